@@ -1,0 +1,234 @@
+"""The records that flow between the stages: frozen, and made of NumPy arrays and plain Python only.
+
+Dimension suffixes, here and in every name of the package:
+
+    N  candidate pairs          P  past pairs (selected earlier, whatever came of them)
+    D  feature dimensions       B  pairs picked
+    R  responses                T  tokens
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.errors import DataError
+
+Message = Mapping[str, Any]
+Outcome = Literal["a", "b", "tie", "skip", "both_bad"]
+Distribution = Literal["policy", "reference", "plus", "minus", "dataset"]
+OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad")
+
+
+def content_id(*parts: Any) -> str:
+    """A 16-hex-digit id that depends on the content of `parts` only."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked of the model.
+
+    `messages` is the conversational format, the last message the user's. A `plain` prompt is one user message whose
+    text is given to the model as it is, without a chat template (TRL's "standard" format). `columns` are the row's
+    other columns: handed to reward functions, as TRL does, and usable for grouping in the evaluation.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    plain: bool = False
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(content: str | Sequence[Message], columns: Mapping[str, Any] | None = None) -> Prompt:
+        """A prompt from plain text or from messages; its id is a hash of that content."""
+        plain = isinstance(content, str)
+        messages = ({"role": "user", "content": content},) if isinstance(content, str) else tuple(map(dict, content))
+        return Prompt(content_id("prompt", plain, messages), messages, plain, dict(columns or {}))
+
+    def as_trl(self) -> str | list[dict[str, Any]]:
+        """The value of TRL's `prompt` column: text, or a list of messages."""
+        return str(self.messages[0]["content"]) if self.plain else [dict(m) for m in self.messages]
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer to a prompt, with the very token ids that log-probabilities, gradients and training use.
+
+    `prompt_token_ids` and `token_ids` are made once, when the response is drawn or read, and never again. `token_ids`
+    ends with an end-of-sequence token unless the response was cut at the length limit. The id is a hash of the prompt
+    and the tokens: drawing the same answer twice gives the same response.
+    """
+
+    id: str
+    prompt_id: str
+    text: str
+    prompt_token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    drawn_from: Distribution
+    round: int
+
+    @staticmethod
+    def of(
+        prompt: Prompt,
+        text: str,
+        prompt_token_ids: Sequence[int],
+        token_ids: Sequence[int],
+        drawn_from: Distribution,
+        round: int,
+    ) -> Response:
+        """A response whose id is a hash of its prompt and tokens."""
+        ids = tuple(map(int, token_ids))
+        if not ids:
+            raise DataError(f"A response must have at least one token, but prompt {prompt.id} got one with none.")
+        response_id = content_id("response", prompt.id, text, ids)
+        return Response(response_id, prompt.id, text, tuple(map(int, prompt_token_ids)), ids, drawn_from, round)
+
+    def as_trl(self, prompt: Prompt) -> str | list[dict[str, Any]]:
+        """The value of TRL's `chosen` or `rejected` column: text, or a list of one assistant message."""
+        return self.text if prompt.plain else [{"role": "assistant", "content": self.text}]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two responses to compare. The id does not depend on which one is called `a`."""
+
+    id: str
+    a: Response
+    b: Response
+    round: int
+
+    @staticmethod
+    def of(a: Response, b: Response, round: int) -> Pair:
+        """The comparison of `a` with `b`."""
+        if a.id == b.id:
+            raise DataError(f"A pair must hold two different responses, but got response {a.id} twice.")
+        return Pair(content_id("pair", *sorted((a.id, b.id))), a, b, round)
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How many people chose a, chose b, or called the two equal, where a data set keeps counts only."""
+
+    n_a: int
+    n_b: int
+    n_eq: int = 0
+
+
+@dataclass(frozen=True)
+class Label:
+    """One annotator's decision on one pair. Only `a` and `b` are preferences; other outcomes stay what they are.
+
+    Args:
+        pair_id: the pair that was decided.
+        annotator: who decided.
+        outcome: the decision.
+        id: the label's own id. The same id with the same content again is the same event; left empty, it is a hash of
+            the content.
+        seconds: time spent, in seconds, where it was measured.
+        shown: the order in which the two were shown, `"ab"` or `"ba"`, where they were shown.
+        time: when it was given, ISO 8601 with time zone.
+        votes: the counts behind an aggregate label.
+    """
+
+    pair_id: str
+    annotator: str
+    outcome: Outcome
+    id: str = ""
+    seconds: float | None = None
+    shown: Literal["ab", "ba"] | None = None
+    time: str | None = None
+    votes: Votes | None = None
+
+    def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise DataError(f"A label's outcome must be one of {', '.join(OUTCOMES)}, but got {self.outcome!r}.")
+        if not self.id:
+            parts = (self.pair_id, self.annotator, self.outcome, self.seconds, self.shown, self.time)
+            votes = None if self.votes is None else (self.votes.n_a, self.votes.n_b, self.votes.n_eq)
+            object.__setattr__(self, "id", content_id("label", *parts, votes))
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A decided comparison, ready to train on: `chosen` was preferred to `rejected`."""
+
+    prompt: Prompt
+    chosen: Response
+    rejected: Response
+    pair_id: str
+    annotator: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an acquisition may look at: arrays over N candidate pairs, never a model or a text.
+
+    Attributes:
+        pair_id_N: ids of the candidate pairs.
+        prompt_ids_N2: ids of the prompts of responses a and b (equal unless the pair is cross-prompt).
+        response_ids_N2: ids of responses a and b.
+        length_N2: response lengths in tokens.
+        margin_N: implicit reward margins ρ = r(x, y_a) − r(x, y_b), in nats times β.
+        gradient_ND: gradient differences φ, projected and normalised as the featurizer was told.
+        past: the same for the P pairs selected earlier, featurised with the current model.
+    """
+
+    pair_id_N: NDArray[np.str_]
+    prompt_ids_N2: NDArray[np.str_]
+    response_ids_N2: NDArray[np.str_]
+    length_N2: NDArray[np.int64]
+    margin_N: NDArray[np.float64] | None = None
+    gradient_ND: NDArray[np.float32] | NDArray[np.float64] | None = None
+    past: Features | None = None
+
+    @property
+    def n(self) -> int:
+        """The number of pairs, N."""
+        return len(self.pair_id_N)
+
+    @staticmethod
+    def identities(pairs: Sequence[Pair]) -> Features:
+        """The features that every pair has for free: ids and lengths."""
+        n = len(pairs)
+        return Features(
+            pair_id_N=np.array([p.id for p in pairs], dtype=np.str_),
+            prompt_ids_N2=np.array([(p.a.prompt_id, p.b.prompt_id) for p in pairs], dtype=np.str_).reshape(n, 2),
+            response_ids_N2=np.array([(p.a.id, p.b.id) for p in pairs], dtype=np.str_).reshape(n, 2),
+            length_N2=np.array([(len(p.a.token_ids), len(p.b.token_ids)) for p in pairs], dtype=np.int64).reshape(n, 2),
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The pairs an acquisition picked.
+
+    Attributes:
+        indices_B: positions in the candidate pool, in pick order.
+        scores_B: the score of each pick at the moment it was picked.
+        unit: what the score measures, in words.
+        diagnostics: numbers worth reporting about the choice.
+    """
+
+    indices_B: NDArray[np.int64]
+    scores_B: NDArray[np.float64]
+    unit: str
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What `Study.ask` hands out: the pairs to label this round, in pick order."""
+
+    round: int
+    pairs: tuple[Pair, ...]
+    prompts: Mapping[str, Prompt]
+    scores_B: tuple[float, ...]
+    unit: str
