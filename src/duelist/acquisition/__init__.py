@@ -1,0 +1,4 @@
+"""Features -> Selection: which comparisons to label. One file per family, one greedy engine under them.
+
+An acquisition sees arrays, never a model or a text. Call it through `choose`, which holds it to its contract.
+"""

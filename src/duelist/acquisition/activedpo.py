@@ -1,0 +1,61 @@
+"""ActiveDPO: pick the comparisons about which the model's own implicit reward is least certain.
+
+Reference: Lin et al., "ActiveDPO: Active Direct Preference Optimization for Sample-Efficient Alignment", ICLR 2026,
+           arXiv 2505.19241, equations (3) and (4), Proposition 1, Section 3.3.
+Formula:   argmax ‖φ‖_{V⁻¹},  φ = ∇r(x, y_a) − ∇r(x, y_b),  V = λI + Σ φφᵀ over past pairs and this batch's picks.
+Unit:      ‖φ‖_{V⁻¹}, a posterior standard deviation relative to the prior's 1/√λ.
+Cost:      one gradient per response; then O((P + B) N D) for the picks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.greedy import greedy_uncertainty
+from duelist.types import Features, Selection
+
+
+class ActiveDPOConfig(BaseModel):
+    """Settings of ActiveDPO. How gradients are projected and normalised is set in `featurizers.gradient`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    lambda_: float = Field(default=0.01, gt=0, alias="lambda", description="λ in V = λI + Σ φφᵀ.")
+    lambda_relative: bool = Field(
+        default=True, description="λ is a multiple of the pool's mean |φ|² (true), or an absolute number (false)."
+    )
+
+
+class ActiveDPO(Acquisition):
+    """Greedy argmax of the gradient difference's norm in V⁻¹; V is updated within the batch."""
+
+    def __init__(self, config: ActiveDPOConfig) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"gradient_ND", "past"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        phi_ND = features.gradient_ND
+        past = features.past
+        assert phi_ND is not None and past is not None and past.gradient_ND is not None  # `choose` checked the needs
+        mean_square = float(np.einsum("nd,nd->n", phi_ND, phi_ND, dtype=np.float64).mean())
+        regularizer = self.config.lambda_
+        if self.config.lambda_relative:
+            # A pool of zero gradients has no scale of its own; every score is then 0 and the choice a fair draw.
+            regularizer *= mean_square if mean_square > 0 else 1.0
+        indices_B, square_B = greedy_uncertainty(phi_ND, past.gradient_ND, regularizer, budget)  # eq. (3) and (4)
+        return Selection(
+            indices_B,
+            np.sqrt(square_B),
+            "‖φ‖ in V⁻¹ (relative uncertainty)",
+            {
+                "lambda": regularizer,
+                "mean_square_norm": mean_square,
+                # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
+                "logdet_gain_nats": float(np.log1p(square_B).sum()),
+            },
+        )

@@ -1,0 +1,188 @@
+"""The model being aligned: a causal language model with a LoRA adapter, its tokenizer, and its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.save_and_load import load_peft_weights
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from trl.trainer.utils import use_adapter
+
+from duelist.errors import ModelError
+
+# TRL's name for the adapter that holds the reference (`DPOTrainer` looks for it by this name).
+REFERENCE = "ref"
+
+
+class PolicyConfig(BaseModel):
+    """Which model is aligned, and how its adapter is made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(description="A folder with a causal language model, or its name on the hub.")
+    revision: str | None = Field(default=None, description="The revision, for a model of the hub.")
+    adapter: Literal["lora"] = Field(default="lora", description="What is trained: a LoRA adapter.")
+    lora: dict[str, Any] = Field(
+        default_factory=lambda: {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
+        description="Handed to peft.LoraConfig whole.",
+    )
+    dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the base weights.")
+    device: str = Field(default="auto", description="cpu, cuda, cuda:0 ...; auto takes a GPU where there is one.")
+    chat_template: str | None = Field(default=None, description="A Jinja file to use as the chat template.")
+    load: dict[str, Any] = Field(default_factory=dict, description="Further arguments of from_pretrained.")
+    parameters: float | None = Field(
+        default=None,
+        gt=0,
+        description="Base model's parameter count; used by --dry-run where the model is out of reach.",
+    )
+
+
+class Policy:
+    """A causal language model whose LoRA adapter is trained, and the reference it is compared with.
+
+    The reference is the base model with the adapter switched off, or a second, frozen adapter (`set_reference`).
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+
+    @staticmethod
+    def load(config: PolicyConfig, seed: int) -> Policy:
+        """Load the base model and tokenizer and add a fresh adapter, drawn from `seed`.
+
+        Raises:
+            ModelError: if the model cannot be loaded, or the LoRA settings do not fit it.
+        """
+        device = device_of(config.device)
+        base = load_pretrained(
+            AutoModelForCausalLM, config.model, "policy.model", config.revision, dtype=config.dtype, **config.load
+        ).to(device)
+        tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
+        if config.chat_template is not None:
+            tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"The tokenizer of {config.model} must have an end-of-sequence token, but has none.")
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        # Sampling follows the recipe alone: a model's own generation defaults (top-k, penalties) are set aside, its
+        # stop tokens kept.
+        stop = base.generation_config.eos_token_id
+        base.generation_config = GenerationConfig(
+            eos_token_id=tokenizer.eos_token_id if stop is None else stop, pad_token_id=tokenizer.pad_token_id
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # LoRA's A is drawn at random, on the CPU for the same draw on every device
+            try:
+                model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config.lora))
+            except (TypeError, ValueError) as error:
+                raise ModelError(
+                    f"policy.lora must be arguments of peft.LoraConfig that fit {config.model}: {error}"
+                ) from error
+        model.eval()
+        return Policy(model, tokenizer, config.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def context_length(self) -> int | None:
+        """The longest sequence the model takes, in tokens; None if its configuration does not say."""
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return None if length is None else int(length)
+
+    @property
+    def stop_token_ids(self) -> frozenset[int]:
+        """The tokens that end a response."""
+        stop = self.model.generation_config.eos_token_id
+        return frozenset(stop if isinstance(stop, list) else [stop])
+
+    @property
+    def has_reference_adapter(self) -> bool:
+        """Whether the reference is an adapter of its own rather than the bare base model."""
+        return REFERENCE in self.model.peft_config
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """Within the block, `model` computes what the reference computes."""
+        with use_adapter(self.model, REFERENCE if self.has_reference_adapter else None):
+            yield
+
+    def set_reference(self, adapter: Path | None) -> None:
+        """Let the reference be the adapter saved at `adapter`, or the bare base model (None)."""
+        self.drop_reference()
+        if adapter is not None:
+            self.model.load_adapter(str(adapter), REFERENCE, is_trainable=False)
+            self.model.set_adapter("default")
+
+    def drop_reference(self) -> None:
+        """Remove the reference adapter, if there is one; the reference is then the bare base model."""
+        if self.has_reference_adapter:
+            self.model.delete_adapter(REFERENCE)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the trained adapter in PEFT's format, loadable with `PeftModel.from_pretrained`."""
+        self.model.save_pretrained(str(folder), selected_adapters=["default"])
+
+    def load_adapter(self, folder: Path) -> None:
+        """Replace the trained adapter's weights by those saved at `folder`.
+
+        Raises:
+            ModelError: if the saved adapter does not have exactly this adapter's weights.
+        """
+        try:
+            weights = load_peft_weights(str(folder), device=str(self.device))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"A saved adapter must lie at {folder}, but it cannot be read: {error}") from error
+        own = get_peft_model_state_dict(self.model, adapter_name="default")
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
+            odd = sorted(set(own) ^ set(weights)) or [k for k in own if own[k].shape != weights[k].shape]
+            raise ModelError(
+                f"The adapter at {folder} must fit {self.name} with this recipe's policy.lora, but they differ at "
+                f"{odd[0]} (and {len(odd) - 1} more): use the settings the adapter was made with."
+            )
+        set_peft_model_state_dict(self.model, weights, adapter_name="default")
+
+
+def device_of(name: str) -> torch.device:
+    """The device a recipe names; `auto` takes a GPU where there is one.
+
+    Raises:
+        ModelError: if there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"The device {name!r} must exist on this machine, but does not: {error}") from error
+    return device
+
+
+def load_pretrained(loader: Any, name: str, key: str, revision: str | None = None, **arguments: Any) -> Any:
+    """`loader.from_pretrained(name)`, with an error that names the recipe's key and the remedy.
+
+    Raises:
+        ModelError: if there is no such folder and no such model on the hub.
+    """
+    if Path(name).expanduser().is_dir():
+        name = str(Path(name).expanduser())
+    elif Path(name).is_absolute() or name.startswith((".", "~")):
+        raise ModelError(f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}.")
+    try:
+        return loader.from_pretrained(name, revision=revision, **arguments)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{key} must be a folder with a model or a model's name on the hub, but {name!r} could not be loaded: "
+            f"{str(error).strip().splitlines()[0]} Correct the path or name; for a gated model, log in to the hub first."
+        ) from error

@@ -1,0 +1,82 @@
+"""The one place that turns prompts and responses into token ids, for sampling, features and training alike.
+
+The ids equal those that TRL's `DPOTrainer` makes from the same texts: a conversational prompt is rendered by the
+tokenizer's chat template, a plain response gets an end-of-sequence token, and a response begins where the tokenised
+prompt and the tokenised whole first differ. Nothing is ever cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from duelist.errors import DataError, ModelError
+from duelist.types import Prompt
+
+
+def require_chat_template(tokenizer: Any, prompts: Sequence[Prompt], model: str) -> None:
+    """Refuse conversational prompts for a tokenizer that cannot render them.
+
+    Raises:
+        ModelError: if a prompt is conversational and the tokenizer has no chat template.
+    """
+    if getattr(tokenizer, "chat_template", None) is None and any(not p.plain for p in prompts):
+        raise ModelError(
+            f"Conversational prompts need a tokenizer with a chat template, but that of {model} has none: use the "
+            "model's instruction-tuned version, set `policy.chat_template` to a template file, or give plain-text "
+            "prompts."
+        )
+
+
+def prompt_token_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """The token ids that the model continues when it answers `prompt`."""
+    if prompt.plain:
+        return list(tokenizer(text=prompt.as_trl())["input_ids"])
+    rendered = tokenizer.apply_chat_template(
+        [dict(m) for m in prompt.messages], tokenize=True, return_dict=True, add_generation_prompt=True
+    )
+    return list(rendered["input_ids"])
+
+
+def encode_responses(tokenizer: Any, prompt: Prompt, texts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """Token ids of a prompt and of complete responses to it, as TRL makes them.
+
+    Where tokens merge across the boundary, all responses begin where the first of them departs from the prompt.
+
+    Returns:
+        The prompt's ids, and each response's ids, end-of-sequence included.
+    """
+    alone = prompt_token_ids(tokenizer, prompt)
+    wholes = [_whole(tokenizer, prompt, text) for text in texts]
+    start = min((_common_prefix(alone, whole) for whole in wholes), default=len(alone))
+    return alone[:start], [whole[start:] for whole in wholes]
+
+
+def check_length(prompt: Prompt, length: int, context: int | None, what: str) -> None:
+    """Refuse a sequence that the model's context cannot hold.
+
+    Raises:
+        DataError: if `length` exceeds `context`; the message names the prompt.
+    """
+    if context is not None and length > context:
+        start = str(prompt.messages[-1]["content"])[:60]
+        raise DataError(
+            f"A sequence must fit in the model's context of {context} tokens, but {what} of prompt {prompt.id} "
+            f"({start!r}...) makes {length}. Nothing is cut silently: shorten or drop the prompt, lower "
+            "sampler.max_new_tokens, or use a model with a longer context."
+        )
+
+
+def _whole(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
+    if prompt.plain:
+        end = tokenizer.eos_token or ""
+        return list(tokenizer(text=prompt.as_trl() + (text if text.endswith(end) else text + end))["input_ids"])
+    messages = [*(dict(m) for m in prompt.messages), {"role": "assistant", "content": text}]
+    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))

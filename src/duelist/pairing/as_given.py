@@ -1,0 +1,39 @@
+"""The pairs as they stand in the data set's rows.
+
+Reference: none needed.
+Formula:   (chosen, rejected) or (response_a, response_b) of each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from duelist.errors import DataError
+from duelist.pairing.base import Pairing
+from duelist.prompts.dataset import GivenResponses
+from duelist.types import Pair, Response
+
+
+class AsGiven(Pairing):
+    """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was chosen."""
+
+    def pairs(self, responses: Sequence[Response], given: GivenResponses, round: int) -> list[Pair]:
+        by_text = {(r.prompt_id, r.text): r for r in responses}
+        found: dict[str, Pair] = {}
+        for prompt_id in dict.fromkeys(r.prompt_id for r in responses):
+            for texts in given.pairs.get(prompt_id, []):
+                members = [by_text.get((prompt_id, text)) for text in texts]
+                if any(m is None for m in members):
+                    raise DataError(
+                        f"Pairing `as_given` needs the data set's own responses, but those of prompt {prompt_id} are not "
+                        "in the pool: use it with sampler `dataset`, or use pairing `in_prompt`."
+                    )
+                a, b = sorted((m for m in members if m is not None), key=lambda r: r.id)
+                pair = Pair.of(a, b, round)
+                found[pair.id] = pair
+        if not found and responses:
+            raise DataError(
+                "Pairing `as_given` needs rows with two responses (`chosen` and `rejected`, or `response_a` and "
+                "`response_b`), but the data set has none: use pairing `in_prompt` for rows with a list `responses`."
+            )
+        return list(found.values())

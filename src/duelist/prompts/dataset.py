@@ -1,0 +1,116 @@
+"""Prompts from a data set, split into those to train on and those held out for the evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.errors import DataError
+from duelist.prompts.rows import RowSource, row_prompt, row_responses
+from duelist.seeding import generator, hash_keys
+from duelist.types import Prompt
+
+
+class PromptsConfig(BaseModel):
+    """Where prompts come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="A .jsonl, .jsonl.gz or .parquet file, or the name of a data set on the hub.")
+    split: str = Field(default="train", description="The split, for a data set of the hub.")
+    config: str | None = Field(default=None, description="The configuration, for a data set of the hub.")
+    limit: int | None = Field(default=None, gt=0, description="Use this many prompts, drawn at random by the seed.")
+    per_round: int | None = Field(
+        default=None, gt=0, description="Draw this many prompts anew each round; all if null."
+    )
+    held_out: int = Field(default=0, ge=0, description="Set this many prompts aside for the evaluation.")
+    held_out_path: str | None = Field(default=None, description="Evaluate on this data set's prompts instead.")
+    held_out_split: str = Field(default="test", description="The split of `held_out_path`, on the hub.")
+
+
+@dataclass(frozen=True)
+class GivenResponses:
+    """The responses that the data set has for each prompt id: texts in order, and the pairs as they stood in rows."""
+
+    texts: dict[str, list[str]]
+    pairs: dict[str, list[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts to choose from, prompts held out, and the responses that came with the former."""
+
+    train: tuple[Prompt, ...]
+    held_out: tuple[Prompt, ...]
+    given: GivenResponses
+
+
+def load_prompts(config: PromptsConfig, seed: int) -> PromptSet:
+    """Read the prompts a recipe names. Equal prompts are one prompt; their responses are pooled.
+
+    Raises:
+        DataError: if a row is not usable, or there are too few prompts; the message names the row.
+    """
+    prompts, given = _read(RowSource(config.path, config.split, config.config))
+    if config.held_out_path is not None:
+        held_out, _ = _read(RowSource(config.held_out_path, config.held_out_split, config.config))
+        shared = {p.id for p in prompts} & {p.id for p in held_out}
+        if shared:
+            raise DataError(
+                f"Held-out prompts must not be trained on, but {len(shared)} prompts of {config.held_out_path} stand in "
+                f"{config.path} as well: remove them from one of the two."
+            )
+        if config.held_out:
+            held_out = _draw(held_out, config.held_out, seed, "held-out", config.held_out_path)
+    elif config.held_out:
+        if config.held_out >= len(prompts):
+            raise DataError(
+                f"`held_out < prompts` must hold, but got held_out={config.held_out} and {len(prompts)} prompts in "
+                f"{config.path}: lower held_out or give held_out_path."
+            )
+        held_out = _draw(prompts, config.held_out, seed, "held-out", config.path)
+        aside = {p.id for p in held_out}
+        prompts = [p for p in prompts if p.id not in aside]
+    else:
+        held_out = []
+    if config.limit is not None and config.limit < len(prompts):
+        prompts = _draw(prompts, config.limit, seed, "limit", config.path)
+    if config.per_round is not None and config.per_round > len(prompts):
+        raise DataError(
+            f"`per_round <= prompts` must hold, but got per_round={config.per_round} and {len(prompts)} prompts: lower it."
+        )
+    return PromptSet(tuple(prompts), tuple(held_out), given)
+
+
+def prompts_of_round(prompts: tuple[Prompt, ...], per_round: int | None, seed: int, round: int) -> tuple[Prompt, ...]:
+    """The prompts of one round: all of them, or `per_round` drawn anew."""
+    if per_round is None:
+        return prompts
+    return tuple(_draw(list(prompts), per_round, seed, f"round {round}", "the data set"))
+
+
+def _draw(prompts: list[Prompt], n: int, seed: int, purpose: str, where: str) -> list[Prompt]:
+    """`n` prompts drawn by hash of (seed, id), in the data set's order: adding rows changes few of the others."""
+    if n > len(prompts):
+        raise DataError(f"{n} prompts were asked for, but {where} has {len(prompts)}: lower the number.")
+    keys = hash_keys(generator(seed, "prompts", purpose), [p.id for p in prompts])
+    return [prompts[i] for i in sorted(keys.argsort()[:n].tolist())]
+
+
+def _read(rows: Iterable[tuple[str, Any]]) -> tuple[list[Prompt], GivenResponses]:
+    prompts: dict[str, Prompt] = {}
+    given = GivenResponses({}, {})
+    for where, row in rows:
+        prompt = row_prompt(row, where)
+        prompts.setdefault(prompt.id, prompt)
+        texts = row_responses(row, where)
+        known = given.texts.setdefault(prompt.id, [])
+        known.extend(dict.fromkeys(t for t in texts if t not in known))
+        if len(texts) == 2 and texts[0] != texts[1]:
+            given.pairs.setdefault(prompt.id, []).append((texts[0], texts[1]))
+    if not prompts:
+        raise DataError("A data set must have at least one prompt, but this one has no rows.")
+    return list(prompts.values()), given

@@ -1,0 +1,162 @@
+"""Rows of a data set, from a file or the hub, and what their columns mean.
+
+The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats): `prompt` is text or a list of messages, a
+response is text or a list of one assistant message. Two responses are given as `chosen` and `rejected`, as
+`response_a` and `response_b`, or as a list `responses`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duelist.errors import DataError
+from duelist.types import Prompt
+
+RESPONSE_COLUMNS = ("chosen", "rejected", "response_a", "response_b", "responses")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A data set: a local file, or a name on the hub with its split and configuration."""
+
+    path: str
+    split: str = "train"
+    config: str | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        """Yield each row with words that say where it stands, for error messages.
+
+        Raises:
+            DataError: if a file does not exist, has an unknown ending, or a line is no JSON object.
+        """
+        path = Path(self.path).expanduser()
+        if path.is_file():
+            return _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
+        if path.exists() or path.is_absolute() or self.path.endswith(SUFFIXES):
+            raise DataError(
+                f"A data set is a file ending in {', '.join(SUFFIXES)}, or a name on the hub, but there is no such file "
+                f"at {path}: correct the path."
+            )
+        return self._hub_rows()
+
+    def _hub_rows(self) -> Iterator[tuple[str, Row]]:
+        import datasets
+
+        try:
+            rows = datasets.load_dataset(self.path, self.config, split=self.split)
+        except Exception as error:
+            raise DataError(
+                f"The data set {self.path!r} (split {self.split!r}) must exist as a file here or on the hub, but loading "
+                f"it failed: {error}. Correct the name, log in to the hub, or give the path of a local file."
+            ) from error
+        for i, row in enumerate(rows):
+            yield f"row {i} of {self.path} ({self.split})", row
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise DataError(f"A data set file must end in {', '.join(SUFFIXES)}, but got {path}: rename or convert it.")
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"line {number} of {path}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"Each line must be one JSON object, but {where} is not ({error}).") from error
+            if not isinstance(row, dict):
+                raise DataError(f"Each line must be one JSON object, but {where} holds a {type(row).__name__}.")
+            yield where, row
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet as pq
+
+    i = 0
+    for batch in pq.ParquetFile(path).iter_batches():
+        for row in batch.to_pylist():
+            yield f"row {i} of {path}", row
+            i += 1
+
+
+def row_prompt(row: Row, where: str) -> Prompt:
+    """The prompt of a row; its other columns, but for the responses, go along.
+
+    Raises:
+        DataError: if the row has no prompt, or a prompt without text.
+    """
+    columns = {k: v for k, v in row.items() if k != "prompt" and k not in RESPONSE_COLUMNS}
+    content = _explicit_prompt(row).get("prompt")
+    if content is None:
+        raise DataError(f"Every row must have a `prompt`, but {where} has only {', '.join(row) or 'no column'}.")
+    if isinstance(content, str):
+        if not content.strip():
+            raise DataError(f"Every prompt must hold text, but that of {where} is empty: fill it in or drop the row.")
+        return Prompt.of(content, columns)
+    if not isinstance(content, list) or not content or not all(_is_message(m) for m in content):
+        raise DataError(
+            f"A prompt must be text or a list of messages with `role` and `content`, but that of {where} is "
+            f"{str(content)[:80]!r}."
+        )
+    if content[-1]["role"] != "user":
+        raise DataError(
+            f"A conversational prompt must end with the user's message, but that of {where} ends with the role "
+            f"{content[-1]['role']!r}."
+        )
+    if not str(content[-1]["content"]).strip():
+        raise DataError(f"Every prompt must hold text, but the last message of {where} is empty.")
+    return Prompt.of(content, columns)
+
+
+def row_responses(row: Row, where: str) -> list[str]:
+    """The texts of the responses that a row gives: chosen then rejected, a then b, or the list; [] if none.
+
+    Raises:
+        DataError: if a response is neither text nor one assistant message, or only one of two is there.
+    """
+    row = _explicit_prompt(row)
+    if row.get("responses") is not None:
+        return [response_text(r, where) for r in row["responses"]]
+    for first, second in (("chosen", "rejected"), ("response_a", "response_b")):
+        if row.get(first) is not None or row.get(second) is not None:
+            if row.get(first) is None or row.get(second) is None:
+                raise DataError(f"A row with `{first}` must have `{second}` as well, and {where} has only one of them.")
+            return [response_text(row[first], where), response_text(row[second], where)]
+    return []
+
+
+def response_text(value: Any, where: str) -> str:
+    """A response's text, from text or from a list of one assistant message."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, list) and len(value) == 1 and _is_message(value[0]) and value[0]["role"] == "assistant":
+        text = str(value[0]["content"])
+    else:
+        raise DataError(
+            f"A response must be text or a list of one assistant message, but that of {where} is {str(value)[:80]!r}."
+        )
+    if not text.strip():
+        raise DataError(f"Every response must hold text, but one of {where} is empty: fill it in or drop the row.")
+    return text
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("role"), str) and value.get("content") is not None
+
+
+def _explicit_prompt(row: Row) -> Row:
+    """TRL's "implicit prompt" rows made explicit: the prompt is what chosen and rejected begin with in common."""
+    if row.get("prompt") is not None or "chosen" not in row or "rejected" not in row:
+        return row
+    from trl.data_utils import extract_prompt
+
+    return {**row, **extract_prompt({"chosen": row["chosen"], "rejected": row["rejected"]})}

@@ -1,0 +1,1 @@
+"""Prompts -> responses. One file per scheme."""

@@ -1,0 +1,65 @@
+"""The responses that a data set already has: nothing is drawn.
+
+Reference: none needed.
+Formula:   the responses of the row, as they stand.
+Cost:      none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.errors import DataError
+from duelist.models.policy import Policy
+from duelist.models.tokenization import check_length, encode_responses, require_chat_template
+from duelist.progress import Progress
+from duelist.prompts.dataset import GivenResponses
+from duelist.samplers.base import Sampler
+from duelist.types import Prompt, Response
+
+
+class DatasetSamplerConfig(BaseModel):
+    """Settings of the `dataset` sampler."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_length: int | None = Field(
+        default=None, gt=0, description="Refuse a prompt with response longer than this many tokens; null: the context."
+    )
+
+
+class DatasetSampler(Sampler):
+    """Look responses up in the prompts' data set (`chosen`/`rejected`, `response_a`/`response_b`, `responses`)."""
+
+    def __init__(self, config: DatasetSamplerConfig) -> None:
+        self.config = config
+
+    def sample(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        given: GivenResponses,
+        round: int,
+        seed: int,
+        progress: Progress,
+    ) -> list[Response]:
+        require_chat_template(policy.tokenizer, prompts, policy.name)
+        limit = self.config.max_length or policy.context_length
+        responses: list[Response] = []
+        with progress.stage("Reading responses", len(prompts)) as advance:
+            for prompt in prompts:
+                texts = given.texts.get(prompt.id, [])
+                if len(texts) < 2:
+                    raise DataError(
+                        f"The dataset sampler needs two responses or more for every prompt, but prompt {prompt.id} "
+                        f"({str(prompt.messages[-1]['content'])[:60]!r}) has {len(texts)}: add `responses`, `response_a` "
+                        "and `response_b`, or `chosen` and `rejected` to its row, or use sampler `vanilla`."
+                    )
+                prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+                for text, token_ids in zip(texts, ids, strict=True):
+                    check_length(prompt, len(prompt_ids) + len(token_ids), limit, "a given response")
+                    responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", round))
+                advance(1)
+        return responses
