@@ -97,6 +97,14 @@ class Response:
 
 
 @dataclass(frozen=True)
+class GivenResponses:
+    """The responses that the data set has for each prompt id: texts in order, and the pairs as they stood in rows."""
+
+    texts: dict[str, list[str]]
+    pairs: dict[str, list[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
 class Pair:
     """Two responses to compare. The id does not depend on which one is called `a`."""
 

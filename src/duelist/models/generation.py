@@ -9,6 +9,7 @@ import torch
 from duelist.models.policy import Policy
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.progress import Progress
+from duelist.seeding import global_generators_kept
 from duelist.types import Distribution, Prompt, Response
 
 
@@ -65,7 +66,7 @@ def generate(
     drawn: dict[int, list[Response]] = {i: [] for i in range(len(prompts))}
     policy.model.eval()
     with (
-        torch.random.fork_rng(devices=[policy.device] if policy.device.type == "cuda" else []),
+        global_generators_kept(),
         progress.stage(description, len(rows)) as advance,
     ):
         torch.manual_seed(seed)  # `generate` draws from the global generator: it is set here and given back after

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl.trainer.utils import use_adapter
 
 from duelist.errors import ModelError
+from duelist.seeding import global_generators_kept
 
 # TRL's name for the adapter that holds the reference (`DPOTrainer` looks for it by this name).
 REFERENCE = "ref"
@@ -53,6 +54,7 @@ class Policy:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self.reference_folder: Path | None = None
 
     @staticmethod
     def load(config: PolicyConfig, seed: int) -> Policy:
@@ -78,7 +80,7 @@ class Policy:
         base.generation_config = GenerationConfig(
             eos_token_id=tokenizer.eos_token_id if stop is None else stop, pad_token_id=tokenizer.pad_token_id
         )
-        with torch.random.fork_rng(devices=[]):
+        with global_generators_kept():
             torch.manual_seed(seed)  # LoRA's A is drawn at random, on the CPU for the same draw on every device
             try:
                 model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config.lora))
@@ -123,11 +125,13 @@ class Policy:
         if adapter is not None:
             self.model.load_adapter(str(adapter), REFERENCE, is_trainable=False)
             self.model.set_adapter("default")
+        self.reference_folder = adapter
 
     def drop_reference(self) -> None:
         """Remove the reference adapter, if there is one; the reference is then the bare base model."""
         if self.has_reference_adapter:
             self.model.delete_adapter(REFERENCE)
+        self.reference_folder = None
 
     def save_adapter(self, folder: Path) -> None:
         """Write the trained adapter in PEFT's format, loadable with `PeftModel.from_pretrained`."""

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from duelist.errors import DataError
 from duelist.pairing.base import Pairing
-from duelist.prompts.dataset import GivenResponses
-from duelist.types import Pair, Response
+from duelist.types import GivenResponses, Pair, Response
 
 
 class AsGiven(Pairing):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from duelist.prompts.dataset import GivenResponses
-from duelist.types import Pair, Response
+from duelist.types import GivenResponses, Pair, Response
 
 
 class Pairing(ABC):

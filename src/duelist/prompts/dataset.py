@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
-from duelist.prompts.rows import RowSource, row_prompt, row_responses
+from duelist.rows import RowSource, row_prompt, row_responses
 from duelist.seeding import generator, hash_keys
-from duelist.types import Prompt
+from duelist.types import GivenResponses, Prompt
 
 
 class PromptsConfig(BaseModel):
@@ -29,14 +29,6 @@ class PromptsConfig(BaseModel):
     held_out: int = Field(default=0, ge=0, description="Set this many prompts aside for the evaluation.")
     held_out_path: str | None = Field(default=None, description="Evaluate on this data set's prompts instead.")
     held_out_split: str = Field(default="test", description="The split of `held_out_path`, on the hub.")
-
-
-@dataclass(frozen=True)
-class GivenResponses:
-    """The responses that the data set has for each prompt id: texts in order, and the pairs as they stood in rows."""
-
-    texts: dict[str, list[str]]
-    pairs: dict[str, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from duelist.models.policy import Policy
 from duelist.progress import Progress
-from duelist.prompts.dataset import GivenResponses
-from duelist.types import Prompt, Response
+from duelist.types import GivenResponses, Prompt, Response
 
 
 class Sampler(ABC):

@@ -15,9 +15,8 @@ from duelist.errors import DataError
 from duelist.models.policy import Policy
 from duelist.models.tokenization import check_length, encode_responses, require_chat_template
 from duelist.progress import Progress
-from duelist.prompts.dataset import GivenResponses
 from duelist.samplers.base import Sampler
-from duelist.types import Prompt, Response
+from duelist.types import GivenResponses, Prompt, Response
 
 
 class DatasetSamplerConfig(BaseModel):

@@ -14,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from duelist.models.generation import generate
 from duelist.models.policy import Policy
 from duelist.progress import Progress
-from duelist.prompts.dataset import GivenResponses
 from duelist.samplers.base import Sampler
-from duelist.types import Prompt, Response
+from duelist.types import GivenResponses, Prompt, Response
 
 
 class VanillaConfig(BaseModel):

@@ -1,0 +1,91 @@
+"""Annotators that prefer the response of higher reward: an oracle in place of a person.
+
+Reference: Bradley and Terry, 1952, for the noisy choice; ActiveDPO (arXiv 2505.19241), Section 4, uses a reward model.
+Formula:   hard: a if r_a > r_b, b if r_a < r_b, a tie if equal;
+           bradley_terry: a with probability σ((r_a − r_b) / temperature).
+Cost:      one reward per distinct response.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from duelist.annotators.base import Annotator
+from duelist.models.rewards import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig, Reward
+from duelist.progress import Progress
+from duelist.seeding import hash_uniform
+from duelist.types import Batch, Label, Outcome, Pair
+
+Choice = Literal["hard", "bradley_terry"]
+
+
+class RewardFunctionConfig(FunctionRewardConfig):
+    """Settings of the `reward_function` annotator."""
+
+    choice: Choice = Field(default="hard", description="The higher reward wins, or wins with Bradley–Terry probability.")
+    temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
+
+
+class RewardModelConfig(ModelRewardConfig):
+    """Settings of the `reward_model` annotator."""
+
+    choice: Choice = Field(default="hard", description="The higher reward wins, or wins with Bradley–Terry probability.")
+    temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
+
+
+class RewardFunctionAnnotator(Annotator):
+    """Decides by a Python function with the signature of TRL's reward functions."""
+
+    def __init__(self, config: RewardFunctionConfig, folder: Path | None = None) -> None:
+        self.config = config
+        self.reward = FunctionReward(config, folder)
+
+    def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
+        name = f"reward_function:{self.config.function}"
+        return _decide(self.reward, batch, self.config.choice, self.config.temperature, name, seed, progress)
+
+
+class RewardModelAnnotator(Annotator):
+    """Decides by a reward model."""
+
+    def __init__(self, config: RewardModelConfig) -> None:
+        self.config = config
+        self.reward = ModelReward(config)
+
+    def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
+        name = f"reward_model:{Path(self.config.model).name}"
+        return _decide(self.reward, batch, self.config.choice, self.config.temperature, name, seed, progress)
+
+
+def _decide(
+    reward: Reward, batch: Batch, choice: Choice, temperature: float, name: str, seed: int, progress: Progress
+) -> list[Label]:
+    responses = {r.id: r for pair in batch.pairs for r in (pair.a, pair.b)}
+    with progress.stage("Annotating", len(batch.pairs)) as advance:
+        prompts = [batch.prompts[r.prompt_id] for r in responses.values()]
+        rewards = dict(zip(responses, reward.score(prompts, list(responses.values())).tolist(), strict=True))
+        labels = [
+            Label(pair.id, name, _outcome(pair, rewards, choice, temperature, seed)) for pair in batch.pairs
+        ]
+        advance(len(batch.pairs))
+    return labels
+
+
+def _outcome(pair: Pair, rewards: dict[str, float], choice: Choice, temperature: float, seed: int) -> Outcome:
+    difference = rewards[pair.a.id] - rewards[pair.b.id]
+    if choice == "hard":
+        return "tie" if difference == 0 else ("a" if difference > 0 else "b")
+    # The noise belongs to the pair, not to the moment: asked again, in any order or study of the same seed, the same
+    # annotator says the same, so two acquisitions can be compared under the same noise.
+    first_is_a = pair.a.id < pair.b.id
+    p_first = _sigmoid((difference if first_is_a else -difference) / temperature)
+    first_wins = hash_uniform(seed, "bradley_terry", pair.id) < p_first
+    return "a" if first_wins == first_is_a else "b"
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))

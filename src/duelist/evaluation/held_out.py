@@ -1,0 +1,149 @@
+"""How good the policy is on held-out prompts.
+
+Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate against the initial model; PILAF (arXiv
+           2502.04270), Section 6: KL(π_θ‖π_ref) and J = reward − β KL.
+Formula:   mean_reward = mean r(x, y), y ~ π_θ; win_rate = P(r(x, y) > r(x, y₀)) + ½ P(equal), y₀ the initial model's;
+           kl = mean log(π_θ(y|x) / π_initial(y|x)); j = mean_reward − β kl.
+Unit:      the reward's; a probability; nats per response.
+Cost:      one decoded response and two forward passes per held-out prompt and sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.models.generation import generate
+from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
+from duelist.models.policy import Policy
+from duelist.models.rewards import Reward
+from duelist.progress import Progress
+from duelist.types import Prompt, Response
+
+
+class EvaluationConfig(BaseModel):
+    """Settings of the evaluation after every round."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    responses_per_prompt: int = Field(default=1, ge=1, description="Responses drawn to each held-out prompt.")
+    max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
+    temperature: float = Field(
+        default=1.0, gt=0, description="Sampling temperature. The KL estimate is unbiased at 1 only."
+    )
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus. The KL estimate is unbiased at 1 only.")
+    batch_size: int = Field(default=64, ge=1, description="Responses decoded together.")
+    max_tokens: int = Field(default=16384, gt=0, description="Tokens per forward pass, padding included.")
+    group_by: str | None = Field(default=None, description="Report the mean reward per value of this prompt column.")
+    weight: str | None = Field(default=None, description="Report a mean reward weighted by this prompt column as well.")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics, and the samples behind them (one record per response)."""
+
+    metrics: Mapping[str, Any]
+    samples: Sequence[Mapping[str, Any]]
+
+
+def evaluate(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    reward: Reward | None,
+    initial_rewards_R: NDArray[np.float64] | None,
+    config: EvaluationConfig,
+    *,
+    initial_adapter: Path | None,
+    beta: float,
+    round: int,
+    seed: int,
+    progress: Progress,
+) -> Evaluation:
+    """Draw responses to the held-out prompts and measure them.
+
+    Args:
+        policy: the model; left with the reference it came with.
+        prompts: the held-out prompts.
+        reward: what scores responses; without one, only `kl` is measured.
+        initial_rewards_R: the initial model's rewards on the same prompts, in the same order; None for that model.
+        config: settings.
+        initial_adapter: the adapter of the initial model, from which KL is measured; None for the bare base model.
+        beta: β in J.
+        round: noted in the samples.
+        seed: the only source of randomness.
+        progress: told how many responses are done.
+    """
+    if not prompts:
+        return Evaluation({"mean_reward": None, "win_rate": None, "kl": None, "j": None}, [])
+    responses = generate(
+        policy,
+        prompts,
+        responses_per_prompt=config.responses_per_prompt,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        round=round,
+        seed=seed,
+        progress=progress,
+        description="Evaluating",
+    )
+    asked = [p for p in prompts for _ in range(config.responses_per_prompt)]
+    log_ratio_R = _log_ratios(policy, responses, initial_adapter, config.max_tokens, progress)
+    kl = float(log_ratio_R.mean())
+    metrics: dict[str, Any] = {"mean_reward": None, "win_rate": None, "kl": kl, "j": None}
+    rewards_R = None if reward is None else reward.score(asked, responses)
+    if rewards_R is not None:
+        baseline_R = rewards_R if initial_rewards_R is None else initial_rewards_R
+        metrics["mean_reward"] = float(rewards_R.mean())
+        metrics["win_rate"] = float((rewards_R > baseline_R).mean() + 0.5 * (rewards_R == baseline_R).mean())
+        metrics["j"] = metrics["mean_reward"] - beta * kl
+        metrics |= _grouped(asked, rewards_R, config)
+    metrics["mean_length"] = float(np.mean([len(r.token_ids) for r in responses]))
+    samples = [
+        {
+            "prompt_id": p.id,
+            "prompt": p.as_trl(),
+            "response": r.text,
+            "reward": None if rewards_R is None else float(rewards_R[i]),
+            "log_ratio": float(log_ratio_R[i]),
+        }
+        for i, (p, r) in enumerate(zip(asked, responses, strict=True))
+    ]
+    return Evaluation(metrics, samples)
+
+
+def _log_ratios(
+    policy: Policy, responses: Sequence[Response], initial: Path | None, max_tokens: int, progress: Progress
+) -> NDArray[np.float64]:
+    """log(π_θ(y|x) / π_initial(y|x)) of each response, `[R]`, in nats."""
+    sequences = [TokenizedResponse(r.prompt_token_ids, r.token_ids) for r in responses]
+    own_reference = policy.reference_folder
+    with progress.stage("KL from the initial model", 2 * len(sequences)) as advance:
+        policy_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
+        try:
+            policy.set_reference(initial)
+            with policy.as_reference():
+                initial_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
+        finally:
+            policy.set_reference(own_reference)
+    return policy_R - initial_R
+
+
+def _grouped(prompts: Sequence[Prompt], rewards_R: NDArray[np.float64], config: EvaluationConfig) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if config.group_by is not None:
+        groups = np.array([str(p.columns.get(config.group_by)) for p in prompts])
+        per_group = {str(g): float(rewards_R[groups == g].mean()) for g in sorted(set(groups.tolist()))}
+        found["mean_reward_per_group"] = per_group
+        found["mean_reward_over_groups"] = float(np.mean(list(per_group.values())))
+    if config.weight is not None:
+        weights_R = np.array([float(p.columns.get(config.weight, 0.0)) for p in prompts])
+        found["mean_reward_weighted"] = float(np.average(rewards_R, weights=weights_R))
+    return found

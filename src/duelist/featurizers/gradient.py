@@ -1,0 +1,88 @@
+"""Gradient differences of the implicit reward over the LoRA parameters, randomly projected.
+
+Reference: Lin et al., ActiveDPO, arXiv 2505.19241, Section 3.3 (LoRA gradient with random projection; normalisation).
+Formula:   φ = ∇r(x, y_a) − ∇r(x, y_b),  ∇r = β ∇log π_θ(y|x);
+           `normalize: response` scales each ∇r to unit norm first, `pair` scales φ, `none` leaves both.
+Unit:      none where normalised; β times nats per unit of the parameters where not.
+Cost:      one forward and one backward pass over each distinct response, m of them for m(m−1)/2 pairs.
+
+Only the policy is differentiated: the reference does not depend on θ. LoRA's B is zero before the first update, and
+with it every gradient in A; the features then come from B's gradients alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.featurizers.base import Featurizer, distinct_responses, tokenized
+from duelist.models.lora_gradients import LoraGradients
+from duelist.models.policy import Policy
+from duelist.progress import Progress
+from duelist.types import Pair
+
+Normalize = Literal["response", "pair", "none"]
+
+
+class GradientConfig(BaseModel):
+    """Settings of the `gradient` featurizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dimension: int | None = Field(
+        default=8192, gt=0, description="D: gradients are projected to this many dimensions; null keeps them whole."
+    )
+    normalize: Normalize = Field(
+        default="response", description="Scale each response's gradient, or each pair's difference, to unit norm."
+    )
+    max_tokens: int = Field(default=8192, gt=0, description="Tokens per backward pass, padding included.")
+
+
+class Gradient(Featurizer):
+    """One projected gradient per distinct response; a pair's feature is the difference of two."""
+
+    def __init__(self, config: GradientConfig) -> None:
+        self.config = config
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        return ("gradient_ND",)
+
+    def compute(
+        self, policy: Policy, pairs: Sequence[Pair], beta: float, seed: int, progress: Progress
+    ) -> Mapping[str, NDArray[Any]]:
+        responses, index_N2 = distinct_responses(pairs)
+        engine = LoraGradients(
+            policy.model, dimension=self.config.dimension, seed=seed, max_tokens=self.config.max_tokens
+        )
+        with progress.stage("Gradients", len(responses)) as advance:
+            _, gradient_RD = engine(tokenized(responses), progress=advance)
+        return {"gradient_ND": pair_gradients(gradient_RD, index_N2, beta, self.config.normalize)}
+
+
+def pair_gradients(
+    gradient_RD: NDArray[Any], index_N2: NDArray[np.int64], beta: float, normalize: Normalize
+) -> NDArray[Any]:
+    """φ of N pairs from ∇log π of their R responses, normalised as asked. A zero gradient stays zero.
+
+    Args:
+        gradient_RD: ∇log π(y|x), projected.
+        index_N2: positions of each pair's a and b.
+        beta: multiplies φ where nothing is normalised; elsewhere it cancels.
+        normalize: what is scaled to unit norm.
+    """
+    if normalize == "response":
+        gradient_RD = _unit_rows(gradient_RD)
+    phi_ND = gradient_RD[index_N2[:, 0]] - gradient_RD[index_N2[:, 1]]
+    if normalize == "pair":
+        return _unit_rows(phi_ND)
+    return phi_ND * phi_ND.dtype.type(beta) if normalize == "none" else phi_ND
+
+
+def _unit_rows(rows_XD: NDArray[Any]) -> NDArray[Any]:
+    norm_X1 = np.linalg.norm(rows_XD, axis=1, keepdims=True)
+    return np.divide(rows_XD, norm_X1, out=np.zeros_like(rows_XD), where=norm_X1 > 0)

@@ -1,0 +1,152 @@
+"""Rewards: a Python function, or a reward model. Annotators decide by them, the evaluation reports them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.errors import ModelError, RewardError
+from duelist.importing import import_object
+from duelist.types import Prompt, Response
+
+
+class Reward(ABC):
+    """Scores responses; higher is better."""
+
+    @abstractmethod
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
+        """One finite reward per response, `[R]`; `prompts[i]` is what `responses[i]` answers.
+
+        Raises:
+            RewardError: if a reward is missing or is no finite number.
+        """
+
+
+class FunctionRewardConfig(BaseModel):
+    """A Python callable as the reward, with the signature of TRL's reward functions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str = Field(
+        description="`package.module:name` or `file.py:name`; called as f(prompts=[...], completions=[...], **columns) "
+        "with the prompts' other columns as lists, and returning one number each."
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict, description="Further keyword arguments of the function.")
+
+
+class FunctionReward(Reward):
+    """Calls a function that scores a list of completions, as TRL's trainers do."""
+
+    def __init__(self, config: FunctionRewardConfig, folder: Path | None = None) -> None:
+        self.config = config
+        self._function = import_object(config.function, folder)
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
+        name = self.config.function
+        shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
+        columns = {k: [p.columns[k] for p in prompts] for k in sorted(shared - set(self.config.arguments))}
+        completions = [r.as_trl(p) for p, r in zip(prompts, responses, strict=True)]
+        try:
+            values = self._function(
+                prompts=[p.as_trl() for p in prompts], completions=completions, **columns, **self.config.arguments
+            )
+        except Exception as error:
+            raise RewardError(
+                f"The reward function {name} must return one number per completion, but it raised "
+                f"{type(error).__name__}: {error}. Mend the function and run the same command again; nothing is lost."
+            ) from error
+        if not isinstance(values, Sequence | np.ndarray) or len(values) != len(responses):
+            got = f"{len(values)} values" if isinstance(values, Sequence | np.ndarray) else f"a {type(values).__name__}"
+            raise RewardError(f"The reward function {name} must return {len(responses)} numbers, but returned {got}.")
+        return finite_rewards([float("nan") if v is None else float(v) for v in values], prompts, responses, name)
+
+
+class ModelRewardConfig(BaseModel):
+    """A sequence-classification model with one output as the reward."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(description="A folder with an AutoModelForSequenceClassification of one output, or a hub name.")
+    revision: str | None = Field(default=None, description="The revision, for a model of the hub.")
+    dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the weights.")
+    device: str = Field(default="auto", description="cpu, cuda ...; auto takes a GPU where there is one.")
+    batch_size: int = Field(default=32, gt=0, description="Texts scored together.")
+    load: dict[str, Any] = Field(default_factory=dict, description="Further arguments of from_pretrained.")
+
+
+class ModelReward(Reward):
+    """Scores the whole conversation with a reward model, such as TRL's `RewardTrainer` makes."""
+
+    def __init__(self, config: ModelRewardConfig) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        from duelist.models.policy import device_of, load_pretrained
+
+        self.config = config
+        self._model = load_pretrained(
+            AutoModelForSequenceClassification, config.model, "the reward model", config.revision, dtype=config.dtype,
+            **config.load,
+        ).to(device_of(config.device)).eval()
+        if self._model.config.num_labels != 1:
+            raise ModelError(
+                f"A reward model must have one output, but {config.model} has {self._model.config.num_labels}: use a "
+                "model trained as a reward model (num_labels=1)."
+            )
+        self._tokenizer = load_pretrained(AutoTokenizer, config.model, "the reward model", config.revision)
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._model.config.pad_token_id = self._tokenizer.pad_token_id
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
+        import torch
+
+        from duelist.models.tokenization import check_length, encode_responses, require_chat_template
+
+        require_chat_template(self._tokenizer, prompts, self.config.model)
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        sequences: list[list[int]] = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
+            check_length(prompt, len(prompt_ids) + len(ids), limit, "with its response for the reward model")
+            sequences.append([*prompt_ids, *ids])
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        values = np.empty(len(sequences))
+        pad = self._tokenizer.pad_token_id
+        for start in range(0, len(order), self.config.batch_size):
+            batch = order[start : start + self.config.batch_size]
+            width = max(len(sequences[i]) for i in batch)
+            ids = [sequences[i] + [pad] * (width - len(sequences[i])) for i in batch]
+            mask = [[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch]
+            with torch.no_grad():
+                logits = self._model(
+                    input_ids=torch.tensor(ids, device=self._model.device),
+                    attention_mask=torch.tensor(mask, device=self._model.device),
+                ).logits
+            values[batch] = logits[:, 0].double().cpu().numpy()
+        return finite_rewards(values, prompts, responses, self.config.model)
+
+
+def finite_rewards(
+    values: Sequence[float] | NDArray[np.float64], prompts: Sequence[Prompt], responses: Sequence[Response], name: str
+) -> NDArray[np.float64]:
+    """The rewards as an array, if all are finite.
+
+    Raises:
+        RewardError: if one is not; the message names the response.
+    """
+    rewards_R = np.asarray(values, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(rewards_R))
+    if len(bad):
+        i = int(bad[0])
+        raise RewardError(
+            f"A reward must be a finite number, but {name} gave {rewards_R[i]} for {len(bad)} of {len(rewards_R)} "
+            f"responses, first for {responses[i].text[:60]!r} to prompt {prompts[i].id}. Mend it and run the same command "
+            "again; nothing is lost."
+        )
+    return rewards_R

@@ -1,0 +1,53 @@
+"""The interface of a trainer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from duelist.models.policy import Policy
+from duelist.progress import Progress
+from duelist.types import Preference
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a round trains on, where it starts, and what the policy is held close to.
+
+    Attributes:
+        accumulate: `all` labels so far, or this `round`'s.
+        restart: `continue` from last round's policy, or start again `from_reference`.
+        reference: the `initial` policy, or the `previous` round's.
+    """
+
+    accumulate: Literal["all", "round"]
+    restart: Literal["continue", "from_reference"]
+    reference: Literal["initial", "previous"]
+
+
+class Trainer(ABC):
+    """Trains the policy on decided comparisons."""
+
+    @property
+    @abstractmethod
+    def plan(self) -> TrainingPlan:
+        """What to train on and where to start; `Study` sets the policy and the preferences up accordingly."""
+
+    @abstractmethod
+    def train(
+        self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
+    ) -> Mapping[str, float]:
+        """Train `policy` in place, against its reference, on `preferences` (one or more).
+
+        Args:
+            policy: at the weights training starts from, with its reference set.
+            preferences: sorted, so that the order in which labels came changes nothing.
+            beta: β of the implicit reward.
+            seed: the only source of randomness.
+            progress: told how many optimizer steps are done.
+
+        Returns:
+            Numbers worth reporting, such as the mean training loss.
+        """
