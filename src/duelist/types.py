@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -240,3 +240,18 @@ class Batch:
     prompts: Mapping[str, Prompt]
     scores_B: tuple[float, ...]
     unit: str
+
+    def only(self, pair_ids: Collection[str]) -> Batch:
+        """The same batch with these pairs only, in the same order."""
+        wanted = set(pair_ids)
+        kept = [i for i, p in enumerate(self.pairs) if p.id in wanted]
+        pairs, scores = tuple(self.pairs[i] for i in kept), tuple(self.scores_B[i] for i in kept)
+        return Batch(self.round, pairs, self.prompts, scores, self.unit)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics, and the samples behind them (one record per response)."""
+
+    metrics: Mapping[str, Any]
+    samples: Sequence[Mapping[str, Any]]

@@ -26,23 +26,27 @@ Choice = Literal["hard", "bradley_terry"]
 class RewardFunctionConfig(FunctionRewardConfig):
     """Settings of the `reward_function` annotator."""
 
-    choice: Choice = Field(default="hard", description="The higher reward wins, or wins with Bradley–Terry probability.")
+    choice: Choice = Field(
+        default="hard", description="The higher reward wins, or wins with Bradley–Terry probability."
+    )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
 
 class RewardModelConfig(ModelRewardConfig):
     """Settings of the `reward_model` annotator."""
 
-    choice: Choice = Field(default="hard", description="The higher reward wins, or wins with Bradley–Terry probability.")
+    choice: Choice = Field(
+        default="hard", description="The higher reward wins, or wins with Bradley–Terry probability."
+    )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
 
 class RewardFunctionAnnotator(Annotator):
     """Decides by a Python function with the signature of TRL's reward functions."""
 
-    def __init__(self, config: RewardFunctionConfig, folder: Path | None = None) -> None:
+    def __init__(self, config: RewardFunctionConfig) -> None:
         self.config = config
-        self.reward = FunctionReward(config, folder)
+        self.reward = FunctionReward(config)
 
     def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
         name = f"reward_function:{self.config.function}"
@@ -68,9 +72,7 @@ def _decide(
     with progress.stage("Annotating", len(batch.pairs)) as advance:
         prompts = [batch.prompts[r.prompt_id] for r in responses.values()]
         rewards = dict(zip(responses, reward.score(prompts, list(responses.values())).tolist(), strict=True))
-        labels = [
-            Label(pair.id, name, _outcome(pair, rewards, choice, temperature, seed)) for pair in batch.pairs
-        ]
+        labels = [Label(pair.id, name, _outcome(pair, rewards, choice, temperature, seed)) for pair in batch.pairs]
         advance(len(batch.pairs))
     return labels
 

@@ -10,8 +10,7 @@ Cost:      one decoded response and two forward passes per held-out prompt and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
 from duelist.models.policy import Policy
 from duelist.models.rewards import Reward
 from duelist.progress import Progress
-from duelist.types import Prompt, Response
+from duelist.types import Evaluation, Prompt, Response
 
 
 class EvaluationConfig(BaseModel):
@@ -42,14 +41,6 @@ class EvaluationConfig(BaseModel):
     max_tokens: int = Field(default=16384, gt=0, description="Tokens per forward pass, padding included.")
     group_by: str | None = Field(default=None, description="Report the mean reward per value of this prompt column.")
     weight: str | None = Field(default=None, description="Report a mean reward weighted by this prompt column as well.")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics, and the samples behind them (one record per response)."""
-
-    metrics: Mapping[str, Any]
-    samples: Sequence[Mapping[str, Any]]
 
 
 def evaluate(

@@ -45,9 +45,7 @@ class Margin(Featurizer):
         responses, index_N2 = distinct_responses(pairs)
         sequences = tokenized(responses)
         with progress.stage("Log-probabilities", 2 * len(sequences)) as advance:
-            policy_R = sequence_log_probs(
-                policy.model, sequences, max_tokens=self.config.max_tokens, progress=advance
-            )
+            policy_R = sequence_log_probs(policy.model, sequences, max_tokens=self.config.max_tokens, progress=advance)
             with policy.as_reference():
                 reference_R = sequence_log_probs(
                     policy.model, sequences, max_tokens=self.config.max_tokens, progress=advance

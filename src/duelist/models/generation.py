@@ -82,7 +82,6 @@ def generate(
     return [r for i in drawn for r in drawn[i]]
 
 
-@torch.no_grad()
 def _generate_batch(
     policy: Policy, prompt_ids: list[list[int]], temperature: float, top_p: float, max_new_tokens: int
 ) -> list[list[int]]:
@@ -90,15 +89,18 @@ def _generate_batch(
     pad = policy.tokenizer.pad_token_id
     input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompt_ids], device=policy.device)
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompt_ids], device=policy.device)
-    output = policy.model.generate(
-        input_ids=input_ids,
-        attention_mask=mask,
-        do_sample=True,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=0,  # transformers' default of 50 would cut the distribution
-        max_new_tokens=max_new_tokens,
-    )
+    with torch.no_grad():
+        output = policy.model.generate(
+            input_ids=input_ids,
+            attention_mask=mask,
+            do_sample=True,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=0,  # transformers' default of 50 would cut the distribution
+            max_new_tokens=max_new_tokens,
+            eos_token_id=sorted(policy.stop_token_ids),
+            pad_token_id=pad,
+        )
     return [_up_to_stop(row, policy.stop_token_ids) for row in output[:, width:].tolist()]
 
 

@@ -50,10 +50,11 @@ class Policy:
     The reference is the base model with the adapter switched off, or a second, frozen adapter (`set_reference`).
     """
 
-    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str, stop_token_ids: frozenset[int]) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self.stop_token_ids = stop_token_ids  # the tokens that end a response
         self.reference_folder: Path | None = None
 
     @staticmethod
@@ -77,9 +78,8 @@ class Policy:
         # Sampling follows the recipe alone: a model's own generation defaults (top-k, penalties) are set aside, its
         # stop tokens kept.
         stop = base.generation_config.eos_token_id
-        base.generation_config = GenerationConfig(
-            eos_token_id=tokenizer.eos_token_id if stop is None else stop, pad_token_id=tokenizer.pad_token_id
-        )
+        stop = tokenizer.eos_token_id if stop is None else stop
+        base.generation_config = GenerationConfig(eos_token_id=stop, pad_token_id=tokenizer.pad_token_id)
         with global_generators_kept():
             torch.manual_seed(seed)  # LoRA's A is drawn at random, on the CPU for the same draw on every device
             try:
@@ -89,7 +89,7 @@ class Policy:
                     f"policy.lora must be arguments of peft.LoraConfig that fit {config.model}: {error}"
                 ) from error
         model.eval()
-        return Policy(model, tokenizer, config.model)
+        return Policy(model, tokenizer, config.model, frozenset(stop if isinstance(stop, list) else [stop]))
 
     @property
     def device(self) -> torch.device:
@@ -101,12 +101,6 @@ class Policy:
         """The longest sequence the model takes, in tokens; None if its configuration does not say."""
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return None if length is None else int(length)
-
-    @property
-    def stop_token_ids(self) -> frozenset[int]:
-        """The tokens that end a response."""
-        stop = self.model.generation_config.eos_token_id
-        return frozenset(stop if isinstance(stop, list) else [stop])
 
     @property
     def has_reference_adapter(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -43,9 +42,9 @@ class FunctionRewardConfig(BaseModel):
 class FunctionReward(Reward):
     """Calls a function that scores a list of completions, as TRL's trainers do."""
 
-    def __init__(self, config: FunctionRewardConfig, folder: Path | None = None) -> None:
+    def __init__(self, config: FunctionRewardConfig) -> None:
         self.config = config
-        self._function = import_object(config.function, folder)
+        self._function = import_object(config.function)
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
         name = self.config.function
@@ -89,10 +88,18 @@ class ModelReward(Reward):
         from duelist.models.policy import device_of, load_pretrained
 
         self.config = config
-        self._model = load_pretrained(
-            AutoModelForSequenceClassification, config.model, "the reward model", config.revision, dtype=config.dtype,
-            **config.load,
-        ).to(device_of(config.device)).eval()
+        self._model = (
+            load_pretrained(
+                AutoModelForSequenceClassification,
+                config.model,
+                "the reward model",
+                config.revision,
+                dtype=config.dtype,
+                **config.load,
+            )
+            .to(device_of(config.device))
+            .eval()
+        )
         if self._model.config.num_labels != 1:
             raise ModelError(
                 f"A reward model must have one output, but {config.model} has {self._model.config.num_labels}: use a "

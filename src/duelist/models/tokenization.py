@@ -70,7 +70,8 @@ def check_length(prompt: Prompt, length: int, context: int | None, what: str) ->
 def _whole(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
     if prompt.plain:
         end = tokenizer.eos_token or ""
-        return list(tokenizer(text=prompt.as_trl() + (text if text.endswith(end) else text + end))["input_ids"])
+        whole = str(prompt.as_trl()) + (text if text.endswith(end) else text + end)
+        return list(tokenizer(text=whole)["input_ids"])
     messages = [*(dict(m) for m in prompt.messages), {"role": "assistant", "content": text}]
     return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
 

@@ -42,7 +42,9 @@ class DPOTrainerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    accumulate: Literal["all", "round"] = Field(default="all", description="Train on all labels so far, or this round's.")
+    accumulate: Literal["all", "round"] = Field(
+        default="all", description="Train on all labels so far, or this round's."
+    )
     restart: Literal["continue", "from_reference"] = Field(
         default="continue", description="Start from last round's policy, or from the reference each round."
     )
@@ -50,7 +52,8 @@ class DPOTrainerConfig(BaseModel):
         default="initial", description="Hold the policy close to the initial one, or to last round's."
     )
     train: dict[str, Any] = Field(
-        default_factory=dict, description="Handed to trl.DPOConfig whole: learning_rate, num_train_epochs, loss_type ..."
+        default_factory=dict,
+        description="Handed to trl.DPOConfig whole: learning_rate, num_train_epochs, loss_type ...",
     )
 
     @field_validator("train")
@@ -105,7 +108,9 @@ class DPO(Trainer):
         try:
             return DPOConfig(**settings)
         except (TypeError, ValueError) as error:
-            raise RecipeError(f"trainer.train must be arguments of trl.DPOConfig, but it refused them: {error}") from error
+            raise RecipeError(
+                f"trainer.train must be arguments of trl.DPOConfig, but it refused them: {error}"
+            ) from error
 
 
 def _optimizer_steps(trainer: Any) -> int:

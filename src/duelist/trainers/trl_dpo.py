@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from duelist.models.policy import Policy
@@ -83,6 +83,7 @@ def dpo_trainer(
         trainer = TokenizedDPOTrainer(
             model=model, args=config, train_dataset=dataset, processing_class=policy.tokenizer
         )
+        trainer.remove_callback(PrinterCallback)  # it prints to standard output, which belongs to the caller
         policy.set_reference(reference)  # in place of the copy of `default` that the constructor took as reference
         yield trainer
     finally:

@@ -1,0 +1,67 @@
+"""Duelist: annotation-efficient preference alignment.
+
+`import duelist` is light: a name is imported when it is first used, and torch with the first that needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from duelist._version import __version__
+
+if TYPE_CHECKING:
+    from duelist.acquisition.base import Acquisition, choose
+    from duelist.errors import DuelistError
+    from duelist.recipes import Recipe, load_recipe, parse_recipe
+    from duelist.study import RoundReport, Study
+    from duelist.types import Batch, Features, Label, Pair, Prompt, Response, Selection, Votes
+
+_HOME = {
+    "Acquisition": "duelist.acquisition.base",
+    "Batch": "duelist.types",
+    "DuelistError": "duelist.errors",
+    "Features": "duelist.types",
+    "Label": "duelist.types",
+    "Pair": "duelist.types",
+    "Prompt": "duelist.types",
+    "Recipe": "duelist.recipes",
+    "Response": "duelist.types",
+    "RoundReport": "duelist.study",
+    "Selection": "duelist.types",
+    "Study": "duelist.study",
+    "Votes": "duelist.types",
+    "choose": "duelist.acquisition.base",
+    "load_recipe": "duelist.recipes",
+    "parse_recipe": "duelist.recipes",
+}
+
+__all__ = [
+    "Acquisition",
+    "Batch",
+    "DuelistError",
+    "Features",
+    "Label",
+    "Pair",
+    "Prompt",
+    "Recipe",
+    "Response",
+    "RoundReport",
+    "Selection",
+    "Study",
+    "Votes",
+    "__version__",
+    "choose",
+    "load_recipe",
+    "parse_recipe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'duelist' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

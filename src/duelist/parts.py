@@ -1,0 +1,95 @@
+"""The components a recipe names, made when first used, so that a study that only records loads no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from duelist.acquisition.base import Acquisition
+from duelist.annotators.base import Annotator
+from duelist.errors import RecipeError
+from duelist.featurizers.base import Featurizer
+from duelist.models.policy import PolicyConfig
+from duelist.models.rewards import Reward
+from duelist.pairing.base import Pairing
+from duelist.preparation import prepare
+from duelist.progress import Progress
+from duelist.prompts.dataset import PromptSet, load_prompts
+from duelist.recipes import Recipe, build, with_prepared
+from duelist.samplers.base import Sampler
+from duelist.trainers.base import Trainer
+
+
+class Parts:
+    """What a recipe's names stand for."""
+
+    def __init__(self, recipe: Recipe, progress: Progress) -> None:
+        self._recipe = recipe
+        self._progress = progress
+
+    @cached_property
+    def _ready(self) -> Recipe:
+        """The recipe with `{prepared}` filled in; what must be prepared is made now."""
+        preparation = self._recipe.prepare
+        if preparation is None:
+            return self._recipe
+        return with_prepared(self._recipe, prepare(preparation.function, preparation.settings, self._progress))
+
+    @cached_property
+    def policy_config(self) -> PolicyConfig:
+        """How to load the policy."""
+        return self._ready.policy
+
+    @cached_property
+    def prompts(self) -> PromptSet:
+        """The prompts, to train on and held out."""
+        return load_prompts(self._ready.prompts, self._recipe.seed)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Prompts -> responses."""
+        return self._build("sampler")
+
+    @cached_property
+    def pairing(self) -> Pairing:
+        """Responses -> candidate pairs."""
+        return self._build("pairing")
+
+    @cached_property
+    def featurizers(self) -> Sequence[Featurizer]:
+        """Pairs -> features."""
+        return [build("featurizer", {"name": name, **c}) for name, c in self._ready.featurizers.items()]
+
+    @cached_property
+    def acquisition(self) -> Acquisition:
+        """Features -> selection."""
+        return self._build("acquisition")
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Labels -> policy."""
+        return self._build("trainer")
+
+    @cached_property
+    def annotator(self) -> Annotator:
+        """Pairs -> labels.
+
+        Raises:
+            RecipeError: if the recipe names none.
+        """
+        if self._ready.annotator is None:
+            raise RecipeError("`annotator` must be set to run a study by itself, but it is null: use ask() and tell().")
+        return self._build("annotator")
+
+    @cached_property
+    def reward(self) -> Reward | None:
+        """What the evaluation scores by: the recipe's `reward`, or the annotator's own."""
+        if self._ready.reward is not None:
+            return self._build("reward")
+        if self._ready.annotator is None:
+            return None
+        return getattr(self.annotator, "reward", None)
+
+    def _build(self, kind: str) -> Any:
+        return build(kind, getattr(self._ready, kind))

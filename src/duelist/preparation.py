@@ -1,0 +1,66 @@
+"""What a recipe needs before its study: models and data made once by a function, cached, and shared by studies."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from duelist._version import __version__
+from duelist.errors import RecipeError, full_disk_as_storage_error
+from duelist.importing import import_object
+from duelist.progress import Progress
+from duelist.types import content_id
+
+
+def cache_folder() -> Path:
+    """Where prepared models and data are kept: $DUELIST_CACHE, or duelist/ in the user's cache folder."""
+    own = os.environ.get("DUELIST_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duelist"
+
+
+def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
+    """The folder that this function fills with these settings, whether it is there yet or not.
+
+    The source file of the function counts: after an edit, everything is made anew.
+    """
+    source = inspect.getsourcefile(inspect.unwrap(import_object(function)))
+    text = Path(source).read_text(encoding="utf-8") if source else ""
+    name = function.rpartition(":")[2]
+    return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, text, __version__)}"
+
+
+def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path:
+    """Call `function(folder, **settings)` unless it was done before, and return the folder.
+
+    Two processes that need the same folder wait for one another. An interrupted preparation leaves nothing behind.
+
+    Raises:
+        RecipeError: if the settings do not fit the function.
+        StorageError: if the disk is full.
+    """
+    from duelist.store.artifacts import atomic_path
+
+    folder = prepared_folder(function, settings)
+    call = import_object(function)
+    try:
+        inspect.signature(call).bind(folder, **settings)
+    except TypeError as error:
+        raise RecipeError(f"`prepare.settings` must be arguments of {function}, but {error}.") from error
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            with (
+                full_disk_as_storage_error(f"the cache {folder.parent}"),
+                progress.stage("Preparing models and data (once)", 1) as advance,
+                atomic_path(folder) as temporary,
+            ):
+                temporary.mkdir()
+                call(temporary, **settings)
+                advance(1)
+    return folder

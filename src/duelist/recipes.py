@@ -1,0 +1,276 @@
+"""Recipes: a file that says what a study does, the configurations it stands for, and the parts built from them.
+
+A component is named in a recipe by its short name (the table below) or by a dotted path to a class of yours; its
+settings are the class' own, found by the annotation of its constructor's `config` parameter.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from duelist.errors import RecipeError
+from duelist.evaluation.held_out import EvaluationConfig
+from duelist.importing import import_object
+from duelist.models.policy import PolicyConfig
+from duelist.prompts.dataset import PromptsConfig
+from duelist.settings import explain_invalid, nearest
+
+# The one name -> dotted path table. Strings, imported only when they are used.
+COMPONENTS: dict[str, dict[str, str]] = {
+    "sampler": {
+        "vanilla": "duelist.samplers.vanilla:Vanilla",
+        "dataset": "duelist.samplers.dataset:DatasetSampler",
+    },
+    "pairing": {
+        "in_prompt": "duelist.pairing.in_prompt:InPrompt",
+        "as_given": "duelist.pairing.as_given:AsGiven",
+    },
+    "featurizer": {
+        "margin": "duelist.featurizers.margin:Margin",
+        "gradient": "duelist.featurizers.gradient:Gradient",
+    },
+    "acquisition": {
+        "random": "duelist.acquisition.random:Random",
+        "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
+    },
+    "annotator": {
+        "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
+        "reward_model": "duelist.annotators.reward:RewardModelAnnotator",
+        "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",
+    },
+    "trainer": {"dpo": "duelist.trainers.dpo:DPO"},
+    "reward": {
+        "function": "duelist.models.rewards:FunctionReward",
+        "model": "duelist.models.rewards:ModelReward",
+    },
+}
+Component = dict[str, Any]
+
+
+class PrepareConfig(BaseModel):
+    """What must exist before the study: made once by a function of yours, and cached.
+
+    `{prepared}` anywhere in the recipe stands for the folder that the function filled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str = Field(description="`package.module:name` or `file.py:name`; called as f(folder, **settings).")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the function.")
+
+
+class Recipe(BaseModel):
+    """Everything a study does. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="The recipe's name.")
+    description: str = Field(default="", description="What it shows, in a sentence.")
+    seed: int = Field(default=0, ge=0, description="The root of all randomness.")
+    rounds: int = Field(ge=1, description="Rounds, T.")
+    budget: int = Field(ge=1, description="Pairs asked per round, B.")
+    beta: float = Field(default=0.1, gt=0, description="β of DPO and of the implicit reward.")
+    pool: Literal["regenerate", "fixed"] = Field(
+        default="regenerate", description="Draw the responses anew each round, or once."
+    )
+    initial_random: int = Field(
+        default=0, ge=0, description="The first so many pairs of the study are drawn at random."
+    )
+    torch_threads: int = Field(
+        default=1, ge=1, description="CPU threads of torch; results are equal for equal threads."
+    )
+    prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
+    prompts: PromptsConfig = Field(description="Where prompts come from.")
+    policy: PolicyConfig = Field(description="The model to align.")
+    sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
+    pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
+    featurizers: dict[str, dict[str, Any]] = Field(
+        default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
+    )
+    acquisition: Component = Field(default_factory=lambda: {"name": "activedpo"}, description="Features -> choice.")
+    annotator: Component | None = Field(default=None, description="Pairs -> labels; null where people answer by tell.")
+    trainer: Component = Field(default_factory=lambda: {"name": "dpo"}, description="Labels -> policy.")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
+    reward: Component | None = Field(
+        default=None, description="What the evaluation scores by; null: the annotator's own reward, if it has one."
+    )
+    compare: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Other studies beside this one: name -> top-level keys that differ."
+    )
+
+
+def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe from a file, or a shipped one by name, apply `a.b=c` overrides, and validate every setting.
+
+    Args:
+        source: a YAML file's path, or the name of a shipped recipe.
+        overrides: `key.path=value`, the value in YAML.
+
+    Raises:
+        RecipeError: if there is no such recipe, or a key or value is not usable; the nearest valid key is named.
+    """
+    path = recipe_path(source)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"A recipe must be a YAML file, but {path} is not one: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"A recipe must be a mapping of keys to values, but {path} holds a {type(content).__name__}.")
+    content = _map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
+    for override in overrides:
+        _override(content, override)
+    return parse_recipe(content)
+
+
+def parse_recipe(content: Mapping[str, Any]) -> Recipe:
+    """Validate a recipe's content, and fill in every default, those of the components too.
+
+    Raises:
+        RecipeError: if a key or value is not usable; the nearest valid key is named.
+    """
+    values = {k: {"name": v} if isinstance(v, str) and k in COMPONENTS else v for k, v in content.items()}
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(explain_invalid(error, Recipe, "the recipe")) from error
+    filled: dict[str, Any] = {}
+    for kind in ("sampler", "pairing", "acquisition", "annotator", "trainer", "reward"):
+        component = getattr(recipe, kind)
+        if component is not None:
+            filled[kind] = _with_defaults(kind, component)
+    filled["featurizers"] = {}
+    for name, settings in recipe.featurizers.items():
+        full = _with_defaults("featurizer", {"name": name, **(settings or {})})
+        filled["featurizers"][name] = {k: v for k, v in full.items() if k != "name"}
+    for arm, differences in recipe.compare.items():
+        parse_recipe({**values, **differences, "compare": {}})  # every arm must be a valid recipe
+        if not arm.replace("-", "").replace("_", "").isalnum():
+            raise RecipeError(f"An arm's name must be letters, digits, - and _, but got {arm!r}.")
+    return recipe.model_copy(update=filled)
+
+
+def arms(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipes of the studies beside this one."""
+    content = recipe_content(recipe)
+    return {
+        arm: parse_recipe({**content, **differences, "name": f"{recipe.name} ({arm})", "compare": {}})
+        for arm, differences in recipe.compare.items()
+    }
+
+
+def recipe_content(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data, every default filled in; `parse_recipe` reads it back."""
+    return recipe.model_dump(mode="json", by_alias=True)
+
+
+def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with `{prepared}` replaced by the folder that was prepared."""
+    return parse_recipe(_map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
+
+
+def build(kind: str, component: Component) -> Any:
+    """Make a component from its name and settings."""
+    cls, config_type = _resolve(kind, str(component["name"]))
+    return cls() if config_type is None else cls(_configuration(kind, component, config_type))
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    package = Path(__file__).parent
+    folder = next(d for d in (package / "shipped_recipes", package.parents[1] / "recipes") if d.is_dir())
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.yaml")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        found[name.removesuffix("/recipe")] = path
+    return found
+
+
+def recipe_path(source: str | Path) -> Path:
+    """The file of a recipe, given by path or by a shipped name.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    shipped = shipped_recipes()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    raise RecipeError(
+        f"A recipe is a YAML file or the name of a shipped recipe, but there is no {str(source)!r}."
+        f"{nearest(str(source), shipped)} `duelist recipes` lists them."
+    )
+
+
+def _resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
+    table = COMPONENTS[kind]
+    if name not in table and ":" not in name:
+        raise RecipeError(
+            f"`{kind}.name` must be one of {', '.join(table)}, or a dotted path `package.module:Class`, but got {name!r}."
+            f"{nearest(name, table)}"
+        )
+    cls = import_object(table.get(name, name))
+    if not inspect.isclass(cls):
+        raise RecipeError(f"`{kind}.name` must name a class, but {name} is a {type(cls).__name__}.")
+    hints = typing.get_type_hints(cls.__init__)
+    config_type = hints.get("config")
+    return cls, config_type
+
+
+def _configuration(kind: str, component: Component, config_type: type[BaseModel]) -> BaseModel:
+    settings = {k: v for k, v in component.items() if k != "name"}
+    try:
+        return config_type.model_validate(settings)
+    except ValidationError as error:
+        raise RecipeError(explain_invalid(error, config_type, f"{kind} {component['name']!r}")) from error
+
+
+def _with_defaults(kind: str, component: Component) -> Component:
+    if "name" not in component:
+        raise RecipeError(f"`{kind}` must say its `name`, but has only {', '.join(component) or 'no key'}.")
+    _, config_type = _resolve(kind, str(component["name"]))
+    if config_type is None:
+        extra = sorted(set(component) - {"name"})
+        if extra:
+            raise RecipeError(f"`{kind}` {component['name']!r} has no settings, but got {', '.join(extra)}: remove it.")
+        return dict(component)
+    config = _configuration(kind, component, config_type)
+    return {"name": component["name"], **config.model_dump(mode="json", by_alias=True)}
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"An override is written `key.path=value`, but got {override!r}.")
+    *parents, last = key.split(".")
+    target: Any = content
+    for depth, parent in enumerate(parents):
+        value = target.get(parent)
+        if value is None:
+            value = {}
+        elif isinstance(value, str) and depth == 0 and parent in COMPONENTS:
+            value = {"name": value}
+        if not isinstance(value, dict):
+            raise RecipeError(f"`--set {override}` needs a mapping at {parent!r}, but the recipe has {value!r} there.")
+        target[parent] = value
+        target = value
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The value of `--set {override}` must be YAML, but is not: {error}") from error
+
+
+def _map_strings(value: Any, change: typing.Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {k: _map_strings(v, change) for k, v in value.items()}
+    return [_map_strings(v, change) for v in value] if isinstance(value, list) else value

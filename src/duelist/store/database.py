@@ -1,0 +1,84 @@
+"""Opening a study's database: SQLite in WAL mode by default, any server by its URL, all through SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.orm import Session
+
+from duelist.errors import StorageError
+
+HEAD = "0001"
+
+
+def open_engine(url: str, *, migrate: bool) -> Engine:
+    """Connect, and bring the schema up to date where `migrate` says so.
+
+    Raises:
+        StorageError: if the database cannot be opened, or was written by a newer Duelist.
+    """
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _durable_sqlite)
+    try:
+        if migrate:
+            _upgrade(engine)
+        elif not inspect(engine).has_table("rounds"):
+            raise StorageError(f"A study database must lie at {url}, but there is none: run the study first.")
+    except DatabaseError as error:
+        raise StorageError(
+            f"The study database {url} must be readable, but opening it failed: {error.orig}. If the file was damaged, "
+            "restore it from a copy; the artifacts under rounds/ are complete without it."
+        ) from error
+    return engine
+
+
+def _durable_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a committed label survives a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.close()
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+
+    with engine.begin() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current == HEAD:
+            return
+        if current is not None and current > HEAD:
+            raise StorageError(
+                f"This Duelist knows study databases up to version {HEAD}, but this one has version {current}: it was "
+                "written by a newer Duelist. Upgrade the package."
+            )
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """One transaction: all of the block's rows are recorded, or none.
+
+    Raises:
+        StorageError: if the database cannot be written.
+    """
+    try:
+        with Session(engine) as session, session.begin():
+            yield session
+    except OperationalError as error:
+        raise StorageError(
+            f"The study database must be writable, but writing it failed: {error.orig}. Nothing recorded so far is lost: "
+            "free disk space or mend the permissions, then run the same command again."
+        ) from error

@@ -1,0 +1,272 @@
+"""A study's folder: the recipe, the database, the rounds' artifacts, and the files derived from them.
+
+recipe.yaml           the recipe, every default filled in
+study.db              what was asked, what was answered, which stages are done
+rounds/NNN/           each stage's artifact; 000 is the initial model
+metrics.jsonl         one line per closed round, the initial model's first
+preferences.jsonl     the preferences so far, in TRL's format
+adapter/              the latest adapter, in PEFT's format
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from filelock import FileLock, Timeout
+
+from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
+from duelist.store.artifacts import (
+    atomic_path,
+    copy_folder,
+    digest,
+    discard,
+    discard_temporaries,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from duelist.store.codecs import FEATURES, Codec
+from duelist.store.export import trl_rows
+from duelist.store.store import DATABASE, AskedPair, Stage, Store
+from duelist.types import Prompt, Selection
+
+RECIPE = "recipe.yaml"
+METRICS = "metrics.jsonl"
+PREFERENCES = "preferences.jsonl"
+ADAPTER = "adapter"
+SELECTION = "selection.json"
+LOCK = ".lock"
+Value = TypeVar("Value")
+
+
+class StudyFolder:
+    """The one writer of a study's folder; holds its lock from opening to `close`."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path = path
+        self._lock = lock
+        self.recipe: dict[str, Any] = read_recipe(path)
+        self.store = Store(path)
+
+    @staticmethod
+    def create(path: Path, recipe: Mapping[str, Any]) -> StudyFolder:
+        """Make a study's folder, or open it if it holds a study of the same recipe.
+
+        Raises:
+            RecipeError: if it holds a study of another recipe.
+            StorageError: if it holds something else, or cannot be written.
+        """
+        with full_disk_as_storage_error(f"the new study {path}"):
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"A study's folder must be writable, but {path} cannot be made: {error}") from error
+            if not (path / RECIPE).is_file():
+                # A creation that was cut short has left no more than a lock and an empty database.
+                strange = [
+                    p.name for p in path.iterdir() if p.name != LOCK and not p.name.startswith((DATABASE, ".tmp-"))
+                ]
+                if strange:
+                    raise StorageError(
+                        f"A new study needs a new or empty folder, but {path} holds {', '.join(sorted(strange)[:3])} and no "
+                        f"{RECIPE}: give another folder."
+                    )
+            lock = _lock(path)
+            try:
+                if not (path / RECIPE).is_file():
+                    Store(path).close()
+                    write_text(path / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+                _require_same_recipe(path, recipe)
+                return StudyFolder._opened(path, lock)
+            except BaseException:
+                lock.release()
+                raise
+
+    @staticmethod
+    def open(path: Path) -> StudyFolder:
+        """Open a study's folder.
+
+        Raises:
+            StorageError: if there is no study in it.
+            StudyLockedError: if another process works on it.
+        """
+        if not (path / RECIPE).is_file():
+            raise StorageError(f"A study's folder must hold a {RECIPE}, but {path} has none: correct the path.")
+        lock = _lock(path)
+        try:
+            return StudyFolder._opened(path, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @staticmethod
+    def _opened(path: Path, lock: FileLock) -> StudyFolder:
+        discard_temporaries(path)
+        folder = StudyFolder(path, lock)
+        closed = folder.store.metrics()
+        if closed and _line_count(path / METRICS) != len(closed):
+            folder._write_derived()  # the process died between closing a round and deriving these files
+        return folder
+
+    def close(self) -> None:
+        """Release the database and the lock."""
+        self.store.close()
+        self._lock.release()
+
+    def round_folder(self, round: int) -> Path:
+        """Where a round's artifacts lie."""
+        return self.path / "rounds" / f"{round:03d}"
+
+    def adapter(self, round: int) -> Path:
+        """The adapter as it was after a round; after round 0 the initial one."""
+        return self.round_folder(round) / ADAPTER
+
+    def stage(self, round: int, name: str) -> Stage | None:
+        """The stage, if it is finished."""
+        return self.store.stage(round, name)
+
+    def run(self, round: int, name: str, codec: Codec[Value], compute: Callable[[], Value]) -> Value:
+        """Run a stage unless it is finished, and return what its artifact holds.
+
+        The value is always read back, so that a resumed study goes on from the very same numbers.
+        """
+        if self.store.stage(round, name) is None:
+            with full_disk_as_storage_error(f"stage {name!r} of round {round}"):
+                began = time.monotonic()
+                value = compute()
+                path = self.round_folder(round) / codec.file
+                with atomic_path(path) as temporary:
+                    codec.write(temporary, value)
+                self._finish(round, name, path, began, {})
+        return self.read(round, name, codec)
+
+    def read(self, round: int, name: str, codec: Codec[Value]) -> Value:
+        """What a finished stage's artifact holds.
+
+        Raises:
+            StorageError: if the artifact is gone or is not what the stage wrote.
+        """
+        return codec.read(self._checked(round, name))
+
+    def run_selection(
+        self, round: int, compute: Callable[[], tuple[Selection, Sequence[AskedPair], Sequence[Prompt]]]
+    ) -> None:
+        """Run the stage that decides what is asked: its artifact and the asked pairs are recorded together."""
+        with full_disk_as_storage_error(f"stage 'select' of round {round}"):
+            began = time.monotonic()
+            selection, asked, prompts = compute()
+            path = self.round_folder(round) / SELECTION
+            rows = [{"pair_id": x.pair.id, "score": x.score, "margin": x.margin} for x in asked]
+            write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
+            self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
+
+    def run_adapter(self, round: int, fill: Callable[[Path], Mapping[str, float] | None]) -> Mapping[str, float]:
+        """Run the stage that leaves an adapter, unless it is finished, and return what `fill` had to say."""
+        if self.store.stage(round, "train") is None:
+            with full_disk_as_storage_error(f"the adapter of round {round}"):
+                began = time.monotonic()
+                path = self.adapter(round)
+                with atomic_path(path) as temporary:
+                    temporary.mkdir()
+                    info = fill(temporary)
+                self._finish(round, "train", path, began, dict(info or {}))
+        self._checked(round, "train")
+        stage = self.store.stage(round, "train")
+        return stage.info if stage else {}
+
+    def discard_features(self, round: int) -> None:
+        """Drop a round's features: large, and of no use once the choice is made."""
+        discard(self.round_folder(round) / FEATURES.file)
+
+    def close_round(self, round: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Close a round: record its metrics, and derive the files that users read.
+
+        Returns:
+            The line of metrics.jsonl.
+        """
+        asked = {x.pair.id for x in self.store.asked() if x.round <= round}
+        labels = sum(label.pair_id in asked for label in self.store.current_labels())
+        seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
+        line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
+        self.store.close_round(round, line)
+        with full_disk_as_storage_error(f"the results of round {round}"):
+            self._write_derived()
+        return self.store.metrics()[round]
+
+    def _write_derived(self) -> None:
+        closed = self.store.metrics()
+        copy_folder(self.adapter(closed[-1]["round"]), self.path / ADAPTER)
+        write_jsonl(self.path / PREFERENCES, trl_rows(self.store))
+        write_jsonl(self.path / METRICS, closed)  # last: its length says that the others are up to date
+
+    def _finish(
+        self,
+        round: int,
+        name: str,
+        path: Path,
+        began: float,
+        info: Mapping[str, Any],
+        asked: Sequence[AskedPair] = (),
+        prompts: Sequence[Prompt] = (),
+    ) -> None:
+        relative = path.relative_to(self.path).as_posix()
+        stage = Stage(round, name, relative, digest(path), time.monotonic() - began, info)
+        self.store.finish_stage(stage, asked, prompts)
+
+    def _checked(self, round: int, name: str) -> Path:
+        stage = self.store.stage(round, name)
+        if stage is None:
+            raise StorageError(f"Stage {name!r} of round {round} must be finished to be read, but it is not.")
+        path = self.path / stage.artifact
+        if not path.exists() or digest(path) != stage.digest:
+            state = "has changed since" if path.exists() else "is gone"
+            raise StorageError(
+                f"The artifact of stage {name!r} of round {round} must be what the stage wrote, but {path} {state}: "
+                "restore it from a copy. The labels are safe: `duelist export` still gives them."
+            )
+        return path
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe of the study in a folder, as plain data."""
+    content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
+    return dict(content)
+
+
+def round_to_ms(seconds: float) -> float:
+    """Seconds, to the millisecond."""
+    return round(seconds, 3)
+
+
+def _lock(path: Path) -> FileLock:
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StudyLockedError(
+            f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
+            "`duelist status` and `duelist export` work meanwhile."
+        ) from None
+    return lock
+
+
+def _require_same_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    own = read_recipe(path)
+    wanted = json.loads(json.dumps(dict(recipe)))
+    different = [key for key in {**own, **wanted} if own.get(key) != wanted.get(key)]
+    if different:
+        key = different[0]
+        raise RecipeError(
+            f"A study goes on with the recipe it began with, but {path} was begun with other values of "
+            f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {wanted.get(key)!r}): give a new --study folder, "
+            f"or go on with `duelist run {path / RECIPE} --study {path}`."
+        )
+
+
+def _line_count(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else -1

@@ -1,0 +1,36 @@
+"""Records as JSON, for artifacts and the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from duelist.types import Pair, Response
+
+
+def response_json(response: Response) -> dict[str, Any]:
+    """A response as JSON; `response_from` gives it back."""
+    return {
+        "id": response.id,
+        "prompt_id": response.prompt_id,
+        "text": response.text,
+        "prompt_token_ids": list(response.prompt_token_ids),
+        "token_ids": list(response.token_ids),
+        "drawn_from": response.drawn_from,
+        "round": response.round,
+    }
+
+
+def response_from(value: dict[str, Any]) -> Response:
+    """The response that `response_json` wrote."""
+    ids = {"prompt_token_ids": tuple(value["prompt_token_ids"]), "token_ids": tuple(value["token_ids"])}
+    return Response(**{**value, **ids})
+
+
+def pair_json(pair: Pair) -> dict[str, Any]:
+    """A pair as JSON, by the ids of its responses."""
+    return {"id": pair.id, "a": pair.a.id, "b": pair.b.id, "round": pair.round}
+
+
+def pair_from(value: dict[str, Any], responses: dict[str, Response]) -> Pair:
+    """The pair that `pair_json` wrote."""
+    return Pair(value["id"], responses[value["a"]], responses[value["b"]], value["round"])

@@ -1,0 +1,91 @@
+"""The tables. Rows are only ever added; the schema changes by migrations (store/migrations)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """The root of the tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, str: Text}  # noqa: RUF012 (SQLAlchemy's interface)
+
+
+class PromptRow(Base):
+    """A prompt of which a pair was asked."""
+
+    __tablename__ = "prompts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    messages: Mapped[list[Any]]
+    plain: Mapped[bool]
+    columns: Mapped[dict[str, Any]]
+
+
+class ResponseRow(Base):
+    """A response that stands in a pair that was asked."""
+
+    __tablename__ = "responses"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    prompt_id: Mapped[str] = mapped_column(ForeignKey("prompts.id"))
+    text: Mapped[str]
+    prompt_token_ids: Mapped[list[Any]]
+    token_ids: Mapped[list[Any]]
+    drawn_from: Mapped[str]
+    round: Mapped[int]
+
+
+class PairRow(Base):
+    """A pair that was asked: it has used budget, whatever comes of it."""
+
+    __tablename__ = "pairs"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    a: Mapped[str] = mapped_column(ForeignKey("responses.id"))
+    b: Mapped[str] = mapped_column(ForeignKey("responses.id"))
+    round: Mapped[int] = mapped_column(index=True)
+    position: Mapped[int]
+    score: Mapped[float]
+    unit: Mapped[str]
+    margin: Mapped[float]
+    __table_args__ = (UniqueConstraint("round", "position"),)
+
+
+class LabelRow(Base):
+    """One decision, as it arrived. Nothing is ever changed; the latest per pair and annotator counts."""
+
+    __tablename__ = "labels"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    pair_id: Mapped[str] = mapped_column(ForeignKey("pairs.id"), index=True)
+    annotator: Mapped[str]
+    outcome: Mapped[str]
+    seconds: Mapped[float | None]
+    shown: Mapped[str | None]
+    time: Mapped[str | None]
+    n_a: Mapped[int | None]
+    n_b: Mapped[int | None]
+    n_eq: Mapped[int | None]
+    recorded_at: Mapped[str]
+
+
+class StageRow(Base):
+    """A finished stage of a round, and the artifact it left."""
+
+    __tablename__ = "stages"
+    round: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    artifact: Mapped[str]
+    digest: Mapped[str]
+    seconds: Mapped[float]
+    info: Mapped[dict[str, Any]]
+    finished_at: Mapped[str]
+
+
+class RoundRow(Base):
+    """A closed round and its metrics; round 0 is the initial model."""
+
+    __tablename__ = "rounds"
+    round: Mapped[int] = mapped_column(primary_key=True)
+    metrics: Mapped[dict[str, Any]]
