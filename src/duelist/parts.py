@@ -49,12 +49,14 @@ class Parts:
     @cached_property
     def sampler(self) -> Sampler:
         """Prompts -> responses."""
-        return self._build("sampler")
+        sampler: Sampler = self._build("sampler")
+        return sampler
 
     @cached_property
     def pairing(self) -> Pairing:
         """Responses -> candidate pairs."""
-        return self._build("pairing")
+        pairing: Pairing = self._build("pairing")
+        return pairing
 
     @cached_property
     def featurizers(self) -> Sequence[Featurizer]:
@@ -64,12 +66,14 @@ class Parts:
     @cached_property
     def acquisition(self) -> Acquisition:
         """Features -> selection."""
-        return self._build("acquisition")
+        acquisition: Acquisition = self._build("acquisition")
+        return acquisition
 
     @cached_property
     def trainer(self) -> Trainer:
         """Labels -> policy."""
-        return self._build("trainer")
+        trainer: Trainer = self._build("trainer")
+        return trainer
 
     @cached_property
     def annotator(self) -> Annotator:
@@ -80,16 +84,18 @@ class Parts:
         """
         if self._ready.annotator is None:
             raise RecipeError("`annotator` must be set to run a study by itself, but it is null: use ask() and tell().")
-        return self._build("annotator")
+        annotator: Annotator = self._build("annotator")
+        return annotator
 
     @cached_property
     def reward(self) -> Reward | None:
         """What the evaluation scores by: the recipe's `reward`, or the annotator's own."""
+        reward: Reward | None = None
         if self._ready.reward is not None:
-            return self._build("reward")
-        if self._ready.annotator is None:
-            return None
-        return getattr(self.annotator, "reward", None)
+            reward = self._build("reward")
+        elif self._ready.annotator is not None:
+            reward = getattr(self.annotator, "reward", None)
+        return reward
 
     def _build(self, kind: str) -> Any:
         return build(kind, getattr(self._ready, kind))

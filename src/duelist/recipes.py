@@ -15,42 +15,15 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy import PolicyConfig
 from duelist.prompts.dataset import PromptsConfig
 from duelist.settings import explain_invalid, nearest
+from duelist.shipped import recipe_path
 
-# The one name -> dotted path table. Strings, imported only when they are used.
-COMPONENTS: dict[str, dict[str, str]] = {
-    "sampler": {
-        "vanilla": "duelist.samplers.vanilla:Vanilla",
-        "dataset": "duelist.samplers.dataset:DatasetSampler",
-    },
-    "pairing": {
-        "in_prompt": "duelist.pairing.in_prompt:InPrompt",
-        "as_given": "duelist.pairing.as_given:AsGiven",
-    },
-    "featurizer": {
-        "margin": "duelist.featurizers.margin:Margin",
-        "gradient": "duelist.featurizers.gradient:Gradient",
-    },
-    "acquisition": {
-        "random": "duelist.acquisition.random:Random",
-        "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
-    },
-    "annotator": {
-        "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
-        "reward_model": "duelist.annotators.reward:RewardModelAnnotator",
-        "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",
-    },
-    "trainer": {"dpo": "duelist.trainers.dpo:DPO"},
-    "reward": {
-        "function": "duelist.models.rewards:FunctionReward",
-        "model": "duelist.models.rewards:ModelReward",
-    },
-}
 Component = dict[str, Any]
 
 
@@ -179,35 +152,6 @@ def build(kind: str, component: Component) -> Any:
     """Make a component from its name and settings."""
     cls, config_type = _resolve(kind, str(component["name"]))
     return cls() if config_type is None else cls(_configuration(kind, component, config_type))
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
-    package = Path(__file__).parent
-    folder = next(d for d in (package / "shipped_recipes", package.parents[1] / "recipes") if d.is_dir())
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.yaml")):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        found[name.removesuffix("/recipe")] = path
-    return found
-
-
-def recipe_path(source: str | Path) -> Path:
-    """The file of a recipe, given by path or by a shipped name.
-
-    Raises:
-        RecipeError: if there is none.
-    """
-    shipped = shipped_recipes()
-    if str(source) in shipped:
-        return shipped[str(source)]
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path
-    raise RecipeError(
-        f"A recipe is a YAML file or the name of a shipped recipe, but there is no {str(source)!r}."
-        f"{nearest(str(source), shipped)} `duelist recipes` lists them."
-    )
 
 
 def _resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:

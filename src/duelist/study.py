@@ -17,11 +17,11 @@ from duelist.errors import BudgetError, RoundStateError
 from duelist.evaluation.held_out import evaluate
 from duelist.featurizers.base import featurize
 from duelist.featurizers.margin import Margin, MarginConfig
-from duelist.models.policy import Policy
 from duelist.parts import Parts
 from duelist.progress import Progress, Silent
 from duelist.prompts.dataset import prompts_of_round
 from duelist.recipes import Recipe, parse_recipe, recipe_content
+from duelist.round_policies import RoundPolicies
 from duelist.seeding import derived_seed, generator
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
@@ -58,7 +58,6 @@ class Study:
         self.recipe = parse_recipe(folder.recipe)
         self.store = folder.store
         self.progress = progress or Silent()
-        self._weights_of: int | None = None  # the round whose adapter the policy holds now
 
     @staticmethod
     def create(folder: str | Path, recipe: Recipe, progress: Progress | None = None) -> Study:
@@ -195,7 +194,12 @@ class Study:
             "sample",
             codecs.RESPONSES,
             lambda: self.parts.sampler.sample(
-                self._policy_of(t - 1), prompts, self.parts.prompts.given, t, self._seed("sample", t), self.progress
+                self._policies.after(t - 1),
+                prompts,
+                self.parts.prompts.given,
+                t,
+                self._seed("sample", t),
+                self.progress,
             ),
         )
 
@@ -240,12 +244,9 @@ class Study:
     def _train(self, t: int) -> Mapping[str, float]:
         plan = self.parts.trainer.plan
         preferences = self.store.preferences(None if plan.accumulate == "all" else t)
-        reference_round = 0 if plan.reference == "initial" else t - 1
 
         def fill(target: Path) -> Mapping[str, float]:
-            policy = self._policy_of(reference_round if plan.restart == "from_reference" else t - 1)
-            policy.set_reference(self._reference(reference_round))
-            self._weights_of = None  # between two rounds' weights until the artifact is read back
+            policy = self._policies.to_train(t)
             seed = self._seed("train", t)
             done = (
                 self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
@@ -262,12 +263,12 @@ class Study:
             samples = [] if t == 0 else self.folder.read(0, "evaluate", codecs.EVALUATION).samples
             rewards = [s["reward"] for s in samples]
             return evaluate(
-                self._policy_of(t),
+                self._policies.after(t),
                 self.parts.prompts.held_out,
                 self.parts.reward,
                 None if t == 0 or None in rewards else np.array(rewards, dtype=np.float64),
                 self.recipe.evaluation,
-                initial_adapter=self._reference(0),
+                initial_adapter=self._policies.reference(0),
                 beta=self.recipe.beta,
                 round=t,
                 seed=self._seed("evaluate"),  # the same random numbers every round: rounds differ by the policy alone
@@ -280,7 +281,7 @@ class Study:
         """Round 0: keep the adapter training starts from, and measure the model before any label."""
         if self.store.metrics():
             return
-        self.folder.run_adapter(0, self._policy.save_adapter)
+        self.folder.run_adapter(0, self._policies.initial.save_adapter)
         self.folder.close_round(0, self._evaluate(0).metrics)
 
     # What the stages share
@@ -291,21 +292,8 @@ class Study:
         return Parts(self.recipe, self.progress)
 
     @cached_property
-    def _policy(self) -> Policy:
-        return Policy.load(self.parts.policy_config, self._seed("lora"))
-
-    def _policy_of(self, t: int) -> Policy:
-        """The policy as it was after round t, with the reference that it was trained against."""
-        if self._weights_of != t:
-            self._policy.load_adapter(self.folder.adapter(t))
-            self._weights_of = t
-        previous = self.parts.trainer.plan.reference == "previous"
-        self._policy.set_reference(self._reference(max(t - 1, 0) if previous else 0))
-        return self._policy
-
-    def _reference(self, t: int) -> Path | None:
-        """The adapter folder of round t as a reference; a fresh adapter changes nothing, so 0 is the bare base model."""
-        return None if t == 0 else self.folder.adapter(t)
+    def _policies(self) -> RoundPolicies:
+        return RoundPolicies(self.parts.policy_config, self.parts.trainer.plan, self.folder.adapter, self._seed("lora"))
 
     def _acquisition(self, t: int) -> Acquisition:
         random_picks = self.recipe.initial_random - (t - 1) * self.recipe.budget
@@ -323,7 +311,7 @@ class Study:
         return featurize(
             featurizers,
             needs,
-            self._policy_of(t - 1),
+            self._policies.after(t - 1),
             candidates,
             past,
             beta=self.recipe.beta,

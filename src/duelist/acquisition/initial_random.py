@@ -9,6 +9,7 @@ Cost:      that of the wrapped rule, or nothing in a wholly random batch.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class InitialRandom(Acquisition):
 def _append(past: Features | None, drawn: Features) -> Features | None:
     if past is None:
         return None
-    columns = {}
+    columns: dict[str, Any] = {}
     for name in ARRAY_FIELDS:
         before, after = getattr(past, name), getattr(drawn, name)
         columns[name] = None if before is None or after is None else np.concatenate([before, after])

@@ -68,8 +68,10 @@ def featurize(
         if wanted & set(featurizer.provides):
             fields = featurizer.compute(policy, pairs, beta, seed, progress)
             filled = {name: values for name, values in fields.items() if name in wanted}
-            features = dataclasses.replace(features, **{k: v[: features.n] for k, v in filled.items()})
-            features_past = dataclasses.replace(features_past, **{k: v[features.n :] for k, v in filled.items()})
+            of_candidates: dict[str, Any] = {k: v[: features.n] for k, v in filled.items()}
+            of_past: dict[str, Any] = {k: v[features.n :] for k, v in filled.items()}
+            features = dataclasses.replace(features, **of_candidates)
+            features_past = dataclasses.replace(features_past, **of_past)
             wanted = wanted - set(filled)
     if wanted:
         provided = sorted({name for f in featurizers for name in f.provides})

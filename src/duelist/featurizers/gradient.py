@@ -77,12 +77,15 @@ def pair_gradients(
     """
     if normalize == "response":
         gradient_RD = _unit_rows(gradient_RD)
-    phi_ND = gradient_RD[index_N2[:, 0]] - gradient_RD[index_N2[:, 1]]
+    phi_ND: NDArray[Any] = gradient_RD[index_N2[:, 0]] - gradient_RD[index_N2[:, 1]]
     if normalize == "pair":
         return _unit_rows(phi_ND)
-    return phi_ND * phi_ND.dtype.type(beta) if normalize == "none" else phi_ND
+    if normalize == "none":
+        phi_ND *= phi_ND.dtype.type(beta)
+    return phi_ND
 
 
 def _unit_rows(rows_XD: NDArray[Any]) -> NDArray[Any]:
     norm_X1 = np.linalg.norm(rows_XD, axis=1, keepdims=True)
-    return np.divide(rows_XD, norm_X1, out=np.zeros_like(rows_XD), where=norm_X1 > 0)
+    unit_XD: NDArray[Any] = np.divide(rows_XD, norm_X1, out=np.zeros_like(rows_XD), where=norm_X1 > 0)
+    return unit_XD

@@ -128,11 +128,11 @@ class ModelReward(Reward):
         for start in range(0, len(order), self.config.batch_size):
             batch = order[start : start + self.config.batch_size]
             width = max(len(sequences[i]) for i in batch)
-            ids = [sequences[i] + [pad] * (width - len(sequences[i])) for i in batch]
+            padded = [sequences[i] + [pad] * (width - len(sequences[i])) for i in batch]
             mask = [[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch]
             with torch.no_grad():
                 logits = self._model(
-                    input_ids=torch.tensor(ids, device=self._model.device),
+                    input_ids=torch.tensor(padded, device=self._model.device),
                     attention_mask=torch.tensor(mask, device=self._model.device),
                 ).logits
             values[batch] = logits[:, 0].double().cpu().numpy()

@@ -118,4 +118,5 @@ def _optimizer_steps(trainer: Any) -> int:
     if args.max_steps > 0:
         return int(args.max_steps)
     batches = len(trainer.get_train_dataloader())
-    return max(1, round(-(-batches // args.gradient_accumulation_steps) * args.num_train_epochs))
+    steps_per_epoch = -(-batches // int(args.gradient_accumulation_steps))
+    return max(1, round(steps_per_epoch * float(args.num_train_epochs)))

@@ -1,0 +1,232 @@
+"""The `duelist` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from duelist._version import __version__
+from duelist.console import TerminalProgress, mapping_table, round_table
+from duelist.errors import DuelistError, RecipeError
+from duelist.progress import Silent
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Choose which response pairs are worth a person's time, train on the answers, and repeat.\n\n"
+    "Start with `duelist run quickstart`: no download, no GPU, about two minutes.",
+)
+out = Console()
+err = Console(stderr=True)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)]
+
+
+def main() -> None:
+    """Run the command; an expected error is one message on standard error and exit code 2."""
+    # A second OpenMP thread that spins on a busy core slows torch down tenfold; telemetry is nobody's default.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except DuelistError as error:
+        message = str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error)
+        err.print(f"[red]Error:[/red] {_escape(message)}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("Stopped. Nothing recorded is lost: run the same command again to go on.")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or a shipped recipe's name (`duelist recipes`).")],
+    study: Annotated[
+        Path | None, typer.Option("--study", metavar="DIR", help="The study's folder; `studies/NAME` by default.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="a.b=c", help="Change a key of the recipe; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Resolve everything, print the plan and its cost, touch nothing.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study: sample, choose, annotate, train, evaluate; round after round.
+
+    If DIR holds the study already, it goes on where it stopped, also after a crash or `kill -9`.
+
+    Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
+    """
+    _calm_libraries()
+    from duelist.recipes import load_recipe
+
+    resolved = load_recipe(recipe, overrides or [])
+    if dry_run:
+        _show_plan(resolved, quiet, as_json)
+        return
+    from duelist.compare import ARMS, run_with_arms
+    from duelist.report import write_report
+    from duelist.study import RoundReport
+
+    folder = study or Path("studies") / resolved.name.replace("/", "-")
+    silent = quiet or as_json
+    progress = Silent() if silent else TerminalProgress(err)
+
+    def on_round(arm: str, report: RoundReport) -> None:
+        if as_json:
+            _print_json({"arm": arm, **report.metrics})
+        elif not quiet:
+            out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
+
+    run_with_arms(folder, resolved, progress, on_round)
+    report = write_report(folder)
+    if not silent:
+        _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
+        out.print(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+
+
+@app.command()
+def status(study: StudyDir, as_json: Json = False) -> None:
+    """Say how far a study is: rounds, labels, what is pending. Works while another process runs it."""
+    from duelist.status import status as read_status
+
+    state = read_status(study)
+    if as_json:
+        _print_json(state)
+    else:
+        out.print(mapping_table({k.replace("_", " "): v for k, v in state.items()}, str(study)))
+
+
+@app.command()
+def report(study: StudyDir, quiet: Quiet = False) -> None:
+    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network."""
+    from duelist.report import write_report
+
+    path = write_report(study)
+    if not quiet:
+        out.print(str(path))
+
+
+@app.command()
+def export(
+    study: StudyDir,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")],
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="`trl`: preferences that TRL trains on. `jsonl`: every label.")
+    ] = "trl",
+    quiet: Quiet = False,
+) -> None:
+    """Write a study's labels to a file. Works while another process runs the study.
+
+    Train on the result with `trl dpo --dataset_name FOLDER`, FOLDER being where the file lies.
+    """
+    from duelist.store.artifacts import write_jsonl
+    from duelist.store.export import label_rows, trl_rows
+    from duelist.store.store import Store
+
+    writers = {"trl": trl_rows, "jsonl": label_rows}
+    if format not in writers:
+        raise RecipeError(f"`--format` must be one of {', '.join(writers)}, but got {format!r}.")
+    store = Store(study, migrate=False)
+    rows = list(writers[format](store))
+    store.close()
+    write_jsonl(output, rows)
+    if not quiet:
+        out.print(f"{len(rows)} rows written to {output}")
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the recipes that come with Duelist."""
+    from duelist.shipped import recipe_descriptions
+
+    found = recipe_descriptions()
+    if as_json:
+        _print_json(found)
+    else:
+        out.print(mapping_table(found, "Recipes: duelist run NAME"))
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the methods that a recipe can name, each with its citation."""
+    from dataclasses import asdict
+
+    from duelist.methods import methods as list_methods
+
+    found = list_methods()
+    if as_json:
+        _print_json([asdict(m) for m in found])
+        return
+    for m in found:
+        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {_escape(m.summary)}", soft_wrap=True, highlight=False)
+        for title, text in (("", m.reference), ("formula", m.formula), ("unit", m.unit), ("cost", m.cost)):
+            if text:
+                out.print(f"    {title + ': ' if title else ''}{_escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from duelist.plan import plan, plan_rows
+    from duelist.recipes import recipe_content
+
+    found = plan(recipe)
+    if as_json:
+        _print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
+    elif not quiet:
+        import yaml
+
+        out.print(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True), markup=False)
+        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {recipe.rounds} rounds of {recipe.budget} labels"))
+        for note in found.notes:
+            out.print(f"Note: {note}", markup=False, soft_wrap=True)
+
+
+def _show_results(folder: Path, others: list[str]) -> None:
+    for place in (".", *others):
+        lines = [json.loads(line) for line in (folder / place / "metrics.jsonl").read_text("utf-8").splitlines()]
+        out.print(round_table(lines, "This study" if place == "." else place))
+    if others:
+        out.print("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _calm_libraries() -> None:
+    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()

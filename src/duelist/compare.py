@@ -1,0 +1,33 @@
+"""Several studies side by side: a study and the arms that its recipe compares it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from duelist.progress import Progress
+from duelist.recipes import Recipe, arms
+from duelist.study import RoundReport, Study
+
+ARMS = "compare"
+
+
+def run_with_arms(
+    folder: Path, recipe: Recipe, progress: Progress, on_round: Callable[[str, RoundReport], None]
+) -> None:
+    """Run a study, then each arm of its recipe as a complete study of its own under `folder/compare/NAME`.
+
+    Every arm has the same seed, hence the same prompts, initial model and annotator noise. Arms that are done already
+    are passed over.
+
+    Args:
+        folder: the main study's folder.
+        recipe: the main study's recipe.
+        progress: shows how far it is.
+        on_round: called with the arm's name (the main study's is its acquisition's) and each round's report.
+    """
+    studies = {str(recipe.acquisition["name"]): (folder, recipe)}
+    studies |= {name: (folder / ARMS / name, arm) for name, arm in arms(recipe).items()}
+    for name, (place, own_recipe) in studies.items():
+        with Study.create(place, own_recipe, progress) as study:
+            study.run(on_round=lambda report, name=name: on_round(name, report))  # type: ignore[misc]

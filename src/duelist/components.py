@@ -1,0 +1,32 @@
+"""The one table from short names to dotted paths. Strings, imported only when they are used."""
+
+from __future__ import annotations
+
+COMPONENTS: dict[str, dict[str, str]] = {
+    "sampler": {
+        "vanilla": "duelist.samplers.vanilla:Vanilla",
+        "dataset": "duelist.samplers.dataset:DatasetSampler",
+    },
+    "pairing": {
+        "in_prompt": "duelist.pairing.in_prompt:InPrompt",
+        "as_given": "duelist.pairing.as_given:AsGiven",
+    },
+    "featurizer": {
+        "margin": "duelist.featurizers.margin:Margin",
+        "gradient": "duelist.featurizers.gradient:Gradient",
+    },
+    "acquisition": {
+        "random": "duelist.acquisition.random:Random",
+        "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
+    },
+    "annotator": {
+        "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
+        "reward_model": "duelist.annotators.reward:RewardModelAnnotator",
+        "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",
+    },
+    "trainer": {"dpo": "duelist.trainers.dpo:DPO"},
+    "reward": {
+        "function": "duelist.models.rewards:FunctionReward",
+        "model": "duelist.models.rewards:ModelReward",
+    },
+}

@@ -1,0 +1,68 @@
+"""What `duelist` shows on a terminal: progress with time left, and a row per round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from duelist.progress import Advance, Progress
+
+COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "round": lambda m: str(m["round"]),
+    "labels": lambda m: str(m["labels"]),
+    "mean reward": lambda m: number(m.get("mean_reward")),
+    "win rate": lambda m: number(m.get("win_rate")),
+    "KL": lambda m: number(m.get("kl")),
+    "J": lambda m: number(m.get("j")),
+    "seconds": lambda m: f"{sum(m['seconds'].values()):.1f}",
+}
+
+
+def number(value: float | None) -> str:
+    """Four decimals, or a dash for what was not measured."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+class TerminalProgress(Progress):
+    """A bar per stage with the time left, on standard error; gone when the stage is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def stage(self, description: str, total: int) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=self._console, transient=True) as bars:
+            task = bars.add_task(description, total=total)
+            yield lambda steps: bars.advance(task, steps)
+
+
+def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
+    """A row per line of metrics.jsonl."""
+    table = Table(title=title, title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for line in lines:
+        table.add_row(*(cell(line) for cell in COLUMNS.values()))
+    return table
+
+
+def mapping_table(rows: Mapping[str, Any], title: str) -> Table:
+    """Two columns: what, and its value."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for key, value in rows.items():
+        table.add_row(key, str(value))
+    return table

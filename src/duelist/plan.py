@@ -1,0 +1,159 @@
+"""What a study would do and cost, found out without touching anything: `duelist run RECIPE --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duelist.errors import DuelistError
+from duelist.preparation import prepared_folder
+from duelist.prompts.dataset import load_prompts
+from duelist.recipes import Recipe, build, with_prepared
+
+BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's cost. A figure is None where it cannot be known yet; `notes` says why.
+
+    Attributes:
+        labels: pairs asked in the whole study.
+        prompts_per_round: prompts answered each round.
+        generations: responses drawn in the whole study, the evaluation's among them.
+        candidate_pairs: pairs in one round's pool, at most.
+        gradient_tokens: tokens run forward and backward for features in the whole study, at most.
+        base_parameters: parameters of the base model.
+        adapter_parameters: parameters that are trained.
+        memory_bytes: model, optimizer and features at their largest; activations come on top.
+        disk_bytes: the study's folder at the end, and one round's features at their largest.
+        notes: what is not known, and why.
+    """
+
+    labels: int
+    prompts_per_round: int | None
+    generations: int | None
+    candidate_pairs: int | None
+    gradient_tokens: int | None
+    base_parameters: int | None
+    adapter_parameters: int | None
+    memory_bytes: int | None
+    disk_bytes: int | None
+    notes: tuple[str, ...]
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Find out what `recipe` would cost, reading only what is within reach.
+
+    Raises:
+        DuelistError: if something that is within reach is not usable.
+    """
+    notes: list[str] = []
+    ready = _with_what_is_prepared(recipe, notes)
+    for kind in ("sampler", "pairing", "acquisition", "trainer"):
+        build(kind, getattr(ready, kind))  # a class that cannot be imported shows now
+    per_round, held_out = _prompt_counts(ready, notes)
+    given = ready.sampler["name"] == "dataset"
+    m = int(ready.sampler.get("responses_per_prompt", 2))
+    draws = 1 if ready.pool == "fixed" else ready.rounds
+    generations = responses = pairs = tokens = None
+    if per_round is not None:
+        responses = per_round * m
+        pairs = per_round * m * (m - 1) // 2
+        generations = 0 if given else responses * draws
+        tokens = _gradient_tokens(ready, responses)
+    if generations is not None and held_out is not None:
+        generations += held_out * ready.evaluation.responses_per_prompt * (ready.rounds + 1)
+    base, adapter = _parameter_counts(ready, notes)
+    dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
+    uses_gradients = "gradient_ND" in build("acquisition", ready.acquisition).needs
+    if not uses_gradients:
+        tokens, dimension = 0, 0
+    features = None if pairs is None or dimension is None else (pairs + recipe.rounds * recipe.budget) * dimension * 4
+    memory = disk = None
+    if base is not None and adapter is not None and features is not None:
+        # Adapter in float32 with its gradient and Adam's two moments; features in float32 and, to choose, in float64.
+        memory = base * BYTES[ready.policy.dtype] + max(adapter * 16, features * 3)
+        disk = adapter * 4 * (ready.rounds + 2) + features
+    return Plan(
+        recipe.rounds * recipe.budget, per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
+    )
+
+
+def plan_rows(plan: Plan) -> Mapping[str, str]:
+    """The plan in words, for a table."""
+
+    def count(value: int | None) -> str:
+        return "not known yet" if value is None else f"{value:,}"
+
+    def size(value: int | None) -> str:
+        return "not known yet" if value is None else f"{value / GIB:.2f} GiB"
+
+    return {
+        "labels": count(plan.labels),
+        "prompts per round": count(plan.prompts_per_round),
+        "generations": count(plan.generations),
+        "candidate pairs per round, at most": count(plan.candidate_pairs),
+        "gradient tokens, at most": count(plan.gradient_tokens),
+        "base model parameters": count(plan.base_parameters),
+        "trained parameters": count(plan.adapter_parameters),
+        "memory beside activations": size(plan.memory_bytes),
+        "disk": size(plan.disk_bytes),
+    }
+
+
+def _with_what_is_prepared(recipe: Recipe, notes: list[str]) -> Recipe:
+    if recipe.prepare is None:
+        return recipe
+    folder = prepared_folder(recipe.prepare.function, recipe.prepare.settings)
+    if folder.is_dir():
+        return with_prepared(recipe, folder)
+    notes.append(f"{recipe.prepare.function} would first make models and data in {folder}; sizes are known after that.")
+    return recipe
+
+
+def _prompt_counts(recipe: Recipe, notes: list[str]) -> tuple[int | None, int | None]:
+    config = recipe.prompts
+    if "{prepared}" in config.path:
+        return config.per_round, config.held_out or None
+    try:
+        prompts = load_prompts(config, recipe.seed)
+    except DuelistError as error:
+        if Path(config.path).exists():
+            raise
+        notes.append(f"The prompts are out of reach here: {str(error).splitlines()[0]}")
+        return config.per_round or config.limit, config.held_out or None
+    return config.per_round or len(prompts.train), len(prompts.held_out)
+
+
+def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
+    """An upper bound: every response as long as it may be, after a prompt of 128 tokens; past pairs again each round."""
+    longest = recipe.sampler.get("max_new_tokens")
+    if longest is None:
+        return None
+    past = sum(2 * recipe.budget * t for t in range(recipe.rounds))
+    return (responses * recipe.rounds + past) * (int(longest) + 128)
+
+
+def _parameter_counts(recipe: Recipe, notes: list[str]) -> tuple[int | None, int | None]:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    name = recipe.policy.model
+    known = None if recipe.policy.parameters is None else int(recipe.policy.parameters)
+    if "{prepared}" in name:
+        return known, None
+    try:
+        config = AutoConfig.from_pretrained(name, revision=recipe.policy.revision)
+    except (OSError, ValueError) as error:
+        notes.append(f"The model's configuration is out of reach here: {str(error).strip().splitlines()[0]}")
+        return known, None
+    with torch.device("meta"):
+        base: Any = AutoModelForCausalLM.from_config(config)
+        count = sum(p.numel() for p in base.parameters())
+        model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **recipe.policy.lora))
+    return count, sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
