@@ -1,0 +1,148 @@
+"""The words of a world, its rules, and what is said in it: pure NumPy, no model.
+
+Dimension suffixes: C kinds, V response words, N prompts or demonstrations, T words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.seeding import generator
+from duelist.world.settings import WorldSettings
+
+
+@dataclass(frozen=True)
+class Language:
+    """The words of a world.
+
+    Attributes:
+        kinds: a prompt's first word, one for each of C kinds.
+        details: a prompt's other words; they carry no meaning.
+        words: the V words of responses.
+    """
+
+    kinds: tuple[str, ...]
+    details: tuple[str, ...]
+    words: tuple[str, ...]
+
+    @staticmethod
+    def of(settings: WorldSettings) -> Language:
+        """The words that these settings call for."""
+        return Language(
+            kinds=tuple(f"kind{i}" for i in range(settings.kinds)),
+            details=tuple(f"detail{i}" for i in range(settings.detail_words)),
+            words=tuple(f"word{i}" for i in range(settings.response_words)),
+        )
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is frequent and what is preferred in a world.
+
+    Attributes:
+        frequency_C: each kind's frequency, falling, of sum 1.
+        styles_C2S: word numbers of each kind's preferred style (index 0) and other style (index 1).
+        utility_CV: the utility of each word in a response to each kind of prompt, in [0, 1], to four decimals.
+    """
+
+    frequency_C: NDArray[np.float64]
+    styles_C2S: NDArray[np.int64]
+    utility_CV: NDArray[np.float64]
+
+    @staticmethod
+    def of(settings: WorldSettings) -> Rules:
+        """Draw the rules that these settings call for."""
+        rng = generator(settings.seed, "world", "rules")
+        C, V, S = settings.kinds, settings.response_words, settings.style_words
+        frequency_C = 1.0 / np.arange(1, C + 1) ** settings.zipf  # Zipf's law
+        styles_C2S = np.stack([rng.permutation(V)[: 2 * S].reshape(2, S) for _ in range(C)])
+        middle_CV = np.full((C, V), settings.outside_utility)
+        kind_C1 = np.arange(C)[:, None]
+        middle_CV[kind_C1, styles_C2S[:, 0]] = settings.preferred_utility
+        middle_CV[kind_C1, styles_C2S[:, 1]] = settings.other_utility
+        utility_CV = middle_CV + settings.utility_spread * rng.uniform(-1, 1, size=(C, V))
+        return Rules(frequency_C / frequency_C.sum(), styles_C2S, np.clip(utility_CV, 0, 1).round(4))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts of a world: N texts and their kinds."""
+
+    texts: tuple[str, ...]
+    kind_N: NDArray[np.int64]
+
+
+def draw_prompts(settings: WorldSettings, rules: Rules, language: Language) -> tuple[Prompts, Prompts]:
+    """The training prompts and the held-out prompts, all different from one another.
+
+    Training prompts' kinds are drawn with the kinds' frequencies (a rare kind may thus have none); held-out prompts are
+    equally many of each kind, kind by kind.
+    """
+    rng = generator(settings.seed, "world", "prompts")
+    training_kind_N = rng.choice(settings.kinds, size=settings.prompts, p=rules.frequency_C)
+    held_out_kind_N = np.repeat(np.arange(settings.kinds), settings.held_out // settings.kinds)
+    kind_N = np.concatenate([training_kind_N, held_out_kind_N])
+    code_N = np.empty(len(kind_N), dtype=np.int64)
+    for kind in range(settings.kinds):
+        of_kind = np.flatnonzero(kind_N == kind)
+        # A prompt's details are the digits of its code, so codes drawn without replacement are different prompts.
+        code_N[of_kind] = rng.choice(_codes(settings), size=len(of_kind), replace=False)
+    texts = _texts(settings, language, kind_N, code_N)
+    n = settings.prompts
+    return Prompts(texts[:n], training_kind_N), Prompts(texts[n:], held_out_kind_N)
+
+
+def draw_demonstrations(
+    settings: WorldSettings, rules: Rules, language: Language, held_out: Collection[str]
+) -> list[tuple[str, str]]:
+    """What the model is fine-tuned on: prompts with responses in one of the kind's two styles, either equally likely.
+
+    Kinds are drawn with their frequencies. A response's words are drawn from its style, with replacement; each is, with
+    probability `noise`, any response word instead.
+
+    Args:
+        settings: how many, and of what.
+        rules: the kinds' frequencies and styles.
+        language: the words.
+        held_out: prompts that must not be shown.
+
+    Returns:
+        N pairs of prompt and response.
+    """
+    rng = generator(settings.seed, "world", "demonstrations")
+    N, T = settings.demonstrations, settings.response_tokens
+    kind_N = rng.choice(settings.kinds, size=N, p=rules.frequency_C)
+    texts = list(_texts(settings, language, kind_N, rng.integers(_codes(settings), size=N)))
+    while hidden := [i for i, text in enumerate(texts) if text in held_out]:
+        redrawn = _texts(settings, language, kind_N[hidden], rng.integers(_codes(settings), size=len(hidden)))
+        for i, text in zip(hidden, redrawn, strict=True):
+            texts[i] = text
+    style_N = rng.integers(2, size=N)
+    word_NT = np.take_along_axis(
+        rules.styles_C2S[kind_N, style_N], rng.integers(settings.style_words, size=(N, T)), axis=1
+    )
+    any_word_NT = rng.integers(settings.response_words, size=(N, T))
+    word_NT = np.where(rng.random((N, T)) < settings.noise, any_word_NT, word_NT)
+    responses = (" ".join(language.words[i] for i in word_T) for word_T in word_NT)
+    return list(zip(texts, responses, strict=True))
+
+
+def _codes(settings: WorldSettings) -> int:
+    return min(settings.prompts_per_kind, 2**62)  # the generator draws 64-bit integers
+
+
+def _texts(
+    settings: WorldSettings, language: Language, kind_N: NDArray[np.int64], code_N: NDArray[np.int64]
+) -> tuple[str, ...]:
+    texts = []
+    for kind, code in zip(kind_N.tolist(), code_N.tolist(), strict=True):
+        words = [language.kinds[kind]]
+        for _ in range(settings.prompt_tokens - 1):
+            code, digit = divmod(code, settings.detail_words)
+            words.append(language.details[digit])
+        texts.append(" ".join(words))
+    return tuple(texts)

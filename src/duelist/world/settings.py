@@ -1,0 +1,115 @@
+"""The sizes and kinds of a world."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from duelist.errors import RecipeError
+
+
+class WorldSettings(BaseModel):
+    """What a world is made of. The same settings make the same world (same machine and library versions)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, description="Where every random choice of the world comes from.")
+
+    kinds: int = Field(24, ge=1, description="Kinds of prompt, C. Kind 0 is the most frequent.")
+    zipf: float = Field(
+        1.3, ge=0, description="Kind k has a frequency proportional to 1 / (k + 1)**zipf; 0: all equal."
+    )
+    prompts: int = Field(512, ge=1, description="Training prompts; their kinds are drawn with the kinds' frequencies.")
+    held_out: int = Field(96, ge=1, description="Held-out prompts, equally many of each kind: a multiple of `kinds`.")
+    prompt_tokens: int = Field(4, ge=2, description="Words in a prompt: the kind's word, then details.")
+    response_tokens: int = Field(4, ge=1, description="Words in a demonstrated response, and what the reward expects.")
+
+    detail_words: int = Field(32, ge=2, description="Vocabulary of the details in prompts.")
+    response_words: int = Field(64, ge=2, description="Vocabulary of responses, V, shared by all kinds.")
+    style_words: int = Field(4, ge=1, description="Words in each of a kind's two styles; no word is in both.")
+
+    preferred_utility: float = Field(0.8, ge=0, le=1, description="Middle utility of the preferred style's words.")
+    other_utility: float = Field(0.3, ge=0, le=1, description="Middle utility of the other style's words.")
+    outside_utility: float = Field(0.2, ge=0, le=1, description="Middle utility of the words outside both styles.")
+    utility_spread: float = Field(
+        0.2, ge=0, le=0.5, description="A word's utility is uniform on the middle ± this; it must stay in [0, 1]."
+    )
+
+    demonstrations: int = Field(4096, ge=1, description="Demonstrations that the model is fine-tuned on.")
+    noise: float = Field(
+        0.1, ge=0, le=1, description="Probability that a demonstration's word is any response word instead."
+    )
+    sft_steps: int = Field(500, ge=0, description="Optimizer steps of the supervised fine-tuning; 0: none.")
+    sft_batch_size: int = Field(32, ge=1, description="Demonstrations in a step.")
+    sft_learning_rate: float = Field(5e-3, gt=0, description="Highest learning rate; it then falls as a cosine.")
+
+    hidden_size: int = Field(64, ge=2, description="Width of the model (Llama); the MLP is twice as wide.")
+    layers: int = Field(2, ge=1, description="Layers of the model.")
+    heads: int = Field(4, ge=1, description="Attention heads; each is hidden_size / heads wide, an even number.")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> WorldSettings:
+        if self.held_out % self.kinds:
+            raise ValueError(
+                f"held_out must be a multiple of kinds, but got held_out={self.held_out} and kinds={self.kinds}; "
+                f"for instance held_out={self.kinds * max(1, self.held_out // self.kinds)}"
+            )
+        # Even if every training prompt were of one kind, they and its held-out prompts must all be different.
+        needed = self.prompts + self.held_out // self.kinds
+        if self.prompts_per_kind < needed:
+            raise ValueError(
+                f"detail_words ** (prompt_tokens - 1) must be at least {needed}, so that no prompt need occur twice, "
+                f"but it is {self.prompts_per_kind}; raise detail_words or prompt_tokens, or lower prompts"
+            )
+        if 2 * self.style_words > self.response_words:
+            raise ValueError(
+                "2 * style_words <= response_words must hold, since a kind's two styles share no word, but got "
+                f"style_words={self.style_words} and response_words={self.response_words}"
+            )
+        for name in ("preferred_utility", "other_utility", "outside_utility"):
+            low, high = getattr(self, name) - self.utility_spread, getattr(self, name) + self.utility_spread
+            if low < -1e-9 or high > 1 + 1e-9:
+                raise ValueError(
+                    f"{name} ± utility_spread must stay in [0, 1], but it is [{low:.3g}, {high:.3g}]; "
+                    "lower utility_spread"
+                )
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                "hidden_size must be a multiple of 2 * heads, so that each head has an even width, but got "
+                f"hidden_size={self.hidden_size} and heads={self.heads}"
+            )
+        return self
+
+    @property
+    def prompts_per_kind(self) -> int:
+        """How many different prompts a kind has."""
+        return int(self.detail_words ** (self.prompt_tokens - 1))
+
+
+def settings_from(values: dict[str, Any]) -> WorldSettings:
+    """Settings from a recipe's values, each problem named in one line.
+
+    Raises:
+        RecipeError: if a key is unknown (the nearest valid one is named) or a value is not usable.
+    """
+    try:
+        return WorldSettings(**values)
+    except ValidationError as error:
+        raise RecipeError(
+            "A world's settings must be usable, but "
+            + "; ".join(_problem(problem["type"], problem["loc"], problem["msg"]) for problem in error.errors())
+            + "."
+        ) from error
+
+
+def _problem(type_: str, location: tuple[int | str, ...], message: str) -> str:
+    key = ".".join(map(str, location))
+    if type_ == "extra_forbidden":
+        known = sorted(WorldSettings.model_fields)
+        nearest = difflib.get_close_matches(key, known, n=1)
+        remedy = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
+        return f"{key!r} is not one of them: {remedy}"
+    message = message.removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
