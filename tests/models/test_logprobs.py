@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import FAMILIES, plain_log_prob, random_sequences, tiny_model, with_lora
+from tiny_models import FAMILIES, ROUNDING, plain_log_prob, random_sequences, tiny_model, with_lora
 
 from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models import logprobs
@@ -29,7 +29,7 @@ def test_equals_one_sequence_at_a_time_with_full_logits(family: str, adapter: bo
     sequences = random_sequences(12)
     found = sequence_log_probs(model, sequences, max_tokens=60)
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found, plain_log_probs(model, sequences), rtol=1e-9)
+    np.testing.assert_allclose(found, plain_log_probs(model, sequences), rtol=ROUNDING[family])
 
 
 def test_float32_and_bfloat16_models() -> None:

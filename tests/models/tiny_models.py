@@ -25,6 +25,10 @@ from duelist.models.logprobs import TokenizedResponse
 VOCABULARY = 61
 FAMILIES = ("llama", "gpt2", "qwen2", "qwen3", "gemma2")
 
+# Relative rounding of a float64 model. Gemma 2's attention (eager, for its soft capping) takes the softmax in float32
+# whatever the model's type is, so its sums depend a little on how many keys there are, padding included.
+ROUNDING = {"llama": 1e-9, "gpt2": 1e-9, "qwen2": 1e-9, "qwen3": 1e-9, "gemma2": 1e-6}
+
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 24,
