@@ -1,0 +1,1 @@
+"""Models: log-probabilities and gradients of responses."""

@@ -1,0 +1,161 @@
+"""Sequence log-probabilities against one sequence at a time with full logits, on several model families."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import FAMILIES, ROUNDING, plain_log_prob, random_sequences, tiny_model, with_lora
+
+from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models import logprobs
+from duelist.models.logprobs import ResponseBatch, TokenizedResponse, batches_by_tokens, sequence_log_probs
+
+
+def plain_log_probs(model: Any, sequences: list[TokenizedResponse]) -> np.ndarray:
+    model.eval()
+    with torch.no_grad():
+        return np.array([plain_log_prob(model, s).item() for s in sequences])
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["plain", "lora"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_one_sequence_at_a_time_with_full_logits(family: str, adapter: bool) -> None:
+    model = with_lora(tiny_model(family)) if adapter else tiny_model(family)
+    sequences = random_sequences(12)
+    found = sequence_log_probs(model, sequences, max_tokens=60)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, plain_log_probs(model, sequences), rtol=ROUNDING[family])
+
+
+def test_float32_and_bfloat16_models() -> None:
+    sequences = random_sequences()
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
+        model = tiny_model("llama", dtype)
+        exact = plain_log_probs(tiny_model("llama", torch.float64), sequences)
+        np.testing.assert_allclose(sequence_log_probs(model, sequences), exact, rtol=tolerance)
+
+
+def test_final_soft_capping_is_applied() -> None:
+    sequences = random_sequences()
+    capped = sequence_log_probs(tiny_model("gemma2"), sequences)
+    uncapped = sequence_log_probs(tiny_model("gemma2", final_logit_softcapping=None), sequences)
+    assert np.abs(capped - uncapped).min() > 0.01
+
+
+def test_an_adapter_on_the_output_layer_is_applied() -> None:
+    model = with_lora(tiny_model("llama"), target_modules=["q_proj", "lm_head"])
+    sequences = random_sequences()
+    found = sequence_log_probs(model, sequences)
+    np.testing.assert_allclose(found, plain_log_probs(model, sequences), rtol=1e-12)
+    with model.disable_adapter():
+        assert np.abs(found - sequence_log_probs(model, sequences)).min() > 1e-3
+
+
+def test_the_order_of_the_input_and_the_batch_size_do_not_matter() -> None:
+    model = with_lora(tiny_model("qwen2"))
+    sequences = random_sequences(9)
+    together = sequence_log_probs(model, sequences, max_tokens=10_000)
+    alone = sequence_log_probs(model, sequences[::-1], max_tokens=1)[::-1]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+def test_dropout_is_off_and_every_mode_is_restored() -> None:
+    model = with_lora(tiny_model("gpt2"))
+    model.get_submodule("base_model.model.transformer.h.0").eval()
+    modes = [m.training for m in model.modules()]
+    assert True in modes and False in modes
+    sequences = random_sequences()
+    first = sequence_log_probs(model, sequences)
+    assert [m.training for m in model.modules()] == modes
+    np.testing.assert_array_equal(first, sequence_log_probs(model, sequences))
+
+
+def test_modes_and_hooks_are_restored_after_an_error() -> None:
+    model = tiny_model("llama")
+    beyond_vocabulary = TokenizedResponse((1,), (2, 10_000, 3))
+    with pytest.raises(IndexError):
+        sequence_log_probs(model, [beyond_vocabulary])
+    assert all(m.training for m in model.modules())
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
+def test_progress_counts_every_sequence() -> None:
+    counts: list[int] = []
+    sequence_log_probs(tiny_model("llama"), random_sequences(8), max_tokens=40, progress=counts.append)
+    assert sum(counts) == 8
+    assert len(counts) > 1
+
+
+def test_no_sequences_give_no_log_probs() -> None:
+    assert sequence_log_probs(tiny_model("llama"), []).shape == (0,)
+
+
+def test_the_gradient_in_chunks_equals_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "_CHUNK_NUMBERS", 3 * 11)
+    logits = torch.randn(8, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    target = torch.arange(8)
+    assert torch.autograd.gradcheck(lambda x: logprobs._TargetLogProbs.apply(x, target), logits)
+    plain = torch.log_softmax(logits, -1)[torch.arange(8), target]
+    torch.testing.assert_close(logprobs._TargetLogProbs.apply(logits, target), plain)
+
+
+def test_what_is_refused() -> None:
+    model = tiny_model("gpt2")
+    with pytest.raises(DataError, match="at least one token"):
+        TokenizedResponse((), (1,))
+    with pytest.raises(DataError, match="at least one token"):
+        TokenizedResponse((1,), ())
+    with pytest.raises(DataError, match=r"at most 128 tokens .* has 129"):
+        sequence_log_probs(model, [TokenizedResponse((1,) * 100, (1,) * 30)])
+    assert sequence_log_probs(model, [TokenizedResponse((1,) * 100, (1,) * 29)]).shape == (1,)
+    with pytest.raises(ModelError, match="AutoModelForCausalLM"):
+        sequence_log_probs(model.transformer, random_sequences())
+    with pytest.raises(DataError, match="max_tokens"):
+        sequence_log_probs(model, random_sequences(), max_tokens=0)
+    with torch.no_grad():
+        model.lm_head.weight[:] = torch.nan
+    with pytest.raises(NumericalError, match="finite"):
+        sequence_log_probs(model, random_sequences())
+
+
+def test_a_head_that_bypasses_the_output_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    head = torch.nn.Linear(24, 61, bias=False, dtype=torch.float64)
+    monkeypatch.setattr(model, "get_output_embeddings", lambda: head)
+    with pytest.raises(ModelError, match="fused"):
+        sequence_log_probs(model, random_sequences())
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000))
+def test_batches_cover_everything_once_within_the_limit(lengths: list[int], max_tokens: int) -> None:
+    batches = batches_by_tokens(lengths, max_tokens)
+    flat = [int(i) for batch in batches for i in batch]
+    assert sorted(flat) == list(range(len(lengths)))
+    assert flat == sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= max_tokens
+    # No batch could have taken the first sequence of the next.
+    for batch in batches[:-1]:
+        assert (len(batch) + 1) * lengths[batch[0]] > max_tokens
+
+
+def test_padding_is_small_for_a_long_tailed_pool() -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(5.0, 0.7, 2000), 10, 2000).astype(np.int64)
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches_by_tokens(lengths, 8192))
+    assert padded / lengths.sum() <= 1.05
+
+
+def test_a_batch_is_padded_on_the_right() -> None:
+    batch = ResponseBatch.of([TokenizedResponse((5, 6), (7, 8)), TokenizedResponse((9,), (3,))], torch.device("cpu"))
+    assert batch.input_ids_RL.tolist() == [[5, 6, 7], [9, 0, 0]]
+    assert batch.row_M.tolist() == [0, 0, 1]
+    assert batch.column_M.tolist() == [1, 2, 0]
+    assert batch.target_M.tolist() == [7, 8, 3]
+    assert batch.start_R.tolist() == [0, 2]

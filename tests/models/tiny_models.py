@@ -1,0 +1,102 @@
+"""Tiny random models of several families, with LoRA adapters whose B is not zero, and sequences to run them on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from duelist.models.logprobs import TokenizedResponse
+
+VOCABULARY = 61
+FAMILIES = ("llama", "gpt2", "qwen2", "qwen3", "gemma2")
+
+# Relative rounding of a float64 model. Gemma 2's attention (eager, for its soft capping) takes the softmax in float32
+# whatever the model's type is, so its sums depend a little on how many keys there are, padding included.
+ROUNDING = {"llama": 1e-9, "gpt2": 1e-9, "qwen2": 1e-9, "qwen3": 1e-9, "gemma2": 1e-6}
+
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,  # grouped-query attention
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,  # far from uniform, so that nothing agrees by accident
+}
+
+
+def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:
+    """A random causal language model with two layers; the same weights at every call. `changes` are configuration."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        match family:
+            case "llama":
+                model = LlamaForCausalLM(LlamaConfig(**{**_SHAPE, **changes}))
+            case "gpt2":
+                shape = {"vocab_size": VOCABULARY, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 128}
+                shape |= {"initializer_range": 0.3, "bos_token_id": 0, "eos_token_id": 0}  # dropout 0.1 is the default
+                model = GPT2LMHeadModel(GPT2Config(**{**shape, **changes}))
+            case "qwen2":
+                model = Qwen2ForCausalLM(Qwen2Config(**{**_SHAPE, "tie_word_embeddings": True, **changes}))
+            case "qwen3":
+                model = Qwen3ForCausalLM(Qwen3Config(**{**_SHAPE, "head_dim": 8, **changes}))
+            case "gemma2":
+                capped = {"final_logit_softcapping": 3.0, "attn_logit_softcapping": 5.0, "sliding_window": 8}
+                # The eager kernel is the only one with soft capping of attention.
+                capped |= {"head_dim": 8, "query_pre_attn_scalar": 8, "attn_implementation": "eager"}
+                model = Gemma2ForCausalLM(Gemma2Config(**{**_SHAPE, **capped, **changes}))
+            case _:
+                raise ValueError(family)
+    return model.to(dtype).train()
+
+
+def with_lora(model: Any, zero_b: bool = False, **changes: Any) -> Any:
+    """`model` with a LoRA adapter on every linear layer but the output; B random unless `zero_b`."""
+    settings = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "target_modules": "all-linear", **changes}
+    settings.setdefault("fan_in_fan_out", model.config.model_type == "gpt2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        peft_model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **settings))
+        for name, parameter in peft_model.named_parameters():
+            if parameter.requires_grad and "lora_" in name:
+                parameter.data = parameter.data.to(model.dtype)
+                if "lora_B" in name and not zero_b:
+                    parameter.data.normal_(std=0.1)
+    return peft_model.train()
+
+
+def random_sequences(count: int = 7, seed: int = 0, longest: int = 14) -> list[TokenizedResponse]:
+    """`count` sequences of very different lengths; the first response has one token."""
+    rng = np.random.default_rng(seed)
+    shapes = [(int(p), int(t)) for p, t in rng.integers(1, longest + 1, size=(count, 2))]
+    shapes[0] = (shapes[0][0], 1)
+    return [
+        TokenizedResponse(
+            tuple(rng.integers(0, VOCABULARY, p).tolist()), tuple(rng.integers(0, VOCABULARY, t).tolist())
+        )
+        for p, t in shapes
+    ]
+
+
+def plain_log_prob(model: Any, sequence: TokenizedResponse) -> torch.Tensor:
+    """The oracle: one sequence, no padding, all tokens, all logits. The caller sets the mode."""
+    ids = torch.tensor([[*sequence.prompt_ids, *sequence.response_ids]])
+    log_probs = torch.log_softmax(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0], dim=-1)
+    start = len(sequence.prompt_ids)
+    return sum(log_probs[t - 1, ids[0, t]] for t in range(start, ids.shape[1]))
