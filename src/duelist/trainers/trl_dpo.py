@@ -7,7 +7,8 @@ Relied on, each held by a test in tests/trainers/test_trl_dpo.py for the TRL ver
 2. Given a PeftModel and no `ref_model`, the constructor copies the adapter `default` into one named `ref`, and the
    loss uses the adapter `ref` if there is one and the bare base model if not, looking anew at each step.
 3. The constructor replaces `forward` on the instance of the base model (`add_fused_lm_head`).
-4. With gradient checkpointing, the constructor adds a hook to the input embeddings.
+4. With gradient checkpointing, the constructor and the training loop each add a hook to the input embeddings, and
+   `disable_input_require_grads` takes off the last one only.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def dpo_trainer(
     model = policy.model
     base = model.get_base_model()
     own_forward = vars(base).get("forward")
+    own_hooks = {module: set(module._forward_hooks) for module in model.modules()}
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     policy.drop_reference()  # the constructor makes its own
     try:
@@ -95,6 +97,9 @@ def dpo_trainer(
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()
             model.disable_input_require_grads()
+        for module, hooks in own_hooks.items():
+            for hook in set(module._forward_hooks) - hooks:
+                del module._forward_hooks[hook]
         for name, p in model.named_parameters():
             p.grad = None
             if name in flags:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from duelist.errors import RecipeError
+from duelist.settings import explain_invalid
 
 
 class WorldSettings(BaseModel):
@@ -97,19 +97,4 @@ def settings_from(values: dict[str, Any]) -> WorldSettings:
     try:
         return WorldSettings(**values)
     except ValidationError as error:
-        raise RecipeError(
-            "A world's settings must be usable, but "
-            + "; ".join(_problem(problem["type"], problem["loc"], problem["msg"]) for problem in error.errors())
-            + "."
-        ) from error
-
-
-def _problem(type_: str, location: tuple[int | str, ...], message: str) -> str:
-    key = ".".join(map(str, location))
-    if type_ == "extra_forbidden":
-        known = sorted(WorldSettings.model_fields)
-        nearest = difflib.get_close_matches(key, known, n=1)
-        remedy = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
-        return f"{key!r} is not one of them: {remedy}"
-    message = message.removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
+        raise RecipeError(explain_invalid(error, WorldSettings, "the world's settings")) from error
