@@ -17,6 +17,7 @@ from duelist.errors import BudgetError, RoundStateError
 from duelist.evaluation.held_out import evaluate
 from duelist.featurizers.base import featurize
 from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.models.threads import torch_threads
 from duelist.parts import Parts
 from duelist.progress import Progress, Silent
 from duelist.prompts.dataset import prompts_of_round
@@ -109,17 +110,18 @@ class Study:
         """
         if self.rounds_left <= 0:
             raise RoundStateError(f"A round must be left to ask for, but all {self.recipe.rounds} rounds are closed.")
-        self._measure_initial_model()
-        t = self.round
-        if self.folder.stage(t, "select") is None:
-            past = [x.pair for x in self.store.asked()]
-            prompts = self._prompts(t)
-            responses = self._sample(t, prompts)
-            candidates = self._pair(t, responses, past)
-            features = self._featurize(t, candidates, past)
-            self._select(t, prompts, candidates, features)
-            self.folder.discard_features(t)
-        return self.store.batch(t)
+        with torch_threads(self.recipe.torch_threads):
+            self._measure_initial_model()
+            t = self.round
+            if self.folder.stage(t, "select") is None:
+                past = [x.pair for x in self.store.asked()]
+                prompts = self._prompts(t)
+                responses = self._sample(t, prompts)
+                candidates = self._pair(t, responses, past)
+                features = self._featurize(t, candidates, past)
+                self._select(t, prompts, candidates, features)
+                self.folder.discard_features(t)
+            return self.store.batch(t)
 
     def tell(self, labels: Sequence[Label]) -> int:
         """Record labels, in any order, any number at a time, whenever they come. Nothing else happens.
@@ -158,8 +160,9 @@ class Study:
                 f"Every pair of round {t} must have a label, but {len(missing)} of {len(self.store.asked(t))} have none "
                 f"(the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
             )
-        training = self._train(t)
-        evaluation = self._evaluate(t)
+        with torch_threads(self.recipe.torch_threads):
+            training = self._train(t)
+            evaluation = self._evaluate(t)
         metrics = self.folder.close_round(t, evaluation.metrics)
         return RoundReport(t, metrics, training)
 

@@ -11,6 +11,10 @@ and adding a row u to U adds one row to L, hence one number to L⁻¹ U φ:
 
 This is an incremental Cholesky factorisation of the Gram matrix: O(N D) a pick instead of O(N D²), and stable, because
 no inverse is formed. All accumulation is in float64.
+
+Rows whose scores differ by less than the features' own rounding are equals, and the first of them is taken: otherwise
+noise in the last digit would decide, which differs from machine to machine. With `normalize: pair`, say, every first
+score is exactly 1 but for rounding.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
+
+# Scores are equal that differ by less than this part of the largest |φ|²: some roundings of the features' type.
+TIE_TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -38,14 +45,16 @@ def greedy_uncertainty(
     Returns:
         The picked rows in order, and ‖φ‖²_{V⁻¹} of each at the moment it was picked.
     """
+    tolerance = TIE_TOLERANCE.get(phi_ND.dtype, 1e-6)
     phi_ND = np.asarray(phi_ND, dtype=np.float64)
     residual_N, c_KN = _fold_past(phi_ND, np.asarray(past_PD, dtype=np.float64), regularizer, budget)
     k = len(c_KN) - budget
+    tolerance *= float(np.einsum("nd,nd->n", phi_ND, phi_ND).max())
     picked_B = np.empty(budget, np.int64)
     score_B = np.empty(budget)
     for b in range(budget):
         residual_N[picked_B[:b]] = -np.inf
-        i = int(np.argmax(residual_N))
+        i = int(np.argmax(residual_N >= residual_N.max() - tolerance))
         picked_B[b], score_B[b] = i, max(residual_N[i], 0.0) / regularizer
         gram_N = phi_ND @ phi_ND[i]
         c_KN[k] = (gram_N - c_KN[:k, i] @ c_KN[:k]) / np.sqrt(regularizer + max(residual_N[i], 0.0))

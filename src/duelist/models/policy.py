@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,9 @@ class Policy:
         stop = base.generation_config.eos_token_id
         stop = tokenizer.eos_token_id if stop is None else stop
         base.generation_config = GenerationConfig(eos_token_id=stop, pad_token_id=tokenizer.pad_token_id)
-        with global_generators_kept():
+        with global_generators_kept(), warnings.catch_warnings():
+            # PEFT sets fan_in_fan_out right for GPT-2's layers, and says so.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
             torch.manual_seed(seed)  # LoRA's A is drawn at random, on the CPU for the same draw on every device
             try:
                 model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config.lora))

@@ -1,0 +1,148 @@
+"""The whole of ActiveDPO, flat: the loop that `duelist.Study` runs, without abstractions, for readers.
+
+    python recipes/loop_plain.py                # the quickstart's world, model and settings
+
+Public functions only, in the order of the paper's algorithm (Lin et al., ICLR 2026, arXiv 2505.19241). All in memory: no
+store, no recipe, no resuming. With equal settings and seed it picks the very pairs that a `Study` picks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
+from duelist.acquisition.base import choose
+from duelist.acquisition.initial_random import InitialRandom
+from duelist.evaluation.held_out import EvaluationConfig, evaluate
+from duelist.featurizers.base import featurize
+from duelist.featurizers.gradient import Gradient, GradientConfig
+from duelist.models.policy import Policy, PolicyConfig
+from duelist.pairing.in_prompt import InPrompt
+from duelist.progress import Silent
+from duelist.prompts.dataset import PromptSet
+from duelist.samplers.vanilla import Vanilla, VanillaConfig
+from duelist.seeding import derived_seed, generator
+from duelist.trainers.dpo import DPO, DPOTrainerConfig
+from duelist.types import Batch, Label, Pair, Preference
+
+
+def active_dpo(
+    policy: Policy,
+    prompts: PromptSet,
+    sampler: Vanilla,
+    featurizer: Gradient,
+    acquisition: ActiveDPO,
+    annotate: Callable[[Batch], list[Label]],
+    trainer: DPO,
+    *,
+    rounds: int,
+    budget: int,
+    initial_random: int,
+    beta: float,
+    seed: int,
+    after_round: Callable[[int], None] = lambda t: None,
+) -> list[list[str]]:
+    """Run the loop on a fixed pool, retraining from the reference on all labels each round.
+
+    Returns the ids of the pairs picked in each round, in pick order.
+    """
+    silent, by_id = Silent(), {p.id: p for p in prompts.train}
+    past: list[Pair] = []
+    preferences: list[Preference] = []
+    picks: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        policy.save_adapter(Path(folder))  # π_0, where every round's training starts
+
+        # Line 3: draw responses, and make every pair of two responses to the same prompt.
+        responses = sampler.sample(policy, prompts.train, prompts.given, 1, derived_seed(seed, "sample", 1), silent)
+        pool = InPrompt().pairs(responses, prompts.given, 1)
+
+        for t in range(1, rounds + 1):
+            # Lines 5-9: gradients of the current policy's implicit reward, then greedily argmax ‖φ‖ in V⁻¹.
+            asked = {p.id for p in past}
+            candidates = [p for p in pool if p.id not in asked]
+            rule = InitialRandom(acquisition, max(0, initial_random - (t - 1) * budget), budget)
+            projection = derived_seed(seed, "projection")
+            features = featurize(
+                [featurizer], rule.needs, policy, candidates, past, beta=beta, seed=projection, progress=silent
+            )
+            selection = choose(rule, features, budget, generator(seed, "select", t))
+            chosen = [candidates[i] for i in selection.indices_B]
+            past += chosen
+            picks.append([p.id for p in chosen])
+
+            # Line 10: ask. An outcome that is not a preference is not trained on.
+            batch = Batch(t, tuple(chosen), by_id, tuple(selection.scores_B.tolist()), selection.unit)
+            pairs = {p.id: p for p in chosen}
+            for label in annotate(batch):
+                pair = pairs[label.pair_id]
+                if label.outcome in ("a", "b"):
+                    winner, loser = (pair.a, pair.b) if label.outcome == "a" else (pair.b, pair.a)
+                    preferences.append(Preference(by_id[winner.prompt_id], winner, loser, pair.id, label.annotator))
+
+            # Line 11: DPO on the labels so far; sorted, so that the order in which they came changes nothing.
+            preferences.sort(key=lambda p: (p.pair_id, p.annotator))
+            policy.load_adapter(Path(folder))
+            trainer.train(policy, preferences, beta, derived_seed(seed, "train", t), silent)
+            after_round(t)
+    return picks
+
+
+def main() -> None:
+    """The quickstart, flat."""
+    from duelist.annotators.reward import RewardFunctionAnnotator, RewardFunctionConfig
+    from duelist.preparation import prepare
+    from duelist.prompts.dataset import PromptsConfig, load_prompts
+
+    options = argparse.ArgumentParser(description=main.__doc__)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--rounds", type=int, default=8)
+    arguments = options.parse_args()
+    seed, beta = arguments.seed, 0.5
+    torch.set_num_threads(1)
+
+    world = prepare("duelist.world:prepare", {"seed": 0, "prompts": 200}, Silent())
+    places = PromptsConfig(path=str(world / "prompts.jsonl"), held_out_path=str(world / "held_out.jsonl"))
+    prompts = load_prompts(places, seed)
+    lora = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
+    policy = Policy.load(PolicyConfig(model=str(world / "model"), lora=lora), derived_seed(seed, "lora"))
+    oracle = RewardFunctionAnnotator(
+        RewardFunctionConfig(
+            function="duelist.world:reward", arguments={"world": str(world)}, choice="bradley_terry", temperature=0.125
+        )
+    )
+    eight = EvaluationConfig(responses_per_prompt=8, max_new_tokens=8, batch_size=512)
+    train = {"learning_rate": 1e-3, "num_train_epochs": 6, "per_device_train_batch_size": 16}
+
+    def report(t: int) -> None:
+        measured = evaluate(
+            policy, prompts.held_out, oracle.reward, None, eight, initial_adapter=None, beta=beta, round=t,
+            seed=derived_seed(seed, "evaluate"), progress=Silent(),
+        )  # fmt: skip
+        print(f"round {t}: mean reward {measured.metrics['mean_reward']:.4f}")
+
+    report(0)
+    active_dpo(
+        policy,
+        prompts,
+        Vanilla(VanillaConfig(responses_per_prompt=3, max_new_tokens=8, batch_size=512)),
+        Gradient(GradientConfig()),
+        ActiveDPO(ActiveDPOConfig()),
+        lambda batch: oracle.annotate(batch, derived_seed(seed, "annotate"), Silent()),
+        DPO(DPOTrainerConfig(train={**train, "lr_scheduler_type": "constant"})),
+        rounds=arguments.rounds,
+        budget=16,
+        initial_random=16,
+        beta=beta,
+        seed=seed,
+        after_round=report,
+    )
+
+
+if __name__ == "__main__":
+    main()
