@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from duelist.models.logprobs import TokenizedResponse
+from duelist.seeding import derived_seed
 
 VOCABULARY = 61
 FAMILIES = ("llama", "gpt2", "qwen2", "qwen3", "gemma2")
@@ -100,3 +101,23 @@ def plain_log_prob(model: Any, sequence: TokenizedResponse) -> torch.Tensor:
     log_probs = torch.log_softmax(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0], dim=-1)
     start = len(sequence.prompt_ids)
     return sum(log_probs[t - 1, ids[0, t]] for t in range(start, ids.shape[1]))
+
+
+def documented_sketch(sizes: list[int], dimension: int, seed: int) -> np.ndarray:
+    """The projection as a dense P × D matrix, from the documentation of `duelist.models.sketch` and nothing else."""
+    count, modulus = sum(sizes), 1 << 64
+    prime = next((q for q in range(dimension, 1, -1) if all(q % f for f in range(2, q) if f * f <= q)), 1)
+    sign_seed = derived_seed(seed, "sketch", "signs")
+    matrix_PD = np.zeros((count, dimension))
+    g = 0
+    for k, size in enumerate(sizes):
+        rotation = derived_seed(seed, "sketch", "rotation", k) % dimension
+        for j in range(size):
+            z = (sign_seed + (g // 64 + 1) * 0x9E3779B97F4A7C15) % modulus
+            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % modulus
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EB % modulus
+            z ^= z >> 31
+            bucket = g if count <= dimension else (j % prime + rotation) % dimension
+            matrix_PD[g, bucket] = 1 if z >> (g % 64) & 1 else -1
+            g += 1
+    return matrix_PD
