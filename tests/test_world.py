@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from duelist.errors import RecipeError, StorageError
 from duelist.world import WorldSettings, prepare
 from duelist.world.language import Language, Rules, draw_demonstrations, draw_prompts
-from duelist.world.model import undisturbed
+from duelist.world.model import tokenized, undisturbed
 
 SMALL: dict[str, Any] = {
     "seed": 3,
@@ -90,11 +90,16 @@ def test_another_seed_makes_another_world(small: Path, tmp_path: Path) -> None:
 
 
 def test_random_state_is_restored_after_an_error_too() -> None:
-    before = random.getstate(), torch.get_rng_state(), torch.get_num_threads()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    before = random.getstate(), torch.get_rng_state()
     with pytest.raises(KeyError), undisturbed():
+        assert torch.get_num_threads() == 1
         random.random(), torch.rand(1)
         raise KeyError
-    assert (random.getstate(), torch.get_num_threads()) == (before[0], before[2])
+    after = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    assert (random.getstate(), after) == (before[0], 2)
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
@@ -220,6 +225,15 @@ def test_generation_prompt_is_a_prefix_of_the_conversation(small: Path) -> None:
             assert tokenizer.decode(ids[len(start_ids) :], skip_special_tokens=True) == response
     with pytest.raises(Exception, match="only the roles user and assistant, not system"):
         tokenizer.apply_chat_template([{"role": "system", "content": "word1"}])
+
+
+def test_only_the_response_and_its_end_are_trained_on(small: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(small / "model")
+    row = tokenized(tokenizer, "kind1 detail2", "word3 word4")
+    assert tokenizer.convert_ids_to_tokens(row["input_ids"]) == (
+        ["<user>", "kind1", "detail2", "<assistant>", "word3", "word4", "<eos>"]
+    )
+    assert row["labels"] == [-100] * 4 + row["input_ids"][4:]
 
 
 def test_the_trained_model_answers_in_both_styles_and_stops(tmp_path: Path) -> None:
