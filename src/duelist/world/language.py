@@ -99,14 +99,15 @@ def draw_prompts(settings: WorldSettings, rules: Rules, language: Language) -> t
 def draw_demonstrations(
     settings: WorldSettings, rules: Rules, language: Language, held_out: Collection[str]
 ) -> list[tuple[str, str]]:
-    """What the model is fine-tuned on: prompts with responses in one of the kind's two styles, either equally likely.
+    """What the model is fine-tuned on: prompts with responses in one of the kind's two styles, equally often.
 
-    Kinds are drawn with their frequencies. A response's words are drawn from its style, with replacement; each is, with
-    probability `noise`, any response word instead.
+    There is one demonstration for each place in each batch of the fine-tuning. All kinds are equally frequent here, so
+    that the model knows the styles of rare kinds too. A response's words are drawn from its style, with replacement;
+    each is, with probability `noise`, any response word instead.
 
     Args:
         settings: how many, and of what.
-        rules: the kinds' frequencies and styles.
+        rules: the kinds' styles.
         language: the words.
         held_out: prompts that must not be shown.
 
@@ -114,14 +115,14 @@ def draw_demonstrations(
         N pairs of prompt and response.
     """
     rng = generator(settings.seed, "world", "demonstrations")
-    N, T = settings.demonstrations, settings.response_tokens
-    kind_N = rng.choice(settings.kinds, size=N, p=rules.frequency_C)
+    N, T = settings.sft_steps * settings.sft_batch_size, settings.response_tokens
+    kind_N = np.arange(N) % settings.kinds
     texts = list(_texts(settings, language, kind_N, rng.integers(_codes(settings), size=N)))
     while hidden := [i for i, text in enumerate(texts) if text in held_out]:
         redrawn = _texts(settings, language, kind_N[hidden], rng.integers(_codes(settings), size=len(hidden)))
         for i, text in zip(hidden, redrawn, strict=True):
             texts[i] = text
-    style_N = rng.integers(2, size=N)
+    style_N = np.arange(N) // settings.kinds % 2
     word_NT = np.take_along_axis(
         rules.styles_C2S[kind_N, style_N], rng.integers(settings.style_words, size=(N, T)), axis=1
     )

@@ -82,7 +82,7 @@ def fine_tune(settings: WorldSettings, model: Any, tokenizer: Any, demonstration
     from trl import SFTConfig, SFTTrainer
 
     # Handed over as token ids: TRL's own tokenization would take longer than the training.
-    rows = Dataset.from_list([_tokenized(tokenizer, prompt, response) for prompt, response in demonstrations])
+    rows = Dataset.from_list([tokenized(tokenizer, prompt, response) for prompt, response in demonstrations])
     with tempfile.TemporaryDirectory() as scratch:
         trainer = SFTTrainer(
             model=model,
@@ -111,7 +111,8 @@ def fine_tune(settings: WorldSettings, model: Any, tokenizer: Any, demonstration
         trainer.train()
 
 
-def _tokenized(tokenizer: Any, prompt: str, response: str) -> dict[str, list[int]]:
+def tokenized(tokenizer: Any, prompt: str, response: str) -> dict[str, list[int]]:
+    """A demonstration as a row for training: token ids, and labels that are -100 (no loss) on the prompt."""
     conversation = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
     prompt_ids = tokenizer.apply_chat_template(conversation[:1], add_generation_prompt=True, return_dict=False)
     ids = tokenizer.apply_chat_template(conversation, return_dict=False)

@@ -37,13 +37,12 @@ class WorldSettings(BaseModel):
         0.2, ge=0, le=0.5, description="A word's utility is uniform on the middle ± this; it must stay in [0, 1]."
     )
 
-    demonstrations: int = Field(4096, ge=1, description="Demonstrations that the model is fine-tuned on.")
     noise: float = Field(
         0.1, ge=0, le=1, description="Probability that a demonstration's word is any response word instead."
     )
     sft_steps: int = Field(500, ge=0, description="Optimizer steps of the supervised fine-tuning; 0: none.")
-    sft_batch_size: int = Field(32, ge=1, description="Demonstrations in a step.")
-    sft_learning_rate: float = Field(5e-3, gt=0, description="Highest learning rate; it then falls as a cosine.")
+    sft_batch_size: int = Field(32, ge=1, description="Demonstrations in a step; each is seen once.")
+    sft_learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate; it then falls as a cosine.")
 
     hidden_size: int = Field(64, ge=2, description="Width of the model (Llama); the MLP is twice as wide.")
     layers: int = Field(2, ge=1, description="Layers of the model.")
