@@ -27,12 +27,16 @@ def cache_folder() -> Path:
 def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
     """The folder that this function fills with these settings, whether it is there yet or not.
 
-    The source file of the function counts: after an edit, everything is made anew.
+    The source counts, all files of it where the function lives in a package: after an edit, everything is made anew.
     """
-    source = inspect.getsourcefile(inspect.unwrap(import_object(function)))
-    text = Path(source).read_text(encoding="utf-8") if source else ""
+    file = inspect.getsourcefile(inspect.unwrap(import_object(function)))
+    sources = []
+    if file is not None:
+        folder = Path(file).parent
+        files = sorted(folder.rglob("*.py")) if (folder / "__init__.py").is_file() else [Path(file)]
+        sources = [path.read_text(encoding="utf-8") for path in files]
     name = function.rpartition(":")[2]
-    return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, text, __version__)}"
+    return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, sources, __version__)}"
 
 
 def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path:
