@@ -14,6 +14,10 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -62,6 +66,13 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
                 # The eager kernel is the only one with soft capping of attention.
                 capped |= {"head_dim": 8, "query_pre_attn_scalar": 8, "attn_implementation": "eager"}
                 model = Gemma2ForCausalLM(Gemma2Config(**{**_SHAPE, **capped, **changes}))
+            case "mixtral":
+                experts = {"num_local_experts": 3, "experts_implementation": "eager"}  # the other kernel lacks float64
+                model = MixtralForCausalLM(MixtralConfig(**{**_SHAPE, **experts, **changes}))
+            case "opt":
+                shape = {"vocab_size": VOCABULARY, "hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 40}
+                shape |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
+                model = OPTForCausalLM(OPTConfig(**{**shape, "init_std": 0.3, **changes}))
             case _:
                 raise ValueError(family)
     return model.to(dtype).train()
@@ -74,11 +85,11 @@ def with_lora(model: Any, zero_b: bool = False, **changes: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         peft_model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **settings))
-        for name, parameter in peft_model.named_parameters():
+        for name, parameter in sorted(peft_model.named_parameters()):
             if parameter.requires_grad and "lora_" in name:
-                parameter.data = parameter.data.to(model.dtype)
-                if "lora_B" in name and not zero_b:
-                    parameter.data.normal_(std=0.1)
+                scale = 0.0 if zero_b and "lora_B" in name else 0.1
+                # Drawn in float64, so that a model has the same adapter whatever its type.
+                parameter.data = (scale * torch.randn(parameter.shape, dtype=torch.float64)).to(model.dtype)
     return peft_model.train()
 
 

@@ -12,7 +12,6 @@ by the sort order of their names), each matrix row-major.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,8 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
-from peft.tuners.lora.layer import LoraLayer, ParamWrapper
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from duelist.errors import ModelError, NumericalError
@@ -33,15 +30,11 @@ from duelist.models.logprobs import (
     evaluation_mode,
     response_token_log_probs,
 )
+from duelist.models.lora_matrices import lora_matrices
 from duelist.models.sketch import SparseSketch
 
 # Per-sequence products are made for as many sequences at a time as fit in this many numbers (64 MiB in float32).
 _PRODUCT_NUMBERS = 2**24
-
-_SUPPORTED = (
-    "Give the adapter linear target_modules only: no use_dora or other variant, no embeddings, no convolutions, no "
-    "modules_to_save, trainable_token_indices, target_parameters or bias."
-)
 
 
 class LoraGradients:
@@ -124,66 +117,6 @@ class LoraGradients:
         return log_probs_R, gradient_RD
 
 
-def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
-    """The matrices of the active LoRA adapter by parameter name, sorted; proof that they are all the adapter trains.
-
-    Raises:
-        ModelError: if there is no such adapter, it is merged or disabled, or it trains anything else.
-    """
-    adapter = _active_adapter(model)
-    matrices: dict[str, torch.nn.Linear] = {}
-    for name, layer in model.named_modules():
-        if not isinstance(layer, LoraLayer) or adapter not in layer.lora_A:
-            continue
-        if layer.merged:
-            raise ModelError(f"The adapter must not be merged, but {name} is. Call unmerge_adapter() first.")
-        if layer.disable_adapters:
-            raise ModelError(f"The adapter must be enabled, but it is disabled in {name}. Leave disable_adapter().")
-        if adapter in layer.lora_variant or isinstance(layer, ParamWrapper):
-            raise ModelError(f"Plain LoRA on linear layers is required, but {name} has another form. {_SUPPORTED}")
-        for part in ("lora_A", "lora_B"):
-            matrix = getattr(layer, part)[adapter]
-            if not isinstance(matrix, torch.nn.Linear):
-                raise ModelError(f"LoRA on linear layers is required, but {name} has {type(matrix)}. {_SUPPORTED}")
-            if matrix.weight.dtype == torch.float16:
-                raise ModelError(
-                    f"Gradients underflow in float16, which {name} has. Load the model in bfloat16 or float32."
-                )
-            matrices[f"{name}.{part}.{adapter}.weight"] = matrix
-    unseen = _trained_names(model, adapter) - matrices.keys()
-    if unseen:
-        raise ModelError(
-            f"Every trained parameter must be a LoRA matrix of a linear layer, but {len(unseen)} are not, such as "
-            f"{min(unseen)}. {_SUPPORTED}"
-        )
-    if not matrices:
-        raise ModelError(f"A LoRA adapter is required, but adapter {adapter!r} has no LoRA matrix. {_SUPPORTED}")
-    return dict(sorted(matrices.items()))
-
-
-def _active_adapter(model: torch.nn.Module) -> str:
-    if not isinstance(model, PeftModel):
-        raise ModelError(
-            f"A PEFT model with a LoRA adapter is required, but got {type(model).__name__}. Wrap it with "
-            "peft.get_peft_model(model, peft.LoraConfig(...))."
-        )
-    active = model.active_adapters
-    if len(active) != 1:
-        raise ModelError(f"Exactly one adapter must be active, but {active} are. Choose one with set_adapter.")
-    return str(active[0])
-
-
-def _trained_names(model: torch.nn.Module, adapter: str) -> set[str]:
-    """Names of all parameters that belong to `adapter`, and of those that are trained without belonging to another."""
-    owner = re.compile(r"\.(?:lora_\w+|modules_to_save|trainable_tokens_\w+)\.(?P<adapter>[^.]+)(?:\.|$)")
-    names = set()
-    for name, parameter in model.named_parameters():
-        found = owner.search(name)
-        if found["adapter"] == adapter if found else parameter.requires_grad:
-            names.add(name)
-    return names
-
-
 class _Recorder:
     """Receives each tapped matrix's inputs and output gradients of one batch, and keeps only their sketch."""
 
@@ -211,11 +144,13 @@ class _Recorder:
                 tokens = slice(int(span[0]), int(span[-1]) + 1)
                 self._add(block, slice(row, row + 1), input_[:, tokens], grad[:, tokens])
             return
-        rows = len(self._batch.input_ids_RL)
-        if input_.ndim != 3 or input_.shape[0] != rows:
+        rows, columns = self._batch.input_ids_RL.shape
+        if input_.ndim == 2 and len(input_) == rows * columns:  # some models flatten sequences before their MLP
+            input_, grad = input_.unflatten(0, (rows, columns)), grad.unflatten(0, (rows, columns))
+        if input_.ndim != 3 or input_.shape[:2] != (rows, columns):
             raise ModelError(
-                f"Adapted layers must see their {rows} sequences apart, but one got an input of the shape "
-                f"{tuple(input_.shape)}, as the experts of a mixture do. Leave such layers out of target_modules."
+                f"Adapted layers must see {rows} sequences of {columns} tokens, but one got an input of the shape "
+                f"{tuple(input_.shape)}. Leave layers that see only some of the tokens out of target_modules."
             )
         step = max(1, _PRODUCT_NUMBERS // (input_.shape[2] * grad.shape[2]))
         for start in range(0, rows, step):

@@ -1,0 +1,81 @@
+"""The matrices of a LoRA adapter, and the proof that they are all it trains."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora.layer import LoraLayer, ParamWrapper
+
+from duelist.errors import ModelError
+
+_SUPPORTED = (
+    "Give the adapter linear target_modules only: no use_dora or other variant, no embeddings, no convolutions, no "
+    "modules_to_save, trainable_token_indices, target_parameters or bias."
+)
+
+
+def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
+    """The matrices of the active LoRA adapter by parameter name, sorted; proof that they are all the adapter trains.
+
+    Raises:
+        ModelError: if there is no such adapter, it is merged or disabled, or it trains anything else.
+    """
+    adapter = _active_adapter(model)
+    matrices: dict[str, torch.nn.Linear] = {}
+    for name, layer in model.named_modules():
+        if not isinstance(layer, LoraLayer) or adapter not in layer.lora_A:
+            continue
+        if layer.merged:
+            raise ModelError(f"The adapter must not be merged, but {name} is. Call unmerge_adapter() first.")
+        if layer.disable_adapters:
+            raise ModelError(f"The adapter must be enabled, but it is disabled in {name}. Leave disable_adapter().")
+        if ".experts." in name:
+            raise ModelError(
+                f"Adapted layers must see every token in its place, but {name} is an expert of a mixture and sees some "
+                "of them, in any order. Leave experts out of target_modules."
+            )
+        if adapter in layer.lora_variant or isinstance(layer, ParamWrapper):
+            raise ModelError(f"Plain LoRA on linear layers is required, but {name} has another form. {_SUPPORTED}")
+        for part in ("lora_A", "lora_B"):
+            matrix = getattr(layer, part)[adapter]
+            if not isinstance(matrix, torch.nn.Linear):
+                raise ModelError(f"LoRA on linear layers is required, but {name} has {type(matrix)}. {_SUPPORTED}")
+            if matrix.weight.dtype == torch.float16:
+                raise ModelError(
+                    f"Gradients underflow in float16, which {name} has. Load the model in bfloat16 or float32."
+                )
+            matrices[f"{name}.{part}.{adapter}.weight"] = matrix
+    if not matrices:
+        raise ModelError(f"A LoRA adapter is required, but adapter {adapter!r} has no LoRA matrix. {_SUPPORTED}")
+    unseen = _trained_names(model, adapter) - matrices.keys()
+    if unseen:
+        raise ModelError(
+            f"Every trained parameter must be a LoRA matrix of a linear layer, but {len(unseen)} are not, such as "
+            f"{min(unseen)}. {_SUPPORTED}"
+        )
+    return dict(sorted(matrices.items()))
+
+
+def _active_adapter(model: torch.nn.Module) -> str:
+    if not isinstance(model, PeftModel):
+        raise ModelError(
+            f"A PEFT model with a LoRA adapter is required, but got {type(model).__name__}. Wrap it with "
+            "peft.get_peft_model(model, peft.LoraConfig(...))."
+        )
+    active = model.active_adapters
+    if len(active) != 1:
+        raise ModelError(f"Exactly one adapter must be active, but {active} are. Choose one with set_adapter.")
+    return str(active[0])
+
+
+def _trained_names(model: torch.nn.Module, adapter: str) -> set[str]:
+    """Names of all parameters that belong to `adapter`, and of those that are trained without belonging to another."""
+    owner = re.compile(r"\.(?:lora_\w+|modules_to_save|trainable_tokens_\w+)\.(?P<adapter>[^.]+)(?:\.|$)")
+    names = set()
+    for name, parameter in model.named_parameters():
+        found = owner.search(name)
+        if found["adapter"] == adapter if found else parameter.requires_grad:
+            names.add(name)
+    return names
