@@ -1,0 +1,195 @@
+"""What a study's folder says about itself: read without its lock and without a model, while others may write to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from duelist.errors import StorageError
+from duelist.store.folder import RECIPE, read_recipe
+from duelist.store.store import AskedPair, Stage, Store
+from duelist.types import OUTCOMES, Label, Prompt
+
+ARMS = "compare"  # the folder of the studies beside a study
+_BLOCK = 256  # rows of the similarity matrix held at a time
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One study as it stands: the reported one, or one that it is compared with.
+
+    `labels` holds the label that counts for each pair and annotator; `metrics` one row per closed round, the initial
+    model's first; `asked` every pair, by round and pick.
+    """
+
+    label: str
+    recipe: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    stages: Sequence[Stage]
+    asked: Sequence[AskedPair]
+    prompts: Mapping[str, Prompt]
+    labels: Sequence[Label]
+
+    @property
+    def rounds_closed(self) -> int:
+        """Closed rounds, the initial model's not among them."""
+        return max(len(self.metrics) - 1, 0)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the recipe, T."""
+        return int(self.recipe["rounds"])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was asked in one round.
+
+    Attributes:
+        round: the round.
+        margin_B: |ρ| of each pair, the implicit reward margin before the round's training, in nats times β.
+        ranking_accuracy: share of the `ranked` preferences that the margin's sign agrees with; margins of 0 have none.
+        ranked: preferences of pairs whose margin is not 0.
+        length: mean response length in tokens.
+        longer_wins: share of the `unequal` preferences whose chosen response has more tokens.
+        unequal: preferences between responses of different lengths.
+        similarity: mean over pairs of the largest Jaccard similarity of the pair's set of response tokens to that of
+            any pair asked earlier in the study; None where no pair came earlier.
+        prompts: distinct prompts.
+        answered: pairs with a label.
+        outcomes: labels by outcome.
+        groups: pairs by the value of the prompts' grouping column; empty without one.
+    """
+
+    round: int
+    margin_B: NDArray[np.float64]
+    ranking_accuracy: float | None
+    ranked: int
+    length: float
+    longer_wins: float | None
+    unequal: int
+    similarity: float | None
+    prompts: int
+    answered: int
+    outcomes: Mapping[str, int]
+    groups: Mapping[str, int]
+
+
+def read_arm(folder: Path, label: str | None = None) -> Arm:
+    """Read one study.
+
+    Args:
+        folder: the study's folder.
+        label: what to call it; its acquisition's name by default.
+
+    Raises:
+        StorageError: if there is no study in the folder.
+    """
+    if not (folder / RECIPE).is_file():
+        raise StorageError(f"A study's folder must hold a {RECIPE}, but {folder} has none: correct the path.")
+    recipe = read_recipe(folder)
+    store = Store(folder, migrate=False)
+    try:
+        # In this order a writer at work can only add what later lines refer to, never leave them without it.
+        metrics, stages, asked = store.metrics(), store.stages(), store.asked()
+        prompts, labels = store.prompts(), store.current_labels()
+    finally:
+        store.close()
+    known = {x.pair.id for x in asked}
+    counted = [x for x in labels if x.pair_id in known]
+    name = label or str(recipe["acquisition"]["name"]).rpartition(":")[2]
+    return Arm(name, recipe, metrics, stages, asked, prompts, counted)
+
+
+def read_arms(folder: Path) -> list[Arm]:
+    """The study in a folder, and after it every study that has begun under `compare/`.
+
+    Raises:
+        StorageError: if there is no study in the folder.
+    """
+    main = read_arm(folder)
+    others = [read_arm(path.parent, path.parent.name) for path in sorted(folder.glob(f"{ARMS}/*/{RECIPE}"))]
+    if main.label in {x.label for x in others}:
+        main = read_arm(folder, f"{main.label} (this study)")
+    return [main, *others]
+
+
+def finite(value: Any) -> float | None:
+    """The value as a number, or None if it is missing or not finite."""
+    number = float(value) if isinstance(value, int | float) else None
+    return number if number is not None and np.isfinite(number) else None
+
+
+def chosen(arm: Arm) -> list[Chosen]:
+    """What was asked in each round that has asked anything."""
+    similarity_P = similarity_to_earlier([{*x.pair.a.token_ids, *x.pair.b.token_ids} for x in arm.asked])
+    labels: dict[str, list[Label]] = {}
+    for label in arm.labels:
+        labels.setdefault(label.pair_id, []).append(label)
+    column = arm.recipe["evaluation"].get("group_by")
+    found = []
+    for t in sorted({x.round for x in arm.asked}):
+        of_round = [i for i, x in enumerate(arm.asked) if x.round == t]
+        pairs = [arm.asked[i] for i in of_round]
+        outcomes = [(x, label.outcome) for x in pairs for label in labels.get(x.pair.id, [])]
+        accuracy, ranked = _agreement(outcomes, lambda x: x.margin)
+        longer, unequal = _agreement(outcomes, lambda x: len(x.pair.a.token_ids) - len(x.pair.b.token_ids))
+        seen_before = [s for s in (similarity_P[i] for i in of_round) if not np.isnan(s)]
+        found.append(
+            Chosen(
+                round=t,
+                margin_B=np.abs([x.margin for x in pairs]),
+                ranking_accuracy=accuracy,
+                ranked=ranked,
+                length=float(np.mean([len(r.token_ids) for x in pairs for r in (x.pair.a, x.pair.b)])),
+                longer_wins=longer,
+                unequal=unequal,
+                similarity=float(np.mean(seen_before)) if seen_before else None,
+                prompts=len({r.prompt_id for x in pairs for r in (x.pair.a, x.pair.b)}),
+                answered=sum(x.pair.id in labels for x in pairs),
+                outcomes={name: sum(o == name for _, o in outcomes) for name in OUTCOMES},
+                groups=_groups(pairs, arm.prompts, column),
+            )
+        )
+    return found
+
+
+def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]:
+    """Each set's largest Jaccard similarity |A ∩ B| / |A ∪ B| to any set before it, `[P]`; NaN for the first."""
+    n = len(token_sets)
+    largest_P = np.full(n, np.nan)
+    if n < 2:
+        return largest_P
+    columns = np.concatenate([np.fromiter(s, dtype=np.int64) for s in token_sets])
+    size_P = np.array([len(s) for s in token_sets])
+    starts = np.concatenate([[0], np.cumsum(size_P)])
+    member = csr_array((np.ones(len(columns)), columns, starts), shape=(n, int(columns.max()) + 1))
+    for first in range(0, n, _BLOCK):
+        rows = np.arange(first, min(first + _BLOCK, n))
+        common = (member[rows] @ member[: rows[-1] + 1].T).toarray()
+        jaccard = common / (size_P[rows, None] + size_P[None, : rows[-1] + 1] - common)
+        jaccard[np.arange(rows[-1] + 1)[None, :] >= rows[:, None]] = -np.inf  # itself and what came later
+        largest_P[rows] = jaccard.max(axis=1)
+    largest_P[0] = np.nan
+    return largest_P
+
+
+def _agreement(
+    outcomes: Sequence[tuple[AskedPair, str]], advantage_of_a: Callable[[AskedPair], float]
+) -> tuple[float | None, int]:
+    """The share of preferences for the response that has the advantage, and how many were neither ties nor even."""
+    decided = [(advantage_of_a(x) > 0) == (o == "a") for x, o in outcomes if o in ("a", "b") and advantage_of_a(x) != 0]
+    return (sum(decided) / len(decided) if decided else None), len(decided)
+
+
+def _groups(pairs: Sequence[AskedPair], prompts: Mapping[str, Prompt], column: str | None) -> dict[str, int]:
+    if column is None:
+        return {}
+    return dict(Counter(str(prompts[x.pair.a.prompt_id].columns.get(column)) for x in pairs))
