@@ -75,7 +75,7 @@ class Store:
 
     def finish_stage(self, stage: Stage, batch: Sequence[AskedPair] = (), prompts: Sequence[Prompt] = ()) -> None:
         """Record that a stage's artifact is in place, and with it the pairs it decided to ask, if any."""
-        with transaction(self._engine) as session:
+        with transaction(self._engine, writes=True) as session:
             _add_batch(session, batch, prompts)
             session.add(
                 StageRow(
@@ -91,7 +91,7 @@ class Store:
 
     def close_round(self, round: int, metrics: Mapping[str, Any]) -> None:
         """Record a round's metrics: the round is over. Once closed, it stays as it is."""
-        with transaction(self._engine) as session:
+        with transaction(self._engine, writes=True) as session:
             if session.get(RoundRow, round) is None:
                 session.add(RoundRow(round=round, metrics=dict(metrics)))
 
@@ -151,7 +151,7 @@ class Store:
             DataError: if a label is for a pair that was never asked.
         """
         new = 0
-        with transaction(self._engine) as session:
+        with transaction(self._engine, writes=True) as session:
             for label in labels:
                 row = session.scalars(select(LabelRow).where(LabelRow.id == label.id)).one_or_none()
                 if row is not None:
