@@ -120,7 +120,7 @@ class Study:
                 candidates = self._pair(t, responses, past)
                 features = self._featurize(t, candidates, past)
                 self._select(t, prompts, candidates, features)
-                self.folder.discard_features(t)
+            self.folder.discard_features(t)
             return self.store.batch(t)
 
     def tell(self, labels: Sequence[Label]) -> int:
