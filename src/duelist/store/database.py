@@ -92,6 +92,6 @@ def transaction(engine: Engine, *, writes: bool = False) -> Iterator[Session]:
             yield session
     except OperationalError as error:
         raise StorageError(
-            f"The study database must be writable, but writing it failed: {error.orig}. Nothing recorded so far is lost: "
-            "free disk space or mend the permissions, then run the same command again."
+            f"The study database must be writable, but writing it failed: {error.orig}. Nothing recorded so far is "
+            "lost: free disk space or mend the permissions, then run the same command again."
         ) from error

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from duelist.errors import DataError, LabelConflictError
+from duelist.errors import DataError, LabelConflictError, StorageError
 from duelist.store.database import open_engine, transaction
 from duelist.store.records import pair_from, response_from, response_json
 from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, RoundRow, StageRow
@@ -54,6 +54,10 @@ class Store:
 
     def __init__(self, folder: Path, *, migrate: bool = True, url: str | None = None) -> None:
         self.folder = folder
+        if url is None and not migrate and not (folder / DATABASE).is_file():
+            raise StorageError(  # SQLite itself would make an empty one
+                f"A study's folder must hold a {DATABASE}, but {folder} has none: correct the path, or run the study."
+            )
         self._engine = open_engine(url or f"sqlite:///{folder / DATABASE}", migrate=migrate)
 
     def close(self) -> None:
@@ -157,14 +161,14 @@ class Store:
                 if row is not None:
                     if _label(row) != label:
                         raise LabelConflictError(
-                            f"A label's id stands for one content, but {label.id} is recorded as {_label(row)} and came "
-                            f"again as {label}: give a changed decision a new id. Nothing of this call was recorded."
+                            f"A label's id stands for one content, but {label.id} is recorded as {_label(row)} and "
+                            f"came again as {label}: give a changed decision a new id. Nothing of this call was recorded."
                         )
                     continue
                 if session.get(PairRow, label.pair_id) is None:
                     raise DataError(
-                        f"A label must be for a pair that was asked, but {label.pair_id!r} never was: take pair ids from "
-                        "`Study.ask()`. Nothing of this call was recorded."
+                        f"A label must be for a pair that was asked, but {label.pair_id!r} never was: take pair ids "
+                        "from `Study.ask()`. Nothing of this call was recorded."
                     )
                 session.add(_label_row(label))
                 session.flush()
@@ -180,16 +184,17 @@ class Store:
         """The label that counts for each pair and annotator, sorted by both.
 
         The latest counts, by the time it was given (by the time it arrived, where none was given), so that labels may
-        arrive in any order.
+        arrive in any order; of those given at the same time, the one with the greatest id.
         """
-        latest: dict[tuple[str, str], tuple[str, int, Label]] = {}
+        latest: dict[tuple[str, str], tuple[str, str, int, Label]] = {}
         with transaction(self._engine) as session:
             for row in session.scalars(select(LabelRow)):
-                entry = (_utc(row.time) if row.time else row.recorded_at, row.number, _label(row))
+                moment, tie = (_utc(row.time), row.id) if row.time else (row.recorded_at, "")
+                entry = (moment, tie, row.number, _label(row))
                 key = (row.pair_id, row.annotator)
-                if key not in latest or entry[:2] > latest[key][:2]:
+                if key not in latest or entry[:3] > latest[key][:3]:
                     latest[key] = entry
-        return [latest[key][2] for key in sorted(latest)]
+        return [latest[key][3] for key in sorted(latest)]
 
     def answered(self) -> set[str]:
         """Ids of the pairs that have a label, of whatever outcome."""
