@@ -149,7 +149,7 @@ def watch(moments: Moments) -> None:
     entering("run_selection", lambda self, round, *_: f"{round}-select")
     entering("run_adapter", lambda self, round, *_: f"{round}-train")
     entering("close_round", lambda self, round, *_: f"{round}-close")
-    entering("_write_derived", lambda self: f"{self.store.metrics()[-1]['round']}-files")
+    entering("_write_derived", lambda self, closed: f"{closed[-1]['round']}-files")
     for name in ("finish_stage", "add_labels", "close_round"):
         committing(name)
     original_prepare, parts.prepare = parts.prepare, prepare

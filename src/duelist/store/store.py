@@ -162,7 +162,8 @@ class Store:
                     if _label(row) != label:
                         raise LabelConflictError(
                             f"A label's id stands for one content, but {label.id} is recorded as {_label(row)} and "
-                            f"came again as {label}: give a changed decision a new id. Nothing of this call was recorded."
+                            f"came again as {label}: give a changed decision a new id. Nothing of this call was "
+                            "recorded."
                         )
                     continue
                 if session.get(PairRow, label.pair_id) is None:
