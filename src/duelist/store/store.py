@@ -288,11 +288,11 @@ def _label_row(label: Label) -> LabelRow:
 def _utc(time: str) -> str:
     try:
         moment = datetime.fromisoformat(time)
-    except ValueError as error:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError) as error:
         raise DataError(f"A label's time must be ISO 8601 (2026-01-31T12:00:00+00:00), but got {time!r}.") from error
-    if moment.tzinfo is None:
-        raise DataError(f"A label's time must say its time zone (2026-01-31T12:00:00+00:00), but got {time!r}.")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    raise DataError(f"A label's time must say its time zone (2026-01-31T12:00:00+00:00), but got {time!r}.")
 
 
 def _now() -> str:
