@@ -33,8 +33,8 @@ def open_engine(url: str, *, migrate: bool) -> Engine:
             raise StorageError(f"A study database must lie at {url}, but there is none: run the study first.")
     except DatabaseError as error:
         raise StorageError(
-            f"The study database {url} must be usable, but opening it failed: {error.orig}. Free disk space or mend the "
-            "permissions, then run the same command again; if the file was damaged, restore it from a copy (the "
+            f"The study database {url} must be usable, but opening it failed: {error.orig}. Free disk space or mend "
+            "the permissions, then run the same command again; if the file was damaged, restore it from a copy (the "
             "artifacts under rounds/ are complete without it)."
         ) from error
     return engine
