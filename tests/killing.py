@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -194,6 +195,31 @@ def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
     labels = annotator.annotate(every_other, derived_seed(study.recipe.seed, "annotate"), moments)
     study.tell(labels[::-1])
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_until_full(folder: Path, recipe: dict[str, Any], message: Path) -> None:
+    """Run or resume a study; if the disk is full, leave the error's message and exit with code 2."""
+    from duelist.errors import StorageError
+    from duelist.recipes import parse_recipe
+    from duelist.study import Study
+
+    gc.freeze()
+    try:
+        with Study.create(folder, parse_recipe(recipe)) as study:
+            study.run()
+    except StorageError as error:
+        message.write_text(str(error), encoding="utf-8")
+        sys.exit(2)
+
+
+def hold_open(folder: Path, connection: Any) -> None:
+    """Work on a study until killed."""
+    from duelist.store.folder import StudyFolder
+
+    study = StudyFolder.open(folder)
+    connection.send("open")
+    connection.recv()
+    study.close()
 
 
 def shown_log(folder: Path) -> Path:

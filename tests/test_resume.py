@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,37 +10,8 @@ from typing import Any
 
 import pytest
 
-from duelist.store.store import DATABASE, Store
 from killing import KINDS, in_process, run_study, shown_log, tell_half_and_die
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """All that a study leaves, apart from how long things took."""
-    metrics = [json.loads(line) for line in lines(folder / "metrics.jsonl")]
-    store = Store(folder, migrate=False)
-    found = {
-        "stages": [(s.round, s.name, s.artifact, s.digest, dict(s.info)) for s in store.stages()],
-        "asked": store.asked(),
-        "labels": store.labels(),
-        "metrics": [{k: v for k, v in m.items() if k != "seconds"} for m in metrics],
-        "timed": [sorted(m["seconds"]) for m in metrics],
-    }
-    store.close()
-    files = {p.relative_to(folder): p for p in folder.rglob("*") if p.is_file()}
-    timed = (DATABASE, "metrics.jsonl")
-    return {**found, "files": {name: p.read_bytes() for name, p in files.items() if not name.name.startswith(timed)}}
-
-
-def require_equal(folder: Path, undisturbed: Path) -> None:
-    found, expected = outcome(folder), outcome(undisturbed)
-    assert sorted(found["files"]) == sorted(expected["files"])
-    assert {"preferences.jsonl", "adapter/adapter_model.safetensors"} <= {n.as_posix() for n in found["files"]}
-    for part, value in expected.items():
-        assert found[part] == value, part
+from outcomes import lines, outcome, require_equal, smaller
 
 
 @dataclass
@@ -74,16 +44,13 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
 
     def example(name: str, tiny_recipe: dict[str, Any]) -> Example:
         if name not in made:
-            prompts = {**tiny_recipe["prompts"], "per_round": 6, "held_out": 4}
-            train = {**tiny_recipe["trainer"]["train"], "per_device_train_batch_size": 2}
-            recipe = {**tiny_recipe, "budget": 4, "prompts": prompts, "trainer": {"name": "dpo", "train": train}}
-            recipe["sampler"] = {**recipe["sampler"], "batch_size": 6}
+            recipe = smaller(tiny_recipe)
             if name == "fixed":
                 trainer = {"accumulate": "round", "restart": "from_reference", "reference": "previous"}
                 recipe |= {"pool": "fixed", "initial_random": 2, "trainer": {**recipe["trainer"], **trainer}}
-                source = {"source": prompts["path"]}
+                source = {"source": recipe["prompts"]["path"]}
                 recipe["prepare"] = {"function": f"{preparation}:copy", "settings": source}
-                recipe["prompts"] = {**prompts, "path": "{prepared}/prompts.jsonl"}
+                recipe["prompts"] = {**recipe["prompts"], "path": "{prepared}/prompts.jsonl"}
             folder = tmp_path_factory.mktemp(name) / "undisturbed"
             assert in_process(run_study, folder, recipe, None) == 0
             made[name] = Example(recipe, folder)

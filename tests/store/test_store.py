@@ -94,7 +94,7 @@ def latest(labels: Sequence[Label]) -> dict[tuple[str, str], Label]:
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=labels_given, data=st.data())
 def test_order_of_arrival_splits_and_repeats_change_nothing(
     asked_folder: Path, labels: list[Label], data: st.DataObject
@@ -127,7 +127,7 @@ def test_order_of_arrival_splits_and_repeats_change_nothing(
         assert sum(len(row["labels"]) for row in label_rows(store)) == len(labels)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=labels_given.filter(bool), position=st.integers(0, 8), data=st.data())
 def test_a_bad_label_records_none_of_its_call(
     asked_folder: Path, labels: list[Label], position: int, data: st.DataObject
@@ -197,6 +197,21 @@ def test_threads_that_tell_the_same_labels_record_each_once(store: Store) -> Non
         new = list(threads.map(lambda i: sum(store.add_labels([x]) for x in labels[i:] + labels[:i]), range(8)))
     assert sum(new) == len(labels)
     assert sorted(x.id for x in store.labels()) == sorted(x.id for x in labels)
+
+
+def test_a_full_database_records_nothing_and_goes_on_when_there_is_room(store: Store) -> None:
+    def limit(pages: int) -> None:  # SQLite's own limit gives SQLite's own "database or disk is full"
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    labels = [Label(PAIRS[0].id, f"person {i} {'x' * 100}", "a") for i in range(200)]
+    limit(1)  # the pages it has already, and no more
+    with pytest.raises(StorageError, match=r"must be writable, but .*disk is full.*free disk space") as caught:
+        store.add_labels(labels)
+    assert isinstance(caught.value, OSError)
+    assert store.labels() == []
+    limit(1_000_000)
+    assert store.add_labels(labels) == len(labels)
 
 
 def test_migrations_give_the_schema_of_the_tables(store: Store) -> None:
