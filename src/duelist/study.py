@@ -120,7 +120,7 @@ class Study:
                 candidates = self._pair(t, responses, past)
                 features = self._featurize(t, candidates, past)
                 self._select(t, prompts, candidates, features)
-                self.folder.discard_features(t)
+            self.folder.discard_features(t)
             return self.store.batch(t)
 
     def tell(self, labels: Sequence[Label]) -> int:
@@ -157,8 +157,8 @@ class Study:
         missing = self.unanswered()
         if missing and not allow_partial:
             raise RoundStateError(
-                f"Every pair of round {t} must have a label, but {len(missing)} of {len(self.store.asked(t))} have none "
-                f"(the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
+                f"Every pair of round {t} must have a label, but {len(missing)} of {len(self.store.asked(t))} have "
+                f"none (the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
             )
         with torch_threads(self.recipe.torch_threads):
             training = self._train(t)
@@ -174,11 +174,14 @@ class Study:
             on_round: called with each round's report.
         """
         annotator = annotator or self.parts.annotator
+        self.folder.derive()  # a full disk may have kept the last round from leaving its results
         while self.rounds_left > 0:
             batch = self.ask()
             missing = batch.only(self.unanswered())
             if missing.pairs:
-                self.tell(annotator.annotate(missing, self._seed("annotate"), self.progress))
+                with torch_threads(self.recipe.torch_threads):
+                    labels = annotator.annotate(missing, self._seed("annotate"), self.progress)
+                self.tell(labels)
             report = self.update()
             if on_round is not None:
                 on_round(report)

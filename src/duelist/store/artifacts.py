@@ -21,7 +21,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write a file or a folder at; on success it takes the place of `path`.
 
     Raises:
-        StorageError: if the disk is full. Then, as after any other exception, `path` is what it was before.
+        StorageError: if the disk is full. Then, as after any other exception, `path` is what it was before (or whole
+            and new, if no more than the last sync failed).
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
     discard(temporary)
@@ -36,7 +37,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 old = path.with_name(f"{TEMPORARY}old-{path.name}")
                 discard(old)
                 path.rename(old)
-                temporary.rename(path)
+                try:
+                    temporary.rename(path)
+                except BaseException:
+                    old.rename(path)
+                    raise
                 discard(old)
             else:
                 temporary.replace(path)
@@ -85,8 +90,8 @@ def discard(path: Path) -> None:
 
 
 def discard_temporaries(folder: Path) -> None:
-    """Remove what interrupted writers left behind."""
-    for path in sorted(folder.rglob(f"{TEMPORARY}*")):
+    """Remove what interrupted writers left behind in a folder; its subfolders may be others' (a study's arms)."""
+    for path in sorted(folder.glob(f"{TEMPORARY}*")):
         discard(path)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ def open_engine(url: str, *, migrate: bool) -> Engine:
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _durable_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     try:
         if migrate:
             _upgrade(engine)
@@ -32,19 +33,28 @@ def open_engine(url: str, *, migrate: bool) -> Engine:
             raise StorageError(f"A study database must lie at {url}, but there is none: run the study first.")
     except DatabaseError as error:
         raise StorageError(
-            f"The study database {url} must be readable, but opening it failed: {error.orig}. If the file was damaged, "
-            "restore it from a copy; the artifacts under rounds/ are complete without it."
+            f"The study database {url} must be usable, but opening it failed: {error.orig}. Free disk space or mend "
+            "the permissions, then run the same command again; if the file was damaged, restore it from a copy (the "
+            "artifacts under rounds/ are complete without it)."
         ) from error
     return engine
 
 
 def _durable_sqlite(connection: Any, _: Any) -> None:
+    # Left to itself the driver begins no transaction before a SELECT or a CREATE TABLE: a process killed during a
+    # migration would leave half a schema, and two threads could both find a label missing and both add it.
+    connection.isolation_level = None
     cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # a committed label survives a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer waits for its turn before it reads: one that read first could not go on after another's commit.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
 def _upgrade(engine: Engine) -> None:
@@ -52,7 +62,7 @@ def _upgrade(engine: Engine) -> None:
     from alembic.config import Config
     from alembic.migration import MigrationContext
 
-    with engine.begin() as connection:
+    with engine.execution_options(writes=True).begin() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
         if current == HEAD:
             return
@@ -68,17 +78,21 @@ def _upgrade(engine: Engine) -> None:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
-    """One transaction: all of the block's rows are recorded, or none.
+def transaction(engine: Engine, *, writes: bool = False) -> Iterator[Session]:
+    """One transaction: all of the block's rows are recorded, or none, and what it reads is of one moment.
+
+    Args:
+        engine: see `open_engine`.
+        writes: whether the block adds rows; such blocks run one after the other.
 
     Raises:
         StorageError: if the database cannot be written.
     """
     try:
-        with Session(engine) as session, session.begin():
+        with Session(engine.execution_options(writes=writes)) as session, session.begin():
             yield session
     except OperationalError as error:
         raise StorageError(
-            f"The study database must be writable, but writing it failed: {error.orig}. Nothing recorded so far is lost: "
-            "free disk space or mend the permissions, then run the same command again."
+            f"The study database must be writable, but writing it failed: {error.orig}. Nothing recorded so far is "
+            "lost: free disk space or mend the permissions, then run the same command again."
         ) from error

@@ -65,7 +65,10 @@ class StudyFolder:
             try:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StorageError(f"A study's folder must be writable, but {path} cannot be made: {error}") from error
+                raise StorageError(
+                    f"A study's folder must be writable, but {path} cannot be made: {error}. Mend the permissions or "
+                    "free disk space, or give another folder."
+                ) from error
             if not (path / RECIPE).is_file():
                 # A creation that was cut short has left no more than a lock and an empty database.
                 strange = [
@@ -73,8 +76,8 @@ class StudyFolder:
                 ]
                 if strange:
                     raise StorageError(
-                        f"A new study needs a new or empty folder, but {path} holds {', '.join(sorted(strange)[:3])} and no "
-                        f"{RECIPE}: give another folder."
+                        f"A new study needs a new or empty folder, but {path} holds {', '.join(sorted(strange)[:3])} "
+                        f"and no {RECIPE}: give another folder."
                     )
             lock = _lock(path)
             try:
@@ -106,11 +109,15 @@ class StudyFolder:
 
     @staticmethod
     def _opened(path: Path, lock: FileLock) -> StudyFolder:
-        discard_temporaries(path)
-        folder = StudyFolder(path, lock)
-        closed = folder.store.metrics()
-        if closed and _line_count(path / METRICS) != len(closed):
-            folder._write_derived()  # the process died between closing a round and deriving these files
+        with full_disk_as_storage_error(f"the study {path}"):
+            for place in (path, *path.glob("rounds/*")):
+                discard_temporaries(place)
+            folder = StudyFolder(path, lock)
+            try:
+                folder.derive()
+            except BaseException:
+                folder.store.close()
+                raise
         return folder
 
     def close(self) -> None:
@@ -194,12 +201,17 @@ class StudyFolder:
         seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
         line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
         self.store.close_round(round, line)
-        with full_disk_as_storage_error(f"the results of round {round}"):
-            self._write_derived()
+        self.derive()
         return self.store.metrics()[round]
 
-    def _write_derived(self) -> None:
+    def derive(self) -> None:
+        """Bring the files that users read up to date, if a round was closed since they were written."""
         closed = self.store.metrics()
+        if closed and _line_count(self.path / METRICS) != len(closed):
+            with full_disk_as_storage_error(f"the results of round {closed[-1]['round']}"):
+                self._write_derived(closed)
+
+    def _write_derived(self, closed: Sequence[Mapping[str, Any]]) -> None:
         copy_folder(self.adapter(closed[-1]["round"]), self.path / ADAPTER)
         write_jsonl(self.path / PREFERENCES, trl_rows(self.store))
         write_jsonl(self.path / METRICS, closed)  # last: its length says that the others are up to date
@@ -252,6 +264,11 @@ def _lock(path: Path) -> FileLock:
             f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
             "`duelist status` and `duelist export` work meanwhile."
         ) from None
+    except OSError as error:
+        raise StorageError(
+            f"A study's folder must be writable, but {path / LOCK} cannot be made: {error}. Mend the permissions or "
+            "free disk space, then run the same command again."
+        ) from error
     return lock
 
 
@@ -263,8 +280,8 @@ def _require_same_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
         key = different[0]
         raise RecipeError(
             f"A study goes on with the recipe it began with, but {path} was begun with other values of "
-            f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {wanted.get(key)!r}): give a new --study folder, "
-            f"or go on with `duelist run {path / RECIPE} --study {path}`."
+            f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {wanted.get(key)!r}): give a new --study "
+            f"folder, or go on with `duelist run {path / RECIPE} --study {path}`."
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from duelist.errors import DataError, LabelConflictError
+from duelist.errors import DataError, LabelConflictError, StorageError
 from duelist.store.database import open_engine, transaction
 from duelist.store.records import pair_from, response_from, response_json
 from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, RoundRow, StageRow
@@ -54,6 +54,10 @@ class Store:
 
     def __init__(self, folder: Path, *, migrate: bool = True, url: str | None = None) -> None:
         self.folder = folder
+        if url is None and not migrate and not (folder / DATABASE).is_file():
+            raise StorageError(  # SQLite itself would make an empty one
+                f"A study's folder must hold a {DATABASE}, but {folder} has none: correct the path, or run the study."
+            )
         self._engine = open_engine(url or f"sqlite:///{folder / DATABASE}", migrate=migrate)
 
     def close(self) -> None:
@@ -75,7 +79,7 @@ class Store:
 
     def finish_stage(self, stage: Stage, batch: Sequence[AskedPair] = (), prompts: Sequence[Prompt] = ()) -> None:
         """Record that a stage's artifact is in place, and with it the pairs it decided to ask, if any."""
-        with transaction(self._engine) as session:
+        with transaction(self._engine, writes=True) as session:
             _add_batch(session, batch, prompts)
             session.add(
                 StageRow(
@@ -91,7 +95,7 @@ class Store:
 
     def close_round(self, round: int, metrics: Mapping[str, Any]) -> None:
         """Record a round's metrics: the round is over. Once closed, it stays as it is."""
-        with transaction(self._engine) as session:
+        with transaction(self._engine, writes=True) as session:
             if session.get(RoundRow, round) is None:
                 session.add(RoundRow(round=round, metrics=dict(metrics)))
 
@@ -151,20 +155,21 @@ class Store:
             DataError: if a label is for a pair that was never asked.
         """
         new = 0
-        with transaction(self._engine) as session:
+        with transaction(self._engine, writes=True) as session:
             for label in labels:
                 row = session.scalars(select(LabelRow).where(LabelRow.id == label.id)).one_or_none()
                 if row is not None:
                     if _label(row) != label:
                         raise LabelConflictError(
-                            f"A label's id stands for one content, but {label.id} is recorded as {_label(row)} and came "
-                            f"again as {label}: give a changed decision a new id. Nothing of this call was recorded."
+                            f"A label's id stands for one content, but {label.id} is recorded as {_label(row)} and "
+                            f"came again as {label}: give a changed decision a new id. Nothing of this call was "
+                            "recorded."
                         )
                     continue
                 if session.get(PairRow, label.pair_id) is None:
                     raise DataError(
-                        f"A label must be for a pair that was asked, but {label.pair_id!r} never was: take pair ids from "
-                        "`Study.ask()`. Nothing of this call was recorded."
+                        f"A label must be for a pair that was asked, but {label.pair_id!r} never was: take pair ids "
+                        "from `Study.ask()`. Nothing of this call was recorded."
                     )
                 session.add(_label_row(label))
                 session.flush()
@@ -180,16 +185,17 @@ class Store:
         """The label that counts for each pair and annotator, sorted by both.
 
         The latest counts, by the time it was given (by the time it arrived, where none was given), so that labels may
-        arrive in any order.
+        arrive in any order; of those given at the same time, the one with the greatest id.
         """
-        latest: dict[tuple[str, str], tuple[str, int, Label]] = {}
+        latest: dict[tuple[str, str], tuple[str, str, int, Label]] = {}
         with transaction(self._engine) as session:
             for row in session.scalars(select(LabelRow)):
-                entry = (_utc(row.time) if row.time else row.recorded_at, row.number, _label(row))
+                moment, tie = (_utc(row.time), row.id) if row.time else (row.recorded_at, "")
+                entry = (moment, tie, row.number, _label(row))
                 key = (row.pair_id, row.annotator)
-                if key not in latest or entry[:2] > latest[key][:2]:
+                if key not in latest or entry[:3] > latest[key][:3]:
                     latest[key] = entry
-        return [latest[key][2] for key in sorted(latest)]
+        return [latest[key][3] for key in sorted(latest)]
 
     def answered(self) -> set[str]:
         """Ids of the pairs that have a label, of whatever outcome."""
@@ -282,11 +288,11 @@ def _label_row(label: Label) -> LabelRow:
 def _utc(time: str) -> str:
     try:
         moment = datetime.fromisoformat(time)
-    except ValueError as error:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError) as error:
         raise DataError(f"A label's time must be ISO 8601 (2026-01-31T12:00:00+00:00), but got {time!r}.") from error
-    if moment.tzinfo is None:
-        raise DataError(f"A label's time must say its time zone (2026-01-31T12:00:00+00:00), but got {time!r}.")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    raise DataError(f"A label's time must say its time zone (2026-01-31T12:00:00+00:00), but got {time!r}.")
 
 
 def _now() -> str:

@@ -35,9 +35,9 @@ def upgrade() -> None:
         sa.Column("b", sa.Text(), sa.ForeignKey("responses.id"), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("score", sa.Float(), nullable=False),
+        sa.Column("score", sa.Double(), nullable=False),
         sa.Column("unit", sa.Text(), nullable=False),
-        sa.Column("margin", sa.Float(), nullable=False),
+        sa.Column("margin", sa.Double(), nullable=False),
         sa.UniqueConstraint("round", "position"),
     )
     op.create_index("ix_pairs_round", "pairs", ["round"])
@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("pair_id", sa.Text(), sa.ForeignKey("pairs.id"), nullable=False),
         sa.Column("annotator", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
-        sa.Column("seconds", sa.Float()),
+        sa.Column("seconds", sa.Double()),
         sa.Column("shown", sa.Text()),
         sa.Column("time", sa.Text()),
         sa.Column("n_a", sa.Integer()),
@@ -63,7 +63,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.Text(), primary_key=True),
         sa.Column("artifact", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("info", sa.JSON(), nullable=False),
         sa.Column("finished_at", sa.Text(), nullable=False),
     )

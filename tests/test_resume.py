@@ -1,0 +1,127 @@
+"""A study that is killed with -9, anywhere and any number of times, ends as one that was never disturbed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from killing import KINDS, in_process, run_study, shown_log, tell_half_and_die
+from outcomes import lines, outcome, require_equal, smaller
+
+
+@dataclass
+class Example:
+    """A recipe, and the folder of an undisturbed run of it."""
+
+    recipe: dict[str, Any]
+    undisturbed: Path
+
+    def moments(self, kind: str) -> list[str]:
+        """Every moment of a kind, in order; of those inside a stage the middle one."""
+        by_place: dict[str, list[str]] = {}
+        for name in lines(self.undisturbed.with_suffix(".trace")):
+            place, what, _ = name.split("/")
+            if what == kind:
+                by_place.setdefault(place, []).append(name)
+        groups = by_place.values()
+        return [x[len(x) // 2] for x in groups] if kind == "inside" else [name for x in groups for name in x]
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[str, Any]], Example]:
+    """Makes an example's undisturbed run when it is first asked for."""
+    made: dict[str, Example] = {}
+    preparation = tmp_path_factory.mktemp("prepare") / "preparation.py"
+    preparation.write_text(
+        "import shutil\n\ndef copy(folder, source):\n    shutil.copy(source, folder / 'prompts.jsonl')\n",
+        encoding="utf-8",
+    )
+
+    def example(name: str, tiny_recipe: dict[str, Any]) -> Example:
+        if name not in made:
+            recipe = smaller(tiny_recipe)
+            if name == "fixed":
+                trainer = {"accumulate": "round", "restart": "from_reference", "reference": "previous"}
+                recipe |= {"pool": "fixed", "initial_random": 2, "trainer": {**recipe["trainer"], **trainer}}
+                source = {"source": recipe["prompts"]["path"]}
+                recipe["prepare"] = {"function": f"{preparation}:copy", "settings": source}
+                recipe["prompts"] = {**recipe["prompts"], "path": "{prepared}/prompts.jsonl"}
+            folder = tmp_path_factory.mktemp(name) / "undisturbed"
+            assert in_process(run_study, folder, recipe, None) == 0
+            made[name] = Example(recipe, folder)
+        return made[name]
+
+    return example
+
+
+EVERY_KIND = [("regenerate", kind) for kind in KINDS]
+# The other recipe differs in what goes on between the rounds, hence at the boundaries and inside the stages.
+BOUNDARIES = [("fixed", kind) for kind in ("inside", "written", "committed")]
+
+
+@pytest.mark.parametrize(("name", "kind"), EVERY_KIND + BOUNDARIES)
+def test_study_killed_everywhere_equals_the_undisturbed_one(
+    name: str,
+    kind: str,
+    examples: Callable[[str, dict[str, Any]], Example],
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """One study dies at every moment of a kind, one after the other; each time a new process resumes it."""
+    example = examples(name, tiny_recipe)
+    folder = tmp_path / "study"
+    moments = example.moments(kind)
+    for moment in moments:
+        assert in_process(run_study, folder, example.recipe, moment) == -signal.SIGKILL, moment
+    assert in_process(run_study, folder, example.recipe, None) == 0
+    require_equal(folder, example.undisturbed)
+    assert not list(tmp_path.rglob(".tmp-*"))
+    if kind == "committed":  # no answer was lost, so nobody was asked twice
+        assert lines(shown_log(folder)) == lines(shown_log(example.undisturbed))
+
+
+def test_moments_cover_every_stage(
+    examples: Callable[[str, dict[str, Any]], Example], tiny_recipe: dict[str, Any]
+) -> None:
+    example = examples("regenerate", tiny_recipe)
+    places = {kind: {name.split("/")[0] for name in example.moments(kind)} for kind in KINDS}
+    written = ["sample", "pair", "featurize", "select", "train", "evaluate"]
+    every = {"0-train", "0-evaluate", *(f"{t}-{stage}" for t in (1, 2) for stage in written)}
+    closed = {f"{t}-close" for t in (0, 1, 2)}
+    told = {"1-annotate", "2-annotate"}
+    files = {f"{t}-files" for t in (0, 1, 2)}
+    assert places["schema"] == {"create"}
+    assert places["written"] == places["renamed"] == every | files | {"create"}
+    assert places["uncommitted"] == places["committed"] == every | closed | told
+    assert places["inside"] == every - {"0-train", "1-pair", "2-pair"} | told  # these report no steps: too short
+
+
+def test_answers_told_before_the_kill_are_not_asked_for_again(
+    examples: Callable[[str, dict[str, Any]], Example], tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    example = examples("regenerate", tiny_recipe)
+    folder = tmp_path / "study"
+    assert in_process(tell_half_and_die, folder, example.recipe) == -signal.SIGKILL
+    assert in_process(run_study, folder, example.recipe, None) == 0
+    found, expected = outcome(folder), outcome(example.undisturbed)
+    first_round = [x.pair.id for x in expected["asked"] if x.round == 1]
+    assert lines(shown_log(folder))[: len(first_round)] == first_round[::2] + first_round[1::2]
+    assert sorted(lines(shown_log(folder))) == sorted(x.pair.id for x in expected["asked"])
+    assert [x.id for x in found.pop("labels")] != [x.id for x in expected["labels"]]  # they came in another order
+    for part, value in found.items():
+        assert value == expected[part], part
+
+
+def test_equal_seeds_give_equal_studies_and_other_seeds_other_ones(
+    examples: Callable[[str, dict[str, Any]], Example], tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    example = examples("regenerate", tiny_recipe)
+    assert in_process(run_study, tmp_path / "again", example.recipe, None) == 0
+    require_equal(tmp_path / "again", example.undisturbed)
+    assert in_process(run_study, tmp_path / "other", {**example.recipe, "seed": 1}, None) == 0
+    assert outcome(tmp_path / "other")["metrics"] != outcome(example.undisturbed)["metrics"]
