@@ -61,9 +61,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A JSONL file of 30 conversational prompts with a column `kind`."""
     path = tmp_path_factory.mktemp("tiny-prompts") / "prompts.jsonl"
-    rows = [
-        {"prompt": [{"role": "user", "content": f"w{i} w{7 * i % WORDS}"}], "kind": i % 3} for i in range(30)
-    ]
+    rows = [{"prompt": [{"role": "user", "content": f"w{i} w{7 * i % WORDS}"}], "kind": i % 3} for i in range(30)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
