@@ -57,7 +57,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or a shipped recipe's name (`duelist recipes`).")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, or a shipped recipe's name (`duelist recipes`).")
+    ],
     study: Annotated[
         Path | None, typer.Option("--study", metavar="DIR", help="The study's folder; `studies/NAME` by default.")
     ] = None,
@@ -141,7 +143,7 @@ def export(
 ) -> None:
     """Write a study's labels to a file. Works while another process runs the study.
 
-    Train on the result with `trl dpo --dataset_name FOLDER`, FOLDER being where the file lies.
+    Train on the result with `trl dpo --dataset_name FOLDER`, FOLDER holding that file alone.
     """
     from duelist.store.artifacts import write_jsonl
     from duelist.store.export import label_rows, trl_rows
