@@ -241,15 +241,14 @@ def test_json_is_pure_and_says_what_metrics_jsonl_says(duelist: Command, write_r
     assert random_row == lines(Path("s/compare/random/metrics.jsonl"))[-1]
 
 
-def test_json_and_quiet_in_a_process_of_their_own(write_recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_json_is_pure_in_a_process_of_its_own(write_recipe: Callable[..., Path], tmp_path: Path) -> None:
     """Libraries that print at import or while they work would show here."""
     recipe = write_recipe(rounds=1, acquisition="random")
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    for flag, expected in (("--json", 1), ("--quiet", 0)):
-        command = [sys.executable, "-m", "duelist", "run", str(recipe), "--study", f"s{flag}", flag]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert [json.loads(line)["round"] for line in done.stdout.splitlines()] == [1] * expected
+    command = [sys.executable, "-m", "duelist", "run", str(recipe), "--study", "s", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(line)["round"] for line in done.stdout.splitlines()] == [1]
 
 
 def test_a_dry_run_touches_nothing(duelist: Command, write_recipe: Callable[..., Path], tmp_path: Path) -> None:
@@ -446,38 +445,37 @@ HERE = Path(__file__).parent
 
 
 def score(prompts, completions, **columns):
-    with (HERE / "calls").open("a") as calls:
-        calls.write("x")
     values = [float(len(set(c[0]["content"].split()))) for c in completions]
-    fails = (HERE / "fails").read_text() if (HERE / "fails").exists() else ""
-    if fails and len((HERE / "calls").read_text()) >= int(fails.partition(" ")[0]):
-        exec(fails.partition(" ")[2])
-        return locals()["result"]
+    if (HERE / "fails").exists():
+        good_calls, statement = (HERE / "fails").read_text().split(" ", 1)
+        if int(good_calls) == 0:
+            names = {"values": values}
+            exec(statement, names)
+            return names["values"]
+        (HERE / "fails").write_text(f"{int(good_calls) - 1} {statement}")
     return values
 """
 
 
-@pytest.mark.parametrize(
-    ("fails", "said"),
-    [
-        ("1 raise RuntimeError('the judge is asleep')", "it raised RuntimeError: the judge is asleep"),
-        ("2 result = [float('nan')] * len(values)", "gave nan"),
-        ("3 result = [None] * len(values)", "gave None"),
-        ("4 result = values[1:]", "one per completion, but returned"),
-    ],
-    ids=["raises at the first evaluation", "NaN in round 1", "None in its evaluation", "wrong count in round 2"],
-)
 def test_a_reward_function_that_fails_costs_nothing(
-    fails: str, said: str, duelist: Command, write_recipe: Callable[..., Path], tmp_path: Path
+    duelist: Command, write_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
+    """It fails at four places of one study, in four ways, and in the end nobody could tell."""
     (tmp_path / "rewards.py").write_text(FAILING_REWARD)
     recipe = write_recipe(annotator__function=f"{tmp_path}/rewards.py:score", acquisition="random")
-    (tmp_path / "fails").write_text(fails)
-    error = duelist("run", recipe, "--study", "s").err
-    assert said in error and "run the same command again; nothing is lost" in error
-    assert not list(Path("s").rglob(".tmp-*"))
-    closed = lines(Path("s/metrics.jsonl")) if Path("s/metrics.jsonl").exists() else []
-    assert len(closed) == {"1": 0, "2": 1, "3": 1, "4": 2}[fails[0]]
+    for fails, said, rounds_recorded in (
+        ("0 raise RuntimeError('the judge is asleep')", "it raised RuntimeError: the judge is asleep", 0),
+        ("1 values[0] = float('nan')", "gave nan (1 of ", 1),  # the initial model is measured; then labels fail
+        ("1 values[-1] = None", "gave None (1 of ", 1),  # labels are given; then the evaluation of round 1 fails
+        ("1 values.pop()", "one per completion, but returned", 2),  # the evaluation is done; labels of round 2 fail
+    ):
+        (tmp_path / "fails").write_text(fails)
+        done = duelist("run", recipe, "--study", "s")
+        assert done.code == 2 and done.err.startswith("Error: ") and "Traceback" not in done.err
+        assert said in done.err and "run the same command again; nothing is lost" in done.err
+        assert not list(Path("s").rglob(".tmp-*"))
+        metrics = Path("s/metrics.jsonl")
+        assert len(lines(metrics) if metrics.exists() else []) == rounds_recorded
 
     (tmp_path / "fails").unlink()
     assert duelist("run", recipe, "--study", "s", "--quiet") == Result(0, "", "")
