@@ -14,7 +14,7 @@ from rich.console import Console
 
 from duelist._version import __version__
 from duelist.console import TerminalProgress, mapping_table, round_table
-from duelist.errors import DuelistError, RecipeError
+from duelist.errors import DuelistError, RecipeError, StorageError
 from duelist.progress import Silent
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Choose which response pairs are worth a person's time, train on the answers, and repeat.\n\n"
     "Start with `duelist run quickstart`: no download, no GPU, about two minutes.",
 )
+RECIPE = "recipe.yaml"
 out = Console()
 err = Console(stderr=True)
 
@@ -50,13 +51,15 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        out.print(__version__)
+        _say(__version__)
         raise typer.Exit
 
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or a shipped recipe's name (`duelist recipes`).")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, or a shipped recipe's name (`duelist recipes`).")
+    ],
     study: Annotated[
         Path | None, typer.Option("--study", metavar="DIR", help="The study's folder; `studies/NAME` by default.")
     ] = None,
@@ -84,10 +87,13 @@ def run(
         _show_plan(resolved, quiet, as_json)
         return
     from duelist.compare import ARMS, run_with_arms
+    from duelist.preflight import examine
     from duelist.report import write_report
     from duelist.study import RoundReport
 
     folder = study or Path("studies") / resolved.name.replace("/", "-")
+    if not (folder / RECIPE).is_file():
+        examine(resolved)  # what is wrong with a new study shows before its folder is made
     silent = quiet or as_json
     progress = Silent() if silent else TerminalProgress(err)
 
@@ -101,7 +107,7 @@ def run(
     report = write_report(folder)
     if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
-        out.print(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+        _say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
 
 
 @app.command()
@@ -123,7 +129,7 @@ def report(study: StudyDir, quiet: Quiet = False) -> None:
 
     path = write_report(study)
     if not quiet:
-        out.print(str(path))
+        _say(str(path))
 
 
 @app.command()
@@ -137,7 +143,7 @@ def export(
 ) -> None:
     """Write a study's labels to a file. Works while another process runs the study.
 
-    Train on the result with `trl dpo --dataset_name FOLDER`, FOLDER being where the file lies.
+    Train on the result with `trl dpo --dataset_name FOLDER`, FOLDER holding that file alone.
     """
     from duelist.store.artifacts import write_jsonl
     from duelist.store.export import label_rows, trl_rows
@@ -145,13 +151,20 @@ def export(
 
     writers = {"trl": trl_rows, "jsonl": label_rows}
     if format not in writers:
-        raise RecipeError(f"`--format` must be one of {', '.join(writers)}, but got {format!r}.")
+        raise RecipeError(f"`--format` must be one of {', '.join(writers)}, but got {format!r}: use one of them.")
+    if not (study / RECIPE).is_file():
+        raise StorageError(f"A study's folder must hold a {RECIPE}, but {study} has none: correct the path.")
     store = Store(study, migrate=False)
     rows = list(writers[format](store))
     store.close()
-    write_jsonl(output, rows)
+    try:
+        write_jsonl(output, rows)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{output} must be a file that can be written, but it cannot: {error}.") from error
     if not quiet:
-        out.print(f"{len(rows)} rows written to {output}")
+        _say(f"{len(rows)} rows written to {output}")
 
 
 @app.command()
@@ -196,10 +209,10 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
     elif not quiet:
         import yaml
 
-        out.print(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True), markup=False)
+        _say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
         out.print(mapping_table(plan_rows(found), f"{recipe.name}: {recipe.rounds} rounds of {recipe.budget} labels"))
         for note in found.notes:
-            out.print(f"Note: {note}", markup=False, soft_wrap=True)
+            _say(f"Note: {note}")
 
 
 def _show_results(folder: Path, others: list[str]) -> None:
@@ -207,7 +220,12 @@ def _show_results(folder: Path, others: list[str]) -> None:
         lines = [json.loads(line) for line in (folder / place / "metrics.jsonl").read_text("utf-8").splitlines()]
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
-        out.print("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+        _say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+
+
+def _say(text: str) -> None:
+    """Print text as it is: no markup, and no line broken, so that a path or YAML can be copied or piped."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

@@ -30,7 +30,7 @@ def number(value: float | None) -> str:
 
 
 class TerminalProgress(Progress):
-    """A bar per stage with the time left, on standard error; gone when the stage is done."""
+    """A bar per stage with the time left, on a terminal; gone when the stage is done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -45,7 +45,9 @@ class TerminalProgress(Progress):
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Bars(*columns, console=self._console, transient=True) as bars:
+        # Into a file or pipe, rich would write an empty line per stage.
+        hidden = not self._console.is_terminal
+        with Bars(*columns, console=self._console, transient=True, disable=hidden) as bars:
             task = bars.add_task(description, total=total)
             yield lambda steps: bars.advance(task, steps)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.errors import RecipeError
+from duelist.settings import nearest
 from duelist.types import content_id
 
 
@@ -20,7 +21,7 @@ def import_object(path: str, base: Path | None = None) -> Any:
         base: the folder that file paths are relative to (a recipe's own folder); the current one by default.
 
     Raises:
-        RecipeError: if the path has no colon, the module cannot be found, or it has no such name.
+        RecipeError: if the path has no colon, the module cannot be found or fails, or it has no such name.
     """
     module_name, colon, name = path.rpartition(":")
     if not colon or not module_name or not name:
@@ -31,10 +32,9 @@ def import_object(path: str, base: Path | None = None) -> Any:
     try:
         return getattr(module, name)
     except AttributeError:
-        public = ", ".join(n for n in vars(module) if not n.startswith("_"))
-        raise RecipeError(
-            f"{path!r} must name an object, but {module_name} has no {name!r}. It has: {public}."
-        ) from None
+        public = [n for n in vars(module) if not n.startswith("_")]
+        hint = nearest(name, public) or f" It has: {', '.join(public) or 'nothing'}."
+        raise RecipeError(f"{path!r} must name an object, but {module_name} has no {name!r}.{hint}") from None
 
 
 def _module(name: str) -> Any:
@@ -42,11 +42,13 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name + ".").startswith(error.name + "."):
-            raise  # the module exists and itself imports something that is missing
+            raise _failed(name, error) from error  # it exists, and itself imports something that is missing
         raise RecipeError(
-            f"The module {name!r} must be importable, but Python finds no {error.name!r}: install its package, run from "
-            "the folder that holds it, or name a file (`my_file.py:Name`)."
+            f"The module {name!r} must be importable, but Python finds no {error.name!r}: install its package, run "
+            "from the folder that holds it, or name a file (`my_file.py:Name`)."
         ) from error
+    except Exception as error:
+        raise _failed(name, error) from error
 
 
 def _module_from_file(file: Path) -> Any:
@@ -62,7 +64,16 @@ def _module_from_file(file: Path) -> Any:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException as error:
             del sys.modules[name]
+            if isinstance(error, Exception):
+                raise _failed(str(file), error) from error
             raise
     return sys.modules[name]
+
+
+def _failed(where: str, error: Exception) -> RecipeError:
+    return RecipeError(
+        f"{where} must import without an error, but it raised {type(error).__name__}: {error}. Mend it, then run the "
+        "same command again."
+    )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from duelist.errors import DuelistError
-from duelist.preparation import prepared_folder
-from duelist.prompts.dataset import load_prompts
-from duelist.recipes import Recipe, build, with_prepared
+from duelist.errors import ModelError
+from duelist.preflight import Findings, examine
+from duelist.recipes import Recipe, build
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
@@ -52,22 +50,22 @@ def plan(recipe: Recipe) -> Plan:
         DuelistError: if something that is within reach is not usable.
     """
     notes: list[str] = []
-    ready = _with_what_is_prepared(recipe, notes)
-    for kind in ("sampler", "pairing", "acquisition", "trainer"):
-        build(kind, getattr(ready, kind))  # a class that cannot be imported shows now
-    per_round, held_out = _prompt_counts(ready, notes)
+    found = examine(recipe, notes)
+    ready = found.recipe
+    per_round, held_out = _prompt_counts(ready, found)
     given = ready.sampler["name"] == "dataset"
     m = int(ready.sampler.get("responses_per_prompt", 2))
     draws = 1 if ready.pool == "fixed" else ready.rounds
-    generations = responses = pairs = tokens = None
+    pairs = found.pairs
+    generations = tokens = None
     if per_round is not None:
         responses = per_round * m
-        pairs = per_round * m * (m - 1) // 2
+        pairs = per_round * m * (m - 1) // 2 if pairs is None else pairs
         generations = 0 if given else responses * draws
         tokens = _gradient_tokens(ready, responses)
     if generations is not None and held_out is not None:
         generations += held_out * ready.evaluation.responses_per_prompt * (ready.rounds + 1)
-    base, adapter = _parameter_counts(ready, notes)
+    base, adapter = _parameter_counts(ready, found)
     dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
     uses_gradients = "gradient_ND" in build("acquisition", ready.acquisition).needs
     if not uses_gradients:
@@ -105,32 +103,15 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
     }
 
 
-def _with_what_is_prepared(recipe: Recipe, notes: list[str]) -> Recipe:
-    if recipe.prepare is None:
-        return recipe
-    folder = prepared_folder(recipe.prepare.function, recipe.prepare.settings)
-    if folder.is_dir():
-        return with_prepared(recipe, folder)
-    notes.append(f"{recipe.prepare.function} would first make models and data in {folder}; sizes are known after that.")
-    return recipe
-
-
-def _prompt_counts(recipe: Recipe, notes: list[str]) -> tuple[int | None, int | None]:
+def _prompt_counts(recipe: Recipe, found: Findings) -> tuple[int | None, int | None]:
     config = recipe.prompts
-    if "{prepared}" in config.path:
-        return config.per_round, config.held_out or None
-    try:
-        prompts = load_prompts(config, recipe.seed)
-    except DuelistError as error:
-        if Path(config.path).exists():
-            raise
-        notes.append(f"The prompts are out of reach here: {str(error).splitlines()[0]}")
+    if found.prompts is None:
         return config.per_round or config.limit, config.held_out or None
-    return config.per_round or len(prompts.train), len(prompts.held_out)
+    return config.per_round or len(found.prompts.train), len(found.prompts.held_out)
 
 
 def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
-    """An upper bound: every response as long as it may be, after a prompt of 128 tokens; past pairs again each round."""
+    """An upper bound: all responses as long as they may be, after 128 tokens of prompt; past pairs again each round."""
     longest = recipe.sampler.get("max_new_tokens")
     if longest is None:
         return None
@@ -138,22 +119,18 @@ def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
     return (responses * recipe.rounds + past) * (int(longest) + 128)
 
 
-def _parameter_counts(recipe: Recipe, notes: list[str]) -> tuple[int | None, int | None]:
+def _parameter_counts(recipe: Recipe, found: Findings) -> tuple[int | None, int | None]:
+    if found.model is None:
+        return None if recipe.policy.parameters is None else int(recipe.policy.parameters), None
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    name = recipe.policy.model
-    known = None if recipe.policy.parameters is None else int(recipe.policy.parameters)
-    if "{prepared}" in name:
-        return known, None
-    try:
-        config = AutoConfig.from_pretrained(name, revision=recipe.policy.revision)
-    except (OSError, ValueError) as error:
-        notes.append(f"The model's configuration is out of reach here: {str(error).strip().splitlines()[0]}")
-        return known, None
     with torch.device("meta"):
-        base: Any = AutoModelForCausalLM.from_config(config)
+        base: Any = AutoModelForCausalLM.from_config(found.model)
         count = sum(p.numel() for p in base.parameters())
-        model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **recipe.policy.lora))
+        try:
+            model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **recipe.policy.lora))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"policy.lora must fit {recipe.policy.model}, but it does not: {error}") from error
     return count, sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)

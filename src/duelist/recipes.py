@@ -21,7 +21,7 @@ from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy import PolicyConfig
 from duelist.prompts.dataset import PromptsConfig
-from duelist.settings import explain_invalid, nearest
+from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 
 Component = dict[str, Any]
@@ -91,11 +91,16 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = recipe_path(source)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"A recipe must be a YAML file, but {path} is not one: {error}") from error
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(
+            f"A recipe must be a readable YAML file, but {path} is not: {error}. Mend the file."
+        ) from error
     if not isinstance(content, dict):
-        raise RecipeError(f"A recipe must be a mapping of keys to values, but {path} holds a {type(content).__name__}.")
+        raise RecipeError(
+            f"A recipe must be a mapping of keys to values, but {path} holds a {type(content).__name__}: see a shipped "
+            "recipe (`duelist recipes`)."
+        )
     content = _map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
     for override in overrides:
         _override(content, override)
@@ -108,7 +113,7 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: if a key or value is not usable; the nearest valid key is named.
     """
-    values = {k: {"name": v} if isinstance(v, str) and k in COMPONENTS else v for k, v in content.items()}
+    values = {k: _named(k, v) for k, v in content.items()}
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -123,9 +128,12 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
         full = _with_defaults("featurizer", {"name": name, **(settings or {})})
         filled["featurizers"][name] = {k: v for k, v in full.items() if k != "name"}
     for arm, differences in recipe.compare.items():
-        parse_recipe({**values, **differences, "compare": {}})  # every arm must be a valid recipe
         if not arm.replace("-", "").replace("_", "").isalnum():
-            raise RecipeError(f"An arm's name must be letters, digits, - and _, but got {arm!r}.")
+            raise RecipeError(f"An arm's name must be letters, digits, - and _, but got {arm!r}: rename it.")
+        try:
+            parse_recipe({**values, **differences, "compare": {}})
+        except RecipeError as error:
+            raise RecipeError(f"Every arm must be a valid recipe, but `compare.{arm}` is not. {error}") from error
     return recipe.model_copy(update=filled)
 
 
@@ -154,16 +162,28 @@ def build(kind: str, component: Component) -> Any:
     return cls() if config_type is None else cls(_configuration(kind, component, config_type))
 
 
+def _named(key: str, value: Any) -> Any:
+    """A component as a mapping with its name: a bare name stands for it, and settings alone are the default's."""
+    if key not in COMPONENTS or key not in Recipe.model_fields:
+        return value
+    if isinstance(value, str):
+        return {"name": value}
+    default = Recipe.model_fields[key].get_default(call_default_factory=True)
+    return {**default, **value} if isinstance(value, dict) and default else value
+
+
 def _resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
     table = COMPONENTS[kind]
     if name not in table and ":" not in name:
         raise RecipeError(
-            f"`{kind}.name` must be one of {', '.join(table)}, or a dotted path `package.module:Class`, but got {name!r}."
-            f"{nearest(name, table)}"
+            f"`{kind}.name` must be one of {', '.join(table)}, or a dotted path `package.module:Class`, but got "
+            f"{name!r}.{nearest(name, table)}"
         )
     cls = import_object(table.get(name, name))
     if not inspect.isclass(cls):
-        raise RecipeError(f"`{kind}.name` must name a class, but {name} is a {type(cls).__name__}.")
+        raise RecipeError(
+            f"`{kind}.name` must name a class, but {name} is a {type(cls).__name__}: name a class instead."
+        )
     hints = typing.get_type_hints(cls.__init__)
     config_type = hints.get("config")
     return cls, config_type
@@ -179,7 +199,10 @@ def _configuration(kind: str, component: Component, config_type: type[BaseModel]
 
 def _with_defaults(kind: str, component: Component) -> Component:
     if "name" not in component:
-        raise RecipeError(f"`{kind}` must say its `name`, but has only {', '.join(component) or 'no key'}.")
+        raise RecipeError(
+            f"`{kind}` must say its `name`, but has only {', '.join(component) or 'no key'}: add one of "
+            f"{', '.join(COMPONENTS[kind])}."
+        )
     _, config_type = _resolve(kind, str(component["name"]))
     if config_type is None:
         extra = sorted(set(component) - {"name"})
@@ -193,7 +216,7 @@ def _with_defaults(kind: str, component: Component) -> Component:
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"An override is written `key.path=value`, but got {override!r}.")
+        raise RecipeError(f"An override is written `key.path=value`, as in `budget=100`, but got {override!r}.")
     *parents, last = key.split(".")
     target: Any = content
     for depth, parent in enumerate(parents):
@@ -203,13 +226,15 @@ def _override(content: dict[str, Any], override: str) -> None:
         elif isinstance(value, str) and depth == 0 and parent in COMPONENTS:
             value = {"name": value}
         if not isinstance(value, dict):
-            raise RecipeError(f"`--set {override}` needs a mapping at {parent!r}, but the recipe has {value!r} there.")
+            raise RecipeError(
+                f"`--set {override}` needs a mapping at {parent!r}, but the recipe has {value!r}: correct the key."
+            )
         target[parent] = value
         target = value
     try:
-        target[last] = yaml.safe_load(text)
+        target[last] = read_yaml(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"The value of `--set {override}` must be YAML, but is not: {error}") from error
+        raise RecipeError(f"The value of `--set {override}` must be YAML, but is not: {error}. Quote it.") from error
 
 
 def _map_strings(value: Any, change: typing.Callable[[str], str]) -> Any:

@@ -34,15 +34,15 @@ class RowSource:
         """Yield each row with words that say where it stands, for error messages.
 
         Raises:
-            DataError: if a file does not exist, has an unknown ending, or a line is no JSON object.
+            DataError: if a file does not exist, has an unknown ending or cannot be read, or a line is no JSON object.
         """
         path = Path(self.path).expanduser()
         if path.is_file():
-            return _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
+            return _readable(path, _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path))
         if path.exists() or path.is_absolute() or self.path.endswith(SUFFIXES):
             raise DataError(
-                f"A data set is a file ending in {', '.join(SUFFIXES)}, or a name on the hub, but there is no such file "
-                f"at {path}: correct the path."
+                f"A data set is a file ending in {', '.join(SUFFIXES)}, or a name on the hub, but there is no such "
+                f"file at {path}: correct the path."
             )
         return self._hub_rows()
 
@@ -53,11 +53,23 @@ class RowSource:
             rows = datasets.load_dataset(self.path, self.config, split=self.split)
         except Exception as error:
             raise DataError(
-                f"The data set {self.path!r} (split {self.split!r}) must exist as a file here or on the hub, but loading "
-                f"it failed: {error}. Correct the name, log in to the hub, or give the path of a local file."
+                f"The data set {self.path!r} (split {self.split!r}) must exist as a file here or on the hub, but "
+                f"loading it failed: {error}. Correct the name, log in to the hub, or give the path of a local file."
             ) from error
         for i, row in enumerate(rows):
             yield f"row {i} of {self.path} ({self.split})", row
+
+
+def _readable(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+    try:
+        yield from rows
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError) as error:  # gzip's, UTF-8's and Arrow's errors are all among these
+        raise DataError(
+            f"A data set must be readable as what its name says, but reading {path} failed: {error}. Write the file "
+            "again, or correct its ending or permissions."
+        ) from error
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -72,9 +84,14 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(f"Each line must be one JSON object, but {where} is not ({error}).") from error
+                raise DataError(
+                    f"Each line must be one JSON object, but {where} is not ({error}): mend or drop the line."
+                ) from error
             if not isinstance(row, dict):
-                raise DataError(f"Each line must be one JSON object, but {where} holds a {type(row).__name__}.")
+                raise DataError(
+                    f"Each line must be one JSON object, but {where} holds a {type(row).__name__}: mend or drop the "
+                    "line."
+                )
             yield where, row
 
 
@@ -94,10 +111,13 @@ def row_prompt(row: Row, where: str) -> Prompt:
     Raises:
         DataError: if the row has no prompt, or a prompt without text.
     """
-    columns = {k: v for k, v in row.items() if k != "prompt" and k not in RESPONSE_COLUMNS}
-    content = _explicit_prompt(row).get("prompt")
+    columns = {k: _as_json(v) for k, v in row.items() if k != "prompt" and k not in RESPONSE_COLUMNS}
+    content = _explicit_prompt(row, where).get("prompt")
     if content is None:
-        raise DataError(f"Every row must have a `prompt`, but {where} has only {', '.join(row) or 'no column'}.")
+        found = ", ".join(k for k, v in row.items() if v is not None) or "no column"
+        raise DataError(
+            f"Every row must have a `prompt`, but {where} has only {found}: give the column with the prompt that name."
+        )
     if isinstance(content, str):
         if not content.strip():
             raise DataError(f"Every prompt must hold text, but that of {where} is empty: fill it in or drop the row.")
@@ -105,15 +125,17 @@ def row_prompt(row: Row, where: str) -> Prompt:
     if not isinstance(content, list) or not content or not all(_is_message(m) for m in content):
         raise DataError(
             f"A prompt must be text or a list of messages with `role` and `content`, but that of {where} is "
-            f"{str(content)[:80]!r}."
+            f"{str(content)[:80]!r}: rewrite it or drop the row."
         )
     if content[-1]["role"] != "user":
         raise DataError(
             f"A conversational prompt must end with the user's message, but that of {where} ends with the role "
-            f"{content[-1]['role']!r}."
+            f"{content[-1]['role']!r}: drop what comes after the user's last message."
         )
     if not str(content[-1]["content"]).strip():
-        raise DataError(f"Every prompt must hold text, but the last message of {where} is empty.")
+        raise DataError(
+            f"Every prompt must hold text, but the last message of {where} is empty: fill it in or drop the row."
+        )
     return Prompt.of(content, columns)
 
 
@@ -123,13 +145,20 @@ def row_responses(row: Row, where: str) -> list[str]:
     Raises:
         DataError: if a response is neither text nor one assistant message, or only one of two is there.
     """
-    row = _explicit_prompt(row)
+    row = _explicit_prompt(row, where)
     if row.get("responses") is not None:
+        if not isinstance(row["responses"], list):
+            raise DataError(
+                f"`responses` must be a list, but that of {where} is {str(row['responses'])[:80]!r}: put it in a list."
+            )
         return [response_text(r, where) for r in row["responses"]]
     for first, second in (("chosen", "rejected"), ("response_a", "response_b")):
         if row.get(first) is not None or row.get(second) is not None:
             if row.get(first) is None or row.get(second) is None:
-                raise DataError(f"A row with `{first}` must have `{second}` as well, and {where} has only one of them.")
+                raise DataError(
+                    f"A row with `{first}` must have `{second}` as well and the reverse, but {where} has only one of "
+                    "them: fill in the other, or drop the row."
+                )
             return [response_text(row[first], where), response_text(row[second], where)]
     return []
 
@@ -142,7 +171,8 @@ def response_text(value: Any, where: str) -> str:
         text = str(value[0]["content"])
     else:
         raise DataError(
-            f"A response must be text or a list of one assistant message, but that of {where} is {str(value)[:80]!r}."
+            f"A response must be text or a list of one assistant message, but that of {where} is {str(value)[:80]!r}: "
+            "rewrite it or drop the row."
         )
     if not text.strip():
         raise DataError(f"Every response must hold text, but one of {where} is empty: fill it in or drop the row.")
@@ -153,10 +183,27 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("role"), str) and value.get("content") is not None
 
 
-def _explicit_prompt(row: Row) -> Row:
-    """TRL's "implicit prompt" rows made explicit: the prompt is what chosen and rejected begin with in common."""
-    if row.get("prompt") is not None or "chosen" not in row or "rejected" not in row:
+def _as_json(value: Any) -> Any:
+    """The value as JSON has it: the study records a prompt's columns. What JSON does not know (dates) becomes text."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.loads(json.dumps(value, default=str))
+
+
+def _explicit_prompt(row: Row, where: str) -> Row:
+    """TRL's "implicit prompt" rows made explicit: the prompt is what chosen and rejected begin with in common.
+
+    Raises:
+        DataError: if the two responses begin with nothing in common.
+    """
+    if row.get("prompt") is not None or row.get("chosen") is None or row.get("rejected") is None:
         return row
     from trl.data_utils import extract_prompt
 
+    chosen, rejected = row["chosen"], row["rejected"]
+    if not chosen or not rejected or type(chosen) is not type(rejected) or chosen[0] != rejected[0]:
+        raise DataError(
+            f"A row without `prompt` must have a `chosen` and a `rejected` that begin with the same prompt, but those "
+            f"of {where} begin with nothing in common: add a `prompt`."
+        )
     return {**row, **extract_prompt({"chosen": row["chosen"], "rejected": row["rejected"]})}

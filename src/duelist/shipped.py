@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from duelist.errors import RecipeError
-from duelist.settings import nearest
+from duelist.settings import nearest, read_yaml
 
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with the package, by name."""
     package = Path(__file__).parent
-    folder = next(d for d in (package / "shipped_recipes", package.parents[1] / "recipes") if d.is_dir())
+    # Installed, they lie inside the package; in a checkout, beside `src`.
+    folder = package / "shipped_recipes"
+    folder = folder if folder.is_dir() else package.parents[1] / "recipes"
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.yaml")):
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -41,5 +41,5 @@ def recipe_path(source: str | Path) -> Path:
 
 def recipe_descriptions() -> dict[str, str]:
     """What each shipped recipe shows, by name."""
-    contents = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in shipped_recipes().items()}
+    contents = {name: read_yaml(path.read_text(encoding="utf-8")) for name, path in shipped_recipes().items()}
     return {name: " ".join(str(content.get("description", "")).split()) for name, content in contents.items()}

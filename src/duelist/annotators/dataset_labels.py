@@ -18,7 +18,8 @@ from duelist.progress import Progress
 from duelist.rows import Row, RowSource, row_prompt, row_responses
 from duelist.types import OUTCOMES, Batch, Label, Outcome, Votes
 
-Key = tuple[str, str, str]  # prompt id, text a, text b
+Key = tuple[str, str, str]  # prompt id and the two texts, sorted
+Decision = tuple[Outcome, Votes | None]
 FLIPPED: dict[Outcome, Outcome] = {"a": "b", "b": "a", "tie": "tie", "skip": "skip", "both_bad": "both_bad"}
 
 
@@ -41,7 +42,7 @@ class DatasetLabels(Annotator):
 
     def __init__(self, config: DatasetLabelsConfig) -> None:
         self.config = config
-        self._known: dict[Key, list[tuple[str, Outcome, Votes | None]]] | None = None
+        self._known: dict[Key, dict[str, Decision]] | None = None
 
     def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
         if self._known is None:
@@ -49,40 +50,55 @@ class DatasetLabels(Annotator):
         labels: list[Label] = []
         with progress.stage("Looking labels up", len(batch.pairs)) as advance:
             for pair in batch.pairs:
-                as_is = self._known.get((pair.a.prompt_id, pair.a.text, pair.b.text), [])
-                flipped = self._known.get((pair.a.prompt_id, pair.b.text, pair.a.text), [])
-                if not as_is and not flipped:
+                key = _key(pair.a.prompt_id, pair.a.text, pair.b.text)
+                decisions = self._known.get(key, {})
+                if not decisions:
                     raise DataError(
                         f"Every pair that is asked must have a label in {self.config.path}, but pair {pair.id} "
                         f"({pair.a.text[:40]!r} against {pair.b.text[:40]!r}) has none: use sampler `dataset` with "
                         "pairing `as_given` on the same file, or another annotator."
                     )
-                labels += [Label(pair.id, who, outcome, votes=votes) for who, outcome, votes in as_is]
-                labels += [
-                    Label(pair.id, who, FLIPPED[outcome], votes=votes and Votes(votes.n_b, votes.n_a, votes.n_eq))
-                    for who, outcome, votes in flipped
-                ]
+                for who, decision in decisions.items():
+                    outcome, votes = decision if pair.a.text == key[1] else _flipped(decision)
+                    labels.append(Label(pair.id, who, outcome, votes=votes))
                 advance(1)
         return labels
 
-    def _read(self) -> dict[Key, list[tuple[str, Outcome, Votes | None]]]:
-        known: dict[Key, list[tuple[str, Outcome, Votes | None]]] = {}
+    def _read(self) -> dict[Key, dict[str, Decision]]:
+        """The decisions by annotator; of an annotator's several decisions on one pair, the last row's counts."""
+        known: dict[Key, dict[str, Decision]] = {}
         for where, row in RowSource(self.config.path, self.config.split, self.config.config):
             texts = row_responses(row, where)
             decision = _decision(row, where)
             if len(texts) != 2 or decision is None:
                 continue  # a row without two responses or without a decision has no label to give
             who = str(row.get("annotator") or self.config.annotator)
-            entry = known.setdefault((row_prompt(row, where).id, texts[0], texts[1]), [])
-            entry[:] = [e for e in entry if e[0] != who] + [(who, *decision)]
+            key = _key(row_prompt(row, where).id, texts[0], texts[1])
+            known.setdefault(key, {})[who] = decision if texts[0] == key[1] else _flipped(decision)
         return known
 
 
-def _decision(row: Row, where: str) -> tuple[Outcome, Votes | None] | None:
+def _key(prompt_id: str, a: str, b: str) -> Key:
+    return prompt_id, min(a, b), max(a, b)
+
+
+def _flipped(decision: Decision) -> Decision:
+    outcome, votes = decision
+    return FLIPPED[outcome], votes and Votes(votes.n_b, votes.n_a, votes.n_eq)
+
+
+def _decision(row: Row, where: str) -> Decision | None:
     if row.get("chosen") is not None:
         return "a", None  # row_responses lists chosen first
     if row.get("n_a") is not None and row.get("n_b") is not None:
-        votes = Votes(int(row["n_a"]), int(row["n_b"]), int(row.get("n_eq") or 0))
+        counts = [row["n_a"], row["n_b"], row.get("n_eq") or 0]
+        if any(not isinstance(n, int | float) or n < 0 or n % 1 != 0 for n in counts):
+            raise DataError(
+                f"Votes must be counts of people, but those of {where} are n_a, n_b, n_eq = {counts}: correct them."
+            )
+        votes = Votes(*map(int, counts))
+        if not any(counts):
+            return None  # nobody voted: that is no label, and no tie either
         if votes.n_a == votes.n_b or votes.n_eq > max(votes.n_a, votes.n_b):
             return "tie", votes
         return ("a" if votes.n_a > votes.n_b else "b"), votes
@@ -90,6 +106,6 @@ def _decision(row: Row, where: str) -> tuple[Outcome, Votes | None] | None:
     if label is None:
         return None
     if label not in OUTCOMES:
-        raise DataError(f"A label must be one of {', '.join(OUTCOMES)}, but that of {where} is {label!r}.")
+        raise DataError(f"A label must be one of {', '.join(OUTCOMES)}, but that of {where} is {label!r}: rewrite it.")
     outcome: Outcome = label
     return outcome, None

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from duelist.errors import DataError
 from duelist.models.generation import generate
 from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
 from duelist.models.policy import Policy
 from duelist.models.rewards import Reward
 from duelist.progress import Progress
+from duelist.settings import nearest
 from duelist.types import Evaluation, Prompt, Response
 
 
@@ -110,6 +112,29 @@ def evaluate(
     return Evaluation(metrics, samples)
 
 
+def require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None:
+    """Refuse held-out prompts that lack the columns which the evaluation groups or weighs by.
+
+    Raises:
+        DataError: if a column is missing or a weight is no number; the message names the prompt.
+    """
+    for key, column in (("group_by", config.group_by), ("weight", config.weight)):
+        if column is None:
+            continue
+        for prompt in prompts:
+            value = prompt.columns.get(column)
+            if value is None or (key == "weight" and not (isinstance(value, int | float) and value >= 0)):
+                need = "a column" if key == "group_by" else "a number from 0 up"
+                raise DataError(
+                    f"evaluation.{key} must name {need} of every held-out prompt, but `{column}` of prompt {prompt.id} "
+                    f"is {value!r}: correct the key or the data.{nearest(column, prompt.columns)}"
+                )
+    if config.weight is not None and prompts and not any(p.columns[config.weight] for p in prompts):
+        raise DataError(
+            f"Some held-out prompt must have a weight, but `{config.weight}` is 0 for all: correct the data."
+        )
+
+
 def _log_ratios(
     policy: Policy, responses: Sequence[Response], initial: Path | None, max_tokens: int, progress: Progress
 ) -> NDArray[np.float64]:
@@ -128,13 +153,14 @@ def _log_ratios(
 
 
 def _grouped(prompts: Sequence[Prompt], rewards_R: NDArray[np.float64], config: EvaluationConfig) -> dict[str, Any]:
+    require_columns(prompts, config)
     found: dict[str, Any] = {}
     if config.group_by is not None:
-        groups = np.array([str(p.columns.get(config.group_by)) for p in prompts])
+        groups = np.array([str(p.columns[config.group_by]) for p in prompts])
         per_group = {str(g): float(rewards_R[groups == g].mean()) for g in sorted(set(groups.tolist()))}
         found["mean_reward_per_group"] = per_group
         found["mean_reward_over_groups"] = float(np.mean(list(per_group.values())))
     if config.weight is not None:
-        weights_R = np.array([float(p.columns.get(config.weight, 0.0)) for p in prompts])
+        weights_R = np.array([float(p.columns[config.weight]) for p in prompts])
         found["mean_reward_weighted"] = float(np.average(rewards_R, weights=weights_R))
     return found

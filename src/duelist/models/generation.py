@@ -59,7 +59,7 @@ def generate(
     require_chat_template(policy.tokenizer, prompts, policy.name)
     prompt_ids = [prompt_token_ids(policy.tokenizer, p) for p in prompts]
     for prompt, ids in zip(prompts, prompt_ids, strict=True):
-        what = f"the prompt ({len(ids)} tokens) with sampler.max_new_tokens={max_new_tokens}"
+        what = f"max_new_tokens={max_new_tokens}"
         check_length(prompt, len(ids) + max_new_tokens, policy.context_length, what)
     rows = [i for i in range(len(prompts)) for _ in range(responses_per_prompt)]
     by_length = sorted(rows, key=lambda i: len(prompt_ids[i]))  # neighbours of one length need no padding

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl.trainer.utils import use_adapter
 
 from duelist.errors import ModelError
 from duelist.seeding import global_generators_kept
+from duelist.settings import require_arguments
 
 # TRL's name for the adapter that holds the reference (`DPOTrainer` looks for it by this name).
 REFERENCE = "ref"
@@ -43,6 +44,12 @@ class PolicyConfig(BaseModel):
         gt=0,
         description="Base model's parameter count; used by --dry-run where the model is out of reach.",
     )
+
+    @field_validator("lora")
+    @classmethod
+    def _known_to_peft(cls, lora: dict[str, Any]) -> dict[str, Any]:
+        require_arguments(lora, LoraConfig, {"task_type": "it is CAUSAL_LM always"})
+        return lora
 
 
 class Policy:
@@ -71,9 +78,11 @@ class Policy:
         ).to(device)
         tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
         if config.chat_template is not None:
-            tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
+            tokenizer.chat_template = read_chat_template(config.chat_template)
         if tokenizer.eos_token_id is None:
-            raise ModelError(f"The tokenizer of {config.model} must have an end-of-sequence token, but has none.")
+            raise ModelError(
+                f"The tokenizer of {config.model} must have an end-of-sequence token, but has none: set one."
+            )
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         # Sampling follows the recipe alone: a model's own generation defaults (top-k, penalties) are set aside, its
@@ -170,20 +179,37 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def read_chat_template(path: str) -> str:
+    """The chat template in a Jinja file.
+
+    Raises:
+        ModelError: if the file cannot be read.
+    """
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"policy.chat_template must be a readable Jinja file, but {path} is not ({error}): correct the path."
+        ) from error
+
+
 def load_pretrained(loader: Any, name: str, key: str, revision: str | None = None, **arguments: Any) -> Any:
     """`loader.from_pretrained(name)`, with an error that names the recipe's key and the remedy.
 
     Raises:
-        ModelError: if there is no such folder and no such model on the hub.
+        ModelError: if there is no such folder and no such model on the hub, or what is there cannot be loaded.
     """
     if Path(name).expanduser().is_dir():
         name = str(Path(name).expanduser())
     elif Path(name).is_absolute() or name.startswith((".", "~")):
-        raise ModelError(f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}.")
+        raise ModelError(
+            f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}: correct the path."
+        )
     try:
         return loader.from_pretrained(name, revision=revision, **arguments)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers, the hub and safetensors each have errors of their own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"{key} must be a folder with a model or a model's name on the hub, but {name!r} could not be loaded: "
-            f"{str(error).strip().splitlines()[0]} Correct the path or name; for a gated model, log in to the hub first."
+            f"{reason} Correct the path or name; for a gated model, log in to the hub first."
         ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -49,7 +51,8 @@ class FunctionReward(Reward):
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
         name = self.config.function
         shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
-        columns = {k: [p.columns[k] for p in prompts] for k in sorted(shared - set(self.config.arguments))}
+        own = {"prompts", "completions", *self.config.arguments}
+        columns = {k: [p.columns[k] for p in prompts] for k in sorted(shared - own)}
         completions = [r.as_trl(p) for p, r in zip(prompts, responses, strict=True)]
         try:
             values = self._function(
@@ -60,10 +63,15 @@ class FunctionReward(Reward):
                 f"The reward function {name} must return one number per completion, but it raised "
                 f"{type(error).__name__}: {error}. Mend the function and run the same command again; nothing is lost."
             ) from error
-        if not isinstance(values, Sequence | np.ndarray) or len(values) != len(responses):
-            got = f"{len(values)} values" if isinstance(values, Sequence | np.ndarray) else f"a {type(values).__name__}"
-            raise RewardError(f"The reward function {name} must return {len(responses)} numbers, but returned {got}.")
-        return finite_rewards([float("nan") if v is None else float(v) for v in values], prompts, responses, name)
+        values = values.tolist() if hasattr(values, "tolist") else values  # NumPy's and torch's arrays
+        if not isinstance(values, list | tuple) or len(values) != len(responses):
+            got = f"{len(values)} values" if isinstance(values, list | tuple) else f"a {type(values).__name__}"
+            raise RewardError(
+                f"The reward function {name} must return a list of {len(responses)} numbers, one per completion, but "
+                f"returned {got}. Mend the function and run the same command again; nothing is lost."
+            )
+        values = [v.item() if hasattr(v, "item") else v for v in values]
+        return finite_rewards(values, prompts, responses, name)
 
 
 class ModelRewardConfig(BaseModel):
@@ -100,11 +108,7 @@ class ModelReward(Reward):
             .to(device_of(config.device))
             .eval()
         )
-        if self._model.config.num_labels != 1:
-            raise ModelError(
-                f"A reward model must have one output, but {config.model} has {self._model.config.num_labels}: use a "
-                "model trained as a reward model (num_labels=1)."
-            )
+        require_one_output(self._model.config.num_labels, config.model)
         self._tokenizer = load_pretrained(AutoTokenizer, config.model, "the reward model", config.revision)
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
@@ -120,7 +124,7 @@ class ModelReward(Reward):
         sequences: list[list[int]] = []
         for prompt, response in zip(prompts, responses, strict=True):
             prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
-            check_length(prompt, len(prompt_ids) + len(ids), limit, "with its response for the reward model")
+            check_length(prompt, len(prompt_ids) + len(ids), limit, "a response that the reward model scores")
             sequences.append([*prompt_ids, *ids])
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         values = np.empty(len(sequences))
@@ -136,24 +140,36 @@ class ModelReward(Reward):
                     attention_mask=torch.tensor(mask, device=self._model.device),
                 ).logits
             values[batch] = logits[:, 0].double().cpu().numpy()
-        return finite_rewards(values, prompts, responses, self.config.model)
+        return finite_rewards(values.tolist(), prompts, responses, self.config.model)
+
+
+def require_one_output(outputs: int, model: str) -> None:
+    """Refuse a classifier of several classes, or a language model, as a reward model.
+
+    Raises:
+        ModelError: if there is not one output.
+    """
+    if outputs != 1:
+        raise ModelError(
+            f"A reward model must have one output, but {model} has {outputs}: use a model trained as a reward model "
+            "(num_labels=1)."
+        )
 
 
 def finite_rewards(
-    values: Sequence[float] | NDArray[np.float64], prompts: Sequence[Prompt], responses: Sequence[Response], name: str
+    values: Sequence[Any], prompts: Sequence[Prompt], responses: Sequence[Response], name: str
 ) -> NDArray[np.float64]:
-    """The rewards as an array, if all are finite.
+    """The rewards as an array, if all are finite numbers.
 
     Raises:
         RewardError: if one is not; the message names the response.
     """
-    rewards_R = np.asarray(values, dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(rewards_R))
-    if len(bad):
-        i = int(bad[0])
+    bad = [i for i, v in enumerate(values) if not isinstance(v, Real) or not math.isfinite(v)]
+    if bad:
+        i = bad[0]
         raise RewardError(
-            f"A reward must be a finite number, but {name} gave {rewards_R[i]} for {len(bad)} of {len(rewards_R)} "
-            f"responses, first for {responses[i].text[:60]!r} to prompt {prompts[i].id}. Mend it and run the same command "
-            "again; nothing is lost."
+            f"A reward must be a finite number, but {name} gave {values[i]!r} ({len(bad)} of {len(values)} rewards are "
+            f"not finite numbers) for {responses[i].text[:60]!r} to prompt {prompts[i].id}. Mend it and run the same "
+            "command again; nothing is lost."
         )
-    return rewards_R
+    return np.asarray(values, dtype=np.float64)

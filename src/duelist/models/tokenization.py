@@ -23,8 +23,8 @@ def require_chat_template(tokenizer: Any, prompts: Sequence[Prompt], model: str)
     if getattr(tokenizer, "chat_template", None) is None and any(not p.plain for p in prompts):
         raise ModelError(
             f"Conversational prompts need a tokenizer with a chat template, but that of {model} has none: use the "
-            "model's instruction-tuned version, set `policy.chat_template` to a template file, or give plain-text "
-            "prompts."
+            "model's instruction-tuned version, set `policy.chat_template` to a template file (a reward model needs "
+            "one in its own folder), or give plain-text prompts."
         )
 
 
@@ -61,9 +61,9 @@ def check_length(prompt: Prompt, length: int, context: int | None, what: str) ->
     if context is not None and length > context:
         start = str(prompt.messages[-1]["content"])[:60]
         raise DataError(
-            f"A sequence must fit in the model's context of {context} tokens, but {what} of prompt {prompt.id} "
-            f"({start!r}...) makes {length}. Nothing is cut silently: shorten or drop the prompt, lower "
-            "sampler.max_new_tokens, or use a model with a longer context."
+            f"A sequence must fit in the model's context of {context} tokens, but prompt {prompt.id} ({start!r}...) "
+            f"with {what} makes {length}. Nothing is cut silently: shorten or drop the prompt, lower max_new_tokens, "
+            "or use a model with a longer context."
         )
 
 

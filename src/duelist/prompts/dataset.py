@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -52,8 +50,8 @@ def load_prompts(config: PromptsConfig, seed: int) -> PromptSet:
         shared = {p.id for p in prompts} & {p.id for p in held_out}
         if shared:
             raise DataError(
-                f"Held-out prompts must not be trained on, but {len(shared)} prompts of {config.held_out_path} stand in "
-                f"{config.path} as well: remove them from one of the two."
+                f"Held-out prompts must not be trained on, but {len(shared)} prompts of {config.held_out_path} stand "
+                f"in {config.path} as well: remove them from one of the two."
             )
         if config.held_out:
             held_out = _draw(held_out, config.held_out, seed, "held-out", config.held_out_path)
@@ -72,7 +70,8 @@ def load_prompts(config: PromptsConfig, seed: int) -> PromptSet:
         prompts = _draw(prompts, config.limit, seed, "limit", config.path)
     if config.per_round is not None and config.per_round > len(prompts):
         raise DataError(
-            f"`per_round <= prompts` must hold, but got per_round={config.per_round} and {len(prompts)} prompts: lower it."
+            f"`per_round <= prompts` must hold, but got per_round={config.per_round} and {len(prompts)} prompts: "
+            "lower it."
         )
     return PromptSet(tuple(prompts), tuple(held_out), given)
 
@@ -92,11 +91,18 @@ def _draw(prompts: list[Prompt], n: int, seed: int, purpose: str, where: str) ->
     return [prompts[i] for i in sorted(keys.argsort()[:n].tolist())]
 
 
-def _read(rows: Iterable[tuple[str, Any]]) -> tuple[list[Prompt], GivenResponses]:
+def _read(source: RowSource) -> tuple[list[Prompt], GivenResponses]:
     prompts: dict[str, Prompt] = {}
     given = GivenResponses({}, {})
-    for where, row in rows:
+    for where, row in source:
         prompt = row_prompt(row, where)
+        first = next(iter(prompts.values()), prompt)
+        if prompt.plain != first.plain:
+            kinds = ("plain text", "messages") if prompt.plain else ("messages", "plain text")
+            raise DataError(
+                f"The prompts of a data set must all be plain text or all be lists of messages, as TRL requires, but "
+                f"that of {where} is {kinds[0]} and the first is {kinds[1]}: write them all in one form."
+            )
         prompts.setdefault(prompt.id, prompt)
         texts = row_responses(row, where)
         known = given.texts.setdefault(prompt.id, [])
@@ -104,5 +110,5 @@ def _read(rows: Iterable[tuple[str, Any]]) -> tuple[list[Prompt], GivenResponses
         if len(texts) == 2 and texts[0] != texts[1]:
             given.pairs.setdefault(prompt.id, []).append((texts[0], texts[1]))
     if not prompts:
-        raise DataError("A data set must have at least one prompt, but this one has no rows.")
+        raise DataError(f"A data set must have at least one prompt, but {source.path} has no rows: correct the path.")
     return list(prompts.values()), given

@@ -18,6 +18,7 @@ from duelist.errors import RecipeError
 from duelist.models.policy import Policy
 from duelist.progress import Progress
 from duelist.seeding import global_generators_kept
+from duelist.settings import require_arguments
 from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.types import Preference
 
@@ -58,10 +59,10 @@ class DPOTrainerConfig(BaseModel):
 
     @field_validator("train")
     @classmethod
-    def _leave_ours_alone(cls, train: dict[str, Any]) -> dict[str, Any]:
-        for key in train:
-            if key in DECIDED_ELSEWHERE:
-                raise ValueError(f"`{key}` must not be set here: {DECIDED_ELSEWHERE[key]}")
+    def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
+        from trl import DPOConfig
+
+        require_arguments(train, DPOConfig, DECIDED_ELSEWHERE)
         return train
 
 

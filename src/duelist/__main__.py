@@ -1,0 +1,7 @@
+"""`python -m duelist` is the `duelist` command."""
+
+from __future__ import annotations
+
+from duelist.cli import main
+
+main()

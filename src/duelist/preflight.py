@@ -1,0 +1,196 @@
+"""What can be found wrong with a recipe before anything is drawn, asked or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from duelist.errors import BudgetError, DuelistError, ModelError
+from duelist.evaluation.held_out import require_columns
+from duelist.models.policy import load_pretrained, read_chat_template
+from duelist.models.rewards import require_one_output
+from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.preparation import prepared_folder
+from duelist.prompts.dataset import PromptSet, load_prompts
+from duelist.recipes import Recipe, build, with_prepared
+from duelist.rows import SUFFIXES
+from duelist.types import Prompt
+
+PREPARED = "{prepared}"
+LONGEST = 256  # this many of the prompts with most characters are measured in tokens; sampling measures them all
+HEAVY = ("reward_model", "model")  # components that load a model when they are made
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a recipe names, as far as it is within reach: None is what is not.
+
+    Attributes:
+        recipe: with `{prepared}` filled in, if it has been prepared.
+        prompts: the prompts.
+        model: the base model's configuration.
+        pairs: candidate pairs in one round's pool, at most.
+    """
+
+    recipe: Recipe
+    prompts: PromptSet | None
+    model: Any
+    pairs: int | None
+
+
+def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
+    """Look at everything that `recipe` names, but load no model's weights, draw nothing and write nothing.
+
+    Args:
+        recipe: the recipe.
+        notes: takes a line on each thing that is out of reach (not prepared yet, or on the hub without a network).
+            Without it, a name on the hub that cannot be loaded is an error, for a study could not run.
+
+    Raises:
+        DuelistError: if something is not usable.
+    """
+    ready = _with_what_is_prepared(recipe, notes)
+    for kind in ("sampler", "pairing", "acquisition", "trainer"):
+        build(kind, getattr(ready, kind))
+    for name, settings in ready.featurizers.items():
+        build("featurizer", {"name": name, **settings})
+    for kind in ("annotator", "reward"):
+        component = getattr(ready, kind)
+        if component is not None and PREPARED not in str(component):
+            _examine_judge(kind, component, notes)
+    prompts = _prompts(ready, notes)
+    model = _model_config(ready, notes)
+    pairs = None
+    if prompts is not None:
+        require_columns(prompts.held_out, ready.evaluation)
+        pairs = _require_large_pool(ready, prompts)
+        if model is not None:
+            _require_fitting_prompts(ready, prompts, model)
+    return Findings(ready, prompts, model, pairs)
+
+
+def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
+    """Whether a path or hub name can only be a path, or is one that exists."""
+    return name.startswith(("/", ".", "~")) or name.endswith(endings or ("/",)) or Path(name).exists()
+
+
+def _with_what_is_prepared(recipe: Recipe, notes: list[str] | None) -> Recipe:
+    if recipe.prepare is None:
+        return recipe
+    folder = prepared_folder(recipe.prepare.function, recipe.prepare.settings)
+    if folder.is_dir():
+        return with_prepared(recipe, folder)
+    if notes is not None:
+        notes.append(
+            f"{recipe.prepare.function} would first make models and data in {folder}; sizes are known after that."
+        )
+    return recipe
+
+
+def _within_reach(read: Callable[[], Found], local: bool, notes: list[str] | None, what: str) -> Found | None:
+    try:
+        return read()
+    except DuelistError as error:
+        if local or notes is None:
+            raise
+        notes.append(f"{what} out of reach here: {str(error).splitlines()[0]}")
+        return None
+
+
+def _examine_judge(kind: str, component: dict[str, Any], notes: list[str] | None) -> None:
+    if component["name"] not in HEAVY:
+        build(kind, component)
+        return
+    from transformers import AutoConfig
+
+    model = str(component["model"])
+
+    def read() -> None:
+        config = load_pretrained(AutoConfig, model, f"{kind}.model", component.get("revision"))
+        require_one_output(config.num_labels, model)
+
+    _within_reach(read, is_local(model), notes, "The reward model's configuration is")
+
+
+def _prompts(recipe: Recipe, notes: list[str] | None) -> PromptSet | None:
+    config = recipe.prompts
+    if PREPARED in f"{config.path}{config.held_out_path}":
+        return None
+    local = is_local(config.path, SUFFIXES)
+    return _within_reach(lambda: load_prompts(config, recipe.seed), local, notes, "The prompts are")
+
+
+def _model_config(recipe: Recipe, notes: list[str] | None) -> Any:
+    from transformers import AutoConfig
+
+    policy = recipe.policy
+    if PREPARED in policy.model:
+        return None
+    return _within_reach(
+        lambda: load_pretrained(AutoConfig, policy.model, "policy.model", policy.revision),
+        is_local(policy.model),
+        notes,
+        "The model's configuration is",
+    )
+
+
+def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
+    """The pairs in one round's pool, at most; None where the components' own code alone knows.
+
+    Raises:
+        BudgetError: if the budget exceeds what the pool can have.
+    """
+    sampler, pairing = recipe.sampler["name"], recipe.pairing["name"]
+    if sampler not in ("vanilla", "dataset") or pairing not in ("in_prompt", "as_given"):
+        return None
+    if sampler == "vanilla":
+        m = int(recipe.sampler["responses_per_prompt"])
+        per_prompt = [m * (m - 1) // 2] * len(prompts.train)
+    elif pairing == "as_given":
+        given = (prompts.given.pairs.get(p.id, []) for p in prompts.train)
+        per_prompt = [len({tuple(sorted(pair)) for pair in pairs}) for pairs in given]
+    else:
+        counts = (len(prompts.given.texts.get(p.id, [])) for p in prompts.train)
+        per_prompt = [k * (k - 1) // 2 for k in counts]
+    in_round = sum(sorted(per_prompt, reverse=True)[: recipe.prompts.per_round])
+    # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
+    rounds = recipe.rounds if recipe.pool == "fixed" or sampler == "dataset" else 1
+    pool = in_round if recipe.pool == "fixed" or sampler == "vanilla" else sum(per_prompt)
+    if rounds * recipe.budget > pool or recipe.budget > in_round:
+        raise BudgetError(
+            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {rounds} round(s) needs "
+            f"{rounds * recipe.budget} pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
+            "rounds, or use more prompts or more responses per prompt."
+        )
+    return in_round
+
+
+def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) -> None:
+    """Refuse prompts that the policy's tokenizer cannot render, or its context cannot hold.
+
+    Raises:
+        ModelError: if the tokenizer lacks something.
+        DataError: if a prompt is too long.
+    """
+    from transformers import AutoTokenizer
+
+    policy = recipe.policy
+    tokenizer = load_pretrained(AutoTokenizer, policy.model, "policy.model", policy.revision)
+    if policy.chat_template is not None:
+        tokenizer.chat_template = read_chat_template(policy.chat_template)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"The tokenizer of {policy.model} must have an end-of-sequence token, but has none: set one.")
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    drawn = int(recipe.sampler.get("max_new_tokens", 0))
+    for some, room in ((prompts.train, drawn), (prompts.held_out, recipe.evaluation.max_new_tokens)):
+        require_chat_template(tokenizer, some, policy.model)
+        for prompt in sorted(some, key=_characters, reverse=True)[:LONGEST]:
+            length = len(prompt_token_ids(tokenizer, prompt)) + room
+            check_length(prompt, length, context, f"max_new_tokens={room}")
+
+
+def _characters(prompt: Prompt) -> int:
+    return sum(len(str(m["content"])) for m in prompt.messages)

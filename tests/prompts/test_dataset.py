@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duelist.errors import DataError
+from duelist.prompts.dataset import PromptsConfig, load_prompts, prompts_of_round
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def hundred(tmp_path: Path) -> str:
+    return write(tmp_path / "d.jsonl", [{"prompt": f"p{i}", "kind": i} for i in range(100)])
+
+
+def texts(prompts: Any) -> list[str]:
+    return [p.as_trl() for p in prompts]
+
+
+def test_held_out_prompts_are_drawn_by_the_seed_and_not_trained_on(hundred: str) -> None:
+    config = PromptsConfig(path=hundred, held_out=10)
+    one, again, other = (load_prompts(config, seed) for seed in (0, 0, 1))
+    assert one == again
+    assert texts(one.held_out) != texts(other.held_out)
+    assert sorted(texts(one.train) + texts(one.held_out)) == sorted(f"p{i}" for i in range(100))
+    assert len(one.held_out) == 10
+
+
+def test_adding_rows_changes_few_of_the_prompts_drawn(hundred: str, tmp_path: Path) -> None:
+    more = write(tmp_path / "more.jsonl", [{"prompt": f"p{i}"} for i in range(105)])
+    before = load_prompts(PromptsConfig(path=hundred, limit=40), 0).train
+    after = load_prompts(PromptsConfig(path=more, limit=40), 0).train
+    assert len(set(texts(before)) & set(texts(after))) >= 35
+
+
+def test_the_prompts_of_a_round_are_drawn_anew(hundred: str) -> None:
+    prompts = load_prompts(PromptsConfig(path=hundred), 0).train
+    assert prompts_of_round(prompts, None, 0, 1) == prompts
+    rounds = [texts(prompts_of_round(prompts, 20, 0, t)) for t in (1, 1, 2)]
+    assert rounds[0] == rounds[1] != rounds[2]
+    assert len(rounds[2]) == 20
+
+
+def test_equal_prompts_are_one_and_pool_their_responses(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "p", "chosen": "x", "rejected": "y"},
+        {"prompt": "q", "responses": ["x", "x", "z"]},
+        {"prompt": "p", "chosen": "z", "rejected": "x"},
+    ]
+    found = load_prompts(PromptsConfig(path=write(tmp_path / "d.jsonl", rows)), 0)
+    p, q = found.train
+    assert found.given.texts == {p.id: ["x", "y", "z"], q.id: ["x", "z"]}
+    assert found.given.pairs == {p.id: [("x", "y"), ("z", "x")]}
+
+
+def test_a_held_out_file(tmp_path: Path, hundred: str) -> None:
+    held_out = write(tmp_path / "h.jsonl", [{"prompt": f"h{i}"} for i in range(5)])
+    assert texts(load_prompts(PromptsConfig(path=hundred, held_out_path=held_out), 0).held_out) == [
+        f"h{i}" for i in range(5)
+    ]
+    assert len(load_prompts(PromptsConfig(path=hundred, held_out_path=held_out, held_out=2), 0).held_out) == 2
+    shared = write(tmp_path / "s.jsonl", [{"prompt": "h0"}, {"prompt": "p3"}])
+    with pytest.raises(DataError, match=r"must not be trained on, but 1 prompts of .*s\.jsonl stand in"):
+        load_prompts(PromptsConfig(path=hundred, held_out_path=shared), 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"held_out": 100}, "`held_out < prompts` must hold, but got held_out=100 and 100 prompts"),
+        ({"held_out": 50, "per_round": 51}, "`per_round <= prompts` must hold, but got per_round=51 and 50 prompts"),
+    ],
+)
+def test_more_prompts_than_there_are(hundred: str, settings: dict[str, int], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        load_prompts(PromptsConfig(path=hundred, **settings), 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], r"at least one prompt, but .*d\.jsonl has no rows"),
+        ([{"prompt": "x"}, {"prompt": ""}], r"line 2 of .*d\.jsonl is empty"),
+        (
+            [{"prompt": "x"}, {"prompt": [{"role": "user", "content": "x"}]}],
+            r"line 2 of .*d\.jsonl is messages and the first is plain text: write them all in one form",
+        ),
+    ],
+)
+def test_unusable_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        load_prompts(PromptsConfig(path=write(tmp_path / "d.jsonl", rows)), 0)

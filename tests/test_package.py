@@ -1,0 +1,42 @@
+"""The package as a whole: what it exports, and how light importing it is."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+
+import duelist
+
+PROBE = (
+    "import json, sys, time; began = time.perf_counter(); import duelist; took = time.perf_counter() - began; "
+    "print(json.dumps([took, sorted(m for m in sys.modules if '.' not in m)]))"
+)
+
+
+def test_import_is_light() -> None:
+    runs = [json.loads(subprocess.check_output([sys.executable, "-c", PROBE])) for _ in range(3)]
+    loaded = set(runs[0][1])
+    assert not loaded & {"torch", "transformers", "trl", "peft", "datasets", "numpy", "sqlalchemy", "typer"}
+    assert min(took for took, _ in runs) < 0.3
+
+
+def test_all_is_exactly_the_public_names_and_all_resolve() -> None:
+    assert sorted(duelist.__all__) == duelist.__all__
+    assert set(duelist.__all__) == {*duelist._HOME, "__version__"}
+    assert dir(duelist) == duelist.__all__
+    for name, home in duelist._HOME.items():
+        assert getattr(duelist, name) is getattr(importlib.import_module(home), name)
+    assert not hasattr(duelist, "Stuydy")
+
+
+def test_typed_imports_cover_every_public_name() -> None:
+    """What type checkers see (the TYPE_CHECKING block) is what there is at run time."""
+    import ast
+    import inspect
+
+    tree = ast.parse(inspect.getsource(duelist))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {(a.name, n.module) for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert imported == set(duelist._HOME.items())
