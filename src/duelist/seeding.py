@@ -8,8 +8,7 @@ artifact exists changes no other stage.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,22 +39,3 @@ def hash_keys(rng: np.random.Generator, ids: Iterable[str]) -> NDArray[np.uint64
 def hash_uniform(seed: int, *names: str | int) -> float:
     """A number in [0, 1) that depends on the seed and the names only."""
     return derived_seed(seed, *names) / 2.0**63
-
-
-@contextmanager
-def global_generators_kept() -> Iterator[None]:
-    """Give Python's, NumPy's and torch's global generators back as they were.
-
-    Libraries that can only draw from the global generators (transformers' `generate`, TRL's trainers) run within.
-    """
-    import random
-
-    import torch
-
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)

@@ -17,7 +17,7 @@ from duelist.errors import BudgetError, RoundStateError
 from duelist.evaluation.held_out import evaluate
 from duelist.featurizers.base import featurize
 from duelist.featurizers.margin import Margin, MarginConfig
-from duelist.models.threads import torch_threads
+from duelist.models.process_state import torch_threads
 from duelist.parts import Parts
 from duelist.progress import Progress, Silent
 from duelist.prompts.dataset import prompts_of_round

@@ -12,9 +12,9 @@ import pytest
 import torch
 from trl import DPOConfig, DPOTrainer
 
+from duelist.featurizers.base import tokenized
 from duelist.models.logprobs import sequence_log_probs
 from duelist.models.policy import REFERENCE, Policy, PolicyConfig
-from duelist.featurizers.base import tokenized
 from duelist.models.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO, DPOTrainerConfig

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from duelist.models.policy import Policy
+from duelist.models.process_state import global_generators_kept
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.progress import Progress
-from duelist.seeding import global_generators_kept
 from duelist.types import Distribution, Prompt, Response
 
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl.trainer.utils import use_adapter
 
 from duelist.errors import ModelError
-from duelist.seeding import global_generators_kept
+from duelist.models.process_state import global_generators_kept
 from duelist.settings import require_arguments
 
 # TRL's name for the adapter that holds the reference (`DPOTrainer` looks for it by this name).

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from duelist.errors import RecipeError
 from duelist.models.policy import Policy
+from duelist.models.process_state import global_generators_kept
 from duelist.progress import Progress
-from duelist.seeding import global_generators_kept
 from duelist.settings import require_arguments
 from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.types import Preference
