@@ -262,6 +262,7 @@ def test_numbers_about_what_was_chosen(tmp_path: Path) -> None:
         asked(1, 0, answer(one, "A", [2, 3]), answer(one, "B", [4]), 0.5),  # margin for a, a longer; a wins
         asked(1, 1, answer(one, "C", [2]), answer(one, "D", [3, 4]), -1.0),  # margin for b, b longer; a wins
         asked(1, 2, answer(two, "E", [2]), answer(two, "F", [9]), 0.0),  # no margin, no length; b wins, and one tie
+        asked(1, 3, answer(two, "G", [7]), answer(two, "H", [2, 8]), -0.5),  # margin for b, b longer; b wins
     ]
     ask(folder, 1, pairs, [one, two])
     ids = [x.pair.id for x in pairs]
@@ -270,20 +271,21 @@ def test_numbers_about_what_was_chosen(tmp_path: Path) -> None:
         Label(ids[1], "Ada", "a"),
         Label(ids[2], "Ada", "b"),
         Label(ids[2], "Bo", "tie"),
+        Label(ids[3], "Ada", "b"),
     ]
     folder.store.add_labels(labels)
     folder.close()
 
     (found,) = chosen(read_arm(tmp_path))
-    assert found.margin_B.tolist() == [0.5, 1.0, 0.0]
-    assert (found.ranking_accuracy, found.ranked) == (0.5, 2)
-    assert (found.longer_wins, found.unequal) == (0.5, 2)
-    assert found.length == pytest.approx(8 / 6)
-    # {2,3,4} and the same again: 1; {2,9} to {2,3,4}: 1/4.
-    assert found.similarity == pytest.approx((1 + 1 / 4) / 2)
-    assert (found.prompts, found.answered) == (2, 3)
-    assert found.outcomes == {"a": 2, "b": 1, "tie": 1, "skip": 0, "both_bad": 0}
-    assert found.groups == {"rare": 2, "common": 1}
+    assert found.margin_B.tolist() == [0.5, 1.0, 0.0, 0.5]
+    assert (found.ranking_accuracy, found.ranked) == (pytest.approx(2 / 3), 3)
+    assert (found.longer_wins, found.unequal) == (pytest.approx(2 / 3), 3)
+    assert found.length == pytest.approx(11 / 8)
+    # {2,3,4} and the same again: 1; {2,9} to {2,3,4}: 1/4; {2,7,8} to {2,9}: 1/4.
+    assert found.similarity == pytest.approx((1 + 1 / 4 + 1 / 4) / 3)
+    assert (found.prompts, found.answered) == (2, 4)
+    assert found.outcomes == {"a": 2, "b": 2, "tie": 1, "skip": 0, "both_bad": 0}
+    assert found.groups == {"rare": 2, "common": 2}
 
 
 @pytest.mark.parametrize("seed", range(3))
