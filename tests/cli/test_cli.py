@@ -1,0 +1,147 @@
+"""The `duelist` command: what it prints, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from cli_results import Command, Result, WriteRecipe, everything_under, lines
+
+from duelist import __version__, parse_recipe
+
+
+def test_version(duelist: Command) -> None:
+    assert duelist("--version") == Result(0, f"{__version__}\n", "")
+
+
+def test_the_command_as_a_program(tmp_path: Path) -> None:
+    """A process of its own: the exit codes, and that nothing heavy is loaded for help."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def program(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-X", "importtime", "-m", "duelist", *words]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+
+    done = program("--version")
+    assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+    assert "| torch\n" not in done.stderr
+    done = program("no-such-command")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command" in done.stderr
+
+
+# Listing what there is
+
+
+def test_recipes(duelist: Command) -> None:
+    found = json.loads(duelist("recipes", "--json").out)
+    assert "quickstart" in found and all(found.values())
+    assert "quickstart" in duelist("recipes").out
+
+
+def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
+    from duelist.components import COMPONENTS
+
+    found = json.loads(duelist("methods", "--json").out)
+    kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")
+    assert {(m["kind"], m["name"]) for m in found} == {(kind, name) for kind in kinds for name in COMPONENTS[kind]}
+    for m in found:
+        assert m["summary"] and m["reference"] and m["formula"], m["name"]
+    text = duelist("methods").out
+    assert "acquisition: activedpo" in text and "2505.19241" in text
+
+
+# Running a study
+
+
+def test_a_study_from_beginning_to_end(
+    duelist: Command, write_recipe: WriteRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(name="team/first")
+    done = duelist("run", recipe)
+    assert (done.code, done.err) == (0, "")
+    folder = Path("studies/team-first")
+    assert {p.name for p in folder.iterdir()} >= {
+        *("recipe.yaml", "study.db", "rounds", "metrics.jsonl", "preferences.jsonl", "adapter", "report.html")
+    }
+    assert "activedpo, round 2" in done.out and f"Adapter: {folder}/adapter" in done.out
+    metrics = lines(folder / "metrics.jsonl")
+    assert [(m["round"], m["labels"]) for m in metrics] == [(0, 0), (1, 6), (2, 12)]
+
+    # The same command again has nothing left to do, and says where things are.
+    before = everything_under(folder / "rounds")
+    again = duelist("run", recipe)
+    assert again.code == 0 and "Report: " in again.out
+    assert everything_under(folder / "rounds") == before
+    assert duelist("run", recipe, "--json") == Result(0, "", "")
+    assert lines(folder / "metrics.jsonl") == metrics
+
+    # Another recipe is refused, and changes nothing.
+    error = duelist("run", recipe, "--set", "budget=5").error
+    assert "budget" in error and "was 6, now 5" in error and "give a new --study folder" in error
+    assert lines(folder / "metrics.jsonl") == metrics
+
+    state = json.loads(duelist("status", folder, "--json").out)
+    assert (state["rounds"], state["rounds_closed"], state["labels"]) == (2, 2, 12)
+    assert "rounds" in duelist("status", folder).out
+    assert duelist("report", folder) == Result(0, f"{folder}/report.html\n", "")
+    assert duelist("report", folder, "--quiet") == Result(0, "", "")
+
+    deep = tmp_path / "a" / "folder" / ("with-a-long-name-" * 6) / "out.jsonl"
+    assert duelist("export", folder, "-o", deep).out == f"12 rows written to {deep}\n"
+    assert deep.read_bytes() == (folder / "preferences.jsonl").read_bytes()
+    assert duelist("export", folder, "--format", "jsonl", "-o", deep, "-q") == Result(0, "", "")
+    assert [len(row["labels"]) for row in lines(deep)] == [1] * 12
+
+
+def test_json_is_pure_and_says_what_metrics_jsonl_says(duelist: Command, write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe(rounds=1, compare={"random": {"acquisition": "random"}})
+    done = duelist("run", recipe, "--study", "s", "--json")
+    assert done.code == 0 and done.err == ""
+    main_row, random_row = (json.loads(line) for line in done.out.splitlines())
+    assert (main_row.pop("arm"), random_row.pop("arm")) == ("activedpo", "random")
+    assert main_row == lines(Path("s/metrics.jsonl"))[-1]
+    assert random_row == lines(Path("s/compare/random/metrics.jsonl"))[-1]
+
+
+def test_json_is_pure_in_a_process_of_its_own(write_recipe: WriteRecipe, tmp_path: Path) -> None:
+    """Libraries that print at import or while they work would show here."""
+    recipe = write_recipe(rounds=1, acquisition="random")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "duelist", "run", str(recipe), "--study", "s", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(line)["round"] for line in done.stdout.splitlines()] == [1]
+
+
+def test_a_dry_run_touches_nothing(duelist: Command, write_recipe: WriteRecipe, tmp_path: Path) -> None:
+    recipe = write_recipe()
+    before = everything_under(tmp_path)
+    done = duelist("run", recipe, "--dry-run", "--json")
+    found = json.loads(done.out)
+    assert found["plan"]["labels"] == 12
+    assert found["plan"]["prompts_per_round"] == 24
+    assert found["plan"]["generations"] == 24 * 3 * 2 + 6 * 3
+    assert found["plan"]["candidate_pairs"] == 24 * 3
+    assert parse_recipe(found["recipe"]) == parse_recipe(yaml.safe_load(recipe.read_text()))
+    text = duelist("run", recipe, "--dry-run").out
+    assert "2 rounds of 6 labels" in text
+    # The recipe that it prints is YAML, long paths and all.
+    assert yaml.safe_load(text[: text.index("tiny: 2 rounds")]) == found["recipe"]
+    assert duelist("run", recipe, "--dry-run", "--quiet") == Result(0, "", "")
+    assert everything_under(tmp_path) == before
+    assert not any(p.is_dir() for p in Path().rglob("*"))
+
+
+def test_a_dry_run_tells_what_is_out_of_reach(duelist: Command, write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe(policy__model="someone/some-model", prompts={"path": "someone/some-data", "per_round": 9})
+    plan = json.loads(duelist("run", recipe, "--dry-run", "--json").out)["plan"]
+    assert plan["base_parameters"] is None and plan["prompts_per_round"] == 9 and plan["labels"] == 12
+    assert len(plan["notes"]) == 2 and all("out of reach here" in note for note in plan["notes"])
+    # A study, unlike a plan, cannot do without.
+    assert "'someone/some-data' (split 'train') must exist" in duelist("run", recipe).error
