@@ -262,9 +262,9 @@ def test_the_trained_model_answers_in_both_styles_and_stops(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": 3}, "'kind' is not one of them: did you mean 'kinds'"),
-        ({"qqqqqq": 3}, "known are detail_words, heads"),
-        ({"kinds": 0}, "kinds: Input should be greater than or equal to 1"),
+        ({"kind": 3}, "Unknown key `kind` in the world's settings. Did you mean 'kinds'"),
+        ({"qqqqqq": 3}, "Unknown key `qqqqqq`.*Valid keys: seed, kinds"),
+        ({"kinds": 0}, "`kinds` in the world's settings: Input should be greater than or equal to 1"),
         ({"kinds": 7}, "held_out must be a multiple of kinds.*held_out=91"),
         ({"detail_words": 4, "prompt_tokens": 3}, "must be at least 516.*but it is 16"),
         ({"style_words": 40}, "2 \\* style_words <= response_words"),

@@ -71,7 +71,8 @@ def explain_invalid(error: ValidationError, model: type[BaseModel], where: str) 
         elif problem["type"] == "missing":
             lines.append(f"The key `{key}` is required in {where}, but is missing: add it.{_meaning(model, path)}")
         elif problem["type"] == "value_error":  # from a validator of ours, which says all there is to say
-            lines.append(f"`{key}` in {where}: {problem['msg'].removeprefix('Value error, ')}")
+            place = f"`{key}` in {where}" if key else where[:1].upper() + where[1:]
+            lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             got = f"{problem['msg']}, but got {problem['input']!r}: change it."
             lines.append(f"`{key}` in {where}: {got}{_meaning(model, path)}")

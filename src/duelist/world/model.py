@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
 
 from duelist.seeding import derived_seed
 from duelist.world.language import Language
@@ -126,21 +123,17 @@ def undisturbed() -> Iterator[None]:
     Inside, torch has one thread: sums then have one order, and models this small are fastest so.
     """
     import datasets
-    import torch
     from transformers.utils import logging
 
-    python_state, numpy_state, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
+    from duelist.models.process_state import global_generators_kept, torch_threads
+
     transformers_bars, datasets_bars = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.set_num_threads(1)
+        with global_generators_kept(), torch_threads(1):
             logging.disable_progress_bar()
             datasets.disable_progress_bars()
             yield
     finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        torch.set_num_threads(threads)
         if transformers_bars:
             logging.enable_progress_bar()
         if not datasets_bars:
