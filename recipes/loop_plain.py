@@ -2,8 +2,8 @@
 
     python recipes/loop_plain.py                # the quickstart's world, model and settings
 
-Public functions only, in the order of the paper's algorithm (Lin et al., ICLR 2026, arXiv 2505.19241). All in memory: no
-store, no recipe, no resuming. With equal settings and seed it picks the very pairs that a `Study` picks.
+Public functions only, in the order of the paper's algorithm (Lin et al., ICLR 2026, arXiv 2505.19241). All in memory:
+no store, no recipe, no resuming. With equal settings and seed it picks the very pairs that a `Study` picks.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from duelist.acquisition.base import Acquisition, choose
     from duelist.errors import DuelistError
     from duelist.recipes import Recipe, load_recipe, parse_recipe
+    from duelist.selection import Pick, select
     from duelist.study import RoundReport, Study
     from duelist.types import Batch, Features, Label, Pair, Prompt, Response, Selection, Votes
 
@@ -24,6 +25,7 @@ _HOME = {
     "Features": "duelist.types",
     "Label": "duelist.types",
     "Pair": "duelist.types",
+    "Pick": "duelist.selection",
     "Prompt": "duelist.types",
     "Recipe": "duelist.recipes",
     "Response": "duelist.types",
@@ -34,6 +36,7 @@ _HOME = {
     "choose": "duelist.acquisition.base",
     "load_recipe": "duelist.recipes",
     "parse_recipe": "duelist.recipes",
+    "select": "duelist.selection",
 }
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "Features",
     "Label",
     "Pair",
+    "Pick",
     "Prompt",
     "Recipe",
     "Response",
@@ -54,6 +58,7 @@ __all__ = [
     "choose",
     "load_recipe",
     "parse_recipe",
+    "select",
 ]
 
 

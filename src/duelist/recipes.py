@@ -102,8 +102,8 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             "recipe (`duelist recipes`)."
         )
     content = _map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
-    for override in overrides:
-        _override(content, override)
+    for change in overrides:
+        override(content, change)
     return parse_recipe(content)
 
 
@@ -154,6 +154,15 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with `{prepared}` replaced by the folder that was prepared."""
     return parse_recipe(_map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
+
+
+def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
+    """A component from its bare name, or from its name and settings, every default filled in.
+
+    Raises:
+        RecipeError: if there is no such component, or a setting is not usable.
+    """
+    return _with_defaults(kind, {"name": value} if isinstance(value, str) else dict(value))
 
 
 def build(kind: str, component: Component) -> Any:
@@ -213,10 +222,15 @@ def _with_defaults(kind: str, component: Component) -> Component:
     return {"name": component["name"], **config.model_dump(mode="json", by_alias=True)}
 
 
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
+def override(content: dict[str, Any], change: str) -> None:
+    """Apply one `key.path=value` to a recipe's content, the value in YAML.
+
+    Raises:
+        RecipeError: if the change is not of that form, or its path does not fit the content.
+    """
+    key, equals, text = change.partition("=")
     if not equals or not key:
-        raise RecipeError(f"An override is written `key.path=value`, as in `budget=100`, but got {override!r}.")
+        raise RecipeError(f"An override is written `key.path=value`, as in `budget=100`, but got {change!r}.")
     *parents, last = key.split(".")
     target: Any = content
     for depth, parent in enumerate(parents):
@@ -227,14 +241,14 @@ def _override(content: dict[str, Any], override: str) -> None:
             value = {"name": value}
         if not isinstance(value, dict):
             raise RecipeError(
-                f"`--set {override}` needs a mapping at {parent!r}, but the recipe has {value!r}: correct the key."
+                f"`--set {change}` needs a mapping at {parent!r}, but the recipe has {value!r}: correct the key."
             )
         target[parent] = value
         target = value
     try:
         target[last] = read_yaml(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"The value of `--set {override}` must be YAML, but is not: {error}. Quote it.") from error
+        raise RecipeError(f"The value of `--set {change}` must be YAML, but is not: {error}. Quote it.") from error
 
 
 def _map_strings(value: Any, change: typing.Callable[[str], str]) -> Any:

@@ -41,7 +41,8 @@ class RoundPolicies:
         return policy
 
     def reference(self, t: int) -> Path | None:
-        """Round t's adapter as a reference. A fresh adapter changes nothing, so for round 0 it is the bare base model."""
+        """Round t's adapter as a reference. A fresh adapter changes nothing, so for round 0 it is the bare base "
+        "model."""
         return None if t == 0 else self._adapter(t)
 
     def _with(self, t: int, reference: int) -> Policy:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +73,7 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
     _picked(acquisition, random_features(n, acquisition.needs, past=0), budget)  # nothing asked before
 
     for too_many in (n + 1, -1):
-        _must_raise(BudgetError, lambda: _picked(acquisition, features, too_many), f"a budget of {too_many}")  # noqa: B023
+        _must_raise(BudgetError, partial(_picked, acquisition, features, too_many), f"a budget of {too_many}")
 
     identical = dataclasses.replace(features, **_same_for_all(features))
     first = {_picked(acquisition, identical, 1, seed)[0] for seed in range(40)}
@@ -82,8 +84,9 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
         if values is not None and values.dtype.kind == "f":
             broken = values.copy()
             broken.reshape(n, -1)[3, 0] = np.nan
-            spoilt = dataclasses.replace(features, **{name: broken})
-            _must_raise(NumericalError, lambda: _picked(acquisition, spoilt, budget), f"NaN in {name}")  # noqa: B023
+            changed: dict[str, Any] = {name: broken}
+            spoilt = dataclasses.replace(features, **changed)
+            _must_raise(NumericalError, partial(_picked, acquisition, spoilt, budget), f"NaN in {name}")
 
 
 def _picked(acquisition: Acquisition, features: Features, budget: int, seed: int = 0) -> list[str]:
@@ -91,7 +94,7 @@ def _picked(acquisition: Acquisition, features: Features, budget: int, seed: int
     return [str(i) for i in features.pair_id_N[selection.indices_B]]
 
 
-def _same_for_all(features: Features) -> dict[str, np.ndarray]:
+def _same_for_all(features: Features) -> dict[str, Any]:
     fields = {name: getattr(features, name) for name in (*_DRAW, "length_N2", "prompt_ids_N2")}
     return {k: np.repeat(v[:1], features.n, axis=0) for k, v in fields.items() if v is not None}
 

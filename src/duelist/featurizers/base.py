@@ -76,7 +76,8 @@ def featurize(
     if wanted:
         provided = sorted({name for f in featurizers for name in f.provides})
         raise DuelistError(
-            f"A featurizer must provide {', '.join(sorted(wanted))}, but this recipe's provide {', '.join(provided)} only."
+            f"A featurizer must provide {', '.join(sorted(wanted))}, but this recipe's provide {', '.join(provided)} "
+            f"only."
         )
     return dataclasses.replace(features, past=features_past) if with_past else features
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -72,24 +72,7 @@ class Policy:
         Raises:
             ModelError: if the model cannot be loaded, or the LoRA settings do not fit it.
         """
-        device = device_of(config.device)
-        base = load_pretrained(
-            AutoModelForCausalLM, config.model, "policy.model", config.revision, dtype=config.dtype, **config.load
-        ).to(device)
-        tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
-        if config.chat_template is not None:
-            tokenizer.chat_template = read_chat_template(config.chat_template)
-        if tokenizer.eos_token_id is None:
-            raise ModelError(
-                f"The tokenizer of {config.model} must have an end-of-sequence token, but has none: set one."
-            )
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        # Sampling follows the recipe alone: a model's own generation defaults (top-k, penalties) are set aside, its
-        # stop tokens kept.
-        stop = base.generation_config.eos_token_id
-        stop = tokenizer.eos_token_id if stop is None else stop
-        base.generation_config = GenerationConfig(eos_token_id=stop, pad_token_id=tokenizer.pad_token_id)
+        base, tokenizer = load_base(config)
         with global_generators_kept(), warnings.catch_warnings():
             # PEFT sets fan_in_fan_out right for GPT-2's layers, and says so.
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
@@ -98,10 +81,61 @@ class Policy:
                 model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config.lora))
             except (TypeError, ValueError) as error:
                 raise ModelError(
-                    f"policy.lora must be arguments of peft.LoraConfig that fit {config.model}: {error}"
+                    f"policy.lora must be arguments of peft.LoraConfig that fit {config.model}, but PEFT refused them: "
+                    f"{error}. Correct them."
                 ) from error
-        model.eval()
-        return Policy(model, tokenizer, config.model, frozenset(stop if isinstance(stop, list) else [stop]))
+        return Policy.of(model, tokenizer, config.model)
+
+    @staticmethod
+    def with_adapter(config: PolicyConfig, adapter: Path) -> Policy:
+        """Load the base model and tokenizer, and a trained adapter in PEFT's format.
+
+        Raises:
+            ModelError: if one of them cannot be loaded, or the adapter was trained on another model.
+        """
+        base, tokenizer = load_base(config)
+        try:
+            made_on = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+        except Exception as error:  # PEFT, the hub and JSON each have errors of their own
+            raise ModelError(
+                f"The adapter must be a folder in PEFT's format or a name on the hub, but {adapter} cannot be read: "
+                f"{error}"
+            ) from error
+        if made_on and Path(made_on).name != Path(config.model).name:
+            raise ModelError(
+                f"The adapter must belong to the model {config.model}, but {adapter} says that it was trained on "
+                f"{made_on}: "
+                f"give that model, or correct base_model_name_or_path in its adapter_config.json."
+            )
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Found missing adapter keys")
+                model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
+        except Exception as error:  # a shape that does not fit is a RuntimeError, a missing weight a warning
+            raise ModelError(
+                f"The adapter {adapter} must fit the model {config.model}, but it does not: {str(error)[:300]} Give "
+                f"the "
+                "model that it was trained on."
+            ) from error
+        return Policy.of(model, tokenizer, config.model)
+
+    @staticmethod
+    def of(model: Any, tokenizer: Any, name: str = "the model in memory") -> Policy:
+        """A policy from a PEFT model and a tokenizer that are in memory already.
+
+        Raises:
+            ModelError: if the model is not wrapped by PEFT, or the tokenizer has no end-of-sequence token.
+        """
+        if not isinstance(model, PeftModel):
+            raise ModelError(
+                f"A policy must be a PEFT model with a LoRA adapter, but got {type(model).__name__}: wrap it with "
+                "peft.get_peft_model."
+            )
+        if getattr(tokenizer, "eos_token_id", None) is None:
+            raise ModelError(f"The tokenizer of {name} must have an end-of-sequence token, but has none: set one.")
+        stop = model.generation_config.eos_token_id
+        stop = tokenizer.eos_token_id if stop is None else stop
+        return Policy(model, tokenizer, name, frozenset(stop if isinstance(stop, list) else [stop]))
 
     @property
     def device(self) -> torch.device:
@@ -161,6 +195,31 @@ class Policy:
                 f"{odd[0]} (and {len(odd) - 1} more): use the settings the adapter was made with."
             )
         set_peft_model_state_dict(self.model, weights, adapter_name="default")
+
+
+def load_base(config: PolicyConfig) -> tuple[Any, Any]:
+    """The base model, in evaluation mode on its device, and its tokenizer.
+
+    Raises:
+        ModelError: if one of them cannot be loaded.
+    """
+    base = load_pretrained(
+        AutoModelForCausalLM, config.model, "policy.model", config.revision, dtype=config.dtype, **config.load
+    ).to(device_of(config.device))
+    tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
+    if config.chat_template is not None:
+        tokenizer.chat_template = read_chat_template(config.chat_template)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"The tokenizer of {config.model} must have an end-of-sequence token, but has none: set one.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # Sampling follows the recipe alone: a model's own generation defaults (top-k, penalties) are set aside, its stop
+    # tokens kept.
+    stop = base.generation_config.eos_token_id
+    base.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id if stop is None else stop, pad_token_id=tokenizer.pad_token_id
+    )
+    return base.eval(), tokenizer
 
 
 def device_of(name: str) -> torch.device:

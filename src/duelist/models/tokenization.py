@@ -52,6 +52,19 @@ def encode_responses(tokenizer: Any, prompt: Prompt, texts: Sequence[str]) -> tu
     return alone[:start], [whole[start:] for whole in wholes]
 
 
+def require_own_tokens(prompt: Prompt, prompt_ids: Sequence[int]) -> None:
+    """Refuse a prompt all of whose tokens merge with its response's: nothing is left to predict the response from.
+
+    Raises:
+        DataError: naming the prompt.
+    """
+    if not prompt_ids:
+        raise DataError(
+            f"A prompt must be at least one token of its own, but all of {str(prompt.as_trl())[:60]!r} merges with its "
+            "response: end the prompt with a space or a line break, or use the conversational format."
+        )
+
+
 def check_length(prompt: Prompt, length: int, context: int | None, what: str) -> None:
     """Refuse a sequence that the model's context cannot hold.
 

@@ -14,7 +14,8 @@ from duelist.types import GivenResponses, Pair, Response
 
 
 class AsGiven(Pairing):
-    """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was chosen."""
+    """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was "
+    "chosen."""
 
     def pairs(self, responses: Sequence[Response], given: GivenResponses, round: int) -> list[Pair]:
         by_text = {(r.prompt_id, r.text): r for r in responses}
@@ -24,7 +25,8 @@ class AsGiven(Pairing):
                 members = [by_text.get((prompt_id, text)) for text in texts]
                 if any(m is None for m in members):
                     raise DataError(
-                        f"Pairing `as_given` needs the data set's own responses, but those of prompt {prompt_id} are not "
+                        f"Pairing `as_given` needs the data set's own responses, but those of prompt {prompt_id} are "
+                        f"not "
                         "in the pool: use it with sampler `dataset`, or use pairing `in_prompt`."
                     )
                 a, b = sorted((m for m in members if m is not None), key=lambda r: r.id)

@@ -13,7 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
 from duelist.models.policy import Policy
-from duelist.models.tokenization import check_length, encode_responses, require_chat_template
+from duelist.models.tokenization import (
+    check_length,
+    encode_responses,
+    require_chat_template,
+    require_own_tokens,
+)
 from duelist.progress import Progress
 from duelist.samplers.base import Sampler
 from duelist.types import GivenResponses, Prompt, Response
@@ -53,10 +58,12 @@ class DatasetSampler(Sampler):
                 if len(texts) < 2:
                     raise DataError(
                         f"The dataset sampler needs two responses or more for every prompt, but prompt {prompt.id} "
-                        f"({str(prompt.messages[-1]['content'])[:60]!r}) has {len(texts)}: add `responses`, `response_a` "
+                        f"({str(prompt.messages[-1]['content'])[:60]!r}) has {len(texts)}: add `responses`, "
+                        f"`response_a` "
                         "and `response_b`, or `chosen` and `rejected` to its row, or use sampler `vanilla`."
                     )
                 prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+                require_own_tokens(prompt, prompt_ids)
                 for text, token_ids in zip(texts, ids, strict=True):
                     check_length(prompt, len(prompt_ids) + len(token_ids), limit, "a given response")
                     responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", round))

@@ -1,0 +1,162 @@
+"""Log-probabilities and gradients of many responses, on disk as they are made: a killed run goes on where it was.
+
+Rows are computed in order of length, a chunk at a time; after each chunk the memory-mapped files are synced and the
+number of rows done is written atomically. A folder of features belongs to one list of responses, one state of the model
+and one projection; it is refused for any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.errors import StorageError
+from duelist.featurizers.base import tokenized
+from duelist.models.logprobs import sequence_log_probs
+from duelist.models.lora_gradients import LoraGradients
+from duelist.models.policy import Policy
+from duelist.progress import Progress
+from duelist.types import Response, content_id
+
+CHUNK = 512  # responses between two savings
+HALF_ABOVE = 8 * 2**30  # bytes of float32 gradients above which they are stored in float16
+
+Precision = Literal["float32", "float16"]
+
+
+class ResponseFeatures:
+    """Features of R responses in a folder.
+
+    Attributes:
+        log_probs_R2: log π(y|x) under the policy and under its reference, in nats; the second NaN if not asked for.
+        unit_RD: each response's projected gradient scaled to unit norm, memory-mapped; None if not asked for.
+        norm_R: the gradients' norms before scaling.
+        reused: how many rows were there already.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: Policy,
+        responses: Sequence[Response],
+        *,
+        dimension: int | None,
+        seed: int,
+        max_tokens: int,
+        gradients: bool,
+        margins: bool,
+        progress: Progress,
+        precision: Precision | None = None,
+    ) -> None:
+        """Compute what is missing.
+
+        Raises:
+            StorageError: if the folder holds features of other responses, another model or another projection.
+        """
+        engine = (
+            LoraGradients(policy.model, dimension=dimension, seed=seed, max_tokens=max_tokens) if gradients else None
+        )
+        width = engine.dimension if engine else 0
+        precision = precision or ("float16" if len(responses) * width * 4 > HALF_ABOVE else "float32")
+        identity = {
+            "responses": content_id(*(r.id for r in responses)),
+            "count": len(responses),
+            "model": fingerprint(policy),
+            "dimension": width,
+            "seed": seed,
+            "margins": margins,
+            "precision": precision,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        done = self._begin(identity)
+        self.reused = done
+        self.log_probs_R2 = self._array("log_probs.npy", (len(responses), 2), "float64", done)
+        self.norm_R = self._array("norm.npy", (len(responses),), "float64", done)
+        self.unit_RD = self._array("gradient.npy", (len(responses), width), precision, done) if width else None
+        order_R = np.argsort([-len(r.prompt_token_ids) - len(r.token_ids) for r in responses], kind="stable")
+        with progress.stage("Features", len(responses)) as advance:
+            advance(done)
+            for start in range(done, len(responses), CHUNK):
+                rows = order_R[start : start + CHUNK]
+                self._compute(policy, engine, [responses[i] for i in rows], rows, margins, max_tokens)
+                self._save_progress(identity, start + len(rows))
+                advance(len(rows))
+
+    def _compute(
+        self,
+        policy: Policy,
+        engine: LoraGradients | None,
+        responses: Sequence[Response],
+        rows: NDArray[np.int64],
+        margins: bool,
+        max_tokens: int,
+    ) -> None:
+        sequences = tokenized(responses)
+        if engine is not None and self.unit_RD is not None:
+            log_probs_R, gradient_RD = engine(sequences)
+            norm_R = np.linalg.norm(gradient_RD.astype(np.float64, copy=False), axis=1)
+            safe_R1 = np.where(norm_R > 0, norm_R, 1.0)[:, None]
+            self.unit_RD[rows] = (gradient_RD / safe_R1).astype(self.unit_RD.dtype)
+            self.norm_R[rows] = norm_R
+        else:
+            log_probs_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens)
+        self.log_probs_R2[rows, 0] = log_probs_R
+        self.log_probs_R2[rows, 1] = np.nan
+        if margins:
+            with policy.as_reference():
+                self.log_probs_R2[rows, 1] = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens)
+
+    def _begin(self, identity: Mapping[str, Any]) -> int:
+        state = self._folder / "state.json"
+        if not state.is_file():
+            return 0
+        found = json.loads(state.read_text(encoding="utf-8"))
+        done = int(found.pop("done"))
+        different = [k for k in identity if found.get(k) != identity[k]]
+        if different:
+            raise StorageError(
+                f"A folder of features belongs to one pool, model and projection, but {self._folder} was made with "
+                f"other "
+                f"values of {', '.join(different)} ({different[0]}: {found.get(different[0])!r} there, "
+                f"{identity[different[0]]!r} now): delete it, or give another --features folder."
+            )
+        return done
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: str, done: int) -> NDArray[Any]:
+        path = self._folder / name
+        if done and path.is_file():
+            array: NDArray[Any] = np.load(path, mmap_mode="r+")
+            if array.shape == shape and array.dtype == np.dtype(dtype):
+                return array
+        if done:
+            raise StorageError(
+                f"{path} must be the features that were saved, but it is gone or damaged: delete its folder."
+            )
+        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+    def _save_progress(self, identity: Mapping[str, Any], done: int) -> None:
+        for array in (self.log_probs_R2, self.norm_R, self.unit_RD):
+            if isinstance(array, np.memmap):
+                array.flush()
+        temporary = self._folder / "state.json.tmp"
+        temporary.write_text(json.dumps({**identity, "done": done}), encoding="utf-8")
+        temporary.replace(self._folder / "state.json")
+
+
+def fingerprint(policy: Policy) -> str:
+    """A hash of the model's state: all adapter weights, and of every other parameter its name, shape and first "
+    "numbers."""
+    total = hashlib.blake2b(digest_size=16)
+    for name, parameter in policy.model.named_parameters():
+        flat = parameter.detach().reshape(-1)
+        flat = flat if "lora_" in name else flat[:64]
+        total.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
+        total.update(flat.double().cpu().numpy().tobytes())
+    return total.hexdigest()

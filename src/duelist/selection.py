@@ -1,0 +1,288 @@
+"""Choose from a pool of unlabelled pairs outside any study: for people with their own data and their own trainer.
+
+import duelist
+
+picks = duelist.select("pool.jsonl", "my-model", adapter="my-adapter", budget=100)
+for pick in picks:
+    print(pick.row["prompt"], pick.response_a, pick.response_b, pick.score)
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, get_args
+
+from duelist.acquisition.base import Acquisition, choose
+from duelist.errors import BudgetError, DataError, RecipeError
+from duelist.featurizers.base import distinct_responses
+from duelist.featurizers.gradient import Normalize, pair_gradients
+from duelist.featurizers.resumable import Precision, ResponseFeatures
+from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.tokenization import (
+    check_length,
+    encode_responses,
+    require_chat_template,
+    require_own_tokens,
+)
+from duelist.progress import Progress, Silent
+from duelist.recipes import build, override, parse_component
+from duelist.rows import Row, RowSource, row_prompt, row_responses
+from duelist.seeding import derived_seed, generator
+from duelist.store.artifacts import write_jsonl
+from duelist.types import Features, Pair, Response
+
+Pool = str | Path | Iterable[Row]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A pair worth labelling.
+
+    Attributes:
+        rank: its place in pick order, from 1.
+        row_number: the row of the pool it comes from, from 0.
+        row: that row as it was.
+        response_a: the text of one response.
+        response_b: the text of the other.
+        score: how much it was worth when it was picked.
+        reason: what the score means.
+    """
+
+    rank: int
+    row_number: int
+    row: Row
+    response_a: str
+    response_b: str
+    score: float
+    reason: str
+
+    def as_row(self) -> dict[str, Any]:
+        """The row with the choice's columns beside its own."""
+        chosen = {"response_a": self.response_a, "response_b": self.response_b}
+        return {
+            **self.row,
+            **chosen,
+            "rank": self.rank,
+            "row": self.row_number,
+            "score": self.score,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class _PoolPair:
+    pair: Pair
+    row_number: int
+    row: Row
+
+
+def select(
+    pool: Pool,
+    model: str | Any,
+    *,
+    budget: int,
+    tokenizer: Any = None,
+    adapter: str | Path | None = None,
+    labelled: Pool | None = None,
+    acquisition: str | Mapping[str, Any] | Acquisition = "activedpo",
+    normalize: Normalize = "response",
+    dimension: int | None = 8192,
+    beta: float = 0.1,
+    seed: int = 0,
+    features: str | Path | None = None,
+    precision: Precision | None = None,
+    max_tokens: int = 8192,
+    lora: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[Pick]:
+    """Choose the pairs of a pool that teach a model most.
+
+    Args:
+        pool: a JSONL or Parquet file, a hub data set, or rows: TRL's `prompt` with `response_a` and `response_b`,
+            `chosen` and `rejected`, or a list `responses` (all its pairs are candidates).
+        model: a folder or hub name; or a PEFT model in memory, with `tokenizer`.
+        budget: how many pairs to choose.
+        tokenizer: of the model in memory.
+        adapter: a PEFT LoRA adapter of the model; without one, gradients are those of a fresh adapter.
+        labelled: pairs that have labels already, in the pool's formats; they count as past pairs and are not chosen.
+        acquisition: a rule's name, its name and settings, a dotted path, or a rule.
+        normalize: what is scaled to unit norm, see `featurizers.gradient`.
+        dimension: D of the projection; None for whole gradients.
+        beta: β of the implicit reward.
+        seed: the only source of randomness.
+        features: a folder to keep features in; a run that was killed goes on from there.
+        precision: how gradients are stored; float16 above 8 GiB by default.
+        max_tokens: tokens run at once, padding included.
+        lora: peft.LoraConfig's arguments for the fresh adapter.
+        progress: shows how far it is.
+
+    Returns:
+        `budget` picks, in pick order.
+
+    Raises:
+        DataError: if a row is not usable; the message names it.
+        ModelError: if the model or adapter cannot be used.
+        BudgetError: if there are fewer pairs than the budget.
+        StorageError: if `features` holds another pool's or model's features.
+    """
+    progress = progress or Silent()
+    rule = (
+        acquisition
+        if isinstance(acquisition, Acquisition)
+        else build("acquisition", parse_component("acquisition", acquisition))
+    )
+    policy = _policy(model, tokenizer, adapter, lora, seed)
+    candidates = _read(pool, policy, "the pool")
+    past = [] if labelled is None else _read(labelled, policy, "the labelled data")
+    known = {x.pair.id for x in past}
+    candidates = [x for x in candidates if x.pair.id not in known]
+    if budget < 1 or budget > len(candidates):
+        raise BudgetError(
+            f"`1 <= budget <= candidate pairs` must hold, but got budget={budget} and {len(candidates)} distinct pairs "
+            "that have no label yet: lower the budget or enlarge the pool."
+        )
+    pairs, past_pairs = [x.pair for x in candidates], [x.pair for x in past]
+    with tempfile.TemporaryDirectory(prefix="duelist-select-") as scratch:
+        folder = Path(features) if features is not None else Path(scratch)
+        seen = _features(
+            rule, policy, pairs, past_pairs, folder, normalize, dimension, beta, seed, max_tokens, precision, progress
+        )
+        selection = choose(rule, seen, budget, generator(seed, "select"))
+    return [
+        Pick(
+            rank,
+            candidates[i].row_number,
+            candidates[i].row,
+            candidates[i].pair.a.text,
+            candidates[i].pair.b.text,
+            score,
+            f"{selection.unit}: {score:.4g}",
+        )
+        for rank, (i, score) in enumerate(zip(selection.indices_B, selection.scores_B.tolist(), strict=True), start=1)
+    ]
+
+
+def select_to_file(
+    output: Path,
+    pool: Pool,
+    model: str,
+    *,
+    acquisition: str,
+    settings: Iterable[str] = (),
+    normalize: str = "response",
+    **arguments: Any,
+) -> list[Pick]:
+    """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
+
+    Args:
+        output: the file.
+        pool: see `select`.
+        model: see `select`.
+        acquisition: the rule's name or dotted path.
+        settings: the rule's settings, each `key=value` with the value in YAML.
+        normalize: see `select`.
+        **arguments: see `select`.
+
+    Raises:
+        RecipeError: if a setting is not usable.
+        DuelistError: see `select`.
+    """
+    if normalize not in get_args(Normalize):
+        raise RecipeError(f"`normalize` must be one of {', '.join(get_args(Normalize))}, but got {normalize!r}.")
+    component: dict[str, Any] = {"name": acquisition}
+    for setting in settings:
+        override(component, setting)
+    picks = select(pool, model, acquisition=component, normalize=normalize, **arguments)  # type: ignore[arg-type]
+    write_jsonl(output, (pick.as_row() for pick in picks))
+    return picks
+
+
+def _policy(
+    model: Any, tokenizer: Any, adapter: str | Path | None, lora: Mapping[str, Any] | None, seed: int
+) -> Policy:
+    if isinstance(model, str | Path):
+        settings: dict[str, Any] = {"model": str(model)} | ({"lora": dict(lora)} if lora else {})
+        if adapter is not None:
+            return Policy.with_adapter(PolicyConfig(**settings), Path(adapter))
+        return Policy.load(PolicyConfig(**settings), derived_seed(seed, "lora"))
+    return Policy.of(model, tokenizer)
+
+
+def _read(source: Pool, policy: Policy, what: str) -> list[_PoolPair]:
+    rows: Iterable[tuple[str, Row]]
+    if isinstance(source, str | Path):
+        rows = RowSource(str(source))
+    else:
+        rows = ((f"row {i} of {what}", row) for i, row in enumerate(source))
+    found: dict[str, _PoolPair] = {}
+    for number, (where, row) in enumerate(rows):
+        prompt = row_prompt(row, where)
+        texts = list(dict.fromkeys(row_responses(row, where)))
+        if len(texts) < 2:
+            raise DataError(
+                f"Every row of {what} must have two different responses or more, but {where} has {len(texts)}: give "
+                "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
+            )
+        require_chat_template(policy.tokenizer, [prompt], policy.name)
+        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+        require_own_tokens(prompt, prompt_ids)
+        responses = []
+        for text, token_ids in zip(texts, ids, strict=True):
+            check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, f"{where}: a response")
+            responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0))
+        for a, b in combinations(responses, 2):
+            pair = Pair.of(a, b, 0)
+            found.setdefault(pair.id, _PoolPair(pair, number, row))
+    if not found:
+        raise DataError(f"{what.capitalize()} must have at least one row, but has none.")
+    return list(found.values())
+
+
+def _features(
+    rule: Acquisition,
+    policy: Policy,
+    pairs: Sequence[Pair],
+    past: Sequence[Pair],
+    folder: Path,
+    normalize: Normalize,
+    dimension: int | None,
+    beta: float,
+    seed: int,
+    max_tokens: int,
+    precision: Precision | None,
+    progress: Progress,
+) -> Features:
+    seen, seen_past = Features.identities(pairs), Features.identities(past)
+    needs = rule.needs
+    everything = [*pairs, *(past if "past" in needs else [])]
+    if needs & {"gradient_ND", "margin_N"}:
+        responses, index_N2 = distinct_responses(everything)
+        computed = ResponseFeatures(
+            folder,
+            policy,
+            responses,
+            dimension=dimension,
+            seed=derived_seed(seed, "projection"),
+            max_tokens=max_tokens,
+            gradients="gradient_ND" in needs,
+            margins="margin_N" in needs,
+            progress=progress,
+            precision=precision,
+        )
+        n = len(pairs)
+        if computed.unit_RD is not None:
+            gradient_RD: Any = computed.unit_RD
+            if normalize != "response":
+                gradient_RD = computed.unit_RD * computed.norm_R[:, None].astype(computed.unit_RD.dtype)
+            phi_ND = pair_gradients(gradient_RD, index_N2, beta, normalize)
+            seen = replace(seen, gradient_ND=phi_ND[:n])
+            seen_past = replace(seen_past, gradient_ND=phi_ND[n:])
+        if "margin_N" in needs:
+            reward_R = beta * (computed.log_probs_R2[:, 0] - computed.log_probs_R2[:, 1])
+            margin_N = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
+            seen, seen_past = replace(seen, margin_N=margin_N[:n]), replace(seen_past, margin_N=margin_N[n:])
+    return replace(seen, past=seen_past) if "past" in needs else seen

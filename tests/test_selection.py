@@ -1,0 +1,231 @@
+"""`duelist.select`: choosing from a pool outside any study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import duelist
+from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
+from duelist.featurizers import resumable
+from duelist.models.lora_gradients import LoraGradients
+from duelist.models.policy import Policy, PolicyConfig
+from duelist.selection import select_to_file
+
+LORA = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
+
+
+def row(i: int, **more: Any) -> dict[str, Any]:
+    prompt = [{"role": "user", "content": f"w{i} w{i + 1}"}]
+    return {"prompt": prompt, "response_a": f"w{i % 7} w3", "response_b": f"w{i % 11} w9 w2", "note": i, **more}
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """Thirty rows with two responses each."""
+    path = tmp_path / "pool.jsonl"
+    path.write_text("".join(json.dumps(row(i)) + "\n" for i in range(30)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def adapter(tiny_model: Path, tmp_path: Path) -> Path:
+    """An adapter whose B is not zero."""
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=LORA), 3)
+    for name, parameter in policy.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = (parameter.data.flatten() + 0.01).cumsum(0).sin().view_as(parameter)
+    policy.save_adapter(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def brute_force(rows: list[dict[str, Any]], labelled: list[dict[str, Any]], policy: Policy, budget: int) -> list[int]:
+    """Indices of the rows that equations (3) and (4) pick, V inverted explicitly, gradients whole."""
+    from duelist.models.logprobs import TokenizedResponse
+    from duelist.models.tokenization import encode_responses
+    from duelist.types import Prompt
+
+    def phi(r: dict[str, Any]) -> np.ndarray:
+        prompt_ids, ids = encode_responses(policy.tokenizer, Prompt.of(r["prompt"]), [r["response_a"], r["response_b"]])
+        engine = LoraGradients(policy.model, dimension=None, seed=0, max_tokens=1000)
+        a, b = engine([TokenizedResponse(prompt_ids, i) for i in ids])[1].astype(float)
+        return a / np.linalg.norm(a) - b / np.linalg.norm(b)
+
+    phi_ND = np.stack([phi(r) for r in rows])
+    v = 0.01 * (phi_ND**2).sum(1).mean() * np.eye(phi_ND.shape[1])
+    for r in labelled:
+        v += np.outer(phi(r), phi(r))
+    picks: list[int] = []
+    for _ in range(budget):
+        inverse = np.linalg.inv(v)
+        scores = [-1.0 if i in picks else float(p @ inverse @ p) for i, p in enumerate(phi_ND)]
+        picks.append(int(np.argmax(scores)))
+        v += np.outer(phi_ND[picks[-1]], phi_ND[picks[-1]])
+    return picks
+
+
+def test_picks_equal_brute_force_with_labelled_pairs(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    rows = [row(i) for i in range(30)]
+    labelled = [row(4), row(11), {**row(33)}]
+    picks = duelist.select(
+        pool, str(tiny_model), adapter=adapter, labelled=labelled, budget=6, dimension=None, acquisition="activedpo"
+    )
+    policy = Policy.with_adapter(PolicyConfig(model=str(tiny_model)), adapter)
+    left = [i for i in range(30) if i not in (4, 11)]  # those two have labels already
+    expected = brute_force([rows[i] for i in left], labelled, policy, 6)
+    assert [p.row_number for p in picks] == [left[i] for i in expected]
+    assert [p.rank for p in picks] == [1, 2, 3, 4, 5, 6]
+    assert np.all(np.diff([p.score for p in picks]) <= 1e-9)
+
+
+def test_a_model_in_memory_and_rows_give_the_same(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    from peft import PeftModel
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = PeftModel.from_pretrained(base, adapter, is_trainable=True)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    in_memory = duelist.select([row(i) for i in range(30)], model, tokenizer=tokenizer, budget=5, dimension=64)
+    from_disk = duelist.select(pool, str(tiny_model), adapter=adapter, budget=5, dimension=64)
+    assert [p.row_number for p in in_memory] == [p.row_number for p in from_disk]
+    assert [p.score for p in in_memory] == [p.score for p in from_disk]
+
+
+def test_parquet_lists_of_responses_and_trl_rows(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"w{i} ", "responses": [f"w{i} w1", "w2", f"w3 w{i}"]} for i in range(8)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pool.parquet")
+    picks = duelist.select(tmp_path / "pool.parquet", str(tiny_model), lora=LORA, budget=24, dimension=64)
+    assert len({(p.row_number, p.response_a, p.response_b) for p in picks}) == 24  # 8 rows, three pairs each
+    trl = [{"prompt": f"w{i} ", "chosen": f"w{i} w1", "rejected": "w2"} for i in range(4)]
+    assert len(duelist.select(trl, str(tiny_model), lora=LORA, budget=4, acquisition="random")) == 4
+
+
+def test_the_file_has_the_rows_in_pick_order_with_score_and_reason(
+    tiny_model: Path, pool: Path, tmp_path: Path
+) -> None:
+    picks = select_to_file(
+        tmp_path / "out.jsonl", pool, str(tiny_model), acquisition="activedpo", settings=["lambda=0.5"], budget=4,
+        dimension=64, lora=LORA,
+    )  # fmt: skip
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [r["note"] for r in written] == [p.row_number for p in picks]
+    assert [r["rank"] for r in written] == [1, 2, 3, 4]
+    assert all(r["score"] > 0 and "V⁻¹" in r["reason"] and r["response_a"] for r in written)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_a_killed_run_goes_on_without_computing_anything_again(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resumable, "CHUNK", 7)
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 5, "dimension": 64}
+    undisturbed = duelist.select(pool, str(tiny_model), **arguments)
+    calls: list[int] = []
+    engine = LoraGradients.__call__
+
+    def counting(self: LoraGradients, sequences: Any, *rest: Any, **more: Any) -> Any:
+        if len(calls) == 3:
+            calls.append(0)
+            raise Killed
+        calls.append(len(sequences))
+        return engine(self, sequences, *rest, **more)
+
+    monkeypatch.setattr(LoraGradients, "__call__", counting)
+    with pytest.raises(Killed):
+        duelist.select(pool, str(tiny_model), features=tmp_path / "features", **arguments)
+    assert sum(calls) == 21
+    calls[:] = [0, 0, 0, 0]  # from now on, nothing stops it
+    resumed = duelist.select(pool, str(tiny_model), features=tmp_path / "features", **arguments)
+    responses = 60 - sum(1 for i in range(30) if row(i)["response_a"] == row(i)["response_b"])
+    assert sum(calls) == responses - 21
+    assert [(p.row_number, p.score) for p in resumed] == [(p.row_number, p.score) for p in undisturbed]
+    calls[:] = [0, 0, 0, 0]
+    duelist.select(pool, str(tiny_model), features=tmp_path / "features", **{**arguments, "budget": 9})
+    assert sum(calls) == 0  # another budget needs no new features
+
+
+def test_half_precision_storage_picks_the_same(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 8, "dimension": 256}
+    full = duelist.select(pool, str(tiny_model), precision="float32", **arguments)
+    half = duelist.select(pool, str(tiny_model), precision="float16", **arguments)
+    assert len({p.row_number for p in full} & {p.row_number for p in half}) >= 7
+
+
+@pytest.mark.parametrize("normalize", ["pair", "none"])
+def test_normalisation_is_that_of_the_featurizer(tiny_model: Path, adapter: Path, pool: Path, normalize: Any) -> None:
+    picks = duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, dimension=None, normalize=normalize)
+    assert len(picks) == 3
+
+
+def test_features_of_another_pool_or_model_are_refused(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"budget": 3, "features": tmp_path / "features", "dimension": 64}
+    duelist.select(pool, str(tiny_model), adapter=adapter, **arguments)
+    with pytest.raises(StorageError, match="responses"):
+        duelist.select([row(i) for i in range(29)], str(tiny_model), adapter=adapter, **arguments)
+    with pytest.raises(StorageError, match="model"):
+        duelist.select(pool, str(tiny_model), lora=LORA, **arguments)
+    (tmp_path / "features" / "gradient.npy").unlink()
+    with pytest.raises(StorageError, match=r"gradient\.npy"):
+        duelist.select(pool, str(tiny_model), adapter=adapter, **arguments)
+
+
+def test_bad_pools_are_refused_by_row(tiny_model: Path, tmp_path: Path) -> None:
+    one = tmp_path / "one.jsonl"
+    one.write_text(json.dumps(row(0)) + "\n" + json.dumps({"prompt": "w1", "responses": ["w2"]}) + "\n")
+    with pytest.raises(DataError, match=r"mix|line 2"):
+        duelist.select(one, str(tiny_model), budget=1)
+    with pytest.raises(DataError, match="row 1 of the pool"):
+        duelist.select([row(0), {**row(1), "response_b": row(1)["response_a"]}], str(tiny_model), budget=1)
+    with pytest.raises(BudgetError, match="2 distinct pairs"):
+        duelist.select([row(0), row(1), row(1)], str(tiny_model), budget=3)
+    with pytest.raises(DataError, match=r"one row"):
+        duelist.select([], str(tiny_model), budget=1)
+
+
+def test_bad_models_are_refused(tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path) -> None:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "org/other-model"}))
+    with pytest.raises(ModelError, match=r"trained on org/other-model"):
+        duelist.select(pool, str(tiny_model), adapter=adapter, budget=1)
+    with pytest.raises(ModelError, match="cannot be read"):
+        duelist.select(pool, str(tiny_model), adapter=tmp_path / "nowhere", budget=1)
+    with pytest.raises(ModelError, match="PEFT model"):
+        duelist.select(pool, AutoModelForCausalLM.from_pretrained(tiny_model), budget=1)
+    plain = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(**LORA))
+    with pytest.raises(ModelError, match="end-of-sequence"):
+        duelist.select(pool, plain, budget=1)
+
+
+def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    wide = LlamaConfig(
+        vocab_size=46, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, bos_token_id=1
+    )
+    other = tmp_path / tiny_model.name  # the same name, so that only the weights tell
+    LlamaForCausalLM(wide).save_pretrained(other)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(other)
+    Policy.load(PolicyConfig(model=str(other), lora=LORA), 0).save_adapter(tmp_path / "wide")
+    with pytest.raises(ModelError, match="does not"):
+        duelist.select(pool, str(tiny_model), adapter=tmp_path / "wide", budget=1)
+
+
+def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="lambda"):
+        select_to_file(
+            tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="activedpo", settings=["lamda=1"], budget=1
+        )
+    with pytest.raises(RecipeError, match="normalize"):
+        select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", normalize="no", budget=1)
