@@ -61,7 +61,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
 
 EVERY_KIND = [("regenerate", kind) for kind in KINDS]
 # The other recipe differs in what goes on between the rounds, hence at the boundaries and inside the stages.
-BOUNDARIES = [("fixed", kind) for kind in ("inside", "written", "committed")]
+BOUNDARIES = [("fixed", kind) for kind in ("inside", "committed")]
 
 
 @pytest.mark.parametrize(("name", "kind"), EVERY_KIND + BOUNDARIES)
@@ -76,6 +76,8 @@ def test_study_killed_everywhere_equals_the_undisturbed_one(
     example = examples(name, tiny_recipe)
     folder = tmp_path / "study"
     moments = example.moments(kind)
+    if kind == "renamed":  # a stage's artifact is in place and unmarked when "uncommitted" too; not so other files
+        moments = [name for name in moments if name.split("/")[0].endswith(("create", "-files"))]
     for moment in moments:
         assert in_process(run_study, folder, example.recipe, moment) == -signal.SIGKILL, moment
     assert in_process(run_study, folder, example.recipe, None) == 0
