@@ -6,8 +6,8 @@ A random Llama (4 layers, width 512, vocabulary 8,192, float32), LoRA on all lin
 tokens with their prompt, sorted by length, about 16 a batch, one thread. The floor is plain PyTorch: forward,
 cross-entropy on the response tokens only, backward into the LoRA weights, summed over the batch as in training.
 
-Times are CPU seconds, medians of interleaved runs in one process. Peak memory is that of a process that runs one variant
-only. The dense variants compute each response's gradient by itself and multiply it with a Rademacher matrix,
+Times are CPU seconds, medians of interleaved runs in one process. Peak memory is that of a process that runs one
+variant only. The dense variants compute each response's gradient by itself and multiply it with a Rademacher matrix,
 which is too large to keep, so it is drawn again in blocks: for every response, or once for 16 responses.
 """
 

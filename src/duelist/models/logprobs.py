@@ -24,8 +24,8 @@ from duelist.errors import DataError, ModelError, NumericalError
 
 DEFAULT_MAX_TOKENS = 8192
 
-# Rows of logits are brought to float32 this many numbers at a time (64 MiB), never all at once.
-_CHUNK_NUMBERS = 2**24
+# Rows of logits are brought to float32 this many numbers at a time (16 MiB), never all at once.
+_CHUNK_NUMBERS = 2**22
 
 
 @dataclass(frozen=True)
@@ -254,10 +254,9 @@ class _TargetLogProbs(torch.autograd.Function):  # type: ignore[misc]
         grad_MV = torch.empty_like(logits_MV)
         for rows in _row_chunks(logits_MV):
             # ∂ log p_target / ∂ logits = onehot(target) − softmax(logits)
-            softmax = torch.exp(logits_MV[rows].to(log_normalizer_M.dtype) - log_normalizer_M[rows, None])
-            softmax.mul_(-grad_M[rows, None])
-            softmax.scatter_add_(1, target_M[rows, None], grad_M[rows, None])
-            grad_MV[rows] = softmax
+            grad = logits_MV[rows].to(log_normalizer_M.dtype, copy=True)
+            grad.sub_(log_normalizer_M[rows, None]).exp_().mul_(-grad_M[rows, None])
+            grad_MV[rows] = grad.scatter_add_(1, target_M[rows, None], grad_M[rows, None])
         return grad_MV, None
 
 

@@ -90,31 +90,41 @@ class LoraGradients:
                 "one again with set_adapter, or make a new LoraGradients."
             )
         check_lengths(model, sequences)
-        device = model.get_input_embeddings().weight.device
-        dtype = torch.promote_types(next(iter(matrices.values())).weight.dtype, torch.float32)
         log_probs_R = np.empty(len(sequences), dtype=np.float64)
-        gradient_RD = np.empty(
-            (len(sequences), self.dimension), dtype=np.float64 if dtype == torch.float64 else np.float32
-        )
+        is_double = _accumulator_dtype(matrices) == torch.float64
+        gradient_RD = np.empty((len(sequences), self.dimension), dtype=np.float64 if is_double else np.float32)
         with torch.inference_mode(False), torch.enable_grad(), _frozen(model), _without_dropout(model):
             for index_B in batches_by_tokens([s.input_length for s in sequences], self._max_tokens):
-                batch = ResponseBatch.of([sequences[i] for i in index_B], device)
-                accumulator = self._sketch.accumulator(len(index_B), dtype, device)
-                recorder = _Recorder(self._sketch, accumulator, batch)
-                with _tapped(model, matrices, recorder):
-                    log_probs_M = response_token_log_probs(model, batch)
-                    torch.autograd.backward(log_probs_M.sum())
-                recorder.check_complete(self.parameter_names)
-                log_probs_R[index_B] = batch.sum_per_response(log_probs_M)
-                gradient_RD[index_B] = self._sketch.finish(accumulator).cpu().numpy()
-                if not np.isfinite(gradient_RD[index_B]).all():
-                    raise NumericalError(
-                        "Gradients must be finite, but one is not, although its log-probability is. Load the model in "
-                        "float32, or look for diverged weights (lower the learning rate)."
-                    )
+                log_probs_R[index_B], gradient_RD[index_B] = self._run(matrices, [sequences[i] for i in index_B])
                 if progress is not None:
                     progress(len(index_B))
         return log_probs_R, gradient_RD
+
+    def _run(
+        self, matrices: Mapping[str, torch.nn.Linear], sequences: Sequence[TokenizedResponse]
+    ) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """One batch: log_probs_B and gradient_BD. Nothing of its graph outlives the call."""
+        device = self._model.get_input_embeddings().weight.device
+        dtype = _accumulator_dtype(matrices)
+        batch = ResponseBatch.of(sequences, device)
+        accumulator_BW = self._sketch.accumulator(len(sequences), dtype, device)
+        recorder = _Recorder(self._sketch, accumulator_BW, batch)
+        with _tapped(self._model, matrices, recorder):
+            log_probs_M = response_token_log_probs(self._model, batch)
+            torch.autograd.backward(log_probs_M.sum())
+        recorder.check_complete(self.parameter_names)
+        log_probs_B = batch.sum_per_response(log_probs_M)
+        gradient_BD: NDArray[Any] = self._sketch.finish(accumulator_BW).cpu().numpy()
+        if not np.isfinite(gradient_BD).all():
+            raise NumericalError(
+                "Gradients must be finite, but one is not, although its log-probability is. Load the model in "
+                "float32, or look for diverged weights (lower the learning rate)."
+            )
+        return log_probs_B, gradient_BD
+
+
+def _accumulator_dtype(matrices: Mapping[str, torch.nn.Linear]) -> torch.dtype:
+    return torch.promote_types(next(iter(matrices.values())).weight.dtype, torch.float32)
 
 
 class _Recorder:
@@ -197,14 +207,13 @@ class _Tap(torch.autograd.Function):  # type: ignore[misc]
 
 @contextmanager
 def _tapped(model: torch.nn.Module, matrices: Mapping[str, torch.nn.Linear], recorder: _Recorder) -> Iterator[None]:
-    """Put a tap on every matrix, and let gradients flow from the input embeddings on."""
+    """Put a tap on every matrix. Each tap is where gradients start to flow if they do not yet."""
     output_modules = set(model.get_output_embeddings().modules()) if model.get_output_embeddings() else set()
     with ExitStack() as hooks:
-
-        def require_grad(_: torch.nn.Module, __: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-            return output if output.requires_grad else output.requires_grad_()
-
-        hooks.callback(model.get_input_embeddings().register_forward_hook(require_grad).remove)
+        if _checkpointed_layers(model):
+            # A reentrant checkpoint passes gradients on only if its own input wants them.
+            embeddings = model.get_input_embeddings()
+            hooks.callback(embeddings.register_forward_hook(lambda _, __, output: _wanting_grad(output)).remove)
         for block, matrix in enumerate(matrices.values()):
 
             def tap(
@@ -217,10 +226,18 @@ def _tapped(model: torch.nn.Module, matrices: Mapping[str, torch.nn.Linear], rec
                 def record(input_: torch.Tensor, grad: torch.Tensor) -> None:
                     recorder.record(block, at_output, input_, grad)
 
-                return _Tap.apply(output, inputs[0], record)
+                return _Tap.apply(_wanting_grad(output), inputs[0], record)
 
             hooks.callback(matrix.register_forward_hook(tap).remove)
         yield
+
+
+def _wanting_grad(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.requires_grad else tensor.requires_grad_()
+
+
+def _checkpointed_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
 
 
 @contextmanager
@@ -243,7 +260,7 @@ def _without_dropout(model: torch.nn.Module) -> Iterator[None]:
     in training mode, and what dropout rates they hold themselves are set to zero.
     """
     with evaluation_mode(model):
-        layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
+        layers = _checkpointed_layers(model)
         rates = [
             (layer, name, rate)
             for layer in layers
