@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -176,6 +177,12 @@ class Policy:
     def save_adapter(self, folder: Path) -> None:
         """Write the trained adapter in PEFT's format, loadable with `PeftModel.from_pretrained`."""
         self.model.save_pretrained(str(folder), selected_adapters=["default"])
+        # PEFT keeps target_modules as a set and writes it in an order that differs from process to process.
+        file = folder / "adapter_config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(config.get("target_modules"), list):
+            config["target_modules"] = sorted(config["target_modules"])
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def load_adapter(self, folder: Path) -> None:
         """Replace the trained adapter's weights by those saved at `folder`.
