@@ -197,11 +197,11 @@ def test_what_is_overridden_exists_with_this_shape() -> None:
     assert "forward" in inspect.getsource(inspect.getmodule(DPOTrainer).add_fused_lm_head)  # type: ignore[union-attr]
 
 
-def test_an_unknown_setting_is_refused(policy: Policy, preferences: list[Preference]) -> None:
-    from duelist.errors import RecipeError
-
-    with pytest.raises(RecipeError, match="learning_rat"):
-        DPO(DPOTrainerConfig(train={"learning_rat": 1.0})).train(policy, preferences, 0.5, 0, Silent())
+def test_a_setting_that_trl_does_not_have_or_that_is_ours_is_refused() -> None:
+    with pytest.raises(ValueError, match="learning_rate"):
+        DPOTrainerConfig(train={"learning_rat": 1.0})
+    with pytest.raises(ValueError, match="recipe's `beta`"):
+        DPOTrainerConfig(train={"beta": 1.0})
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,7 @@ class Policy:
                     f"policy.lora must be arguments of peft.LoraConfig that fit {config.model}, but PEFT refused them: "
                     f"{error}. Correct them."
                 ) from error
-        return Policy.of(model, tokenizer, config.model)
+        return Policy.of(model.eval(), tokenizer, config.model)
 
     @staticmethod
     def with_adapter(config: PolicyConfig, adapter: Path) -> Policy:
@@ -118,7 +118,7 @@ class Policy:
                 f"the "
                 "model that it was trained on."
             ) from error
-        return Policy.of(model, tokenizer, config.model)
+        return Policy.of(model.eval(), tokenizer, config.model)
 
     @staticmethod
     def of(model: Any, tokenizer: Any, name: str = "the model in memory") -> Policy:
