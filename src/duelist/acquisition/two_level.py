@@ -4,7 +4,7 @@ Reference: Mirzasoleiman, Karbasi, Sarkar, Krause, "Distributed Submodular Maxim
            Elements in Massive Data", NeurIPS 2013 (GreeDi).
 
 The greedy engine picks a whole budget from every shard, then the budget from the union of those picks. The gain in
-log-determinant is monotone and submodular, so that gain is never below (1 − 1/e)² / min(shards, B) of the best possible.
+log-determinant is monotone and submodular, so that gain never falls below (1 − 1/e)² / min(shards, B) of the best.
 That is the worst case: in practice it is close to the plain greedy's, and `benchmarks/selection.py` measures how close.
 """
 
