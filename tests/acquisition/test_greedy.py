@@ -1,16 +1,24 @@
-"""The greedy engine against an explicit inverse of V, in float64."""
+"""The greedy engine against an explicit inverse of V, in float64, and against exact arithmetic."""
 
 from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duelist.acquisition import greedy
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.base import choose
-from duelist.acquisition.greedy import greedy_uncertainty
+from duelist.acquisition.greedy import greedy_uncertainty, pick_greedily
 from duelist.acquisition.initial_random import InitialRandom
+from duelist.acquisition.pool_rows import PoolRows
+from duelist.errors import BudgetError, DuelistError, NumericalError
 from duelist.testing import random_features
 
 
@@ -107,3 +115,161 @@ def test_a_wholly_random_first_batch_needs_no_features() -> None:
     rule = InitialRandom(ActiveDPO(ActiveDPOConfig()), 8, 8)
     assert rule.needs == frozenset()
     assert len(choose(rule, random_features(20, frozenset()), 8, np.random.default_rng(0)).indices_B) == 8
+
+
+def exact_picks(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction, budget: int) -> list[int]:
+    """The greedy picks without any rounding; the first among equals is taken."""
+    rows = [[Fraction(int(x)) for x in row] for row in (*past_PD, *pool_ND)]
+    n_past = len(past_PD)
+    kernel = [[sum(x * y for x, y in zip(a, b, strict=True)) for b in rows] for a in rows]  # λ φᵀV⁻¹ψ as V grows
+
+    def add(u: int) -> None:
+        along = list(kernel[u])
+        scale = regularizer + along[u]
+        for i in range(len(rows)):
+            for j in range(len(rows)):
+                kernel[i][j] -= along[i] * along[j] / scale
+
+    for u in range(n_past):
+        add(u)
+    picks: list[int] = []
+    for _ in range(budget):
+        left = [i for i in range(len(pool_ND)) if i not in picks]
+        picks.append(max(left, key=lambda i: (kernel[n_past + i][n_past + i], -i)))
+        add(n_past + picks[-1])
+    return picks
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 10**6))
+def test_equals_exact_arithmetic_on_pools_full_of_ties(data: st.DataObject, seed: int) -> None:
+    """Duplicates, ranks below the dimensions, zero rows: in every block size, type, storage order and first look."""
+    n, d, p = data.draw(st.integers(1, 14)), data.draw(st.integers(1, 6)), data.draw(st.integers(0, 7))
+    rng = np.random.default_rng(seed)
+    distinct = rng.integers(-2, 3, size=(max(1, n // 2), d))
+    pool_ND, past_PD = distinct[rng.integers(0, len(distinct), n)], rng.integers(-2, 3, size=(p, d))
+    budget = data.draw(st.integers(1, min(n, 8)))
+    expected = exact_picks(pool_ND, past_PD, Fraction(1, 8), budget)
+    dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    stored = np.zeros((n + 3, d), dtype)  # rows of no concern stand among the pool's
+    order_N = rng.permutation(n + 3)[:n]
+    stored[order_N] = pool_ND
+    rows = PoolRows(stored, order_N, block_rows=data.draw(st.integers(1, 5)))
+    with mock.patch.object(greedy, "FIRST_LOOK", data.draw(st.integers(1, 4))):
+        assert pick_greedily(rows, past_PD.astype(dtype), 0.125, budget).indices_B.tolist() == expected
+
+
+def plain_greedy(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: float, budget: int) -> list[int]:
+    """Every score brought up to date at every step, by the dual recurrence as it stands."""
+    pool_ND, past_PD = pool_ND.astype(np.float64), past_PD.astype(np.float64)
+    rows, p = np.concatenate([past_PD, pool_ND]), len(past_PD)
+    residual = (rows**2).sum(axis=1)
+    tolerance = 1e-6 * residual[p:].max()
+    along = np.zeros((0, len(rows)))
+    picks: list[int] = []
+    for step in range(p + budget):
+        u = step
+        if step >= p:
+            left = residual[p:].copy()
+            left[picks] = -np.inf
+            picks.append(int(np.argmax(left >= left.max() - tolerance)))
+            u = p + picks[-1]
+        along = np.vstack([along, (rows @ rows[u] - along[:, u] @ along) / np.sqrt(regularizer + residual[u])])
+        residual -= along[-1] ** 2
+    return picks
+
+
+def low_rank_pool(n: int, d: int, seed: int) -> np.ndarray:
+    """Rows like real gradients: few strong directions, uneven lengths, some noise."""
+    rng = np.random.default_rng(seed)
+    strong = rng.normal(size=(n, 12)) / np.arange(1, 13) @ rng.normal(size=(12, d))
+    return (strong * np.exp(0.4 * rng.normal(size=(n, 1))) + 0.3 * rng.normal(size=(n, d))).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_mapped_file_gives_the_plain_picks_and_is_hardly_read_again(tmp_path: Path, dtype: type) -> None:
+    drawn = low_rank_pool(6020, 256, seed=0).astype(dtype)
+    pool_ND, past_PD = drawn[:6000], drawn[6000:]
+    np.save(tmp_path / "pool.npy", pool_ND)
+    mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
+    expected = plain_greedy(pool_ND, past_PD, 0.3, 50)
+    for block_rows in (None, 150, 7000):
+        picks = pick_greedily(mapped, past_PD, 0.3, 50, block_rows=block_rows)
+        assert picks.indices_B.tolist() == expected
+        assert 6000 <= picks.rows_read <= 3 * 6000
+
+
+def test_equal_norms_leave_the_choice_to_the_order() -> None:
+    """Scores that are equal but for rounding: with unit rows, every first score is 1."""
+    pool_ND = low_rank_pool(800, 32, seed=5)
+    pool_ND /= np.linalg.norm(pool_ND, axis=1, keepdims=True)
+    picks = pick_greedily(pool_ND, np.empty((0, 32)), 0.1, 20)
+    assert picks.indices_B[0] == 0
+    assert picks.indices_B.tolist() == plain_greedy(pool_ND, np.empty((0, 32)), 0.1, 20)
+
+
+def test_a_tiny_lambda_keeps_the_picks_of_exact_arithmetic() -> None:
+    rng = np.random.default_rng(8)
+    pool_ND, past_PD = rng.integers(-9, 10, size=(16, 24)), rng.integers(-9, 10, size=(5, 24))
+    expected = exact_picks(pool_ND, past_PD, Fraction(1, 10**6), 12)
+    assert greedy_uncertainty(pool_ND.astype(np.float32), past_PD, 1e-6, 12)[0].tolist() == expected
+
+
+def test_known_norms_spare_the_first_reading() -> None:
+    pool_ND = low_rank_pool(1000, 48, seed=2)
+    norms_N = (pool_ND.astype(np.float64) ** 2).sum(axis=1)
+    with_norms = pick_greedily(pool_ND, np.empty((0, 48)), 0.1, 30, square_norm_N=norms_N)
+    without = pick_greedily(pool_ND, np.empty((0, 48)), 0.1, 30)
+    assert with_norms.indices_B.tolist() == without.indices_B.tolist()
+    assert with_norms.rows_read == without.rows_read - 1000
+
+
+def test_more_past_than_dimensions() -> None:
+    rng = np.random.default_rng(6)
+    pool_ND, past_PD = rng.normal(size=(30, 5)), rng.normal(size=(200, 5))
+    picks, scores = greedy_uncertainty(pool_ND, past_PD, 0.01, 6)
+    expected, expected_scores = brute_force(pool_ND, past_PD, 0.01, 6)
+    assert picks.tolist() == expected
+    np.testing.assert_allclose(scores, expected_scores, rtol=1e-9)
+
+
+def test_what_cannot_be_picked_from_is_refused() -> None:
+    pool_ND, none_PD = np.ones((4, 3)), np.empty((0, 3))
+    with pytest.raises(BudgetError, match="5 and 4 rows"):
+        pick_greedily(pool_ND, none_PD, 1.0, 5)
+    with pytest.raises(DuelistError, match="positive"):
+        pick_greedily(pool_ND, none_PD, 0.0, 2)
+    with pytest.raises(DuelistError, match="same dimensions"):
+        pick_greedily(pool_ND, np.empty((0, 2)), 1.0, 2)
+    pool_ND[2, 1] = np.inf
+    with pytest.raises(NumericalError, match="row 2"):
+        pick_greedily(pool_ND, none_PD, 1.0, 2)
+
+
+@pytest.mark.parametrize("initial", [0, 3])
+def test_a_mapped_pool_is_chosen_from_as_one_in_memory(tmp_path: Path, initial: int) -> None:
+    features = random_features(40, frozenset({"gradient_ND"}))
+    assert features.gradient_ND is not None
+    np.save(tmp_path / "pool.npy", features.gradient_ND)
+    mapped = dataclasses.replace(features, gradient_ND=np.load(tmp_path / "pool.npy", mmap_mode="r"))
+    rule = InitialRandom(ActiveDPO(ActiveDPOConfig()), initial, 8) if initial else ActiveDPO(ActiveDPOConfig())
+    in_memory = choose(rule, features, 8, np.random.default_rng(0))
+    assert choose(rule, mapped, 8, np.random.default_rng(0)).indices_B.tolist() == in_memory.indices_B.tolist()
+
+
+def test_a_mapped_pool_with_a_nan_is_refused_by_name(tmp_path: Path) -> None:
+    features = random_features(40, frozenset({"gradient_ND"}))
+    assert features.gradient_ND is not None
+    features.gradient_ND[17, 4] = np.nan
+    np.save(tmp_path / "pool.npy", features.gradient_ND)
+    mapped = dataclasses.replace(features, gradient_ND=np.load(tmp_path / "pool.npy", mmap_mode="r"))
+    with pytest.raises(NumericalError, match="candidate17 holds nan"):
+        choose(ActiveDPO(ActiveDPOConfig()), mapped, 8, np.random.default_rng(0))
+
+
+def test_a_copy_on_write_pool_keeps_what_was_written(tmp_path: Path) -> None:
+    np.save(tmp_path / "pool.npy", np.ones((6, 3)))
+    private = np.load(tmp_path / "pool.npy", mmap_mode="c")
+    private[4] = 5.0
+    for _ in range(2):
+        assert pick_greedily(private, np.empty((0, 3)), 1.0, 1).indices_B.tolist() == [4]

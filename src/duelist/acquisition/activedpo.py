@@ -4,7 +4,7 @@ Reference: Lin et al., "ActiveDPO: Active Direct Preference Optimization for Sam
            arXiv 2505.19241, equations (3) and (4), Proposition 1, Section 3.3.
 Formula:   argmax ‖φ‖_{V⁻¹},  φ = ∇r(x, y_a) − ∇r(x, y_b),  V = λI + Σ φφᵀ over past pairs and this batch's picks.
 Unit:      ‖φ‖_{V⁻¹}, a posterior standard deviation relative to the prior's 1/√λ.
-Cost:      one gradient per response; then O((P + B) N D) for the picks.
+Cost:      one gradient per response; then O((P + B) N D) for the picks at most, and few readings of the pool.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.greedy import greedy_uncertainty
+from duelist.acquisition.greedy import pick_greedily
+from duelist.acquisition.pool_rows import row_square_norms
 from duelist.types import Features, Selection
 
 
@@ -42,20 +43,23 @@ class ActiveDPO(Acquisition):
         phi_ND = features.gradient_ND
         past = features.past
         assert phi_ND is not None and past is not None and past.gradient_ND is not None  # `choose` checked the needs
-        mean_square = float(np.einsum("nd,nd->n", phi_ND, phi_ND, dtype=np.float64).mean())
+        square_norm_N = row_square_norms(phi_ND)
+        mean_square = float(square_norm_N.mean())
         regularizer = self.config.lambda_
         if self.config.lambda_relative:
             # A pool of zero gradients has no scale of its own; every score is then 0 and the choice a fair draw.
             regularizer *= mean_square if mean_square > 0 else 1.0
-        indices_B, square_B = greedy_uncertainty(phi_ND, past.gradient_ND, regularizer, budget)  # eq. (3) and (4)
+        picks = pick_greedily(phi_ND, past.gradient_ND, regularizer, budget, square_norm_N)  # eq. (3) and (4)
         return Selection(
-            indices_B,
-            np.sqrt(square_B),
+            picks.indices_B,
+            np.sqrt(picks.square_B),
             "‖φ‖ in V⁻¹ (relative uncertainty)",
             {
                 "lambda": regularizer,
                 "mean_square_norm": mean_square,
                 # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
-                "logdet_gain_nats": float(np.log1p(square_B).sum()),
+                "logdet_gain_nats": picks.log_determinant_gain,
+                # How often the pool was read for the picks, beside one reading for |φ|².
+                "readings_of_the_pool": picks.rows_read / len(phi_ND),
             },
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.acquisition.pool_rows import PoolRows, first_non_finite
 from duelist.errors import BudgetError, DuelistError, NumericalError
 from duelist.seeding import hash_keys
 from duelist.types import Features, Selection
@@ -32,6 +34,7 @@ class Acquisition(ABC):
 
         Called by `choose` with `1 <= budget < N`, finite features, and the pool already in a random order that depends
         on the pairs' ids alone: taking the first among equals (as `argmax` and a stable sort do) is a fair draw.
+        Memory-mapped features come as `PoolRows`, to be read in blocks; `np.asarray` loads them whole.
 
         Args:
             features: arrays over N candidates; only what `needs` names is filled.
@@ -85,9 +88,16 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
 
 
 def take(features: Features, rows: NDArray[np.int64]) -> Features:
-    """The features of some of the pairs, in the order of `rows`; the past pairs stay as they are."""
+    """The features of some of the pairs, in the order of `rows`; the past pairs stay as they are.
+
+    Memory-mapped rows become `PoolRows`: the same rows in the same order, but nothing is copied.
+    """
     arrays = {name: getattr(features, name) for name in ARRAY_FIELDS}
-    return dataclasses.replace(features, **{k: v[rows] for k, v in arrays.items() if v is not None})
+    return dataclasses.replace(features, **{k: _reordered(v, rows) for k, v in arrays.items() if v is not None})
+
+
+def _reordered(values: Any, rows: NDArray[np.int64]) -> Any:
+    return PoolRows(values, rows) if isinstance(values, np.memmap) and values.ndim > 1 else values[rows]
 
 
 def check_features(features: Features, needs: frozenset[str]) -> None:
@@ -112,10 +122,10 @@ def check_features(features: Features, needs: frozenset[str]) -> None:
             values = getattr(part, name)
             if values is None:
                 raise DuelistError(f"This acquisition needs {name} of the {which} pairs, but it was not computed.")
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                row = int(np.argwhere(~np.isfinite(values))[0][0])
+            broken = first_non_finite(values) if values.dtype.kind == "f" else None
+            if broken is not None:
+                row, number = broken
                 raise NumericalError(
-                    f"Features must be finite, but {name} of {which} pair {part.pair_id_N[row]} holds "
-                    f"{np.asarray(values[row]).ravel()[~np.isfinite(np.asarray(values[row]).ravel())][0]}: look for an "
-                    "overflow in the model's weights or half-precision arithmetic (use float32 or bfloat16)."
+                    f"Features must be finite, but {name} of {which} pair {part.pair_id_N[row]} holds {number}: look "
+                    "for an overflow in the model's weights or half-precision arithmetic (use float32 or bfloat16)."
                 )

@@ -1,0 +1,114 @@
+"""The rows of a pool that may be too large for memory: read in blocks, in another order than they are stored in."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The float64 size of the blocks a pool is read in: large enough for fast matrix products, small beside any pool.
+BLOCK_BYTES = 2**25
+
+
+@final
+class PoolRows:
+    """A view of a pool's rows, one row a candidate, in an order of its own; nothing is copied until it is read.
+
+    `choose` wraps memory-mapped features in it, where reordering an array would load the file. `read` and `blocks` give
+    float64 rows in bounded memory; `np.asarray` gives the whole pool as an array.
+    """
+
+    def __init__(
+        self, stored: NDArray[Any], order_N: NDArray[np.int64] | None = None, block_rows: int | None = None
+    ) -> None:
+        """Look at the rows of `stored`.
+
+        Args:
+            stored: floats, one row each: an array, or a `np.memmap`.
+            order_N: the stored row at each position; every row in stored order if left out.
+            block_rows: how many rows to hold at a time; by default as many as fit in 32 MiB as float64.
+        """
+        self._stored = stored
+        self._order_N = order_N
+        self.block_rows = block_rows or max(1, BLOCK_BYTES // (8 * max(1, stored[:1].size)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self._stored.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._stored.dtype
+
+    def __len__(self) -> int:
+        return len(self._stored) if self._order_N is None else len(self._order_N)
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> PoolRows:
+        """The rows at these positions, still unread."""
+        order_N = positions if self._order_N is None else self._order_N[positions]
+        return PoolRows(self._stored, order_N, self.block_rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        rows = self._stored if self._order_N is None else self._stored[self._order_N]
+        return np.asarray(rows, dtype, copy=copy)
+
+    def read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The rows at these positions, as float64; the file is read in stored order."""
+        rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
+        by_storage_N = np.argsort(rows_N)
+        block_ND = np.empty((len(rows_N), *self._stored.shape[1:]))
+        block_ND[by_storage_N] = self._stored[rows_N[by_storage_N]]
+        self._give_back()
+        return block_ND
+
+    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Every row once, in stored order: the positions of a block, and its rows as float64."""
+        by_storage_N = np.arange(len(self)) if self._order_N is None else np.argsort(self._order_N)
+        for start in range(0, len(self), self.block_rows):
+            positions_N = by_storage_N[start : start + self.block_rows]
+            rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
+            if rows_N[-1] - rows_N[0] == len(rows_N) - 1:  # a run of stored rows: no gathering
+                block_ND = self._stored[rows_N[0] : rows_N[-1] + 1].astype(np.float64)
+            else:
+                block_ND = self._stored[rows_N].astype(np.float64)
+            self._give_back()
+            yield positions_N, block_ND
+
+    def _give_back(self) -> None:
+        """Let go of a mapped file's pages, which otherwise count as this process's memory until the file is closed."""
+        array: Any = self._stored
+        while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+            array = array.base
+        # A copy-on-write mapping ("c") would lose what was written to it.
+        if array is None or getattr(array, "mode", "c") == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        while isinstance(array, np.ndarray):
+            array = array.base
+        if isinstance(array, mmap.mmap):
+            array.madvise(mmap.MADV_DONTNEED)
+
+
+def as_rows(pool_ND: NDArray[Any] | PoolRows, block_rows: int | None = None) -> PoolRows:
+    """`pool_ND` as `PoolRows`: wrapped if it is an array, else as it is."""
+    return pool_ND if isinstance(pool_ND, PoolRows) else PoolRows(pool_ND, block_rows=block_rows)
+
+
+def row_square_norms(pool_ND: NDArray[Any] | PoolRows) -> NDArray[np.float64]:
+    """|row|² of every row, in float64, in one reading of the pool; shape `[N]`."""
+    rows = as_rows(pool_ND)
+    norm_N = np.empty(len(rows))
+    for positions_N, block_ND in rows.blocks():
+        norm_N[positions_N] = np.vecdot(block_ND, block_ND)
+    return norm_N
+
+
+def first_non_finite(values: NDArray[Any] | PoolRows) -> tuple[int, float] | None:
+    """The position of a row that holds NaN or an infinity, and that number, or None; read in blocks."""
+    for positions_N, block in as_rows(values).blocks():
+        broken = ~np.isfinite(block)
+        if broken.any():
+            return int(positions_N[np.argwhere(broken)[0][0]]), float(block[broken][0])
+    return None
