@@ -161,6 +161,18 @@ def test_half_precision_storage_picks_the_same(tiny_model: Path, adapter: Path, 
     assert len({p.row_number for p in full} & {p.row_number for p in half}) >= 7
 
 
+def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 6, "dimension": 256}
+    in_memory = duelist.select(pool, str(tiny_model), **arguments)
+    monkeypatch.setattr(resumable, "MAPPED_ABOVE", 0)
+    monkeypatch.setattr(resumable, "PAIRS_AT_ONCE", 7)
+    mapped = duelist.select(pool, str(tiny_model), features=tmp_path / "features", **arguments)
+    assert np.load(tmp_path / "features" / "pairs.npy", mmap_mode="r").dtype == np.float16
+    assert len({p.row_number for p in in_memory} & {p.row_number for p in mapped}) >= 5
+
+
 @pytest.mark.parametrize("normalize", ["pair", "none"])
 def test_normalisation_is_that_of_the_featurizer(tiny_model: Path, adapter: Path, pool: Path, normalize: Any) -> None:
     picks = duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, dimension=None, normalize=normalize)

@@ -19,8 +19,8 @@ from typing import Any, get_args
 from duelist.acquisition.base import Acquisition, choose
 from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import distinct_responses
-from duelist.featurizers.gradient import Normalize, pair_gradients
-from duelist.featurizers.resumable import Precision, ResponseFeatures
+from duelist.featurizers.gradient import Normalize
+from duelist.featurizers.resumable import Precision, ResponseFeatures, pair_features
 from duelist.models.policy import Policy, PolicyConfig
 from duelist.models.tokenization import (
     check_length,
@@ -275,10 +275,7 @@ def _features(
         )
         n = len(pairs)
         if computed.unit_RD is not None:
-            gradient_RD: Any = computed.unit_RD
-            if normalize != "response":
-                gradient_RD = computed.unit_RD * computed.norm_R[:, None].astype(computed.unit_RD.dtype)
-            phi_ND = pair_gradients(gradient_RD, index_N2, beta, normalize)
+            phi_ND = pair_features(computed, index_N2, beta, normalize, folder)
             seen = replace(seen, gradient_ND=phi_ND[:n])
             seen_past = replace(seen_past, gradient_ND=phi_ND[n:])
         if "margin_N" in needs:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.errors import StorageError
+from duelist.errors import DuelistError, StorageError
 from duelist.featurizers.base import tokenized
+from duelist.featurizers.gradient import Normalize, pair_gradients
 from duelist.models.logprobs import sequence_log_probs
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
@@ -26,6 +27,8 @@ from duelist.types import Response, content_id
 
 CHUNK = 512  # responses between two savings
 HALF_ABOVE = 8 * 2**30  # bytes of float32 gradients above which they are stored in float16
+MAPPED_ABOVE = 2 * 2**30  # bytes of float32 pair features above which they are not held in memory
+PAIRS_AT_ONCE = 4096  # pairs per block of such a file
 
 Precision = Literal["float32", "float16"]
 
@@ -148,6 +151,43 @@ class ResponseFeatures:
         temporary = self._folder / "state.json.tmp"
         temporary.write_text(json.dumps({**identity, "done": done}), encoding="utf-8")
         temporary.replace(self._folder / "state.json")
+
+
+def pair_features(
+    computed: ResponseFeatures, index_N2: NDArray[np.int64], beta: float, normalize: Normalize, folder: Path
+) -> NDArray[Any]:
+    """φ of N pairs from their responses' stored gradients, `[N, D]`.
+
+    In memory, as float32, up to `MAPPED_ABOVE` bytes; a larger pool's are written to a memory-mapped float16 file in
+    `folder`, a block of pairs at a time.
+
+    Args:
+        computed: the responses' features, with gradients.
+        index_N2: positions of each pair's a and b among the responses.
+        beta: see `pair_gradients`.
+        normalize: see `pair_gradients`.
+        folder: where the file goes.
+    """
+    unit_RD = computed.unit_RD
+    if unit_RD is None:
+        raise DuelistError("Pair features need gradients, but these response features were computed without any.")
+
+    def block(index_M2: NDArray[np.int64]) -> NDArray[Any]:
+        responses_S, position_M2 = np.unique(index_M2, return_inverse=True)
+        gradient_SD = np.asarray(unit_RD[responses_S], dtype=np.float32)
+        if normalize != "response":
+            gradient_SD = gradient_SD * computed.norm_R[responses_S, None].astype(np.float32)
+        return pair_gradients(gradient_SD, position_M2.reshape(index_M2.shape), beta, normalize)
+
+    shape = (len(index_N2), unit_RD.shape[1])
+    if shape[0] * shape[1] * 4 <= MAPPED_ABOVE:
+        return block(index_N2)
+    phi_ND = np.lib.format.open_memmap(folder / "pairs.npy", mode="w+", dtype=np.float16, shape=shape)
+    for start in range(0, shape[0], PAIRS_AT_ONCE):
+        rows = slice(start, start + PAIRS_AT_ONCE)
+        phi_ND[rows] = block(index_N2[rows])
+    phi_ND.flush()
+    return phi_ND
 
 
 def fingerprint(policy: Policy) -> str:
