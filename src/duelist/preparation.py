@@ -56,15 +56,15 @@ def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path
         inspect.signature(call).bind(folder, **settings)
     except TypeError as error:
         raise RecipeError(f"`prepare.settings` must be arguments of {function}, but {error}.") from error
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            with (
-                full_disk_as_storage_error(f"the cache {folder.parent}"),
-                progress.stage("Preparing models and data (once)", 1) as advance,
-                atomic_path(folder) as temporary,
-            ):
-                temporary.mkdir()
-                call(temporary, **settings)
-                advance(1)
+    with full_disk_as_storage_error(f"the cache {folder.parent}"):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                with (
+                    progress.stage("Preparing models and data (once)", 1) as advance,
+                    atomic_path(folder) as temporary,
+                ):
+                    temporary.mkdir()
+                    call(temporary, **settings)
+                    advance(1)
     return folder

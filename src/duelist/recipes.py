@@ -25,6 +25,8 @@ from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 
 Component = dict[str, Any]
+# Keys whose values can be paths, in whatever component they stand.
+PATH_KEYS = ("path", "held_out_path", "model", "chat_template", "data", "world")
 
 
 class PrepareConfig(BaseModel):
@@ -104,7 +106,7 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     content = _map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
     for change in overrides:
         override(content, change)
-    return parse_recipe(content)
+    return parse_recipe(_anchored(content))
 
 
 def parse_recipe(content: Mapping[str, Any]) -> Recipe:
@@ -249,6 +251,18 @@ def override(content: dict[str, Any], change: str) -> None:
         target[last] = read_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"The value of `--set {change}` must be YAML, but is not: {error}. Quote it.") from error
+
+
+def _anchored(value: Any, key: str = "") -> Any:
+    """Relative paths of things that exist, made absolute: a study goes on from whatever folder it is run in."""
+    if isinstance(value, dict):
+        return {k: _anchored(v, str(k)) for k, v in value.items()}
+    if not isinstance(value, str):
+        return value
+    if key == "function":
+        file, colon, name = value.rpartition(":")
+        return f"{Path(file).resolve()}:{name}" if colon and file.endswith(".py") and Path(file).is_file() else value
+    return str(Path(value).expanduser().resolve()) if key in PATH_KEYS and Path(value).expanduser().exists() else value
 
 
 def _map_strings(value: Any, change: typing.Callable[[str], str]) -> Any:

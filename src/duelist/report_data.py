@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from duelist.errors import StorageError
-from duelist.store.folder import RECIPE, read_recipe
+from duelist.store.recipe_file import RECIPE, read_recipe
 from duelist.store.store import AskedPair, Stage, Store
 from duelist.types import OUTCOMES, Label, Prompt
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from duelist import Study, parse_recipe
 from duelist.errors import DuelistError, RecipeError, StorageError, StudyLockedError
 from duelist.store import artifacts, codecs
 from duelist.store.export import label_rows
@@ -69,8 +70,11 @@ def test_an_error_in_a_stage_leaves_nothing_of_it(folder: StudyFolder) -> None:
     assert folder.run(1, "sample", NUMBERS, lambda: [1]) == [1]
 
 
-def test_the_same_recipe_opens_the_study_again_and_another_is_refused_by_its_key(tmp_path: Path) -> None:
+def test_the_same_recipe_opens_the_study_again_and_another_is_refused_by_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     StudyFolder.create(tmp_path / "study", RECIPE).close()
+    monkeypatch.setattr(Store, "counts", lambda store: {"asked": 1})
     again = StudyFolder.create(tmp_path / "study", RECIPE)
     assert again.recipe == RECIPE
     again.close()
@@ -214,3 +218,20 @@ def test_a_disk_that_is_really_full(
     assert full > 5
     require_equal(small_disk / "study", undisturbed)
     assert outcome(undisturbed)["metrics"][-1]["labels"] == 8
+
+
+def test_a_study_that_asked_nothing_begins_anew_with_another_recipe(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    """A pool of equal responses can be too small for the budget; a smaller budget must then do."""
+    from duelist.errors import BudgetError
+
+    narrow = {**tiny_recipe, "sampler": {"name": "vanilla", "responses_per_prompt": 2, "max_new_tokens": 1}}
+    with Study.create(tmp_path / "study", parse_recipe({**narrow, "budget": 24})) as study:
+        with pytest.raises(BudgetError, match="equal responses make no pair"):
+            study.ask()
+        assert study.store.counts()["asked"] == 0
+    with Study.create(tmp_path / "study", parse_recipe({**narrow, "budget": 3})) as study:
+        assert len(study.ask().pairs) == 3
+    with pytest.raises(RecipeError, match="has asked 3 pairs"):
+        Study.create(tmp_path / "study", parse_recipe({**narrow, "budget": 4}))

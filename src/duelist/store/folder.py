@@ -10,13 +10,11 @@ adapter/              the latest adapter, in PEFT's format
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from filelock import FileLock, Timeout
 
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
@@ -28,14 +26,13 @@ from duelist.store.artifacts import (
     discard_temporaries,
     write_json,
     write_jsonl,
-    write_text,
 )
 from duelist.store.codecs import FEATURES, Codec
 from duelist.store.export import trl_rows
+from duelist.store.recipe_file import RECIPE, differences, read_recipe, write_recipe
 from duelist.store.store import DATABASE, AskedPair, Stage, Store
 from duelist.types import Prompt, Selection
 
-RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
 PREFERENCES = "preferences.jsonl"
 ADAPTER = "adapter"
@@ -57,8 +54,11 @@ class StudyFolder:
     def create(path: Path, recipe: Mapping[str, Any]) -> StudyFolder:
         """Make a study's folder, or open it if it holds a study of the same recipe.
 
+        A study of another recipe that has not asked anything yet is begun anew: nothing was paid for, and its recipe
+        may have been what kept it from asking.
+
         Raises:
-            RecipeError: if it holds a study of another recipe.
+            RecipeError: if it holds a study of another recipe that has asked.
             StorageError: if it holds something else, or cannot be written.
         """
         with full_disk_as_storage_error(f"the new study {path}"):
@@ -83,8 +83,9 @@ class StudyFolder:
             try:
                 if not (path / RECIPE).is_file():
                     Store(path).close()
-                    write_text(path / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
-                _require_same_recipe(path, recipe)
+                    write_recipe(path, recipe)
+                elif differences(path, recipe):
+                    _begin_anew(path, recipe)
                 return StudyFolder._opened(path, lock)
             except BaseException:
                 lock.release()
@@ -244,12 +245,6 @@ class StudyFolder:
         return path
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe of the study in a folder, as plain data."""
-    content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
-    return dict(content)
-
-
 def round_to_ms(seconds: float) -> float:
     """Seconds, to the millisecond."""
     return round(seconds, 3)
@@ -272,17 +267,26 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _require_same_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
-    own = read_recipe(path)
-    wanted = json.loads(json.dumps(dict(recipe)))
-    different = [key for key in {**own, **wanted} if own.get(key) != wanted.get(key)]
-    if different:
-        key = different[0]
+def _begin_anew(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Discard a study that has asked nothing, and give its folder another recipe. The recipe is exchanged last.
+
+    Raises:
+        RecipeError: if the study has asked something.
+    """
+    store = Store(path)
+    asked = store.counts()["asked"]
+    store.close()
+    if asked:
+        different = differences(path, recipe)
+        own, key = read_recipe(path), different[0]
         raise RecipeError(
             f"A study goes on with the recipe it began with, but {path} was begun with other values of "
-            f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {wanted.get(key)!r}): give a new --study "
-            f"folder, or go on with `duelist run {path / RECIPE} --study {path}`."
+            f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {recipe.get(key)!r}) and has asked {asked} "
+            f"pairs: give a new --study folder, or go on with `duelist run {path / RECIPE} --study {path}`."
         )
+    for name in (METRICS, PREFERENCES, ADAPTER, "rounds", *(DATABASE + end for end in ("", "-wal", "-shm"))):
+        discard(path / name)
+    write_recipe(path, recipe)
 
 
 def _line_count(path: Path) -> int:
