@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 # The float64 size of the blocks a pool is read in: large enough for fast matrix products, small beside any pool.
 BLOCK_BYTES = 2**25
 
+# Reading one row of a mapped file can map 2 MiB around it: so many rows are gathered before pages are given back.
+GATHERED_ROWS = 128
+
 
 @final
 class PoolRows:
@@ -60,8 +63,10 @@ class PoolRows:
         rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
         by_storage_N = np.argsort(rows_N)
         block_ND = np.empty((len(rows_N), *self._stored.shape[1:]))
-        block_ND[by_storage_N] = self._stored[rows_N[by_storage_N]]
-        self._give_back()
+        for start in range(0, len(rows_N), GATHERED_ROWS):
+            some_N = by_storage_N[start : start + GATHERED_ROWS]
+            block_ND[some_N] = self._stored[rows_N[some_N]]
+            self._give_back()
         return block_ND
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
