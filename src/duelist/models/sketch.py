@@ -97,7 +97,7 @@ class SparseSketch:
         word = _splitmix64(counter * _as_int64(_GOLDEN) + _as_int64(self._sign_seed))
         # Little-endian bytes, so bit i of byte b is bit 8b + i of the word: eight signs from one look-up.
         table = (torch.arange(256, device=like.device)[:, None] >> torch.arange(8, device=like.device)) & 1
-        sign = (2 * table - 1).to(like.dtype)[word.view(torch.uint8).int()].flatten()
+        sign = (2 * table - 1).to(like.dtype).index_select(0, word.view(torch.uint8).int()).flatten()
         return sign.narrow(0, offset - first * _WORD_BITS, size)
 
 
