@@ -7,9 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from duelist.progress import Advance, Progress
 
@@ -29,6 +38,13 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+class _Throughput(ProgressColumn):
+    """Steps done per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.1f}/s")
+
+
 class TerminalProgress(Progress):
     """A bar per stage with the time left, on a terminal; gone when the stage is done."""
 
@@ -41,6 +57,7 @@ class TerminalProgress(Progress):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            _Throughput(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
