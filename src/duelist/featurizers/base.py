@@ -27,13 +27,14 @@ class Featurizer(ABC):
 
     @abstractmethod
     def compute(
-        self, policy: Policy, pairs: Sequence[Pair], beta: float, seed: int, progress: Progress
+        self, policy: Policy, pairs: Sequence[Pair], wanted: frozenset[str], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, NDArray[Any]]:
-        """The fields it provides, over `pairs`.
+        """Fields over `pairs`.
 
         Args:
             policy: the model, with its reference.
             pairs: N pairs.
+            wanted: which of the fields it provides to compute, one or more.
             beta: β of the implicit reward.
             seed: fixed for a study, so that projections agree from round to round.
             progress: told how many responses are done.
@@ -64,9 +65,11 @@ def featurize(
     wanted = needs - free - {"past"}
     with_past = "past" in needs
     pairs = [*candidates, *past] if with_past else list(candidates)
-    for featurizer in featurizers:
-        if wanted & set(featurizer.provides):
-            fields = featurizer.compute(policy, pairs, beta, seed, progress)
+    # One featurizer may give in one pass what two would in two: those that provide most of what is wanted come first.
+    for featurizer in sorted(featurizers, key=lambda f: -len(wanted & set(f.provides))):
+        fields_wanted = wanted & set(featurizer.provides)
+        if fields_wanted:
+            fields = featurizer.compute(policy, pairs, fields_wanted, beta, seed, progress)
             filled = {name: values for name, values in fields.items() if name in wanted}
             of_candidates: dict[str, Any] = {k: v[: features.n] for k, v in filled.items()}
             of_past: dict[str, Any] = {k: v[features.n :] for k, v in filled.items()}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.featurizers.base import Featurizer, distinct_responses, tokenized
+from duelist.models.logprobs import sequence_log_probs
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.progress import Progress
@@ -43,25 +44,39 @@ class GradientConfig(BaseModel):
 
 
 class Gradient(Featurizer):
-    """One projected gradient per distinct response; a pair's feature is the difference of two."""
+    """One projected gradient per distinct response; a pair's feature is the difference of two.
+
+    Margins come along where they are wanted too, for one more forward pass: the reference's.
+    """
 
     def __init__(self, config: GradientConfig) -> None:
         self.config = config
 
     @property
     def provides(self) -> tuple[str, ...]:
-        return ("gradient_ND",)
+        return ("gradient_ND", "margin_N")
 
     def compute(
-        self, policy: Policy, pairs: Sequence[Pair], beta: float, seed: int, progress: Progress
+        self, policy: Policy, pairs: Sequence[Pair], wanted: frozenset[str], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, NDArray[Any]]:
         responses, index_N2 = distinct_responses(pairs)
         engine = LoraGradients(
             policy.model, dimension=self.config.dimension, seed=seed, max_tokens=self.config.max_tokens
         )
+        sequences = tokenized(responses)
+        fields: dict[str, NDArray[Any]] = {}
         with progress.stage("Gradients", len(responses)) as advance:
-            _, gradient_RD = engine(tokenized(responses), progress=advance)
-        return {"gradient_ND": pair_gradients(gradient_RD, index_N2, beta, self.config.normalize)}
+            log_probs_R, gradient_RD = engine(sequences, progress=advance)
+        if "gradient_ND" in wanted:
+            fields["gradient_ND"] = pair_gradients(gradient_RD, index_N2, beta, self.config.normalize)
+        if "margin_N" in wanted:  # the policy's log-probabilities come from the same pass
+            with progress.stage("Reference", len(responses)) as advance, policy.as_reference():
+                reference_R = sequence_log_probs(
+                    policy.model, sequences, max_tokens=self.config.max_tokens, progress=advance
+                )
+            reward_R = beta * (log_probs_R - reference_R)
+            fields["margin_N"] = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
+        return fields
 
 
 def pair_gradients(

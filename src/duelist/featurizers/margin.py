@@ -40,7 +40,7 @@ class Margin(Featurizer):
         return ("margin_N",)
 
     def compute(
-        self, policy: Policy, pairs: Sequence[Pair], beta: float, seed: int, progress: Progress
+        self, policy: Policy, pairs: Sequence[Pair], wanted: frozenset[str], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, NDArray[Any]]:
         responses, index_N2 = distinct_responses(pairs)
         sequences = tokenized(responses)
