@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from duelist._version import __version__
-from duelist.console import TerminalProgress, mapping_table, round_table
+from duelist.console import TerminalProgress, mapping_table, round_table, status_rows
 from duelist.errors import DuelistError, RecipeError, StorageError
 from duelist.progress import Silent
 
@@ -180,7 +180,7 @@ def status(study: StudyDir, as_json: Json = False) -> None:
     if as_json:
         _print_json(state)
     else:
-        out.print(mapping_table({k.replace("_", " "): v for k, v in state.items()}, str(study)))
+        out.print(mapping_table(status_rows(state), str(study)))
 
 
 @app.command()

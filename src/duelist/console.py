@@ -85,3 +85,27 @@ def mapping_table(rows: Mapping[str, Any], title: str) -> Table:
     for key, value in rows.items():
         table.add_row(key, str(value))
     return table
+
+
+def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
+    """A study's status in words, for a table; see `duelist.status.status`."""
+    pending = state["pending"]
+    metrics = state["metrics"] or {}
+    rows = {
+        "recipe": str(state["name"]),
+        "rounds closed": f"{state['rounds_closed']} of {state['rounds']}",
+        "labels": str(state["labels"]),
+        "in progress": "nothing: all rounds are closed" if state["round"] is None else f"round {state['round']}",
+        "stages done": ", ".join(state["stages"]) or "–",
+        "pending batch": f"{pending['answered']} of {pending['asked']} pairs answered" if pending else "–",
+        "mean reward": number(metrics.get("mean_reward")),
+        "win rate": number(metrics.get("win_rate")),
+        "KL": number(metrics.get("kl")),
+        "seconds so far": f"{state['seconds']:.1f}",
+    }
+    others = {
+        f"beside it: {name}": f"{other['rounds_closed']} of {other['rounds']} rounds, mean reward "
+        + number((other["metrics"] or {}).get("mean_reward"))
+        for name, other in state.get("compare", {}).items()
+    }
+    return rows | others

@@ -12,6 +12,7 @@ from duelist.recipes import Recipe, build
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
+PROMPT_TOKENS = 128  # what a prompt is taken to have, in the bound on gradient tokens
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,20 @@ def plan(recipe: Recipe) -> Plan:
         tokens = _gradient_tokens(ready, responses)
     if generations is not None and held_out is not None:
         generations += held_out * ready.evaluation.responses_per_prompt * (ready.rounds + 1)
-    base, adapter = _parameter_counts(ready, found)
+    base, adapter = _parameter_counts(ready, found, notes)
     dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
     uses_gradients = "gradient_ND" in build("acquisition", ready.acquisition).needs
     if not uses_gradients:
         tokens, dimension = 0, 0
+    elif tokens is not None:
+        notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
     features = None if pairs is None or dimension is None else (pairs + recipe.rounds * recipe.budget) * dimension * 4
     memory = disk = None
     if base is not None and adapter is not None and features is not None:
-        # Adapter in float32 with its gradient and Adam's two moments; features in float32 and, to choose, in float64.
-        memory = base * BYTES[ready.policy.dtype] + max(adapter * 16, features * 3)
-        disk = adapter * 4 * (ready.rounds + 2) + features
+        # The adapter in float32 with its gradient and Adam's two moments; features as computed and as reordered.
+        memory = base * BYTES[ready.policy.dtype] + max(adapter * 16, adapter * 4 + features * 2)
+        # An adapter per round, the initial and the latest one; one round's features; every token as JSON.
+        disk = adapter * 4 * (ready.rounds + 2) + features + (tokens or 0) * 8
     return Plan(
         recipe.rounds * recipe.budget, per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
     )
@@ -111,23 +115,32 @@ def _prompt_counts(recipe: Recipe, found: Findings) -> tuple[int | None, int | N
 
 
 def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
-    """An upper bound: all responses as long as they may be, after 128 tokens of prompt; past pairs again each round."""
+    """An upper bound: all responses as long as they may be, past pairs again each round."""
     longest = recipe.sampler.get("max_new_tokens")
     if longest is None:
         return None
     past = sum(2 * recipe.budget * t for t in range(recipe.rounds))
-    return (responses * recipe.rounds + past) * (int(longest) + 128)
+    return (responses * recipe.rounds + past) * (int(longest) + PROMPT_TOKENS)
 
 
-def _parameter_counts(recipe: Recipe, found: Findings) -> tuple[int | None, int | None]:
-    if found.model is None:
-        return None if recipe.policy.parameters is None else int(recipe.policy.parameters), None
+def _parameter_counts(recipe: Recipe, found: Findings, notes: list[str]) -> tuple[int | None, int | None]:
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    with torch.device("meta"):
-        base: Any = AutoModelForCausalLM.from_config(found.model)
+    config = found.model
+    if config is None and recipe.policy.architecture is not None:
+        notes.append("Parameters, memory and disk are those of `policy.architecture`.")
+        try:
+            config = AutoConfig.for_model(**recipe.policy.architecture)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"policy.architecture must be a model's configuration, but it is refused: {error}"
+            ) from error
+    if config is None:
+        return None, None
+    with torch.device("meta"):  # shapes without numbers: nothing is allocated
+        base: Any = AutoModelForCausalLM.from_config(config)
         count = sum(p.numel() for p in base.parameters())
         try:
             model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **recipe.policy.lora))

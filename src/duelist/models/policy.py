@@ -40,10 +40,10 @@ class PolicyConfig(BaseModel):
     device: str = Field(default="auto", description="cpu, cuda, cuda:0 ...; auto takes a GPU where there is one.")
     chat_template: str | None = Field(default=None, description="A Jinja file to use as the chat template.")
     load: dict[str, Any] = Field(default_factory=dict, description="Further arguments of from_pretrained.")
-    parameters: float | None = Field(
+    architecture: dict[str, Any] | None = Field(
         default=None,
-        gt=0,
-        description="Base model's parameter count; used by --dry-run where the model is out of reach.",
+        description="The model's configuration (model_type, hidden_size ...): lets --dry-run tell the memory where the "
+        "model is out of reach. Not used otherwise.",
     )
 
     @field_validator("lora")
