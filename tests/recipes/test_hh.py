@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ def test_the_papers_recipe_has_the_papers_settings() -> None:
     plan = [recipe.trainer[key] for key in ("accumulate", "restart", "reference")]
     assert plan == ["round", "continue", "initial"]
     assert (recipe.pool, recipe.prompts.held_out) == ("regenerate", 100)
+
+
+@pytest.mark.parametrize("name", ["hh", "paper/activedpo"])
+def test_every_setting_that_a_readme_names_is_one(name: str) -> None:
+    text = (RECIPES / name / "README.md").read_text(encoding="utf-8")
+    lines = [re.findall(r"--set ([^\s`]+)", line) for line in text.splitlines() if "--set" in line]
+    assert len(lines) > 5
+    for overrides in lines:
+        load_recipe("hh/tiny" if overrides[0].startswith("prepare.") else name, overrides)
 
 
 def test_the_models_learn_what_was_chosen(prepared: Path) -> None:
