@@ -16,7 +16,7 @@ from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, build, with_prepared
+from duelist.recipes import Recipe, build, uses_given_responses, with_prepared
 from duelist.samplers.base import Sampler
 from duelist.trainers.base import Trainer
 
@@ -44,7 +44,7 @@ class Parts:
     @cached_property
     def prompts(self) -> PromptSet:
         """The prompts, to train on and held out."""
-        return load_prompts(self._ready.prompts, self._recipe.seed)
+        return load_prompts(self._ready.prompts, self._recipe.seed, responses=uses_given_responses(self._recipe))
 
     @cached_property
     def sampler(self) -> Sampler:

@@ -14,7 +14,7 @@ from duelist.models.rewards import require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, build, with_prepared
+from duelist.recipes import Recipe, build, uses_given_responses, with_prepared
 from duelist.rows import SUFFIXES
 from duelist.types import Prompt
 
@@ -120,7 +120,12 @@ def _prompts(recipe: Recipe, notes: list[str] | None) -> PromptSet | None:
     if PREPARED in f"{config.path}{config.held_out_path}":
         return None
     local = is_local(config.path, SUFFIXES)
-    return _within_reach(lambda: load_prompts(config, recipe.seed), local, notes, "The prompts are")
+    return _within_reach(
+        lambda: load_prompts(config, recipe.seed, responses=uses_given_responses(recipe)),
+        local,
+        notes,
+        "The prompts are",
+    )
 
 
 def _model_config(recipe: Recipe, notes: list[str] | None) -> Any:

@@ -35,8 +35,12 @@ def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
         folder = Path(file).parent
         files = sorted(folder.rglob("*.py")) if (folder / "__init__.py").is_file() else [Path(file)]
         sources = [path.read_text(encoding="utf-8") for path in files]
+    # Other data at the same place makes other models: files that the settings name count by name and size.
+    places = [Path(v) for v in settings.values() if isinstance(v, str) and Path(v).exists()]
+    files = [f for place in places for f in ([place] if place.is_file() else sorted(place.rglob("*"))) if f.is_file()]
+    data = [(file.name, file.stat().st_size) for file in files]
     name = function.rpartition(":")[2]
-    return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, sources, __version__)}"
+    return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, data, sources, __version__)}"
 
 
 def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path:

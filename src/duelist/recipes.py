@@ -153,6 +153,11 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", by_alias=True)
 
 
+def uses_given_responses(recipe: Recipe) -> bool:
+    """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
+    return (recipe.sampler["name"], recipe.pairing["name"]) != ("vanilla", "in_prompt")
+
+
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with `{prepared}` replaced by the folder that was prepared."""
     return parse_recipe(_map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))

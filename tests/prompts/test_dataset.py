@@ -97,3 +97,11 @@ def test_more_prompts_than_there_are(hundred: str, settings: dict[str, int], sai
 def test_unusable_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(DataError, match=said):
         load_prompts(PromptsConfig(path=write(tmp_path / "d.jsonl", rows)), 0)
+
+
+def test_responses_that_nobody_uses_may_be_anything(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "chosen": "b", "rejected": ""}, {"prompt": "c", "chosen": "d", "rejected": "e"}]
+    path = write(tmp_path / "d.jsonl", rows)
+    assert len(load_prompts(PromptsConfig(path=path), 0, responses=False).train) == 2
+    with pytest.raises(DataError, match="line 1"):
+        load_prompts(PromptsConfig(path=path), 0)

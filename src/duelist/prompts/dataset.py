@@ -38,15 +38,20 @@ class PromptSet:
     given: GivenResponses
 
 
-def load_prompts(config: PromptsConfig, seed: int) -> PromptSet:
+def load_prompts(config: PromptsConfig, seed: int, *, responses: bool = True) -> PromptSet:
     """Read the prompts a recipe names. Equal prompts are one prompt; their responses are pooled.
+
+    Args:
+        config: where they are.
+        seed: draws the held-out prompts and the limit.
+        responses: read the data set's responses as well; without, what is wrong with them does not matter.
 
     Raises:
         DataError: if a row is not usable, or there are too few prompts; the message names the row.
     """
-    prompts, given = _read(RowSource(config.path, config.split, config.config))
+    prompts, given = _read(RowSource(config.path, config.split, config.config), responses)
     if config.held_out_path is not None:
-        held_out, _ = _read(RowSource(config.held_out_path, config.held_out_split, config.config))
+        held_out, _ = _read(RowSource(config.held_out_path, config.held_out_split, config.config), False)
         shared = {p.id for p in prompts} & {p.id for p in held_out}
         if shared:
             raise DataError(
@@ -91,7 +96,7 @@ def _draw(prompts: list[Prompt], n: int, seed: int, purpose: str, where: str) ->
     return [prompts[i] for i in sorted(keys.argsort()[:n].tolist())]
 
 
-def _read(source: RowSource) -> tuple[list[Prompt], GivenResponses]:
+def _read(source: RowSource, responses: bool) -> tuple[list[Prompt], GivenResponses]:
     prompts: dict[str, Prompt] = {}
     given = GivenResponses({}, {})
     for where, row in source:
@@ -104,7 +109,7 @@ def _read(source: RowSource) -> tuple[list[Prompt], GivenResponses]:
                 f"that of {where} is {kinds[0]} and the first is {kinds[1]}: write them all in one form."
             )
         prompts.setdefault(prompt.id, prompt)
-        texts = row_responses(row, where)
+        texts = row_responses(row, where) if responses else []
         known = given.texts.setdefault(prompt.id, [])
         known.extend(dict.fromkeys(t for t in texts if t not in known))
         if len(texts) == 2 and texts[0] != texts[1]:
