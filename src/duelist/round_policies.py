@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from duelist.errors import ModelError
 from duelist.models.policy import Policy, PolicyConfig
 from duelist.trainers.base import TrainingPlan
 
@@ -13,7 +14,11 @@ from duelist.trainers.base import TrainingPlan
 class RoundPolicies:
     """Holds one model, and gives it the weights and the reference that a round calls for."""
 
-    def __init__(self, config: PolicyConfig, plan: TrainingPlan, adapter: Callable[[int], Path], seed: int) -> None:
+    def __init__(
+        self, config: PolicyConfig, plan: TrainingPlan, adapter: Callable[[int], Path], seed: int, base: str | None
+    ) -> None:
+        """Hold the model that `config` names; `base` is the fingerprint that its base model must have, if any."""
+        self._base = base
         self._config = config
         self._plan = plan
         self._adapter = adapter
@@ -22,8 +27,19 @@ class RoundPolicies:
 
     @cached_property
     def initial(self) -> Policy:
-        """The model with its fresh adapter."""
-        return Policy.load(self._config, self._seed)
+        """The model with its fresh adapter.
+
+        Raises:
+            ModelError: if it is not the base model that the study began with.
+        """
+        policy = Policy.load(self._config, self._seed)
+        found = policy.fingerprint(adapters=False)
+        if self._base not in (None, found):
+            raise ModelError(
+                f"A study goes on with the base model it began with, but {self._config.model} has other weights now "
+                f"(fingerprint {found}, then {self._base}): restore that model, or begin a new study."
+            )
+        return policy
 
     def after(self, t: int) -> Policy:
         """The policy as round t left it, with the reference that it was trained against."""

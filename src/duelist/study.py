@@ -287,7 +287,12 @@ class Study:
         """Round 0: keep the adapter training starts from, and measure the model before any label."""
         if self.store.metrics():
             return
-        self.folder.run_adapter(0, self._policies.initial.save_adapter)
+
+        def fill(target: Path) -> Mapping[str, Any]:
+            self._policies.initial.save_adapter(target)
+            return {"base_model": self._policies.initial.fingerprint(adapters=False)}
+
+        self.folder.run_adapter(0, fill)
         self.folder.close_round(0, self._evaluate(0).metrics)
 
     # What the stages share
@@ -299,7 +304,10 @@ class Study:
 
     @cached_property
     def _policies(self) -> RoundPolicies:
-        return RoundPolicies(self.parts.policy_config, self.parts.trainer.plan, self.folder.adapter, self._seed("lora"))
+        start = self.folder.stage(0, "train")
+        base = None if start is None else start.info.get("base_model")
+        plan = self.parts.trainer.plan
+        return RoundPolicies(self.parts.policy_config, plan, self.folder.adapter, self._seed("lora"), base)
 
     def _acquisition(self, t: int) -> Acquisition:
         random_picks = self.recipe.initial_random - (t - 1) * self.recipe.budget

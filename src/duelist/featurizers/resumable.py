@@ -7,7 +7,6 @@ and one projection; it is refused for any other.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,7 +69,7 @@ class ResponseFeatures:
         identity = {
             "responses": content_id(*(r.id for r in responses)),
             "count": len(responses),
-            "model": fingerprint(policy),
+            "model": policy.fingerprint(),
             "dimension": width,
             "seed": seed,
             "margins": margins,
@@ -188,15 +187,3 @@ def pair_features(
         phi_ND[rows] = block(index_N2[rows])
     phi_ND.flush()
     return phi_ND
-
-
-def fingerprint(policy: Policy) -> str:
-    """A hash of the model's state: all adapter weights, and of every other parameter its name, shape and first "
-    "numbers."""
-    total = hashlib.blake2b(digest_size=16)
-    for name, parameter in policy.model.named_parameters():
-        flat = parameter.detach().reshape(-1)
-        flat = flat if "lora_" in name else flat[:64]
-        total.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
-        total.update(flat.double().cpu().numpy().tobytes())
-    return total.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Iterator
@@ -153,6 +154,23 @@ class Policy:
     def has_reference_adapter(self) -> bool:
         """Whether the reference is an adapter of its own rather than the bare base model."""
         return REFERENCE in self.model.peft_config
+
+    def fingerprint(self, adapters: bool = True) -> str:
+        """A hash of the model's state: of all adapter weights, and of every base parameter its first numbers.
+
+        Args:
+            adapters: false leaves the adapters out: the hash of the base model alone.
+        """
+        total = hashlib.blake2b(digest_size=16)
+        for name, parameter in self.model.named_parameters():
+            in_adapter = "lora_" in name
+            if in_adapter and not adapters:
+                continue
+            flat = parameter.detach().reshape(-1)
+            flat = flat if in_adapter else flat[:64]
+            total.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
+            total.update(flat.double().cpu().numpy().tobytes())
+        return total.hexdigest()
 
     @contextmanager
     def as_reference(self) -> Iterator[None]:

@@ -1,0 +1,159 @@
+"""Ask, tell, update: what each may do and when, on a real study."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from duelist import Label, Study, parse_recipe
+from duelist.errors import ModelError, RecipeError, RoundStateError
+from duelist.store.artifacts import read_jsonl
+
+
+@pytest.fixture
+def by_hand(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without an annotator: people answer."""
+    return {**tiny_recipe, "annotator": None}
+
+
+def answer(study: Study, outcome: Any = "a") -> None:
+    study.tell([Label(i, "ann", outcome) for i in study.unanswered()])
+
+
+def test_ask_returns_the_same_batch_until_it_is_answered(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        first = study.ask()
+        assert len(first.pairs) == 6 and study.ask() == first
+    with Study.open(tmp_path / "study") as study:
+        assert study.ask() == first
+        study.tell([Label(first.pairs[0].id, "ann", "a")])
+        assert study.ask() == first and len(study.unanswered()) == 5
+
+
+def test_update_waits_for_labels_unless_told_otherwise(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        with pytest.raises(RoundStateError, match="call ask"):
+            study.update()
+        batch = study.ask()
+        study.tell([Label(p.id, "ann", "b") for p in batch.pairs[:4]])
+        with pytest.raises(RoundStateError, match="2 of 6"):
+            study.update()
+        report = study.update(allow_partial=True)
+        assert (report.round, report.metrics["labels"], report.metrics["asked"]) == (1, 4, 6)
+        assert report.training["preferences"] == 4
+        second = study.ask()
+        assert not {p.id for p in second.pairs} & {p.id for p in batch.pairs}  # budget was used, answered or not
+        study.tell([Label(p.id, "ann", "a") for p in batch.pairs[4:]])  # late, and still counts
+        answer(study)
+        assert study.update().training["preferences"] == 12
+        with pytest.raises(RoundStateError, match="all 2 rounds are closed"):
+            study.ask()
+
+
+def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        pairs = study.ask().pairs
+        outcomes = ["tie", "skip", "both_bad", "tie", "skip", "both_bad"]
+        study.tell([Label(p.id, "ann", o) for p, o in zip(pairs, outcomes, strict=True)])  # type: ignore[arg-type]
+        report = study.update()
+        assert report.training == {"preferences": 0.0}
+        assert sorted(label.outcome for label in study.store.labels()) == sorted(outcomes)
+        before, after = (study.folder.adapter(t) / "adapter_model.safetensors" for t in (0, 1))
+        assert before.read_bytes() == after.read_bytes()  # nothing to learn from: the policy stays as it is
+        assert read_jsonl(tmp_path / "study" / "preferences.jsonl") == []
+
+
+def test_several_annotators_and_a_change_of_mind(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        pair = study.ask().pairs[0]
+        study.tell([Label(pair.id, "ann", "a", time="2026-01-01T10:00:00+00:00")])
+        study.tell([Label(pair.id, "bob", "b", time="2026-01-01T11:00:00+00:00")])
+        study.tell([Label(pair.id, "ann", "b", time="2026-01-01T12:00:00+00:00")])
+        assert [(label.annotator, label.outcome) for label in study.store.current_labels()] == [
+            ("ann", "b"),
+            ("bob", "b"),
+        ]
+        assert len(study.store.labels()) == 3
+
+
+def test_without_an_annotator_run_says_what_to_do(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    with (
+        Study.create(tmp_path / "study", parse_recipe(by_hand)) as study,
+        pytest.raises(RecipeError, match=r"ask\(\) and tell\(\)"),
+    ):
+        study.run()
+
+
+def test_metrics_have_the_initial_model_first_and_every_figure(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe(tiny_recipe)) as study:
+        study.run()
+    lines = read_jsonl(tmp_path / "study" / "metrics.jsonl")
+    assert [(m["round"], m["labels"]) for m in lines] == [(0, 0), (1, 6), (2, 12)]
+    assert lines[0]["kl"] == 0.0 and lines[0]["win_rate"] == 0.5
+    for m in lines:
+        assert m["j"] == pytest.approx(m["mean_reward"] - 0.5 * m["kl"])
+        assert isinstance(m["seconds"], dict) and set(m["seconds"]) >= {"train", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"accumulate": "round", "restart": "continue", "reference": "initial"},
+        {"accumulate": "all", "restart": "from_reference", "reference": "initial"},
+        {"accumulate": "round", "restart": "continue", "reference": "previous"},
+        {"accumulate": "all", "restart": "from_reference", "reference": "previous"},
+    ],
+    ids=lambda plan: "-".join(plan.values()),
+)
+def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[str, str]) -> None:
+    """What is trained on and where it starts: round 2 repeated by hand from the artifacts."""
+    from duelist.models.policy import Policy
+    from duelist.progress import Silent
+    from duelist.seeding import derived_seed
+    from duelist.trainers.dpo import DPO, DPOTrainerConfig
+
+    tiny_recipe["trainer"] |= plan
+    recipe = parse_recipe(tiny_recipe)
+    with Study.create(tmp_path / "study", recipe) as study:
+        study.run()
+        preferences = study.store.preferences(None if plan["accumulate"] == "all" else 2)
+        reference = 0 if plan["reference"] == "initial" else 1
+        start = 1 if plan["restart"] == "continue" else reference
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        policy = Policy.load(recipe.policy, 0)
+        policy.load_adapter(study.folder.adapter(start))
+        policy.set_reference(None if reference == 0 else study.folder.adapter(1))
+        trainer = DPO(DPOTrainerConfig(train=tiny_recipe["trainer"]["train"]))
+        trainer.train(policy, preferences, 0.5, derived_seed(0, "train", 2), Silent())
+        torch.set_num_threads(threads)
+        policy.save_adapter(tmp_path / "again")
+        weights = "adapter_model.safetensors"
+        assert (tmp_path / "again" / weights).read_bytes() == (study.folder.adapter(2) / weights).read_bytes()
+
+
+def test_a_study_refuses_to_go_on_with_another_base_model(
+    tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    tiny_recipe["policy"] = {**tiny_recipe["policy"], "model": str(model)}
+    with Study.create(tmp_path / "study", parse_recipe(tiny_recipe)) as study:
+        study.ask()
+    changed = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        changed.model.embed_tokens.weight += 0.01
+    changed.save_pretrained(model)
+    with Study.open(tmp_path / "study") as study:
+        answer(study)
+        with pytest.raises(ModelError, match="base model it began with"):
+            study.update()
+    shutil.rmtree(model)
+    shutil.copytree(tiny_model, model)
+    with Study.open(tmp_path / "study") as study:
+        assert study.update().round == 1
