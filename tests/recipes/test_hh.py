@@ -198,7 +198,7 @@ def test_the_tiny_recipe_runs_and_the_reward_model_decides(
     recipe = load_recipe("hh/tiny", [f"{key}={value}" for key, value in changes.items()])
     with Study.create(tmp_path / "study", recipe) as study:
         study.run()
-        reward = study.parts.reward
+        reward = study.stages.parts.reward
         assert reward is not None
         batch = study.store.batch(1)
         preferences = study.store.preferences(1)

@@ -173,7 +173,7 @@ class StudyFolder:
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 
-    def run_adapter(self, round: int, fill: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, float]:
+    def run_adapter(self, round: int, fill: Callable[[Path], Mapping[str, Any] | None]) -> Mapping[str, float]:
         """Run the stage that leaves an adapter, unless it is finished, and return what `fill` had to say."""
         if self.store.stage(round, "train") is None:
             with full_disk_as_storage_error(f"the adapter of round {round}"):
@@ -182,7 +182,7 @@ class StudyFolder:
                 with atomic_path(path) as temporary:
                     temporary.mkdir()
                     info = fill(temporary)
-                self._finish(round, "train", path, began, dict(info))
+                self._finish(round, "train", path, began, dict(info or {}))
         self._checked(round, "train")
         stage = self.store.stage(round, "train")
         return stage.info if stage else {}
