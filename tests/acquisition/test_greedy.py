@@ -117,8 +117,10 @@ def test_a_wholly_random_first_batch_needs_no_features() -> None:
     assert len(choose(rule, random_features(20, frozenset()), 8, np.random.default_rng(0)).indices_B) == 8
 
 
-def exact_picks(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction, budget: int) -> list[int]:
-    """The greedy picks without any rounding; the first among equals is taken."""
+def exact_picks(
+    pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction, budget: int, tolerance: Fraction = Fraction(0)
+) -> list[int]:
+    """The greedy picks without any rounding; the first of those within `tolerance` of the best is taken."""
     rows = [[Fraction(int(x)) for x in row] for row in (*past_PD, *pool_ND)]
     n_past = len(past_PD)
     kernel = [[sum(x * y for x, y in zip(a, b, strict=True)) for b in rows] for a in rows]  # λ φᵀV⁻¹ψ as V grows
@@ -135,7 +137,8 @@ def exact_picks(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction,
     picks: list[int] = []
     for _ in range(budget):
         left = [i for i in range(len(pool_ND)) if i not in picks]
-        picks.append(max(left, key=lambda i: (kernel[n_past + i][n_past + i], -i)))
+        best = max(kernel[n_past + i][n_past + i] for i in left)
+        picks.append(next(i for i in left if kernel[n_past + i][n_past + i] >= best - tolerance))
         add(n_past + picks[-1])
     return picks
 
@@ -149,8 +152,10 @@ def test_equals_exact_arithmetic_on_pools_full_of_ties(data: st.DataObject, seed
     distinct = rng.integers(-2, 3, size=(max(1, n // 2), d))
     pool_ND, past_PD = distinct[rng.integers(0, len(distinct), n)], rng.integers(-2, 3, size=(p, d))
     budget = data.draw(st.integers(1, min(n, 8)))
-    expected = exact_picks(pool_ND, past_PD, Fraction(1, 8), budget)
     dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    part = Fraction(1, 10**12 if dtype is np.float64 else 10**6)  # the documented tie rule, in exact numbers
+    tolerance = part * int((pool_ND**2).sum(axis=1).max())
+    expected = exact_picks(pool_ND, past_PD, Fraction(1, 8), budget, tolerance)
     stored = np.zeros((n + 3, d), dtype)  # rows of no concern stand among the pool's
     order_N = rng.permutation(n + 3)[:n]
     stored[order_N] = pool_ND
