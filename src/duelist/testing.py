@@ -15,14 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from duelist.acquisition.base import Acquisition, choose, take
+from duelist.acquisition.base import ARRAY_FIELDS, Acquisition, choose, take
 from duelist.errors import BudgetError, NumericalError
 from duelist.types import Features
 
 # How each field is drawn, for a pool of n pairs.
 _DRAW: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "margin_N": lambda rng, n: rng.normal(size=n),
+    "log_ratio_N2": lambda rng, n: rng.normal(size=(n, 2)),
+    "prompt_entropy_N": lambda rng, n: rng.uniform(1, 9, size=n),
     "gradient_ND": lambda rng, n: rng.normal(size=(n, 24)),
+    "embedding_ND": lambda rng, n: rng.normal(size=(n, 12)),
+    "reward_N2K": lambda rng, n: rng.normal(size=(n, 2, 10)),
+    "cost_N": lambda rng, n: rng.uniform(5, 60, size=n),
+    "votes_N2": lambda rng, n: rng.integers(2, size=(n, 2)),
+    "asked_margin_N": lambda rng, n: rng.normal(size=n),
+    "target_MD": lambda rng, n: rng.normal(size=(9, 24)),
 }
 
 
@@ -83,7 +91,7 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
         values = getattr(features, name)
         if values is not None and values.dtype.kind == "f":
             broken = values.copy()
-            broken.reshape(n, -1)[3, 0] = np.nan
+            broken.reshape(len(values), -1)[3, 0] = np.nan
             changed: dict[str, Any] = {name: broken}
             spoilt = dataclasses.replace(features, **changed)
             _must_raise(NumericalError, partial(_picked, acquisition, spoilt, budget), f"NaN in {name}")
@@ -95,7 +103,7 @@ def _picked(acquisition: Acquisition, features: Features, budget: int, seed: int
 
 
 def _same_for_all(features: Features) -> dict[str, Any]:
-    fields = {name: getattr(features, name) for name in (*_DRAW, "length_N2", "prompt_ids_N2")}
+    fields = {name: getattr(features, name) for name in ARRAY_FIELDS if name not in ("pair_id_N", "response_ids_N2")}
     return {k: np.repeat(v[:1], features.n, axis=0) for k, v in fields.items() if v is not None}
 
 

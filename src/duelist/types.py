@@ -5,6 +5,7 @@ Dimension suffixes, here and in every name of the package:
     N  candidate pairs          P  past pairs (selected earlier, whatever came of them)
     D  feature dimensions       B  pairs picked
     R  responses                T  tokens
+    K  posterior samples        M  target pairs (on the prompts that matter)
 """
 
 from __future__ import annotations
@@ -166,13 +167,18 @@ class Label:
 
 @dataclass(frozen=True)
 class Preference:
-    """A decided comparison, ready to train on: `chosen` was preferred to `rejected`."""
+    """A decided comparison, ready to train on: `chosen` was preferred to `rejected`.
+
+    `share` is the part of the votes that `chosen` got, where a label is an aggregate of several people's votes or where
+    ties are trained on: 1 for a plain decision, 0.5 for a tie.
+    """
 
     prompt: Prompt
     chosen: Response
     rejected: Response
     pair_id: str
     annotator: str
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -184,8 +190,21 @@ class Features:
         prompt_ids_N2: ids of the prompts of responses a and b (equal unless the pair is cross-prompt).
         response_ids_N2: ids of responses a and b.
         length_N2: response lengths in tokens.
-        margin_N: implicit reward margins ρ = r(x, y_a) − r(x, y_b), in nats times β.
-        gradient_ND: gradient differences φ, projected and normalised as the featurizer was told.
+        margin_N: margins ρ = r(x, y_a) − r(x, y_b) of the trained model's reward: the policy's implicit reward (nats
+            times β), or the reward model's.
+        log_ratio_N2: log(π_θ(y|x) / π_ref(y|x)) of responses a and b, in nats.
+        prompt_entropy_N: the policy's predictive entropy at the pair's prompt, estimated as the mean of −log π(y|x)
+            over the responses drawn to it, in nats.
+        gradient_ND: φ, the gradient of the margin in the trained weights: projected LoRA gradients of the implicit
+            reward, normalised as the featurizer was told; or the difference of a reward model's last-layer features,
+            which are the gradient in its last layer's weights.
+        embedding_ND: differences of frozen embeddings of prompt and response.
+        reward_N2K: rewards of responses a and b under K members of an ensemble or draws from a posterior. Draw k is one
+            reward function for all pairs.
+        cost_N: expected seconds of a person's time, positive.
+        votes_N2: how often a and b were preferred so far: of use for past pairs.
+        asked_margin_N: the margin when the pair was asked, before anything was learned from it: for past pairs.
+        target_MD: gradient differences φ of M pairs on the prompts that matter.
         past: the same for the P pairs selected earlier, featurised with the current model.
     """
 
@@ -194,7 +213,15 @@ class Features:
     response_ids_N2: NDArray[np.str_]
     length_N2: NDArray[np.int64]
     margin_N: NDArray[np.float64] | None = None
+    log_ratio_N2: NDArray[np.float64] | None = None
+    prompt_entropy_N: NDArray[np.float64] | None = None
     gradient_ND: NDArray[np.float32] | NDArray[np.float64] | None = None
+    embedding_ND: NDArray[np.float32] | NDArray[np.float64] | None = None
+    reward_N2K: NDArray[np.float64] | None = None
+    cost_N: NDArray[np.float64] | None = None
+    votes_N2: NDArray[np.int64] | None = None
+    asked_margin_N: NDArray[np.float64] | None = None
+    target_MD: NDArray[np.float32] | NDArray[np.float64] | None = None
     past: Features | None = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,21 @@ from duelist.errors import BudgetError, DuelistError, NumericalError
 from duelist.seeding import hash_keys
 from duelist.types import Features, Selection
 
-ARRAY_FIELDS = tuple(f.name for f in dataclasses.fields(Features) if f.name != "past")
+# The fields that have a row for each pair; `target_MD` has rows of its own.
+ARRAY_FIELDS = tuple(f.name for f in dataclasses.fields(Features) if f.name not in ("past", "target_MD"))
 
 
 class Acquisition(ABC):
     """A rule that picks the pairs to label.
 
     Subclass it with two members and name the class in a recipe by its dotted path (`my_package.my_module:MyRule`).
+
+    Attributes:
+        honours_cost: whether the rule maximises gain per second where `cost_N` is filled. The setting `per_second` is
+            refused for rules that do not.
     """
+
+    honours_cost: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -107,7 +114,7 @@ def check_features(features: Features, needs: frozenset[str]) -> None:
         DuelistError: if a field is unknown or missing.
         NumericalError: if a value is NaN or infinite; the message names the pair.
     """
-    unknown = needs - {*ARRAY_FIELDS, "past"}
+    unknown = needs - {*ARRAY_FIELDS, "target_MD", "past"}
     if unknown:
         raise DuelistError(
             f"An acquisition's needs must name fields of Features, but got {', '.join(sorted(unknown))}."
@@ -119,13 +126,16 @@ def check_features(features: Features, needs: frozenset[str]) -> None:
         parts.append(("past", features.past))
     for which, part in parts:
         for name in sorted(needs - {"past"}):
+            if name == "target_MD" and part is not features:
+                continue
             values = getattr(part, name)
             if values is None:
                 raise DuelistError(f"This acquisition needs {name} of the {which} pairs, but it was not computed.")
             broken = first_non_finite(values) if values.dtype.kind == "f" else None
             if broken is not None:
                 row, number = broken
+                pair = f"target pair {row}" if name == "target_MD" else f"{which} pair {part.pair_id_N[row]}"
                 raise NumericalError(
-                    f"Features must be finite, but {name} of {which} pair {part.pair_id_N[row]} holds {number}: look "
+                    f"Features must be finite, but {name} of {pair} holds {number}: look "
                     "for an overflow in the model's weights or half-precision arithmetic (use float32 or bfloat16)."
                 )

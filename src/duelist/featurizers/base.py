@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,36 @@ from numpy.typing import NDArray
 
 from duelist.errors import DuelistError
 from duelist.models.logprobs import TokenizedResponse
-from duelist.models.policy import Policy
+from duelist.models.trained import Models
 from duelist.progress import Progress
-from duelist.types import Features, Pair, Response
+from duelist.types import Features, Pair, Prompt, Response
+
+
+@dataclass(frozen=True)
+class FeatureJob:
+    """What a featurizer is to work on.
+
+    Attributes:
+        models: the models of the study, as the last round left them.
+        pairs: candidates, then past pairs, then target pairs: N rows in all.
+        candidates: how many of `pairs` are candidates.
+        past: how many are past pairs.
+        prompts: the pairs' prompts, by id.
+        wanted: which of the fields that the featurizer provides to compute, one or more.
+        beta: β of the implicit reward.
+        seed: fixed for a study, so that projections agree from round to round.
+        progress: told how much is done.
+    """
+
+    models: Models
+    pairs: Sequence[Pair]
+    candidates: int
+    past: int
+    prompts: Mapping[str, Prompt]
+    wanted: frozenset[str]
+    beta: float
+    seed: int
+    progress: Progress
 
 
 class Featurizer(ABC):
@@ -26,61 +54,72 @@ class Featurizer(ABC):
         """The fields of `Features` that it fills."""
 
     @abstractmethod
-    def compute(
-        self, policy: Policy, pairs: Sequence[Pair], wanted: frozenset[str], beta: float, seed: int, progress: Progress
-    ) -> Mapping[str, NDArray[Any]]:
-        """Fields over `pairs`.
-
-        Args:
-            policy: the model, with its reference.
-            pairs: N pairs.
-            wanted: which of the fields it provides to compute, one or more.
-            beta: β of the implicit reward.
-            seed: fixed for a study, so that projections agree from round to round.
-            progress: told how many responses are done.
-        """
+    def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        """The fields `job.wanted` (others may come along) over `job.pairs`, one row each."""
 
 
 def featurize(
     featurizers: Sequence[Featurizer],
     needs: frozenset[str],
-    policy: Policy,
+    models: Models,
     candidates: Sequence[Pair],
     past: Sequence[Pair],
     *,
+    prompts: Mapping[str, Prompt],
     beta: float,
     seed: int,
     progress: Progress,
+    targets: Sequence[Pair] = (),
+    recorded: Mapping[str, NDArray[Any]] | None = None,
 ) -> Features:
     """The features of the candidate pairs that `needs` names, and of the past pairs if it names `past`.
 
-    Past pairs are featurised with the current model, together with the candidates.
+    Past and target pairs are featurised with the current model, together with the candidates.
+
+    Args:
+        featurizers: what may be asked.
+        needs: fields of `Features`, and `past`.
+        models: the models of the study.
+        candidates: N pairs.
+        past: P pairs.
+        prompts: the prompts of all pairs, by id.
+        beta: β of the implicit reward.
+        seed: of projections and posterior draws.
+        progress: told how much is done.
+        targets: M pairs on the prompts that matter, where `needs` names `target_MD`.
+        recorded: fields that no model is needed for, over candidates and then past pairs: `[N + P, ...]`.
 
     Raises:
         DuelistError: if no featurizer provides a field that is needed.
     """
-    features = Features.identities(candidates)
-    features_past = Features.identities(past)
-    free = {f.name for f in dataclasses.fields(Features) if getattr(features, f.name) is not None}
-    wanted = needs - free - {"past"}
-    with_past = "past" in needs
-    pairs = [*candidates, *past] if with_past else list(candidates)
+    n, with_past, with_targets = len(candidates), "past" in needs, "target_MD" in needs
+    features, features_past = Features.identities(candidates), Features.identities(past)
+    for name, values in (recorded or {}).items():
+        if name in needs:
+            features = dataclasses.replace(features, **{name: values[:n]})
+            features_past = dataclasses.replace(features_past, **{name: values[n:]})
+    wanted = {name for name in needs - {"past", "target_MD"} if getattr(features, name) is None}
+    wanted |= {"gradient_ND"} if with_targets else set()
+    pairs = [*candidates, *(past if with_past else ()), *(targets if with_targets else ())]
+    p = len(past) if with_past else 0
     # One featurizer may give in one pass what two would in two: those that provide most of what is wanted come first.
     for featurizer in sorted(featurizers, key=lambda f: -len(wanted & set(f.provides))):
-        fields_wanted = wanted & set(featurizer.provides)
-        if fields_wanted:
-            fields = featurizer.compute(policy, pairs, fields_wanted, beta, seed, progress)
-            filled = {name: values for name, values in fields.items() if name in wanted}
-            of_candidates: dict[str, Any] = {k: v[: features.n] for k, v in filled.items()}
-            of_past: dict[str, Any] = {k: v[features.n :] for k, v in filled.items()}
+        of_this = frozenset(wanted & set(featurizer.provides))
+        if of_this:
+            job = FeatureJob(models, pairs, n, p, prompts, of_this, beta, seed, progress)
+            fields = {name: values for name, values in featurizer.compute(job).items() if name in wanted}
+            of_candidates: dict[str, Any] = {k: v[:n] for k, v in fields.items()}
+            of_past: dict[str, Any] = {k: v[n : n + p] for k, v in fields.items()}
+            if with_targets and "gradient_ND" in fields:
+                of_candidates["target_MD"] = fields["gradient_ND"][n + p :]
             features = dataclasses.replace(features, **of_candidates)
             features_past = dataclasses.replace(features_past, **of_past)
-            wanted = wanted - set(filled)
+            wanted -= set(fields)
     if wanted:
         provided = sorted({name for f in featurizers for name in f.provides})
         raise DuelistError(
             f"A featurizer must provide {', '.join(sorted(wanted))}, but this recipe's provide {', '.join(provided)} "
-            f"only."
+            f"only: add one to `featurizers` (`duelist methods` lists them), or choose another acquisition."
         )
     return dataclasses.replace(features, past=features_past) if with_past else features
 

@@ -12,19 +12,17 @@ with it every gradient in A; the features then come from B's gradients alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.featurizers.base import Featurizer, distinct_responses, tokenized
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, tokenized
+from duelist.featurizers.margin import implicit_rewards, prompt_entropies
 from duelist.models.logprobs import sequence_log_probs
 from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy
-from duelist.progress import Progress
-from duelist.types import Pair
 
 Normalize = Literal["response", "pair", "none"]
 
@@ -54,28 +52,26 @@ class Gradient(Featurizer):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        return ("gradient_ND", "margin_N")
+        return ("gradient_ND", "margin_N", "log_ratio_N2", "prompt_entropy_N")
 
-    def compute(
-        self, policy: Policy, pairs: Sequence[Pair], wanted: frozenset[str], beta: float, seed: int, progress: Progress
-    ) -> Mapping[str, NDArray[Any]]:
-        responses, index_N2 = distinct_responses(pairs)
-        engine = LoraGradients(
-            policy.model, dimension=self.config.dimension, seed=seed, max_tokens=self.config.max_tokens
-        )
+    def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        policy = job.models.policy_for("The `gradient` featurizer")
+        responses, index_N2 = distinct_responses(job.pairs)
+        limit = self.config.max_tokens
+        engine = LoraGradients(policy.model, dimension=self.config.dimension, seed=job.seed, max_tokens=limit)
         sequences = tokenized(responses)
         fields: dict[str, NDArray[Any]] = {}
-        with progress.stage("Gradients", len(responses)) as advance:
-            log_probs_R, gradient_RD = engine(sequences, progress=advance)
-        if "gradient_ND" in wanted:
-            fields["gradient_ND"] = pair_gradients(gradient_RD, index_N2, beta, self.config.normalize)
-        if "margin_N" in wanted:  # the policy's log-probabilities come from the same pass
-            with progress.stage("Reference", len(responses)) as advance, policy.as_reference():
-                reference_R = sequence_log_probs(
-                    policy.model, sequences, max_tokens=self.config.max_tokens, progress=advance
-                )
-            reward_R = beta * (log_probs_R - reference_R)
-            fields["margin_N"] = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
+        with job.progress.stage("Gradients", len(responses)) as advance:
+            log_prob_R, gradient_RD = engine(sequences, progress=advance)
+        if "gradient_ND" in job.wanted:
+            fields["gradient_ND"] = pair_gradients(gradient_RD, index_N2, job.beta, self.config.normalize)
+        # The policy's log-probabilities come from the same pass.
+        if "prompt_entropy_N" in job.wanted:
+            fields["prompt_entropy_N"] = prompt_entropies(log_prob_R, [r.prompt_id for r in responses], index_N2)
+        if job.wanted & {"margin_N", "log_ratio_N2"}:
+            with job.progress.stage("Reference", len(responses)) as advance, policy.as_reference():
+                reference_R = sequence_log_probs(policy.model, sequences, max_tokens=limit, progress=advance)
+            fields |= implicit_rewards(log_prob_R - reference_R, index_N2, job.beta)
         return fields
 
 

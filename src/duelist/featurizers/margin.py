@@ -1,8 +1,9 @@
-"""Implicit reward margins.
+"""Implicit reward margins, and the policy's entropy at each prompt.
 
 Reference: Rafailov et al., arXiv 2305.18290, Section 4; Yang et al., arXiv 2406.17312, Section 3.
 Formula:   ρ = r(x, y_a) − r(x, y_b),  r(x, y) = β log(π_θ(y|x) / π_ref(y|x)), summed over response tokens.
-Unit:      nats times β. Zero before the first update, when the policy is the reference.
+           entropy(x) = −mean log π_θ(y|x) over the responses y drawn to x (Muldrew et al., arXiv 2402.08114, Section 3).
+Unit:      nats times β (margin), nats (log ratios, entropy). Margins are zero before the first update, when the policy is the reference.
 Cost:      two forward passes over each distinct response.
 """
 
@@ -11,14 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.featurizers.base import Featurizer, distinct_responses, tokenized
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, tokenized
 from duelist.models.logprobs import sequence_log_probs
-from duelist.models.policy import Policy
-from duelist.progress import Progress
-from duelist.types import Pair
 
 
 class MarginConfig(BaseModel):
@@ -30,25 +29,48 @@ class MarginConfig(BaseModel):
 
 
 class Margin(Featurizer):
-    """Margins of the implicit reward under the policy and its reference."""
+    """Margins of the implicit reward under the policy and its reference, and what comes of the same two passes."""
 
     def __init__(self, config: MarginConfig) -> None:
         self.config = config
 
     @property
     def provides(self) -> tuple[str, ...]:
-        return ("margin_N",)
+        return ("margin_N", "log_ratio_N2", "prompt_entropy_N")
 
-    def compute(
-        self, policy: Policy, pairs: Sequence[Pair], wanted: frozenset[str], beta: float, seed: int, progress: Progress
-    ) -> Mapping[str, NDArray[Any]]:
-        responses, index_N2 = distinct_responses(pairs)
+    def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        policy = job.models.policy_for("The `margin` featurizer")
+        responses, index_N2 = distinct_responses(job.pairs)
         sequences = tokenized(responses)
-        with progress.stage("Log-probabilities", 2 * len(sequences)) as advance:
-            policy_R = sequence_log_probs(policy.model, sequences, max_tokens=self.config.max_tokens, progress=advance)
-            with policy.as_reference():
-                reference_R = sequence_log_probs(
-                    policy.model, sequences, max_tokens=self.config.max_tokens, progress=advance
-                )
-        reward_R = beta * (policy_R - reference_R)
-        return {"margin_N": reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]}
+        limit = self.config.max_tokens
+        fields: dict[str, NDArray[Any]] = {}
+        with_reference = bool(job.wanted & {"margin_N", "log_ratio_N2"})
+        with job.progress.stage("Log-probabilities", (1 + with_reference) * len(sequences)) as advance:
+            policy_R = sequence_log_probs(policy.model, sequences, max_tokens=limit, progress=advance)
+            if with_reference:
+                with policy.as_reference():
+                    reference_R = sequence_log_probs(policy.model, sequences, max_tokens=limit, progress=advance)
+                fields |= implicit_rewards(policy_R - reference_R, index_N2, job.beta)
+        if "prompt_entropy_N" in job.wanted:
+            fields["prompt_entropy_N"] = prompt_entropies(policy_R, [r.prompt_id for r in responses], index_N2)
+        return fields
+
+
+def implicit_rewards(
+    log_ratio_R: NDArray[np.float64], index_N2: NDArray[np.int64], beta: float
+) -> dict[str, NDArray[Any]]:
+    """`margin_N` and `log_ratio_N2` from log(π_θ/π_ref) of R responses and the pairs' positions among them."""
+    log_ratio_N2 = log_ratio_R[index_N2]
+    return {"margin_N": beta * (log_ratio_N2[:, 0] - log_ratio_N2[:, 1]), "log_ratio_N2": log_ratio_N2}
+
+
+def prompt_entropies(
+    log_prob_R: NDArray[np.float64], prompt_id_R: Sequence[str], index_N2: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The Monte-Carlo entropy −mean log π(y|x) over a prompt's responses, for each pair's prompt, in nats.
+
+    Of a cross-prompt pair, the mean of its two prompts' entropies.
+    """
+    _, prompt_R = np.unique(np.asarray(prompt_id_R), return_inverse=True)
+    entropy_X = -np.bincount(prompt_R, weights=log_prob_R) / np.bincount(prompt_R)
+    return np.asarray(entropy_X[prompt_R[index_N2]].mean(axis=1))

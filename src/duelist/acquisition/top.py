@@ -1,0 +1,25 @@
+"""The pairs of highest score, for rules that score every pair once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.types import Selection
+
+
+def highest(
+    score_N: NDArray[np.float64], budget: int, unit: str, cost_N: NDArray[np.float64] | None = None
+) -> Selection:
+    """Pick the `budget` pairs of highest score, or of highest score per second; the first among equals is taken.
+
+    Args:
+        score_N: the scores; with `cost_N` they must be gains, not negative.
+        budget: how many to pick, B <= N.
+        unit: what a score measures, in words.
+        cost_N: expected seconds per pair, positive; None where cost does not count.
+    """
+    if cost_N is not None:
+        score_N, unit = score_N / cost_N, f"{unit} per second"
+    indices_B = np.argsort(-score_N, kind="stable")[:budget]
+    return Selection(indices_B, score_N[indices_B], unit)
