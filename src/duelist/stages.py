@@ -104,7 +104,7 @@ class Stages:
     def train(self, t: int) -> Mapping[str, float]:
         """Train on the labels so far, and keep the adapter."""
         plan = self.parts.trainer.plan
-        preferences = self.store.preferences(None if plan.accumulate == "all" else t)
+        preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
 
         def fill(target: Path) -> Mapping[str, float]:
             policy = self._policies.to_train(t)

@@ -7,31 +7,92 @@ Relied on, each held by a test in tests/trainers/test_trl_dpo.py for the TRL ver
 2. Given a PeftModel and no `ref_model`, the constructor copies the adapter `default` into one named `ref`, and the
    loss uses the adapter `ref` if there is one and the bare base model if not, looking anew at each step.
 3. The constructor replaces `forward` on the instance of the base model (`add_fused_lm_head`).
-4. With gradient checkpointing, the constructor and the training loop each add a hook to the input embeddings, and
+4. `_set_signature_columns_if_needed` names the columns that reach the collator in `_signature_columns`. Extended here.
+5. `compute_loss` gives the mean loss of a batch whose first half is chosen and second half rejected;
+   `compute_ref_log_probs(model, batch)` gives the reference's log-probabilities of the two halves; the model takes
+   `labels` and `fused_lm_head=True` and gives `log_probs`, zero outside the labels; `aux_loss_enabled` and
+   `router_aux_loss_coef` say what a mixture of experts adds to the loss; `_metrics` collects what is logged. Used here
+   for losses that TRL does not have.
+6. With gradient checkpointing, the constructor and the training loop each add a hook to the input embeddings, and
    `disable_input_require_grads` takes off the last one only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from duelist.models.policy import Policy
 from duelist.progress import Advance
+from duelist.trainers.losses import Objective, PairColumns
 from duelist.types import Preference, Response
+
+COLUMNS = ("weight", "share", "chosen_from_reference", "rejected_from_reference")
+
+
+class WithColumns:
+    """TRL's collator, which also passes `COLUMNS` on, as float32 tensors with one number per pair."""
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+        self._collator = collator
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        columns = {name: torch.tensor([float(e[name]) for e in examples]) for name in COLUMNS}
+        return {**self._collator(examples), **columns}
 
 
 class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
-    """TRL's `DPOTrainer` on token ids that exist already: what was sampled and featurised is what is trained on."""
+    """TRL's `DPOTrainer` on token ids that exist already: what was sampled and featurised is what is trained on.
+
+    Without an `objective` the loss is TRL's own, as its `loss_type` says.
+    """
+
+    objective: Objective | None = None
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = [*self._signature_columns, *(c for c in COLUMNS if c not in self._signature_columns)]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean loss of a batch: `objective`'s, or TRL's own if there is none."""
+        batch = {name: value for name, value in inputs.items() if name not in COLUMNS}
+        if self.objective is None:
+            return super().compute_loss(model, batch, return_outputs, num_items_in_batch)
+        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+        model_inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
+        if self.aux_loss_enabled:
+            model_inputs["output_router_logits"] = True
+        outputs = model(**model_inputs, labels=labels, fused_lm_head=True)
+        log_prob_B2 = torch.stack(outputs.log_probs.sum(dim=1).chunk(2), dim=1)
+        reference_B2 = torch.stack(self.compute_ref_log_probs(self.ref_model or self.model, batch), dim=1)
+        reward_B2 = self.beta * (log_prob_B2 - reference_B2)
+        from_reference_B2 = torch.stack([inputs["chosen_from_reference"], inputs["rejected_from_reference"]], dim=1)
+        columns = PairColumns(inputs["weight"], inputs["share"], from_reference_B2)
+        loss = self.objective(reward_B2[:, 0] - reward_B2[:, 1], log_prob_B2, columns).mean()
+        if self.aux_loss_enabled:
+            loss = loss + self.router_aux_loss_coef * outputs.aux_loss
+        self._log_rewards(reward_B2.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def _log_rewards(self, reward_B2: torch.Tensor) -> None:
+        """Under TRL's own names, so that trackers show the same curves."""
+        reward_B2 = self.accelerator.gather(reward_B2)
+        margin_B = reward_B2[:, 0] - reward_B2[:, 1]
+        values = {"chosen": reward_B2[:, 0], "rejected": reward_B2[:, 1], "margins": margin_B}
+        for name, value_B in {**values, "accuracies": (margin_B > 0).float()}.items():
+            self._metrics["train" if self.model.training else "eval"][f"rewards/{name}"].append(value_B.mean().item())
 
 
 class StepProgress(TrainerCallback):  # type: ignore[misc]
@@ -51,7 +112,13 @@ def tokenized_dataset(preferences: Sequence[Preference]) -> Dataset:
     Where the two responses of a pair begin at different places of the prompt (tokens merged across the boundary), the
     shorter common prompt counts, as in TRL.
     """
-    return Dataset.from_list([_token_row(p.chosen, p.rejected) for p in preferences])
+    return Dataset.from_list([{**_token_row(p.chosen, p.rejected), **_columns(p)} for p in preferences])
+
+
+def _columns(preference: Preference) -> dict[str, float]:
+    sides = {"chosen": preference.chosen, "rejected": preference.rejected}
+    drawn = {f"{name}_from_reference": float(r.drawn_from == "reference") for name, r in sides.items()}
+    return {"weight": preference.weight, "share": preference.share, **drawn}
 
 
 def _token_row(chosen: Response, rejected: Response) -> dict[str, list[int]]:
@@ -65,7 +132,7 @@ def _token_row(chosen: Response, rejected: Response) -> dict[str, list[int]]:
 
 @contextmanager
 def dpo_trainer(
-    policy: Policy, reference: Path | None, dataset: Dataset, config: DPOConfig
+    policy: Policy, reference: Path | None, dataset: Dataset, config: DPOConfig, objective: Objective | None = None
 ) -> Iterator[TokenizedDPOTrainer]:
     """A `DPOTrainer` on the policy's own model, which leaves nothing behind on it but the trained weights.
 
@@ -74,17 +141,21 @@ def dpo_trainer(
         reference: the folder of the reference adapter; None for the bare base model.
         dataset: see `tokenized_dataset`.
         config: TRL's settings.
+        objective: the loss; None for TRL's own.
     """
     model = policy.model
     base = model.get_base_model()
     own_forward = vars(base).get("forward")
-    own_hooks = {module: set(module._forward_hooks) for module in model.modules()}
+    embeddings = model.get_input_embeddings()  # no other module's: a mixture of experts captures its routing by hooks
+    own_hooks = set(embeddings._forward_hooks)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     policy.drop_reference()  # the constructor makes its own
     try:
         trainer = TokenizedDPOTrainer(
             model=model, args=config, train_dataset=dataset, processing_class=policy.tokenizer
         )
+        trainer.data_collator = WithColumns(trainer.data_collator)
+        trainer.objective = objective
         trainer.remove_callback(PrinterCallback)  # it prints to standard output, which belongs to the caller
         policy.set_reference(reference)  # in place of the copy of `default` that the constructor took as reference
         yield trainer
@@ -97,9 +168,8 @@ def dpo_trainer(
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()
             model.disable_input_require_grads()
-        for module, hooks in own_hooks.items():
-            for hook in set(module._forward_hooks) - hooks:
-                del module._forward_hooks[hook]
+        for hook in set(embeddings._forward_hooks) - own_hooks:
+            del embeddings._forward_hooks[hook]
         for name, p in model.named_parameters():
             p.grad = None
             if name in flags:
