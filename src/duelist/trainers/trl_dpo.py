@@ -61,7 +61,8 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = [*self._signature_columns, *(c for c in COLUMNS if c not in self._signature_columns)]
+        known: list[str] = self._signature_columns
+        self._signature_columns = [*known, *(name for name in COLUMNS if name not in known)]
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
