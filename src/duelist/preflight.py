@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from duelist.errors import BudgetError, DuelistError, ModelError
 from duelist.evaluation.held_out import require_columns
-from duelist.models.policy import load_pretrained, read_chat_template
+from duelist.models.loading import load_pretrained, read_chat_template
 from duelist.models.rewards import require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preparation import prepared_folder

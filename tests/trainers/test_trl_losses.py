@@ -16,7 +16,8 @@ from trl import DPOConfig, DPOTrainer
 from duelist.errors import RecipeError
 from duelist.featurizers.base import tokenized
 from duelist.models.logprobs import sequence_log_probs
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO, DPOTrainerConfig
@@ -102,17 +103,17 @@ def test_at_weight_one_it_is_trls_own_loss(policy: Policy, preferences: list[Pre
 
 def test_a_step_at_weight_one_is_trls_own_step(policy: Policy, preferences: list[Preference], tmp_path: Path) -> None:
     """The gradients too: the adapters that one epoch of SGD leaves behind are equal."""
-    policy.save_adapter(tmp_path)
+    policy.save_weights(tmp_path)
     left = []
     for own in (False, True):
-        policy.load_adapter(tmp_path)
+        policy.load_weights(tmp_path)
         # A tie threshold next to one is the stock loss, but goes through our own.
         settings: dict[str, Any] = {"ties": "rao_kupper", "tie_threshold": 1 + 1e-9} if own else {}
         trainer = DPO(DPOTrainerConfig(train={**ONE_BATCH, "optim": "sgd", "max_grad_norm": 0.0}, **settings))
         assert (trainer.objective(preferences) is not None) == own
         trainer.train(policy, preferences, BETA, 0, Silent())
         left.append({n: p.detach().clone() for n, p in policy.model.named_parameters() if "lora_" in n})
-    policy.load_adapter(tmp_path)
+    policy.load_weights(tmp_path)
     moved = 0.0
     for name, before in policy.model.named_parameters():
         if "lora_" in name:
@@ -150,10 +151,10 @@ def test_training_by_xpo_makes_what_the_reference_said_less_likely(
     policy: Policy, preferences: list[Preference], tmp_path: Path
 ) -> None:
     drawn = np.array([[p.chosen.drawn_from, p.rejected.drawn_from] for p in preferences]) == "reference"
-    policy.save_adapter(tmp_path)
+    policy.save_weights(tmp_path)
     after = {}
     for loss in ("dpo", "xpo"):
-        policy.load_adapter(tmp_path)
+        policy.load_weights(tmp_path)
         settings = {"loss": "xpo", "xpo_alpha": 1.0} if loss == "xpo" else {}
         report = DPO(DPOTrainerConfig(train={**ONE_BATCH, "num_train_epochs": 5}, **settings)).train(
             policy, preferences, BETA, 0, Silent()

@@ -34,7 +34,7 @@ DECIDED_ELSEWHERE = {
     "precompute_ref_log_probs": "TRL would take them from the wrong reference when an adapter is trained further",
     "sync_ref_model": "set trainer.reference to `initial` or `previous`",
     "disable_tqdm": "Duelist shows its own progress; `--quiet` turns it off",
-    "push_to_hub": "upload the study's adapter/ folder with `hf upload`",
+    "push_to_hub": "upload the study's adapter/ (or model/) folder with `hf upload`",
     "resume_from_checkpoint": "a study resumes by itself",
 }
 
@@ -59,10 +59,12 @@ class DPOTrainerConfig(BaseModel):
         default="all", description="Train on all labels so far, or this round's."
     )
     restart: Literal["continue", "from_reference"] = Field(
-        default="continue", description="Start from last round's policy, or from the reference each round."
+        default="continue",
+        description="Start from last round's policy, or each round anew: from the reference, or from round 0's policy "
+        "where the reference is initial.",
     )
     reference: Literal["initial", "previous"] = Field(
-        default="initial", description="Hold the policy close to the initial one, or to last round's."
+        default="initial", description="Hold the policy close to the base model, or to last round's policy."
     )
     loss: Literal["dpo", "xpo"] = Field(
         default="dpo", description="xpo adds a term that makes what was drawn from the reference less likely."
@@ -120,7 +122,7 @@ class DPOTrainerConfig(BaseModel):
 
 
 class DPO(Trainer):
-    """Train the policy's adapter with TRL. An optimizer is made anew each round; no adapter or wrapper piles up."""
+    """Train the policy with TRL. An optimizer is made anew each round; no adapter or wrapper piles up."""
 
     def __init__(self, config: DPOTrainerConfig) -> None:
         self.config = config

@@ -6,7 +6,9 @@ Relied on, each held by a test in tests/trainers/test_trl_dpo.py for the TRL ver
    takes. Overridden here to hand over ids that exist already.
 2. Given a PeftModel and no `ref_model`, the constructor copies the adapter `default` into one named `ref`, and the
    loss uses the adapter `ref` if there is one and the bare base model if not, looking anew at each step.
-3. The constructor replaces `forward` on the instance of the base model (`add_fused_lm_head`).
+3. The constructor replaces `forward` on the instances of the base model and of a reference that is a model of its own
+   (`add_fused_lm_head`); in mixed precision accelerate replaces those of all models it is given, and keeps the old ones
+   as `_original_forward`.
 4. `_set_signature_columns_if_needed` names the columns that reach the collator in `_signature_columns`. Extended here.
 5. `compute_loss` gives the mean loss of a batch whose first half is chosen and second half rejected;
    `compute_ref_log_probs(model, batch)` gives the reference's log-probabilities of the two halves; the model takes
@@ -26,6 +28,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
@@ -34,6 +37,7 @@ from duelist.progress import Advance
 from duelist.trainers.losses import Objective, PairColumns
 from duelist.types import Preference, Response
 
+PATCHED = ("forward", "_original_forward")
 COLUMNS = ("weight", "share", "chosen_from_reference", "rejected_from_reference")
 
 
@@ -55,13 +59,14 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
     """
 
     objective: Objective | None = None
+    _signature_columns: list[str]
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        known: list[str] = self._signature_columns
+        known = self._signature_columns
         self._signature_columns = [*known, *(name for name in COLUMNS if name not in known)]
 
     def compute_loss(
@@ -138,37 +143,46 @@ def dpo_trainer(
     """A `DPOTrainer` on the policy's own model, which leaves nothing behind on it but the trained weights.
 
     Args:
-        policy: its adapter `default` is trained.
-        reference: the folder of the reference adapter; None for the bare base model.
+        policy: what it trains is trained.
+        reference: the folder of the reference's weights; None for the base model.
         dataset: see `tokenized_dataset`.
         config: TRL's settings.
         objective: the loss; None for TRL's own.
     """
     model = policy.model
-    base = model.get_base_model()
-    own_forward = vars(base).get("forward")
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if policy.weights.reference_model is None:
+        policy.set_reference(None)  # the constructor makes an adapter of that name
+    else:
+        policy.set_reference(reference)
+    patched = [m for m in (model, base, policy.weights.reference_model) if m is not None]
+    own_state = [{k: v for k, v in vars(m).items() if k in PATCHED} for m in patched]
     embeddings = model.get_input_embeddings()  # no other module's: a mixture of experts captures its routing by hooks
     own_hooks = set(embeddings._forward_hooks)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
-    policy.drop_reference()  # the constructor makes its own
     try:
         trainer = TokenizedDPOTrainer(
-            model=model, args=config, train_dataset=dataset, processing_class=policy.tokenizer
+            model=model,
+            ref_model=policy.weights.reference_model,
+            args=config,
+            train_dataset=dataset,
+            processing_class=policy.tokenizer,
         )
         trainer.data_collator = WithColumns(trainer.data_collator)
         trainer.objective = objective
         trainer.remove_callback(PrinterCallback)  # it prints to standard output, which belongs to the caller
-        policy.set_reference(reference)  # in place of the copy of `default` that the constructor took as reference
+        policy.set_reference(reference)  # in place of the copy of `default` that the constructor made of an adapter
         yield trainer
     finally:
         policy.set_reference(reference)
-        if own_forward is None:
-            vars(base).pop("forward", None)
-        else:
-            base.forward = own_forward
+        for module, own in zip(patched, own_state, strict=True):
+            for name in PATCHED:
+                vars(module).pop(name, None)
+            vars(module).update(own)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_disable()
-            model.disable_input_require_grads()
+            if isinstance(model, PeftModel):
+                model.disable_input_require_grads()
         for hook in set(embeddings._forward_hooks) - own_hooks:
             del embeddings._forward_hooks[hook]
         for name, p in model.named_parameters():
