@@ -75,8 +75,8 @@ class Policy:
             )
         if getattr(tokenizer, "eos_token_id", None) is None:
             raise ModelError(f"The tokenizer of {name} must have an end-of-sequence token, but has none: set one.")
-        whole = reference is not None
-        return Policy(AllParameters(model, reference, tokenizer) if whole else LoraAdapter(model), tokenizer, name)
+        adapted = isinstance(model, PeftModel)
+        return Policy(LoraAdapter(model) if adapted else AllParameters(model, reference, tokenizer), tokenizer, name)
 
     @property
     def model(self) -> Any:
