@@ -155,7 +155,8 @@ class DPO(Trainer):
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
-        from duelist.trainers.trl_dpo import StepProgress, dpo_trainer, tokenized_dataset
+        from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
+        from duelist.trainers.trl_traces import StepProgress
 
         objective = self.objective(preferences)
         dataset = tokenized_dataset(preferences)

@@ -1,22 +1,16 @@
-"""The one module that touches the inside of TRL and of what `DPOTrainer` does to a model.
+"""DPO with TRL's trainer, on our token ids and with our losses. What it leaves behind on a model: see `trl_traces`.
 
-Relied on, each held by a test in tests/trainers/test_trl_dpo.py for the TRL versions that pyproject.toml admits:
+Relied on, each held by a test in tests/trainers for the TRL versions that pyproject.toml admits:
 
 1. `DPOTrainer._prepare_dataset` makes the columns `prompt_ids`, `chosen_ids`, `rejected_ids`, which the collator
    takes. Overridden here to hand over ids that exist already.
-2. Given a PeftModel and no `ref_model`, the constructor copies the adapter `default` into one named `ref`, and the
-   loss uses the adapter `ref` if there is one and the bare base model if not, looking anew at each step.
-3. The constructor replaces `forward` on the instances of the base model and of a reference that is a model of its own
-   (`add_fused_lm_head`); in mixed precision accelerate replaces those of all models it is given, and keeps the old ones
-   as `_original_forward`.
-4. `_set_signature_columns_if_needed` names the columns that reach the collator in `_signature_columns`. Extended here.
-5. `compute_loss` gives the mean loss of a batch whose first half is chosen and second half rejected;
+2. `_set_signature_columns_if_needed` names the columns that reach the collator in `_signature_columns`. Extended here.
+3. `compute_loss` gives the mean loss of a batch whose first half is chosen and second half rejected;
    `compute_ref_log_probs(model, batch)` gives the reference's log-probabilities of the two halves; the model takes
    `labels` and `fused_lm_head=True` and gives `log_probs`, zero outside the labels; `aux_loss_enabled` and
    `router_aux_loss_coef` say what a mixture of experts adds to the loss; `_metrics` collects what is logged. Used here
    for losses that TRL does not have.
-6. With gradient checkpointing, the constructor and the training loop each add a hook to the input embeddings, and
-   `disable_input_require_grads` takes off the last one only.
+4. `ref_model`, if given, is the reference, as it is; otherwise see `trl_traces`.
 """
 
 from __future__ import annotations
@@ -28,16 +22,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftModel
-from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from duelist.models.policy import Policy
-from duelist.progress import Advance
 from duelist.trainers.losses import Objective, PairColumns
+from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference, Response
 
-PATCHED = ("forward", "_original_forward")
 COLUMNS = ("weight", "share", "chosen_from_reference", "rejected_from_reference")
 
 
@@ -101,17 +92,6 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
             self._metrics["train" if self.model.training else "eval"][f"rewards/{name}"].append(value_B.mean().item())
 
 
-class StepProgress(TrainerCallback):  # type: ignore[misc]
-    """Passes each optimizer step on to a progress display."""
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Called by transformers' Trainer after each optimizer step."""
-        self._advance(1)
-
-
 def tokenized_dataset(preferences: Sequence[Preference]) -> Dataset:
     """Preferences as the columns that TRL's preference collator takes.
 
@@ -149,20 +129,9 @@ def dpo_trainer(
         config: TRL's settings.
         objective: the loss; None for TRL's own.
     """
-    model = policy.model
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    if policy.weights.reference_model is None:
-        policy.set_reference(None)  # the constructor makes an adapter of that name
-    else:
-        policy.set_reference(reference)
-    patched = [m for m in (model, base, policy.weights.reference_model) if m is not None]
-    own_state = [{k: v for k, v in vars(m).items() if k in PATCHED} for m in patched]
-    embeddings = model.get_input_embeddings()  # no other module's: a mixture of experts captures its routing by hooks
-    own_hooks = set(embeddings._forward_hooks)
-    flags = {name: p.requires_grad for name, p in model.named_parameters()}
-    try:
+    with leaving_no_trace(policy, reference, config.gradient_checkpointing):
         trainer = TokenizedDPOTrainer(
-            model=model,
+            model=policy.model,
             ref_model=policy.weights.reference_model,
             args=config,
             train_dataset=dataset,
@@ -170,23 +139,5 @@ def dpo_trainer(
         )
         trainer.data_collator = WithColumns(trainer.data_collator)
         trainer.objective = objective
-        trainer.remove_callback(PrinterCallback)  # it prints to standard output, which belongs to the caller
-        policy.set_reference(reference)  # in place of the copy of `default` that the constructor made of an adapter
+        use_reference(trainer, policy, reference)
         yield trainer
-    finally:
-        policy.set_reference(reference)
-        for module, own in zip(patched, own_state, strict=True):
-            for name in PATCHED:
-                vars(module).pop(name, None)
-            vars(module).update(own)
-        if config.gradient_checkpointing:
-            model.gradient_checkpointing_disable()
-            if isinstance(model, PeftModel):
-                model.disable_input_require_grads()
-        for hook in set(embeddings._forward_hooks) - own_hooks:
-            del embeddings._forward_hooks[hook]
-        for name, p in model.named_parameters():
-            p.grad = None
-            if name in flags:
-                p.requires_grad_(flags[name])
-        model.eval()
