@@ -22,6 +22,7 @@ from duelist.evaluation.held_out import EvaluationConfig, evaluate
 from duelist.featurizers.base import featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig
 from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.trained import Models
 from duelist.pairing.in_prompt import InPrompt
 from duelist.progress import Silent
 from duelist.prompts.dataset import PromptSet
@@ -68,9 +69,8 @@ def active_dpo(
             candidates = [p for p in pool if p.id not in asked]
             rule = InitialRandom(acquisition, max(0, initial_random - (t - 1) * budget), budget)
             projection = derived_seed(seed, "projection")
-            features = featurize(
-                [featurizer], rule.needs, policy, candidates, past, beta=beta, seed=projection, progress=silent
-            )
+            settings = {"prompts": by_id, "beta": beta, "seed": projection, "progress": silent}
+            features = featurize([featurizer], rule.needs, Models(policy), candidates, past, **settings)
             selection = choose(rule, features, budget, generator(seed, "select", t))
             chosen = [candidates[i] for i in selection.indices_B]
             past += chosen

@@ -103,10 +103,11 @@ def ask(folder: StudyFolder, round: int, pairs: Sequence[AskedPair], prompts: Se
 
 
 def close(folder: StudyFolder, round: int, metrics: Mapping[str, Any]) -> None:
-    def fill(target: Path) -> None:
+    def fill(target: Path) -> dict[str, float]:
         (target / "weights").write_text("")
+        return {}
 
-    folder.run_adapter(round, fill)
+    folder.run_training(round, "adapter", fill)
     folder.close_round(round, metrics)
 
 

@@ -63,7 +63,7 @@ def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str,
         report = study.update()
         assert report.training == {"preferences": 0.0}
         assert sorted(label.outcome for label in study.store.labels()) == sorted(outcomes)
-        before, after = (study.folder.adapter(t) / "adapter_model.safetensors" for t in (0, 1))
+        before, after = (study.folder.trained(t) / "adapter_model.safetensors" for t in (0, 1))
         assert before.read_bytes() == after.read_bytes()  # nothing to learn from: the policy stays as it is
         assert read_jsonl(tmp_path / "study" / "preferences.jsonl") == []
 
@@ -127,14 +127,14 @@ def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         policy = Policy.load(recipe.policy, 0)
-        policy.load_adapter(study.folder.adapter(start))
-        policy.set_reference(None if reference == 0 else study.folder.adapter(1))
+        policy.load_adapter(study.folder.trained(start))
+        policy.set_reference(None if reference == 0 else study.folder.trained(1))
         trainer = DPO(DPOTrainerConfig(train=tiny_recipe["trainer"]["train"]))
         trainer.train(policy, preferences, 0.5, derived_seed(0, "train", 2), Silent())
         torch.set_num_threads(threads)
         policy.save_adapter(tmp_path / "again")
         weights = "adapter_model.safetensors"
-        assert (tmp_path / "again" / weights).read_bytes() == (study.folder.adapter(2) / weights).read_bytes()
+        assert (tmp_path / "again" / weights).read_bytes() == (study.folder.trained(2) / weights).read_bytes()
 
 
 def test_a_study_refuses_to_go_on_with_another_base_model(

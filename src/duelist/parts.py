@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from duelist.acquisition.base import Acquisition
+from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
@@ -16,7 +17,14 @@ from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, build, preparation_settings, uses_given_responses, with_prepared
+from duelist.recipes import (
+    Recipe,
+    acquisition_options,
+    build,
+    preparation_settings,
+    uses_given_responses,
+    with_prepared,
+)
 from duelist.samplers.base import Sampler
 from duelist.trainers.base import Trainer
 
@@ -69,6 +77,11 @@ class Parts:
         """Features -> selection."""
         acquisition: Acquisition = self._build("acquisition")
         return acquisition
+
+    @cached_property
+    def acquisition_options(self) -> AcquisitionOptions:
+        """What the acquisition was told beside its own settings."""
+        return acquisition_options(self._ready.acquisition)
 
     @cached_property
     def trainer(self) -> Trainer:

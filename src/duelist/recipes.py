@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from duelist.acquisition.options import AcquisitionOptions
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
@@ -191,7 +192,28 @@ def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
 def build(kind: str, component: Component) -> Any:
     """Make a component from its name and settings."""
     cls, config_type = _resolve(kind, str(component["name"]))
-    return cls() if config_type is None else cls(_configuration(kind, component, config_type))
+    own, _ = _split_options(kind, component)
+    return cls() if config_type is None else cls(_configuration(kind, own, config_type))
+
+
+def acquisition_options(component: Component) -> AcquisitionOptions:
+    """What an acquisition's component says beside the rule's own settings.
+
+    Raises:
+        RecipeError: if a value is not usable.
+    """
+    _, options = _split_options("acquisition", component)
+    try:
+        return AcquisitionOptions.model_validate(options)
+    except ValidationError as error:
+        raise RecipeError(explain_invalid(error, AcquisitionOptions, "`acquisition`")) from error
+
+
+def _split_options(kind: str, component: Component) -> tuple[Component, Component]:
+    """A component's own settings, and those that every acquisition has."""
+    common = AcquisitionOptions.model_fields if kind == "acquisition" else {}
+    own = {k: v for k, v in component.items() if k not in common}
+    return own, {k: v for k, v in component.items() if k in common}
 
 
 def _named(key: str, value: Any) -> Any:
@@ -236,13 +258,17 @@ def _with_defaults(kind: str, component: Component) -> Component:
             f"{', '.join(COMPONENTS[kind])}."
         )
     _, config_type = _resolve(kind, str(component["name"]))
+    own, _ = _split_options(kind, component)
+    options: Component = {}
+    if kind == "acquisition":
+        options = acquisition_options(component).model_dump(mode="json", exclude_defaults=True)
     if config_type is None:
-        extra = sorted(set(component) - {"name"})
+        extra = sorted(set(own) - {"name"})
         if extra:
             raise RecipeError(f"`{kind}` {component['name']!r} has no settings, but got {', '.join(extra)}: remove it.")
-        return dict(component)
-    config = _configuration(kind, component, config_type)
-    return {"name": component["name"], **config.model_dump(mode="json", by_alias=True)}
+        return {**own, **options}
+    config = _configuration(kind, own, config_type)
+    return {"name": component["name"], **config.model_dump(mode="json", by_alias=True), **options}
 
 
 def override(content: dict[str, Any], change: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from duelist.acquisition.base import Acquisition, choose
+from duelist.acquisition.options import AcquisitionOptions
 from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import distinct_responses
 from duelist.featurizers.gradient import Normalize
@@ -29,7 +30,7 @@ from duelist.models.tokenization import (
     require_own_tokens,
 )
 from duelist.progress import Progress, Silent
-from duelist.recipes import build, override, parse_component
+from duelist.recipes import acquisition_options, build, override, parse_component
 from duelist.rows import Row, RowSource, row_prompt, row_responses
 from duelist.seeding import derived_seed, generator
 from duelist.store.artifacts import write_jsonl
@@ -130,11 +131,7 @@ def select(
         StorageError: if `features` holds another pool's or model's features.
     """
     progress = progress or Silent()
-    rule = (
-        acquisition
-        if isinstance(acquisition, Acquisition)
-        else build("acquisition", parse_component("acquisition", acquisition))
-    )
+    rule, options = _rule(acquisition)
     policy = _policy(model, tokenizer, adapter, lora, seed)
     candidates = _read(pool, policy, "the pool")
     past = [] if labelled is None else _read(labelled, policy, "the labelled data")
@@ -145,6 +142,8 @@ def select(
             f"`1 <= budget <= candidate pairs` must hold, but got budget={budget} and {len(candidates)} distinct pairs "
             "that have no label yet: lower the budget or enlarge the pool."
         )
+    drawn = options.draw([x.pair.id for x in candidates], budget, generator(seed, "candidates"))
+    candidates = [candidates[i] for i in drawn]
     pairs, past_pairs = [x.pair for x in candidates], [x.pair for x in past]
     with tempfile.TemporaryDirectory(prefix="duelist-select-") as scratch:
         folder = Path(features) if features is not None else Path(scratch)
@@ -199,6 +198,13 @@ def select_to_file(
     picks = select(pool, model, acquisition=component, normalize=normalize, **arguments)  # type: ignore[arg-type]
     write_jsonl(output, (pick.as_row() for pick in picks))
     return picks
+
+
+def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisition, AcquisitionOptions]:
+    if isinstance(acquisition, Acquisition):
+        return acquisition, AcquisitionOptions()
+    component = parse_component("acquisition", acquisition)
+    return build("acquisition", component), acquisition_options(component)
 
 
 def _policy(

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.errors import BudgetError
-from duelist.evaluation.held_out import evaluate
-from duelist.featurizers.base import featurize
-from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.featurizers.base import Featurizer, featurize
+from duelist.learners.base import Learner
+from duelist.learners.policy import PolicyLearner
 from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
 from duelist.recipes import Recipe
-from duelist.round_policies import RoundPolicies
 from duelist.seeding import derived_seed, generator
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
@@ -50,7 +50,7 @@ class Stages:
             "sample",
             codecs.RESPONSES,
             lambda: self.parts.sampler.sample(
-                self._policies.after(t - 1),
+                self._learner.models(t - 1).policy_for("The sampler"),
                 prompts,
                 self.parts.prompts.given,
                 t,
@@ -60,7 +60,7 @@ class Stages:
         )
 
     def pair(self, t: int, responses: Sequence[Response], past: Sequence[Pair]) -> list[Pair]:
-        """The pairs that may be asked in round t: those that were not asked before."""
+        """The pairs that may be asked in round t: those that were not asked before, or a random part of them."""
         asked = {p.id for p in past}
 
         def compute() -> list[Pair]:
@@ -73,13 +73,15 @@ class Stages:
                     "were not asked before: lower the budget or the rounds, or use more prompts or more responses per "
                     "prompt (equal responses make no pair)."
                 )
-            return pairs
+            rng = generator(self.recipe.seed, "candidates", t)
+            drawn = self.parts.acquisition_options.draw([p.id for p in pairs], self.recipe.budget, rng)
+            return [pairs[i] for i in drawn]
 
         return self.folder.run(t, "pair", codecs.pairs(responses), compute)
 
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
-        needs = self._acquisition(t).needs
+        needs = self._needs(t)
         return self.folder.run(
             t, "featurize", codecs.FEATURES, lambda: self._features(t, needs, candidates, past, self.parts.featurizers)
         )
@@ -92,8 +94,7 @@ class Stages:
             selection = choose(self._acquisition(t), features, self.recipe.budget, rng)
             chosen = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
-            margin = [Margin(MarginConfig())]
-            margin_B = self._features(t, frozenset({"margin_N"}), chosen, [], margin).margin_N
+            margin_B = self._features(t, frozenset({"margin_N"}), chosen, [], [self._learner.margins]).margin_N
             scores = zip(chosen, selection.scores_B.tolist(), np.asarray(margin_B).tolist(), strict=True)
             asked = [AskedPair(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
             needed = {r.prompt_id for p in chosen for r in (p.a, p.b)}
@@ -102,54 +103,28 @@ class Stages:
         self.folder.run_selection(t, compute)
 
     def train(self, t: int) -> Mapping[str, float]:
-        """Train on the labels so far, and keep the adapter."""
-        plan = self.parts.trainer.plan
-        preferences = self.store.preferences(None if plan.accumulate == "all" else t)
+        """Train on the labels so far, and keep the weights."""
+        preferences = self.store.preferences(None if self.parts.trainer.plan.accumulate == "all" else t)
 
         def fill(target: Path) -> Mapping[str, float]:
-            policy = self._policies.to_train(t)
-            seed = self._seed("train", t)
-            done = (
-                self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
-                if preferences
-                else {}
-            )
-            policy.save_adapter(target)
-            return {**done, "preferences": float(len(preferences))}
+            return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
 
-        return self.folder.run_adapter(t, fill)
+        return self.folder.run_training(t, self._learner.artifact, fill)
 
     def evaluate(self, t: int) -> Evaluation:
-        """Measure the policy as round t left it."""
+        """Measure the model as round t left it."""
 
         def compute() -> Evaluation:
-            samples = [] if t == 0 else self.folder.read(0, "evaluate", codecs.EVALUATION).samples
-            rewards = [s["reward"] for s in samples]
-            return evaluate(
-                self._policies.after(t),
-                self.parts.prompts.held_out,
-                self.parts.reward,
-                None if t == 0 or None in rewards else np.array(rewards, dtype=np.float64),
-                self.recipe.evaluation,
-                initial_adapter=self._policies.reference(0),
-                beta=self.recipe.beta,
-                round=t,
-                seed=self._seed("evaluate"),  # the same random numbers every round: rounds differ by the policy alone
-                progress=self.progress,
-            )
+            initial = None if t == 0 else self.folder.read(0, "evaluate", codecs.EVALUATION)
+            return self._learner.evaluate(t, initial)
 
         return self.folder.run(t, "evaluate", codecs.EVALUATION, compute)
 
     def measure_initial_model(self) -> None:
-        """Round 0: keep the adapter training starts from, and measure the model before any label."""
+        """Round 0: keep the weights that training starts from, and measure the model before any label."""
         if self.store.metrics():
             return
-
-        def fill(target: Path) -> Mapping[str, Any]:
-            self._policies.initial.save_adapter(target)
-            return {"base_model": self._policies.initial.fingerprint(adapters=False)}
-
-        self.folder.run_adapter(0, fill)
+        self.folder.run_training(0, self._learner.artifact, self._learner.save_initial)
         self.folder.close_round(0, self.evaluate(0).metrics)
 
     @cached_property
@@ -158,16 +133,17 @@ class Stages:
         return Parts(self.recipe, self.progress)
 
     @cached_property
-    def _policies(self) -> RoundPolicies:
-        start = self.folder.stage(0, "train")
-        base = None if start is None else start.info.get("base_model")
-        plan = self.parts.trainer.plan
-        return RoundPolicies(self.parts.policy_config, plan, self.folder.adapter, self._seed("lora"), base)
+    def _learner(self) -> Learner:
+        return PolicyLearner(self.recipe, self.parts, self.folder, self.progress)
 
     def _acquisition(self, t: int) -> Acquisition:
         random_picks = self.recipe.initial_random - (t - 1) * self.recipe.budget
         rule = self.parts.acquisition
         return InitialRandom(rule, random_picks, self.recipe.budget) if random_picks > 0 else rule
+
+    def _needs(self, t: int) -> frozenset[str]:
+        rule = self._acquisition(t)
+        return self.parts.acquisition_options.needs(rule) if rule.needs else rule.needs
 
     def _features(
         self,
@@ -175,18 +151,38 @@ class Stages:
         needs: frozenset[str],
         candidates: Sequence[Pair],
         past: Sequence[Pair],
-        featurizers: Sequence[Any],
+        featurizers: Sequence[Featurizer],
     ) -> Features:
         return featurize(
             featurizers,
             needs,
-            self._policies.after(t - 1),
+            self._learner.models(t - 1),
             candidates,
             past,
+            prompts=self._prompts_by_id,
             beta=self.recipe.beta,
             seed=self._seed("projection"),
             progress=self.progress,
+            recorded=self._recorded(needs, len(candidates), past),
         )
+
+    def _recorded(self, needs: frozenset[str], n: int, past: Sequence[Pair]) -> dict[str, NDArray[Any]]:
+        """What the store knows of the past pairs; candidates have nothing yet."""
+        fields: dict[str, NDArray[Any]] = {}
+        if "asked_margin_N" in needs:
+            margin = {x.pair.id: x.margin for x in self.store.asked()}
+            fields["asked_margin_N"] = np.array([0.0] * n + [margin[p.id] for p in past])
+        if "votes_N2" in needs:
+            votes = {p.id: [0, 0] for p in past}
+            for label in self.store.current_labels():
+                if label.pair_id in votes and label.outcome in ("a", "b"):
+                    votes[label.pair_id][label.outcome == "b"] += 1
+            fields["votes_N2"] = np.array([[0, 0]] * n + [votes[p.id] for p in past], np.int64).reshape(-1, 2)
+        return fields
+
+    @cached_property
+    def _prompts_by_id(self) -> dict[str, Prompt]:
+        return {p.id: p for p in self.parts.prompts.train}
 
     def _seed(self, *names: str | int) -> int:
         return derived_seed(self.recipe.seed, *names)

@@ -17,6 +17,7 @@ from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradient
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.models.policy import Policy, PolicyConfig
 from duelist.models.tokenization import encode_responses
+from duelist.models.trained import Models
 from duelist.progress import Silent
 from duelist.types import Pair, Prompt, Response
 
@@ -57,7 +58,15 @@ def plain_log_prob(policy: Policy, response: Response) -> float:
 
 def run(policy: Policy, pairs: list[Pair], past: list[Pair], needs: set[str], featurizers: Any = None) -> Any:
     return featurize(
-        featurizers or FEATURIZERS, frozenset(needs), policy, pairs, past, beta=0.5, seed=0, progress=Silent()
+        featurizers or FEATURIZERS,
+        frozenset(needs),
+        Models(policy),
+        pairs,
+        past,
+        prompts={},
+        beta=0.5,
+        seed=0,
+        progress=Silent(),
     )
 
 

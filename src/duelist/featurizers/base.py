@@ -96,8 +96,10 @@ def featurize(
     features, features_past = Features.identities(candidates), Features.identities(past)
     for name, values in (recorded or {}).items():
         if name in needs:
-            features = dataclasses.replace(features, **{name: values[:n]})
-            features_past = dataclasses.replace(features_past, **{name: values[n:]})
+            known: dict[str, Any] = {name: values[:n]}
+            known_of_past: dict[str, Any] = {name: values[n:]}
+            features = dataclasses.replace(features, **known)
+            features_past = dataclasses.replace(features_past, **known_of_past)
     wanted = {name for name in needs - {"past", "target_MD"} if getattr(features, name) is None}
     wanted |= {"gradient_ND"} if with_targets else set()
     pairs = [*candidates, *(past if with_past else ()), *(targets if with_targets else ())]

@@ -5,7 +5,7 @@ study.db              what was asked, what was answered, which stages are done
 rounds/NNN/           each stage's artifact; 000 is the initial model
 metrics.jsonl         one line per closed round, the initial model's first
 preferences.jsonl     the preferences so far, in TRL's format
-adapter/              the latest adapter, in PEFT's format
+adapter/              the latest adapter, in PEFT's format (a study of another model: its folder)
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from duelist.types import Prompt, Selection
 
 METRICS = "metrics.jsonl"
 PREFERENCES = "preferences.jsonl"
-ADAPTER = "adapter"
 SELECTION = "selection.json"
 LOCK = ".lock"
 Value = TypeVar("Value")
@@ -130,9 +129,16 @@ class StudyFolder:
         """Where a round's artifacts lie."""
         return self.path / "rounds" / f"{round:03d}"
 
-    def adapter(self, round: int) -> Path:
-        """The adapter as it was after a round; after round 0 the initial one."""
-        return self.round_folder(round) / ADAPTER
+    def trained(self, round: int) -> Path:
+        """The weights as they were after a round; after round 0 the initial ones.
+
+        Raises:
+            StorageError: if that round has not trained.
+        """
+        stage = self.store.stage(round, "train")
+        if stage is None:
+            raise StorageError(f"Round {round} must have trained for its weights to be there, but it has not.")
+        return self.path / stage.artifact
 
     def stage(self, round: int, name: str) -> Stage | None:
         """The stage, if it is finished."""
@@ -173,16 +179,22 @@ class StudyFolder:
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 
-    def run_adapter(self, round: int, fill: Callable[[Path], Mapping[str, Any] | None]) -> Mapping[str, float]:
-        """Run the stage that leaves an adapter, unless it is finished, and return what `fill` had to say."""
+    def run_training(self, round: int, artifact: str, fill: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, float]:
+        """Run the stage that leaves a folder of weights, unless it is finished, and return what `fill` had to say.
+
+        Args:
+            round: the round; 0 for the weights before any label.
+            artifact: the folder's name.
+            fill: writes the weights into an empty folder.
+        """
         if self.store.stage(round, "train") is None:
-            with full_disk_as_storage_error(f"the adapter of round {round}"):
+            with full_disk_as_storage_error(f"the weights of round {round}"):
                 began = time.monotonic()
-                path = self.adapter(round)
+                path = self.round_folder(round) / artifact
                 with atomic_path(path) as temporary:
                     temporary.mkdir()
                     info = fill(temporary)
-                self._finish(round, "train", path, began, dict(info or {}))
+                self._finish(round, "train", path, began, dict(info))
         self._checked(round, "train")
         stage = self.store.stage(round, "train")
         return stage.info if stage else {}
@@ -213,7 +225,8 @@ class StudyFolder:
                 self._write_derived(closed)
 
     def _write_derived(self, closed: Sequence[Mapping[str, Any]]) -> None:
-        copy_folder(self.adapter(closed[-1]["round"]), self.path / ADAPTER)
+        weights = self.trained(closed[-1]["round"])
+        copy_folder(weights, self.path / weights.name)
         write_jsonl(self.path / PREFERENCES, trl_rows(self.store))
         write_jsonl(self.path / METRICS, closed)  # last: its length says that the others are up to date
 
@@ -274,7 +287,7 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any]) -> None:
         RecipeError: if the study has asked something.
     """
     store = Store(path)
-    asked = store.counts()["asked"]
+    asked, stages = store.counts()["asked"], store.stages()
     store.close()
     if asked:
         different = differences(path, recipe)
@@ -284,7 +297,8 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any]) -> None:
             f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {recipe.get(key)!r}) and has asked {asked} "
             f"pairs: give a new --study folder, or go on with `duelist run {path / RECIPE} --study {path}`."
         )
-    for name in (METRICS, PREFERENCES, ADAPTER, "rounds", *(DATABASE + end for end in ("", "-wal", "-shm"))):
+    weights = {Path(s.artifact).name for s in stages if s.name == "train"}
+    for name in (METRICS, PREFERENCES, *weights, "rounds", *(DATABASE + end for end in ("", "-wal", "-shm"))):
         discard(path / name)
     write_recipe(path, recipe)
 

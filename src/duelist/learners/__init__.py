@@ -1,0 +1,1 @@
+"""What a study trains: a policy, a reward model, or both."""

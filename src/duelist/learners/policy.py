@@ -1,0 +1,78 @@
+"""A study that aligns a policy: LoRA training against a reference, measured on held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from duelist.evaluation.held_out import evaluate
+from duelist.featurizers.base import Featurizer
+from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.learners.base import Learner
+from duelist.learners.round_policies import RoundPolicies
+from duelist.models.trained import Models
+from duelist.parts import Parts
+from duelist.progress import Progress
+from duelist.recipes import Recipe
+from duelist.seeding import derived_seed
+from duelist.store.folder import StudyFolder
+from duelist.types import Evaluation, Preference
+
+
+class PolicyLearner(Learner):
+    """Trains the policy's adapter with the recipe's trainer."""
+
+    artifact: ClassVar[str] = "adapter"
+
+    def __init__(self, recipe: Recipe, parts: Parts, folder: StudyFolder, progress: Progress) -> None:
+        self.recipe = recipe
+        self.parts = parts
+        self.folder = folder
+        self.progress = progress
+
+    @property
+    def margins(self) -> Featurizer:
+        return Margin(MarginConfig())
+
+    def models(self, t: int) -> Models:
+        return Models(policy=self._policies.after(t))
+
+    def save_initial(self, target: Path) -> Mapping[str, Any]:
+        self._policies.initial.save_adapter(target)
+        return {"base_model": self._policies.initial.fingerprint(adapters=False)}
+
+    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, float]:
+        policy = self._policies.to_train(t)
+        done: Mapping[str, float] = {}
+        if preferences:
+            seed = derived_seed(self.recipe.seed, "train", t)
+            done = self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
+        policy.save_adapter(target)
+        return done
+
+    def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:
+        rewards = [] if initial is None else [s["reward"] for s in initial.samples]
+        return evaluate(
+            self._policies.after(t),
+            self.parts.prompts.held_out,
+            self.parts.reward,
+            None if initial is None or None in rewards else np.array(rewards, dtype=np.float64),
+            self.recipe.evaluation,
+            initial_adapter=self._policies.reference(0),
+            beta=self.recipe.beta,
+            round=t,
+            # The same random numbers every round: rounds differ by the policy alone.
+            seed=derived_seed(self.recipe.seed, "evaluate"),
+            progress=self.progress,
+        )
+
+    @cached_property
+    def _policies(self) -> RoundPolicies:
+        start = self.folder.stage(0, "train")
+        base = None if start is None else start.info.get("base_model")
+        seed = derived_seed(self.recipe.seed, "lora")
+        return RoundPolicies(self.parts.policy_config, self.parts.trainer.plan, self.folder.trained, seed, base)
