@@ -130,7 +130,9 @@ def plan_studies(
                 "`--acquisition random,activedpo`, or `--arm NAME:key=value` for each."
             )
         for name, recipe in recipes.items():
-            own = recipe.model_copy(update={"name": f"{recipe.name} ({name})" if chosen else recipe.name, "compare": {}})
+            own = recipe.model_copy(
+                update={"name": f"{recipe.name} ({name})" if chosen else recipe.name, "compare": {}}
+            )
             studies.append(PlannedStudy(name, seed, study_folder(folder, name, seed), own))
     return studies
 

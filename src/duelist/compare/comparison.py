@@ -119,5 +119,3 @@ def finished_rows(studies: Sequence[PlannedStudy]) -> Rows:
         if is_finished(study):
             rows[study.arm][study.seed] = read_rows(study.folder)
     return rows
-
-

@@ -1,6 +1,6 @@
 """The numbers of a comparison, as pure functions.
 
-Reference: Student, "The probable error of a mean", Biometrika 6, 1908; Settles, "Active Learning", 2012, for the curves.
+Reference: Student, "The probable error of a mean", Biometrika 6, 1908; Settles, "Active Learning", 2012 (curves).
 Formula:   interval: mean ± t(0.975, S − 1) · s / √S;  paired: the same of the differences d_s = a_s − b_s within seeds,
            p = 2 P(T > |mean d| / (s_d / √S)), T Student's with S − 1 degrees of freedom;
            area: ∫ value d(labels) / (highest − lowest label count), by trapezoids;
@@ -102,9 +102,7 @@ def value_at(labels_E: Floats, values_E: Floats, labels: float) -> float:
     return float(np.interp(labels, labels_E, values_E))
 
 
-def labels_to_target(
-    labels_E: Floats, values_E: Floats, target: float, higher_is_better: bool = True
-) -> float | None:
+def labels_to_target(labels_E: Floats, values_E: Floats, target: float, higher_is_better: bool = True) -> float | None:
     """The first label count at which a learning curve is at the target, linear between measurements; None if never."""
     gap_E = (values_E - target) * (1 if higher_is_better else -1)
     # The target is often one of these values, computed in another order: rounding must not make it unreachable.

@@ -123,7 +123,9 @@ def summarise(rows: Rows, metric: Metric, baseline: str) -> MetricSummary | None
     base = curves.get(baseline, {})
     target, gained = None, False
     if base:
-        start, target = (np.mean([value_at(c.labels_E, c.values_E, x) for c in base.values()]) for x in (lowest, highest))
+        start, target = (
+            np.mean([value_at(c.labels_E, c.values_E, x) for c in base.values()]) for x in (lowest, highest)
+        )
         gained = bool(target > start if metric.higher_is_better else target < start)
     arms = tuple(
         _summarise_arm(arm, of_arm, {} if arm == baseline else base, base, metric, lowest, highest)
@@ -185,7 +187,7 @@ def _to_target(
 
 
 def _band(curves: list[Curve], minus: list[Curve] | None, lowest: float, highest: float) -> Band:
-    """The mean of curves, or of differences of curves, at every label count between the bounds that one has measured."""
+    """The mean of curves, or of differences of curves, at each label count within the bounds that any has measured."""
     labels = {float(x) for c in [*curves, *(minus or [])] for x in c.labels_E if lowest < x < highest}
     labels_E = np.array(sorted({lowest, highest} | labels))
     values_SE = np.array([np.interp(labels_E, c.labels_E, c.values_E) for c in curves])

@@ -119,7 +119,7 @@ def _notes(summaries: Sequence[MetricSummary]) -> list[str]:
     if not summaries:
         return ["No study has finished that measured anything."]
     base = summaries[0].baseline
-    notes = [
+    return [
         HEADER,
         "",
         "- ± is a 95 % t-interval over seeds. A value's own interval holds the differences between worlds too: what "
@@ -131,7 +131,6 @@ def _notes(summaries: Sequence[MetricSummary]) -> list[str]:
         "end. Per seed: the median over seeds, each against its own target, and on how many it is reached at all; a "
         "single seed's curve is noisy and reaches a target early by chance, the baseline's too.",
     ]
-    return notes
 
 
 def _mean(value: Mean) -> str:
