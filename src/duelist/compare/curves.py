@@ -58,7 +58,8 @@ def metrics_to_show(wanted: Sequence[str], rows: Rows) -> list[Metric]:
     """The metrics that are shown, the main one first.
 
     Args:
-        wanted: `name`, `name:higher` or `name:lower`, the suffix saying which way is better; empty for the usual ones.
+        wanted: `name`, `name:higher` or `name:lower`, the suffix saying which way is better; empty for the usual ones,
+            without those that are equal to another everywhere.
         rows: what was measured.
 
     Raises:
@@ -66,7 +67,8 @@ def metrics_to_show(wanted: Sequence[str], rows: Rows) -> list[Metric]:
     """
     names = measured(rows)
     if not wanted:
-        return [_metric(name) for name in ([n for n in PREFERRED if n in names] or names)]
+        usual = [name for name in PREFERRED if name in names]
+        return [_metric(name) for name in _without_repetitions(usual, rows) or names]
     found = [parse_metric(text) for text in wanted]
     for metric in found:
         if names and metric.name not in names:
@@ -104,6 +106,17 @@ def curve(rows: Sequence[Row], metric: str) -> Curve | None:
         return None
     labels = sorted(points)
     return Curve(np.array(labels), np.array([points[x] for x in labels]))
+
+
+def _without_repetitions(names: Sequence[str], rows: Rows) -> list[str]:
+    """The names but those whose metric is an earlier one's in every row: groups of one size have its mean, say."""
+    every = [row for of_arm in rows.values() for of_seed in of_arm.values() for row in of_seed]
+    kept: dict[str, Floats] = {}
+    for name in names:
+        values = np.array([_number(row.get(name)) for row in every], dtype=np.float64)  # None becomes NaN
+        if not any(np.allclose(values, other, rtol=0, atol=1e-9, equal_nan=True) for other in kept.values()):
+            kept[name] = values
+    return list(kept)
 
 
 def _metric(name: str) -> Metric:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
@@ -98,7 +99,8 @@ def _start(threads: int) -> _Worker:
 def _hand_over(worker: _Worker, todo: deque[PlannedStudy]) -> None:
     worker.study = todo.popleft() if todo else None
     if worker.study is not None:
-        worker.jobs.send((worker.study.folder, recipe_content(worker.study.recipe)))
+        with suppress(ConnectionError):  # it has died since: that shows when its answer is read
+            worker.jobs.send((worker.study.folder, recipe_content(worker.study.recipe)))
 
 
 def _outcome(worker: _Worker) -> Outcome:

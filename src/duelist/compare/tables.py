@@ -39,7 +39,7 @@ def markdown(
     for arm, seeds in unfinished.items():
         lines += [f"Not finished, hence not counted: {arm}, seed {', '.join(map(str, seeds))}.", ""]
     for summary in summaries:
-        lines += [*_table(summary), ""]
+        lines += [*_tables(summary), ""]
     return "\n".join([*lines, *_notes(summaries)]) + "\n"
 
 
@@ -49,11 +49,10 @@ def few_seeds(summaries: Sequence[MetricSummary]) -> str | None:
     fewest = min(counts, default=0)
     if fewest >= FEWEST_SEEDS:
         return None
-    seeds = "no seed" if fewest == 0 else "one seed" if fewest == 1 else f"{fewest} seeds"
-    verb = "decides" if fewest <= 1 else "decide"
+    seeds = {0: "No seed is", 1: "Only one seed is"}.get(fewest, f"Only {fewest} seeds are")
     return (
-        f"Only {seeds} shared with the baseline: that {verb} nothing, whatever the numbers say. Differences of this "
-        f"size come and go with the seed: run {FEWEST_SEEDS} seeds at least, better 20 (`--seeds 0:20`)."
+        f"{seeds} shared with the baseline: so few decide nothing, whatever the numbers say. Differences of this size "
+        f"come and go with the seed: run {FEWEST_SEEDS} seeds at least, better 20 (`--seeds 0:20`)."
     )
 
 
@@ -79,38 +78,20 @@ def curves_csv(rows: Rows) -> str:
     return _csv(columns, lines)
 
 
-def _table(summary: MetricSummary) -> list[str]:
-    base = summary.baseline
+def _tables(summary: MetricSummary) -> list[str]:
+    """The metric at the end, and under it the whole learning curve: together they would be too wide to read."""
+    base, gained = summary.baseline, summary.target_gained
     better = "higher" if summary.metric.higher_is_better else "lower"
-    columns = [
-        "arm",
-        "seeds",
-        f"at {summary.highest:g} labels",
-        f"− {base}",
-        "p",
-        "better on",
-        "area under the curve",
-        f"− {base}",
-        "p",
-        "better on",
-        f"labels to {base}'s end",
-        "the same per seed",
+    against = [f"− {base}", "p", "better on"]
+    end = [["arm", "seeds", f"at {summary.highest:g} labels", *against]]
+    end += [[a.arm, str(a.final.seeds), _mean(a.final), *_paired(a.final_paired)] for a in summary.arms]
+    way = [["arm", "area under the curve", *against, f"labels to {base}'s end", "per seed"]]
+    way += [
+        [a.arm, _mean(a.area), *_paired(a.area_paired), *_to_target(a.to_target if gained else None)]
+        for a in summary.arms
     ]
-    rows = [
-        [
-            arm.arm,
-            str(arm.final.seeds),
-            _mean(arm.final),
-            *_paired(arm.final_paired),
-            _mean(arm.area),
-            *_paired(arm.area_paired),
-            *_to_target(arm.to_target if summary.target_gained else None),
-        ]
-        for arm in summary.arms
-    ]
-    lines = [f"## {summary.metric.name} ({better} is better)", ""]
-    lines += [_row(columns), _row([":--", *["--:"] * (len(columns) - 1)]), *map(_row, rows)]
-    if summary.target is not None and not summary.target_gained:
+    lines = [f"## {summary.metric.name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
+    if summary.target is not None and not gained:
         lines += ["", f"{base} did not get better on average, so there is no target to count the labels to."]
     return lines
 
@@ -178,8 +159,18 @@ def _interval(name: str, value: Mean) -> dict[str, Any]:
     return {"statistic": name, "value": value.mean, "seeds": value.seeds, **bounds}
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns line up in plain text too; the first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *others]) + " |"
+
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (w - 1) + ":" for w in widths[1:])]
+    return [line(rows[0]), line(rule), *map(line, rows[1:])]
 
 
 def _csv(columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:
