@@ -158,6 +158,11 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", by_alias=True)
 
 
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved recipe's content with the defaults of keys that are newer than it."""
+    return recipe_content(parse_recipe(saved))
+
+
 def uses_given_responses(recipe: Recipe) -> bool:
     """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
     return (recipe.sampler["name"], recipe.pairing["name"]) != ("vanilla", "in_prompt")

@@ -111,7 +111,6 @@ def test_two_arms_on_two_seeds(source: Path, tmp_path: Path, monkeypatch: pytest
     assert {name: (folder / name).read_bytes() for name in FILES} == before
     with pytest.raises(RecipeError, match=r"begun with other values of beta.*give another folder with -o"):
         run_comparison(folder, plan(source, folder, [ARMS[0], parse_arm("own:beta=0.1")]), 1, Silent())
-    monkeypatch.undo()
 
 
 BROKEN_RULES = """

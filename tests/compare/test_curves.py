@@ -41,7 +41,7 @@ def test_metrics_asked_for() -> None:
     wanted = ["kl", "mean_reward:lower", "kl"]
     assert metrics_to_show(wanted, rows) == [Metric("kl", False), Metric("mean_reward", False)]
     assert parse_metric("kl:higher") == Metric("kl", True)
-    with pytest.raises(RecipeError, match="must be one of mean_reward, kl, but got 'men_reward'. Did you mean"):
+    with pytest.raises(RecipeError, match=r"must be one of mean_reward, kl, but got 'men_reward'\. Did you mean"):
         metrics_to_show(["men_reward"], rows)
     with pytest.raises(RecipeError, match="`:higher` or `:lower`"):
         parse_metric("kl:up")

@@ -14,7 +14,7 @@ from duelist.compare.curves import Rows, read_rows
 from duelist.compare.running import Outcome, in_order, run_studies
 from duelist.errors import RecipeError, StorageError, StudyLockedError
 from duelist.progress import Progress
-from duelist.recipes import recipe_content
+from duelist.recipes import completed, recipe_content
 from duelist.store.artifacts import discard, write_text
 from duelist.store.recipe_file import RECIPE, differences
 
@@ -45,7 +45,7 @@ def is_finished(study: PlannedStudy) -> bool:
     if not (study.folder / RECIPE).is_file():
         return False
     rounds = len(read_rows(study.folder))
-    different = differences(study.folder, recipe_content(study.recipe))
+    different = differences(study.folder, recipe_content(study.recipe), completed)
     if different and rounds > 1:  # one that has closed no round begins anew, or says itself why it cannot
         raise RecipeError(
             f"A comparison goes on with the recipes it began with, but {study.folder} was begun with other values of "
