@@ -18,6 +18,10 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "acquisition": {
         "random": "duelist.acquisition.random:Random",
         "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
+        "margin": "duelist.acquisition.margin:Margin",
+        "entropy": "duelist.acquisition.margin:Entropy",
+        "maxdiff": "duelist.acquisition.margin:MaxDiff",
+        "aplp": "duelist.acquisition.aplp:APLP",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
