@@ -22,6 +22,11 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "entropy": "duelist.acquisition.margin:Entropy",
         "maxdiff": "duelist.acquisition.margin:MaxDiff",
         "aplp": "duelist.acquisition.aplp:APLP",
+        "thompson": "duelist.acquisition.thompson:Thompson",
+        "drts": "duelist.acquisition.thompson:DoubleReverseThompson",
+        "delta_ucb": "duelist.acquisition.dueling:DeltaUCB",
+        "max_min_lcb": "duelist.acquisition.dueling:MaxMinLCB",
+        "info_max": "duelist.acquisition.dueling:InfoMax",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
