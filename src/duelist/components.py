@@ -27,6 +27,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "delta_ucb": "duelist.acquisition.dueling:DeltaUCB",
         "max_min_lcb": "duelist.acquisition.dueling:MaxMinLCB",
         "info_max": "duelist.acquisition.dueling:InfoMax",
+        "bald": "duelist.acquisition.bald:BALD",
+        "batchbald": "duelist.acquisition.batchbald:BatchBALD",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
