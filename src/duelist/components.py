@@ -35,7 +35,10 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "reward_model": "duelist.annotators.reward:RewardModelAnnotator",
         "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",
     },
-    "trainer": {"dpo": "duelist.trainers.dpo:DPO"},
+    "trainer": {
+        "dpo": "duelist.trainers.dpo:DPO",
+        "rlhf": "duelist.trainers.rlhf:RLHF",
+    },
     "reward": {
         "function": "duelist.models.rewards:FunctionReward",
         "model": "duelist.models.rewards:ModelReward",

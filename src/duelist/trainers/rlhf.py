@@ -1,0 +1,118 @@
+"""RLHF with an explicit reward model: labels train a reward model, and the policy is trained on it by RL.
+
+Reference: Ouyang et al., "Training language models to follow instructions with human feedback", NeurIPS 2022 (the
+           pipeline); PILAF, arXiv 2502.04270, Appendix F (with its response sampling); Ahmadian et al., "Back to
+           Basics", ACL 2024 (RLOO); Shao et al., arXiv 2402.03300 (GRPO).
+Formula:   r = argmin −Σ log σ(r(x, y_chosen) − r(x, y_rejected)), a sequence classifier with one output; then
+           π = argmax E[r(x, y)] − β KL(π‖π_ref) over the prompts of the labelled pairs.
+Cost:      training a reward model anew each round, then decoding and training as RLOO or GRPO does.
+
+The implicit reward β log(π_θ/π_ref) is still what margins and gradient features are made of: at the optimum of the
+second step it equals the reward model up to a function of the prompt.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from duelist.models.policy import Policy
+from duelist.models.process_state import global_generators_kept
+from duelist.progress import Progress
+from duelist.settings import require_arguments
+from duelist.trainers.base import Trainer, TrainingPlan
+from duelist.types import Preference
+
+DECIDED_ELSEWHERE = {
+    "beta": "it is the recipe's beta",
+    "seed": "it is derived from the recipe's seed",
+    "output_dir": "nothing is kept there",
+    "max_length": "nothing is cut off",
+}
+
+
+class RewardModelTraining(BaseModel):
+    """How the reward model is made and trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(default=None, description="What it starts from; null: the policy's base model.")
+    lora: dict[str, Any] | None = Field(
+        default_factory=lambda: {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
+        description="Handed to peft.LoraConfig whole; null trains all weights.",
+    )
+    train: dict[str, Any] = Field(default_factory=dict, description="Handed to trl.RewardConfig whole.")
+
+    @field_validator("train")
+    @classmethod
+    def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
+        from trl import RewardConfig
+
+        require_arguments(train, RewardConfig, {k: v for k, v in DECIDED_ELSEWHERE.items() if k != "beta"})
+        return train
+
+
+class RLHFConfig(BaseModel):
+    """Settings of `rlhf`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: Literal["rloo", "grpo"] = Field(default="rloo", description="TRL's RLOOTrainer or GRPOTrainer.")
+    accumulate: Literal["all", "round"] = Field(
+        default="all", description="Train the reward model on all labels so far, or this round's."
+    )
+    restart: Literal["continue", "from_reference"] = Field(
+        default="continue", description="Start from last round's policy, or from the reference each round."
+    )
+    reference: Literal["initial", "previous"] = Field(
+        default="initial", description="Hold the policy close to the initial one, or to last round's."
+    )
+    reward_model: RewardModelTraining = Field(default_factory=RewardModelTraining, description="The reward model.")
+    train: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Handed to trl.RLOOConfig or GRPOConfig whole: max_completion_length, num_generations ...",
+    )
+
+    @field_validator("train")
+    @classmethod
+    def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
+        from trl import RLOOConfig
+
+        require_arguments(train, RLOOConfig, DECIDED_ELSEWHERE)
+        return train
+
+
+class RLHF(Trainer):
+    """Train a reward model on the labels, from scratch, then the policy's adapter on that reward model."""
+
+    def __init__(self, config: RLHFConfig) -> None:
+        self.config = config
+
+    @property
+    def plan(self) -> TrainingPlan:
+        return TrainingPlan(self.config.accumulate, self.config.restart, self.config.reference)
+
+    def train(
+        self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
+    ) -> Mapping[str, float]:
+        from duelist.trainers.trl_rlhf import optimize_policy, train_reward_model
+
+        with tempfile.TemporaryDirectory(prefix="duelist-rlhf-") as scratch, global_generators_kept():
+            reward_model, fitted = train_reward_model(
+                policy, preferences, self.config.reward_model, seed, scratch, progress
+            )
+            optimized = optimize_policy(
+                policy,
+                preferences,
+                reward_model,
+                algorithm=self.config.algorithm,
+                settings=self.config.train,
+                beta=beta,
+                seed=seed,
+                scratch=scratch,
+                progress=progress,
+            )
+        return {**fitted, **optimized}

@@ -1,0 +1,157 @@
+"""TRL's RewardTrainer, RLOOTrainer and GRPOTrainer on our token ids. What they leave behind: see `trl_traces`.
+
+Relied on, held by tests/trainers/test_rlhf.py:
+
+1. `RewardTrainer` takes the columns `chosen_ids` and `rejected_ids` as they are.
+2. A reward function of `RLOOTrainer` and `GRPOTrainer` gets `completion_ids` and the data set's other columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification, PrinterCallback
+from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
+
+from duelist.errors import RecipeError
+from duelist.models.policy import Policy, load_pretrained
+from duelist.progress import Progress
+from duelist.trainers.rlhf import RewardModelTraining
+from duelist.trainers.trl_traces import StepProgress, leaving_no_trace, use_reference
+from duelist.types import Preference
+
+TRAINERS: dict[str, tuple[type, type]] = {"rloo": (RLOOConfig, RLOOTrainer), "grpo": (GRPOConfig, GRPOTrainer)}
+
+
+def train_reward_model(
+    policy: Policy,
+    preferences: Sequence[Preference],
+    config: RewardModelTraining,
+    seed: int,
+    scratch: str,
+    progress: Progress,
+) -> tuple[Any, Mapping[str, float]]:
+    """A Bradley–Terry reward model of the preferences, and how its training went.
+
+    Raises:
+        ModelError: if what it starts from cannot be loaded.
+        RecipeError: if TRL refuses a setting.
+    """
+    torch.manual_seed(seed)  # the new output layer is drawn at random
+    name = config.model or policy.name
+    model = load_pretrained(AutoModelForSequenceClassification, name, "reward_model.model", num_labels=1)
+    model.config.pad_token_id = policy.tokenizer.pad_token_id
+    if config.lora is not None:
+        model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", **config.lora))
+    model = model.to(policy.device)
+    rows = [
+        {
+            "chosen_ids": [*p.chosen.prompt_token_ids, *p.chosen.token_ids],
+            "rejected_ids": [*p.rejected.prompt_token_ids, *p.rejected.token_ids],
+        }
+        for p in preferences
+    ]
+    settings = _settings(RewardConfig, config.train, policy, seed, scratch, {"max_length": None})
+    trainer = RewardTrainer(
+        model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer
+    )
+    trainer.remove_callback(PrinterCallback)
+    outcome = _run(trainer, "Reward model", progress)
+    model.eval()
+    scores = reward_scorer(model, policy.tokenizer.pad_token_id)
+    chosen = scores([row["chosen_ids"] for row in rows])
+    rejected = scores([row["rejected_ids"] for row in rows])
+    agreed = sum(c > r for c, r in zip(chosen, rejected, strict=True)) / len(rows)
+    return model, {"reward_model_loss": float(outcome.training_loss), "reward_model_agreement": agreed}
+
+
+def reward_scorer(model: Any, pad: int, batch_size: int = 64) -> Callable[[Sequence[Sequence[int]]], list[float]]:
+    """A function from token ids of prompts with responses to rewards."""
+
+    def score(sequences: Sequence[Sequence[int]]) -> list[float]:
+        rewards: list[float] = []
+        device = next(model.parameters()).device
+        for start in range(0, len(sequences), batch_size):
+            some = sequences[start : start + batch_size]
+            width = max(map(len, some))
+            ids = torch.tensor([[*s, *[pad] * (width - len(s))] for s in some], device=device)
+            mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in some], device=device)
+            with torch.inference_mode():
+                rewards += model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
+        return rewards
+
+    return score
+
+
+def optimize_policy(
+    policy: Policy,
+    preferences: Sequence[Preference],
+    reward_model: Any,
+    *,
+    algorithm: str,
+    settings: Mapping[str, Any],
+    beta: float,
+    seed: int,
+    scratch: str,
+    progress: Progress,
+) -> Mapping[str, float]:
+    """Train the policy's adapter in place to maximise E[r] − β KL over the prompts of `preferences`.
+
+    Raises:
+        RecipeError: if TRL refuses a setting.
+    """
+    prompts = {p.prompt.id: (p.prompt, p.chosen.prompt_token_ids) for p in preferences}
+    dataset = Dataset.from_list([{"prompt": p.as_trl(), "prompt_ids_given": list(i)} for p, i in prompts.values()])
+    score = reward_scorer(reward_model, policy.tokenizer.pad_token_id)
+
+    def reward(completion_ids: list[list[int]], prompt_ids_given: list[list[int]], **_: Any) -> list[float]:
+        return score([[*p, *c] for p, c in zip(prompt_ids_given, completion_ids, strict=True)])
+
+    config_type, trainer_type = TRAINERS[algorithm]
+    config = _settings(config_type, settings, policy, seed, scratch, {"beta": beta})
+    reference = policy.reference_folder
+    with leaving_no_trace(policy, reference, config.gradient_checkpointing):
+        trainer = trainer_type(
+            model=policy.model,
+            reward_funcs=reward,
+            args=config,
+            train_dataset=dataset,
+            processing_class=policy.tokenizer,
+        )
+        use_reference(trainer, policy, reference)
+        outcome = _run(trainer, "Training", progress)
+    rewards = [x["reward"] for x in trainer.state.log_history if "reward" in x]
+    return {
+        "train_loss": float(outcome.training_loss),
+        "optimizer_steps": float(outcome.global_step),
+        **({"reward_model_reward": float(rewards[-1])} if rewards else {}),
+    }
+
+
+def _settings(
+    config_type: Any, train: Mapping[str, Any], policy: Policy, seed: int, scratch: str, own: Mapping[str, Any]
+) -> Any:
+    settings: dict[str, Any] = {"save_strategy": "no", "report_to": [], "logging_steps": 1}
+    if policy.device.type == "cpu":
+        # TRL's own defaults are bf16 and gradient checkpointing, meant for GPUs.
+        settings |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
+    settings |= {**train, **own, "output_dir": scratch, "seed": seed % 2**32, "disable_tqdm": True}
+    try:
+        return config_type(**settings)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"trainer.train must be arguments of trl.{config_type.__name__}, but it refused them: {error}"
+        ) from error
+
+
+def _run(trainer: Any, description: str, progress: Progress) -> Any:
+    args = trainer.args
+    batches = -(-len(trainer.get_train_dataloader()) // int(args.gradient_accumulation_steps))
+    steps = int(args.max_steps) if args.max_steps > 0 else max(1, round(batches * float(args.num_train_epochs)))
+    with progress.stage(description, steps) as advance:
+        trainer.add_callback(StepProgress(advance))
+        return trainer.train()

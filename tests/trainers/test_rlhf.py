@@ -1,0 +1,170 @@
+"""RLHF: a reward model from the labels, and a policy trained on that reward model; what is relied on inside TRL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trl import RewardTrainer
+
+from duelist.errors import RecipeError
+from duelist.models.generation import generate
+from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.tokenization import encode_responses
+from duelist.progress import Silent
+from duelist.recipes import parse_component
+from duelist.trainers import trl_rlhf
+from duelist.trainers.rlhf import RLHF, RewardModelTraining, RLHFConfig
+from duelist.types import Preference, Prompt, Response
+
+REWARD = {"train": {"num_train_epochs": 6, "learning_rate": 5e-3, "per_device_train_batch_size": 8}}
+POLICY = {
+    "num_train_epochs": 10,
+    "learning_rate": 2e-2,
+    "per_device_train_batch_size": 32,
+    "num_generations": 4,
+    "max_completion_length": 4,
+}
+
+
+@pytest.fixture
+def policy(tiny_model: Path) -> Policy:
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu"), seed=1)
+    # A random model's logits are nearly flat, and no adapter below the output layer moves them much.
+    policy.model.get_base_model().model.norm.weight.data.mul_(20)
+    return policy
+
+
+@pytest.fixture
+def preferences(policy: Policy) -> list[Preference]:
+    """Whoever decides prefers words with high numbers."""
+    found = []
+    for i in range(16):
+        prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
+        texts = [f"w{39 - i} w3{i % 10}", f"w{i} w{(i + 2) % 10}"]
+        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+        a, b = (Response.of(prompt, t, prompt_ids, x, "dataset", 1) for t, x in zip(texts, ids, strict=True))
+        found.append(Preference(prompt, a, b, f"pair{i}", "someone"))
+    return found
+
+
+def fit(policy: Policy, preferences: list[Preference], tmp_path: Path) -> tuple[Any, Any]:
+    config = RewardModelTraining.model_validate(REWARD)
+    return trl_rlhf.train_reward_model(policy, preferences, config, 0, str(tmp_path), Silent())
+
+
+def sequences(preferences: list[Preference]) -> list[list[int]]:
+    responses = [r for p in preferences for r in (p.chosen, p.rejected)]
+    return [[*r.prompt_token_ids, *r.token_ids] for r in responses]
+
+
+def test_the_reward_model_learns_what_was_chosen(policy: Policy, preferences: list[Preference], tmp_path: Path) -> None:
+    model, fitted = fit(policy, preferences, tmp_path)
+    assert fitted["reward_model_agreement"] > 0.9
+    score = trl_rlhf.reward_scorer(model, policy.tokenizer.pad_token_id)
+    together = score(sequences(preferences))
+    alone = []
+    for ids in sequences(preferences):  # without padding, one at a time
+        with torch.no_grad():
+            alone.append(float(model(input_ids=torch.tensor([ids])).logits[0, 0]))
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone))
+
+
+def test_trl_trains_on_our_token_ids(
+    policy: Policy, preferences: list[Preference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    stock = RewardTrainer.compute_loss
+
+    def spy(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
+            seen.append(ids[mask.bool()].tolist())
+        return stock(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(RewardTrainer, "compute_loss", spy)
+    fit(policy, preferences, tmp_path)
+    assert {tuple(s) for s in seen} == {tuple(s) for s in sequences(preferences)}
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_the_policy_gains_reward_and_nothing_is_left_behind(
+    algorithm: str, policy: Policy, preferences: list[Preference], tmp_path: Path
+) -> None:
+    policy.save_adapter(tmp_path / "reference")
+    policy.set_reference(tmp_path / "reference")
+    model, _ = fit(policy, preferences, tmp_path)
+    score = trl_rlhf.reward_scorer(model, policy.tokenizer.pad_token_id)
+
+    def rewards() -> torch.Tensor:
+        drawn = generate(
+            policy,
+            [p.prompt for p in preferences],
+            responses_per_prompt=8,
+            temperature=1.0,
+            top_p=1.0,
+            max_new_tokens=4,
+            batch_size=128,
+            round=1,
+            seed=0,
+            progress=Silent(),
+        )
+        return torch.tensor(score([[*r.prompt_token_ids, *r.token_ids] for r in drawn]))
+
+    before = rewards()
+    state = {n: p.requires_grad for n, p in policy.model.named_parameters()}
+    config = RLHFConfig.model_validate({"algorithm": algorithm, "reward_model": REWARD, "train": POLICY})
+    report = RLHF(config).train(policy, preferences, 0.01, 0, Silent())
+    assert rewards().mean() > before.mean() + 0.5 * before.std()
+    assert report["optimizer_steps"] == 20 and report["reward_model_agreement"] > 0.9
+    assert {n: p.requires_grad for n, p in policy.model.named_parameters()} == state
+    assert policy.reference_folder == tmp_path / "reference" and sorted(policy.model.peft_config) == ["default", "ref"]
+    assert not any(p.grad is not None for p in policy.model.parameters())
+
+
+def test_the_reward_is_of_the_tokens_that_were_drawn(
+    policy: Policy, preferences: list[Preference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = fit(policy, preferences, tmp_path)
+    scored: list[list[int]] = []
+
+    def spy(*_: Any) -> Any:
+        return lambda rows: (scored.extend(rows), [float(len(r)) for r in rows])[1]
+
+    monkeypatch.setattr(trl_rlhf, "reward_scorer", spy)
+    trl_rlhf.optimize_policy(
+        policy,
+        preferences,
+        model,
+        algorithm="rloo",
+        settings={**POLICY, "max_steps": 1},
+        beta=0.1,
+        seed=0,
+        scratch=str(tmp_path),
+        progress=Silent(),
+    )
+    prompts = [list(p.chosen.prompt_token_ids) for p in preferences]
+    assert scored and all(any(s[: len(p)] == p and len(p) < len(s) <= len(p) + 4 for p in prompts) for s in scored)
+
+
+def test_equal_seeds_give_equal_weights(tiny_model: Path, preferences: list[Preference]) -> None:
+    def weights(seed: int) -> list[torch.Tensor]:
+        lora = {"r": 2, "target_modules": ["q_proj"]}
+        policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu"), seed=1)
+        config = RLHFConfig.model_validate({"reward_model": REWARD, "train": {**POLICY, "max_steps": 2}})
+        RLHF(config).train(policy, preferences, 0.1, seed, Silent())
+        return [p.detach().clone() for n, p in policy.model.named_parameters() if ".default." in n]
+
+    first, again, other = weights(0), weights(0), weights(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_settings_that_are_decided_elsewhere_or_unknown_are_refused() -> None:
+    for train in ({"beta": 0.3}, {"num_generation": 4}):
+        with pytest.raises(RecipeError, match=next(iter(train))):
+            parse_component("trainer", {"name": "rlhf", "train": train})
+    with pytest.raises(RecipeError, match="algorithm"):
+        parse_component("trainer", {"name": "rlhf", "algorithm": "ppo"})
