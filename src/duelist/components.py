@@ -18,6 +18,17 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "acquisition": {
         "random": "duelist.acquisition.random:Random",
         "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
+        "margin": "duelist.acquisition.margin:Margin",
+        "entropy": "duelist.acquisition.margin:Entropy",
+        "maxdiff": "duelist.acquisition.margin:MaxDiff",
+        "aplp": "duelist.acquisition.aplp:APLP",
+        "thompson": "duelist.acquisition.thompson:Thompson",
+        "drts": "duelist.acquisition.thompson:DoubleReverseThompson",
+        "delta_ucb": "duelist.acquisition.dueling:DeltaUCB",
+        "max_min_lcb": "duelist.acquisition.dueling:MaxMinLCB",
+        "info_max": "duelist.acquisition.dueling:InfoMax",
+        "bald": "duelist.acquisition.bald:BALD",
+        "batchbald": "duelist.acquisition.batchbald:BatchBALD",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
