@@ -18,6 +18,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "acquisition": {
         "random": "duelist.acquisition.random:Random",
         "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
+        "information": "duelist.acquisition.information:Information",
+        "policy_gap": "duelist.acquisition.policy_gap:PolicyGap",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",

@@ -114,14 +114,14 @@ def pick_greedily(
             f"Candidates and past must have the same dimensions, but have {rows.shape[1:]} and {past_PD.shape[1:]}: "
             "compute both with the same featurizer settings."
         )
-    search = _LazySearch(rows, _past_directions(past_PD, regularizer), regularizer, budget, square_norm_N)
+    search = _LazySearch(rows, past_directions(past_PD, regularizer), regularizer, budget, square_norm_N)
     indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
     for b in range(budget):
         indices_B[b], square_B[b] = search.pick()
     return GreedyPicks(indices_B, square_B, search.rows_read)
 
 
-def _past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
+def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
     """The directions g of the past rows: G = L⁻¹ U, at most D of them."""
     past_PD = np.asarray(past_PD, np.float64)
     if len(past_PD) > past_PD.shape[1]:
