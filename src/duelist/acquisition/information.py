@@ -29,7 +29,7 @@ class InformationConfig(LabelInformationConfig):
 class Information(Acquisition):
     """Greedy D-optimal design on the information matrix of the preference labels."""
 
-    honours_cost: ClassVar[bool] = False
+    honours_cost: ClassVar[bool] = True
 
     def __init__(self, config: InformationConfig) -> None:
         self.config = config
@@ -40,12 +40,17 @@ class Information(Acquisition):
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         known = label_information(features, self.config)
-        picks = pick_greedily(known.rows_ND, known.past_PD, known.regularizer, budget, known.square_norm_N)
+        picks = pick_greedily(
+            known.rows_ND, known.past_PD, known.regularizer, budget, known.square_norm_N, cost_N=features.cost_N
+        )
         gain_B = np.log1p(picks.square_B)
+        score_B, unit = gain_B, "gain of log-determinant in nats"
+        if features.cost_N is not None:
+            score_B, unit = gain_B / features.cost_N[picks.indices_B], f"{unit} per second"
         return Selection(
             picks.indices_B,
-            gain_B,
-            "gain of log-determinant in nats",
+            score_B,
+            unit,
             {
                 **known.diagnostics,
                 "gain_nats": float(gain_B[-1]),  # the best that one more label could add when the last was picked
