@@ -29,6 +29,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "info_max": "duelist.acquisition.dueling:InfoMax",
         "bald": "duelist.acquisition.bald:BALD",
         "batchbald": "duelist.acquisition.batchbald:BatchBALD",
+        "information": "duelist.acquisition.information:Information",
+        "policy_gap": "duelist.acquisition.policy_gap:PolicyGap",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
