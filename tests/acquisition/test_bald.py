@@ -42,7 +42,7 @@ def probabilities(features: Features) -> list[list[float]]:
 
 
 def joint_information(p_NK: list[list[float]], batch: list[int]) -> float:
-    """H(y_1 ... y_b) − mean_k Σ H(y_i | k), over all 2^b outcomes (equations 7 and 11)."""
+    """H(y_1 ... y_b) − mean_k Σ H(y_i | k), over all 2^b outcomes."""
     k = len(p_NK[0])
     joint = 0.0
     for outcome in product((True, False), repeat=len(batch)):
