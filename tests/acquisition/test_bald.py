@@ -72,6 +72,7 @@ def test_bald_per_second() -> None:
     assert chosen.indices_B.tolist() == np.argsort(-information / features.cost_N)[:9].tolist()
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_information_is_finite_and_bounded(margins: list[list[float]]) -> None:
     information = mutual_information(np.array(margins))
