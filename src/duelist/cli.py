@@ -253,7 +253,7 @@ def recipes(as_json: Json = False) -> None:
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """List the methods that a recipe can name, each with its citation."""
+    """List the methods that a recipe can name, each with citation, formula, the features it needs, unit and cost."""
     from dataclasses import asdict
 
     from duelist.methods import methods as list_methods
@@ -264,7 +264,9 @@ def methods(as_json: Json = False) -> None:
         return
     for m in found:
         out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escaped(m.summary)}", soft_wrap=True, highlight=False)
-        for title, text in (("", m.reference), ("formula", m.formula), ("unit", m.unit), ("cost", m.cost)):
+        needs = ", ".join(m.needs)
+        described = (("", m.reference), ("formula", m.formula), ("needs", needs), ("unit", m.unit), ("cost", m.cost))
+        for title, text in described:
             if text:
                 out.print(f"    {title + ': ' if title else ''}{escaped(text)}", soft_wrap=True, highlight=False)
 
