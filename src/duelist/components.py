@@ -18,6 +18,14 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "acquisition": {
         "random": "duelist.acquisition.random:Random",
         "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
+        "d_opt": "duelist.acquisition.d_opt:DOpt",
+        "pa_d_opt": "duelist.acquisition.d_opt:PastAwareDOpt",
+        "xtx": "duelist.acquisition.d_opt:XtX",
+        "a_opt": "duelist.acquisition.linear_design:AOpt",
+        "v_opt": "duelist.acquisition.linear_design:VOpt",
+        "apo": "duelist.acquisition.apo:APO",
+        "coreset": "duelist.acquisition.coreset:Coreset",
+        "k_center": "duelist.acquisition.k_center:KCenter",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
