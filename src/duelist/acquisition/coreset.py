@@ -9,7 +9,7 @@ Unit:      the probability of being drawn first.
 Cost:      k-means with k clusters, O(k N D) a step; the pool is held in memory.
 
 The paper's z_n = y_n x_n holds the label. A candidate has none yet: both z = δ and z = −δ can come, so both are points,
-the clusters are of these 2N points, and a pair's bound is the mean of its two. What is called `a` hence does not matter.
+the clusters are of these 2N points, and a pair's bound is the mean of its two. What is called `a` does not matter.
 The paper draws with replacement and weights what it drew: here a pair drawn twice would be a label paid twice.
 """
 

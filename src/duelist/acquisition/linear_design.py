@@ -1,7 +1,7 @@
 """A-, V- and G-optimal design: the batch after which variances are smallest, of the weights or of the predictions.
 
-Reference: Chaloner, Verdinelli, "Bayesian Experimental Design: A Review", Statistical Science 10, 1995; Atkinson, Donev,
-           Tobias, "Optimum Experimental Designs, with SAS", 2007, chapter 10.
+Reference: Chaloner, Verdinelli, "Bayesian Experimental Design: A Review", Statistical Science 10, 1995; Atkinson,
+           Donev, Tobias, "Optimum Experimental Designs, with SAS", 2007, chapter 10.
 Formula:   M = I/σ² + Σ_{past, batch} w δδᵀ, w = p(1 − p) or 1. a_opt: minimise tr M⁻¹. v_opt: minimise the mean (V), or
            with `criterion: worst` the largest (G), of zᵀM⁻¹z over the target rows z. Greedy, one pair at a time.
 Unit:      variance of the weights (a_opt) or of the predicted margin (v_opt) that the pick removes.
