@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from duelist._version import __version__
-from duelist.console import TerminalProgress, mapping_table, round_table, status_rows
+from duelist.console import TerminalProgress, certificate_line, mapping_table, round_table, status_rows
 from duelist.errors import DuelistError, RecipeError, StorageError
 from duelist.progress import Silent
 
@@ -169,6 +170,7 @@ def select(
     )
     if not quiet:
         _say(f"{len(picks)} pairs in pick order written to {output}")
+        _say_certificate(picks.diagnostics)
 
 
 @app.command()
@@ -282,6 +284,12 @@ def _show_results(folder: Path, others: list[str]) -> None:
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
         _say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+
+
+def _say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
+    """How far the batch is from the best one, where the rule has found out."""
+    if (line := certificate_line(diagnostics)) is not None:
+        _say(where + line)
 
 
 def _say(text: str) -> None:
