@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from duelist.console import (
     Quiet,
     TerminalProgress,
     calm_libraries,
+    certificate_line,
     err,
     escaped,
     mapping_table,
@@ -180,6 +182,7 @@ def select(
     )
     if not quiet:
         say(f"{len(picks)} pairs in pick order written to {output}")
+        _say_certificate(picks.diagnostics)
 
 
 @app.command()
@@ -295,3 +298,9 @@ def _show_results(folder: Path, others: list[str]) -> None:
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
         say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+
+
+def _say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
+    """How far the batch is from the best one, where the rule has found out."""
+    if (line := certificate_line(diagnostics)) is not None:
+        say(where + line)
