@@ -117,7 +117,8 @@ def run(
     report = write_report(folder)
     if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
-        say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+        weights = "Adapter" if resolved.policy.adapter == "lora" else "Model"
+        say(f"Report: {report}\n{weights}: {folder / weights.lower()}\nPreferences: {folder / 'preferences.jsonl'}")
 
 
 app.command()(compare)
