@@ -79,6 +79,18 @@ class Pick:
         }
 
 
+class Picks(list[Pick]):
+    """Picks in pick order.
+
+    Attributes:
+        diagnostics: what the rule had to say about its choice, e.g. `within_percent_of_optimum`.
+    """
+
+    def __init__(self, picks: Iterable[Pick], diagnostics: Mapping[str, float]) -> None:
+        super().__init__(picks)
+        self.diagnostics = dict(diagnostics)
+
+
 @dataclass(frozen=True)
 class _PoolPair:
     pair: Pair
@@ -105,7 +117,7 @@ def select(
     max_tokens: int = 8192,
     lora: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> list[Pick]:
+) -> Picks:
     """Choose the pairs of a pool that teach a model most.
 
     Args:
@@ -128,7 +140,7 @@ def select(
         progress: shows how far it is.
 
     Returns:
-        `budget` picks, in pick order.
+        `budget` picks, in pick order: a list that also has the rule's `diagnostics`.
 
     Raises:
         DataError: if a row is not usable; the message names it.
@@ -167,7 +179,8 @@ def select(
             recorded=_recorded(len(pairs), len(past_pairs)),
         )
         selection = choose(rule, seen, budget, generator(seed, "select"))
-    return [
+    chosen = zip(selection.indices_B, selection.scores_B.tolist(), strict=True)
+    picks = (
         Pick(
             rank,
             candidates[i].row_number,
@@ -177,8 +190,9 @@ def select(
             score,
             f"{selection.unit}: {score:.4g}",
         )
-        for rank, (i, score) in enumerate(zip(selection.indices_B, selection.scores_B.tolist(), strict=True), start=1)
-    ]
+        for rank, (i, score) in enumerate(chosen, start=1)
+    )
+    return Picks(picks, selection.diagnostics)
 
 
 def select_to_file(
@@ -190,7 +204,7 @@ def select_to_file(
     settings: Iterable[str] = (),
     normalize: str = "response",
     **arguments: Any,
-) -> list[Pick]:
+) -> Picks:
     """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
 
     Args:

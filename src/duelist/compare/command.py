@@ -116,8 +116,9 @@ def compare(
     silent = quiet or as_json
 
     def on_outcome(outcome: Outcome) -> None:
+        line = _line(outcome, metric or [])  # a metric that is not measured shows with the first study, not the last
         if not silent:
-            err.print(escaped(_line(outcome, metric or [])), soft_wrap=True, highlight=False)
+            err.print(escaped(line), soft_wrap=True, highlight=False)
 
     progress = Silent() if silent else TerminalProgress(err)
     failures = run_comparison(output, studies, jobs, progress, on_outcome)
