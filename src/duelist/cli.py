@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from duelist.console import (
     Quiet,
     TerminalProgress,
     calm_libraries,
+    certificate_line,
     err,
     escaped,
     mapping_table,
@@ -115,7 +117,8 @@ def run(
     report = write_report(folder)
     if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
-        say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+        weights = "Adapter" if resolved.policy.adapter == "lora" else "Model"
+        say(f"Report: {report}\n{weights}: {folder / weights.lower()}\nPreferences: {folder / 'preferences.jsonl'}")
 
 
 app.command()(compare)
@@ -180,6 +183,7 @@ def select(
     )
     if not quiet:
         say(f"{len(picks)} pairs in pick order written to {output}")
+        _say_certificate(picks.diagnostics)
 
 
 @app.command()
@@ -253,7 +257,7 @@ def recipes(as_json: Json = False) -> None:
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """List the methods that a recipe can name, each with its citation."""
+    """List the methods that a recipe can name, each with citation, formula, the features it needs, unit and cost."""
     from dataclasses import asdict
 
     from duelist.methods import methods as list_methods
@@ -264,7 +268,9 @@ def methods(as_json: Json = False) -> None:
         return
     for m in found:
         out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escaped(m.summary)}", soft_wrap=True, highlight=False)
-        for title, text in (("", m.reference), ("formula", m.formula), ("unit", m.unit), ("cost", m.cost)):
+        needs = ", ".join(m.needs)
+        described = (("", m.reference), ("formula", m.formula), ("needs", needs), ("unit", m.unit), ("cost", m.cost))
+        for title, text in described:
             if text:
                 out.print(f"    {title + ': ' if title else ''}{escaped(text)}", soft_wrap=True, highlight=False)
 
@@ -293,3 +299,9 @@ def _show_results(folder: Path, others: list[str]) -> None:
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
         say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+
+
+def _say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
+    """How far the batch is from the best one, where the rule has found out."""
+    if (line := certificate_line(diagnostics)) is not None:
+        say(where + line)

@@ -48,6 +48,16 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
+    """How far a batch is from the best one, in words; None where its rule does not know."""
+    percent = diagnostics.get("within_percent_of_optimum")
+    if percent is None:
+        return None
+    return (
+        f"the batch is within {percent:.2g} % of the optimum (D-efficiency; upper bound from the continuous relaxation)"
+    )
+
+
 class _Throughput(ProgressColumn):
     """Steps done per second."""
 

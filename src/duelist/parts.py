@@ -11,12 +11,13 @@ from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward
 from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet, load_prompts
+from duelist.prompts.labelled import LabelledConfig
 from duelist.recipes import (
     Recipe,
     acquisition_options,
@@ -49,6 +50,11 @@ class Parts:
     def policy_config(self) -> PolicyConfig:
         """How to load the policy."""
         return self._ready.policy
+
+    @property
+    def labelled(self) -> LabelledConfig | None:
+        """The preferences that the policy is trained on before round 1, if any."""
+        return self._ready.initial
 
     @cached_property
     def prompts(self) -> PromptSet:

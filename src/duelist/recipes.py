@@ -20,15 +20,26 @@ from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
 from duelist.prompts.dataset import PromptsConfig
+from duelist.prompts.labelled import LabelledConfig
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 
 Component = dict[str, Any]
 SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 # Keys whose values can be paths, in whatever component they stand.
-PATH_KEYS = ("path", "held_out_path", "model", "chat_template", "data", "world")
+PATH_KEYS = (
+    "path",
+    "held_out_path",
+    "model",
+    "chat_template",
+    "data",
+    "world",
+    "initial_adapter",
+    "initial_model",
+    "labelled",
+)
 
 
 class PrepareConfig(BaseModel):
@@ -68,6 +79,11 @@ class Recipe(BaseModel):
     )
     prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
     prompts: PromptsConfig = Field(description="Where prompts come from.")
+    initial: LabelledConfig | None = Field(
+        default=None,
+        description="Train the policy on preferences that are there already before round 1 asks anything; the "
+        "reference stays the base model.",
+    )
     policy: PolicyConfig = Field(description="The model to align.")
     sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
     pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
