@@ -142,12 +142,12 @@ def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         policy = Policy.load(recipe.policy, 0)
-        policy.load_adapter(study.folder.trained(start))
+        policy.load_weights(study.folder.trained(start))
         policy.set_reference(None if reference == 0 else study.folder.trained(1))
         trainer = DPO(DPOTrainerConfig(train=tiny_recipe["trainer"]["train"]))
         trainer.train(policy, preferences, 0.5, derived_seed(0, "train", 2), Silent())
         torch.set_num_threads(threads)
-        policy.save_adapter(tmp_path / "again")
+        policy.save_weights(tmp_path / "again")
         weights = "adapter_model.safetensors"
         assert (tmp_path / "again" / weights).read_bytes() == (study.folder.trained(2) / weights).read_bytes()
 

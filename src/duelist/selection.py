@@ -25,7 +25,8 @@ from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.gradient import Normalize
 from duelist.featurizers.resumable import Precision, Stored
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import (
     check_length,
     encode_responses,
@@ -242,7 +243,7 @@ def _policy(
     if isinstance(model, str | Path):
         settings: dict[str, Any] = {"model": str(model)} | ({"lora": dict(lora)} if lora else {})
         if adapter is not None:
-            return Policy.with_adapter(PolicyConfig(**settings), Path(adapter))
+            settings |= {"initial_adapter": str(adapter)}
         return Policy.load(PolicyConfig(**settings), derived_seed(seed, "lora"))
     return Policy.of(model, tokenizer)
 

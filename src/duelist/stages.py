@@ -104,7 +104,8 @@ class Stages:
 
     def train(self, t: int) -> Mapping[str, float]:
         """Train on the labels so far, and keep the weights."""
-        preferences = self.store.preferences(None if self.parts.trainer.plan.accumulate == "all" else t)
+        plan = self.parts.trainer.plan
+        preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
 
         def fill(target: Path) -> Mapping[str, float]:
             return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}

@@ -125,14 +125,14 @@ def pick_greedily(
             f"Costs must be positive and finite, one a row, but {cost_N.shape} costs for {len(rows)} rows range from "
             f"{cost_N.min(initial=np.inf)} to {cost_N.max(initial=-np.inf)}: give seconds per pair."
         )
-    search = _LazySearch(rows, _past_directions(past_PD, regularizer), regularizer, budget, square_norm_N, cost_N)
+    search = _LazySearch(rows, past_directions(past_PD, regularizer), regularizer, budget, square_norm_N, cost_N)
     indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
     for b in range(budget):
         indices_B[b], square_B[b] = search.pick()
     return GreedyPicks(indices_B, square_B, search.rows_read)
 
 
-def _past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
+def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
     """The directions g of the past rows: G = L⁻¹ U, at most D of them."""
     past_PD = np.asarray(past_PD, np.float64)
     if len(past_PD) > past_PD.shape[1]:
