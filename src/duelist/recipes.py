@@ -156,7 +156,8 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
 
 def uses_given_responses(recipe: Recipe) -> bool:
     """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
-    return (recipe.sampler["name"], recipe.pairing["name"]) != ("vanilla", "in_prompt")
+    drawn = recipe.sampler["name"] in COMPONENTS["sampler"] and recipe.sampler["name"] != "dataset"
+    return not (drawn and recipe.pairing["name"] in ("in_prompt", "as_drawn"))
 
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:

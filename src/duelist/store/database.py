@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import StorageError
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def open_engine(url: str, *, migrate: bool) -> Engine:

@@ -116,7 +116,7 @@ class Store:
             responses = {r.id: _response(r) for r in found}
             return [
                 AskedPair(
-                    pair_from({"id": r.id, "a": r.a, "b": r.b, "round": r.round}, responses),
+                    pair_from({"id": r.id, "a": r.a, "b": r.b, "round": r.round, "weight": r.weight}, responses),
                     r.round,
                     r.position,
                     r.score,
@@ -211,7 +211,11 @@ class Store:
             if label.pair_id in pairs and label.outcome in ("a", "b"):
                 pair = pairs[label.pair_id].pair
                 chosen, rejected = (pair.a, pair.b) if label.outcome == "a" else (pair.b, pair.a)
-                found.append(Preference(prompts[chosen.prompt_id], chosen, rejected, pair.id, label.annotator))
+                found.append(
+                    Preference(
+                        prompts[chosen.prompt_id], chosen, rejected, pair.id, label.annotator, weight=pair.weight
+                    )
+                )
         return found
 
     def counts(self) -> dict[str, int]:
@@ -246,6 +250,7 @@ def _add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[P
                 score=x.score,
                 unit=x.unit,
                 margin=x.margin,
+                weight=x.pair.weight,
             )
         )
     session.flush()
