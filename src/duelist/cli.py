@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from duelist._version import __version__
-from duelist.console import TerminalProgress, mapping_table, round_table, status_rows
+from duelist.compare.command import compare
+from duelist.console import (
+    Json,
+    Quiet,
+    TerminalProgress,
+    calm_libraries,
+    err,
+    escaped,
+    mapping_table,
+    out,
+    print_json,
+    round_table,
+    say,
+    status_rows,
+)
 from duelist.errors import DuelistError, RecipeError, StorageError
 from duelist.progress import Silent
 
@@ -24,11 +36,7 @@ app = typer.Typer(
     "Start with `duelist run quickstart`: no download, no GPU, about two minutes.",
 )
 RECIPE = "recipe.yaml"
-out = Console()
-err = Console(stderr=True)
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)]
 
 
@@ -41,7 +49,7 @@ def main() -> None:
         app()
     except DuelistError as error:
         message = str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error)
-        err.print(f"[red]Error:[/red] {_escape(message)}", soft_wrap=True, highlight=False)
+        err.print(f"[red]Error:[/red] {escaped(message)}", soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("Stopped. Nothing recorded is lost: run the same command again to go on.")
@@ -51,7 +59,7 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        _say(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -79,14 +87,14 @@ def run(
 
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
-    _calm_libraries()
+    calm_libraries()
     from duelist.recipes import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
     if dry_run:
         _show_plan(resolved, quiet, as_json)
         return
-    from duelist.compare import ARMS, run_with_arms
+    from duelist.compare.beside import ARMS, run_with_arms
     from duelist.preflight import examine
     from duelist.report import write_report
     from duelist.study import RoundReport
@@ -99,7 +107,7 @@ def run(
 
     def on_round(arm: str, report: RoundReport) -> None:
         if as_json:
-            _print_json({"arm": arm, **report.metrics})
+            print_json({"arm": arm, **report.metrics})
         elif not quiet:
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
 
@@ -107,7 +115,10 @@ def run(
     report = write_report(folder)
     if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
-        _say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+        say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+
+
+app.command()(compare)
 
 
 @app.command()
@@ -147,7 +158,7 @@ def select(
 
     Example: `duelist select pool.jsonl --model my-model --adapter my-adapter --budget 100 -o to-label.jsonl`
     """
-    _calm_libraries()
+    calm_libraries()
     from duelist.selection import select_to_file
 
     progress = Silent() if quiet else TerminalProgress(err)
@@ -168,7 +179,7 @@ def select(
         progress=progress,
     )
     if not quiet:
-        _say(f"{len(picks)} pairs in pick order written to {output}")
+        say(f"{len(picks)} pairs in pick order written to {output}")
 
 
 @app.command()
@@ -178,7 +189,7 @@ def status(study: StudyDir, as_json: Json = False) -> None:
 
     state = read_status(study)
     if as_json:
-        _print_json(state)
+        print_json(state)
     else:
         out.print(mapping_table(status_rows(state), str(study)))
 
@@ -190,7 +201,7 @@ def report(study: StudyDir, quiet: Quiet = False) -> None:
 
     path = write_report(study)
     if not quiet:
-        _say(str(path))
+        say(str(path))
 
 
 @app.command()
@@ -225,7 +236,7 @@ def export(
     except OSError as error:
         raise StorageError(f"{output} must be a file that can be written, but it cannot: {error}.") from error
     if not quiet:
-        _say(f"{len(rows)} rows written to {output}")
+        say(f"{len(rows)} rows written to {output}")
 
 
 @app.command()
@@ -235,7 +246,7 @@ def recipes(as_json: Json = False) -> None:
 
     found = recipe_descriptions()
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         out.print(mapping_table(found, "Recipes: duelist run NAME"))
 
@@ -249,13 +260,13 @@ def methods(as_json: Json = False) -> None:
 
     found = list_methods()
     if as_json:
-        _print_json([asdict(m) for m in found])
+        print_json([asdict(m) for m in found])
         return
     for m in found:
-        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {_escape(m.summary)}", soft_wrap=True, highlight=False)
+        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escaped(m.summary)}", soft_wrap=True, highlight=False)
         for title, text in (("", m.reference), ("formula", m.formula), ("unit", m.unit), ("cost", m.cost)):
             if text:
-                out.print(f"    {title + ': ' if title else ''}{_escape(text)}", soft_wrap=True, highlight=False)
+                out.print(f"    {title + ': ' if title else ''}{escaped(text)}", soft_wrap=True, highlight=False)
 
 
 def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
@@ -266,14 +277,14 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
 
     found = plan(recipe)
     if as_json:
-        _print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
+        print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
     elif not quiet:
         import yaml
 
-        _say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
+        say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
         out.print(mapping_table(plan_rows(found), f"{recipe.name}: {recipe.rounds} rounds of {recipe.budget} labels"))
         for note in found.notes:
-            _say(f"Note: {note}")
+            say(f"Note: {note}")
 
 
 def _show_results(folder: Path, others: list[str]) -> None:
@@ -281,31 +292,4 @@ def _show_results(folder: Path, others: list[str]) -> None:
         lines = [json.loads(line) for line in (folder / place / "metrics.jsonl").read_text("utf-8").splitlines()]
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
-        _say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
-
-
-def _say(text: str) -> None:
-    """Print text as it is: no markup, and no line broken, so that a path or YAML can be copied or piped."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _calm_libraries() -> None:
-    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
-    import datasets
-    import transformers
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+        say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")

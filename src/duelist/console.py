@@ -1,12 +1,17 @@
-"""What `duelist` shows on a terminal: progress with time left, and a row per round."""
+"""What `duelist` shows on a terminal: progress with time left, a row per round, and the options of every command."""
 
 from __future__ import annotations
 
+import json
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +26,11 @@ from rich.table import Table
 from rich.text import Text
 
 from duelist.progress import Advance, Progress
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
+out = Console()
+err = Console(stderr=True)
 
 COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "round": lambda m: str(m["round"]),
@@ -112,3 +122,30 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         for name, other in state.get("compare", {}).items()
     }
     return rows | others
+
+
+def calm_libraries() -> None:
+    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def say(text: str) -> None:
+    """Print text as it is: no markup, and no line broken, so that a path or YAML can be copied or piped."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def escaped(text: str) -> str:
+    """Text in which rich finds no markup."""
+    return escape(text)

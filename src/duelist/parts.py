@@ -17,7 +17,14 @@ from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, acquisition_options, build, uses_given_responses, with_prepared
+from duelist.recipes import (
+    Recipe,
+    acquisition_options,
+    build,
+    preparation_settings,
+    uses_given_responses,
+    with_prepared,
+)
 from duelist.samplers.base import Sampler
 from duelist.trainers.base import Trainer
 
@@ -35,7 +42,8 @@ class Parts:
         preparation = self._recipe.prepare
         if preparation is None:
             return self._recipe
-        return with_prepared(self._recipe, prepare(preparation.function, preparation.settings, self._progress))
+        settings = preparation_settings(self._recipe)
+        return with_prepared(self._recipe, prepare(preparation.function, settings, self._progress))
 
     @cached_property
     def policy_config(self) -> PolicyConfig:

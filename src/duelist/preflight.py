@@ -15,7 +15,7 @@ from duelist.models.rewards import require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, build, uses_given_responses, with_prepared
+from duelist.recipes import Recipe, build, preparation_settings, uses_given_responses, with_prepared
 from duelist.rows import SUFFIXES
 from duelist.samplers.base import Sampler
 from duelist.types import Prompt
@@ -82,7 +82,7 @@ def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
 def _with_what_is_prepared(recipe: Recipe, notes: list[str] | None) -> Recipe:
     if recipe.prepare is None:
         return recipe
-    folder = prepared_folder(recipe.prepare.function, recipe.prepare.settings)
+    folder = prepared_folder(recipe.prepare.function, preparation_settings(recipe))
     if folder.is_dir():
         return with_prepared(recipe, folder)
     if notes is not None:

@@ -26,6 +26,7 @@ from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 
 Component = dict[str, Any]
+SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 # Keys whose values can be paths, in whatever component they stand.
 PATH_KEYS = ("path", "held_out_path", "model", "chat_template", "data", "world")
 
@@ -33,13 +34,16 @@ PATH_KEYS = ("path", "held_out_path", "model", "chat_template", "data", "world")
 class PrepareConfig(BaseModel):
     """What must exist before the study: made once by a function of yours, and cached.
 
-    `{prepared}` anywhere in the recipe stands for the folder that the function filled.
+    `{prepared}` anywhere in the recipe stands for the folder that the function filled. `{seed}` in a setting stands for
+    the recipe's `seed`, so that studies of different seeds differ in what is prepared too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     function: str = Field(description="`package.module:name` or `file.py:name`; called as f(folder, **settings).")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the function.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description='Keyword arguments of the function; "{seed}" stands for the recipe\'s seed.'
+    )
 
 
 class Recipe(BaseModel):
@@ -154,10 +158,27 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", by_alias=True)
 
 
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved recipe's content with the defaults of keys that are newer than it."""
+    return recipe_content(parse_recipe(saved))
+
+
 def uses_given_responses(recipe: Recipe) -> bool:
     """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
     drawn = recipe.sampler["name"] in COMPONENTS["sampler"] and recipe.sampler["name"] != "dataset"
     return not (drawn and recipe.pairing["name"] in ("in_prompt", "as_drawn"))
+
+
+def preparation_settings(recipe: Recipe) -> dict[str, Any]:
+    """The arguments of the function that prepares the study: `prepare.settings` with `{seed}` filled in.
+
+    A setting that is `"{seed}"` as a whole becomes the integer; inside a longer text it becomes its digits.
+    """
+    if recipe.prepare is None:
+        return {}
+    seed = recipe.seed
+    filled = _map_strings(recipe.prepare.settings, lambda s: seed if s == SEED else s.replace(SEED, str(seed)))
+    return dict(filled)
 
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
@@ -297,7 +318,7 @@ def _anchored(value: Any, key: str = "") -> Any:
     return str(Path(value).expanduser().resolve()) if key in PATH_KEYS and Path(value).expanduser().exists() else value
 
 
-def _map_strings(value: Any, change: typing.Callable[[str], str]) -> Any:
+def _map_strings(value: Any, change: typing.Callable[[str], Any]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -11,7 +11,7 @@ from duelist.annotators.base import Annotator
 from duelist.errors import RoundStateError
 from duelist.models.process_state import torch_threads
 from duelist.progress import Progress, Silent
-from duelist.recipes import Recipe, parse_recipe, recipe_content
+from duelist.recipes import Recipe, completed, parse_recipe, recipe_content
 from duelist.seeding import derived_seed
 from duelist.stages import Stages
 from duelist.store.folder import StudyFolder
@@ -58,7 +58,7 @@ class Study:
             StudyLockedError: if another process works on it.
             StorageError: if the folder cannot be written.
         """
-        return Study(StudyFolder.create(Path(folder), recipe_content(recipe)), progress)
+        return Study(StudyFolder.create(Path(folder), recipe_content(recipe), completed), progress)
 
     @staticmethod
     def open(folder: str | Path, progress: Progress | None = None) -> Study:
