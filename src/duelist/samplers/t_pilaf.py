@@ -80,7 +80,8 @@ def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilt
 
 def loss_weights(log_zz_X: NDArray[np.float64]) -> NDArray[np.float64]:
     """w(x) of equation 7 for X prompts, from their log Z⁺Z⁻. Their mean is 1."""
-    log_mean = np.logaddexp.reduce(log_zz_X) - np.log(len(log_zz_X))
+    largest = log_zz_X.max()
+    log_mean = largest + np.log(np.exp(log_zz_X - largest).mean())  # exact where all are equal
     return np.asarray(np.exp(np.logaddexp(0, log_zz_X) - np.logaddexp(0, log_mean)))
 
 
