@@ -181,7 +181,8 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
 
 def uses_given_responses(recipe: Recipe) -> bool:
     """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
-    return (recipe.sampler["name"], recipe.pairing["name"]) != ("vanilla", "in_prompt")
+    drawn = recipe.sampler["name"] in COMPONENTS["sampler"] and recipe.sampler["name"] != "dataset"
+    return not (drawn and recipe.pairing["name"] in ("in_prompt", "as_drawn"))
 
 
 def preparation_settings(recipe: Recipe) -> dict[str, Any]:

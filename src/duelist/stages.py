@@ -20,11 +20,12 @@ from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
 from duelist.recipes import Recipe
+from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.store import AskedPair
-from duelist.types import Evaluation, Features, Pair, Prompt, Response, Selection
+from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
 
 
 class Stages:
@@ -41,30 +42,27 @@ class Stages:
         drawn_in = 1 if self.recipe.pool == "fixed" else t
         return prompts_of_round(self.parts.prompts.train, self.recipe.prompts.per_round, self.recipe.seed, drawn_in)
 
-    def sample(self, t: int, prompts: Sequence[Prompt]) -> list[Response]:
+    def sample(self, t: int, prompts: Sequence[Prompt]) -> Draws:
         """Draw round t's responses; a fixed pool's are those of round 1."""
         if self.recipe.pool == "fixed" and t > 1:
-            return self.folder.read(1, "sample", codecs.RESPONSES)
-        return self.folder.run(
-            t,
-            "sample",
-            codecs.RESPONSES,
-            lambda: self.parts.sampler.sample(
-                self._learner.models(t - 1).policy_for("The sampler"),
-                prompts,
-                self.parts.prompts.given,
-                t,
-                self._seed("sample", t),
-                self.progress,
-            ),
-        )
+            return self.folder.read(1, "sample", codecs.DRAWS)
 
-    def pair(self, t: int, responses: Sequence[Response], past: Sequence[Pair]) -> list[Pair]:
+        def compute() -> Draws:
+            seed, given = self._seed("sample", t), self.parts.prompts.given
+            job = SampleJob(self._learner.models(t - 1), prompts, given, t, self.recipe.beta, seed, self.progress)
+            draws = self.parts.sampler.sample(job)
+            for note in draws.notes:
+                self.progress.note(f"Round {t}: {note}")
+            return draws
+
+        return self.folder.run(t, "sample", codecs.DRAWS, compute, lambda draws: {"notes": list(draws.notes)})
+
+    def pair(self, t: int, draws: Draws, past: Sequence[Pair]) -> list[Pair]:
         """The pairs that may be asked in round t: those that were not asked before, or a random part of them."""
         asked = {p.id for p in past}
 
         def compute() -> list[Pair]:
-            pairs = [p for p in self.parts.pairing.pairs(responses, self.parts.prompts.given, t) if p.id not in asked]
+            pairs = [p for p in self.parts.pairing.pairs(draws, self.parts.prompts.given, t) if p.id not in asked]
             rounds_to_serve = self.recipe.rounds - t + 1 if self.recipe.pool == "fixed" else 1
             if len(pairs) < rounds_to_serve * self.recipe.budget:
                 raise BudgetError(
@@ -77,7 +75,7 @@ class Stages:
             drawn = self.parts.acquisition_options.draw([p.id for p in pairs], self.recipe.budget, rng)
             return [pairs[i] for i in drawn]
 
-        return self.folder.run(t, "pair", codecs.pairs(responses), compute)
+        return self.folder.run(t, "pair", codecs.pairs(draws.responses), compute)
 
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
