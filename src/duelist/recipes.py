@@ -21,6 +21,7 @@ from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy_config import PolicyConfig
+from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
 from duelist.settings import explain_invalid, nearest, read_yaml
@@ -86,6 +87,9 @@ class Recipe(BaseModel):
     )
     policy: PolicyConfig = Field(description="The model to align.")
     sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
+    decoder: ServerConfig | None = Field(
+        default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
+    )
     pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
     featurizers: dict[str, dict[str, Any]] = Field(
         default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."

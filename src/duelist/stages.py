@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from duelist.errors import BudgetError
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
 from duelist.learners.policy import PolicyLearner
+from duelist.models.server_decoder import ServerDecoder
 from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
@@ -49,8 +51,12 @@ class Stages:
 
         def compute() -> Draws:
             seed, given = self._seed("sample", t), self.parts.prompts.given
-            job = SampleJob(self._learner.models(t - 1), prompts, given, t, self.recipe.beta, seed, self.progress)
+            models, server = self._learner.models(t - 1), self.recipe.decoder
+            decoder = None if server is None else ServerDecoder(server, models.policy_for("`decoder`"))
+            job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder)
             draws = self.parts.sampler.sample(job)
+            if decoder is not None:
+                draws = replace(draws, notes=(*draws.notes, *decoder.notes))
             for note in draws.notes:
                 self.progress.note(f"Round {t}: {note}")
             return draws
@@ -71,6 +77,8 @@ class Stages:
                     "were not asked before: lower the budget or the rounds, or use more prompts or more responses per "
                     "prompt (equal responses make no pair)."
                 )
+            if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
+                return pairs
             rng = generator(self.recipe.seed, "candidates", t)
             drawn = self.parts.acquisition_options.draw([p.id for p in pairs], self.recipe.budget, rng)
             return [pairs[i] for i in drawn]
