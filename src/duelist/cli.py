@@ -263,6 +263,7 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
 
     from duelist.plan import plan, plan_rows
     from duelist.recipes import recipe_content
+    from duelist.rounds import in_words
 
     found = plan(recipe)
     if as_json:
@@ -271,7 +272,7 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
         import yaml
 
         _say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
-        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {recipe.rounds} rounds of {recipe.budget} labels"))
+        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
         for note in found.notes:
             _say(f"Note: {note}")
 

@@ -9,6 +9,7 @@ from typing import Any
 from duelist.errors import ModelError
 from duelist.preflight import Findings, examine
 from duelist.recipes import Recipe, build
+from duelist.rounds import asked_before, total_budget
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
@@ -73,16 +74,14 @@ def plan(recipe: Recipe) -> Plan:
         tokens, dimension = 0, 0
     elif tokens is not None:
         notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
-    features = None if pairs is None or dimension is None else (pairs + recipe.rounds * recipe.budget) * dimension * 4
+    features = None if pairs is None or dimension is None else (pairs + total_budget(recipe)) * dimension * 4
     memory = disk = None
     if base is not None and adapter is not None and features is not None:
         # The adapter in float32 with its gradient and Adam's two moments; features as computed and as reordered.
         memory = base * BYTES[ready.policy.dtype] + max(adapter * 16, adapter * 4 + features * 2)
         # An adapter per round, the initial and the latest one; one round's features; every token as JSON.
         disk = adapter * 4 * (ready.rounds + 2) + features + (tokens or 0) * 8
-    return Plan(
-        recipe.rounds * recipe.budget, per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
-    )
+    return Plan(total_budget(recipe), per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes))
 
 
 def plan_rows(plan: Plan) -> Mapping[str, str]:
@@ -119,7 +118,7 @@ def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
     longest = recipe.sampler.get("max_new_tokens")
     if longest is None:
         return None
-    past = sum(2 * recipe.budget * t for t in range(recipe.rounds))
+    past = sum(2 * asked_before(recipe, t) for t in range(1, recipe.rounds + 1))
     return (responses * recipe.rounds + past) * (int(longest) + PROMPT_TOKENS)
 
 

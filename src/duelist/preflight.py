@@ -15,6 +15,7 @@ from duelist.models.tokenization import check_length, prompt_token_ids, require_
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.recipes import Recipe, build, uses_given_responses, with_prepared
+from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
 from duelist.types import Prompt
 
@@ -162,12 +163,14 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
         per_prompt = [k * (k - 1) // 2 for k in counts]
     in_round = sum(sorted(per_prompt, reverse=True)[: recipe.prompts.per_round])
     # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
-    rounds = recipe.rounds if recipe.pool == "fixed" or sampler == "dataset" else 1
+    same = recipe.pool == "fixed" or sampler == "dataset"
+    largest = max(budgets(recipe))
+    needed = total_budget(recipe) if same else largest
     pool = in_round if recipe.pool == "fixed" or sampler == "vanilla" else sum(per_prompt)
-    if rounds * recipe.budget > pool or recipe.budget > in_round:
+    if needed > pool or largest > in_round:
         raise BudgetError(
-            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {rounds} round(s) needs "
-            f"{rounds * recipe.budget} pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
+            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} round(s) "
+            f"{'' if recipe.schedule == 'constant' else f'(those of {in_words(recipe)}) '}needs {needed} pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
             "rounds, or use more prompts or more responses per prompt."
         )
     return in_round

@@ -10,10 +10,10 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.components import COMPONENTS
@@ -22,6 +22,7 @@ from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy import PolicyConfig
 from duelist.prompts.dataset import PromptsConfig
+from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 
@@ -51,7 +52,11 @@ class Recipe(BaseModel):
     description: str = Field(default="", description="What it shows, in a sentence.")
     seed: int = Field(default=0, ge=0, description="The root of all randomness.")
     rounds: int = Field(ge=1, description="Rounds, T.")
-    budget: int = Field(ge=1, description="Pairs asked per round, B.")
+    budget: int = Field(ge=1, description="Pairs asked per round, B; the mean, where `schedule` says otherwise.")
+    schedule: Schedule = Field(
+        default="constant",
+        description="How rounds × budget is split over the rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
+    )
     beta: float = Field(default=0.1, gt=0, description="β of DPO and of the implicit reward.")
     pool: Literal["regenerate", "fixed"] = Field(
         default="regenerate", description="Draw the responses anew each round, or once."
@@ -80,6 +85,16 @@ class Recipe(BaseModel):
     compare: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Other studies beside this one: name -> top-level keys that differ."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        return fill_mean_budget(values)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require_listed_budgets(self.schedule, self.rounds, self.budget)
+        return self
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:

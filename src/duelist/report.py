@@ -98,7 +98,10 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
     acquisition = dict(recipe["acquisition"])
     rule = str(acquisition.pop("name"))
     trainer = recipe["trainer"]
-    asked = f"{recipe['budget']} pairs a round, {recipe['rounds']} rounds"
+    split = recipe.get("schedule", "constant")
+    asked = f"{recipe['budget']} pairs a round, {recipe['rounds']} rounds" + (
+        "" if split == "constant" else f", schedule {split if isinstance(split, str) else _brief({'list': split})}"
+    )
     random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
     return [
         ("Model", str(recipe["policy"]["model"])),

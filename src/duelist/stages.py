@@ -20,6 +20,7 @@ from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
 from duelist.recipes import Recipe
+from duelist.rounds import asked_before, budget_of, in_words, total_budget
 from duelist.seeding import derived_seed, generator
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
@@ -65,16 +66,17 @@ class Stages:
 
         def compute() -> list[Pair]:
             pairs = [p for p in self.parts.pairing.pairs(responses, self.parts.prompts.given, t) if p.id not in asked]
-            rounds_to_serve = self.recipe.rounds - t + 1 if self.recipe.pool == "fixed" else 1
-            if len(pairs) < rounds_to_serve * self.recipe.budget:
+            budget, fixed = budget_of(self.recipe, t), self.recipe.pool == "fixed"
+            needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
+            if len(pairs) < needed:
                 raise BudgetError(
-                    f"`budget <= candidate pairs` must hold, but budget={self.recipe.budget} for {rounds_to_serve} "
-                    f"round(s) needs {rounds_to_serve * self.recipe.budget} pairs, and round {t} has {len(pairs)} that "
-                    "were not asked before: lower the budget or the rounds, or use more prompts or more responses per "
-                    "prompt (equal responses make no pair)."
+                    f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from round "
+                    f"{t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: lower the "
+                    "budget or the rounds, or use more prompts or more responses per prompt (equal responses make no "
+                    "pair)."
                 )
             rng = generator(self.recipe.seed, "candidates", t)
-            drawn = self.parts.acquisition_options.draw([p.id for p in pairs], self.recipe.budget, rng)
+            drawn = self.parts.acquisition_options.draw([p.id for p in pairs], budget, rng)
             return [pairs[i] for i in drawn]
 
         return self.folder.run(t, "pair", codecs.pairs(responses), compute)
@@ -91,7 +93,7 @@ class Stages:
 
         def compute() -> tuple[Selection, list[AskedPair], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
-            selection = choose(self._acquisition(t), features, self.recipe.budget, rng)
+            selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
             chosen = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
             margin_B = self._features(t, frozenset({"margin_N"}), chosen, [], [self._learner.margins]).margin_N
@@ -137,9 +139,9 @@ class Stages:
         return PolicyLearner(self.recipe, self.parts, self.folder, self.progress)
 
     def _acquisition(self, t: int) -> Acquisition:
-        random_picks = self.recipe.initial_random - (t - 1) * self.recipe.budget
+        random_picks = self.recipe.initial_random - asked_before(self.recipe, t)
         rule = self.parts.acquisition
-        return InitialRandom(rule, random_picks, self.recipe.budget) if random_picks > 0 else rule
+        return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
 
     def _needs(self, t: int) -> frozenset[str]:
         rule = self._acquisition(t)
