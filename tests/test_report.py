@@ -332,6 +332,7 @@ def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "round": 0,
         "stages": [],
         "pending": None,
+        "stopped": None,
         "labels": 0,
         "metrics": None,
         "seconds": 0,

@@ -89,6 +89,7 @@ def run(
     from duelist.compare import ARMS, run_with_arms
     from duelist.preflight import examine
     from duelist.report import write_report
+    from duelist.report_data import read_arms
     from duelist.study import RoundReport
 
     folder = study or Path("studies") / resolved.name.replace("/", "-")
@@ -105,6 +106,10 @@ def run(
 
     run_with_arms(folder, resolved, progress, on_round)
     report = write_report(folder)
+    if not silent:
+        for arm in read_arms(folder):
+            if arm.stopped:
+                _say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.stopped}.")
     if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
         _say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")

@@ -95,7 +95,7 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "recipe": str(state["name"]),
         "rounds closed": f"{state['rounds_closed']} of {state['rounds']}",
         "labels": str(state["labels"]),
-        "in progress": "nothing: all rounds are closed" if state["round"] is None else f"round {state['round']}",
+        "in progress": _in_progress(state),
         "stages done": ", ".join(state["stages"]) or "–",
         "pending batch": f"{pending['answered']} of {pending['asked']} pairs answered" if pending else "–",
         "mean reward": number(metrics.get("mean_reward")),
@@ -109,3 +109,10 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         for name, other in state.get("compare", {}).items()
     }
     return rows | others
+
+
+def _in_progress(state: Mapping[str, Any]) -> str:
+    stopped = state.get("stopped")
+    if state["round"] is None:
+        return f"nothing: stopped, {stopped}" if stopped else "nothing: all rounds are closed"
+    return f"round {state['round']}" + (f", the last: {stopped}" if stopped else "")

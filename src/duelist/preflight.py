@@ -169,8 +169,9 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
     pool = in_round if recipe.pool == "fixed" or sampler == "vanilla" else sum(per_prompt)
     if needed > pool or largest > in_round:
         raise BudgetError(
-            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} round(s) "
-            f"{'' if recipe.schedule == 'constant' else f'(those of {in_words(recipe)}) '}needs {needed} pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
+            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} "
+            f"round(s) {'' if recipe.schedule == 'constant' else f'(those of {in_words(recipe)}) '}needs {needed} "
+            f"pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
             "rounds, or use more prompts or more responses per prompt."
         )
     return in_round

@@ -25,6 +25,7 @@ from duelist.prompts.dataset import PromptsConfig
 from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
+from duelist.stopping import StopConfig
 
 Component = dict[str, Any]
 # Keys whose values can be paths, in whatever component they stand.
@@ -55,8 +56,9 @@ class Recipe(BaseModel):
     budget: int = Field(ge=1, description="Pairs asked per round, B; the mean, where `schedule` says otherwise.")
     schedule: Schedule = Field(
         default="constant",
-        description="How rounds × budget is split over the rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
+        description="How rounds × budget is split over rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
     )
+    stop: StopConfig | None = Field(default=None, description="End before the budget is spent; null: never.")
     beta: float = Field(default=0.1, gt=0, description="β of DPO and of the implicit reward.")
     pool: Literal["regenerate", "fixed"] = Field(
         default="regenerate", description="Draw the responses anew each round, or once."

@@ -84,7 +84,9 @@ def _state(arm: Arm) -> str:
     labels = f"{len(arm.labels)} label{'' if len(arm.labels) == 1 else 's'}"
     if not arm.metrics:
         return f"Nothing measured yet: no round of {arm.rounds} closed, {labels}."
-    if arm.rounds_closed == arm.rounds:
+    if arm.finished and arm.stopped:
+        return f"Finished: stopped after {arm.rounds_closed} of {arm.rounds} rounds, {labels}; {arm.stopped}."
+    if arm.finished:
         return f"Finished: {arm.rounds} of {arm.rounds} rounds closed, {labels}."
     current = arm.rounds_closed + 1
     asked = {x.pair.id for x in arm.asked if x.round == current}

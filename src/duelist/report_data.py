@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from duelist.errors import StorageError
+from duelist.stopping import StopConfig, stop_reason
 from duelist.store.recipe_file import RECIPE, read_recipe
 from duelist.store.store import AskedPair, Stage, Store
 from duelist.types import OUTCOMES, Label, Prompt
@@ -46,6 +47,22 @@ class Arm:
     def rounds(self) -> int:
         """Rounds of the recipe, T."""
         return int(self.recipe["rounds"])
+
+    @property
+    def stopped(self) -> str | None:
+        """Why no round follows the last one that has chosen, by the stopping rule; None if that is not so."""
+        rule = self.recipe.get("stop")
+        chosen = [s for s in self.stages if s.name == "select"]
+        last = max(chosen, key=lambda s: s.round, default=None)
+        if rule is None or last is None or last.round == self.rounds:
+            return None
+        return stop_reason(StopConfig.model_validate(rule), last.info)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no round is left."""
+        last = self.asked[-1].round if self.stopped else self.rounds
+        return self.rounds_closed >= last
 
 
 @dataclass(frozen=True)

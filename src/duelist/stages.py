@@ -22,6 +22,7 @@ from duelist.prompts.dataset import prompts_of_round
 from duelist.recipes import Recipe
 from duelist.rounds import asked_before, budget_of, in_words, total_budget
 from duelist.seeding import derived_seed, generator
+from duelist.stopping import require_gains, stop_reason
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.store import AskedPair
@@ -70,9 +71,9 @@ class Stages:
             needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
             if len(pairs) < needed:
                 raise BudgetError(
-                    f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from round "
-                    f"{t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: lower the "
-                    "budget or the rounds, or use more prompts or more responses per prompt (equal responses make no "
+                    f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from "
+                    f"round {t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: lower "
+                    "the budget or the rounds, or use more prompts or more responses per prompt (equal responses make no "
                     "pair)."
                 )
             rng = generator(self.recipe.seed, "candidates", t)
@@ -94,6 +95,8 @@ class Stages:
         def compute() -> tuple[Selection, list[AskedPair], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
             selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
+            if self._needs(t):
+                require_gains(self.recipe.stop, selection.diagnostics, str(self.recipe.acquisition["name"]))
             chosen = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
             margin_B = self._features(t, frozenset({"margin_N"}), chosen, [], [self._learner.margins]).margin_N
@@ -103,6 +106,11 @@ class Stages:
             return selection, asked, [p for p in prompts if p.id in needed]
 
         self.folder.run_selection(t, compute)
+
+    def stopped_after(self, t: int) -> str | None:
+        """Why round t is the last, by the stopping rule; None if it is not, or has chosen nothing yet."""
+        stage = self.folder.stage(t, "select")
+        return None if stage is None else stop_reason(self.recipe.stop, stage.info)
 
     def train(self, t: int) -> Mapping[str, float]:
         """Train on the labels so far, and keep the weights."""

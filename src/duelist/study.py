@@ -87,18 +87,36 @@ class Study:
 
     @property
     def rounds_left(self) -> int:
-        """Rounds that are not closed yet."""
-        return self.recipe.rounds + 1 - self.round
+        """Rounds that are not closed yet; fewer than the recipe's once the stopping rule has spoken."""
+        return self.last_round + 1 - self.round
+
+    @property
+    def last_round(self) -> int:
+        """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
+        t = self.round
+        for chosen in (t - 1, t):  # no round begins after the one that is the last
+            if self.stages.stopped_after(chosen) is not None:
+                return chosen
+        return self.recipe.rounds
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the study ends before its last round, in words; None if it does not (or not yet)."""
+        t = self.last_round
+        return self.stages.stopped_after(t) if t < self.recipe.rounds else None
 
     def ask(self) -> Batch:
         """The pairs to label this round: from sampling to selection. While a batch is pending, the same comes back.
 
         Raises:
-            RoundStateError: if every round is closed.
+            RoundStateError: if every round is closed, or the stopping rule has ended the study.
+            RecipeError: if the stopping rule needs a gain that the acquisition does not tell. Nothing is asked then.
             BudgetError: if the pool has fewer pairs than the budget.
         """
         if self.rounds_left <= 0:
-            raise RoundStateError(f"A round must be left to ask for, but all {self.recipe.rounds} rounds are closed.")
+            closed = f"all {self.recipe.rounds} rounds are closed"
+            why = f"the study stopped after round {self.last_round}: {self.stopped}" if self.stopped else closed
+            raise RoundStateError(f"A round must be left to ask for, but {why}.")
         stages = self.stages
         with torch_threads(self.recipe.torch_threads):
             stages.measure_initial_model()

@@ -59,6 +59,7 @@ class ActiveDPO(Acquisition):
                 "mean_square_norm": mean_square,
                 # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
                 "logdet_gain_nats": picks.log_determinant_gain,
+                "gain_nats": float(np.log1p(picks.square_B[-1])),  # of the last pick: no pair that is left gives more
                 # How often the pool was read for the picks, beside one reading for |φ|².
                 "readings_of_the_pool": picks.rows_read / len(phi_ND),
             },
