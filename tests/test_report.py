@@ -334,6 +334,7 @@ def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "pending": None,
         "stopped": None,
         "labels": 0,
+        "reading_time": None,
         "metrics": None,
         "seconds": 0,
         "compare": {},

@@ -103,6 +103,11 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "KL": number(metrics.get("kl")),
         "seconds so far": f"{state['seconds']:.1f}",
     }
+    if reading := state.get("reading_time"):
+        rows["reading time"] = (
+            f"{reading['constant']:.1f} s a comparison and {reading['seconds_per_token']:.3f} s a token, from "
+            f"{reading['times']} recorded times"
+        )
     others = {
         f"beside it: {name}": f"{other['rounds_closed']} of {other['rounds']} rounds, mean reward "
         + number((other["metrics"] or {}).get("mean_reward"))

@@ -14,7 +14,7 @@ from duelist.models.rewards import require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, build, uses_given_responses, with_prepared
+from duelist.recipes import Recipe, acquisition_options, build, uses_given_responses, with_prepared
 from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
 from duelist.types import Prompt
@@ -56,6 +56,7 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     ready = _with_what_is_prepared(recipe, notes)
     for kind in ("sampler", "pairing", "acquisition", "trainer"):
         build(kind, getattr(ready, kind))
+    acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
     for name, settings in ready.featurizers.items():
         build("featurizer", {"name": name, **settings})
     for kind in ("annotator", "reward"):

@@ -30,6 +30,7 @@ from duelist.models.tokenization import (
     require_own_tokens,
 )
 from duelist.progress import Progress, Silent
+from duelist.reading_time import DEFAULT, tokens_to_read
 from duelist.recipes import acquisition_options, build, override, parse_component
 from duelist.rows import Row, RowSource, row_prompt, row_responses
 from duelist.seeding import derived_seed, generator
@@ -132,6 +133,7 @@ def select(
     """
     progress = progress or Silent()
     rule, options = _rule(acquisition)
+    needs = options.needs(rule)
     policy = _policy(model, tokenizer, adapter, lora, seed)
     candidates = _read(pool, policy, "the pool")
     past = [] if labelled is None else _read(labelled, policy, "the labelled data")
@@ -148,7 +150,7 @@ def select(
     with tempfile.TemporaryDirectory(prefix="duelist-select-") as scratch:
         folder = Path(features) if features is not None else Path(scratch)
         seen = _features(
-            rule, policy, pairs, past_pairs, folder, normalize, dimension, beta, seed, max_tokens, precision, progress
+            needs, policy, pairs, past_pairs, folder, normalize, dimension, beta, seed, max_tokens, precision, progress
         )
         selection = choose(rule, seen, budget, generator(seed, "select"))
     return [
@@ -249,7 +251,7 @@ def _read(source: Pool, policy: Policy, what: str) -> list[_PoolPair]:
 
 
 def _features(
-    rule: Acquisition,
+    needs: frozenset[str],
     policy: Policy,
     pairs: Sequence[Pair],
     past: Sequence[Pair],
@@ -263,7 +265,6 @@ def _features(
     progress: Progress,
 ) -> Features:
     seen, seen_past = Features.identities(pairs), Features.identities(past)
-    needs = rule.needs
     everything = [*pairs, *(past if "past" in needs else [])]
     if needs & {"gradient_ND", "margin_N"}:
         responses, index_N2 = distinct_responses(everything)
@@ -288,4 +289,7 @@ def _features(
             reward_R = beta * (computed.log_probs_R2[:, 0] - computed.log_probs_R2[:, 1])
             margin_N = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
             seen, seen_past = replace(seen, margin_N=margin_N[:n]), replace(seen_past, margin_N=margin_N[n:])
+    if "cost_N" in needs:
+        cost_N = DEFAULT.seconds(tokens_to_read([*pairs, *past]))
+        seen, seen_past = replace(seen, cost_N=cost_N[: len(pairs)]), replace(seen_past, cost_N=cost_N[len(pairs) :])
     return replace(seen, past=seen_past) if "past" in needs else seen

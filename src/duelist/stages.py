@@ -19,6 +19,7 @@ from duelist.learners.policy import PolicyLearner
 from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
+from duelist.reading_time import study_reading_time, tokens_to_read
 from duelist.recipes import Recipe
 from duelist.rounds import asked_before, budget_of, in_words, total_budget
 from duelist.seeding import derived_seed, generator
@@ -72,9 +73,9 @@ class Stages:
             if len(pairs) < needed:
                 raise BudgetError(
                     f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from "
-                    f"round {t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: lower "
-                    "the budget or the rounds, or use more prompts or more responses per prompt (equal responses make no "
-                    "pair)."
+                    f"round {t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: "
+                    "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
+                    "make no pair)."
                 )
             rng = generator(self.recipe.seed, "candidates", t)
             drawn = self.parts.acquisition_options.draw([p.id for p in pairs], budget, rng)
@@ -152,8 +153,8 @@ class Stages:
         return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
 
     def _needs(self, t: int) -> frozenset[str]:
-        rule = self._acquisition(t)
-        return self.parts.acquisition_options.needs(rule) if rule.needs else rule.needs
+        of_rule = self.parts.acquisition_options.needs(self.parts.acquisition)
+        return of_rule if self._acquisition(t).needs else frozenset()  # a wholly random batch needs nothing
 
     def _features(
         self,
@@ -173,12 +174,18 @@ class Stages:
             beta=self.recipe.beta,
             seed=self._seed("projection"),
             progress=self.progress,
-            recorded=self._recorded(needs, len(candidates), past),
+            recorded=self._recorded(needs, candidates, past),
         )
 
-    def _recorded(self, needs: frozenset[str], n: int, past: Sequence[Pair]) -> dict[str, NDArray[Any]]:
-        """What the store knows of the past pairs; candidates have nothing yet."""
+    def _recorded(
+        self, needs: frozenset[str], candidates: Sequence[Pair], past: Sequence[Pair]
+    ) -> dict[str, NDArray[Any]]:
+        """What is known without a model: of past pairs what the store has of them, of all pairs what they cost."""
         fields: dict[str, NDArray[Any]] = {}
+        n = len(candidates)
+        if "cost_N" in needs:
+            model = study_reading_time([x.pair for x in self.store.asked()], self.store.current_labels())
+            fields["cost_N"] = model.seconds(tokens_to_read([*candidates, *past]))
         if "asked_margin_N" in needs:
             margin = {x.pair.id: x.margin for x in self.store.asked()}
             fields["asked_margin_N"] = np.array([0.0] * n + [margin[p.id] for p in past])
