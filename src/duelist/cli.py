@@ -127,6 +127,10 @@ def select(
     labelled: Annotated[
         str | None, typer.Option("--labelled", metavar="FILE", help="Pairs that have labels already: not chosen again.")
     ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option("--targets", metavar="FILE", help="Pairs on the prompts that matter, for rules that need them."),
+    ] = None,
     acquisition: Annotated[
         str, typer.Option("--acquisition", "-a", help="The rule (`duelist methods`).")
     ] = "activedpo",
@@ -165,6 +169,7 @@ def select(
         budget=budget,
         adapter=adapter,
         labelled=labelled,
+        targets=targets,
         normalize=normalize,
         dimension=dimension,
         beta=beta,

@@ -19,6 +19,7 @@ from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.recipes import Recipe, acquisition_options, build, uses_given_responses, with_prepared
 from duelist.samplers.base import Sampler
+from duelist.targets import Targets
 from duelist.trainers.base import Trainer
 
 
@@ -51,6 +52,21 @@ class Parts:
     def sampler(self) -> Sampler:
         """Prompts -> responses."""
         sampler: Sampler = self._build("sampler")
+        return sampler
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The prompts that matter."""
+        given = uses_given_responses(self._recipe)
+        return Targets.load(self._ready.target, self.prompts, self._recipe.seed, responses=given)
+
+    @cached_property
+    def target_sampler(self) -> Sampler:
+        """Target prompts -> responses: the recipe's sampler, with the target's number of responses."""
+        settings = dict(self._ready.sampler)
+        if "responses_per_prompt" in settings:
+            settings["responses_per_prompt"] = self._ready.target.responses_per_prompt
+        sampler: Sampler = build("sampler", settings)
         return sampler
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.recipes import Recipe, acquisition_options, build, uses_given_responses, with_prepared
 from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
+from duelist.targets import Targets
 from duelist.types import Prompt
 
 PREPARED = "{prepared}"
@@ -56,7 +58,7 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     ready = _with_what_is_prepared(recipe, notes)
     for kind in ("sampler", "pairing", "acquisition", "trainer"):
         build(kind, getattr(ready, kind))
-    acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
+    needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
     for name, settings in ready.featurizers.items():
         build("featurizer", {"name": name, **settings})
     for kind in ("annotator", "reward"):
@@ -64,6 +66,8 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         if component is not None and PREPARED not in str(component):
             _examine_judge(kind, component, notes)
     prompts = _prompts(ready, notes)
+    if "target_MD" in needs:
+        _examine_target(ready, prompts, notes)
     model = _model_config(ready, notes)
     pairs = None
     if prompts is not None:
@@ -128,6 +132,14 @@ def _prompts(recipe: Recipe, notes: list[str] | None) -> PromptSet | None:
         notes,
         "The prompts are",
     )
+
+
+def _examine_target(recipe: Recipe, prompts: PromptSet | None, notes: list[str] | None) -> None:
+    config = recipe.target
+    if prompts is not None and PREPARED not in str(config.path):
+        local = config.path is None or is_local(config.path, SUFFIXES)
+        read = partial(Targets.load, config, prompts, recipe.seed, responses=uses_given_responses(recipe))
+        _within_reach(read, local, notes, "The target's prompts are")
 
 
 def _model_config(recipe: Recipe, notes: list[str] | None) -> Any:

@@ -26,6 +26,7 @@ from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 from duelist.stopping import StopConfig
+from duelist.targets import TargetConfig
 
 Component = dict[str, Any]
 # Keys whose values can be paths, in whatever component they stand.
@@ -78,6 +79,9 @@ class Recipe(BaseModel):
         default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
     )
     acquisition: Component = Field(default_factory=lambda: {"name": "activedpo"}, description="Features -> choice.")
+    target: TargetConfig = Field(
+        default_factory=TargetConfig, description="The prompts that matter, for acquisitions that need to know them."
+    )
     annotator: Component | None = Field(default=None, description="Pairs -> labels; null where people answer by tell.")
     trainer: Component = Field(default_factory=lambda: {"name": "dpo"}, description="Labels -> policy.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")

@@ -90,6 +90,7 @@ def select(
     tokenizer: Any = None,
     adapter: str | Path | None = None,
     labelled: Pool | None = None,
+    targets: Pool | None = None,
     acquisition: str | Mapping[str, Any] | Acquisition = "activedpo",
     normalize: Normalize = "response",
     dimension: int | None = 8192,
@@ -111,6 +112,7 @@ def select(
         tokenizer: of the model in memory.
         adapter: a PEFT LoRA adapter of the model; without one, gradients are those of a fresh adapter.
         labelled: pairs that have labels already, in the pool's formats; they count as past pairs and are not chosen.
+        targets: pairs on the prompts that matter, in the pool's formats, for a rule that needs to know them.
         acquisition: a rule's name, its name and settings, a dotted path, or a rule.
         normalize: what is scaled to unit norm, see `featurizers.gradient`.
         dimension: D of the projection; None for whole gradients.
@@ -134,9 +136,15 @@ def select(
     progress = progress or Silent()
     rule, options = _rule(acquisition)
     needs = options.needs(rule)
+    if "target_MD" in needs and targets is None:
+        raise RecipeError(
+            "This acquisition needs pairs on the prompts that matter, but `targets` is not given: give a file or rows "
+            "with two or more responses to each, or choose another acquisition."
+        )
     policy = _policy(model, tokenizer, adapter, lora, seed)
     candidates = _read(pool, policy, "the pool")
     past = [] if labelled is None else _read(labelled, policy, "the labelled data")
+    aims = [] if targets is None or "target_MD" not in needs else _read(targets, policy, "the targets")
     known = {x.pair.id for x in past}
     candidates = [x for x in candidates if x.pair.id not in known]
     if budget < 1 or budget > len(candidates):
@@ -146,11 +154,23 @@ def select(
         )
     drawn = options.draw([x.pair.id for x in candidates], budget, generator(seed, "candidates"))
     candidates = [candidates[i] for i in drawn]
-    pairs, past_pairs = [x.pair for x in candidates], [x.pair for x in past]
+    pairs, past_pairs, target_pairs = ([x.pair for x in found] for found in (candidates, past, aims))
     with tempfile.TemporaryDirectory(prefix="duelist-select-") as scratch:
         folder = Path(features) if features is not None else Path(scratch)
         seen = _features(
-            needs, policy, pairs, past_pairs, folder, normalize, dimension, beta, seed, max_tokens, precision, progress
+            needs,
+            policy,
+            pairs,
+            past_pairs,
+            target_pairs,
+            folder,
+            normalize,
+            dimension,
+            beta,
+            seed,
+            max_tokens,
+            precision,
+            progress,
         )
         selection = choose(rule, seen, budget, generator(seed, "select"))
     return [
@@ -255,6 +275,7 @@ def _features(
     policy: Policy,
     pairs: Sequence[Pair],
     past: Sequence[Pair],
+    targets: Sequence[Pair],
     folder: Path,
     normalize: Normalize,
     dimension: int | None,
@@ -265,8 +286,9 @@ def _features(
     progress: Progress,
 ) -> Features:
     seen, seen_past = Features.identities(pairs), Features.identities(past)
-    everything = [*pairs, *(past if "past" in needs else [])]
-    if needs & {"gradient_ND", "margin_N"}:
+    known = past if "past" in needs else []
+    everything = [*pairs, *known, *targets]
+    if needs & {"gradient_ND", "margin_N", "target_MD"}:
         responses, index_N2 = distinct_responses(everything)
         computed = ResponseFeatures(
             folder,
@@ -275,20 +297,22 @@ def _features(
             dimension=dimension,
             seed=derived_seed(seed, "projection"),
             max_tokens=max_tokens,
-            gradients="gradient_ND" in needs,
+            gradients=bool(needs & {"gradient_ND", "target_MD"}),
             margins="margin_N" in needs,
             progress=progress,
             precision=precision,
         )
-        n = len(pairs)
+        n, end = len(pairs), len(pairs) + len(known)
         if computed.unit_RD is not None:
             phi_ND = pair_features(computed, index_N2, beta, normalize, folder)
             seen = replace(seen, gradient_ND=phi_ND[:n])
-            seen_past = replace(seen_past, gradient_ND=phi_ND[n:])
+            seen_past = replace(seen_past, gradient_ND=phi_ND[n:end])
+            if "target_MD" in needs:
+                seen = replace(seen, target_MD=phi_ND[end:])
         if "margin_N" in needs:
             reward_R = beta * (computed.log_probs_R2[:, 0] - computed.log_probs_R2[:, 1])
             margin_N = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
-            seen, seen_past = replace(seen, margin_N=margin_N[:n]), replace(seen_past, margin_N=margin_N[n:])
+            seen, seen_past = replace(seen, margin_N=margin_N[:n]), replace(seen_past, margin_N=margin_N[n:end])
     if "cost_N" in needs:
         cost_N = DEFAULT.seconds(tokens_to_read([*pairs, *past]))
         seen, seen_past = replace(seen, cost_N=cost_N[: len(pairs)]), replace(seen_past, cost_N=cost_N[len(pairs) :])

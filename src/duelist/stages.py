@@ -86,9 +86,24 @@ class Stages:
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
         needs = self._needs(t)
+        targets = self.target(t) if "target_MD" in needs else []
         return self.folder.run(
-            t, "featurize", codecs.FEATURES, lambda: self._features(t, needs, candidates, past, self.parts.featurizers)
+            t,
+            "featurize",
+            codecs.FEATURES,
+            lambda: self._features(t, needs, candidates, past, self.parts.featurizers, targets),
         )
+
+    def target(self, t: int) -> list[Pair]:
+        """Pairs of the policy's responses to the prompts that matter."""
+        targets = self.parts.targets
+
+        def compute() -> list[Response]:
+            policy = self._learner.models(t - 1).policy_for("`target`")
+            return targets.sample(self.parts.target_sampler, policy, t, self._seed("target", t), self.progress)
+
+        responses = self.folder.run(t, "target", codecs.TARGET, compute)
+        return targets.pairs(responses, t)
 
     def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Pair], features: Features) -> None:
         """Choose the pairs to ask, and record them as asked."""
@@ -163,6 +178,7 @@ class Stages:
         candidates: Sequence[Pair],
         past: Sequence[Pair],
         featurizers: Sequence[Featurizer],
+        targets: Sequence[Pair] = (),
     ) -> Features:
         return featurize(
             featurizers,
@@ -170,10 +186,11 @@ class Stages:
             self._learner.models(t - 1),
             candidates,
             past,
-            prompts=self._prompts_by_id,
+            prompts={**self._prompts_by_id, **({p.id: p for p in self.parts.targets.prompts} if targets else {})},
             beta=self.recipe.beta,
             seed=self._seed("projection"),
             progress=self.progress,
+            targets=targets,
             recorded=self._recorded(needs, candidates, past),
         )
 

@@ -76,5 +76,6 @@ def _read_evaluation(path: Path) -> Evaluation:
 
 
 RESPONSES = Codec("responses.jsonl", _write_responses, _read_responses)
+TARGET = Codec("target.jsonl", _write_responses, _read_responses)
 FEATURES = Codec("features.npz", _write_features, _read_features)
 EVALUATION = Codec("evaluation.jsonl", _write_evaluation, _read_evaluation)
