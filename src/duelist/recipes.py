@@ -54,7 +54,7 @@ class Recipe(BaseModel):
     description: str = Field(default="", description="What it shows, in a sentence.")
     seed: int = Field(default=0, ge=0, description="The root of all randomness.")
     rounds: int = Field(ge=1, description="Rounds, T.")
-    budget: int = Field(ge=1, description="Pairs asked per round, B; the mean, where `schedule` says otherwise.")
+    budget: int = Field(ge=1, description="Pairs asked per round, B. The mean, where `schedule` says otherwise.")
     schedule: Schedule = Field(
         default="constant",
         description="How rounds × budget is split over rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
