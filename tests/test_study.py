@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM
 
 from duelist import Label, Study, parse_recipe
@@ -53,6 +54,20 @@ def test_update_waits_for_labels_unless_told_otherwise(by_hand: dict[str, Any], 
         assert study.update().training["preferences"] == 12
         with pytest.raises(RoundStateError, match="all 2 rounds are closed"):
             study.ask()
+
+
+def test_a_study_older_than_a_recipe_key_goes_on(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    recipe = parse_recipe(by_hand)
+    with Study.create(tmp_path / "study", recipe) as study:
+        batch = study.ask()
+    file = tmp_path / "study" / "recipe.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del content["initial_random"], content["sampler"]["top_p"]  # as if these keys were new
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with Study.create(tmp_path / "study", recipe) as study:
+        assert study.ask() == batch
+    with pytest.raises(RecipeError, match="other values of initial_random"):
+        Study.create(tmp_path / "study", parse_recipe({**by_hand, "initial_random": 3}))
 
 
 def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str, Any], tmp_path: Path) -> None:

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.errors import BudgetError, DataError, RecipeError
-from duelist.featurizers.base import distinct_responses
+from duelist.featurizers.base import featurize
 from duelist.featurizers.gradient import Normalize
-from duelist.featurizers.resumable import Precision, ResponseFeatures, pair_features
+from duelist.featurizers.resumable import Precision, Stored
 from duelist.models.policy import Policy, PolicyConfig
 from duelist.models.tokenization import (
     check_length,
@@ -29,13 +32,14 @@ from duelist.models.tokenization import (
     require_chat_template,
     require_own_tokens,
 )
+from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
 from duelist.reading_time import DEFAULT, tokens_to_read
 from duelist.recipes import acquisition_options, build, override, parse_component
 from duelist.rows import Row, RowSource, row_prompt, row_responses
 from duelist.seeding import derived_seed, generator
 from duelist.store.artifacts import write_jsonl
-from duelist.types import Features, Pair, Response
+from duelist.types import Pair, Prompt, Response
 
 Pool = str | Path | Iterable[Row]
 
@@ -78,6 +82,7 @@ class Pick:
 @dataclass(frozen=True)
 class _PoolPair:
     pair: Pair
+    prompt: Prompt
     row_number: int
     row: Row
 
@@ -157,20 +162,19 @@ def select(
     pairs, past_pairs, target_pairs = ([x.pair for x in found] for found in (candidates, past, aims))
     with tempfile.TemporaryDirectory(prefix="duelist-select-") as scratch:
         folder = Path(features) if features is not None else Path(scratch)
-        seen = _features(
+        stored = Stored(folder, dimension=dimension, normalize=normalize, max_tokens=max_tokens, precision=precision)
+        seen = featurize(
+            [stored],
             needs,
-            policy,
+            Models(policy),
             pairs,
             past_pairs,
-            target_pairs,
-            folder,
-            normalize,
-            dimension,
-            beta,
-            seed,
-            max_tokens,
-            precision,
-            progress,
+            prompts={x.prompt.id: x.prompt for x in (*candidates, *past, *aims)},
+            beta=beta,
+            seed=derived_seed(seed, "projection"),
+            progress=progress,
+            targets=target_pairs,
+            recorded=_recorded(pairs, past_pairs),
         )
         selection = choose(rule, seen, budget, generator(seed, "select"))
     return [
@@ -264,56 +268,18 @@ def _read(source: Pool, policy: Policy, what: str) -> list[_PoolPair]:
             responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0))
         for a, b in combinations(responses, 2):
             pair = Pair.of(a, b, 0)
-            found.setdefault(pair.id, _PoolPair(pair, number, row))
+            found.setdefault(pair.id, _PoolPair(pair, prompt, number, row))
     if not found:
         raise DataError(f"{what.capitalize()} must have at least one row, but has none.")
     return list(found.values())
 
 
-def _features(
-    needs: frozenset[str],
-    policy: Policy,
-    pairs: Sequence[Pair],
-    past: Sequence[Pair],
-    targets: Sequence[Pair],
-    folder: Path,
-    normalize: Normalize,
-    dimension: int | None,
-    beta: float,
-    seed: int,
-    max_tokens: int,
-    precision: Precision | None,
-    progress: Progress,
-) -> Features:
-    seen, seen_past = Features.identities(pairs), Features.identities(past)
-    known = past if "past" in needs else []
-    everything = [*pairs, *known, *targets]
-    if needs & {"gradient_ND", "margin_N", "target_MD"}:
-        responses, index_N2 = distinct_responses(everything)
-        computed = ResponseFeatures(
-            folder,
-            policy,
-            responses,
-            dimension=dimension,
-            seed=derived_seed(seed, "projection"),
-            max_tokens=max_tokens,
-            gradients=bool(needs & {"gradient_ND", "target_MD"}),
-            margins="margin_N" in needs,
-            progress=progress,
-            precision=precision,
-        )
-        n, end = len(pairs), len(pairs) + len(known)
-        if computed.unit_RD is not None:
-            phi_ND = pair_features(computed, index_N2, beta, normalize, folder)
-            seen = replace(seen, gradient_ND=phi_ND[:n])
-            seen_past = replace(seen_past, gradient_ND=phi_ND[n:end])
-            if "target_MD" in needs:
-                seen = replace(seen, target_MD=phi_ND[end:])
-        if "margin_N" in needs:
-            reward_R = beta * (computed.log_probs_R2[:, 0] - computed.log_probs_R2[:, 1])
-            margin_N = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
-            seen, seen_past = replace(seen, margin_N=margin_N[:n]), replace(seen_past, margin_N=margin_N[n:end])
-    if "cost_N" in needs:
-        cost_N = DEFAULT.seconds(tokens_to_read([*pairs, *past]))
-        seen, seen_past = replace(seen, cost_N=cost_N[: len(pairs)]), replace(seen_past, cost_N=cost_N[len(pairs) :])
-    return replace(seen, past=seen_past) if "past" in needs else seen
+def _recorded(pairs: Sequence[Pair], past: Sequence[Pair]) -> dict[str, NDArray[Any]]:
+    """What a study would know of its past pairs and a file of labelled pairs does not say: nobody's votes are known,
+    nor the margins before they were trained on, nor how long anybody took."""
+    n = len(pairs) + len(past)
+    return {
+        "votes_N2": np.zeros((n, 2), np.int64),
+        "asked_margin_N": np.zeros(n),
+        "cost_N": DEFAULT.seconds(tokens_to_read([*pairs, *past])),
+    }

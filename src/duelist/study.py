@@ -58,7 +58,7 @@ class Study:
             StudyLockedError: if another process works on it.
             StorageError: if the folder cannot be written.
         """
-        return Study(StudyFolder.create(Path(folder), recipe_content(recipe)), progress)
+        return Study(StudyFolder.create(Path(folder), recipe_content(recipe), _completed), progress)
 
     @staticmethod
     def open(folder: str | Path, progress: Progress | None = None) -> Study:
@@ -193,3 +193,8 @@ class Study:
             report = self.update()
             if on_round is not None:
                 on_round(report)
+
+
+def _completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved recipe with the defaults of keys that are newer than it."""
+    return recipe_content(parse_recipe(saved))

@@ -32,7 +32,10 @@ POLICY = {
 @pytest.fixture
 def policy(tiny_model: Path) -> Policy:
     lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-    return Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu"), seed=1)
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu"), seed=1)
+    # A random model's logits are nearly flat, and no adapter below the output layer moves them much.
+    policy.model.get_base_model().model.norm.weight.data.mul_(20)
+    return policy
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_the_policy_gains_reward_and_nothing_is_left_behind(
     model, _ = fit(policy, preferences, tmp_path)
     score = trl_rlhf.reward_scorer(model, policy.tokenizer.pad_token_id)
 
-    def mean_reward() -> float:
+    def rewards() -> torch.Tensor:
         drawn = generate(
             policy,
             [p.prompt for p in preferences],
@@ -108,14 +111,13 @@ def test_the_policy_gains_reward_and_nothing_is_left_behind(
             seed=0,
             progress=Silent(),
         )
-        rewards = score([[*r.prompt_token_ids, *r.token_ids] for r in drawn])
-        return sum(rewards) / len(rewards)
+        return torch.tensor(score([[*r.prompt_token_ids, *r.token_ids] for r in drawn]))
 
-    before = mean_reward()
+    before = rewards()
     state = {n: p.requires_grad for n, p in policy.model.named_parameters()}
     config = RLHFConfig.model_validate({"algorithm": algorithm, "reward_model": REWARD, "train": POLICY})
     report = RLHF(config).train(policy, preferences, 0.01, 0, Silent())
-    assert mean_reward() > before + 0.1
+    assert rewards().mean() > before.mean() + 0.5 * before.std()
     assert report["optimizer_steps"] == 20 and report["reward_model_agreement"] > 0.9
     assert {n: p.requires_grad for n, p in policy.model.named_parameters()} == state
     assert policy.reference_folder == tmp_path / "reference" and sorted(policy.model.peft_config) == ["default", "ref"]

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.errors import DuelistError, StorageError
-from duelist.featurizers.base import tokenized
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, tokenized
 from duelist.featurizers.gradient import Normalize, pair_gradients
+from duelist.featurizers.margin import implicit_rewards, prompt_entropies
 from duelist.models.logprobs import sequence_log_probs
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
@@ -187,3 +188,51 @@ def pair_features(
         phi_ND[rows] = block(index_N2[rows])
     phi_ND.flush()
     return phi_ND
+
+
+class Stored(Featurizer):
+    """The policy's features from a folder that a killed run goes on from: gradients, margins, entropies."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dimension: int | None,
+        normalize: Normalize,
+        max_tokens: int,
+        precision: Precision | None = None,
+    ) -> None:
+        self.folder = folder
+        self.dimension = dimension
+        self.normalize = normalize
+        self.max_tokens = max_tokens
+        self.precision = precision
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        return ("gradient_ND", "margin_N", "log_ratio_N2", "prompt_entropy_N")
+
+    def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        responses, index_N2 = distinct_responses(job.pairs)
+        with_reference = bool(job.wanted & {"margin_N", "log_ratio_N2"})
+        computed = ResponseFeatures(
+            self.folder,
+            job.models.policy_for("Choosing by its gradients or margins"),
+            responses,
+            dimension=self.dimension,
+            seed=job.seed,
+            max_tokens=self.max_tokens,
+            gradients="gradient_ND" in job.wanted,
+            margins=with_reference,
+            progress=job.progress,
+            precision=self.precision,
+        )
+        log_prob_R = np.asarray(computed.log_probs_R2[:, 0])
+        fields: dict[str, NDArray[Any]] = {}
+        if computed.unit_RD is not None:
+            fields["gradient_ND"] = pair_features(computed, index_N2, job.beta, self.normalize, self.folder)
+        if with_reference:
+            fields |= implicit_rewards(log_prob_R - np.asarray(computed.log_probs_R2[:, 1]), index_N2, job.beta)
+        if "prompt_entropy_N" in job.wanted:
+            fields["prompt_entropy_N"] = prompt_entropies(log_prob_R, [r.prompt_id for r in responses], index_N2)
+        return fields

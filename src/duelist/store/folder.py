@@ -29,7 +29,7 @@ from duelist.store.artifacts import (
 )
 from duelist.store.codecs import FEATURES, Codec
 from duelist.store.export import trl_rows
-from duelist.store.recipe_file import RECIPE, differences, read_recipe, write_recipe
+from duelist.store.recipe_file import RECIPE, Completed, differences, read_recipe, write_recipe
 from duelist.store.store import DATABASE, AskedPair, Stage, Store
 from duelist.types import Prompt, Selection
 
@@ -50,11 +50,16 @@ class StudyFolder:
         self.store = Store(path)
 
     @staticmethod
-    def create(path: Path, recipe: Mapping[str, Any]) -> StudyFolder:
+    def create(path: Path, recipe: Mapping[str, Any], completed: Completed = dict) -> StudyFolder:
         """Make a study's folder, or open it if it holds a study of the same recipe.
 
         A study of another recipe that has not asked anything yet is begun anew: nothing was paid for, and its recipe
         may have been what kept it from asking.
+
+        Args:
+            path: the folder.
+            recipe: the recipe, every default filled in.
+            completed: fills the defaults into a recipe that was saved before some key existed.
 
         Raises:
             RecipeError: if it holds a study of another recipe that has asked.
@@ -83,8 +88,8 @@ class StudyFolder:
                 if not (path / RECIPE).is_file():
                     Store(path).close()
                     write_recipe(path, recipe)
-                elif differences(path, recipe):
-                    _begin_anew(path, recipe)
+                elif different := differences(path, recipe, completed):
+                    _begin_anew(path, recipe, different)
                 return StudyFolder._opened(path, lock)
             except BaseException:
                 lock.release()
@@ -280,7 +285,7 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _begin_anew(path: Path, recipe: Mapping[str, Any]) -> None:
+def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str]) -> None:
     """Discard a study that has asked nothing, and give its folder another recipe. The recipe is exchanged last.
 
     Raises:
@@ -290,7 +295,6 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any]) -> None:
     asked, stages = store.counts()["asked"], store.stages()
     store.close()
     if asked:
-        different = differences(path, recipe)
         own, key = read_recipe(path), different[0]
         raise RecipeError(
             f"A study goes on with the recipe it began with, but {path} was begun with other values of "

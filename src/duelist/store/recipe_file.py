@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 from duelist.store.artifacts import write_text
 
 RECIPE = "recipe.yaml"
+Completed = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -25,7 +26,13 @@ def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
     write_text(path / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
 
 
-def differences(path: Path, recipe: Mapping[str, Any]) -> list[str]:
-    """The top-level keys in which a study's recipe differs from this one."""
-    own, wanted = read_recipe(path), json.loads(json.dumps(dict(recipe)))
+def differences(path: Path, recipe: Mapping[str, Any], completed: Completed) -> list[str]:
+    """The top-level keys in which a study's recipe differs from this one.
+
+    Args:
+        path: the study's folder.
+        recipe: the recipe, every default filled in.
+        completed: fills in the defaults of keys that did not exist when the study was begun.
+    """
+    own, wanted = completed(read_recipe(path)), json.loads(json.dumps(dict(recipe)))
     return [key for key in {**own, **wanted} if own.get(key) != wanted.get(key)]
