@@ -101,7 +101,7 @@ def run(
     def on_round(arm: str, report: RoundReport) -> None:
         if as_json:
             _print_json({"arm": arm, **report.metrics})
-        elif not quiet:
+        elif not quiet and "evaluate" in report.metrics["seconds"]:
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
 
     run_with_arms(folder, resolved, progress, on_round)
@@ -290,6 +290,7 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
 def _show_results(folder: Path, others: list[str]) -> None:
     for place in (".", *others):
         lines = [json.loads(line) for line in (folder / place / "metrics.jsonl").read_text("utf-8").splitlines()]
+        lines = [m for m in lines if "evaluate" in m["seconds"]]
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
         _say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from duelist.errors import BudgetError, DuelistError, ModelError
 from duelist.evaluation.held_out import require_columns
+from duelist.learners.online import require_online_trainer
 from duelist.models.policy import load_pretrained, read_chat_template
 from duelist.models.rewards import require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
@@ -65,6 +66,8 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         component = getattr(ready, kind)
         if component is not None and PREPARED not in str(component):
             _examine_judge(kind, component, notes)
+    if ready.online:
+        require_online_trainer(build("trainer", ready.trainer), ready.trainer)
     prompts = _prompts(ready, notes)
     if "target_MD" in needs:
         _examine_target(ready, prompts, notes)

@@ -22,7 +22,7 @@ from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy import PolicyConfig
 from duelist.prompts.dataset import PromptsConfig
-from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets
+from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 from duelist.stopping import StopConfig
@@ -79,6 +79,10 @@ class Recipe(BaseModel):
         default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
     )
     acquisition: Component = Field(default_factory=lambda: {"name": "activedpo"}, description="Features -> choice.")
+    online: bool = Field(default=False, description="A round is one optimizer step, by one optimizer for the study.")
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="Online: keep the weights every so many rounds; null: 10."
+    )
     target: TargetConfig = Field(
         default_factory=TargetConfig, description="The prompts that matter, for acquisitions that need to know them."
     )
@@ -100,6 +104,7 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         require_listed_budgets(self.schedule, self.rounds, self.budget)
+        require_online_keys(self.online, self.checkpoint_every)
         return self
 
 

@@ -125,7 +125,7 @@ def _comparison(arms: Sequence[Arm], measured: Sequence[tuple[str, str]]) -> dic
     """The arms side by side after the last round that all of them have closed; None if there is only one."""
     if len(arms) == 1:
         return None
-    t = min(len(arm.metrics) for arm in arms) - 1
+    t = max(set.intersection(*({m["round"] for m in arm.measured} for arm in arms)), default=0)
     if t < 1:
         return {"round": None, "sentences": ["No round is closed in every study yet: there is nothing to compare."]}
     rows = [(arm.label, arm.recipe["seed"], arm.metrics[t]) for arm in arms]
@@ -203,7 +203,7 @@ def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
 
 
 def _table(arm: Arm, rounds: Sequence[Chosen]) -> dict[str, Any]:
-    results = [{**m, "total_seconds": sum((m.get("seconds") or {}).values())} for m in arm.metrics]
+    results = [{**m, "total_seconds": sum((m.get("seconds") or {}).values())} for m in arm.measured]
     return {"arm": arm, "rounds": results, "chosen": rounds}
 
 

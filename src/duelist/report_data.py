@@ -49,6 +49,12 @@ class Arm:
         return int(self.recipe["rounds"])
 
     @property
+    def measured(self) -> Sequence[Mapping[str, Any]]:
+        """The metrics of the closed rounds that were evaluated; all, where none says so."""
+        evaluated = [m for m in self.metrics if "evaluate" in (m.get("seconds") or {})]
+        return evaluated or self.metrics
+
+    @property
     def stopped(self) -> str | None:
         """Why no round follows the last one that has chosen, by the stopping rule; None if that is not so."""
         rule = self.recipe.get("stop")

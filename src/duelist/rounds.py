@@ -20,6 +20,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from duelist.recipes import Recipe
 
+DEFAULT_CHECKPOINT = 10  # rounds, online
 Schedule = Literal["constant", "decrease", "increase"] | tuple[Annotated[int, Field(ge=1)], ...]
 
 
@@ -73,6 +74,19 @@ def require_listed_budgets(schedule: Schedule, rounds: int, budget: int) -> None
         )
 
 
+def require_online_keys(online: bool, checkpoint_every: int | None) -> None:
+    """Refuse a key of online mode where it has no meaning.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if checkpoint_every is not None and not online:
+        raise ValueError(
+            f"`checkpoint_every` is for `online: true`, but is {checkpoint_every} without it: remove it (every round's "
+            "weights are kept), or set `online`."
+        )
+
+
 def budgets(recipe: Recipe) -> tuple[int, ...]:
     """How many pairs each round asks, from the first to the last."""
     return scheduled(recipe.schedule, recipe.rounds, recipe.budget)
@@ -91,6 +105,21 @@ def asked_before(recipe: Recipe, t: int) -> int:
 def total_budget(recipe: Recipe) -> int:
     """How many pairs the whole study asks."""
     return sum(budgets(recipe))
+
+
+def is_checkpoint(recipe: Recipe, t: int, last: int) -> bool:
+    """Whether the weights are kept after round t of a study whose last round is `last`."""
+    return not recipe.online or t == last or t % checkpoint_every(recipe) == 0
+
+
+def is_evaluated(recipe: Recipe, t: int, last: int) -> bool:
+    """Whether the model is measured after round t of a study whose last round is `last`."""
+    return t in (0, last) or t % (recipe.evaluation.every or checkpoint_every(recipe)) == 0
+
+
+def checkpoint_every(recipe: Recipe) -> int:
+    """After how many rounds the weights are kept again."""
+    return (recipe.checkpoint_every or DEFAULT_CHECKPOINT) if recipe.online else 1
 
 
 def in_words(recipe: Recipe) -> str:

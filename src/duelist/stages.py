@@ -15,17 +15,19 @@ from duelist.acquisition.initial_random import InitialRandom
 from duelist.errors import BudgetError
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
+from duelist.learners.online import OPTIMIZER
 from duelist.learners.policy import PolicyLearner
 from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
 from duelist.reading_time import study_reading_time, tokens_to_read
 from duelist.recipes import Recipe
-from duelist.rounds import asked_before, budget_of, in_words, total_budget
+from duelist.rounds import asked_before, budget_of, in_words, is_checkpoint, total_budget
 from duelist.seeding import derived_seed, generator
 from duelist.stopping import require_gains, stop_reason
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
+from duelist.store.records import preference_json
 from duelist.store.store import AskedPair
 from duelist.types import Evaluation, Features, Pair, Prompt, Response, Selection
 
@@ -123,6 +125,15 @@ class Stages:
 
         self.folder.run_selection(t, compute)
 
+    @property
+    def last_round(self) -> int:
+        """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
+        t = self.store.counts()["rounds_closed"]
+        for chosen in (t, t + 1):  # no round begins after the one that is the last
+            if self.stopped_after(chosen) is not None:
+                return chosen
+        return self.recipe.rounds
+
     def stopped_after(self, t: int) -> str | None:
         """Why round t is the last, by the stopping rule; None if it is not, or has chosen nothing yet."""
         stage = self.folder.stage(t, "select")
@@ -130,12 +141,29 @@ class Stages:
 
     def train(self, t: int) -> Mapping[str, float]:
         """Train on the labels so far, and keep the weights."""
+        if self.recipe.online:
+            return self._step(t)
         preferences = self.store.preferences(None if self.parts.trainer.plan.accumulate == "all" else t)
 
         def fill(target: Path) -> Mapping[str, float]:
             return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
+
+    def _step(self, t: int) -> Mapping[str, float]:
+        """Take round t's optimizer step, and at a checkpoint keep the weights (docs/adr/0005-online-mode.md)."""
+
+        def compute() -> dict[str, Any]:
+            preferences = self.store.preferences(t)
+            info = {**self._learner.step(t, preferences), "preferences": float(len(preferences))}
+            return {"info": info, "preferences": [preference_json(p) for p in preferences]}
+
+        done = self.folder.run(t, "step", codecs.STEP, compute)
+        if is_checkpoint(self.recipe, t, self.last_round):
+            self.folder.run(t, "optimizer", OPTIMIZER, lambda: self._learner.optimizer_state(t))
+            # Last: the weights make it a checkpoint.
+            self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
+        return dict(done["info"])
 
     def evaluate(self, t: int) -> Evaluation:
         """Measure the model as round t left it."""

@@ -16,7 +16,7 @@ def status(folder: Path) -> dict[str, Any]:
         `name`; `rounds_closed` of `rounds`; `round`, the one in progress (0 while the initial model is measured, None
         when all are closed); `stages`, those finished in that round; `pending`, None or the batch of that round as
         `round`, `asked` and `answered` in pairs; `stopped`, why the stopping rule ends the study before its last round,
-        or None; `labels`, those that count; `metrics`, the last closed round's line, or None; `reading_time`, None or
+        or None; `labels`, those that count; `metrics`, the line of the last round that was evaluated, or None; `reading_time`, None or
         the model fitted to people's times (`constant` in seconds, `seconds_per_token`, `times` it was fitted to);
         `seconds` of all finished stages; `compare`, the same for each study beside this one.
 
@@ -49,6 +49,6 @@ def _status(arm: Arm) -> dict[str, Any]:
         }
         if reading.times
         else None,
-        "metrics": dict(arm.metrics[-1]) if arm.metrics else None,
+        "metrics": dict(arm.measured[-1]) if arm.metrics else None,
         "seconds": round(sum(s.seconds for s in arm.stages), 3),
     }

@@ -12,6 +12,7 @@ from duelist.errors import RoundStateError
 from duelist.models.process_state import torch_threads
 from duelist.progress import Progress, Silent
 from duelist.recipes import Recipe, parse_recipe, recipe_content
+from duelist.rounds import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.stages import Stages
 from duelist.store.folder import StudyFolder
@@ -93,11 +94,7 @@ class Study:
     @property
     def last_round(self) -> int:
         """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
-        t = self.round
-        for chosen in (t - 1, t):  # no round begins after the one that is the last
-            if self.stages.stopped_after(chosen) is not None:
-                return chosen
-        return self.recipe.rounds
+        return self.stages.last_round
 
     @property
     def stopped(self) -> str | None:
@@ -149,7 +146,7 @@ class Study:
         return [x.pair.id for x in self.store.asked(self.round) if x.pair.id not in answered]
 
     def update(self, allow_partial: bool = False) -> RoundReport:
-        """Train on the labels, evaluate, and close the round. Every pair asked has used budget, whatever its outcome.
+        """Train on the labels, evaluate if it is due, and close the round. Every pair asked has used budget, whatever its outcome.
 
         Args:
             allow_partial: go on although pairs of this round are unanswered. Their labels still count when they come.
@@ -170,8 +167,9 @@ class Study:
             )
         with torch_threads(self.recipe.torch_threads):
             training = self.stages.train(t)
-            evaluation = self.stages.evaluate(t)
-        metrics = self.folder.close_round(t, evaluation.metrics)
+            due = is_evaluated(self.recipe, t, self.last_round)
+            measured = self.stages.evaluate(t).metrics if due else {}
+        metrics = self.folder.close_round(t, measured)
         return RoundReport(t, metrics, training)
 
     def run(self, annotator: Annotator | None = None, on_round: Callable[[RoundReport], None] | None = None) -> None:

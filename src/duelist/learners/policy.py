@@ -13,7 +13,9 @@ from duelist.evaluation.held_out import evaluate
 from duelist.featurizers.base import Featurizer
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.learners.base import Learner
+from duelist.learners.online import OnlinePolicy
 from duelist.learners.round_policies import RoundPolicies
+from duelist.models.policy import Policy
 from duelist.models.trained import Models
 from duelist.parts import Parts
 from duelist.progress import Progress
@@ -39,13 +41,16 @@ class PolicyLearner(Learner):
         return Margin(MarginConfig())
 
     def models(self, t: int) -> Models:
-        return Models(policy=self._policies.after(t))
+        return Models(policy=self._after(t))
 
     def save_initial(self, target: Path) -> Mapping[str, Any]:
         self._policies.initial.save_adapter(target)
         return {"base_model": self._policies.initial.fingerprint(adapters=False)}
 
     def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, float]:
+        if self.recipe.online:
+            self._after(t).save_adapter(target)  # the steps have been taken
+            return {}
         policy = self._policies.to_train(t)
         done: Mapping[str, float] = {}
         if preferences:
@@ -54,10 +59,16 @@ class PolicyLearner(Learner):
         policy.save_adapter(target)
         return done
 
+    def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
+        return self._online.step(t, preferences)
+
+    def optimizer_state(self, t: int) -> dict[str, Any]:
+        return self._online.optimizer_state(t)
+
     def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:
         rewards = [] if initial is None else [s["reward"] for s in initial.samples]
         return evaluate(
-            self._policies.after(t),
+            self._after(t),
             self.parts.prompts.held_out,
             self.parts.reward,
             None if initial is None or None in rewards else np.array(rewards, dtype=np.float64),
@@ -69,6 +80,13 @@ class PolicyLearner(Learner):
             seed=derived_seed(self.recipe.seed, "evaluate"),
             progress=self.progress,
         )
+
+    def _after(self, t: int) -> Policy:
+        return self._online.after(t) if self.recipe.online else self._policies.after(t)
+
+    @cached_property
+    def _online(self) -> OnlinePolicy:
+        return OnlinePolicy(self.recipe, self.parts.trainer, self.folder, self._policies, self.progress)
 
     @cached_property
     def _policies(self) -> RoundPolicies:

@@ -75,6 +75,15 @@ def _read_evaluation(path: Path) -> Evaluation:
     return Evaluation(metrics, samples)
 
 
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    _write_rows(path, [value])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(read_jsonl(path)[0])
+
+
+STEP = Codec("step.json", _write_json, _read_json)
 RESPONSES = Codec("responses.jsonl", _write_responses, _read_responses)
 TARGET = Codec("target.jsonl", _write_responses, _read_responses)
 FEATURES = Codec("features.npz", _write_features, _read_features)
