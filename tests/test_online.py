@@ -14,7 +14,6 @@ from duelist.preflight import examine
 from duelist.report import write_report
 from duelist.status import status
 from duelist.store.artifacts import read_jsonl
-from outcomes import require_equal
 
 
 @pytest.fixture
@@ -160,10 +159,3 @@ def test_evaluation_every_so_many_rounds_in_iterative_mode(tiny_recipe: dict[str
         study.run()
     lines = read_jsonl(tmp_path / "study" / "metrics.jsonl")
     assert [m["round"] for m in lines if "kl" in m] == [0, 2, 4, 5] and len(lines) == 6
-
-
-def test_the_same_recipe_gives_the_same_study(online: dict[str, Any], tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        with Study.create(tmp_path / name, parse_recipe(online)) as study:
-            study.run()
-    require_equal(tmp_path / "one", tmp_path / "two")

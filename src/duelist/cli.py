@@ -195,7 +195,10 @@ def status(study: StudyDir, as_json: Json = False) -> None:
 
 @app.command()
 def report(study: StudyDir, quiet: Quiet = False) -> None:
-    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network."""
+    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network.
+
+    The reward–KL curve is written to DIR/reward_kl.csv as well.
+    """
     from duelist.report import write_report
 
     path = write_report(study)

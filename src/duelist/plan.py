@@ -9,7 +9,7 @@ from typing import Any
 from duelist.errors import ModelError
 from duelist.preflight import Findings, examine
 from duelist.recipes import Recipe, build
-from duelist.rounds import asked_before, total_budget
+from duelist.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
@@ -65,8 +65,11 @@ def plan(recipe: Recipe) -> Plan:
         pairs = per_round * m * (m - 1) // 2 if pairs is None else pairs
         generations = 0 if given else responses * draws
         tokens = _gradient_tokens(ready, responses)
+    of_rounds = range(1, ready.rounds + 1)
+    evaluated = 1 + sum(is_evaluated(ready, t, ready.rounds) for t in of_rounds)
+    kept = 1 + sum(is_checkpoint(ready, t, ready.rounds) for t in of_rounds)
     if generations is not None and held_out is not None:
-        generations += held_out * ready.evaluation.responses_per_prompt * (ready.rounds + 1)
+        generations += held_out * ready.evaluation.responses_per_prompt * evaluated
     base, adapter = _parameter_counts(ready, found, notes)
     dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
     uses_gradients = "gradient_ND" in build("acquisition", ready.acquisition).needs
@@ -79,8 +82,10 @@ def plan(recipe: Recipe) -> Plan:
     if base is not None and adapter is not None and features is not None:
         # The adapter in float32 with its gradient and Adam's two moments; features as computed and as reordered.
         memory = base * BYTES[ready.policy.dtype] + max(adapter * 16, adapter * 4 + features * 2)
-        # An adapter per round, the initial and the latest one; one round's features; every token as JSON.
-        disk = adapter * 4 * (ready.rounds + 2) + features + (tokens or 0) * 8
+        # The adapters that are kept and a copy of the latest (online each with Adam's moments); one round's features;
+        # every token as JSON.
+        per_adapter = 12 if ready.online else 4
+        disk = adapter * per_adapter * (kept + 1) + features + (tokens or 0) * 8
     return Plan(total_budget(recipe), per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +13,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from duelist.report_data import ARMS, Arm, Chosen, chosen, finite, read_arms
+from duelist.report_data import ARMS, Arm, Chosen, chosen, finite, read_arms, reward_kl_rows
 from duelist.report_figures import Picture, chosen_figure, margin_figure, metric_figure, reward_kl_figure
 from duelist.store.artifacts import write_text
 from duelist.store.store import AskedPair
 from duelist.types import OUTCOMES, Label
 
 REPORT = "report.html"
+REWARD_KL = "reward_kl.csv"
 _TEMPLATE = "report.html.j2"
 _PAIRS_SHOWN = 20
 _GROUPS_SHOWN = 60
@@ -37,6 +40,8 @@ _RANKED = ("mean_reward", "mean_reward_over_groups", "mean_reward_weighted", "wi
 def write_report(folder: Path) -> Path:
     """Write `report.html` into a study's folder, at any moment of the study, and return its path.
 
+    Beside it, `reward_kl.csv` has the reward–KL curves, where there is a reward.
+
     The studies beside it, under `compare/`, are drawn as further lines. Another process may work on the study.
 
     Raises:
@@ -53,6 +58,13 @@ def write_report(folder: Path) -> Path:
     environment.filters |= {"number": _number, "share": _share}
     path = folder / REPORT
     write_text(path, environment.get_template(_TEMPLATE).render(_content(arms)))
+    rows = reward_kl_rows(arms)
+    if rows:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(folder / REWARD_KL, table.getvalue())
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
+from duelist.chosen import KL, chosen_metrics
 from duelist.errors import BudgetError
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
@@ -117,8 +119,13 @@ class Stages:
                 require_gains(self.recipe.stop, selection.diagnostics, str(self.recipe.acquisition["name"]))
             chosen = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
-            margin_B = self._features(t, frozenset({"margin_N"}), chosen, [], [self._learner.margins]).margin_N
-            scores = zip(chosen, selection.scores_B.tolist(), np.asarray(margin_B).tolist(), strict=True)
+            margins = self._learner.margins
+            wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
+            seen = self._features(t, wanted, chosen, [], [margins])
+            if seen.log_ratio_N2 is not None:
+                known = {**selection.diagnostics, KL: float(seen.log_ratio_N2.mean())}
+                selection = replace(selection, diagnostics=known)
+            scores = zip(chosen, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
             asked = [AskedPair(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
             needed = {r.prompt_id for p in chosen for r in (p.a, p.b)}
             return selection, asked, [p for p in prompts if p.id in needed]
@@ -164,6 +171,11 @@ class Stages:
             # Last: the weights make it a checkpoint.
             self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
         return dict(done["info"])
+
+    def chosen(self, t: int) -> dict[str, Any]:
+        """What round t asked, in numbers, with the labels there are."""
+        stage = self.folder.stage(t, "select")
+        return chosen_metrics(self.store.asked(t), self.store.current_labels(), stage.info if stage else {})
 
     def evaluate(self, t: int) -> Evaluation:
         """Measure the model as round t left it."""

@@ -16,9 +16,9 @@ def status(folder: Path) -> dict[str, Any]:
         `name`; `rounds_closed` of `rounds`; `round`, the one in progress (0 while the initial model is measured, None
         when all are closed); `stages`, those finished in that round; `pending`, None or the batch of that round as
         `round`, `asked` and `answered` in pairs; `stopped`, why the stopping rule ends the study before its last round,
-        or None; `labels`, those that count; `metrics`, the line of the last round that was evaluated, or None; `reading_time`, None or
-        the model fitted to people's times (`constant` in seconds, `seconds_per_token`, `times` it was fitted to);
-        `seconds` of all finished stages; `compare`, the same for each study beside this one.
+        or None; `labels`, those that count; `metrics`, the line of the last round that was evaluated, or None;
+        `reading_time`, None or the model fitted to people's times (`constant` in seconds, `seconds_per_token`, `times`
+        it was fitted to); `seconds` of all finished stages; `compare`, the same for each study beside this one.
 
     Raises:
         StorageError: if there is no study in the folder.

@@ -146,7 +146,9 @@ class Study:
         return [x.pair.id for x in self.store.asked(self.round) if x.pair.id not in answered]
 
     def update(self, allow_partial: bool = False) -> RoundReport:
-        """Train on the labels, evaluate if it is due, and close the round. Every pair asked has used budget, whatever its outcome.
+        """Train on the labels, evaluate if it is due, and close the round.
+
+        Every pair asked has used budget, whatever its outcome.
 
         Args:
             allow_partial: go on although pairs of this round are unanswered. Their labels still count when they come.
@@ -169,7 +171,7 @@ class Study:
             training = self.stages.train(t)
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
-        metrics = self.folder.close_round(t, measured)
+        metrics = self.folder.close_round(t, {**measured, **self.stages.chosen(t)})
         return RoundReport(t, metrics, training)
 
     def run(self, annotator: Annotator | None = None, on_round: Callable[[RoundReport], None] | None = None) -> None:
