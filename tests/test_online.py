@@ -13,6 +13,7 @@ from duelist.errors import RecipeError
 from duelist.preflight import examine
 from duelist.report import write_report
 from duelist.status import status
+from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
 
 
@@ -146,6 +147,19 @@ def test_it_stops_by_the_rule_and_keeps_the_last_weights(online: dict[str, Any],
 def test_what_contradicts_one_step_a_round_is_refused(online: dict[str, Any], change: Any, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         examine(parse_recipe({**online, **change}))
+
+
+def test_epochs_are_for_the_labelled_start_alone(online: dict[str, Any], tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.jsonl"
+    labelled.write_text('{"prompt": "w1 ", "chosen": "w2", "rejected": "w3"}\n', encoding="utf-8")
+    online["trainer"]["train"]["num_train_epochs"] = 3
+    start = {"initial": {"labelled": str(labelled)}}
+    with Study.create(tmp_path / "study", parse_recipe({**online, **start, "rounds": 2})) as study:
+        study.run()
+        first = study.folder.stage(0, "train")
+        assert first is not None and first.info["optimizer_steps"] == 3
+        steps = [study.folder.read(t, "step", codecs.STEP)["info"] for t in (1, 2)]
+        assert [info["optimizer_steps"] for info in steps] == [1, 1]
 
 
 def test_checkpoints_are_for_online_studies(tiny_recipe: dict[str, Any]) -> None:

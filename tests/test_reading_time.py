@@ -135,9 +135,9 @@ def test_a_study_counts_cost_by_its_own_times(tiny_recipe: dict[str, Any], tmp_p
 def test_a_rule_that_cannot_count_cost_is_refused_first(tiny_recipe: dict[str, Any]) -> None:
     from duelist.preflight import examine
 
-    for name in ("random", "activedpo"):
-        with pytest.raises(RecipeError, match="whose gain can be divided by a cost"):
-            examine(parse_recipe({**tiny_recipe, "acquisition": {"name": name, "per_second": True}}))
+    with pytest.raises(RecipeError, match="whose gain can be divided by a cost"):
+        examine(parse_recipe({**tiny_recipe, "acquisition": {"name": "random", "per_second": True}}))
+    examine(parse_recipe({**tiny_recipe, "acquisition": {"name": "activedpo", "per_second": True}}))
 
 
 def test_select_counts_cost_by_the_default(tiny_model: Path) -> None:

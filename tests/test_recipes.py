@@ -10,7 +10,7 @@ import yaml
 from duelist import Study, load_recipe, parse_recipe
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
-from duelist.recipes import arms, build, recipe_content, with_prepared
+from duelist.recipes import arms, build, preparation_settings, recipe_content, with_prepared
 from duelist.settings import read_yaml
 
 LEAST: dict[str, Any] = {
@@ -232,6 +232,31 @@ def test_prepared_is_replaced_wherever_it_stands() -> None:
     content = LEAST | {"prompts": {"path": "{prepared}/p.jsonl"}, "policy": {"model": "{prepared}/m"}}
     recipe = with_prepared(parse_recipe(content), Path("/made"))
     assert (recipe.prompts.path, recipe.policy.model) == ("/made/p.jsonl", "/made/m")
+
+
+def test_the_seed_is_filled_into_what_is_prepared() -> None:
+    settings = {"seed": "{seed}", "deep": [{"also": "{seed}"}], "path": "data-{seed}.jsonl", "n": 3, "none": None}
+    recipe = parse_recipe(LEAST | {"seed": 7, "prepare": {"function": "duelist.world:prepare", "settings": settings}})
+    filled = {"seed": 7, "deep": [{"also": 7}], "path": "data-7.jsonl", "n": 3, "none": None}
+    assert preparation_settings(recipe) == filled
+    assert recipe_content(recipe)["prepare"]["settings"] == settings  # the study's own recipe keeps the placeholder
+    assert preparation_settings(parse_recipe(LEAST)) == {}
+
+
+def test_studies_of_different_seeds_have_worlds_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`Parts` prepares with the study's seed; the checks before a study look for that very folder."""
+    from duelist.parts import Parts
+    from duelist.preflight import examine
+    from duelist.progress import Silent
+
+    monkeypatch.setenv("DUELIST_CACHE", str(tmp_path))
+    changes = [f"prepare.settings.{k}={v}" for k, v in {"sft_steps": 1, "prompts": 30, "held_out": 24}.items()]
+    texts = []
+    for seed in (0, 1):
+        recipe = load_recipe("quickstart", [*changes, f"seed={seed}", "budget=1"])
+        texts.append([p.messages for p in Parts(recipe, Silent()).prompts.train])
+        assert examine(recipe).model is not None  # None before it is prepared
+    assert texts[0] != texts[1]
 
 
 def test_a_class_of_the_user_s_own_is_built_with_its_settings(own_rule: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
                 train = {k: v for k, v in recipe["trainer"]["train"].items() if k != "num_train_epochs"}
                 recipe["trainer"] = {"name": "dpo", "accumulate": "round", "train": {**train, "learning_rate": 1.0e-2}}
                 recipe |= {"online": True, "checkpoint_every": 2, "rounds": 3, "budget": 2}
+            if name == "whole":
+                labelled = tmp_path_factory.mktemp("labelled") / "labelled.jsonl"
+                rows = ({"prompt": f"w{i} ", "chosen": f"w{i + 1} w3", "rejected": "w9 w8"} for i in range(4))
+                labelled.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+                recipe |= {"acquisition": {"name": "random"}, "initial": {"labelled": str(labelled)}}
+                recipe["policy"] = {"model": recipe["policy"]["model"], "adapter": "none"}
+                recipe["trainer"] = {**recipe["trainer"], "reference": "previous"}
             folder = tmp_path_factory.mktemp(name) / "undisturbed"
             assert in_process(run_study, folder, recipe, None) == 0
             made[name] = Example(recipe, folder)
@@ -64,8 +72,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
 
 
 EVERY_KIND = [("regenerate", kind) for kind in KINDS]
-# The other recipe differs in what goes on between the rounds, hence at the boundaries and inside the stages.
-BOUNDARIES = [("fixed", kind) for kind in ("inside", "committed")]
+# The other recipes differ in what goes on between the rounds, hence at the boundaries and inside the stages: a fixed
+# pool with retraining; all parameters trained, from a start on labelled data.
+BOUNDARIES = [(name, kind) for name in ("fixed", "whole") for kind in ("inside", "committed")]
 
 
 # Online, what was trained since the last checkpoint is trained again, and must come out the same.

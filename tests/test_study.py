@@ -145,12 +145,12 @@ def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         policy = Policy.load(recipe.policy, 0)
-        policy.load_adapter(study.folder.trained(start))
+        policy.load_weights(study.folder.trained(start))
         policy.set_reference(None if reference == 0 else study.folder.trained(1))
         trainer = DPO(DPOTrainerConfig(train=tiny_recipe["trainer"]["train"]))
         trainer.train(policy, preferences, 0.5, derived_seed(0, "train", 2), Silent())
         torch.set_num_threads(threads)
-        policy.save_adapter(tmp_path / "again")
+        policy.save_weights(tmp_path / "again")
         weights = "adapter_model.safetensors"
         assert (tmp_path / "again" / weights).read_bytes() == (study.folder.trained(2) / weights).read_bytes()
 
@@ -191,7 +191,7 @@ def test_metrics_tell_what_was_chosen(by_hand: dict[str, Any], tmp_path: Path) -
         study.tell([Label(p.id, "ann", o) for p, o in zip(batch.pairs, outcomes, strict=True)])  # type: ignore[arg-type]
         study.update()
         policy = Policy.load(study.recipe.policy, 0)
-        policy.load_adapter(study.folder.trained(1))
+        policy.load_weights(study.folder.trained(1))
     first, second = read_jsonl(tmp_path / "study" / "metrics.jsonl")[1:]
     assert (first["chosen_mean_margin"], first["chosen_ranking_accuracy"], first["chosen_kl"]) == (0.0, None, 0.0)
     assert second["chosen_mean_margin"] == pytest.approx(sum(abs(x.margin) for x in asked) / 6)

@@ -53,7 +53,7 @@ def test_targets_are_drawn_from_the_current_policy_on_the_same_prompts(aiming: d
             assert stage is not None and stage.info["targets"] == len(study.stages.parts.targets.pairs(drawn, t))
         # Drawn by the recipe's sampler with the policy of the round before.
         parts, policy = study.stages.parts, Policy.load(study.recipe.policy, 0)
-        policy.load_adapter(study.folder.trained(1))
+        policy.load_weights(study.folder.trained(1))
         again = parts.targets.sample(parts.target_sampler, policy, 2, study.stages._seed("target", 2), study.progress)
         assert again == rounds[1]
 

@@ -1,6 +1,6 @@
 """What was chosen in a round, in numbers: for metrics.jsonl and the report.
 
-Reference: Yang et al., arXiv 2406.17312, Section 5: mean margin, ranking accuracy and KL of the selected pairs.
+Reference: Yang et al., arXiv 2406.17312: mean margin, ranking accuracy and KL of the selected pairs.
 """
 
 from __future__ import annotations

@@ -11,13 +11,21 @@ from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward
 from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, acquisition_options, build, uses_given_responses, with_prepared
+from duelist.prompts.labelled import LabelledConfig
+from duelist.recipes import (
+    Recipe,
+    acquisition_options,
+    build,
+    preparation_settings,
+    uses_given_responses,
+    with_prepared,
+)
 from duelist.samplers.base import Sampler
 from duelist.targets import Targets
 from duelist.trainers.base import Trainer
@@ -36,12 +44,18 @@ class Parts:
         preparation = self._recipe.prepare
         if preparation is None:
             return self._recipe
-        return with_prepared(self._recipe, prepare(preparation.function, preparation.settings, self._progress))
+        settings = preparation_settings(self._recipe)
+        return with_prepared(self._recipe, prepare(preparation.function, settings, self._progress))
 
     @cached_property
     def policy_config(self) -> PolicyConfig:
         """How to load the policy."""
         return self._ready.policy
+
+    @property
+    def labelled(self) -> LabelledConfig | None:
+        """The preferences that the policy is trained on before round 1, if any."""
+        return self._ready.initial
 
     @cached_property
     def prompts(self) -> PromptSet:

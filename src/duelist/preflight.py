@@ -8,15 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from duelist.errors import BudgetError, DuelistError, ModelError
+from duelist.components import COMPONENTS
+from duelist.errors import BudgetError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
 from duelist.learners.online import require_online_trainer
-from duelist.models.policy import load_pretrained, read_chat_template
+from duelist.models.loading import load_pretrained, read_chat_template
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, acquisition_options, build, uses_given_responses, with_prepared
+from duelist.prompts.labelled import labelled_preferences
+from duelist.recipes import (
+    Recipe,
+    acquisition_options,
+    build,
+    preparation_settings,
+    uses_given_responses,
+    with_prepared,
+)
 from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
 from duelist.targets import Targets
@@ -67,7 +77,9 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         if component is not None and PREPARED not in str(component):
             _examine_judge(kind, component, notes)
     if ready.online:
-        require_online_trainer(build("trainer", ready.trainer), ready.trainer)
+        require_online_trainer(build("trainer", ready.trainer), ready)
+    _require_parts_that_fit(ready)
+    _require_start(ready.policy)
     prompts = _prompts(ready, notes)
     if "target_MD" in needs:
         _examine_target(ready, prompts, notes)
@@ -81,6 +93,44 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     return Findings(ready, prompts, model, pairs)
 
 
+def _require_parts_that_fit(recipe: Recipe) -> None:
+    """Refuse combinations of which one part could do nothing with the other.
+
+    Raises:
+        RecipeError: naming both.
+    """
+    name = recipe.acquisition["name"]
+    if recipe.policy.adapter == "none":
+        if "gradient_ND" in build("acquisition", recipe.acquisition).needs:
+            raise RecipeError(
+                f"Gradient features are those of a LoRA adapter, which the acquisition {name!r} needs, but "
+                "`policy.adapter` is none: set `policy.adapter: lora`, or choose a rule on margins or embeddings."
+            )
+        if recipe.trainer["name"] == "rlhf":
+            raise RecipeError(
+                "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, "
+                "or use the trainer `dpo`."
+            )
+    sampler = recipe.sampler["name"]
+    if recipe.trainer.get("loss") == "xpo" and sampler in COMPONENTS["sampler"] and sampler != "hybrid":
+        raise RecipeError(
+            f"`trainer.loss: xpo` is DPO unless some responses are drawn from the reference, but the sampler "
+            f"{sampler!r} draws none: use the sampler `hybrid`, or `loss: dpo`."
+        )
+
+
+def _require_start(policy: PolicyConfig) -> None:
+    """Refuse a start for the policy that is not there.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    for key in ("initial_adapter", "initial_model"):
+        value = getattr(policy, key)
+        if value is not None and PREPARED not in value and is_local(value) and not Path(value).expanduser().is_dir():
+            raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
+
+
 def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
     """Whether a path or hub name can only be a path, or is one that exists."""
     return name.startswith(("/", ".", "~")) or name.endswith(endings or ("/",)) or Path(name).exists()
@@ -89,7 +139,7 @@ def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
 def _with_what_is_prepared(recipe: Recipe, notes: list[str] | None) -> Recipe:
     if recipe.prepare is None:
         return recipe
-    folder = prepared_folder(recipe.prepare.function, recipe.prepare.settings)
+    folder = prepared_folder(recipe.prepare.function, preparation_settings(recipe))
     if folder.is_dir():
         return with_prepared(recipe, folder)
     if notes is not None:
@@ -198,7 +248,7 @@ def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) ->
 
     Raises:
         ModelError: if the tokenizer lacks something.
-        DataError: if a prompt is too long.
+        DataError: if a prompt is too long, or `initial.labelled` cannot be trained on.
     """
     from transformers import AutoTokenizer
 
@@ -209,6 +259,8 @@ def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) ->
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {policy.model} must have an end-of-sequence token, but has none: set one.")
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
+        labelled_preferences(recipe.initial, tokenizer, context, policy.model)
     drawn = int(recipe.sampler.get("max_new_tokens", 0))
     for some, room in ((prompts.train, drawn), (prompts.held_out, recipe.evaluation.max_new_tokens)):
         require_chat_template(tokenizer, some, policy.model)

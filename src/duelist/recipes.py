@@ -20,8 +20,9 @@ from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
 from duelist.prompts.dataset import PromptsConfig
+from duelist.prompts.labelled import LabelledConfig
 from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
@@ -29,20 +30,34 @@ from duelist.stopping import StopConfig
 from duelist.targets import TargetConfig
 
 Component = dict[str, Any]
+SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 # Keys whose values can be paths, in whatever component they stand.
-PATH_KEYS = ("path", "held_out_path", "model", "chat_template", "data", "world")
+PATH_KEYS = (
+    "path",
+    "held_out_path",
+    "model",
+    "chat_template",
+    "data",
+    "world",
+    "initial_adapter",
+    "initial_model",
+    "labelled",
+)
 
 
 class PrepareConfig(BaseModel):
     """What must exist before the study: made once by a function of yours, and cached.
 
-    `{prepared}` anywhere in the recipe stands for the folder that the function filled.
+    `{prepared}` anywhere in the recipe stands for the folder that the function filled. `{seed}` in a setting stands for
+    the recipe's `seed`, so that studies of different seeds differ in what is prepared too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     function: str = Field(description="`package.module:name` or `file.py:name`; called as f(folder, **settings).")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the function.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description='Keyword arguments of the function; "{seed}" stands for the recipe\'s seed.'
+    )
 
 
 class Recipe(BaseModel):
@@ -72,6 +87,11 @@ class Recipe(BaseModel):
     )
     prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
     prompts: PromptsConfig = Field(description="Where prompts come from.")
+    initial: LabelledConfig | None = Field(
+        default=None,
+        description="Train the policy on preferences that are there already before round 1 asks anything; the "
+        "reference stays the base model.",
+    )
     policy: PolicyConfig = Field(description="The model to align.")
     sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
     pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
@@ -180,9 +200,26 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", by_alias=True)
 
 
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved recipe's content with the defaults of keys that are newer than it."""
+    return recipe_content(parse_recipe(saved))
+
+
 def uses_given_responses(recipe: Recipe) -> bool:
     """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
     return (recipe.sampler["name"], recipe.pairing["name"]) != ("vanilla", "in_prompt")
+
+
+def preparation_settings(recipe: Recipe) -> dict[str, Any]:
+    """The arguments of the function that prepares the study: `prepare.settings` with `{seed}` filled in.
+
+    A setting that is `"{seed}"` as a whole becomes the integer; inside a longer text it becomes its digits.
+    """
+    if recipe.prepare is None:
+        return {}
+    seed = recipe.seed
+    filled = _map_strings(recipe.prepare.settings, lambda s: seed if s == SEED else s.replace(SEED, str(seed)))
+    return dict(filled)
 
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
@@ -322,7 +359,7 @@ def _anchored(value: Any, key: str = "") -> Any:
     return str(Path(value).expanduser().resolve()) if key in PATH_KEYS and Path(value).expanduser().exists() else value
 
 
-def _map_strings(value: Any, change: typing.Callable[[str], str]) -> Any:
+def _map_strings(value: Any, change: typing.Callable[[str], Any]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -4,7 +4,7 @@ Everything that wants to know a round's budget asks `budget_of`, or `budgets` fo
 total T·B over T rounds, by largest remainder with one pair a round at least:
 
     constant    B : B : … : B
-    decrease    T : T−1 : … : 1       Yang et al. (arXiv 2406.17312), Section 4.3: 3:2:1 for three rounds
+    decrease    T : T−1 : … : 1       3:2:1 for three rounds, as in Yang et al., arXiv 2406.17312
     increase    1 : 2 : … : T
     [b₁, …]     as it says
 """

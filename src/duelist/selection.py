@@ -25,7 +25,8 @@ from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.gradient import Normalize
 from duelist.featurizers.resumable import Precision, Stored
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import (
     check_length,
     encode_responses,
@@ -79,6 +80,18 @@ class Pick:
         }
 
 
+class Picks(list[Pick]):
+    """Picks in pick order.
+
+    Attributes:
+        diagnostics: what the rule had to say about its choice, e.g. `within_percent_of_optimum`.
+    """
+
+    def __init__(self, picks: Iterable[Pick], diagnostics: Mapping[str, float]) -> None:
+        super().__init__(picks)
+        self.diagnostics = dict(diagnostics)
+
+
 @dataclass(frozen=True)
 class _PoolPair:
     pair: Pair
@@ -106,7 +119,7 @@ def select(
     max_tokens: int = 8192,
     lora: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> list[Pick]:
+) -> Picks:
     """Choose the pairs of a pool that teach a model most.
 
     Args:
@@ -130,7 +143,7 @@ def select(
         progress: shows how far it is.
 
     Returns:
-        `budget` picks, in pick order.
+        `budget` picks, in pick order: a list that also has the rule's `diagnostics`.
 
     Raises:
         DataError: if a row is not usable; the message names it.
@@ -177,7 +190,8 @@ def select(
             recorded=_recorded(pairs, past_pairs),
         )
         selection = choose(rule, seen, budget, generator(seed, "select"))
-    return [
+    chosen = zip(selection.indices_B, selection.scores_B.tolist(), strict=True)
+    picks = (
         Pick(
             rank,
             candidates[i].row_number,
@@ -187,8 +201,9 @@ def select(
             score,
             f"{selection.unit}: {score:.4g}",
         )
-        for rank, (i, score) in enumerate(zip(selection.indices_B, selection.scores_B.tolist(), strict=True), start=1)
-    ]
+        for rank, (i, score) in enumerate(chosen, start=1)
+    )
+    return Picks(picks, selection.diagnostics)
 
 
 def select_to_file(
@@ -200,7 +215,7 @@ def select_to_file(
     settings: Iterable[str] = (),
     normalize: str = "response",
     **arguments: Any,
-) -> list[Pick]:
+) -> Picks:
     """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
 
     Args:
@@ -239,7 +254,7 @@ def _policy(
     if isinstance(model, str | Path):
         settings: dict[str, Any] = {"model": str(model)} | ({"lora": dict(lora)} if lora else {})
         if adapter is not None:
-            return Policy.with_adapter(PolicyConfig(**settings), Path(adapter))
+            settings |= {"initial_adapter": str(adapter)}
         return Policy.load(PolicyConfig(**settings), derived_seed(seed, "lora"))
     return Policy.of(model, tokenizer)
 

@@ -150,7 +150,8 @@ class Stages:
         """Train on the labels so far, and keep the weights."""
         if self.recipe.online:
             return self._step(t)
-        preferences = self.store.preferences(None if self.parts.trainer.plan.accumulate == "all" else t)
+        plan = self.parts.trainer.plan
+        preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
 
         def fill(target: Path) -> Mapping[str, float]:
             return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
@@ -161,7 +162,8 @@ class Stages:
         """Take round t's optimizer step, and at a checkpoint keep the weights (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            preferences = self.store.preferences(t)
+            plan = self.parts.trainer.plan
+            preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
             info = {**self._learner.step(t, preferences), "preferences": float(len(preferences))}
             return {"info": info, "preferences": [preference_json(p) for p in preferences]}
 

@@ -11,7 +11,7 @@ from duelist.annotators.base import Annotator
 from duelist.errors import RoundStateError
 from duelist.models.process_state import torch_threads
 from duelist.progress import Progress, Silent
-from duelist.recipes import Recipe, parse_recipe, recipe_content
+from duelist.recipes import Recipe, completed, parse_recipe, recipe_content
 from duelist.rounds import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.stages import Stages
@@ -59,7 +59,7 @@ class Study:
             StudyLockedError: if another process works on it.
             StorageError: if the folder cannot be written.
         """
-        return Study(StudyFolder.create(Path(folder), recipe_content(recipe), _completed), progress)
+        return Study(StudyFolder.create(Path(folder), recipe_content(recipe), completed), progress)
 
     @staticmethod
     def open(folder: str | Path, progress: Progress | None = None) -> Study:
@@ -193,8 +193,3 @@ class Study:
             report = self.update()
             if on_round is not None:
                 on_round(report)
-
-
-def _completed(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved recipe with the defaults of keys that are newer than it."""
-    return recipe_content(parse_recipe(saved))

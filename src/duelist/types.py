@@ -170,7 +170,8 @@ class Preference:
     """A decided comparison, ready to train on: `chosen` was preferred to `rejected`.
 
     `share` is the part of the votes that `chosen` got, where a label is an aggregate of several people's votes or where
-    ties are trained on: 1 for a plain decision, 0.5 for a tie.
+    ties are trained on: 1 for a plain decision, 0.5 for a tie. `weight` multiplies the pair's loss, where the way its
+    responses were drawn calls for one.
     """
 
     prompt: Prompt
@@ -179,6 +180,7 @@ class Preference:
     pair_id: str
     annotator: str
     share: float = 1.0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.process_state import global_generators_kept
 from duelist.progress import Silent
 from duelist.trainers.carried import CarriedOptimizer, one_step
@@ -74,7 +75,7 @@ def take_steps(
         assert done["optimizer_steps"] == 1
 
 
-@pytest.mark.parametrize(("batch", "rounding"), [(BATCH, 1e-6), (2, 1e-4)], ids=["one batch", "micro-batches"])
+@pytest.mark.parametrize(("batch", "rounding"), [(BATCH, 2e-5), (2, 1e-4)], ids=["one batch", "micro-batches"])
 def test_rounds_of_one_step_equal_a_run_of_trl(
     tiny_model: Path, preferences: list[Preference], tmp_path: Path, batch: int, rounding: float
 ) -> None:
@@ -92,12 +93,12 @@ def test_a_saved_optimizer_goes_on_to_the_bit(tiny_model: Path, preferences: lis
     undisturbed = fresh(tiny_model)
     carried = CarriedOptimizer(STEPS)
     take_steps(undisturbed, preferences, carried, range(2))
-    undisturbed.save_adapter(tmp_path / "adapter")
+    undisturbed.save_weights(tmp_path / "adapter")
     torch.save(carried.state(), tmp_path / "optimizer.pt")
     take_steps(undisturbed, preferences, carried, range(2, STEPS))
 
     resumed = fresh(tiny_model)
-    resumed.load_adapter(tmp_path / "adapter")
+    resumed.load_weights(tmp_path / "adapter")
     state: dict[str, Any] = torch.load(tmp_path / "optimizer.pt", weights_only=True)
     again = CarriedOptimizer(STEPS, state)
     take_steps(resumed, preferences, again, range(2, STEPS))
@@ -106,7 +107,7 @@ def test_a_saved_optimizer_goes_on_to_the_bit(tiny_model: Path, preferences: lis
     assert again.state()["scheduler"] == carried.state()["scheduler"]
 
     forgetful = fresh(tiny_model)
-    forgetful.load_adapter(tmp_path / "adapter")
+    forgetful.load_weights(tmp_path / "adapter")
     take_steps(forgetful, preferences, CarriedOptimizer(STEPS), range(2, STEPS))
     assert not all(torch.equal(weights(forgetful)[n], expected[n]) for n in expected)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
@@ -20,12 +20,12 @@ class Learner(ABC):
 
     A round's weights are an artifact in a folder of their own. A learner fills that folder and reads it; it keeps
     nothing that is not there, so that a resumed study goes on from the same weights.
-
-    Attributes:
-        artifact: the name of that folder, in a round's folder and, for the latest round, in the study's.
     """
 
-    artifact: ClassVar[str]
+    @property
+    @abstractmethod
+    def artifact(self) -> str:
+        """The name of that folder, in a round's folder and, for the latest round, in the study's."""
 
     @property
     @abstractmethod

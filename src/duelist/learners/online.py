@@ -26,7 +26,7 @@ from duelist.trainers.carried import CarriedOptimizer
 from duelist.types import Preference
 
 # The settings of TRL that say how many steps are taken, which online is one a round.
-STEP_SETTINGS = ("num_train_epochs", "max_steps", "gradient_accumulation_steps")
+STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
 
 
 def _write_state(path: Path, state: dict[str, Any]) -> None:
@@ -41,20 +41,20 @@ def _read_state(path: Path) -> dict[str, Any]:
 OPTIMIZER = Codec("optimizer.pt", _write_state, _read_state)
 
 
-def require_online_trainer(trainer: Trainer, settings: Mapping[str, Any]) -> TakesSteps:
+def require_online_trainer(trainer: Trainer, recipe: Recipe) -> TakesSteps:
     """The trainer as one that takes steps.
 
     Args:
         trainer: what the recipe names.
-        settings: the recipe's `trainer`.
+        recipe: the recipe, with its settings.
 
     Raises:
         RecipeError: if it cannot, or its settings contradict one step a round.
     """
     if not isinstance(trainer, TakesSteps):
         raise RecipeError(
-            f"`online: true` needs a trainer that takes single steps, but {settings['name']} trains in one piece: use "
-            "`dpo`, or set `online` to false."
+            f"`online: true` needs a trainer that takes single steps, but {recipe.trainer['name']} trains in one "
+            "piece: use `dpo`, or set `online` to false."
         )
     plan = trainer.plan
     for key, wanted in (("accumulate", "round"), ("restart", "continue"), ("reference", "initial")):
@@ -63,8 +63,9 @@ def require_online_trainer(trainer: Trainer, settings: Mapping[str, Any]) -> Tak
                 f"`online: true` goes on from the last step with this round's labels, so `trainer.{key}` must be "
                 f"`{wanted}`, but is `{getattr(plan, key)}`: change it, or set `online` to false."
             )
-    for key in STEP_SETTINGS:
-        if key in (settings.get("train") or {}):
+    # The last two have a meaning for the training on data that is there before the study.
+    for key in STEP_SETTINGS if recipe.initial is None else STEP_SETTINGS[:1]:
+        if key in (recipe.trainer.get("train") or {}):
             raise RecipeError(
                 f"`online: true` takes one optimizer step a round, but `trainer.train.{key}` says how many to take: "
                 "remove it, and set `rounds` and `budget`."
@@ -88,7 +89,7 @@ class OnlinePolicy:
         self, recipe: Recipe, trainer: Trainer, folder: StudyFolder, policies: RoundPolicies, progress: Progress
     ) -> None:
         self._recipe = recipe
-        self._trainer = require_online_trainer(trainer, recipe.trainer)
+        self._trainer = require_online_trainer(trainer, recipe)
         self._folder = folder
         self._policies = policies
         self._progress = progress

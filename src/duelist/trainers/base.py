@@ -19,13 +19,18 @@ class TrainingPlan:
 
     Attributes:
         accumulate: `all` labels so far, or this `round`'s.
-        restart: `continue` from last round's policy, or start again `from_reference`.
-        reference: the `initial` policy, or the `previous` round's.
+        restart: `continue` from last round's policy, or start again `from_reference`: where that is `initial`, from
+            round 0's policy (the base model, unless the recipe gives another start).
+        reference: the base model (`initial`), or the policy of the `previous` round.
+        votes: what vote counts are worth, `majority` or `soft` (`Store.preferences`).
+        ties: whether ties are trained on.
     """
 
     accumulate: Literal["all", "round"]
     restart: Literal["continue", "from_reference"]
     reference: Literal["initial", "previous"]
+    votes: Literal["majority", "soft"] = "majority"
+    ties: bool = False
 
 
 class Trainer(ABC):
