@@ -17,6 +17,7 @@ from duelist.featurizers.base import tokenized
 from duelist.models.logprobs import sequence_log_probs
 from duelist.models.policy import Policy
 from duelist.store.artifacts import read_jsonl
+from duelist.types import Votes
 
 
 @pytest.fixture
@@ -84,6 +85,51 @@ def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str,
         before, after = (study.folder.trained(t) / "adapter_model.safetensors" for t in (0, 1))
         assert before.read_bytes() == after.read_bytes()  # nothing to learn from: the policy stays as it is
         assert read_jsonl(tmp_path / "study" / "preferences.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained_on"),
+    [
+        ({}, [1.0, 1.0]),
+        ({"soft_labels": True}, [0.75, 1.0]),
+        ({"ties": "half"}, [1.0, 1.0, 0.5]),
+        ({"ties": "rao_kupper"}, [1.0, 1.0, 0.5]),
+        ({"soft_labels": True, "ties": "half"}, [0.75, 1.0, 0.6]),
+    ],
+    ids=str,
+)
+def test_the_trainer_s_settings_say_what_votes_and_ties_are_worth(
+    by_hand: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    trained_on: list[float],
+) -> None:
+    from duelist.trainers.dpo import DPO
+
+    seen: list[list[float]] = []
+    train = DPO.train
+
+    def watched(self: DPO, policy: Any, preferences: Any, *rest: Any) -> Any:
+        seen.append([p.share for p in preferences])
+        return train(self, policy, preferences, *rest)
+
+    monkeypatch.setattr(DPO, "train", watched)
+    by_hand["trainer"] = {**by_hand["trainer"], **settings}
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        pairs = study.ask().pairs
+        given: list[tuple[Any, Votes | None]] = [
+            ("b", Votes(1, 3)),
+            ("a", None),
+            ("tie", Votes(2, 1, 2)),
+            ("skip", Votes(1, 0)),
+            ("both_bad", None),
+            ("both_bad", Votes(0, 3)),
+        ]
+        study.tell([Label(p.id, "ann", o, votes=v) for p, (o, v) in zip(pairs, given, strict=True)])
+        report = study.update()
+        assert report.training["preferences"] == len(trained_on)
+    assert sorted(seen[0]) == sorted(trained_on)
 
 
 def test_several_annotators_and_a_change_of_mind(by_hand: dict[str, Any], tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def run(
             print_json({"arm": arm, **report.metrics})
         elif not quiet and "evaluate" in report.metrics["seconds"]:
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
+            _say_certificate(report.selection, f"{arm}, round {report.round}: ")
 
     run_with_arms(folder, resolved, progress, on_round)
     report = write_report(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from duelist.types import Batch, Label
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What came of a round: its number, its metrics as in metrics.jsonl, and what training said."""
+    """What came of a round: its number, its metrics as in metrics.jsonl, what training said, and what the acquisition
+    said about its choice."""
 
     round: int
     metrics: Mapping[str, Any]
     training: Mapping[str, float]
+    selection: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Study:
@@ -172,7 +174,8 @@ class Study:
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
         metrics = self.folder.close_round(t, {**measured, **self.stages.chosen(t)})
-        return RoundReport(t, metrics, training)
+        selected = self.folder.stage(t, "select")
+        return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 
     def run(self, annotator: Annotator | None = None, on_round: Callable[[RoundReport], None] | None = None) -> None:
         """Ask, annotate, tell, update, until no round is left.

@@ -64,6 +64,7 @@ def test_a_dry_run_touches_nothing(duelist: Command, write_recipe: WriteRecipe, 
     assert (found["studies"], found["finished"], found["seeds"]) == (40, 0, list(range(20)))
     assert [found["arms"][name]["plan"]["labels"] for name in ("one", "two")] == [12, 6]
     assert found["unshared"] == {"two": ["annotator"]}
+    assert {arm["recipe"]["seed"] for arm in found["arms"].values()} == {0}  # the first seed's: it may be prepared
     text = duelist(*words).out
     assert "40, of which 0 are finished" in text and "Each of two" in text and "360" in text
     assert "two differs in annotator" in text

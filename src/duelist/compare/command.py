@@ -107,7 +107,7 @@ def compare(
         parse_metric(text)
     rules = acquisition_arms(acquisition, load_recipe(recipe, overrides or [])) if acquisition else []
     studies = plan_studies(output, recipe, overrides or [], [*rules, *map(parse_arm, arm or [])], seed_list)
-    arms = list({study.arm: study for study in studies}.values())
+    arms = [study for study in studies if study.seed == seed_list[0]]
     if dry_run:
         _show_plan(studies, arms, quiet, as_json)
         return
