@@ -10,6 +10,8 @@ import pytest
 
 from duelist import Study, parse_recipe
 from duelist.acquisition.base import Acquisition
+from duelist.compare.arms import PlannedStudy
+from duelist.compare.comparison import is_finished
 from duelist.console import status_rows
 from duelist.errors import RecipeError, RoundStateError
 from duelist.report import write_report
@@ -56,6 +58,7 @@ def test_a_study_ends_with_the_batch_whose_last_pick_is_worth_too_little(
         assert [m["labels"] for m in study.store.metrics()] == [0, 2, 4, 6]
         with pytest.raises(RoundStateError, match=r"stopped after round 3: the best remaining label was worth 0\.125"):
             study.ask()
+    assert is_finished(PlannedStudy("halving", 0, folder, recipe))  # a comparison does not wait for more rounds
     with Study.open(folder) as study:
         study.run()  # nothing more to do
         assert study.round == 4
