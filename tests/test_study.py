@@ -13,6 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from duelist import Label, Study, parse_recipe
 from duelist.errors import ModelError, RecipeError, RoundStateError
+from duelist.featurizers.base import tokenized
+from duelist.models.logprobs import sequence_log_probs
+from duelist.models.policy import Policy
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Votes
 
@@ -218,3 +221,29 @@ def test_a_study_refuses_to_go_on_with_another_base_model(
     shutil.copytree(tiny_model, model)
     with Study.open(tmp_path / "study") as study:
         assert study.update().round == 1
+
+
+def test_metrics_tell_what_was_chosen(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    """In round 1 the policy is the reference: no margin, no sign to be right or wrong, no KL. Then all three."""
+    by_hand["trainer"]["train"]["learning_rate"] = 1e-2
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        study.ask()
+        answer(study)
+        study.update()
+        batch = study.ask()
+        asked = study.store.asked(2)
+        right = ["a" if x.margin > 0 else "b" for x in asked]
+        outcomes = [*("b" if o == "a" else "a" for o in right[:2]), *right[2:5], "tie"]
+        study.tell([Label(p.id, "ann", o) for p, o in zip(batch.pairs, outcomes, strict=True)])  # type: ignore[arg-type]
+        study.update()
+        policy = Policy.load(study.recipe.policy, 0)
+        policy.load_weights(study.folder.trained(1))
+    first, second = read_jsonl(tmp_path / "study" / "metrics.jsonl")[1:]
+    assert (first["chosen_mean_margin"], first["chosen_ranking_accuracy"], first["chosen_kl"]) == (0.0, None, 0.0)
+    assert second["chosen_mean_margin"] == pytest.approx(sum(abs(x.margin) for x in asked) / 6)
+    assert second["chosen_ranking_accuracy"] == pytest.approx(3 / 5)  # two against the margin, the tie counts nowhere
+    sequences = tokenized([r for x in asked for r in (x.pair.a, x.pair.b)])
+    own = sequence_log_probs(policy.model, sequences)
+    with policy.as_reference():
+        reference = sequence_log_probs(policy.model, sequences)
+    assert second["chosen_kl"] == pytest.approx(float((own - reference).mean()), abs=1e-5) != 0

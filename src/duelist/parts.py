@@ -27,6 +27,8 @@ from duelist.recipes import (
     with_prepared,
 )
 from duelist.samplers.base import Sampler
+from duelist.samplers.settings import DecodingConfig
+from duelist.targets import Targets
 from duelist.trainers.base import Trainer
 
 
@@ -65,6 +67,23 @@ class Parts:
     def sampler(self) -> Sampler:
         """Prompts -> responses."""
         sampler: Sampler = self._build("sampler")
+        return sampler
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The prompts that matter."""
+        given = uses_given_responses(self._recipe)
+        return Targets.load(self._ready.target, self.prompts, self._recipe.seed, responses=given)
+
+    @cached_property
+    def target_sampler(self) -> Sampler:
+        """Target prompts -> responses: the data set's, or the policy's own, decoded as the recipe's sampler does."""
+        settings = dict(self._ready.sampler)
+        if settings["name"] != "dataset":
+            decoding = {k: v for k, v in settings.items() if k in DecodingConfig.model_fields}
+            count = self._ready.target.responses_per_prompt
+            settings = {"name": "vanilla", **decoding, "responses_per_prompt": count}
+        sampler: Sampler = build("sampler", settings)
         return sampler
 
     @cached_property

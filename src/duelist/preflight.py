@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
+from duelist.learners.online import require_online_trainer
 from duelist.models.loading import load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import require_one_output
@@ -17,9 +19,18 @@ from duelist.models.tokenization import check_length, prompt_token_ids, require_
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.prompts.labelled import labelled_preferences
-from duelist.recipes import Recipe, build, preparation_settings, uses_given_responses, with_prepared
+from duelist.recipes import (
+    Recipe,
+    acquisition_options,
+    build,
+    preparation_settings,
+    uses_given_responses,
+    with_prepared,
+)
+from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
 from duelist.samplers.base import Sampler
+from duelist.targets import Targets
 from duelist.types import Prompt
 
 PREPARED = "{prepared}"
@@ -59,15 +70,20 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     ready = _with_what_is_prepared(recipe, notes)
     for kind in ("sampler", "pairing", "acquisition", "trainer"):
         build(kind, getattr(ready, kind))
+    needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
     for name, settings in ready.featurizers.items():
         build("featurizer", {"name": name, **settings})
     for kind in ("annotator", "reward"):
         component = getattr(ready, kind)
         if component is not None and PREPARED not in str(component):
             _examine_judge(kind, component, notes)
+    if ready.online:
+        require_online_trainer(build("trainer", ready.trainer), ready)
     _require_parts_that_fit(ready)
     _require_start(ready.policy)
     prompts = _prompts(ready, notes)
+    if "target_MD" in needs:
+        _examine_target(ready, prompts, notes)
     model = _model_config(ready, notes)
     pairs = None
     if prompts is not None:
@@ -172,6 +188,14 @@ def _prompts(recipe: Recipe, notes: list[str] | None) -> PromptSet | None:
     )
 
 
+def _examine_target(recipe: Recipe, prompts: PromptSet | None, notes: list[str] | None) -> None:
+    config = recipe.target
+    if prompts is not None and PREPARED not in str(config.path):
+        local = config.path is None or is_local(config.path, SUFFIXES)
+        read = partial(Targets.load, config, prompts, recipe.seed, responses=uses_given_responses(recipe))
+        _within_reach(read, local, notes, "The target's prompts are")
+
+
 def _model_config(recipe: Recipe, notes: list[str] | None) -> Any:
     from transformers import AutoConfig
 
@@ -207,12 +231,15 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
         per_prompt = [k * (k - 1) // 2 for k in texts]
     in_round = sum(sorted(per_prompt, reverse=True)[: recipe.prompts.per_round])
     # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
-    rounds = recipe.rounds if recipe.pool == "fixed" or counts is None else 1
+    same = recipe.pool == "fixed" or counts is None
+    largest = max(budgets(recipe))
+    needed = total_budget(recipe) if same else largest
     pool = sum(per_prompt) if recipe.pool != "fixed" and counts is None else in_round
-    if rounds * recipe.budget > pool or recipe.budget > in_round:
+    if needed > pool or largest > in_round:
         raise BudgetError(
-            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {rounds} round(s) needs "
-            f"{rounds * recipe.budget} pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
+            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} "
+            f"round(s) {'' if recipe.schedule == 'constant' else f'(those of {in_words(recipe)}) '}needs {needed} "
+            f"pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
             "rounds, or use more prompts or more responses per prompt."
         )
     return in_round

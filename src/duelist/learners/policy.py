@@ -13,6 +13,7 @@ from duelist.evaluation.held_out import evaluate
 from duelist.featurizers.base import Featurizer
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.learners.base import Learner
+from duelist.learners.online import OnlinePolicy
 from duelist.learners.round_policies import RoundPolicies
 from duelist.models.all_parameters import AllParameters
 from duelist.models.lora_adapter import LoraAdapter
@@ -45,7 +46,7 @@ class PolicyLearner(Learner):
         return Margin(MarginConfig())
 
     def models(self, t: int) -> Models:
-        return Models(policy=self._policies.after(t))
+        return Models(policy=self._after(t))
 
     def save_initial(self, target: Path) -> Mapping[str, Any]:
         policy = self._policies.initial
@@ -58,15 +59,24 @@ class PolicyLearner(Learner):
         return kept
 
     def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, float]:
+        if self.recipe.online:
+            self._after(t).save_weights(target)  # the steps have been taken
+            return {}
         policy = self._policies.to_train(t)
         done = self._train(policy, preferences, "train", t) if preferences else {}
         policy.save_weights(target)
         return done
 
+    def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
+        return self._online.step(t, preferences)
+
+    def optimizer_state(self, t: int) -> dict[str, Any]:
+        return self._online.optimizer_state(t)
+
     def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:
         rewards = [] if initial is None else [s["reward"] for s in initial.samples]
         return evaluate(
-            self._policies.after(t),
+            self._after(t),
             self.parts.prompts.held_out,
             self.parts.reward,
             None if initial is None or None in rewards else np.array(rewards, dtype=np.float64),
@@ -82,6 +92,13 @@ class PolicyLearner(Learner):
     def _train(self, policy: Policy, preferences: Sequence[Preference], *seed_names: str | int) -> Mapping[str, float]:
         seed = derived_seed(self.recipe.seed, *seed_names)
         return self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
+
+    def _after(self, t: int) -> Policy:
+        return self._online.after(t) if self.recipe.online else self._policies.after(t)
+
+    @cached_property
+    def _online(self) -> OnlinePolicy:
+        return OnlinePolicy(self.recipe, self.parts.trainer, self.folder, self._policies, self.progress)
 
     @cached_property
     def _policies(self) -> RoundPolicies:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -19,7 +20,8 @@ from duelist.models.policy import Policy
 from duelist.models.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.settings import require_arguments
-from duelist.trainers.base import Trainer, TrainingPlan
+from duelist.trainers.base import TakesSteps, Trainer, TrainingPlan
+from duelist.trainers.carried import CarriedOptimizer, one_step
 from duelist.trainers.losses import Objective
 from duelist.types import Preference
 
@@ -121,8 +123,9 @@ class DPOTrainerConfig(BaseModel):
                 )
 
 
-class DPO(Trainer):
-    """Train the policy with TRL. An optimizer is made anew each round; no adapter or wrapper piles up."""
+class DPO(Trainer, TakesSteps):
+    """Train the policy with TRL. An optimizer is made anew each round, but carried from step to step online; no adapter
+    or wrapper piles up."""
 
     def __init__(self, config: DPOTrainerConfig) -> None:
         self.config = config
@@ -155,6 +158,28 @@ class DPO(Trainer):
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
+        return self._train(policy, preferences, beta, seed, progress, None)
+
+    def step(
+        self,
+        policy: Policy,
+        preferences: Sequence[Preference],
+        beta: float,
+        seed: int,
+        carried: CarriedOptimizer,
+        progress: Progress,
+    ) -> Mapping[str, float]:
+        return self._train(policy, preferences, beta, seed, progress, carried)
+
+    def _train(
+        self,
+        policy: Policy,
+        preferences: Sequence[Preference],
+        beta: float,
+        seed: int,
+        progress: Progress,
+        carried: CarriedOptimizer | None,
+    ) -> Mapping[str, float]:
         from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
         from duelist.trainers.trl_traces import StepProgress
 
@@ -162,7 +187,11 @@ class DPO(Trainer):
         dataset = tokenized_dataset(preferences)
         with tempfile.TemporaryDirectory(prefix="duelist-dpo-") as scratch, global_generators_kept():
             config = self._trl_config(beta, seed, scratch, on_cpu=policy.device.type == "cpu")
+            if carried is not None:
+                config = replace(config, **one_step(len(preferences), config.per_device_train_batch_size))
             with dpo_trainer(policy, policy.reference_folder, dataset, config, objective) as trainer:
+                if carried is not None:
+                    carried.hand_to(trainer)
                 trainer_steps = _optimizer_steps(trainer)
                 with progress.stage("Training", trainer_steps) as advance:
                     trainer.add_callback(StepProgress(advance))
