@@ -6,11 +6,12 @@ A random Llama (4 layers, width 512, vocabulary 8,192, float32), LoRA of rank 16
 tokens, responses of 32 that never end early, one thread. A stream of B rows decodes B responses. Times are CPU seconds,
 medians of interleaved runs in one process; ratios are medians of the ratios to vanilla within a run.
 
-The variants: `one call` runs the rows of the policy and those of the reference together, LoRA applied to the first half
-(what `auto` takes here); `two calls` runs them one after the other, each with its cache; `PEFT mixed adapters` runs them
-together by PEFT's own `adapter_names`; `no reference cache` reads all tokens anew for the reference at every step. Beside
-them: vanilla streams of twice the rows, and transformers' `generate` for the vanilla stream. Before anything is timed,
-all mixed variants must draw the same tokens.
+The variants: `one call` runs the rows of the policy and those of the reference together, LoRA applied to the first
+half (what `auto` takes here); `two calls` runs them one after the other, each with its cache; `PEFT mixed adapters`
+runs them together by PEFT's own `adapter_names`; `no reference cache` reads all tokens anew for the reference at every
+step.
+Beside them: vanilla streams of twice the rows, and transformers' `generate` for the vanilla stream. Before anything is
+timed, all mixed variants must draw the same tokens.
 """
 
 from __future__ import annotations

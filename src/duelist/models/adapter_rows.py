@@ -49,7 +49,7 @@ def rows_stay_apart(policy: Policy) -> bool:
         return False
     try:
         lora_matrices(policy.model)
-        ids = torch.zeros((2, 3), dtype=torch.long, device=policy.device)
+        ids = torch.zeros((2, 1), dtype=torch.long, device=policy.device)
         with torch.no_grad(), policy_then_reference(policy):
             policy.model(input_ids=ids, use_cache=False)
     except (ModelError, _RowsLost):
@@ -74,8 +74,8 @@ def _adding(layer: Any, adapters: tuple[tuple[str, ...], tuple[str, ...]]) -> An
             for name in names:
                 if name in layer.lora_A:
                     down, up = layer.lora_A[name], layer.lora_B[name]
-                    change = up(down(x[rows].to(down.weight.dtype))) * layer.scaling[name]
-                    output[rows] += change.to(output.dtype)
+                    change = up(down(x[rows].to(down.weight.dtype)))
+                    output[rows].add_(change, alpha=layer.scaling[name])
         return output
 
     return add

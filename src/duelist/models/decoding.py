@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from duelist.errors import NumericalError
+from duelist.models.adapter_rows import rows_stay_apart
 from duelist.models.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits
 from duelist.models.policy import Policy
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
@@ -101,12 +102,15 @@ class LocalDecoder(Decoder):
             limit = f"max_new_tokens={how.max_new_tokens}"
             check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, policy.context_length, limit)
         policy.model.eval()
+        method = self._method
+        if method == "auto" and any(_kind(o.drawn_from) == "both" for o in orders):
+            method = "one_call" if rows_stay_apart(policy) else "two_calls"  # found out once, not for every batch
         drawn: list[Response | None] = [None] * len(orders)
         with torch.inference_mode(), progress.stage(what, len(orders)) as advance:
             for kind, rows in _batches(orders, [len(ids[o.prompt.id]) for o in orders], how.batch_size):
                 batch = [orders[i] for i in rows]
                 uniform_BT = np.stack([np.random.default_rng((seed, i)).random(how.max_new_tokens) for i in rows])
-                with next_logits(policy, kind, self._method) as run:
+                with next_logits(policy, kind, method) as run:
                     tokens = self._decode(run, [ids[o.prompt.id] for o in batch], batch, how, uniform_BT)
                 for i, order, token_ids in zip(rows, batch, tokens, strict=True):
                     text = policy.tokenizer.decode(token_ids, skip_special_tokens=True)

@@ -5,11 +5,12 @@ Formula:   π±(y|x) = π_θ(y|x) exp(±r(x, y)) / Z±(x),  r = β log(π_θ/π_
            with probability p₀ = Z⁺Z⁻/(1 + Z⁺Z⁻)  y_a ~ π⁺, y_b ~ π⁻;  otherwise  y_a, y_b ~ π_θ
            loss weight w(x) = (1 + Z⁺Z⁻)/Z_θ,  Z_θ = 1 + E_x[Z⁺Z⁻], over the round's prompts               (eq. 7)
            While π_θ = π_ref: Z± = 1, w = 1, and both halves are vanilla sampling.
-Exact:     where all responses can be listed (`max_responses`). Otherwise π± are approximated by resampling N draws
-           y_i ~ π_θ with probability ∝ exp(±r_i), and Z± by the mean of exp(±r_i). That is biased: a response that was
-           not drawn cannot be picked. The bias falls with N; the draws of π_θ itself are exact.
 Cost:      exact: two forward passes over every possible response. Otherwise N decoded responses a prompt, and two
            forward passes over each; all of a prompt's sets are taken from the same N.
+
+Exact where all responses can be listed (`max_responses`). Otherwise π± are approximated by resampling N draws y_i ~ π_θ
+with probability ∝ exp(±r_i), and Z± by the mean of exp(±r_i). That is biased: a response that was not drawn cannot be
+picked. The bias falls with N; the draws of π_θ itself are exact.
 """
 
 from __future__ import annotations
