@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.reward_model import RewardModelConfig
 from duelist.models.rewards import Reward
 from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
-from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, acquisition_options, build, uses_given_responses, with_prepared
+from duelist.prompts.dataset import PromptsConfig, PromptSet, load_prompts
+from duelist.prompts.labelled import LabelledConfig
+from duelist.recipes import (
+    Recipe,
+    acquisition_options,
+    build,
+    policy_of,
+    preparation_settings,
+    uses_given_responses,
+    with_prepared,
+)
 from duelist.samplers.base import Sampler
-from duelist.trainers.base import Trainer
+from duelist.samplers.settings import DecodingConfig
+from duelist.targets import Targets
+from duelist.trainers.base import RewardTrainer, Trainer, TrainingPlan
 
 
 class Parts:
@@ -35,12 +47,49 @@ class Parts:
         preparation = self._recipe.prepare
         if preparation is None:
             return self._recipe
-        return with_prepared(self._recipe, prepare(preparation.function, preparation.settings, self._progress))
+        settings = preparation_settings(self._recipe)
+        return with_prepared(self._recipe, prepare(preparation.function, settings, self._progress))
 
     @cached_property
     def policy_config(self) -> PolicyConfig:
-        """How to load the policy."""
-        return self._ready.policy
+        """How to load the policy.
+
+        Raises:
+            RecipeError: if the recipe has none.
+        """
+        return policy_of(self._ready)
+
+    @cached_property
+    def reward_model_config(self) -> RewardModelConfig:
+        """The reward model that the study trains."""
+        return self._ready.reward_model or RewardModelConfig()
+
+    @property
+    def prompts_config(self) -> PromptsConfig:
+        """Where prompts come from."""
+        return self._ready.prompts
+
+    @cached_property
+    def plan(self) -> TrainingPlan:
+        """What is trained, and on what."""
+        plan: TrainingPlan = self._build("trainer").plan
+        return plan
+
+    @property
+    def trains(self) -> Literal["policy", "reward_model"]:
+        """What the study trains."""
+        return self.plan.trains
+
+    @cached_property
+    def reward_trainer(self) -> RewardTrainer:
+        """Labels -> reward model."""
+        trainer: RewardTrainer = self._build("trainer")
+        return trainer
+
+    @property
+    def labelled(self) -> LabelledConfig | None:
+        """The preferences that the policy is trained on before round 1, if any."""
+        return self._ready.initial
 
     @cached_property
     def prompts(self) -> PromptSet:
@@ -51,6 +100,23 @@ class Parts:
     def sampler(self) -> Sampler:
         """Prompts -> responses."""
         sampler: Sampler = self._build("sampler")
+        return sampler
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The prompts that matter."""
+        given = uses_given_responses(self._recipe)
+        return Targets.load(self._ready.target, self.prompts, self._recipe.seed, responses=given)
+
+    @cached_property
+    def target_sampler(self) -> Sampler:
+        """Target prompts -> responses: the data set's, or the policy's own, decoded as the recipe's sampler does."""
+        settings = dict(self._ready.sampler)
+        if settings["name"] != "dataset":
+            decoding = {k: v for k, v in settings.items() if k in DecodingConfig.model_fields}
+            count = self._ready.target.responses_per_prompt
+            settings = {"name": "vanilla", **decoding, "responses_per_prompt": count}
+        sampler: Sampler = build("sampler", settings)
         return sampler
 
     @cached_property

@@ -59,3 +59,17 @@ def test_taking_mapped_rows_copies_nothing(tmp_path: Path) -> None:
     assert isinstance(twice.gradient_ND, PoolRows)
     assert np.array_equal(np.asarray(twice.gradient_ND), features.gradient_ND[[9, 7]])
     assert twice.pair_id_N.tolist() == ["candidate9", "candidate7"]
+
+
+def test_scaled_rows_are_scaled_wherever_they_are_read() -> None:
+    rng = np.random.default_rng(2)
+    stored, order_N, scale_N = rng.normal(size=(9, 4)), rng.permutation(9)[:7], rng.uniform(1, 2, size=7)
+    rows = PoolRows(stored, order_N, block_rows=2).scaled(scale_N).scaled(np.full(7, 3.0))
+    expected = 3 * scale_N[:, None] * stored[order_N]
+    np.testing.assert_allclose(np.asarray(rows), expected)
+    some_N = np.array([5, 0, 3])
+    np.testing.assert_allclose(rows.read(some_N), expected[some_N])
+    np.testing.assert_allclose(np.asarray(rows[some_N]), expected[some_N])
+    for positions_N, block_ND in rows.blocks():
+        np.testing.assert_allclose(block_ND, expected[positions_N])
+    np.testing.assert_array_equal(stored, np.random.default_rng(2).normal(size=(9, 4)))

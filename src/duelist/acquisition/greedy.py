@@ -21,6 +21,9 @@ Rows whose residuals differ by less than the features' own rounding are equals, 
 otherwise noise in the last digit would decide, which differs from machine to machine. With `normalize: pair`, say,
 every first score is exactly 1 but for rounding. The lazy search keeps to this rule: it goes on while a bound passes the
 best, or an earlier row's bound reaches the best's equals.
+
+Where pairs differ in cost, log(1 + residual / λ) / cost is maximised, the log-determinant gained per second. A stale
+residual bounds that as well, so the search stays lazy and exact.
 """
 
 from __future__ import annotations
@@ -82,11 +85,13 @@ def pick_greedily(
     budget: int,
     square_norm_N: NDArray[np.float64] | None = None,
     block_rows: int | None = None,
+    cost_N: NDArray[Any] | None = None,
 ) -> GreedyPicks:
     """Greedily maximise ‖φ‖²_{V⁻¹} with V = λI + Σ_past φφᵀ + Σ_picked φφᵀ.
 
-    The same picks greedily maximise logdet V, whose gain is log(1 + ‖φ‖²_{V⁻¹}). The first among equals is taken.
-    Beside the pool: O((P + B) D) memory, three numbers a row, and one block of rows.
+    The same picks greedily maximise logdet V, whose gain is log(1 + ‖φ‖²_{V⁻¹}). With `cost_N`, that gain divided by
+    the cost is maximised instead. The first among equals is taken.
+    Beside the pool: O((P + B) D) memory, three numbers a row (with costs five), and one block of rows.
 
     Args:
         phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type.
@@ -95,13 +100,14 @@ def pick_greedily(
         budget: how many to pick, B <= N.
         square_norm_N: |φ|² of the candidates where it is known: spares a reading of the pool if there is no past.
         block_rows: how many rows to hold at a time; by default as many as fit in 32 MiB as float64.
+        cost_N: what each candidate costs, e.g. in seconds, positive; None where cost does not count.
 
     Returns:
-        The picks, their scores and the number of rows read.
+        The picks, their ‖φ‖²_{V⁻¹} (not divided by the cost) and the number of rows read.
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
-        DuelistError: if λ is not positive, or candidates and past differ in dimensions.
+        DuelistError: if λ or a cost is not positive, or candidates and past differ in dimensions.
         NumericalError: if a row holds NaN or an infinity.
     """
     rows = as_rows(phi_ND, block_rows)
@@ -114,14 +120,19 @@ def pick_greedily(
             f"Candidates and past must have the same dimensions, but have {rows.shape[1:]} and {past_PD.shape[1:]}: "
             "compute both with the same featurizer settings."
         )
-    search = _LazySearch(rows, _past_directions(past_PD, regularizer), regularizer, budget, square_norm_N)
+    if cost_N is not None and (cost_N.shape != (len(rows),) or not ((cost_N > 0) & np.isfinite(cost_N)).all()):
+        raise DuelistError(
+            f"Costs must be positive and finite, one a row, but {cost_N.shape} costs for {len(rows)} rows range from "
+            f"{cost_N.min(initial=np.inf)} to {cost_N.max(initial=-np.inf)}: give seconds per pair."
+        )
+    search = _LazySearch(rows, past_directions(past_PD, regularizer), regularizer, budget, square_norm_N, cost_N)
     indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
     for b in range(budget):
         indices_B[b], square_B[b] = search.pick()
     return GreedyPicks(indices_B, square_B, search.rows_read)
 
 
-def _past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
+def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
     """The directions g of the past rows: G = L⁻¹ U, at most D of them."""
     past_PD = np.asarray(past_PD, np.float64)
     if len(past_PD) > past_PD.shape[1]:
@@ -144,6 +155,7 @@ class _LazySearch:
         regularizer: float,
         budget: int,
         square_norm_N: NDArray[np.float64] | None,
+        cost_N: NDArray[Any] | None,
     ) -> None:
         p, n = len(past_PD), len(rows)
         self._rows = rows
@@ -169,7 +181,10 @@ class _LazySearch:
         if not np.isfinite(self._bound_N).all():
             row = int(np.flatnonzero(~np.isfinite(self._bound_N))[0])
             raise NumericalError(f"Rows must be finite, but row {row} holds NaN or an infinity: look for an overflow.")
-        self._front = _largest(np.arange(n), self._bound_N, FIRST_LOOK)  # where the next best probably is
+        self._cost_N = cost_N
+        # What is maximised, at the bound: the residual itself, or the gain per cost.
+        self._worth_N = self._bound_N if cost_N is None else self._gain_per_cost(np.arange(n), 0.0)
+        self._front = _largest(np.arange(n), self._worth_N, FIRST_LOOK)  # where the next best probably is
 
     def pick(self) -> tuple[int, float]:
         """The first row among those of largest residual, and its ‖φ‖²_{V⁻¹}; the row is added to V."""
@@ -182,32 +197,45 @@ class _LazySearch:
             direction_D -= (known_KD @ row_D) @ known_KD
         self._directions_KD[self._k] = direction_D / np.sqrt(self._regularizer + residual)
         self._k += 1
-        self._bound_N[best] = -np.inf
+        self._bound_N[best] = self._worth_N[best] = -np.inf
         self._applied_N[best] = len(self._directions_KD)  # never looked at again
         return best, residual / self._regularizer
 
     def _find(self) -> int:
-        """The first among the rows of largest residual."""
+        """The first among the rows that are worth most."""
         look = self._front[self._applied_N[self._front] <= self._k]  # all but the last pick
         looked_at = [look]
         size = FIRST_LOOK
         top = -np.inf
         while True:
             self._refresh(look)
-            top = max(top, self._bound_N[look].max(initial=-np.inf))
-            look = np.flatnonzero((self._bound_N > top) & (self._applied_N < self._k))
+            top = max(top, self._worth_N[look].max(initial=-np.inf))
+            look = np.flatnonzero((self._worth_N > top) & (self._applied_N < self._k))
             if not len(look):  # a stale row cannot pass the best any more, but may be an equal that comes earlier
-                equals = np.flatnonzero(self._bound_N >= top - self._tolerance)
+                equals = self._equal_to(top)
                 first = int(equals[self._applied_N[equals] == self._k][0])
                 look = equals[equals < first]
                 if not len(look):
                     break
                 look = look[:size]
-            look = _largest(look, self._bound_N, size)
+            look = _largest(look, self._worth_N, size)
             looked_at.append(look)
             size = min(2 * size, self._rows.block_rows)
-        self._front = _largest(np.concatenate(looked_at), self._bound_N, FIRST_LOOK)
+        self._front = _largest(np.concatenate(looked_at), self._worth_N, FIRST_LOOK)
         return first
+
+    def _equal_to(self, top: float) -> NDArray[np.int64]:
+        """The rows that would be worth `top` if their residual were larger by the tolerance."""
+        if self._cost_N is None:
+            return np.flatnonzero(self._bound_N >= top - self._tolerance)
+        return np.flatnonzero(self._gain_per_cost(np.arange(len(self._bound_N)), self._tolerance) >= top)
+
+    def _gain_per_cost(self, positions_N: NDArray[np.int64], more: float) -> NDArray[np.float64]:
+        """log(1 + (residual + more) / λ) / cost of some rows; −∞ where they are picked."""
+        assert self._cost_N is not None
+        residual_N = self._bound_N[positions_N]
+        gain_N = np.log1p((np.maximum(residual_N, 0.0) + more) / self._regularizer) / self._cost_N[positions_N]
+        return np.where(np.isneginf(residual_N), -np.inf, gain_N)
 
     def _refresh(self, positions_N: NDArray[np.int64]) -> None:
         """Make the residuals of some rows those after all picks."""
@@ -219,6 +247,8 @@ class _LazySearch:
             along_NK = self._read(some_N) @ self._directions_KD[oldest : self._k].T
             along_NK *= np.arange(oldest, self._k) >= applied_N[:, None]
             self._bound_N[some_N] -= np.vecdot(along_NK, along_NK)
+            if self._cost_N is not None:
+                self._worth_N[some_N] = self._gain_per_cost(some_N, 0.0)
             self._applied_N[some_N] = self._k
 
     def _read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -25,7 +25,11 @@ class PoolRows:
     """
 
     def __init__(
-        self, stored: NDArray[Any], order_N: NDArray[np.int64] | None = None, block_rows: int | None = None
+        self,
+        stored: NDArray[Any],
+        order_N: NDArray[np.int64] | None = None,
+        block_rows: int | None = None,
+        scale_N: NDArray[np.float64] | None = None,
     ) -> None:
         """Look at the rows of `stored`.
 
@@ -33,9 +37,11 @@ class PoolRows:
             stored: floats, one row each: an array, or a `np.memmap`.
             order_N: the stored row at each position; every row in stored order if left out.
             block_rows: how many rows to hold at a time; by default as many as fit in 32 MiB as float64.
+            scale_N: what the row at each position is multiplied by when it is read; 1 if left out.
         """
         self._stored = stored
         self._order_N = order_N
+        self._scale_N = scale_N
         self.block_rows = block_rows or max(1, BLOCK_BYTES // (8 * max(1, stored[:1].size)))
 
     @property
@@ -46,16 +52,29 @@ class PoolRows:
     def dtype(self) -> np.dtype[Any]:
         return self._stored.dtype
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows lie in a memory-mapped file."""
+        return isinstance(self._stored, np.memmap)
+
     def __len__(self) -> int:
         return len(self._stored) if self._order_N is None else len(self._order_N)
 
     def __getitem__(self, positions: NDArray[np.int64]) -> PoolRows:
         """The rows at these positions, still unread."""
         order_N = positions if self._order_N is None else self._order_N[positions]
-        return PoolRows(self._stored, order_N, self.block_rows)
+        scale_N = None if self._scale_N is None else self._scale_N[positions]
+        return PoolRows(self._stored, order_N, self.block_rows, scale_N)
+
+    def scaled(self, scale_N: NDArray[np.float64]) -> PoolRows:
+        """The same rows, still unread, the one at each position times its number."""
+        scale_N = scale_N if self._scale_N is None else scale_N * self._scale_N
+        return PoolRows(self._stored, self._order_N, self.block_rows, scale_N)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         rows = self._stored if self._order_N is None else self._stored[self._order_N]
+        if self._scale_N is not None:
+            rows = rows * self._scales(np.arange(len(self)))
         return np.asarray(rows, dtype, copy=copy)
 
     def read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -67,6 +86,8 @@ class PoolRows:
             some_N = by_storage_N[start : start + GATHERED_ROWS]
             block_ND[some_N] = self._stored[rows_N[some_N]]
             self._give_back()
+        if self._scale_N is not None:
+            block_ND *= self._scales(positions_N)
         return block_ND
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -80,7 +101,14 @@ class PoolRows:
             else:
                 block_ND = self._stored[rows_N].astype(np.float64)
             self._give_back()
+            if self._scale_N is not None:
+                block_ND *= self._scales(positions_N)
             yield positions_N, block_ND
+
+    def _scales(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The scales at these positions, in a shape that multiplies rows."""
+        assert self._scale_N is not None
+        return self._scale_N[positions_N].reshape(-1, *[1] * (self._stored.ndim - 1))
 
     def _give_back(self) -> None:
         """Let go of a mapped file's pages, which otherwise count as this process's memory until the file is closed."""

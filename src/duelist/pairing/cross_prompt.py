@@ -10,7 +10,6 @@ For reward models only: a policy is trained on two responses to one prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.pairing.base import Pairing
 from duelist.seeding import generator
-from duelist.types import GivenResponses, Pair, Response
+from duelist.types import Draws, GivenResponses, Pair
 
 
 class CrossPromptConfig(BaseModel):
@@ -38,9 +37,9 @@ class CrossPrompt(Pairing):
     def __init__(self, config: CrossPromptConfig) -> None:
         self.config = config
 
-    def pairs(self, responses: Sequence[Response], given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         # Ids are hashes of prompt and text, so equal texts to one prompt are one response.
-        pool = [response for _, response in sorted({r.id: r for r in responses}.items())]
+        pool = [response for _, response in sorted({r.id: r for r in draws.responses}.items())]
         rng = generator(seed, "cross-prompt", round)
         found = []
         for i, j in draw_pairs(len(pool), self.config.pairs, rng).tolist():

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from duelist.models.policy import Policy
+from duelist.models.reward_model import RewardModel
+from duelist.models.reward_training import Comparisons
 from duelist.progress import Progress
+from duelist.trainers.carried import CarriedOptimizer
 from duelist.types import Preference
 
 
@@ -18,22 +21,33 @@ class TrainingPlan:
 
     Attributes:
         accumulate: `all` labels so far, or this `round`'s.
-        restart: `continue` from last round's policy, or start again `from_reference`.
-        reference: the `initial` policy, or the `previous` round's.
+        restart: `continue` from last round's policy, or start again `from_reference`: where that is `initial`, from
+            round 0's policy (the base model, unless the recipe gives another start).
+        reference: the base model (`initial`), or the policy of the `previous` round.
+        votes: what vote counts are worth, `majority` or `soft` (`Store.preferences`).
+        ties: whether ties are trained on.
+        trains: the policy, or a reward model on fixed embeddings.
     """
 
     accumulate: Literal["all", "round"]
     restart: Literal["continue", "from_reference"]
     reference: Literal["initial", "previous"]
+    votes: Literal["majority", "soft"] = "majority"
+    ties: bool = False
+    trains: Literal["policy", "reward_model"] = "policy"
 
 
-class Trainer(ABC):
-    """Trains the policy on decided comparisons."""
+class Planned(ABC):
+    """What all trainers say of themselves."""
 
     @property
     @abstractmethod
     def plan(self) -> TrainingPlan:
-        """What to train on and where to start; `Study` sets the policy and the preferences up accordingly."""
+        """What to train on and where to start; `Study` sets the model and the preferences up accordingly."""
+
+
+class Trainer(Planned):
+    """Trains the policy on decided comparisons."""
 
     @abstractmethod
     def train(
@@ -50,4 +64,50 @@ class Trainer(ABC):
 
         Returns:
             Numbers worth reporting, such as the mean training loss.
+        """
+
+
+class RewardTrainer(Planned):
+    """Trains a reward model on decided comparisons; its plan's `trains` is `reward_model`."""
+
+    @abstractmethod
+    def fit(self, model: RewardModel, data: Comparisons, seed: int, progress: Progress) -> Mapping[str, float]:
+        """Train `model` in place.
+
+        Args:
+            model: at the weights training starts from.
+            data: one labelled pair or more.
+            seed: the only source of randomness.
+            progress: told how many optimizer steps are done.
+
+        Returns:
+            Numbers worth reporting.
+        """
+
+
+class TakesSteps(ABC):
+    """What a trainer can do beside `Trainer`, if it can train online: one optimizer step at a time."""
+
+    @abstractmethod
+    def step(
+        self,
+        policy: Policy,
+        preferences: Sequence[Preference],
+        beta: float,
+        seed: int,
+        carried: CarriedOptimizer,
+        progress: Progress,
+    ) -> Mapping[str, float]:
+        """Take one optimizer step on `policy` in place, against its reference, on all of `preferences`.
+
+        Args:
+            policy: at the weights that the last step left, with its reference set.
+            preferences: one or more.
+            beta: β of the implicit reward.
+            seed: the only source of randomness.
+            carried: the optimizer, in the state that the last step left.
+            progress: told how many optimizer steps are done.
+
+        Returns:
+            Numbers worth reporting.
         """

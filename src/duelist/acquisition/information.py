@@ -1,0 +1,60 @@
+"""The unified design: pick the comparisons whose labels tell most about the weights that DPO trains.
+
+Reference: Duelist's own, of three parts: the gradient features of ActiveDPO (Lin et al., arXiv 2505.19241), the weights
+           p(1 − p) and the past-awareness of active reward modelling (Shen, Sun, Ton, arXiv 2502.04354), and the
+           information matrix of DPO under any sampling (PILAF, arXiv 2502.04270, Lemma 4.4, equations (11) and (12)).
+Formula:   greedy argmax of logdet I,  I = λI + Σ p(1 − p)·φφᵀ over past pairs and this batch's picks,  p = σ(ρ/τ).
+Unit:      nats: what the label adds to logdet I, log(1 + p(1 − p)·‖φ‖²_{I⁻¹}).
+Cost:      as ActiveDPO, and the margins: one forward pass of the reference for each distinct response.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import numpy as np
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.greedy import pick_greedily
+from duelist.acquisition.label_information import LabelInformationConfig, label_information
+from duelist.types import Features, Selection
+
+
+@final
+class InformationConfig(LabelInformationConfig):
+    """Settings of `information`."""
+
+
+@final
+class Information(Acquisition):
+    """Greedy D-optimal design on the information matrix of the preference labels."""
+
+    honours_cost: ClassVar[bool] = True
+
+    def __init__(self, config: InformationConfig) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.config.needs
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        known = label_information(features, self.config)
+        picks = pick_greedily(
+            known.rows_ND, known.past_PD, known.regularizer, budget, known.square_norm_N, cost_N=features.cost_N
+        )
+        gain_B = np.log1p(picks.square_B)
+        score_B, unit = gain_B, "gain of log-determinant in nats"
+        if features.cost_N is not None:
+            score_B, unit = gain_B / features.cost_N[picks.indices_B], f"{unit} per second"
+        return Selection(
+            picks.indices_B,
+            score_B,
+            unit,
+            {
+                **known.diagnostics,
+                "gain_nats": float(gain_B[-1]),  # the best that one more label could add when the last was picked
+                "logdet_gain_nats": picks.log_determinant_gain,
+                "readings_of_the_pool": picks.rows_read / len(known.rows_ND),
+            },
+        )

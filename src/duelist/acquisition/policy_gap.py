@@ -1,0 +1,82 @@
+"""Pick the comparisons that are expected to bring the policy's reward nearest to the best one's.
+
+Reference: Duelist's own: a second-order expansion at the optimum of the oracle objective (PILAF, arXiv 2502.04270,
+           Theorem 4.3, whose Hessian is −Σ/β), with the estimate's covariance from Lemma 4.4. Derived in
+           docs/methods/information.md. As a criterion it is Bayesian L-optimality (V-optimality; Chaloner and
+           Verdinelli, "Bayesian experimental design: a review", Statistical Science, 1995).
+Formula:   greedy argmax of the fall of tr(Σ I⁻¹),  I = λI + Σ p(1 − p)·φφᵀ as in `information`,  Σ = ½ mean of φφᵀ over
+           target pairs (½: the second moment of a difference of two draws is twice their covariance).
+Unit:      the fall of tr(Σ I⁻¹); over 2β it is the expected rise of reward − β·KL.
+Cost:      as `information` for the features; then one reading of the pool for every pick, O((P + B + M + N) D) a pick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.label_information import LabelInformationConfig, label_information
+from duelist.acquisition.pool_rows import PoolRows, as_rows
+from duelist.acquisition.trace_design import reduce_trace
+from duelist.types import Features, Selection
+
+# Of a pool in a memory-mapped file, so many pairs stand for all of it as the target: at random, as the pool's order is.
+MAPPED_TARGETS = 4096
+
+
+@final
+class PolicyGapConfig(LabelInformationConfig):
+    """Settings of `policy_gap`."""
+
+    target: Literal["pool", "drawn"] = Field(
+        default="drawn",
+        description="Whose differences make Σ: pairs drawn from the policy at the prompts that matter, or the candidates'.",
+    )
+    beta: float | None = Field(
+        default=None,
+        gt=0,
+        description="β of the study, to report `gain_reward`, with `normalize: none` only; no pick depends on it.",
+    )
+
+
+@final
+class PolicyGap(Acquisition):
+    """Greedy reduction of tr(Σ I⁻¹), the policy's expected loss, with the exact gain of every candidate at each pick."""
+
+    honours_cost: ClassVar[bool] = True
+
+    def __init__(self, config: PolicyGapConfig) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.config.needs | ({"target_MD"} if self.config.target == "drawn" else set())
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        known = label_information(features, self.config)
+        target_MD = features.target_MD if self.config.target == "drawn" else _pool_as_target(known.phi_ND)
+        assert target_MD is not None  # `choose` checked the needs
+        picks = reduce_trace(known.rows_ND, known.past_PD, target_MD, known.regularizer, budget, features.cost_N)
+        diagnostics = {
+            **known.diagnostics,
+            "loss_before": 0.5 * picks.trace_before,  # Σ = ½ mean φφᵀ
+            "loss_after": 0.5 * (picks.trace_before - float(picks.gain_B.sum())),
+        }
+        if self.config.beta is not None:
+            # J(π*) − E J(π̂) = ½ tr(H I⁻¹), H = Σ/β
+            diagnostics["gain_reward"] = float(picks.gain_B[-1]) / (4 * self.config.beta)
+        score_B, unit = 0.5 * picks.gain_B, "fall of tr(Σ I⁻¹)"
+        if features.cost_N is not None:
+            score_B, unit = score_B / features.cost_N[picks.indices_B], f"{unit} per second"
+        return Selection(picks.indices_B, score_B, unit, diagnostics)
+
+
+def _pool_as_target(phi_ND: NDArray[Any] | PoolRows) -> NDArray[np.float64]:
+    if isinstance(phi_ND, PoolRows):
+        return phi_ND.read(np.arange(min(len(phi_ND), MAPPED_TARGETS)))
+    return np.asarray(phi_ND, np.float64)
