@@ -12,7 +12,7 @@ from duelist.annotators.base import Annotator
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.reward_model import RewardModelConfig
+from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.rewards import Reward
 from duelist.pairing.base import Pairing
 from duelist.preparation import prepare

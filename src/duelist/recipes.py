@@ -21,12 +21,11 @@ from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.reward_model import RewardModelConfig
+from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
 from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
-from duelist.trainers.base import RewardTrainer
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
 from duelist.stopping import StopConfig
@@ -146,12 +145,16 @@ def policy_of(recipe: Recipe) -> PolicyConfig:
         RecipeError: if it has none.
     """
     if recipe.policy is None:
-        raise RecipeError("A `policy` is needed, but the recipe has none: set `policy.model` to a folder or a hub name.")
+        raise RecipeError(
+            "A `policy` is needed, but the recipe has none: set `policy.model` to a folder or a hub name."
+        )
     return recipe.policy
 
 
 def trains_reward_model(recipe: Recipe) -> bool:
     """Whether the recipe's trainer trains a reward model rather than a policy."""
+    from duelist.trainers.base import RewardTrainer
+
     return issubclass(_resolve("trainer", str(recipe.trainer["name"]))[0], RewardTrainer)
 
 

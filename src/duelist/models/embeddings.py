@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models.embedding_config import EmbeddingConfig
-from duelist.models.policy import Policy, device_of, load_pretrained
+from duelist.models.loading import device_of, load_pretrained
+from duelist.models.policy import Policy
 from duelist.models.tokenization import check_length, encode_responses, require_chat_template
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
@@ -121,7 +122,9 @@ class HiddenStates(Embedder):
         with progress.stage("Embedding", len(sequences)) as advance:
             while start < len(order):
                 size = 1
-                while start + size < len(order) and (size + 1) * length_R[order[start + size]] <= self.config.max_tokens:
+                while (
+                    start + size < len(order) and (size + 1) * length_R[order[start + size]] <= self.config.max_tokens
+                ):
                     size += 1
                 batch = order[start : start + size]
                 width = max(length_R[i] for i in batch)

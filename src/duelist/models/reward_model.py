@@ -12,49 +12,22 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 
 from duelist.errors import ModelError
-from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.embeddings import EmbeddingCache, make_embedder
 from duelist.models.plain_tokens import plain_token_ids
+from duelist.models.reward_model_config import RewardModelConfig
 from duelist.progress import Silent
 from duelist.types import Message, Prompt, Response
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1
-
-
-class RewardModelConfig(BaseModel):
-    """Settings of the reward model that a study trains."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig, description="What it reads.")
-    hidden: tuple[int, ...] = Field(default=(64, 64, 64), description="Units of the hidden layers; []: linear.")
-    posterior: Literal["none", "ensemble", "laplace", "dropout"] = Field(
-        default="none", description="Where `reward_N2K` comes from; none: a point estimate."
-    )
-    members: int = Field(default=5, ge=2, description="K of an ensemble.")
-    draws: int = Field(default=64, ge=2, description="K, draws from a Laplace or dropout posterior.")
-    dropout: float = Field(default=0.1, gt=0, lt=1, description="Share of units dropped, with posterior `dropout`.")
-    prior_precision: float = Field(
-        default=1.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."
-    )
-
-    @model_validator(mode="after")
-    def _sizes(self) -> Self:
-        if any(units < 1 for units in self.hidden):
-            raise ValueError(f"hidden must be positive numbers of units, but got {list(self.hidden)}")
-        if self.posterior == "dropout" and not self.hidden:
-            raise ValueError("posterior `dropout` drops hidden units: give at least one hidden layer")
-        return self
 
 
 class RewardModel:

@@ -160,9 +160,7 @@ def _batches(used: torch.Tensor, config: OptimizerConfig, rng: torch.Generator) 
             done += 1
 
 
-def _masks(
-    parameters: Mapping[str, torch.Tensor], rows: int, drop: float, rng: torch.Generator
-) -> list[torch.Tensor]:
+def _masks(parameters: Mapping[str, torch.Tensor], rows: int, drop: float, rng: torch.Generator) -> list[torch.Tensor]:
     layers = (len(parameters) - 1) // 2
     shapes = [(1, rows, parameters[f"w{layer}"].shape[2]) for layer in range(layers)]
     return [(torch.rand(shape, generator=rng) >= drop).float() / (1 - drop) for shape in shapes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from duelist.errors import RecipeError
 from duelist.models.embeddings import EmbeddingCache
 from duelist.models.policy import Policy
