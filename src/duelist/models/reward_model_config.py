@@ -23,7 +23,7 @@ class RewardModelConfig(BaseModel):
     draws: int = Field(default=64, ge=2, description="K, draws from a Laplace or dropout posterior.")
     dropout: float = Field(default=0.1, gt=0, lt=1, description="Share of units dropped, with posterior `dropout`.")
     prior_precision: float = Field(
-        default=1.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."
+        default=3.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."
     )
 
     @model_validator(mode="after")
