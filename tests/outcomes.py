@@ -56,6 +56,7 @@ def require_equal(folder: Path, undisturbed: Path) -> None:
     assert sorted(found["files"]) == sorted(expected["files"])
     names = {n.as_posix() for n in found["files"]}
     assert "preferences.jsonl" in names
-    assert names & {"adapter/adapter_model.safetensors", "model/model.safetensors"}
+    ends = ("adapter/adapter_model.safetensors", "model/model.safetensors", "reward_model/model.safetensors")
+    assert names & set(ends)
     for part, value in expected.items():
         assert found[part] == value, part

@@ -60,9 +60,10 @@ class Store:
                 f"A study's folder must hold a {DATABASE}, but {folder} has none: correct the path, or run the study."
             )
         self._engine = open_engine(url or f"sqlite:///{folder / DATABASE}", migrate=migrate)
-        # What was read last. Pairs and prompts are only ever added: as many rows are the same rows.
+        # What was read last. Pairs, prompts and labels are only ever added: as many rows are the same rows.
         self._asked: list[AskedPair] = []
         self._prompts: dict[str, Prompt] = {}
+        self._current: tuple[int, list[Label]] = (0, [])  # how many labels were recorded then, and those that count
 
     def close(self) -> None:
         """Release the database's connections."""
@@ -182,13 +183,17 @@ class Store:
         """
         latest: dict[tuple[str, str], tuple[str, str, int, Label]] = {}
         with transaction(self._engine) as session:
+            recorded = session.scalar(select(func.count()).select_from(LabelRow)) or 0
+            if self._current[0] == recorded:
+                return list(self._current[1])
             for row in session.scalars(select(LabelRow)):
                 moment, tie = (_utc(row.time), row.id) if row.time else (row.recorded_at, "")
                 entry = (moment, tie, row.number, _label(row))
                 key = (row.pair_id, row.annotator)
                 if key not in latest or entry[:3] > latest[key][:3]:
                     latest[key] = entry
-        return [latest[key][3] for key in sorted(latest)]
+        self._current = (recorded, [latest[key][3] for key in sorted(latest)])
+        return list(self._current[1])
 
     def answered(self) -> set[str]:
         """Ids of the pairs that have a label, of whatever outcome."""

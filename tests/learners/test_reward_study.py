@@ -1,0 +1,233 @@
+"""Studies that train a reward model: the whole loop, in small."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from duelist import Study, load_recipe
+from duelist.errors import DataError, DuelistError, RecipeError
+from duelist.models.reward_model import RewardModel
+from duelist.plan import plan
+from duelist.recipes import parse_recipe, recipe_content
+from duelist.report import write_report
+from duelist.status import status
+from duelist.store import codecs
+from duelist.store.artifacts import read_jsonl
+from duelist.store.export import label_rows, trl_rows
+from duelist.world.embedded import prepare_embedded
+from killing import in_process, run_study
+from outcomes import lines, require_equal
+
+SMALL = ["rounds=3", "budget=12", "initial_random=12", "prepare.settings={prompts: 30, responses: 4, held_out: 8}"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUELIST_CACHE", str(tmp_path / "cache"))
+
+
+def small(*changes: str) -> Any:
+    return load_recipe("reward-quickstart", [*SMALL, *changes])
+
+
+def run(folder: Path, *changes: str) -> Path:
+    with Study.create(folder, small(*changes)) as study:
+        study.run()
+    return folder
+
+
+def test_the_loop_learns_the_reward_and_leaves_a_model_that_can_be_used(tmp_path: Path) -> None:
+    folder = run(tmp_path / "study", "rounds=4", "budget=60")
+    metrics = read_jsonl(folder / "metrics.jsonl")
+    assert metrics[0]["spearman_error"] == 1.0
+    assert metrics[0]["pair_accuracy"] == 0.5
+    assert metrics[-1]["pair_accuracy"] > 0.7
+    assert metrics[-1]["best_of_n_reward"] > metrics[0]["best_of_n_reward"] + 1
+    samples = read_jsonl(folder / "rounds" / "004" / "evaluation.jsonl")[1:]
+    model = RewardModel.load(folder / "reward_model")
+    scores = model.score([s["prompt"] for s in samples], [s["response"] for s in samples])
+    np.testing.assert_allclose(scores, [s["score"] for s in samples], atol=1e-9)
+    page = write_report(folder).read_text()
+    assert "1 − Spearman" in page
+    assert "reward model, hidden layers" in page
+    assert status(folder)["rounds_closed"] == 4
+
+
+def test_features_are_the_reward_models(tmp_path: Path) -> None:
+    """Round 2's features, computed again from round 1's weights with plain arithmetic."""
+    changes = ("reward_model.posterior=laplace", "reward_model.draws=7")
+    recipe = recipe_content(small(*changes)) | {"acquisition": {"name": f"{__file__}:Everything"}}
+    with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
+        batch = study.ask()
+        study.tell(study.stages.parts.annotator.annotate(batch, 0, study.progress))
+        study.update()
+        stages = study.stages
+        past = [x.pair for x in study.store.asked()]
+        candidates = stages.pair(2, stages.sample(2, stages.prompts(2)), past)
+        features = stages.featurize(2, candidates, past)
+        model = RewardModel.load(study.folder.trained(1))
+    index = {str(x): i for i, x in enumerate(np.load(model.config.embedding.path)["id"])}
+    vectors = np.load(model.config.embedding.path)["embedding"]
+    from duelist.models.embedding_files import embedding_id
+
+    prompts = {p.id: p for p in stages.parts.prompts.train}
+    for pairs, found in ((candidates, features), (past, features.past)):
+        both = [
+            np.stack([vectors[index[embedding_id(prompts[r.prompt_id].as_trl(), r.text)]] for r in side])
+            for side in ([p.a for p in pairs], [p.b for p in pairs])
+        ]
+        phi = [model.features(x) for x in both]
+        head = model.weights["head"][0].double().numpy()
+        np.testing.assert_allclose(found.gradient_ND, phi[0] - phi[1], atol=1e-9)
+        np.testing.assert_allclose(found.margin_N, (phi[0] - phi[1]) @ head, atol=1e-6)
+        np.testing.assert_allclose(found.embedding_ND, both[0] - both[1], atol=1e-6)
+        draws = model.draws["head"].double().numpy()
+        np.testing.assert_allclose(found.reward_N2K[:, 1], phi[1] @ draws.T, atol=1e-5)
+
+
+def test_a_posterior_is_asked_for_by_name(tmp_path: Path) -> None:
+    recipe = recipe_content(small("initial_random=0")) | {"acquisition": {"name": f"{__file__}:Everything"}}
+    with (
+        Study.create(tmp_path / "study", parse_recipe(recipe)) as study,
+        pytest.raises(RecipeError, match=r"`reward_model.posterior` is `none`"),
+    ):
+        study.ask()
+
+
+def test_pairs_may_cross_prompts_and_are_exported_with_both(tmp_path: Path) -> None:
+    folder = run(tmp_path / "study", "pairing={name: cross_prompt, pairs: 200}")
+    rows = read_jsonl(folder / "preferences.jsonl")
+    assert len(rows) == 36
+    crossing = [row for row in rows if "prompt_rejected" in row]
+    assert crossing
+    assert all(row["prompt_chosen"] != row["prompt_rejected"] for row in crossing)
+    with Study.open(folder) as study:
+        assert [row for row in label_rows(study.store) if "prompt_b" in row]
+        with pytest.raises(DataError, match="`--format jsonl`"):
+            list(trl_rows(study.store))
+    assert "Question" in write_report(folder).read_text()
+
+
+def test_what_does_not_fit_together_is_refused(tiny_recipe: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="crosses prompts: use pairing `in_prompt`"):
+        parse_recipe(tiny_recipe | {"pairing": "cross_prompt"})
+    with pytest.raises(RecipeError, match="`policy` must be set"):
+        parse_recipe({k: v for k, v in tiny_recipe.items() if k != "policy"})
+    with pytest.raises(RecipeError, match="is what trainer `bradley_terry` trains"):
+        parse_recipe(tiny_recipe | {"reward_model": {}})
+    with pytest.raises(RecipeError, match="neither `policy` nor"):
+        plan(small("reward_model.embedding={source: hidden_states}"))
+
+
+def test_the_plan_is_known_without_a_model() -> None:
+    found = plan(small())
+    assert (found.labels, found.generations, found.gradient_tokens, found.base_parameters) == (36, 0, 0, 0)
+    assert found.adapter_parameters == 768 * 64 + 64 + 2 * (64 * 64 + 64) + 64
+
+
+def test_vote_counts_are_shares_or_a_majority(tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    folder.mkdir()
+    prepare_embedded(folder, prompts=20, responses=2, held_out=6, held_out_responses=2)
+    for name in ("prompts", "held_out"):
+        rows = read_jsonl(folder / f"{name}.jsonl")
+        votes = [
+            {"prompt": r["prompt"], "response_a": r["responses"][0], "response_b": r["responses"][1], "n_a": i % 4,
+             "n_b": 3 - i % 4, "n_eq": i % 2} for i, r in enumerate(rows)
+        ]  # fmt: skip
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in votes))
+    heads = []
+    for votes_rule in ("majority", "soft"):
+        recipe = recipe_content(small("rounds=1", "budget=20", f"trainer.votes={votes_rule}")) | {
+            "prepare": None,
+            "prompts": {"path": str(folder / "prompts.jsonl"), "held_out_path": str(folder / "held_out.jsonl")},
+            "pairing": {"name": "as_given"},
+            "annotator": {"name": "dataset_labels", "path": str(folder / "prompts.jsonl")},
+        }
+        recipe["reward_model"]["embedding"]["path"] = str(folder / "embeddings.npz")
+        with Study.create(tmp_path / votes_rule, parse_recipe(recipe)) as study:
+            study.run()
+            evaluation = study.folder.read(1, "evaluate", codecs.EVALUATION)
+        assert set(evaluation.metrics) == {"pair_accuracy", "log_loss", "brier", "ece", "longer_wins"}
+        heads.append(RewardModel.load(tmp_path / votes_rule / "reward_model").weights["head"].numpy())
+    assert not np.allclose(heads[0], heads[1])
+
+
+def test_a_policy_study_can_choose_by_the_base_models_embeddings(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = tiny_recipe | {
+        "featurizers": {"margin": {}, "embedding": {}},
+        "acquisition": {"name": f"{__file__}:Farthest"},
+    }
+    with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
+        study.run()
+        assert study.store.counts()["rounds_closed"] == 2
+
+
+@pytest.mark.parametrize("kind", ["inside", "written", "committed"])
+def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_path: Path) -> None:
+    world = tmp_path / "world"  # beside both: the saved model names the file of its embeddings
+    world.mkdir()
+    prepare_embedded(world, prompts=20, responses=4, held_out=6, held_out_responses=4)
+    content = json.dumps(recipe_content(small("rounds=2")) | {"prepare": None}).replace("{prepared}", str(world))
+    recipe = json.loads(content)
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "study"
+    assert in_process(run_study, undisturbed, recipe, None) == 0
+    by_place: dict[str, list[str]] = {}
+    for name in lines(undisturbed.with_suffix(".trace")):
+        place, what, _ = name.split("/")
+        if what == kind:
+            by_place.setdefault(place, []).append(name)
+    moments = [names[len(names) // 2] for names in by_place.values()]
+    assert {"1-train", "2-evaluate" if kind != "inside" else "2-train"} <= set(by_place)
+    for moment in moments:
+        assert in_process(run_study, folder, recipe, moment) == -signal.SIGKILL, moment
+    assert in_process(run_study, folder, recipe, None) == 0
+    require_equal(folder, undisturbed)
+
+
+def test_other_embeddings_are_noticed(tmp_path: Path) -> None:
+    recipe = small("rounds=2")
+    with Study.create(tmp_path / "study", recipe) as study:
+        batch = study.ask()
+        path = Path(study.stages.parts.reward_model_config.embedding.path or "")
+        study.tell(study.stages.parts.annotator.annotate(batch, 0, study.progress))
+    with np.load(path) as old:
+        arrays = dict(old)
+    np.savez(path, id=arrays["id"], embedding=arrays["embedding"][:, :20])
+    with Study.open(tmp_path / "study") as study, pytest.raises(DuelistError, match="the embeddings it began with"):
+        study.update()
+
+
+from duelist.acquisition.base import Acquisition  # noqa: E402
+from duelist.types import Features, Selection  # noqa: E402
+
+
+class Everything(Acquisition):
+    """Asks for every feature that the reward-model track has."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"margin_N", "gradient_ND", "embedding_ND", "reward_N2K", "past"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        return Selection(np.arange(budget), np.zeros(budget), "none")
+
+
+class Farthest(Acquisition):
+    """The pairs whose embeddings are farthest from one another."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"embedding_ND"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        assert features.embedding_ND is not None
+        distance = np.linalg.norm(features.embedding_ND, axis=1)
+        order = np.argsort(-distance, kind="stable")[:budget]
+        return Selection(order, distance[order].astype(float), "distance")

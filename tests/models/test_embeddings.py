@@ -1,0 +1,127 @@
+"""Sources of embeddings, against plain forward passes and the files as written."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.embedding_config import EmbeddingConfig
+from duelist.models.embedding_files import embedding_id, write_embeddings
+from duelist.models.embeddings import Embedder, EmbeddingCache, make_embedder
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.tokenization import encode_responses
+from duelist.progress import Silent
+from duelist.types import Prompt, Response
+
+
+def answers(tokenizer: object | None = None) -> tuple[list[Prompt], list[Response]]:
+    prompts = [Prompt.of([{"role": "user", "content": t}]) for t in ("w1 w2", "w3", "w3")]
+    responses = []
+    for prompt, text in zip(prompts, ("w4", "w5 w6 w7", "w8 w9"), strict=True):
+        ids = ([1], [[2]]) if tokenizer is None else encode_responses(tokenizer, prompt, [text])
+        responses.append(Response.of(prompt, text, ids[0], ids[1][0], "dataset", 1))
+    return prompts, responses
+
+
+@pytest.mark.parametrize("pool", ["mean", "last"])
+def test_hidden_states_equal_one_pass_each(tiny_model: Path, pool: str) -> None:
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), AutoModelForCausalLM.from_pretrained(tiny_model)
+    prompts, responses = answers(tokenizer)
+    config = EmbeddingConfig.model_validate({"model": str(tiny_model), "pool": pool, "max_tokens": 20})
+    vectors = make_embedder(config).embed(prompts, responses, Silent())
+    for vector, response in zip(vectors, responses, strict=True):
+        whole = torch.tensor([[*response.prompt_token_ids, *response.token_ids]])
+        with torch.no_grad():
+            states = model(whole, output_hidden_states=True).hidden_states[-1][0, len(response.prompt_token_ids) :]
+        expected = states.mean(dim=0) if pool == "mean" else states[-1]
+        np.testing.assert_allclose(vector, expected.numpy(), atol=1e-5)
+
+
+def test_the_policys_hidden_states_are_those_of_its_base_model(tiny_model: Path) -> None:
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), device="cpu"), 0)
+    prompts, responses = answers(policy.tokenizer)
+    embedder = make_embedder(EmbeddingConfig(), policy)
+    before = embedder.embed(prompts, responses, Silent())
+    with torch.no_grad():
+        for name, weight in policy.model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.5)
+    np.testing.assert_allclose(embedder.embed(prompts, responses, Silent()), before, atol=1e-6)
+    base = make_embedder(EmbeddingConfig(model=str(tiny_model), device="cpu")).embed(prompts, responses, Silent())
+    np.testing.assert_allclose(before, base, atol=1e-5)
+    with pytest.raises(ModelError, match="Hidden states need a causal language model"):
+        make_embedder(EmbeddingConfig())
+
+
+def test_vectors_come_from_every_kind_of_file(tmp_path: Path) -> None:
+    prompts, responses = answers()
+    vectors = np.arange(12.0).reshape(3, 4)
+    ids = [embedding_id(p.as_trl(), r.text) for p, r in zip(prompts, responses, strict=True)]
+    write_embeddings(tmp_path / "v.npz", ids[::-1], vectors[::-1])
+    np.save(tmp_path / "v.npy", vectors)
+    (tmp_path / "ids.txt").write_text("\n".join(ids) + "\n")
+    rows = [
+        {"prompt": prompts[0].as_trl(), "responses": ["w4"], "embeddings": [vectors[0].tolist()]},
+        {
+            "prompt": prompts[1].as_trl(),
+            "chosen": "w5 w6 w7",
+            "rejected": "w8 w9",
+            "embedding_chosen": vectors[1].tolist(),
+            "embedding_rejected": vectors[2].tolist(),
+        },
+    ]
+    (tmp_path / "v.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("v.npz", "v.npy", "v.jsonl"):
+        ids_file = str(tmp_path / "ids.txt") if name == "v.npy" else None
+        config = EmbeddingConfig(source="file", path=str(tmp_path / name), ids=ids_file)
+        np.testing.assert_array_equal(make_embedder(config).embed(prompts, responses, Silent()), vectors)
+    other = Response.of(prompts[0], "w9", [1], [2], "dataset", 1)
+    with pytest.raises(DataError, match=r"Every response must have a vector in .*v\.jsonl, but 'w9'"):
+        make_embedder(config).embed([prompts[0]], [other], Silent())
+    with pytest.raises(DataError, match="there is none at"):
+        make_embedder(EmbeddingConfig(source="file", path=str(tmp_path / "x.npz")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"source": "file"}, "needs a `path`"), ({"source": "file", "path": "x.npy"}, "needs `ids`")],
+)
+def test_a_source_without_what_it_needs_is_refused(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        EmbeddingConfig.model_validate(settings)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is not None, reason="the library is installed")
+def test_sentence_transformers_says_what_to_install() -> None:
+    with pytest.raises(ModelError, match=r"pip install duelist\[embeddings\]"):
+        make_embedder(EmbeddingConfig(source="sentence_transformers", model="all-MiniLM-L6-v2"))
+
+
+class Counting(Embedder):
+    def __init__(self, value: float) -> None:
+        self.seen: list[str] = []
+        self.value = value
+
+    def embed(self, prompts: object, responses: list[Response], progress: object) -> np.ndarray:
+        self.seen += [r.id for r in responses]
+        return np.array([[len(r.text), self.value] for r in responses], dtype=np.float32)
+
+
+def test_each_response_is_embedded_once() -> None:
+    prompts, responses = answers()
+    source = Counting(1.0)
+    cache, by_id = EmbeddingCache(source), {p.id: p for p in prompts}
+    cache(by_id, [responses[0], responses[0], responses[1]], Silent())
+    vectors = cache(by_id, [responses[2], responses[0]], Silent())
+    np.testing.assert_array_equal(vectors, [[5, 1], [2, 1]])
+    assert source.seen == [r.id for r in responses]
+    with pytest.raises(NumericalError, match="An embedding must be finite"):
+        EmbeddingCache(Counting(np.nan))(by_id, responses, Silent())
