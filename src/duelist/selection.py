@@ -41,6 +41,7 @@ from duelist.store.artifacts import write_jsonl
 from duelist.types import Pair, Prompt, Response
 
 Pool = str | Path | Iterable[Row]
+KNOWN = frozenset({"margin_N", "gradient_ND", "length_N2", "past"})  # what a rule may need here
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def select(
         adapter: a PEFT LoRA adapter of the model; without one, gradients are those of a fresh adapter.
         labelled: pairs that have labels already, in the pool's formats; they count as past pairs and are not chosen.
         acquisition: a rule's name, its name and settings, a dotted path, or a rule.
-        normalize: what is scaled to unit norm, see `featurizers.gradient`.
+        normalize: how gradients are scaled, see `featurizers.gradient`.
         dimension: D of the projection; None for whole gradients.
         beta: β of the implicit reward.
         seed: the only source of randomness.
@@ -133,10 +134,12 @@ def select(
         DataError: if a row is not usable; the message names it.
         ModelError: if the model or adapter cannot be used.
         BudgetError: if there are fewer pairs than the budget.
+        RecipeError: if the rule needs what only a study knows.
         StorageError: if `features` holds another pool's or model's features.
     """
     progress = progress or Silent()
     rule, options = _rule(acquisition)
+    _check_needs(rule)
     policy = _policy(model, tokenizer, adapter, lora, seed)
     candidates = _read(pool, policy, "the pool")
     past = [] if labelled is None else _read(labelled, policy, "the labelled data")
@@ -220,6 +223,17 @@ def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisiti
         return acquisition, AcquisitionOptions()
     component = parse_component("acquisition", acquisition)
     return build("acquisition", component), acquisition_options(component)
+
+
+def _check_needs(rule: Acquisition) -> None:
+    """Require that the rule needs nothing but what is computed here, before anything is."""
+    unknown = rule.needs - KNOWN
+    if unknown:
+        raise RecipeError(
+            f"Outside a study a rule may need margin_N and gradient_ND only, but {type(rule).__name__} needs "
+            f"{', '.join(sorted(unknown))}: change its settings (`calibrate=false` does without votes and the margins "
+            "when pairs were asked), choose another rule, or choose in a study."
+        )
 
 
 def _policy(
