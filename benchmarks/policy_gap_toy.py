@@ -240,11 +240,11 @@ def arms() -> dict[str, Arm]:
     found["policy_gap: drawn, λ true, p not calibrated"] = Arm(gap(calibrate=False, **{"lambda": "true"}))
     found["policy_gap: drawn, λ true, true p"] = Arm(gap(calibrate=False, **{"lambda": "true"}), true_margins=True)
     found["policy_gap: drawn, λ true, c=5"] = Arm(gap(**{"lambda": "true"}), candidates=5)
-    found["policy_gap: drawn by kind, λ 0.01"] = Arm(gap(), targets="kinds")
+    found["policy_gap: drawn by kind, λ 0.01"] = Arm(gap(**{"lambda": 0.01}), targets="kinds")
     found["policy_gap: drawn by kind, λ true"] = Arm(gap(**{"lambda": "true"}), targets="kinds")
-    found["policy_gap: drawn, λ 0.01, token"] = Arm(gap(), "token")
+    found["policy_gap: drawn, λ 0.01, token"] = Arm(gap(**{"lambda": 0.01}), "token")
     found["policy_gap: drawn, λ 0.1, token"] = Arm(gap(**{"lambda": 0.1}), "token")
-    found["policy_gap: drawn, λ 0.01, c=5"] = Arm(gap(), candidates=5)
+    found["policy_gap: drawn, λ 0.01, c=5"] = Arm(gap(**{"lambda": 0.01}), candidates=5)
     return found
 
 
@@ -270,9 +270,8 @@ def main() -> None:
             auc[name].append({k: float(np.mean([v[k] for v in result["curve"]])) for k in keys})
             kinds[name].append(result["kinds"])
     metrics = list(auc["random"][0])
-    print(
-        f"{asked.seeds} paired seeds from {asked.first_seed}, β = {asked.beta}, ridge × {asked.ridge}, nuisance {asked.nuisance}, misfit {asked.misfit}:"
-    )
+    print(f"{asked.seeds} paired seeds from {asked.first_seed}, β = {asked.beta}, ridge × {asked.ridge}, ", end="")
+    print(f"nuisance {asked.nuisance}, misfit {asked.misfit}:")
     print("area under the curve less random's, mean ± standard error (seeds won). Random itself: ", end="")
     print(", ".join(f"{m} {np.mean([x[m] for x in auc['random']]):.3f}" for m in metrics))
     print("| rule | " + " | ".join(metrics) + " | kinds asked |\n|---|" + "---|" * (len(metrics) + 1))

@@ -173,7 +173,7 @@ def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
     assert len({p.row_number for p in in_memory} & {p.row_number for p in mapped}) >= 5
 
 
-@pytest.mark.parametrize("normalize", ["pair", "none"])
+@pytest.mark.parametrize("normalize", ["pair", "token", "none"])
 def test_normalisation_is_that_of_the_featurizer(tiny_model: Path, adapter: Path, pool: Path, normalize: Any) -> None:
     picks = duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, dimension=None, normalize=normalize)
     assert len(picks) == 3
@@ -241,3 +241,11 @@ def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Pa
         )
     with pytest.raises(RecipeError, match="normalize"):
         select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", normalize="no", budget=1)
+
+
+def test_information_needs_no_study_where_it_does_not_calibrate(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    rule = {"name": "information", "calibrate": False}
+    picks = duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, dimension=64, acquisition=rule)
+    assert len(picks) == 3 and all("nats" in p.reason for p in picks)
+    with pytest.raises(RecipeError, match=r"asked_margin_N, votes_N2.*calibrate=false"):
+        duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, acquisition="information")

@@ -32,6 +32,8 @@ MAPPED_TARGETS = 4096
 class PolicyGapConfig(LabelInformationConfig):
     """Settings of `policy_gap`."""
 
+    # A hundred times that of `information`: with less, what no label can reach in time decides the choice.
+    lambda_: float = Field(default=1.0, gt=0, alias="lambda", description="λ in I = λI + Σ p(1 − p)·φφᵀ.")
     target: Literal["pool", "drawn"] = Field(
         default="drawn",
         description="What Σ is made of: pairs drawn from the policy at the prompts that matter, or the candidates.",
