@@ -10,7 +10,7 @@ import yaml
 from duelist import Study, load_recipe, parse_recipe
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
-from duelist.recipes import arms, build, recipe_content, with_prepared
+from duelist.recipes import arms, build, preparation_settings, recipe_content, with_prepared
 from duelist.settings import read_yaml
 
 LEAST: dict[str, Any] = {
@@ -63,7 +63,8 @@ def own_rule(tmp_path: Path) -> str:
 
 def test_defaults_are_filled_in_for_components_too() -> None:
     content = recipe_content(parse_recipe(LEAST))
-    assert content["acquisition"] == {"name": "activedpo", "lambda": 0.01, "lambda_relative": True}
+    expected = {"name": "activedpo", "lambda": 0.01, "lambda_relative": True, "certificate": False}
+    assert content["acquisition"] == expected
     assert content["sampler"]["responses_per_prompt"] == 2
     assert content["trainer"]["reference"] == "initial"
     assert content["evaluation"]["temperature"] == 1.0
@@ -139,7 +140,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(change: dict[str, Any],
         ({"acquisition": ["random"]}, "`acquisition` in the recipe: Input should be a valid dictionary"),
         ({"acquisition": {"lambda": 0}}, "`lambda` in acquisition 'activedpo': Input should be greater than 0"),
         ({"sampler": {"top_p": 1.5}}, "`top_p` in sampler 'vanilla': Input should be less than or equal to 1"),
-        ({"acquisition": "activedop"}, "one of random, activedpo, or a dotted path"),
+        ({"acquisition": "activedop"}, "`acquisition.name` must be one of random, activedpo, "),
         ({"acquisition": "activedop"}, "but got 'activedop'. Did you mean 'activedpo'?"),
         ({"acquisition": "no_such_package:Rule"}, "install its package"),
         ({"acquisition": "duelist.acquisition.random:Randmo"}, "Did you mean 'Random'?"),
@@ -232,6 +233,31 @@ def test_prepared_is_replaced_wherever_it_stands() -> None:
     content = LEAST | {"prompts": {"path": "{prepared}/p.jsonl"}, "policy": {"model": "{prepared}/m"}}
     recipe = with_prepared(parse_recipe(content), Path("/made"))
     assert (recipe.prompts.path, recipe.policy.model) == ("/made/p.jsonl", "/made/m")
+
+
+def test_the_seed_is_filled_into_what_is_prepared() -> None:
+    settings = {"seed": "{seed}", "deep": [{"also": "{seed}"}], "path": "data-{seed}.jsonl", "n": 3, "none": None}
+    recipe = parse_recipe(LEAST | {"seed": 7, "prepare": {"function": "duelist.world:prepare", "settings": settings}})
+    filled = {"seed": 7, "deep": [{"also": 7}], "path": "data-7.jsonl", "n": 3, "none": None}
+    assert preparation_settings(recipe) == filled
+    assert recipe_content(recipe)["prepare"]["settings"] == settings  # the study's own recipe keeps the placeholder
+    assert preparation_settings(parse_recipe(LEAST)) == {}
+
+
+def test_studies_of_different_seeds_have_worlds_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`Parts` prepares with the study's seed; the checks before a study look for that very folder."""
+    from duelist.parts import Parts
+    from duelist.preflight import examine
+    from duelist.progress import Silent
+
+    monkeypatch.setenv("DUELIST_CACHE", str(tmp_path))
+    changes = [f"prepare.settings.{k}={v}" for k, v in {"sft_steps": 1, "prompts": 30, "held_out": 24}.items()]
+    texts = []
+    for seed in (0, 1):
+        recipe = load_recipe("quickstart", [*changes, f"seed={seed}", "budget=1"])
+        texts.append([p.messages for p in Parts(recipe, Silent()).prompts.train])
+        assert examine(recipe).model is not None  # None before it is prepared
+    assert texts[0] != texts[1]
 
 
 def test_a_class_of_the_user_s_own_is_built_with_its_settings(own_rule: str) -> None:

@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from duelist._version import __version__
-from duelist.console import TerminalProgress, mapping_table, round_table, status_rows
+from duelist.compare.command import compare
+from duelist.console import (
+    Json,
+    Quiet,
+    TerminalProgress,
+    calm_libraries,
+    certificate_line,
+    err,
+    escaped,
+    mapping_table,
+    out,
+    print_json,
+    round_table,
+    say,
+    status_rows,
+)
 from duelist.errors import DuelistError, RecipeError, StorageError
 from duelist.progress import Silent
 
@@ -24,11 +38,7 @@ app = typer.Typer(
     "Start with `duelist run quickstart`: no download, no GPU, about two minutes.",
 )
 RECIPE = "recipe.yaml"
-out = Console()
-err = Console(stderr=True)
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)]
 
 
@@ -41,7 +51,7 @@ def main() -> None:
         app()
     except DuelistError as error:
         message = str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error)
-        err.print(f"[red]Error:[/red] {_escape(message)}", soft_wrap=True, highlight=False)
+        err.print(f"[red]Error:[/red] {escaped(message)}", soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("Stopped. Nothing recorded is lost: run the same command again to go on.")
@@ -51,7 +61,7 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        _say(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -79,16 +89,17 @@ def run(
 
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
-    _calm_libraries()
+    calm_libraries()
     from duelist.recipes import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
     if dry_run:
         _show_plan(resolved, quiet, as_json)
         return
-    from duelist.compare import ARMS, run_with_arms
+    from duelist.compare.beside import ARMS, run_with_arms
     from duelist.preflight import examine
     from duelist.report import write_report
+    from duelist.report_data import read_arms
     from duelist.study import RoundReport
 
     folder = study or Path("studies") / resolved.name.replace("/", "-")
@@ -99,15 +110,24 @@ def run(
 
     def on_round(arm: str, report: RoundReport) -> None:
         if as_json:
-            _print_json({"arm": arm, **report.metrics})
-        elif not quiet:
+            print_json({"arm": arm, **report.metrics})
+        elif not quiet and "evaluate" in report.metrics["seconds"]:
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
+            _say_certificate(report.selection, f"{arm}, round {report.round}: ")
 
     run_with_arms(folder, resolved, progress, on_round)
     report = write_report(folder)
     if not silent:
+        for arm in read_arms(folder):
+            if arm.stopped:
+                say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.stopped}.")
+    if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
-        _say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+        weights = "Adapter" if resolved.policy.adapter == "lora" else "Model"
+        say(f"Report: {report}\n{weights}: {folder / weights.lower()}\nPreferences: {folder / 'preferences.jsonl'}")
+
+
+app.command()(compare)
 
 
 @app.command()
@@ -121,6 +141,10 @@ def select(
     ] = None,
     labelled: Annotated[
         str | None, typer.Option("--labelled", metavar="FILE", help="Pairs that have labels already: not chosen again.")
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option("--targets", metavar="FILE", help="Pairs on the prompts that matter, for rules that need them."),
     ] = None,
     acquisition: Annotated[
         str, typer.Option("--acquisition", "-a", help="The rule (`duelist methods`).")
@@ -147,7 +171,7 @@ def select(
 
     Example: `duelist select pool.jsonl --model my-model --adapter my-adapter --budget 100 -o to-label.jsonl`
     """
-    _calm_libraries()
+    calm_libraries()
     from duelist.selection import select_to_file
 
     progress = Silent() if quiet else TerminalProgress(err)
@@ -160,6 +184,7 @@ def select(
         budget=budget,
         adapter=adapter,
         labelled=labelled,
+        targets=targets,
         normalize=normalize,
         dimension=dimension,
         beta=beta,
@@ -168,7 +193,8 @@ def select(
         progress=progress,
     )
     if not quiet:
-        _say(f"{len(picks)} pairs in pick order written to {output}")
+        say(f"{len(picks)} pairs in pick order written to {output}")
+        _say_certificate(picks.diagnostics)
 
 
 @app.command()
@@ -178,19 +204,22 @@ def status(study: StudyDir, as_json: Json = False) -> None:
 
     state = read_status(study)
     if as_json:
-        _print_json(state)
+        print_json(state)
     else:
         out.print(mapping_table(status_rows(state), str(study)))
 
 
 @app.command()
 def report(study: StudyDir, quiet: Quiet = False) -> None:
-    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network."""
+    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network.
+
+    The reward–KL curve is written to DIR/reward_kl.csv as well.
+    """
     from duelist.report import write_report
 
     path = write_report(study)
     if not quiet:
-        _say(str(path))
+        say(str(path))
 
 
 @app.command()
@@ -225,7 +254,7 @@ def export(
     except OSError as error:
         raise StorageError(f"{output} must be a file that can be written, but it cannot: {error}.") from error
     if not quiet:
-        _say(f"{len(rows)} rows written to {output}")
+        say(f"{len(rows)} rows written to {output}")
 
 
 @app.command()
@@ -235,27 +264,29 @@ def recipes(as_json: Json = False) -> None:
 
     found = recipe_descriptions()
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         out.print(mapping_table(found, "Recipes: duelist run NAME"))
 
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """List the methods that a recipe can name, each with its citation."""
+    """List the methods that a recipe can name, each with citation, formula, the features it needs, unit and cost."""
     from dataclasses import asdict
 
     from duelist.methods import methods as list_methods
 
     found = list_methods()
     if as_json:
-        _print_json([asdict(m) for m in found])
+        print_json([asdict(m) for m in found])
         return
     for m in found:
-        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {_escape(m.summary)}", soft_wrap=True, highlight=False)
-        for title, text in (("", m.reference), ("formula", m.formula), ("unit", m.unit), ("cost", m.cost)):
+        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escaped(m.summary)}", soft_wrap=True, highlight=False)
+        needs = ", ".join(m.needs)
+        described = (("", m.reference), ("formula", m.formula), ("needs", needs), ("unit", m.unit), ("cost", m.cost))
+        for title, text in described:
             if text:
-                out.print(f"    {title + ': ' if title else ''}{_escape(text)}", soft_wrap=True, highlight=False)
+                out.print(f"    {title + ': ' if title else ''}{escaped(text)}", soft_wrap=True, highlight=False)
 
 
 def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
@@ -263,49 +294,30 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
 
     from duelist.plan import plan, plan_rows
     from duelist.recipes import recipe_content
+    from duelist.rounds import in_words
 
     found = plan(recipe)
     if as_json:
-        _print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
+        print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
     elif not quiet:
         import yaml
 
-        _say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
-        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {recipe.rounds} rounds of {recipe.budget} labels"))
+        say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
+        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
         for note in found.notes:
-            _say(f"Note: {note}")
+            say(f"Note: {note}")
 
 
 def _show_results(folder: Path, others: list[str]) -> None:
     for place in (".", *others):
         lines = [json.loads(line) for line in (folder / place / "metrics.jsonl").read_text("utf-8").splitlines()]
+        lines = [m for m in lines if "evaluate" in m["seconds"]]
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
-        _say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+        say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
 
 
-def _say(text: str) -> None:
-    """Print text as it is: no markup, and no line broken, so that a path or YAML can be copied or piped."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _calm_libraries() -> None:
-    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
-    import datasets
-    import transformers
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+def _say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
+    """How far the batch is from the best one, where the rule has found out."""
+    if (line := certificate_line(diagnostics)) is not None:
+        say(where + line)

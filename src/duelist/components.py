@@ -5,10 +5,15 @@ from __future__ import annotations
 COMPONENTS: dict[str, dict[str, str]] = {
     "sampler": {
         "vanilla": "duelist.samplers.vanilla:Vanilla",
+        "pilaf": "duelist.samplers.pilaf:Pilaf",
+        "t_pilaf": "duelist.samplers.t_pilaf:TPilaf",
+        "best_of_n": "duelist.samplers.best_of_n:BestOfN",
+        "hybrid": "duelist.samplers.hybrid:Hybrid",
         "dataset": "duelist.samplers.dataset:DatasetSampler",
     },
     "pairing": {
         "in_prompt": "duelist.pairing.in_prompt:InPrompt",
+        "as_drawn": "duelist.pairing.as_drawn:AsDrawn",
         "as_given": "duelist.pairing.as_given:AsGiven",
     },
     "featurizer": {
@@ -18,8 +23,27 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "acquisition": {
         "random": "duelist.acquisition.random:Random",
         "activedpo": "duelist.acquisition.activedpo:ActiveDPO",
+        "margin": "duelist.acquisition.margin:Margin",
+        "entropy": "duelist.acquisition.margin:Entropy",
+        "maxdiff": "duelist.acquisition.margin:MaxDiff",
+        "aplp": "duelist.acquisition.aplp:APLP",
+        "thompson": "duelist.acquisition.thompson:Thompson",
+        "drts": "duelist.acquisition.thompson:DoubleReverseThompson",
+        "delta_ucb": "duelist.acquisition.dueling:DeltaUCB",
+        "max_min_lcb": "duelist.acquisition.dueling:MaxMinLCB",
+        "info_max": "duelist.acquisition.dueling:InfoMax",
+        "bald": "duelist.acquisition.bald:BALD",
+        "batchbald": "duelist.acquisition.batchbald:BatchBALD",
         "information": "duelist.acquisition.information:Information",
         "policy_gap": "duelist.acquisition.policy_gap:PolicyGap",
+        "d_opt": "duelist.acquisition.d_opt:DOpt",
+        "pa_d_opt": "duelist.acquisition.d_opt:PastAwareDOpt",
+        "xtx": "duelist.acquisition.d_opt:XtX",
+        "a_opt": "duelist.acquisition.linear_design:AOpt",
+        "v_opt": "duelist.acquisition.linear_design:VOpt",
+        "apo": "duelist.acquisition.apo:APO",
+        "coreset": "duelist.acquisition.coreset:Coreset",
+        "k_center": "duelist.acquisition.k_center:KCenter",
     },
     "annotator": {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",

@@ -1,12 +1,17 @@
-"""What `duelist` shows on a terminal: progress with time left, and a row per round."""
+"""What `duelist` shows on a terminal: progress with time left, a row per round, and the options of every command."""
 
 from __future__ import annotations
 
+import json
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +27,11 @@ from rich.text import Text
 
 from duelist.progress import Advance, Progress
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
+out = Console()
+err = Console(stderr=True)
+
 COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "round": lambda m: str(m["round"]),
     "labels": lambda m: str(m["labels"]),
@@ -36,6 +46,16 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def number(value: float | None) -> str:
     """Four decimals, or a dash for what was not measured."""
     return "–" if value is None else f"{value:.4f}"
+
+
+def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
+    """How far a batch is from the best one, in words; None where its rule does not know."""
+    percent = diagnostics.get("within_percent_of_optimum")
+    if percent is None:
+        return None
+    return (
+        f"the batch is within {percent:.2g} % of the optimum (D-efficiency; upper bound from the continuous relaxation)"
+    )
 
 
 class _Throughput(ProgressColumn):
@@ -68,6 +88,9 @@ class TerminalProgress(Progress):
             task = bars.add_task(description, total=total)
             yield lambda steps: bars.advance(task, steps)
 
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
 
 def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
     """A row per line of metrics.jsonl."""
@@ -95,7 +118,7 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "recipe": str(state["name"]),
         "rounds closed": f"{state['rounds_closed']} of {state['rounds']}",
         "labels": str(state["labels"]),
-        "in progress": "nothing: all rounds are closed" if state["round"] is None else f"round {state['round']}",
+        "in progress": _in_progress(state),
         "stages done": ", ".join(state["stages"]) or "–",
         "pending batch": f"{pending['answered']} of {pending['asked']} pairs answered" if pending else "–",
         "mean reward": number(metrics.get("mean_reward")),
@@ -103,9 +126,48 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "KL": number(metrics.get("kl")),
         "seconds so far": f"{state['seconds']:.1f}",
     }
+    if reading := state.get("reading_time"):
+        rows["reading time"] = (
+            f"{reading['constant']:.1f} s a comparison and {reading['seconds_per_token']:.3f} s a token, from "
+            f"{reading['times']} recorded times"
+        )
     others = {
         f"beside it: {name}": f"{other['rounds_closed']} of {other['rounds']} rounds, mean reward "
         + number((other["metrics"] or {}).get("mean_reward"))
         for name, other in state.get("compare", {}).items()
     }
     return rows | others
+
+
+def _in_progress(state: Mapping[str, Any]) -> str:
+    stopped = state.get("stopped")
+    if state["round"] is None:
+        return f"nothing: stopped, {stopped}" if stopped else "nothing: all rounds are closed"
+    return f"round {state['round']}" + (f", the last: {stopped}" if stopped else "")
+
+
+def calm_libraries() -> None:
+    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def say(text: str) -> None:
+    """Print text as it is: no markup, and no line broken, so that a path or YAML can be copied or piped."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def escaped(text: str) -> str:
+    """Text in which rich finds no markup."""
+    return escape(text)

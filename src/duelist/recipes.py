@@ -10,36 +10,55 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
+from duelist.prompts.labelled import LabelledConfig
+from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
+from duelist.stopping import StopConfig
+from duelist.targets import TargetConfig
 
 Component = dict[str, Any]
+SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 # Keys whose values can be paths, in whatever component they stand.
-PATH_KEYS = ("path", "held_out_path", "model", "chat_template", "data", "world")
+PATH_KEYS = (
+    "path",
+    "held_out_path",
+    "model",
+    "chat_template",
+    "data",
+    "world",
+    "initial_adapter",
+    "initial_model",
+    "labelled",
+)
 
 
 class PrepareConfig(BaseModel):
     """What must exist before the study: made once by a function of yours, and cached.
 
-    `{prepared}` anywhere in the recipe stands for the folder that the function filled.
+    `{prepared}` anywhere in the recipe stands for the folder that the function filled. `{seed}` in a setting stands for
+    the recipe's `seed`, so that studies of different seeds differ in what is prepared too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     function: str = Field(description="`package.module:name` or `file.py:name`; called as f(folder, **settings).")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the function.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description='Keyword arguments of the function; "{seed}" stands for the recipe\'s seed.'
+    )
 
 
 class Recipe(BaseModel):
@@ -51,7 +70,12 @@ class Recipe(BaseModel):
     description: str = Field(default="", description="What it shows, in a sentence.")
     seed: int = Field(default=0, ge=0, description="The root of all randomness.")
     rounds: int = Field(ge=1, description="Rounds, T.")
-    budget: int = Field(ge=1, description="Pairs asked per round, B.")
+    budget: int = Field(ge=1, description="Pairs asked per round, B. The mean, where `schedule` says otherwise.")
+    schedule: Schedule = Field(
+        default="constant",
+        description="How rounds × budget is split over rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
+    )
+    stop: StopConfig | None = Field(default=None, description="End before the budget is spent; null: never.")
     beta: float = Field(default=0.1, gt=0, description="β of DPO and of the implicit reward.")
     pool: Literal["regenerate", "fixed"] = Field(
         default="regenerate", description="Draw the responses anew each round, or once."
@@ -64,13 +88,28 @@ class Recipe(BaseModel):
     )
     prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
     prompts: PromptsConfig = Field(description="Where prompts come from.")
+    initial: LabelledConfig | None = Field(
+        default=None,
+        description="Train the policy on preferences that are there already before round 1 asks anything; the "
+        "reference stays the base model.",
+    )
     policy: PolicyConfig = Field(description="The model to align.")
     sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
+    decoder: ServerConfig | None = Field(
+        default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
+    )
     pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
     featurizers: dict[str, dict[str, Any]] = Field(
         default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
     )
     acquisition: Component = Field(default_factory=lambda: {"name": "activedpo"}, description="Features -> choice.")
+    online: bool = Field(default=False, description="A round is one optimizer step, by one optimizer for the study.")
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="Online: keep the weights every so many rounds; null: 10."
+    )
+    target: TargetConfig = Field(
+        default_factory=TargetConfig, description="The prompts that matter, for acquisitions that need to know them."
+    )
     annotator: Component | None = Field(default=None, description="Pairs -> labels; null where people answer by tell.")
     trainer: Component = Field(default_factory=lambda: {"name": "dpo"}, description="Labels -> policy.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
@@ -80,6 +119,17 @@ class Recipe(BaseModel):
     compare: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Other studies beside this one: name -> top-level keys that differ."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        return fill_mean_budget(values)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require_listed_budgets(self.schedule, self.rounds, self.budget)
+        require_online_keys(self.online, self.checkpoint_every)
+        return self
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -154,9 +204,27 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", by_alias=True)
 
 
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved recipe's content with the defaults of keys that are newer than it."""
+    return recipe_content(parse_recipe(saved))
+
+
 def uses_given_responses(recipe: Recipe) -> bool:
     """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
-    return (recipe.sampler["name"], recipe.pairing["name"]) != ("vanilla", "in_prompt")
+    drawn = recipe.sampler["name"] in COMPONENTS["sampler"] and recipe.sampler["name"] != "dataset"
+    return not (drawn and recipe.pairing["name"] in ("in_prompt", "as_drawn"))
+
+
+def preparation_settings(recipe: Recipe) -> dict[str, Any]:
+    """The arguments of the function that prepares the study: `prepare.settings` with `{seed}` filled in.
+
+    A setting that is `"{seed}"` as a whole becomes the integer; inside a longer text it becomes its digits.
+    """
+    if recipe.prepare is None:
+        return {}
+    seed = recipe.seed
+    filled = _map_strings(recipe.prepare.settings, lambda s: seed if s == SEED else s.replace(SEED, str(seed)))
+    return dict(filled)
 
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
@@ -296,7 +364,7 @@ def _anchored(value: Any, key: str = "") -> Any:
     return str(Path(value).expanduser().resolve()) if key in PATH_KEYS and Path(value).expanduser().exists() else value
 
 
-def _map_strings(value: Any, change: typing.Callable[[str], str]) -> Any:
+def _map_strings(value: Any, change: typing.Callable[[str], Any]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -18,10 +18,10 @@ from matplotlib.ticker import MaxNLocator
 from duelist.report_data import Arm, Chosen, finite
 
 # Okabe and Ito's colours, told apart by colour-blind readers; markers and lines differ too, for grey paper.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_LINES = ("-", "--", "-.", ":")
-_STYLE = {
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+STYLE = {
     "svg.fonttype": "none",  # text stays text: searchable, and read out
     "font.family": "sans-serif",
     "font.size": 10,
@@ -75,7 +75,7 @@ def reward_kl_figure(arms: Sequence[Arm], caption: str) -> Picture:
                     xytext=(4, 5 if index % 2 == 0 else -11),
                     textcoords="offset points",
                     fontsize=8,
-                    color=_COLOURS[index % len(_COLOURS)],
+                    color=COLOURS[index % len(COLOURS)],
                 )
 
     x = "KL from the initial model (nats per response)"
@@ -106,13 +106,13 @@ def margin_figure(arms: Sequence[Arm], rounds: Sequence[Sequence[Chosen]], capti
     title = "Margins of the asked pairs"
     if not any(rounds):
         return Picture(title, caption, "")
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
         figure, axes = _axes("round", "|margin| (nats · β)")
         width = 0.8 / len(arms)
         for index, of_arm in enumerate(rounds):
             if not of_arm:
                 continue
-            colour = _COLOURS[index % len(_COLOURS)]
+            colour = COLOURS[index % len(COLOURS)]
             low, q1, median, q3, high = np.array([np.percentile(c.margin_B, (5, 25, 50, 75, 95)) for c in of_arm]).T
             x = np.array([c.round + (index - (len(arms) - 1) / 2) * width for c in of_arm])
             # Axes.boxplot would load pyplot, and with it a window system's backend.
@@ -139,7 +139,7 @@ def _lines(
 ) -> Picture:
     if not any(series):
         return Picture(title, caption, "")
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
         figure, axes = _axes(x, y)
         if level is not None:
             axes.axhline(level, color="#5b6470", linestyle=":", linewidth=1)
@@ -147,9 +147,9 @@ def _lines(
             axes.plot(
                 [p[0] for p in points],
                 [p[1] for p in points],
-                color=_COLOURS[index % len(_COLOURS)],
-                marker=_MARKERS[index % len(_MARKERS)],
-                linestyle=_LINES[index % len(_LINES)],
+                color=COLOURS[index % len(COLOURS)],
+                marker=MARKERS[index % len(MARKERS)],
+                linestyle=LINES[index % len(LINES)],
                 label=arm.label,
             )
         if x == "labels":

@@ -11,51 +11,72 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from duelist.acquisition.base import ARRAY_FIELDS, Acquisition, choose, take
 from duelist.errors import BudgetError, NumericalError
 from duelist.types import Features
 
-# How each field is drawn, for a pool of n pairs.
-_DRAW: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
-    "margin_N": lambda rng, n: rng.normal(size=n),
-    "log_ratio_N2": lambda rng, n: rng.normal(size=(n, 2)),
-    "prompt_entropy_N": lambda rng, n: rng.uniform(1, 9, size=n),
-    "gradient_ND": lambda rng, n: rng.normal(size=(n, 24)),
-    "embedding_ND": lambda rng, n: rng.normal(size=(n, 12)),
-    "reward_N2K": lambda rng, n: rng.normal(size=(n, 2, 10)),
-    "cost_N": lambda rng, n: rng.uniform(5, 60, size=n),
-    "votes_N2": lambda rng, n: rng.integers(2, size=(n, 2)),
-    "asked_margin_N": lambda rng, n: rng.normal(size=n),
-    "target_MD": lambda rng, n: rng.normal(size=(9, 24)),
-}
+# What `random_features` knows of a response: the fields of a pair are made of its two responses' values.
+_GRADIENT_D, _EMBEDDING_D, _REWARD_K, _TARGET_M = 24, 12, 10, 9
+_BETA = 0.5
 
 
-def random_features(n: int, needs: frozenset[str], seed: int = 0, past: int = 5, prompts: int = 4) -> Features:
-    """A pool of `n` random pairs with the fields that `needs` names, and `past` past pairs with the same."""
+def random_features(
+    n: int, needs: frozenset[str], seed: int = 0, past: int = 5, prompts: int = 4, cross_prompt: bool = False
+) -> Features:
+    """A pool of `n` random pairs with the fields that `needs` names, and `past` past pairs with the same.
+
+    The pool is like a real one: each prompt has several responses, its pairs share them, and some pairs are missing.
+    What is a difference of two responses' values is one here too (margins, gradients, embeddings), and the margin is
+    the mean difference of `reward_N2K`. A field is the same whatever else is asked for.
+
+    Args:
+        n: candidate pairs, N.
+        needs: the fields of `Features` to fill; others are None.
+        seed: of the random numbers.
+        past: past pairs, P; no past pair is a candidate.
+        prompts: how many prompts there are.
+        cross_prompt: whether a pair's two responses answer different prompts (at least two prompts then).
+    """
     rng = np.random.default_rng(seed)
+    prompts = max(prompts, 2) if cross_prompt else prompts
+    per_prompt = 2
+    while _count(prompts, per_prompt, cross_prompt) < n + past:
+        per_prompt += 1
+    possible = _possible(prompts, per_prompt, cross_prompt)
+    drawn = [possible[i] for i in rng.permutation(len(possible))[: n + past]]
+    sides = [(a, b) if rng.random() < 0.5 else (b, a) for a, b in drawn]
+    index_N2 = np.array(sides, dtype=np.int64).reshape(n + past, 2)
+    values = _pair_values(rng, prompts, per_prompt, index_N2)
+    target_MD = rng.normal(size=(_TARGET_M, _GRADIENT_D))
 
-    def draw(count: int, label: str) -> Features:
-        prompt = [f"prompt{rng.integers(prompts)}" for _ in range(count)]
+    def part(rows: slice, label: str) -> Features:
+        side_N2 = index_N2[rows]
+        fields: dict[str, Any] = {name: values[name][rows] for name in needs if name in values}
         return Features(
-            pair_id_N=np.array([f"{label}{i}" for i in range(count)], dtype=np.str_),
-            prompt_ids_N2=np.array([(p, p) for p in prompt], dtype=np.str_).reshape(count, 2),
-            response_ids_N2=np.array([(f"{label}{i}a", f"{label}{i}b") for i in range(count)], dtype=np.str_).reshape(
-                count, 2
-            ),
-            length_N2=rng.integers(1, 50, size=(count, 2)),
-            **{name: _DRAW[name](rng, count) for name in needs if name in _DRAW},  # type: ignore[arg-type]
+            pair_id_N=np.array([f"{label}{i}" for i in range(len(side_N2))], dtype=np.str_),
+            prompt_ids_N2=_named("prompt", side_N2 // per_prompt),
+            response_ids_N2=_named("response", side_N2),
+            **{"length_N2": values["length_N2"][rows], **fields},
         )
 
-    return dataclasses.replace(draw(n, "candidate"), past=draw(past, "past"))
+    pool = part(slice(0, n), "candidate")
+    if "target_MD" in needs:
+        pool = dataclasses.replace(pool, target_MD=target_MD)
+    return dataclasses.replace(pool, past=part(slice(n, n + past), "past"))
 
 
 def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) -> None:
-    """Check that a rule keeps its contract: the same seed gives the same picks, the order of the pool does not matter,
-    no pair is picked twice, the budget is kept, exact ties are a fair draw, NaN is refused, and small pools work.
+    """Check that a rule keeps its contract.
+
+    The same seed gives the same picks, the order of the pool does not matter, no pair is picked twice, the budget is
+    kept, exact ties are a fair draw, NaN is refused, small pools, pools of one prompt and cross-prompt pools work, no
+    field is looked at that `needs` does not name, and cost counts as gain per second or not at all.
 
     Args:
         acquisition: the rule.
@@ -65,7 +86,8 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
     Raises:
         AssertionError: saying what the rule did wrong.
     """
-    features = random_features(n, acquisition.needs)
+    needs = acquisition.needs
+    features = _only(random_features(n, needs), needs)
     picks = _picked(acquisition, features, budget)
     assert len(set(picks)) == budget, f"{budget} distinct pairs must be picked, but got {picks}"
     assert picks == _picked(acquisition, features, budget), "the same generator must give the same picks"
@@ -75,10 +97,12 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
 
     everything = _picked(acquisition, features, n)
     assert sorted(everything) == sorted(features.pair_id_N.tolist()), "a budget of the whole pool must pick all of it"
-    assert _picked(acquisition, random_features(0, acquisition.needs), 0) == [], "an empty pool must give no picks"
-    assert len(_picked(acquisition, random_features(1, acquisition.needs), 1)) == 1, "a pool of one must be picked"
-    _picked(acquisition, random_features(n, acquisition.needs, prompts=1), budget)  # one prompt only
-    _picked(acquisition, random_features(n, acquisition.needs, past=0), budget)  # nothing asked before
+    assert _picked(acquisition, random_features(0, needs), 0) == [], "an empty pool must give no picks"
+    assert len(_picked(acquisition, random_features(1, needs), 1)) == 1, "a pool of one must be picked"
+    _picked(acquisition, random_features(n, needs, prompts=1), budget)  # one prompt only
+    _picked(acquisition, random_features(n, needs, past=0), budget)  # nothing asked before
+    _picked(acquisition, random_features(n, needs, prompts=n), budget)  # hardly any responses shared
+    _picked(acquisition, random_features(n, needs, cross_prompt=True), budget)
 
     for too_many in (n + 1, -1):
         _must_raise(BudgetError, partial(_picked, acquisition, features, too_many), f"a budget of {too_many}")
@@ -87,7 +111,9 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
     first = {_picked(acquisition, identical, 1, seed)[0] for seed in range(40)}
     assert len(first) > 5, f"among equals the choice must be a draw by the seed, but 40 seeds gave only {sorted(first)}"
 
-    for name in acquisition.needs - {"past"}:
+    _check_needs(acquisition, features, budget)
+    _check_cost(acquisition, features, identical, budget)
+    for name in needs - {"past"}:
         values = getattr(features, name)
         if values is not None and values.dtype.kind == "f":
             broken = values.copy()
@@ -97,14 +123,93 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
             _must_raise(NumericalError, partial(_picked, acquisition, spoilt, budget), f"NaN in {name}")
 
 
+def _check_needs(acquisition: Acquisition, features: Features, budget: int) -> None:
+    """Fields that `needs` does not name are None in a study, so they must not change the choice where they are not."""
+    everything = frozenset({*ARRAY_FIELDS, "target_MD"}) - {"cost_N"}
+    full = random_features(features.n, everything)
+    picks, picks_full = (_picked(acquisition, f, budget) for f in (features, full))
+    assert picks == picks_full, (
+        f"only fields that `needs` names may be looked at, but with other fields filled the picks were {picks_full} "
+        f"instead of {picks}"
+    )
+
+
+def _check_cost(acquisition: Acquisition, features: Features, identical: Features, budget: int) -> None:
+    """Cost may count as gain per second only: a constant one changes nothing, and of equals the cheapest is first."""
+    n = features.n
+    cost_N = np.random.default_rng(2).permutation(np.linspace(5.0, 60.0, n))
+    without = _picked(acquisition, features, budget)
+    if not acquisition.honours_cost:
+        with_cost = _picked(acquisition, dataclasses.replace(features, cost_N=cost_N), budget)
+        assert with_cost == without, "a rule that does not declare `honours_cost` must not look at cost_N"
+        return
+    for seconds in (1.0, 30.0):
+        constant = dataclasses.replace(features, cost_N=np.full(n, seconds))
+        assert _picked(acquisition, constant, budget) == without, "a cost that is the same for all must change nothing"
+    priced = dataclasses.replace(identical, cost_N=cost_N)
+    selection = choose(acquisition, priced, 1, np.random.default_rng(0))
+    if selection.scores_B[0] > 0:
+        assert selection.indices_B[0] == cost_N.argmin(), "of pairs that differ in cost alone the cheapest is first"
+
+
+def _count(prompts: int, per_prompt: int, cross_prompt: bool) -> int:
+    """How many pairs `_possible` gives."""
+    within = prompts * (per_prompt * (per_prompt - 1) // 2)
+    everything = prompts * per_prompt * (prompts * per_prompt - 1) // 2
+    return everything - within if cross_prompt else within
+
+
+def _possible(prompts: int, per_prompt: int, cross_prompt: bool) -> list[tuple[int, int]]:
+    """Every pair of responses, within a prompt or across prompts; response r answers prompt r // per_prompt."""
+    pairs = combinations(range(prompts * per_prompt), 2)
+    return [(a, b) for a, b in pairs if (a // per_prompt != b // per_prompt) == cross_prompt]
+
+
+def _pair_values(
+    rng: np.random.Generator, prompts: int, per_prompt: int, index_N2: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Every field but the ids, for pairs of the responses at `index_N2`."""
+    r, n = prompts * per_prompt, len(index_N2)
+    log_ratio_N2 = rng.normal(size=r)[index_N2]
+    noise_RK = rng.normal(size=(r, _REWARD_K))
+    noise_RK -= noise_RK.mean(axis=1, keepdims=True)
+    gradient_RD, embedding_RD = rng.normal(size=(r, _GRADIENT_D)), rng.normal(size=(r, _EMBEDDING_D))
+    entropy_X = rng.uniform(1, 9, size=prompts)
+    return {
+        "length_N2": rng.integers(1, 50, size=r)[index_N2],
+        "log_ratio_N2": log_ratio_N2,
+        "margin_N": _BETA * (log_ratio_N2[:, 0] - log_ratio_N2[:, 1]),
+        "reward_N2K": _BETA * log_ratio_N2[:, :, None] + noise_RK[index_N2],
+        "gradient_ND": gradient_RD[index_N2[:, 0]] - gradient_RD[index_N2[:, 1]],
+        "embedding_ND": embedding_RD[index_N2[:, 0]] - embedding_RD[index_N2[:, 1]],
+        "prompt_entropy_N": entropy_X[index_N2 // per_prompt].mean(axis=1),
+        "cost_N": rng.uniform(5, 60, size=n),
+        "votes_N2": rng.integers(2, size=(n, 2)),
+        "asked_margin_N": rng.normal(size=n),
+    }
+
+
+def _named(what: str, number_N2: NDArray[np.int64]) -> NDArray[np.str_]:
+    names = [[f"{what}{number}" for number in row] for row in number_N2.tolist()]
+    return np.array(names, dtype=np.str_).reshape(number_N2.shape)
+
+
+def _only(features: Features, needs: frozenset[str]) -> Features:
+    """The features as a study fills them: no past pairs where the rule does not ask for them."""
+    return features if "past" in needs else dataclasses.replace(features, past=None)
+
+
 def _picked(acquisition: Acquisition, features: Features, budget: int, seed: int = 0) -> list[str]:
     selection = choose(acquisition, features, budget, np.random.default_rng(seed))
     return [str(i) for i in features.pair_id_N[selection.indices_B]]
 
 
 def _same_for_all(features: Features) -> dict[str, Any]:
+    """Every pair like the first one, but of two responses of its own: nothing tells one from another."""
     fields = {name: getattr(features, name) for name in ARRAY_FIELDS if name not in ("pair_id_N", "response_ids_N2")}
-    return {k: np.repeat(v[:1], features.n, axis=0) for k, v in fields.items() if v is not None}
+    same: dict[str, Any] = {k: np.repeat(v[:1], features.n, axis=0) for k, v in fields.items() if v is not None}
+    own = [(f"{i}a", f"{i}b") for i in range(features.n)]
+    return {**same, "response_ids_N2": np.array(own, dtype=np.str_).reshape(features.n, 2)}
 
 
 def _must_raise(error: type[Exception], call: Callable[[], object], what: str) -> None:

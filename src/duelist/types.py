@@ -106,20 +106,45 @@ class GivenResponses:
 
 
 @dataclass(frozen=True)
+class DrawnSet:
+    """Two responses that were drawn together, by id, and what a comparison of the two weighs in the loss."""
+
+    a: str
+    b: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a sampler drew.
+
+    Attributes:
+        responses: distinct responses, prompt by prompt: equal draws are one.
+        sets: which of them were drawn together; a set may hold one response twice.
+        notes: what a user should know of how they were drawn, a sentence each.
+    """
+
+    responses: tuple[Response, ...]
+    sets: tuple[DrawnSet, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Pair:
-    """Two responses to compare. The id does not depend on which one is called `a`."""
+    """Two responses to compare. The id does not depend on which one is called `a`, nor on the weight in the loss."""
 
     id: str
     a: Response
     b: Response
     round: int
+    weight: float = 1.0
 
     @staticmethod
-    def of(a: Response, b: Response, round: int) -> Pair:
+    def of(a: Response, b: Response, round: int, weight: float = 1.0) -> Pair:
         """The comparison of `a` with `b`."""
         if a.id == b.id:
             raise DataError(f"A pair must hold two different responses, but got response {a.id} twice.")
-        return Pair(content_id("pair", *sorted((a.id, b.id))), a, b, round)
+        return Pair(content_id("pair", *sorted((a.id, b.id))), a, b, round, weight)
 
 
 @dataclass(frozen=True)
@@ -170,7 +195,8 @@ class Preference:
     """A decided comparison, ready to train on: `chosen` was preferred to `rejected`.
 
     `share` is the part of the votes that `chosen` got, where a label is an aggregate of several people's votes or where
-    ties are trained on: 1 for a plain decision, 0.5 for a tie.
+    ties are trained on: 1 for a plain decision, 0.5 for a tie. `weight` multiplies the pair's loss, where the way its
+    responses were drawn calls for one.
     """
 
     prompt: Prompt
@@ -179,6 +205,7 @@ class Preference:
     pair_id: str
     annotator: str
     share: float = 1.0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

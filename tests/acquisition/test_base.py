@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
-from duelist.acquisition.base import Acquisition, choose
+from duelist.acquisition.base import ARRAY_FIELDS, Acquisition, choose
 from duelist.acquisition.random import Random
 from duelist.errors import DuelistError
 from duelist.testing import check_acquisition, random_features
@@ -75,6 +77,84 @@ def test_the_kit_catches_a_rule_that_depends_on_the_pool_order() -> None:
 
     with pytest.raises(AssertionError, match="draw by the seed"):
         check_acquisition(ByName())
+
+
+class Priced(Acquisition):
+    """Largest margins by some use of cost."""
+
+    honours_cost: ClassVar[bool] = True
+
+    def __init__(self, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        self._score = score
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"margin_N"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        assert features.margin_N is not None
+        score_N = np.abs(features.margin_N)
+        if features.cost_N is not None:
+            score_N = self._score(score_N, features.cost_N)
+        order = np.argsort(-score_N, kind="stable")[:budget]
+        return Selection(order, score_N[order], "margin")
+
+
+class PricedInSecret(Priced):
+    """The same, undeclared."""
+
+    honours_cost: ClassVar[bool] = False
+
+
+def test_the_kit_lets_cost_count_as_gain_per_second_only() -> None:
+    check_acquisition(Priced(lambda gain, cost: gain / cost))
+    with pytest.raises(AssertionError, match="must change nothing"):
+        check_acquisition(Priced(lambda gain, cost: np.where(gain > np.median(gain), 0.0, gain) / cost))
+    with pytest.raises(AssertionError, match="cheapest"):
+        check_acquisition(Priced(lambda gain, cost: gain * cost))
+    with pytest.raises(AssertionError, match="cost_N"):
+        check_acquisition(PricedInSecret(lambda gain, cost: gain / cost))
+
+
+def test_the_kit_catches_a_rule_that_looks_at_what_it_does_not_name() -> None:
+    class Peeping(Largest):
+        def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+            if features.log_ratio_N2 is None:
+                return super().select(features, budget, rng)
+            order = np.argsort(-features.log_ratio_N2[:, 0], kind="stable")[:budget]
+            return Selection(order, np.zeros(budget), "none")
+
+    with pytest.raises(AssertionError, match="`needs` names"):
+        check_acquisition(Peeping())
+
+
+@pytest.mark.parametrize("cross_prompt", [False, True])
+@pytest.mark.parametrize(("n", "past", "prompts"), [(30, 5, 4), (1, 0, 1), (0, 0, 3), (200, 10, 6)])
+def test_the_kits_pools_are_like_real_ones(n: int, past: int, prompts: int, cross_prompt: bool) -> None:
+    everything = frozenset({*ARRAY_FIELDS, "target_MD", "past"})
+    pool = random_features(n, everything, past=past, prompts=prompts, cross_prompt=cross_prompt)
+    assert pool.past is not None and (pool.n, pool.past.n) == (n, past)
+    seen = set()
+    value: dict[tuple[str, str], tuple[float, int, str]] = {}
+    entropy: dict[tuple[str, ...], float] = {}
+    for part in (pool, pool.past):
+        assert part.margin_N is not None and part.reward_N2K is not None and part.log_ratio_N2 is not None
+        assert part.prompt_entropy_N is not None
+        np.testing.assert_allclose(part.margin_N, (part.reward_N2K[:, 0] - part.reward_N2K[:, 1]).mean(axis=1))
+        assert ((part.prompt_ids_N2[:, 0] != part.prompt_ids_N2[:, 1]) == cross_prompt).all()
+        for i in range(part.n):
+            responses, asked = part.response_ids_N2[i].tolist(), part.prompt_ids_N2[i].tolist()
+            seen.add(frozenset(responses))
+            assert entropy.setdefault(tuple(sorted(asked)), part.prompt_entropy_N[i]) == part.prompt_entropy_N[i]
+            for side in (0, 1):  # a response is one and the same in all of its pairs
+                own = (part.log_ratio_N2[i, side], int(part.length_N2[i, side]), asked[side])
+                assert value.setdefault(("response", responses[side]), own) == own
+    assert len(seen) == n + past  # all pairs are different, past ones too
+    if n == 30:
+        assert len(value) < 30  # and share their responses
+    less = random_features(n, frozenset({"margin_N"}), past=past, prompts=prompts, cross_prompt=cross_prompt)
+    assert less.margin_N is not None and np.array_equal(less.margin_N, pool.margin_N)
+    assert less.gradient_ND is None and less.cost_N is None and less.target_MD is None
 
 
 def test_missing_features_are_named() -> None:

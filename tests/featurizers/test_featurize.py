@@ -16,7 +16,8 @@ from duelist.featurizers.base import Featurizer, distinct_responses, featurize, 
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent

@@ -1,12 +1,13 @@
-"""Several studies side by side: a study and the arms that its recipe compares it with."""
+"""A study and the few that its recipe wants beside it, one after the other in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from duelist.compare.arms import with_arms
 from duelist.progress import Progress
-from duelist.recipes import Recipe, arms
+from duelist.recipes import Recipe
 from duelist.study import RoundReport, Study
 
 ARMS = "compare"
@@ -25,9 +26,11 @@ def run_with_arms(
         recipe: the main study's recipe.
         progress: shows how far it is.
         on_round: called with the arm's name (the main study's is its acquisition's) and each round's report.
+
+    Raises:
+        RecipeError: if an arm has the name of the recipe's own acquisition.
     """
-    studies = {str(recipe.acquisition["name"]): (folder, recipe)}
-    studies |= {name: (folder / ARMS / name, arm) for name, arm in arms(recipe).items()}
-    for name, (place, own_recipe) in studies.items():
+    for name, own_recipe in with_arms(recipe).items():
+        place = folder if own_recipe is recipe else folder / ARMS / name
         with Study.create(place, own_recipe, progress) as study:
             study.run(on_round=lambda report, name=name: on_round(name, report))  # type: ignore[misc]

@@ -1,0 +1,66 @@
+"""BALD: the pairs whose label says most about the model, by posterior draws that disagree about it.
+
+Reference: Houlsby, Huszár, Ghahramani, Lengyel, "Bayesian Active Learning for Classification and Preference Learning",
+           2011, arXiv 1112.5745, equation (2).
+Formula:   I(label; parameters) = H(mean_k p_k) − mean_k H(p_k),  p_k = σ(r_k(y_a) − r_k(y_b)),  H the binary entropy.
+Unit:      nats, at most log 2.
+Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N K).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, xlogy
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.grouping import without_noise
+from duelist.acquisition.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.top import highest
+from duelist.types import Features, Selection
+
+Floats = NDArray[np.float64]
+
+# Information below this many nats is the rounding of entropies of order one.
+ROUNDING = 1e-14
+
+
+class BALDConfig(PosteriorConfig):
+    """Settings of BALD: those of its posterior."""
+
+
+class BALD(Acquisition):
+    """The pairs of largest mutual information between their label and the parameters, each scored by itself."""
+
+    honours_cost: ClassVar[bool] = True
+
+    def __init__(self, config: BALDConfig) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.config.needs
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        information_N = mutual_information(Posterior(features, self.config).margin_draws(rng))
+        chosen = highest(without_noise(information_N, ROUNDING), budget, "mutual information in nats", features.cost_N)
+        last = int(chosen.indices_B[-1])
+        return Selection(chosen.indices_B, chosen.scores_B, chosen.unit, {"gain_nats": float(information_N[last])})
+
+
+def mutual_information(margin_NK: Floats) -> Floats:
+    """I(label; k) of each pair, in nats, from its margins under K equally likely reward functions.
+
+    Args:
+        margin_NK: margins; any finite size.
+    """
+    p_NK, q_NK = expit(margin_NK), expit(-margin_NK)  # 1 − p would be 0 from a margin of 37 on
+    information_N = entropy(p_NK.mean(axis=1), q_NK.mean(axis=1)) - entropy(p_NK, q_NK).mean(axis=1)
+    return np.asarray(np.maximum(information_N, 0.0))
+
+
+def entropy(p: Floats, q: Floats) -> Floats:
+    """The entropy of a label of probabilities p and q = 1 − p, in nats; 0 at p = 0 and p = 1."""
+    return -np.asarray(xlogy(p, p) + xlogy(q, q))

@@ -1,0 +1,167 @@
+"""Selection by the reward margin |ρ|, within a prompt and over the whole pool: one piece of code, three names.
+
+Reference: Yang et al., "Not All Preference Pairs Are Created Equal: A Recipe for Annotation-Efficient Iterative
+           Preference Learning", 2024, arXiv 2406.17312, Section 3.1, equations (4) and (6).
+Formula:   instance level: of a prompt's pairs the one of smallest, largest or a random |ρ|; corpus level: of those
+           that are left, the ones of smallest, largest or random |ρ|;  ρ = r(x, y_a) − r(x, y_b).
+Unit:      |ρ|: nats times β, or the reward model's units; nats per token if length-normalised.
+Cost:      two forward passes over each distinct response (policy), or one of the reward model; then O(N log N).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.grouping import group_by_group, prompt_groups, without_noise
+from duelist.types import Features, Selection
+
+Choice = Literal["smallest", "largest", "random"]
+Floats = NDArray[np.float64]
+
+
+class MarginConfig(BaseModel):
+    """Settings of margin selection."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instance: Choice | None = Field(
+        default=None, description="Of a prompt's pairs, which one competes with other prompts'; null: all do."
+    )
+    corpus: Choice = Field(default="smallest", description="Of those that compete, which are picked.")
+    length_normalized: bool = Field(
+        default=False, description="Per-token log-ratios without β (equation 6 of the paper)."
+    )
+
+
+class Margin(Acquisition):
+    """The pairs of smallest, largest or random reward margin, at the level of the prompt and of the pool.
+
+    Where the instance level leaves fewer pairs than the budget, the next-best pair of each prompt follows, and so on.
+    Under `per_second`, the gain of `smallest` is the label's entropy and that of `largest` is |ρ|; `random` has none.
+    """
+
+    def __init__(self, config: MarginConfig) -> None:
+        self.config = config
+
+    @property
+    def honours_cost(self) -> bool:  # type: ignore[override]  # it depends on the settings
+        """A random choice gains nothing that could be divided by seconds."""
+        return "random" not in (self.config.instance, self.config.corpus)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"log_ratio_N2"} if self.config.length_normalized else {"margin_N"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        settings = self.config
+        size_N = _margin_sizes(features, settings.length_normalized)
+        cost_N = features.cost_N if self.honours_cost else None
+        corpus_N = _preference(size_N, settings.corpus, cost_N)
+        if settings.instance is None:
+            order_N = np.argsort(-corpus_N, kind="stable")
+        else:
+            within_N = _preference(size_N, settings.instance, cost_N)
+            order_N = group_by_group(prompt_groups(features), within_N, corpus_N)
+        if cost_N is not None:
+            score_N = (label_entropy(size_N) if settings.corpus == "smallest" else size_N) / cost_N
+            unit = "label entropy in nats per second" if settings.corpus == "smallest" else "|ρ| per second"
+        else:
+            score_N, unit = size_N, "|ρ| per token, without β" if settings.length_normalized else "|ρ|"
+        return _selection(order_N[:budget], score_N, size_N, unit)
+
+
+class Entropy(Acquisition):
+    """The pairs whose label is least predictable: maximum entropy of σ(ρ), the order of smallest margin.
+
+    Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
+               arXiv 2502.04354, equation (5).
+    Formula:   −p log p − (1 − p) log(1 − p),  p = σ(ρ).
+    Unit:      nats, at most log 2.
+    Cost:      that of the margins; then O(N log N).
+    """
+
+    honours_cost: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"margin_N"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        size_N = _margin_sizes(features, length_normalized=False)
+        order_N = np.argsort(-_preference(size_N, "smallest", features.cost_N), kind="stable")
+        score_N, unit = label_entropy(size_N), "label entropy in nats"
+        if features.cost_N is not None:
+            score_N, unit = score_N / features.cost_N, f"{unit} per second"
+        return _selection(order_N[:budget], score_N, size_N, unit)
+
+
+class MaxDiff(Acquisition):
+    """The pairs whose rewards differ most: the order of largest margin, and of APLP's certainty.
+
+    Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
+               arXiv 2502.04354, equation (6); Muldrew et al., arXiv 2402.08114 (certainty).
+    Formula:   |r_1 − r_2|.
+    Unit:      that of the reward.
+    Cost:      that of the margins; then O(N log N).
+    """
+
+    honours_cost: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"margin_N"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        size_N = _margin_sizes(features, length_normalized=False)
+        order_N = np.argsort(-_preference(size_N, "largest", features.cost_N), kind="stable")
+        score_N, unit = size_N, "|r1 − r2|"
+        if features.cost_N is not None:
+            score_N, unit = score_N / features.cost_N, f"{unit} per second"
+        return _selection(order_N[:budget], score_N, size_N, unit)
+
+
+def label_entropy(margin_N: Floats) -> Floats:
+    """The entropy of a label of probability σ(ρ), in nats: exact to rounding for any finite ρ."""
+    return np.asarray(np.exp(_log_label_entropy(np.abs(margin_N))))
+
+
+def _log_label_entropy(size_N: Floats) -> Floats:
+    """log H, which keeps its order where H itself underflows: H = e^{−z}·(e^z log(1 + e^{−z}) + z/(1 + e^{−z}))."""
+    tail_N = np.exp(-size_N)
+    # log(1 + t)/t → 1 as t → 0, where the quotient would be 0/0.
+    scaled_N = np.divide(np.log1p(tail_N), tail_N, out=np.ones_like(tail_N), where=tail_N > 1e-300)
+    return np.asarray(-size_N + np.log(scaled_N + size_N / (1.0 + tail_N)))
+
+
+def _margin_sizes(features: Features, length_normalized: bool) -> Floats:
+    """|ρ| of every pair."""
+    if not length_normalized:
+        assert features.margin_N is not None  # `choose` checked the needs
+        return np.abs(features.margin_N, dtype=np.float64)
+    assert features.log_ratio_N2 is not None
+    per_token_N2 = np.asarray(features.log_ratio_N2) / features.length_N2  # eq. (6): no β
+    return np.abs(per_token_N2[:, 0] - per_token_N2[:, 1])
+
+
+def _preference(size_N: Floats, choice: Choice, cost_N: Floats | None) -> Floats:
+    """A number that is higher for pairs to be picked earlier; equal for all where the choice is random."""
+    if choice == "random":
+        return np.zeros_like(size_N)  # the pool comes in random order
+    if cost_N is None:
+        return -size_N if choice == "smallest" else size_N
+    if choice == "largest":
+        return size_N / cost_N
+    # In logarithms, so that hopeless pairs keep their order; ties in rounding noise go to the smaller margin.
+    gain_N = without_noise(_log_label_entropy(size_N) - np.log(cost_N))
+    _, place_N = np.unique(np.stack([-gain_N, size_N], axis=1), axis=0, return_inverse=True)
+    return -np.asarray(place_N.reshape(-1), np.float64)
+
+
+def _selection(indices_B: NDArray[np.int64], score_N: Floats, size_N: Floats, unit: str) -> Selection:
+    means = {"mean_abs_margin": float(size_N[indices_B].mean()), "mean_abs_margin_of_pool": float(size_N.mean())}
+    return Selection(indices_B, score_N[indices_B], unit, means)

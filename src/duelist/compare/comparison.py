@@ -1,0 +1,124 @@
+"""A comparison from beginning to end: run what is missing, read what was measured, write what it amounts to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from duelist.compare.arms import PlannedStudy
+from duelist.compare.curves import Rows, read_rows
+from duelist.compare.running import Outcome, in_order, run_studies
+from duelist.errors import RecipeError, StorageError, StudyLockedError
+from duelist.progress import Progress
+from duelist.recipes import completed, recipe_content
+from duelist.report_data import read_arm
+from duelist.store.artifacts import discard, write_text
+from duelist.store.recipe_file import RECIPE, differences
+
+LOCK = ".lock"
+ERROR_FILE = ".error.txt"  # beside a failed study's folder, with the traceback
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A study that could not be finished."""
+
+    study: PlannedStudy
+    error: str
+
+
+def cores(threads: int) -> int:
+    """How many processes of `threads` threads this machine's cores hold, at least one."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available // threads)
+
+
+def is_finished(study: PlannedStudy) -> bool:
+    """Whether a study has closed every round, or has stopped by its own rule.
+
+    Raises:
+        RecipeError: if its folder holds a study of another recipe that has closed a round.
+    """
+    if not (study.folder / RECIPE).is_file():
+        return False
+    rounds = len(read_rows(study.folder))
+    different = differences(study.folder, recipe_content(study.recipe), completed)
+    if different and rounds > 1:  # one that has closed no round begins anew, or says itself why it cannot
+        raise RecipeError(
+            f"A comparison goes on with the recipes it began with, but {study.folder} was begun with other values of "
+            f"{', '.join(different)}: give another folder with -o, or the settings that it was begun with."
+        )
+    if different or rounds == 0:
+        return False
+    return rounds == study.recipe.rounds + 1 or (study.recipe.stop is not None and read_arm(study.folder).finished)
+
+
+def run_comparison(
+    folder: Path,
+    studies: Sequence[PlannedStudy],
+    jobs: int | None,
+    progress: Progress,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Failure]:
+    """Run the studies that are not finished yet, in processes beside one another.
+
+    Args:
+        folder: the comparison's folder.
+        studies: all studies of the comparison.
+        jobs: processes; None for as many as the cores hold.
+        progress: told how many studies are done.
+        on_outcome: called as each study ends.
+
+    Returns:
+        The studies that failed.
+
+    Raises:
+        RecipeError: if a study's folder holds one of another recipe.
+        StorageError: if the folder cannot be written.
+        StudyLockedError: if another process works on this comparison.
+    """
+    threads = max(study.recipe.torch_threads for study in studies)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StudyLockedError(
+            f"One process at a time may work on a comparison, but another one works on {folder}: wait for it or stop "
+            "it."
+        ) from None
+    except OSError as error:
+        raise StorageError(f"A comparison's folder must be writable, but {folder} is not: {error}.") from error
+    failures: list[Failure] = []
+    with lock:
+        missing = [study for study in studies if not is_finished(study)]
+        if not missing:
+            return []
+        with progress.stage("Studies", len(studies)) as advance:
+            advance(len(studies) - len(missing))
+
+            def note(outcome: Outcome) -> None:
+                file = outcome.study.folder.with_name(outcome.study.folder.name + ERROR_FILE)
+                discard(file)
+                if outcome.error is not None:
+                    failures.append(Failure(outcome.study, outcome.error))
+                    write_text(file, f"{outcome.details or outcome.error}\n")
+                advance(1)
+                on_outcome(outcome)
+
+            workers = min(jobs or cores(threads), len(missing))
+            run_studies(in_order(missing, workers), workers, threads, note)
+    return failures
+
+
+def finished_rows(studies: Sequence[PlannedStudy]) -> Rows:
+    """What the finished studies measured."""
+    rows: dict[str, dict[int, list[dict[str, object]]]] = {study.arm: {} for study in studies}
+    for study in studies:
+        if is_finished(study):
+            rows[study.arm][study.seed] = read_rows(study.folder)
+    return rows

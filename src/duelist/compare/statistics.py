@@ -1,0 +1,123 @@
+"""The numbers of a comparison, as pure functions.
+
+Reference: Student, "The probable error of a mean", Biometrika 6, 1908; Settles, "Active Learning", 2012 (curves).
+Formula:   interval: mean ± t(0.975, S − 1) · s / √S;  paired: the same of the differences d_s = a_s − b_s within seeds,
+           p = 2 P(T > |mean d| / (s_d / √S)), T Student's with S − 1 degrees of freedom;
+           area: ∫ value d(labels) / (highest − lowest label count), by trapezoids;
+           labels to a target: the first label count at which the curve, linear between measurements, is at the target.
+
+S are the seeds, E the evaluations of one study: the initial model's and one after each round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.95
+FEWEST_SEEDS = 8  # below this many, the comparison says that it decides nothing
+ROUNDING = 1e-12
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds with the half width of its 95 % t-interval.
+
+    Attributes:
+        mean: the mean.
+        half_width: the interval is `mean` ± this; None for one seed, which has no interval.
+        seeds: how many.
+    """
+
+    mean: float
+    half_width: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How one arm differs from another on the same seeds.
+
+    Attributes:
+        difference: of the pairs.
+        p_value: of the paired t-test, two-sided; None for one seed.
+        wins: seeds on which it was better.
+        ties: seeds on which both were exactly equal.
+    """
+
+    difference: Mean
+    p_value: float | None
+    wins: int
+    ties: int
+
+
+def mean_interval(values_S: Sequence[float] | Floats) -> Mean:
+    """The mean of one or more values with its 95 % t-interval."""
+    values = np.asarray(values_S, dtype=np.float64)
+    n = len(values)
+    if n < 2:
+        return Mean(float(values.mean()), None, n)
+    half_width = stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return Mean(float(values.mean()), float(half_width), n)
+
+
+def paired(values_S: Sequence[float], baseline_S: Sequence[float], higher_is_better: bool = True) -> Paired:
+    """Compare values with a baseline's of the same seeds, in the same order."""
+    difference_S = np.asarray(values_S, dtype=np.float64) - np.asarray(baseline_S, dtype=np.float64)
+    better_S = difference_S > 0 if higher_is_better else difference_S < 0
+    n = len(difference_S)
+    p_value: float | None = None
+    if n > 1:
+        error = float(difference_S.std(ddof=1) / np.sqrt(n))
+        mean = abs(float(difference_S.mean()))
+        # Without any spread T is 0 / 0 or infinite: equal arms differ by nothing, others by chance never.
+        p_value = float(2 * stats.t.sf(mean / error, n - 1)) if error > 0 else (1.0 if mean == 0 else 0.0)
+    return Paired(mean_interval(difference_S), p_value, int(better_S.sum()), int((difference_S == 0).sum()))
+
+
+def area_under(labels_E: Floats, values_E: Floats, lowest: float, highest: float) -> float:
+    """The area under a learning curve between two label counts, divided by their distance: the curve's mean height.
+
+    Args:
+        labels_E: strictly increasing; it must reach from `lowest` to `highest`.
+        values_E: the metric at those label counts; linear between them.
+        lowest: where the area begins.
+        highest: where it ends; if that is `lowest`, the height there.
+    """
+    if highest == lowest:
+        return value_at(labels_E, values_E, lowest)
+    inside = (labels_E > lowest) & (labels_E < highest)
+    x = np.concatenate([[lowest], labels_E[inside], [highest]])
+    return float(np.trapezoid(np.interp(x, labels_E, values_E), x) / (highest - lowest))
+
+
+def value_at(labels_E: Floats, values_E: Floats, labels: float) -> float:
+    """The learning curve's height at a label count, linear between measurements."""
+    return float(np.interp(labels, labels_E, values_E))
+
+
+def labels_to_target(labels_E: Floats, values_E: Floats, target: float, higher_is_better: bool = True) -> float | None:
+    """The first label count at which a learning curve is at the target, linear between measurements; None if never."""
+    gap_E = (values_E - target) * (1 if higher_is_better else -1)
+    # The target is often one of these values, computed in another order: rounding must not make it unreachable.
+    reached = np.flatnonzero(gap_E >= -ROUNDING * max(1.0, abs(target)))
+    if len(reached) == 0:
+        return None
+    i = int(reached[0])
+    if i == 0:
+        return float(labels_E[0])
+    share = min(1.0, -gap_E[i - 1] / (gap_E[i] - gap_E[i - 1]))
+    return float(labels_E[i - 1] + share * (labels_E[i] - labels_E[i - 1]))
+
+
+def median_with_never(values: Sequence[float | None]) -> float | None:
+    """The median where None stands for "never": later than any number. None if the median itself is never."""
+    ordered: list[Any] = [float("inf") if v is None else v for v in values]
+    median = float(np.median(ordered)) if ordered else float("inf")
+    return median if np.isfinite(median) else None

@@ -1,0 +1,198 @@
+"""What a comparison amounts to, metric by metric: each arm by itself, and against the baseline on the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from duelist.compare.curves import Curve, Metric, Rows, curve
+from duelist.compare.statistics import (
+    Floats,
+    Mean,
+    Paired,
+    area_under,
+    labels_to_target,
+    mean_interval,
+    median_with_never,
+    paired,
+    value_at,
+)
+
+
+@dataclass(frozen=True)
+class Band:
+    """A mean over seeds at each label count, with the half width of its 95 % t-interval (0 for one seed)."""
+
+    labels_E: Floats
+    mean_E: Floats
+    half_width_E: Floats
+
+
+@dataclass(frozen=True)
+class ToTarget:
+    """How many labels an arm needs to be as good as the baseline is at the end.
+
+    Attributes:
+        mean_curve: labels at which the mean over seeds reaches the mean target; None if it never does.
+        median: median over seeds of the labels at which a seed's curve reaches the baseline's end on that seed; None
+            if half of the seeds or more never do.
+        reached: seeds that reach it.
+        seeds: of so many.
+    """
+
+    mean_curve: float | None
+    median: float | None
+    reached: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One arm in one metric.
+
+    Attributes:
+        arm: its name.
+        final: the metric at the end of the compared label range.
+        area: the mean height of the learning curve over that range.
+        final_paired: the final value against the baseline's; None for the baseline, and where no seed is shared.
+        area_paired: the same of the area.
+        to_target: labels to the baseline's final value; None where no seed is shared with the baseline.
+        curve: the mean learning curve.
+        difference: the mean of (this arm − baseline) over shared seeds; None for the baseline.
+    """
+
+    arm: str
+    final: Mean
+    area: Mean
+    final_paired: Paired | None
+    area_paired: Paired | None
+    to_target: ToTarget | None
+    curve: Band
+    difference: Band | None
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """All arms in one metric.
+
+    Attributes:
+        metric: the metric.
+        baseline: the arm that the others are compared with.
+        lowest: where the compared label range begins: every study has measured from there on.
+        highest: where it ends: every study has come that far.
+        target: the baseline's mean value at `highest`; None if the baseline has no finished study.
+        target_gained: whether the target is better than where the baseline began: if not, labels to it say nothing.
+        arms: in the order asked for, those with a finished study.
+    """
+
+    metric: Metric
+    baseline: str
+    lowest: float
+    highest: float
+    target: float | None
+    target_gained: bool
+    arms: tuple[ArmSummary, ...]
+
+
+def choose_baseline(arms: Mapping[str, str]) -> str:
+    """The arm that others are compared with: the one called random, else one whose acquisition is, else the first.
+
+    Args:
+        arms: each arm's acquisition, by the arm's name.
+    """
+    if "random" in arms:
+        return "random"
+    return next((name for name, acquisition in arms.items() if acquisition == "random"), next(iter(arms)))
+
+
+def summarise(rows: Rows, metric: Metric, baseline: str) -> MetricSummary | None:
+    """Compare the arms' finished studies in one metric; None if no study measured it."""
+    curves = {
+        arm: {seed: c for seed, rows_E in of_arm.items() if (c := curve(rows_E, metric.name)) is not None}
+        for arm, of_arm in rows.items()
+    }
+    curves = {arm: of_arm for arm, of_arm in curves.items() if of_arm}
+    every = [c for of_arm in curves.values() for c in of_arm.values()]
+    if not every:
+        return None
+    # Arms that spend other budgets are compared where all of them have been.
+    lowest = max(float(c.labels_E[0]) for c in every)
+    highest = max(lowest, min(float(c.labels_E[-1]) for c in every))
+    base = curves.get(baseline, {})
+    target, gained = None, False
+    if base:
+        start, target = (
+            np.mean([value_at(c.labels_E, c.values_E, x) for c in base.values()]) for x in (lowest, highest)
+        )
+        gained = bool(target > start if metric.higher_is_better else target < start)
+    arms = tuple(
+        _summarise_arm(arm, of_arm, {} if arm == baseline else base, base, metric, lowest, highest)
+        for arm, of_arm in curves.items()
+    )
+    return MetricSummary(metric, baseline, lowest, highest, None if target is None else float(target), gained, arms)
+
+
+def _summarise_arm(
+    arm: str,
+    own: Mapping[int, Curve],
+    other: Mapping[int, Curve],
+    base: Mapping[int, Curve],
+    metric: Metric,
+    lowest: float,
+    highest: float,
+) -> ArmSummary:
+    def final(c: Curve) -> float:
+        return value_at(c.labels_E, c.values_E, highest)
+
+    def area(c: Curve) -> float:
+        return area_under(c.labels_E, c.values_E, lowest, highest)
+
+    shared = sorted(set(own) & set(other))
+    pairs = [(own[s], other[s]) for s in shared]
+    final_paired = area_paired = difference = None
+    if shared:
+        final_paired, area_paired = (
+            paired([f(a) for a, _ in pairs], [f(b) for _, b in pairs], metric.higher_is_better) for f in (final, area)
+        )
+        difference = _band([own[s] for s in shared], [other[s] for s in shared], lowest, highest)
+    curves = [own[s] for s in sorted(own)]
+    return ArmSummary(
+        arm,
+        mean_interval([final(c) for c in curves]),
+        mean_interval([area(c) for c in curves]),
+        final_paired,
+        area_paired,
+        _to_target(own, base, metric, lowest, highest),
+        _band(curves, None, lowest, highest),
+        difference,
+    )
+
+
+def _to_target(
+    own: Mapping[int, Curve], base: Mapping[int, Curve], metric: Metric, lowest: float, highest: float
+) -> ToTarget | None:
+    shared = sorted(set(own) & set(base))
+    if not shared:
+        return None
+    target_S = [value_at(base[s].labels_E, base[s].values_E, highest) for s in shared]
+    per_seed = []
+    for s, target in zip(shared, target_S, strict=True):
+        within = _band([own[s]], None, lowest, highest)
+        per_seed.append(labels_to_target(within.labels_E, within.mean_E, target, metric.higher_is_better))
+    mean = _band([own[s] for s in shared], None, lowest, highest)
+    on_mean = labels_to_target(mean.labels_E, mean.mean_E, float(np.mean(target_S)), metric.higher_is_better)
+    return ToTarget(on_mean, median_with_never(per_seed), sum(x is not None for x in per_seed), len(shared))
+
+
+def _band(curves: list[Curve], minus: list[Curve] | None, lowest: float, highest: float) -> Band:
+    """The mean of curves, or of differences of curves, at each label count within the bounds that any has measured."""
+    labels = {float(x) for c in [*curves, *(minus or [])] for x in c.labels_E if lowest < x < highest}
+    labels_E = np.array(sorted({lowest, highest} | labels))
+    values_SE = np.array([np.interp(labels_E, c.labels_E, c.values_E) for c in curves])
+    if minus is not None:
+        values_SE -= np.array([np.interp(labels_E, c.labels_E, c.values_E) for c in minus])
+    found = [mean_interval(column_S) for column_S in values_SE.T]
+    half_width_E = np.array([m.half_width or 0.0 for m in found])
+    return Band(labels_E, np.array([m.mean for m in found]), half_width_E)

@@ -1,0 +1,181 @@
+"""A comparison in words and numbers: Markdown to read, CSV to compute with."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from duelist.compare.curves import Rows, measured
+from duelist.compare.statistics import FEWEST_SEEDS, Mean, Paired
+from duelist.compare.summary import ArmSummary, MetricSummary, ToTarget
+
+NOTHING = "–"
+HEADER = "The same seed is the same world, prompts, initial model and annotator's noise for every arm."
+
+
+def markdown(
+    title: str,
+    summaries: Sequence[MetricSummary],
+    unfinished: Mapping[str, Sequence[int]],
+    unshared: Mapping[str, Sequence[str]],
+) -> str:
+    """A table per metric with what must be known to read it.
+
+    Args:
+        title: the comparison's title.
+        summaries: the metrics, the main one first.
+        unfinished: seeds that are missing, by arm.
+        unshared: what an arm does not share with the first, as keys of the recipe.
+    """
+    lines = [f"# {title}", ""]
+    few = few_seeds(summaries)
+    if few is not None:
+        lines += [f"**{few}**", ""]
+    for arm, keys in unshared.items():
+        different = ", ".join(f"`{k}`" for k in keys)
+        lines += [f"**{arm} differs in {different}: its studies are not paired with the others as others are.**", ""]
+    for arm, seeds in unfinished.items():
+        lines += [f"Not finished, hence not counted: {arm}, seed {', '.join(map(str, seeds))}.", ""]
+    for summary in summaries:
+        lines += [*_tables(summary), ""]
+    return "\n".join([*lines, *_notes(summaries)]) + "\n"
+
+
+def few_seeds(summaries: Sequence[MetricSummary]) -> str | None:
+    """A warning if a comparison has too few seeds to decide anything."""
+    counts = [arm.final_paired.difference.seeds for s in summaries for arm in s.arms if arm.final_paired is not None]
+    fewest = min(counts, default=0)
+    if fewest >= FEWEST_SEEDS:
+        return None
+    seeds = {0: "No seed is", 1: "Only one seed is"}.get(fewest, f"Only {fewest} seeds are")
+    return (
+        f"{seeds} shared with the baseline: so few decide nothing, whatever the numbers say. Differences of this size "
+        f"come and go with the seed: run {FEWEST_SEEDS} seeds at least, better 20 (`--seeds 0:20`)."
+    )
+
+
+def table_csv(summaries: Sequence[MetricSummary]) -> str:
+    """One line per metric, arm and statistic; `low` and `high` are the 95 % t-interval."""
+    lines: list[dict[str, Any]] = []
+    for summary in summaries:
+        for arm in summary.arms:
+            lines += [{"metric": summary.metric.name, "arm": arm.arm, **x} for x in _statistics(arm)]
+    return _csv(["metric", "arm", "statistic", "value", "low", "high", "p_value", "seeds"], lines)
+
+
+def curves_csv(rows: Rows) -> str:
+    """One line per arm, seed and round, with every number that was measured."""
+    names = measured(rows)
+    columns = ["arm", "seed", "round", "labels", "asked", *names]
+    lines = [
+        {"arm": arm, "seed": seed, **{k: row.get(k) for k in columns[2:]}}
+        for arm, of_arm in rows.items()
+        for seed in sorted(of_arm)
+        for row in of_arm[seed]
+    ]
+    return _csv(columns, lines)
+
+
+def _tables(summary: MetricSummary) -> list[str]:
+    """The metric at the end, and under it the whole learning curve: together they would be too wide to read."""
+    base, gained = summary.baseline, summary.target_gained
+    better = "higher" if summary.metric.higher_is_better else "lower"
+    against = [f"− {base}", "p", "better on"]
+    end = [["arm", "seeds", f"at {summary.highest:g} labels", *against]]
+    end += [[a.arm, str(a.final.seeds), _mean(a.final), *_paired(a.final_paired)] for a in summary.arms]
+    way = [["arm", "area under the curve", *against, f"labels to {base}'s end", "per seed"]]
+    way += [
+        [a.arm, _mean(a.area), *_paired(a.area_paired), *_to_target(a.to_target if gained else None)]
+        for a in summary.arms
+    ]
+    lines = [f"## {summary.metric.name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
+    if summary.target is not None and not gained:
+        lines += ["", f"{base} did not get better on average, so there is no target to count the labels to."]
+    return lines
+
+
+def _notes(summaries: Sequence[MetricSummary]) -> list[str]:
+    if not summaries:
+        return ["No study has finished that measured anything."]
+    base = summaries[0].baseline
+    return [
+        HEADER,
+        "",
+        "- ± is a 95 % t-interval over seeds. A value's own interval holds the differences between worlds too: what "
+        f"compares arms is the column after it, the mean of the differences to {base} on the same seed.",
+        "- p is of the paired t-test, two-sided, of that one comparison: with several arms or metrics, the smallest of "
+        "several p is small by chance more often than it says.",
+        "- The area under the learning curve is divided by the label range: the curve's mean height.",
+        f"- Labels to {base}'s end: where the mean curve, linear between rounds, first is as good as {base}'s at the "
+        "end. Per seed: the median over seeds, each against its own target, and on how many it is reached at all; a "
+        "single seed's curve is noisy and reaches a target early by chance, the baseline's too.",
+    ]
+
+
+def _mean(value: Mean) -> str:
+    return f"{value.mean:.4f}" + ("" if value.half_width is None else f" ± {value.half_width:.4f}")
+
+
+def _paired(value: Paired | None) -> list[str]:
+    if value is None:
+        return [NOTHING] * 3
+    d = value.difference
+    difference = f"{d.mean:+.4f}" + ("" if d.half_width is None else f" ± {d.half_width:.4f}")
+    p = NOTHING if value.p_value is None else "<0.0001" if value.p_value < 1e-4 else f"{value.p_value:.4f}"
+    ties = "" if value.ties == 0 else f", {value.ties} equal"
+    return [difference, p, f"{value.wins} of {d.seeds}{ties}"]
+
+
+def _to_target(value: ToTarget | None) -> list[str]:
+    if value is None:
+        return [NOTHING] * 2
+    reached = f"{value.reached} of {value.seeds} seeds"
+    on_mean = "never" if value.mean_curve is None else f"{value.mean_curve:.0f}"
+    return [on_mean, f"never ({reached})" if value.median is None else f"{value.median:.0f} ({reached})"]
+
+
+def _statistics(arm: ArmSummary) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    for name, own, pair in (("final", arm.final, arm.final_paired), ("area", arm.area, arm.area_paired)):
+        lines.append(_interval(name, own))
+        if pair is not None:
+            n = pair.difference.seeds
+            lines.append(_interval(f"{name}_minus_baseline", pair.difference) | {"p_value": pair.p_value})
+            lines.append({"statistic": f"{name}_wins", "value": pair.wins, "seeds": n})
+            lines.append({"statistic": f"{name}_ties", "value": pair.ties, "seeds": n})
+    if arm.to_target is not None:
+        t = arm.to_target
+        lines.append({"statistic": "labels_to_target_mean_curve", "value": t.mean_curve, "seeds": t.seeds})
+        lines.append({"statistic": "labels_to_target_median", "value": t.median, "seeds": t.seeds})
+        lines.append({"statistic": "seeds_reaching_target", "value": t.reached, "seeds": t.seeds})
+    return lines
+
+
+def _interval(name: str, value: Mean) -> dict[str, Any]:
+    half = value.half_width
+    bounds = {} if half is None else {"low": value.mean - half, "high": value.mean + half}
+    return {"statistic": name, "value": value.mean, "seeds": value.seeds, **bounds}
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns line up in plain text too; the first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *others]) + " |"
+
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (w - 1) + ":" for w in widths[1:])]
+    return [line(rows[0]), line(rule), *map(line, rows[1:])]
+
+
+def _csv(columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:
+    target = io.StringIO()
+    writer = csv.DictWriter(target, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return target.getvalue()

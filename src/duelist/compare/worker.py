@@ -1,0 +1,70 @@
+"""The process that runs a comparison's studies, one after the other. Nothing heavy is imported before it is set up."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+from duelist.errors import DuelistError
+
+
+def serve(jobs: connection.Connection, threads: int) -> None:
+    """Run each study that comes, and answer with what came of it, until the other side closes.
+
+    A job is a folder and a recipe's content; the answer a dictionary with `seconds` and `error`, None or a message, and
+    `details`, None or the traceback of an error that was not foreseen.
+
+    Args:
+        jobs: where studies come from and answers go.
+        threads: threads of the numerical libraries, as the recipes' `torch_threads`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process: the one in charge ends this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)  # read when the libraries are loaded, below
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.dup2(2, 1)  # standard output belongs to the command's own results
+    from duelist.console import calm_libraries
+
+    calm_libraries()
+    while True:
+        try:
+            folder, content = jobs.recv()
+        except EOFError:
+            return
+        jobs.send(_run(folder, content))
+        # What is left now are the libraries: without this, TRL's collections after each training look through them all.
+        gc.collect()
+        gc.freeze()
+
+
+def _run(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    from duelist.recipes import parse_recipe
+    from duelist.study import Study
+
+    began = time.monotonic()
+    error = details = None
+    try:
+        with Study.create(folder, parse_recipe(content)) as study:
+            study.run()
+    except DuelistError as failure:
+        error = str(failure.args[-1]) if isinstance(failure, OSError) and failure.args else str(failure)
+    except (Exception, SystemExit) as failure:  # whatever a component of the user's raises: the other studies go on
+        error, details = f"{type(failure).__name__}: {failure}", traceback.format_exc()
+    return {"seconds": time.monotonic() - began, "error": error, "details": details}
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, even by `kill -9`: a study can be resumed at any moment."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
