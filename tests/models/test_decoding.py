@@ -67,6 +67,19 @@ def test_every_method_and_batch_size_draws_the_same_tokens(family: str) -> None:
     assert draw(policy, method="two_calls") == expected  # nothing of the other methods is left behind
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing(family: str) -> None:
+    """Twenty responses to each of two prompts, most of which end at their first tokens: alone, and in one batch."""
+    policy = policy_of(family)
+    policy.stop_token_ids = frozenset(range(1, 40))
+    orders = [Order(p, kind) for p in (PROMPTS[1], PROMPTS[4]) for kind in KINDS for _ in range(20)]
+    alone = draw(policy, orders, "two_calls", batch_size=1, temperature=2.0)
+    lengths = [len(r.token_ids) for r in alone]
+    assert max(lengths) > 4 and 0.4 < np.mean(np.array(lengths) == 1) < 0.9
+    for method in ("one_call", "two_calls", "no_cache"):
+        assert draw(policy, orders, method, batch_size=80, temperature=2.0) == alone  # type: ignore[arg-type]
+
+
 def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> None:
     policy = policy_of("llama")
     policy.save_adapter(tmp_path)

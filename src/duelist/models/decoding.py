@@ -128,31 +128,48 @@ class LocalDecoder(Decoder):
         uniform_BT: NDArray[np.float64],
     ) -> list[list[int]]:
         device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
-        width = max(map(len, prompt_ids))
-        ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompt_ids], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompt_ids], device=device)
+        stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
         weights_B2 = torch.tensor([_weights(o.drawn_from, how.beta) for o in orders], dtype=torch.float64).to(device)
         uniform = torch.from_numpy(uniform_BT).to(device)
-        stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
-        usable, done = torch.ones((2, len(orders)), dtype=torch.bool, device=device).unbind()
-        done = ~done
-        columns: list[torch.Tensor] = []
+        tokens_BT = torch.full((len(orders), how.max_new_tokens), pad, device=device)
+        usable = torch.ones((), dtype=torch.bool, device=device)
+
+        # A prompt is read once, however many responses it gets.
+        prompts = {o.prompt.id: ids for o, ids in zip(orders, prompt_ids, strict=True)}
+        place = {prompt: i for i, prompt in enumerate(prompts)}
+        width = max(map(len, prompt_ids))
+        ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts.values()], device=device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts.values()], device=device)
+        logits = run(ids, mask)
+        index = torch.tensor([place[o.prompt.id] for o in orders], device=device)
+        if len(prompts) < len(orders):
+            run.keep_rows(index)
+            mask = mask[index]
+            logits = _rows(logits, index)
+
+        rows = torch.arange(len(orders), device=device)  # those that are still run
+        done = torch.zeros(len(orders), dtype=torch.bool, device=device)
         for t in range(how.max_new_tokens):
-            logits_BV = mix(*run(ids, mask), weights_B2)
-            token_B, usable_B = draw_tokens(logits_BV, uniform[:, t], how.temperature, how.top_p)
-            usable = usable & (usable_B | done)
-            columns.append(token_B)
+            mixed_BV = mix(*logits, weights_B2[rows])
+            token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p)
+            usable = usable & (usable_B | done).all()
+            tokens_BT[rows, t] = token_B
             done = done | torch.isin(token_B, stop)
-            if bool(done.all()):
+            going_on = len(done) - int(done.sum())
+            if going_on == 0 or t + 1 == how.max_new_tokens:
                 break
-            ids = token_B[:, None]
-            mask = torch.cat([mask, mask.new_ones((len(orders), 1))], dim=1)
-        if not bool(usable.all()):
+            if 2 * going_on <= len(done):  # those that ended cost as much as those that go on: leave them behind
+                index = (~done).nonzero()[:, 0]
+                run.keep_rows(index)
+                rows, mask, token_B, done = rows[index], mask[index], token_B[index], done[index]
+            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
+            logits = run(token_B[:, None], mask)
+        if not bool(usable):
             raise NumericalError(
                 f"Logits must be finite, but {self.policy.name} gave others while responses were drawn: look for "
                 "diverged weights (lower the learning rate), or load the model in bfloat16 or float32."
             )
-        return [_up_to_stop(row, self.policy.stop_token_ids) for row in torch.stack(columns, dim=1).tolist()]
+        return [_up_to_stop(row, self.policy.stop_token_ids) for row in tokens_BT.tolist()]
 
 
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
@@ -176,6 +193,13 @@ def as_policy(orders: Sequence[Order]) -> list[Order]:
 def _weights(drawn_from: Distribution, beta: float) -> tuple[float, float]:
     """How much of h_θ and of h_ref; PILAF (arXiv 2502.04270), Section 5."""
     return {"plus": (1 + beta, -beta), "minus": (1 - beta, beta), "reference": (0.0, 1.0)}.get(drawn_from, (1.0, 0.0))
+
+
+def _rows(
+    logits: tuple[torch.Tensor | None, torch.Tensor | None], index: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    own, reference = logits
+    return None if own is None else own[index], None if reference is None else reference[index]
 
 
 def _kind(drawn_from: Distribution) -> Kind:
