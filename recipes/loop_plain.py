@@ -21,7 +21,8 @@ from duelist.acquisition.initial_random import InitialRandom
 from duelist.evaluation.held_out import EvaluationConfig, evaluate
 from duelist.featurizers.base import featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.trained import Models
 from duelist.pairing.in_prompt import InPrompt
 from duelist.progress import Silent
@@ -58,7 +59,7 @@ def active_dpo(
     preferences: list[Preference] = []
     picks: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        policy.save_adapter(Path(folder))  # π_0, where every round's training starts
+        policy.save_weights(Path(folder))  # π_0, where every round's training starts
 
         # Line 3: draw responses, and make every pair of two responses to the same prompt.
         job = SampleJob(Models(policy), prompts.train, prompts.given, 1, beta, derived_seed(seed, "sample", 1), silent)
@@ -88,7 +89,7 @@ def active_dpo(
 
             # Line 11: DPO on the labels so far; sorted, so that the order in which they came changes nothing.
             preferences.sort(key=lambda p: (p.pair_id, p.annotator))
-            policy.load_adapter(Path(folder))
+            policy.load_weights(Path(folder))
             trainer.train(policy, preferences, beta, derived_seed(seed, "train", t), silent)
             after_round(t)
     return picks

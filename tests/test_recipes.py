@@ -63,7 +63,8 @@ def own_rule(tmp_path: Path) -> str:
 
 def test_defaults_are_filled_in_for_components_too() -> None:
     content = recipe_content(parse_recipe(LEAST))
-    assert content["acquisition"] == {"name": "activedpo", "lambda": 0.01, "lambda_relative": True}
+    expected = {"name": "activedpo", "lambda": 0.01, "lambda_relative": True, "certificate": False}
+    assert content["acquisition"] == expected
     assert content["sampler"]["responses_per_prompt"] == 2
     assert content["trainer"]["reference"] == "initial"
     assert content["evaluation"]["temperature"] == 1.0
@@ -139,7 +140,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(change: dict[str, Any],
         ({"acquisition": ["random"]}, "`acquisition` in the recipe: Input should be a valid dictionary"),
         ({"acquisition": {"lambda": 0}}, "`lambda` in acquisition 'activedpo': Input should be greater than 0"),
         ({"sampler": {"top_p": 1.5}}, "`top_p` in sampler 'vanilla': Input should be less than or equal to 1"),
-        ({"acquisition": "activedop"}, "one of random, activedpo, or a dotted path"),
+        ({"acquisition": "activedop"}, "`acquisition.name` must be one of random, activedpo, "),
         ({"acquisition": "activedop"}, "but got 'activedop'. Did you mean 'activedpo'?"),
         ({"acquisition": "no_such_package:Rule"}, "install its package"),
         ({"acquisition": "duelist.acquisition.random:Randmo"}, "Did you mean 'Random'?"),

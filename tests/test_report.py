@@ -332,7 +332,9 @@ def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "round": 0,
         "stages": [],
         "pending": None,
+        "stopped": None,
         "labels": 0,
+        "reading_time": None,
         "metrics": None,
         "seconds": 0,
         "compare": {},
@@ -412,3 +414,27 @@ def test_a_folder_without_a_study_is_refused_and_left_as_it_is(tmp_path: Path) -
         with pytest.raises(StorageError, match=r"must hold a recipe\.yaml"):
             read(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reward_kl_curve_is_a_table_too(tmp_path: Path) -> None:
+    """One row per round that was measured; a round without evaluation is in no table and no picture."""
+    whole(tmp_path, [0.0, 0.25, 0.5])
+    folder = StudyFolder.open(tmp_path)
+    prompt = Prompt.of("Say something.")
+    ask(folder, 3, [asked(3, 0, answer(prompt, "yes", [5]), answer(prompt, "no", [6]), 0.1)], [prompt])
+    close(folder, 3, {})
+    folder.close()
+    write_report(tmp_path)
+    rows = (tmp_path / "reward_kl.csv").read_text("utf-8").splitlines()
+    assert rows[0] == "arm,round,labels,kl,mean_reward,j"
+    assert [row.split(",")[1:] for row in rows[1:]] == [
+        ["0", "0", "0.25", "0.0", "0.0"],
+        ["1", "1", "0.25", "0.25", "0.25"],
+        ["2", "2", "0.25", "0.5", "0.5"],
+    ]
+
+
+def test_without_a_reward_there_is_no_reward_kl_table(tmp_path: Path) -> None:
+    whole(tmp_path, [None, None])
+    write_report(tmp_path)
+    assert not (tmp_path / "reward_kl.csv").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,17 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
                 source = {"source": recipe["prompts"]["path"]}
                 recipe["prepare"] = {"function": f"{preparation}:copy", "settings": source}
                 recipe["prompts"] = {**recipe["prompts"], "path": "{prepared}/prompts.jsonl"}
+            if name == "online":  # weights are kept after rounds 2 and 3
+                train = {k: v for k, v in recipe["trainer"]["train"].items() if k != "num_train_epochs"}
+                recipe["trainer"] = {"name": "dpo", "accumulate": "round", "train": {**train, "learning_rate": 1.0e-2}}
+                recipe |= {"online": True, "checkpoint_every": 2, "rounds": 3, "budget": 2}
+            if name == "whole":
+                labelled = tmp_path_factory.mktemp("labelled") / "labelled.jsonl"
+                rows = ({"prompt": f"w{i} ", "chosen": f"w{i + 1} w3", "rejected": "w9 w8"} for i in range(4))
+                labelled.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+                recipe |= {"acquisition": {"name": "random"}, "initial": {"labelled": str(labelled)}}
+                recipe["policy"] = {"model": recipe["policy"]["model"], "adapter": "none"}
+                recipe["trainer"] = {**recipe["trainer"], "reference": "previous"}
             folder = tmp_path_factory.mktemp(name) / "undisturbed"
             assert in_process(run_study, folder, recipe, None) == 0
             made[name] = Example(recipe, folder)
@@ -60,11 +72,16 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
 
 
 EVERY_KIND = [("regenerate", kind) for kind in KINDS]
-# The other recipe differs in what goes on between the rounds, hence at the boundaries and inside the stages.
-BOUNDARIES = [("fixed", kind) for kind in ("inside", "committed")]
+# The other recipes differ in what goes on between the rounds, hence at the boundaries and inside the stages: a fixed
+# pool with retraining; all parameters trained, from a start on labelled data.
+BOUNDARIES = [(name, kind) for name in ("fixed", "whole") for kind in ("inside", "committed")]
 
 
-@pytest.mark.parametrize(("name", "kind"), EVERY_KIND + BOUNDARIES)
+# Online, what was trained since the last checkpoint is trained again, and must come out the same.
+ONLINE = [("online", kind) for kind in ("inside", "uncommitted", "committed")]
+
+
+@pytest.mark.parametrize(("name", "kind"), EVERY_KIND + BOUNDARIES + ONLINE)
 def test_study_killed_everywhere_equals_the_undisturbed_one(
     name: str,
     kind: str,
@@ -101,6 +118,17 @@ def test_moments_cover_every_stage(
     assert places["written"] == places["renamed"] == every | files | {"create"}
     assert places["uncommitted"] == places["committed"] == every | closed | told
     assert places["inside"] == every - {"0-train", "1-pair", "2-pair"} | told  # these report no steps: too short
+
+
+def test_moments_cover_every_stage_online(
+    examples: Callable[[str, dict[str, Any]], Example], tiny_recipe: dict[str, Any]
+) -> None:
+    example = examples("online", tiny_recipe)
+    committed = {name.split("/")[0] for name in example.moments("committed")}
+    each = ["sample", "pair", "featurize", "select", "annotate", "step", "close"]
+    rounds = {f"{t}-{stage}" for t in (1, 2, 3) for stage in each}
+    kept = {f"{t}-{stage}" for t in (2, 3) for stage in ("optimizer", "train", "evaluate")}
+    assert committed == {"0-train", "0-evaluate", "0-close"} | rounds | kept
 
 
 def test_answers_told_before_the_kill_are_not_asked_for_again(

@@ -17,7 +17,8 @@ import duelist
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
 from duelist.featurizers import resumable
 from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.selection import select_to_file
 
 LORA = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
@@ -43,7 +44,7 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
     for name, parameter in policy.model.named_parameters():
         if "lora_B" in name:
             parameter.data = (parameter.data.flatten() + 0.01).cumsum(0).sin().view_as(parameter)
-    policy.save_adapter(tmp_path / "adapter")
+    policy.save_weights(tmp_path / "adapter")
     return tmp_path / "adapter"
 
 
@@ -78,7 +79,7 @@ def test_picks_equal_brute_force_with_labelled_pairs(tiny_model: Path, adapter: 
     picks = duelist.select(
         pool, str(tiny_model), adapter=adapter, labelled=labelled, budget=6, dimension=None, acquisition="activedpo"
     )
-    policy = Policy.with_adapter(PolicyConfig(model=str(tiny_model)), adapter)
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), initial_adapter=str(adapter)), 0)
     left = [i for i in range(30) if i not in (4, 11)]  # those two have labels already
     expected = brute_force([rows[i] for i in left], labelled, policy, 6)
     assert [p.row_number for p in picks] == [left[i] for i in expected]
@@ -229,7 +230,7 @@ def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, pool: Path, tm
     other = tmp_path / tiny_model.name  # the same name, so that only the weights tell
     LlamaForCausalLM(wide).save_pretrained(other)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(other)
-    Policy.load(PolicyConfig(model=str(other), lora=LORA), 0).save_adapter(tmp_path / "wide")
+    Policy.load(PolicyConfig(model=str(other), lora=LORA), 0).save_weights(tmp_path / "wide")
     with pytest.raises(ModelError, match="does not"):
         duelist.select(pool, str(tiny_model), adapter=tmp_path / "wide", budget=1)
 

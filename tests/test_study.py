@@ -13,7 +13,11 @@ from transformers import AutoModelForCausalLM
 
 from duelist import Label, Study, parse_recipe
 from duelist.errors import ModelError, RecipeError, RoundStateError
+from duelist.featurizers.base import tokenized
+from duelist.models.logprobs import sequence_log_probs
+from duelist.models.policy import Policy
 from duelist.store.artifacts import read_jsonl
+from duelist.types import Votes
 
 
 @pytest.fixture
@@ -83,6 +87,51 @@ def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str,
         assert read_jsonl(tmp_path / "study" / "preferences.jsonl") == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "trained_on"),
+    [
+        ({}, [1.0, 1.0]),
+        ({"soft_labels": True}, [0.75, 1.0]),
+        ({"ties": "half"}, [1.0, 1.0, 0.5]),
+        ({"ties": "rao_kupper"}, [1.0, 1.0, 0.5]),
+        ({"soft_labels": True, "ties": "half"}, [0.75, 1.0, 0.6]),
+    ],
+    ids=str,
+)
+def test_the_trainer_s_settings_say_what_votes_and_ties_are_worth(
+    by_hand: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    trained_on: list[float],
+) -> None:
+    from duelist.trainers.dpo import DPO
+
+    seen: list[list[float]] = []
+    train = DPO.train
+
+    def watched(self: DPO, policy: Any, preferences: Any, *rest: Any) -> Any:
+        seen.append([p.share for p in preferences])
+        return train(self, policy, preferences, *rest)
+
+    monkeypatch.setattr(DPO, "train", watched)
+    by_hand["trainer"] = {**by_hand["trainer"], **settings}
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        pairs = study.ask().pairs
+        given: list[tuple[Any, Votes | None]] = [
+            ("b", Votes(1, 3)),
+            ("a", None),
+            ("tie", Votes(2, 1, 2)),
+            ("skip", Votes(1, 0)),
+            ("both_bad", None),
+            ("both_bad", Votes(0, 3)),
+        ]
+        study.tell([Label(p.id, "ann", o, votes=v) for p, (o, v) in zip(pairs, given, strict=True)])
+        report = study.update()
+        assert report.training["preferences"] == len(trained_on)
+    assert sorted(seen[0]) == sorted(trained_on)
+
+
 def test_several_annotators_and_a_change_of_mind(by_hand: dict[str, Any], tmp_path: Path) -> None:
     with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
         pair = study.ask().pairs[0]
@@ -142,12 +191,12 @@ def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         policy = Policy.load(recipe.policy, 0)
-        policy.load_adapter(study.folder.trained(start))
+        policy.load_weights(study.folder.trained(start))
         policy.set_reference(None if reference == 0 else study.folder.trained(1))
         trainer = DPO(DPOTrainerConfig(train=tiny_recipe["trainer"]["train"]))
         trainer.train(policy, preferences, 0.5, derived_seed(0, "train", 2), Silent())
         torch.set_num_threads(threads)
-        policy.save_adapter(tmp_path / "again")
+        policy.save_weights(tmp_path / "again")
         weights = "adapter_model.safetensors"
         assert (tmp_path / "again" / weights).read_bytes() == (study.folder.trained(2) / weights).read_bytes()
 
@@ -172,3 +221,29 @@ def test_a_study_refuses_to_go_on_with_another_base_model(
     shutil.copytree(tiny_model, model)
     with Study.open(tmp_path / "study") as study:
         assert study.update().round == 1
+
+
+def test_metrics_tell_what_was_chosen(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    """In round 1 the policy is the reference: no margin, no sign to be right or wrong, no KL. Then all three."""
+    by_hand["trainer"]["train"]["learning_rate"] = 1e-2
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        study.ask()
+        answer(study)
+        study.update()
+        batch = study.ask()
+        asked = study.store.asked(2)
+        right = ["a" if x.margin > 0 else "b" for x in asked]
+        outcomes = [*("b" if o == "a" else "a" for o in right[:2]), *right[2:5], "tie"]
+        study.tell([Label(p.id, "ann", o) for p, o in zip(batch.pairs, outcomes, strict=True)])  # type: ignore[arg-type]
+        study.update()
+        policy = Policy.load(study.recipe.policy, 0)
+        policy.load_weights(study.folder.trained(1))
+    first, second = read_jsonl(tmp_path / "study" / "metrics.jsonl")[1:]
+    assert (first["chosen_mean_margin"], first["chosen_ranking_accuracy"], first["chosen_kl"]) == (0.0, None, 0.0)
+    assert second["chosen_mean_margin"] == pytest.approx(sum(abs(x.margin) for x in asked) / 6)
+    assert second["chosen_ranking_accuracy"] == pytest.approx(3 / 5)  # two against the margin, the tie counts nowhere
+    sequences = tokenized([r for x in asked for r in (x.pair.a, x.pair.b)])
+    own = sequence_log_probs(policy.model, sequences)
+    with policy.as_reference():
+        reference = sequence_log_probs(policy.model, sequences)
+    assert second["chosen_kl"] == pytest.approx(float((own - reference).mean()), abs=1e-5) != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from duelist.console import (
     Quiet,
     TerminalProgress,
     calm_libraries,
+    certificate_line,
     err,
     escaped,
     mapping_table,
@@ -97,6 +99,7 @@ def run(
     from duelist.compare.beside import ARMS, run_with_arms
     from duelist.preflight import examine
     from duelist.report import write_report
+    from duelist.report_data import read_arms
     from duelist.study import RoundReport
 
     folder = study or Path("studies") / resolved.name.replace("/", "-")
@@ -108,14 +111,20 @@ def run(
     def on_round(arm: str, report: RoundReport) -> None:
         if as_json:
             print_json({"arm": arm, **report.metrics})
-        elif not quiet:
+        elif not quiet and "evaluate" in report.metrics["seconds"]:
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
+            _say_certificate(report.selection, f"{arm}, round {report.round}: ")
 
     run_with_arms(folder, resolved, progress, on_round)
     report = write_report(folder)
     if not silent:
+        for arm in read_arms(folder):
+            if arm.stopped:
+                say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.stopped}.")
+    if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
-        say(f"Report: {report}\nAdapter: {folder / 'adapter'}\nPreferences: {folder / 'preferences.jsonl'}")
+        weights = "Adapter" if resolved.policy.adapter == "lora" else "Model"
+        say(f"Report: {report}\n{weights}: {folder / weights.lower()}\nPreferences: {folder / 'preferences.jsonl'}")
 
 
 app.command()(compare)
@@ -132,6 +141,10 @@ def select(
     ] = None,
     labelled: Annotated[
         str | None, typer.Option("--labelled", metavar="FILE", help="Pairs that have labels already: not chosen again.")
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option("--targets", metavar="FILE", help="Pairs on the prompts that matter, for rules that need them."),
     ] = None,
     acquisition: Annotated[
         str, typer.Option("--acquisition", "-a", help="The rule (`duelist methods`).")
@@ -171,6 +184,7 @@ def select(
         budget=budget,
         adapter=adapter,
         labelled=labelled,
+        targets=targets,
         normalize=normalize,
         dimension=dimension,
         beta=beta,
@@ -180,6 +194,7 @@ def select(
     )
     if not quiet:
         say(f"{len(picks)} pairs in pick order written to {output}")
+        _say_certificate(picks.diagnostics)
 
 
 @app.command()
@@ -196,7 +211,10 @@ def status(study: StudyDir, as_json: Json = False) -> None:
 
 @app.command()
 def report(study: StudyDir, quiet: Quiet = False) -> None:
-    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network."""
+    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network.
+
+    The reward–KL curve is written to DIR/reward_kl.csv as well.
+    """
     from duelist.report import write_report
 
     path = write_report(study)
@@ -253,7 +271,7 @@ def recipes(as_json: Json = False) -> None:
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """List the methods that a recipe can name, each with its citation."""
+    """List the methods that a recipe can name, each with citation, formula, the features it needs, unit and cost."""
     from dataclasses import asdict
 
     from duelist.methods import methods as list_methods
@@ -264,7 +282,9 @@ def methods(as_json: Json = False) -> None:
         return
     for m in found:
         out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escaped(m.summary)}", soft_wrap=True, highlight=False)
-        for title, text in (("", m.reference), ("formula", m.formula), ("unit", m.unit), ("cost", m.cost)):
+        needs = ", ".join(m.needs)
+        described = (("", m.reference), ("formula", m.formula), ("needs", needs), ("unit", m.unit), ("cost", m.cost))
+        for title, text in described:
             if text:
                 out.print(f"    {title + ': ' if title else ''}{escaped(text)}", soft_wrap=True, highlight=False)
 
@@ -274,6 +294,7 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
 
     from duelist.plan import plan, plan_rows
     from duelist.recipes import recipe_content
+    from duelist.rounds import in_words
 
     found = plan(recipe)
     if as_json:
@@ -282,7 +303,7 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
         import yaml
 
         say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
-        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {recipe.rounds} rounds of {recipe.budget} labels"))
+        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
         for note in found.notes:
             say(f"Note: {note}")
 
@@ -290,6 +311,13 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
 def _show_results(folder: Path, others: list[str]) -> None:
     for place in (".", *others):
         lines = [json.loads(line) for line in (folder / place / "metrics.jsonl").read_text("utf-8").splitlines()]
+        lines = [m for m in lines if "evaluate" in m["seconds"]]
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:
         say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
+
+
+def _say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
+    """How far the batch is from the best one, where the rule has found out."""
+    if (line := certificate_line(diagnostics)) is not None:
+        say(where + line)

@@ -48,6 +48,16 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
+    """How far a batch is from the best one, in words; None where its rule does not know."""
+    percent = diagnostics.get("within_percent_of_optimum")
+    if percent is None:
+        return None
+    return (
+        f"the batch is within {percent:.2g} % of the optimum (D-efficiency; upper bound from the continuous relaxation)"
+    )
+
+
 class _Throughput(ProgressColumn):
     """Steps done per second."""
 
@@ -108,7 +118,7 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "recipe": str(state["name"]),
         "rounds closed": f"{state['rounds_closed']} of {state['rounds']}",
         "labels": str(state["labels"]),
-        "in progress": "nothing: all rounds are closed" if state["round"] is None else f"round {state['round']}",
+        "in progress": _in_progress(state),
         "stages done": ", ".join(state["stages"]) or "–",
         "pending batch": f"{pending['answered']} of {pending['asked']} pairs answered" if pending else "–",
         "mean reward": number(metrics.get("mean_reward")),
@@ -116,12 +126,24 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "KL": number(metrics.get("kl")),
         "seconds so far": f"{state['seconds']:.1f}",
     }
+    if reading := state.get("reading_time"):
+        rows["reading time"] = (
+            f"{reading['constant']:.1f} s a comparison and {reading['seconds_per_token']:.3f} s a token, from "
+            f"{reading['times']} recorded times"
+        )
     others = {
         f"beside it: {name}": f"{other['rounds_closed']} of {other['rounds']} rounds, mean reward "
         + number((other["metrics"] or {}).get("mean_reward"))
         for name, other in state.get("compare", {}).items()
     }
     return rows | others
+
+
+def _in_progress(state: Mapping[str, Any]) -> str:
+    stopped = state.get("stopped")
+    if state["round"] is None:
+        return f"nothing: stopped, {stopped}" if stopped else "nothing: all rounds are closed"
+    return f"round {state['round']}" + (f", the last: {stopped}" if stopped else "")
 
 
 def calm_libraries() -> None:

@@ -11,12 +11,13 @@ from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward
 from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet, load_prompts
+from duelist.prompts.labelled import LabelledConfig
 from duelist.recipes import (
     Recipe,
     acquisition_options,
@@ -26,6 +27,8 @@ from duelist.recipes import (
     with_prepared,
 )
 from duelist.samplers.base import Sampler
+from duelist.samplers.settings import DecodingConfig
+from duelist.targets import Targets
 from duelist.trainers.base import Trainer
 
 
@@ -50,6 +53,11 @@ class Parts:
         """How to load the policy."""
         return self._ready.policy
 
+    @property
+    def labelled(self) -> LabelledConfig | None:
+        """The preferences that the policy is trained on before round 1, if any."""
+        return self._ready.initial
+
     @cached_property
     def prompts(self) -> PromptSet:
         """The prompts, to train on and held out."""
@@ -59,6 +67,23 @@ class Parts:
     def sampler(self) -> Sampler:
         """Prompts -> responses."""
         sampler: Sampler = self._build("sampler")
+        return sampler
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The prompts that matter."""
+        given = uses_given_responses(self._recipe)
+        return Targets.load(self._ready.target, self.prompts, self._recipe.seed, responses=given)
+
+    @cached_property
+    def target_sampler(self) -> Sampler:
+        """Target prompts -> responses: the data set's, or the policy's own, decoded as the recipe's sampler does."""
+        settings = dict(self._ready.sampler)
+        if settings["name"] != "dataset":
+            decoding = {k: v for k, v in settings.items() if k in DecodingConfig.model_fields}
+            count = self._ready.target.responses_per_prompt
+            settings = {"name": "vanilla", **decoding, "responses_per_prompt": count}
+        sampler: Sampler = build("sampler", settings)
         return sampler
 
     @cached_property

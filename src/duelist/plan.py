@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from duelist.errors import ModelError
 from duelist.preflight import Findings, examine, sampler_of
 from duelist.recipes import Recipe, build
+from duelist.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
@@ -26,7 +28,7 @@ class Plan:
         candidate_pairs: pairs in one round's pool, at most.
         gradient_tokens: tokens run forward and backward for features in the whole study, at most.
         base_parameters: parameters of the base model.
-        adapter_parameters: parameters that are trained.
+        adapter_parameters: parameters that are trained: the adapter's, or all.
         memory_bytes: model, optimizer and features at their largest; activations come on top.
         disk_bytes: the study's folder at the end, and one round's features at their largest.
         notes: what is not known, and why.
@@ -65,8 +67,11 @@ def plan(recipe: Recipe) -> Plan:
         pairs = per_round * in_prompt if pairs is None else pairs
         generations = 0 if counts is None else per_round * counts.decoded * draws
         tokens = _gradient_tokens(ready, responses)
+    of_rounds = range(1, ready.rounds + 1)
+    evaluated = 1 + sum(is_evaluated(ready, t, ready.rounds) for t in of_rounds)
+    kept = 1 + sum(is_checkpoint(ready, t, ready.rounds) for t in of_rounds)
     if generations is not None and held_out is not None:
-        generations += held_out * ready.evaluation.responses_per_prompt * (ready.rounds + 1)
+        generations += held_out * ready.evaluation.responses_per_prompt * evaluated
     base, adapter = _parameter_counts(ready, found, notes)
     dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
     uses_gradients = "gradient_ND" in build("acquisition", ready.acquisition).needs
@@ -74,16 +79,17 @@ def plan(recipe: Recipe) -> Plan:
         tokens, dimension = 0, 0
     elif tokens is not None:
         notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
-    features = None if pairs is None or dimension is None else (pairs + recipe.rounds * recipe.budget) * dimension * 4
+    features = None if pairs is None or dimension is None else (pairs + total_budget(recipe)) * dimension * 4
     memory = disk = None
     if base is not None and adapter is not None and features is not None:
-        # The adapter in float32 with its gradient and Adam's two moments; features as computed and as reordered.
-        memory = base * BYTES[ready.policy.dtype] + max(adapter * 16, adapter * 4 + features * 2)
-        # An adapter per round, the initial and the latest one; one round's features; every token as JSON.
-        disk = adapter * 4 * (ready.rounds + 2) + features + (tokens or 0) * 8
-    return Plan(
-        recipe.rounds * recipe.budget, per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
-    )
+        # What is trained (an adapter in float32) with its gradient and Adam's two moments, beside the base model or
+        # reference; features as computed and as reordered.
+        each = BYTES["float32" if ready.policy.adapter == "lora" else ready.policy.dtype]
+        memory = base * BYTES[ready.policy.dtype] + max(adapter * 4 * each, adapter * each + features * 2)
+        # The weights that are kept and a copy of the latest (online each with Adam's moments); one round's features;
+        # every token as JSON.
+        disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + features + (tokens or 0) * 8
+    return Plan(total_budget(recipe), per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes))
 
 
 def plan_rows(plan: Plan) -> Mapping[str, str]:
@@ -120,13 +126,13 @@ def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
     longest = recipe.sampler.get("max_new_tokens")
     if longest is None:
         return None
-    past = sum(2 * recipe.budget * t for t in range(recipe.rounds))
+    past = sum(2 * asked_before(recipe, t) for t in range(1, recipe.rounds + 1))
     return (responses * recipe.rounds + past) * (int(longest) + PROMPT_TOKENS)
 
 
 def _parameter_counts(recipe: Recipe, found: Findings, notes: list[str]) -> tuple[int | None, int | None]:
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PeftConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = found.model
@@ -140,11 +146,19 @@ def _parameter_counts(recipe: Recipe, found: Findings, notes: list[str]) -> tupl
             ) from error
     if config is None:
         return None, None
+    start = recipe.policy.initial_adapter
     with torch.device("meta"):  # shapes without numbers: nothing is allocated
         base: Any = AutoModelForCausalLM.from_config(config)
         count = sum(p.numel() for p in base.parameters())
+        if recipe.policy.adapter == "none":
+            return count, count
+        if start is not None and not (Path(start).expanduser() / "adapter_config.json").is_file():
+            notes.append(f"The adapter {start} is out of reach here: sizes are those of `policy.lora`.")
+            start = None
         try:
-            model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **recipe.policy.lora))
+            fresh = LoraConfig(task_type="CAUSAL_LM", **recipe.policy.lora)
+            lora = fresh if start is None else PeftConfig.from_pretrained(str(Path(start).expanduser()))
+            model = get_peft_model(base, lora)
         except (TypeError, ValueError) as error:
             raise ModelError(f"policy.lora must fit {recipe.policy.model}, but it does not: {error}") from error
     return count, sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)

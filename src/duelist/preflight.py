@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from duelist.components import COMPONENTS
-from duelist.errors import BudgetError, DuelistError, ModelError
+from duelist.errors import BudgetError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
-from duelist.models.policy import load_pretrained, read_chat_template
+from duelist.learners.online import require_online_trainer
+from duelist.models.loading import load_pretrained, read_chat_template
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
-from duelist.recipes import Recipe, build, preparation_settings, uses_given_responses, with_prepared
+from duelist.prompts.labelled import labelled_preferences
+from duelist.recipes import (
+    Recipe,
+    acquisition_options,
+    build,
+    preparation_settings,
+    uses_given_responses,
+    with_prepared,
+)
+from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
 from duelist.samplers.base import Sampler
+from duelist.targets import Targets
 from duelist.types import Prompt
 
 PREPARED = "{prepared}"
@@ -57,13 +70,20 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     ready = _with_what_is_prepared(recipe, notes)
     for kind in ("sampler", "pairing", "acquisition", "trainer"):
         build(kind, getattr(ready, kind))
+    needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
     for name, settings in ready.featurizers.items():
         build("featurizer", {"name": name, **settings})
     for kind in ("annotator", "reward"):
         component = getattr(ready, kind)
         if component is not None and PREPARED not in str(component):
             _examine_judge(kind, component, notes)
+    if ready.online:
+        require_online_trainer(build("trainer", ready.trainer), ready)
+    _require_parts_that_fit(ready)
+    _require_start(ready.policy)
     prompts = _prompts(ready, notes)
+    if "target_MD" in needs:
+        _examine_target(ready, prompts, notes)
     model = _model_config(ready, notes)
     pairs = None
     if prompts is not None:
@@ -72,6 +92,44 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         if model is not None:
             _require_fitting_prompts(ready, prompts, model)
     return Findings(ready, prompts, model, pairs)
+
+
+def _require_parts_that_fit(recipe: Recipe) -> None:
+    """Refuse combinations of which one part could do nothing with the other.
+
+    Raises:
+        RecipeError: naming both.
+    """
+    name = recipe.acquisition["name"]
+    if recipe.policy.adapter == "none":
+        if "gradient_ND" in build("acquisition", recipe.acquisition).needs:
+            raise RecipeError(
+                f"Gradient features are those of a LoRA adapter, which the acquisition {name!r} needs, but "
+                "`policy.adapter` is none: set `policy.adapter: lora`, or choose a rule on margins or embeddings."
+            )
+        if recipe.trainer["name"] == "rlhf":
+            raise RecipeError(
+                "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, "
+                "or use the trainer `dpo`."
+            )
+    sampler = recipe.sampler["name"]
+    if recipe.trainer.get("loss") == "xpo" and sampler in COMPONENTS["sampler"] and sampler != "hybrid":
+        raise RecipeError(
+            f"`trainer.loss: xpo` is DPO unless some responses are drawn from the reference, but the sampler "
+            f"{sampler!r} draws none: use the sampler `hybrid`, or `loss: dpo`."
+        )
+
+
+def _require_start(policy: PolicyConfig) -> None:
+    """Refuse a start for the policy that is not there.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    for key in ("initial_adapter", "initial_model"):
+        value = getattr(policy, key)
+        if value is not None and PREPARED not in value and is_local(value) and not Path(value).expanduser().is_dir():
+            raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
 
 
 def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
@@ -130,6 +188,14 @@ def _prompts(recipe: Recipe, notes: list[str] | None) -> PromptSet | None:
     )
 
 
+def _examine_target(recipe: Recipe, prompts: PromptSet | None, notes: list[str] | None) -> None:
+    config = recipe.target
+    if prompts is not None and PREPARED not in str(config.path):
+        local = config.path is None or is_local(config.path, SUFFIXES)
+        read = partial(Targets.load, config, prompts, recipe.seed, responses=uses_given_responses(recipe))
+        _within_reach(read, local, notes, "The target's prompts are")
+
+
 def _model_config(recipe: Recipe, notes: list[str] | None) -> Any:
     from transformers import AutoConfig
 
@@ -165,12 +231,15 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
         per_prompt = [k * (k - 1) // 2 for k in texts]
     in_round = sum(sorted(per_prompt, reverse=True)[: recipe.prompts.per_round])
     # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
-    rounds = recipe.rounds if recipe.pool == "fixed" or counts is None else 1
+    same = recipe.pool == "fixed" or counts is None
+    largest = max(budgets(recipe))
+    needed = total_budget(recipe) if same else largest
     pool = sum(per_prompt) if recipe.pool != "fixed" and counts is None else in_round
-    if rounds * recipe.budget > pool or recipe.budget > in_round:
+    if needed > pool or largest > in_round:
         raise BudgetError(
-            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {rounds} round(s) needs "
-            f"{rounds * recipe.budget} pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
+            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} "
+            f"round(s) {'' if recipe.schedule == 'constant' else f'(those of {in_words(recipe)}) '}needs {needed} "
+            f"pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
             "rounds, or use more prompts or more responses per prompt."
         )
     return in_round
@@ -187,7 +256,7 @@ def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) ->
 
     Raises:
         ModelError: if the tokenizer lacks something.
-        DataError: if a prompt is too long.
+        DataError: if a prompt is too long, or `initial.labelled` cannot be trained on.
     """
     from transformers import AutoTokenizer
 
@@ -198,6 +267,8 @@ def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) ->
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {policy.model} must have an end-of-sequence token, but has none: set one.")
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
+        labelled_preferences(recipe.initial, tokenizer, context, policy.model)
     drawn = int(recipe.sampler.get("max_new_tokens", 0))
     for some, room in ((prompts.train, drawn), (prompts.held_out, recipe.evaluation.max_new_tokens)):
         require_chat_template(tokenizer, some, policy.model)

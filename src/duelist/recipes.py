@@ -10,25 +10,40 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
-from duelist.models.policy import PolicyConfig
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
+from duelist.prompts.labelled import LabelledConfig
+from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
 from duelist.settings import explain_invalid, nearest, read_yaml
 from duelist.shipped import recipe_path
+from duelist.stopping import StopConfig
+from duelist.targets import TargetConfig
 
 Component = dict[str, Any]
 SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 # Keys whose values can be paths, in whatever component they stand.
-PATH_KEYS = ("path", "held_out_path", "model", "chat_template", "data", "world")
+PATH_KEYS = (
+    "path",
+    "held_out_path",
+    "model",
+    "chat_template",
+    "data",
+    "world",
+    "initial_adapter",
+    "initial_model",
+    "labelled",
+)
 
 
 class PrepareConfig(BaseModel):
@@ -55,7 +70,12 @@ class Recipe(BaseModel):
     description: str = Field(default="", description="What it shows, in a sentence.")
     seed: int = Field(default=0, ge=0, description="The root of all randomness.")
     rounds: int = Field(ge=1, description="Rounds, T.")
-    budget: int = Field(ge=1, description="Pairs asked per round, B.")
+    budget: int = Field(ge=1, description="Pairs asked per round, B. The mean, where `schedule` says otherwise.")
+    schedule: Schedule = Field(
+        default="constant",
+        description="How rounds × budget is split over rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
+    )
+    stop: StopConfig | None = Field(default=None, description="End before the budget is spent; null: never.")
     beta: float = Field(default=0.1, gt=0, description="β of DPO and of the implicit reward.")
     pool: Literal["regenerate", "fixed"] = Field(
         default="regenerate", description="Draw the responses anew each round, or once."
@@ -68,13 +88,28 @@ class Recipe(BaseModel):
     )
     prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
     prompts: PromptsConfig = Field(description="Where prompts come from.")
+    initial: LabelledConfig | None = Field(
+        default=None,
+        description="Train the policy on preferences that are there already before round 1 asks anything; the "
+        "reference stays the base model.",
+    )
     policy: PolicyConfig = Field(description="The model to align.")
     sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
+    decoder: ServerConfig | None = Field(
+        default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
+    )
     pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
     featurizers: dict[str, dict[str, Any]] = Field(
         default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
     )
     acquisition: Component = Field(default_factory=lambda: {"name": "activedpo"}, description="Features -> choice.")
+    online: bool = Field(default=False, description="A round is one optimizer step, by one optimizer for the study.")
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="Online: keep the weights every so many rounds; null: 10."
+    )
+    target: TargetConfig = Field(
+        default_factory=TargetConfig, description="The prompts that matter, for acquisitions that need to know them."
+    )
     annotator: Component | None = Field(default=None, description="Pairs -> labels; null where people answer by tell.")
     trainer: Component = Field(default_factory=lambda: {"name": "dpo"}, description="Labels -> policy.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
@@ -84,6 +119,17 @@ class Recipe(BaseModel):
     compare: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Other studies beside this one: name -> top-level keys that differ."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        return fill_mean_budget(values)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require_listed_budgets(self.schedule, self.rounds, self.budget)
+        require_online_keys(self.online, self.checkpoint_every)
+        return self
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +13,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from duelist.report_data import ARMS, Arm, Chosen, chosen, finite, read_arms
+from duelist.report_data import ARMS, Arm, Chosen, chosen, finite, read_arms, reward_kl_rows
 from duelist.report_figures import Picture, chosen_figure, margin_figure, metric_figure, reward_kl_figure
 from duelist.store.artifacts import write_text
 from duelist.store.store import AskedPair
 from duelist.types import OUTCOMES, Label
 
 REPORT = "report.html"
+REWARD_KL = "reward_kl.csv"
 _TEMPLATE = "report.html.j2"
 _PAIRS_SHOWN = 20
 _GROUPS_SHOWN = 60
@@ -37,6 +40,8 @@ _RANKED = ("mean_reward", "mean_reward_over_groups", "mean_reward_weighted", "wi
 def write_report(folder: Path) -> Path:
     """Write `report.html` into a study's folder, at any moment of the study, and return its path.
 
+    Beside it, `reward_kl.csv` has the reward–KL curves, where there is a reward.
+
     The studies beside it, under `compare/`, are drawn as further lines. Another process may work on the study.
 
     Raises:
@@ -53,6 +58,13 @@ def write_report(folder: Path) -> Path:
     environment.filters |= {"number": _number, "share": _share}
     path = folder / REPORT
     write_text(path, environment.get_template(_TEMPLATE).render(_content(arms)))
+    rows = reward_kl_rows(arms)
+    if rows:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(folder / REWARD_KL, table.getvalue())
     return path
 
 
@@ -84,7 +96,9 @@ def _state(arm: Arm) -> str:
     labels = f"{len(arm.labels)} label{'' if len(arm.labels) == 1 else 's'}"
     if not arm.metrics:
         return f"Nothing measured yet: no round of {arm.rounds} closed, {labels}."
-    if arm.rounds_closed == arm.rounds:
+    if arm.finished and arm.stopped:
+        return f"Finished: stopped after {arm.rounds_closed} of {arm.rounds} rounds, {labels}; {arm.stopped}."
+    if arm.finished:
         return f"Finished: {arm.rounds} of {arm.rounds} rounds closed, {labels}."
     current = arm.rounds_closed + 1
     asked = {x.pair.id for x in arm.asked if x.round == current}
@@ -98,7 +112,10 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
     acquisition = dict(recipe["acquisition"])
     rule = str(acquisition.pop("name"))
     trainer = recipe["trainer"]
-    asked = f"{recipe['budget']} pairs a round, {recipe['rounds']} rounds"
+    split = recipe.get("schedule", "constant")
+    asked = f"{recipe['budget']} pairs a round, {recipe['rounds']} rounds" + (
+        "" if split == "constant" else f", schedule {split if isinstance(split, str) else _brief({'list': split})}"
+    )
     random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
     return [
         ("Model", str(recipe["policy"]["model"])),
@@ -120,7 +137,7 @@ def _comparison(arms: Sequence[Arm], measured: Sequence[tuple[str, str]]) -> dic
     """The arms side by side after the last round that all of them have closed; None if there is only one."""
     if len(arms) == 1:
         return None
-    t = min(len(arm.metrics) for arm in arms) - 1
+    t = max(set.intersection(*({m["round"] for m in arm.measured} for arm in arms)), default=0)
     if t < 1:
         return {"round": None, "sentences": ["No round is closed in every study yet: there is nothing to compare."]}
     rows = [(arm.label, arm.recipe["seed"], arm.metrics[t]) for arm in arms]
@@ -198,7 +215,7 @@ def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
 
 
 def _table(arm: Arm, rounds: Sequence[Chosen]) -> dict[str, Any]:
-    results = [{**m, "total_seconds": sum((m.get("seconds") or {}).values())} for m in arm.metrics]
+    results = [{**m, "total_seconds": sum((m.get("seconds") or {}).values())} for m in arm.measured]
     return {"arm": arm, "rounds": results, "chosen": rounds}
 
 

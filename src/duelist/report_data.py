@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from duelist.chosen import agreement
 from duelist.errors import StorageError
+from duelist.stopping import StopConfig, stop_reason
 from duelist.store.recipe_file import RECIPE, read_recipe
 from duelist.store.store import AskedPair, Stage, Store
 from duelist.types import OUTCOMES, Label, Prompt
@@ -46,6 +48,28 @@ class Arm:
     def rounds(self) -> int:
         """Rounds of the recipe, T."""
         return int(self.recipe["rounds"])
+
+    @property
+    def measured(self) -> Sequence[Mapping[str, Any]]:
+        """The metrics of the closed rounds that were evaluated; all, where none says so."""
+        evaluated = [m for m in self.metrics if "evaluate" in (m.get("seconds") or {})]
+        return evaluated or self.metrics
+
+    @property
+    def stopped(self) -> str | None:
+        """Why no round follows the last one that has chosen, by the stopping rule; None if that is not so."""
+        rule = self.recipe.get("stop")
+        chosen = [s for s in self.stages if s.name == "select"]
+        last = max(chosen, key=lambda s: s.round, default=None)
+        if rule is None or last is None or last.round == self.rounds:
+            return None
+        return stop_reason(StopConfig.model_validate(rule), last.info)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no round is left."""
+        last = self.asked[-1].round if self.stopped else self.rounds
+        return self.rounds_closed >= last
 
 
 @dataclass(frozen=True)
@@ -121,6 +145,17 @@ def read_arms(folder: Path) -> list[Arm]:
     return [main, *others]
 
 
+def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """The reward–KL curve of every arm, one row per round at which both were measured, in the arms' order."""
+    rows = []
+    for arm in arms:
+        for m in arm.metrics:
+            values = {key: finite(m.get(key)) for key in ("kl", "mean_reward", "j")}
+            if values["kl"] is not None and values["mean_reward"] is not None:
+                rows.append({"arm": arm.label, "round": m["round"], "labels": m["labels"], **values})
+    return rows
+
+
 def finite(value: Any) -> float | None:
     """The value as a number, or None if it is missing or not finite."""
     number = float(value) if isinstance(value, int | float) else None
@@ -139,8 +174,8 @@ def chosen(arm: Arm) -> list[Chosen]:
         of_round = [i for i, x in enumerate(arm.asked) if x.round == t]
         pairs = [arm.asked[i] for i in of_round]
         outcomes = [(x, label.outcome) for x in pairs for label in labels.get(x.pair.id, [])]
-        accuracy, ranked = _agreement(outcomes, lambda x: x.margin)
-        longer, unequal = _agreement(outcomes, lambda x: len(x.pair.a.token_ids) - len(x.pair.b.token_ids))
+        accuracy, ranked = agreement(outcomes, lambda x: x.margin)
+        longer, unequal = agreement(outcomes, lambda x: len(x.pair.a.token_ids) - len(x.pair.b.token_ids))
         seen_before = [s for s in (similarity_P[i] for i in of_round) if not np.isnan(s)]
         found.append(
             Chosen(
@@ -179,14 +214,6 @@ def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]
         largest_P[rows] = jaccard.max(axis=1)
     largest_P[0] = np.nan
     return largest_P
-
-
-def _agreement(
-    outcomes: Sequence[tuple[AskedPair, str]], advantage_of_a: Callable[[AskedPair], float]
-) -> tuple[float | None, int]:
-    """The share of preferences for the response that has the advantage, and how many were neither ties nor even."""
-    decided = [(advantage_of_a(x) > 0) == (o == "a") for x, o in outcomes if o in ("a", "b") and advantage_of_a(x) != 0]
-    return (sum(decided) / len(decided) if decided else None), len(decided)
 
 
 def _groups(pairs: Sequence[AskedPair], prompts: Mapping[str, Prompt], column: str | None) -> dict[str, int]:

@@ -10,7 +10,7 @@ for pick in picks:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -25,7 +25,8 @@ from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.gradient import Normalize
 from duelist.featurizers.resumable import Precision, Stored
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import (
     check_length,
     encode_responses,
@@ -34,6 +35,7 @@ from duelist.models.tokenization import (
 )
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
+from duelist.reading_time import DEFAULT, tokens_to_read
 from duelist.recipes import acquisition_options, build, override, parse_component
 from duelist.rows import Row, RowSource, row_prompt, row_responses
 from duelist.seeding import derived_seed, generator
@@ -78,6 +80,18 @@ class Pick:
         }
 
 
+class Picks(list[Pick]):
+    """Picks in pick order.
+
+    Attributes:
+        diagnostics: what the rule had to say about its choice, e.g. `within_percent_of_optimum`.
+    """
+
+    def __init__(self, picks: Iterable[Pick], diagnostics: Mapping[str, float]) -> None:
+        super().__init__(picks)
+        self.diagnostics = dict(diagnostics)
+
+
 @dataclass(frozen=True)
 class _PoolPair:
     pair: Pair
@@ -94,6 +108,7 @@ def select(
     tokenizer: Any = None,
     adapter: str | Path | None = None,
     labelled: Pool | None = None,
+    targets: Pool | None = None,
     acquisition: str | Mapping[str, Any] | Acquisition = "activedpo",
     normalize: Normalize = "response",
     dimension: int | None = 8192,
@@ -104,7 +119,7 @@ def select(
     max_tokens: int = 8192,
     lora: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> list[Pick]:
+) -> Picks:
     """Choose the pairs of a pool that teach a model most.
 
     Args:
@@ -115,6 +130,7 @@ def select(
         tokenizer: of the model in memory.
         adapter: a PEFT LoRA adapter of the model; without one, gradients are those of a fresh adapter.
         labelled: pairs that have labels already, in the pool's formats; they count as past pairs and are not chosen.
+        targets: pairs on the prompts that matter, in the pool's formats, for a rule that needs to know them.
         acquisition: a rule's name, its name and settings, a dotted path, or a rule.
         normalize: what is scaled to unit norm, see `featurizers.gradient`.
         dimension: D of the projection; None for whole gradients.
@@ -127,7 +143,7 @@ def select(
         progress: shows how far it is.
 
     Returns:
-        `budget` picks, in pick order.
+        `budget` picks, in pick order: a list that also has the rule's `diagnostics`.
 
     Raises:
         DataError: if a row is not usable; the message names it.
@@ -137,9 +153,16 @@ def select(
     """
     progress = progress or Silent()
     rule, options = _rule(acquisition)
+    needs = options.needs(rule)
+    if "target_MD" in needs and targets is None:
+        raise RecipeError(
+            "This acquisition needs pairs on the prompts that matter, but `targets` is not given: give a file or rows "
+            "with two or more responses to each, or choose another acquisition."
+        )
     policy = _policy(model, tokenizer, adapter, lora, seed)
     candidates = _read(pool, policy, "the pool")
     past = [] if labelled is None else _read(labelled, policy, "the labelled data")
+    aims = [] if targets is None or "target_MD" not in needs else _read(targets, policy, "the targets")
     known = {x.pair.id for x in past}
     candidates = [x for x in candidates if x.pair.id not in known]
     if budget < 1 or budget > len(candidates):
@@ -149,24 +172,26 @@ def select(
         )
     drawn = options.draw([x.pair.id for x in candidates], budget, generator(seed, "candidates"))
     candidates = [candidates[i] for i in drawn]
-    pairs, past_pairs = [x.pair for x in candidates], [x.pair for x in past]
+    pairs, past_pairs, target_pairs = ([x.pair for x in found] for found in (candidates, past, aims))
     with tempfile.TemporaryDirectory(prefix="duelist-select-") as scratch:
         folder = Path(features) if features is not None else Path(scratch)
         stored = Stored(folder, dimension=dimension, normalize=normalize, max_tokens=max_tokens, precision=precision)
         seen = featurize(
             [stored],
-            options.needs(rule),
+            needs,
             Models(policy),
             pairs,
             past_pairs,
-            prompts={x.prompt.id: x.prompt for x in (*candidates, *past)},
+            prompts={x.prompt.id: x.prompt for x in (*candidates, *past, *aims)},
             beta=beta,
             seed=derived_seed(seed, "projection"),
             progress=progress,
-            recorded=_recorded(len(pairs), len(past_pairs)),
+            targets=target_pairs,
+            recorded=_recorded(pairs, past_pairs),
         )
         selection = choose(rule, seen, budget, generator(seed, "select"))
-    return [
+    chosen = zip(selection.indices_B, selection.scores_B.tolist(), strict=True)
+    picks = (
         Pick(
             rank,
             candidates[i].row_number,
@@ -176,8 +201,9 @@ def select(
             score,
             f"{selection.unit}: {score:.4g}",
         )
-        for rank, (i, score) in enumerate(zip(selection.indices_B, selection.scores_B.tolist(), strict=True), start=1)
-    ]
+        for rank, (i, score) in enumerate(chosen, start=1)
+    )
+    return Picks(picks, selection.diagnostics)
 
 
 def select_to_file(
@@ -189,7 +215,7 @@ def select_to_file(
     settings: Iterable[str] = (),
     normalize: str = "response",
     **arguments: Any,
-) -> list[Pick]:
+) -> Picks:
     """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
 
     Args:
@@ -228,7 +254,7 @@ def _policy(
     if isinstance(model, str | Path):
         settings: dict[str, Any] = {"model": str(model)} | ({"lora": dict(lora)} if lora else {})
         if adapter is not None:
-            return Policy.with_adapter(PolicyConfig(**settings), Path(adapter))
+            settings |= {"initial_adapter": str(adapter)}
         return Policy.load(PolicyConfig(**settings), derived_seed(seed, "lora"))
     return Policy.of(model, tokenizer)
 
@@ -263,10 +289,12 @@ def _read(source: Pool, policy: Policy, what: str) -> list[_PoolPair]:
     return list(found.values())
 
 
-def _recorded(n: int, past: int) -> dict[str, NDArray[Any]]:
+def _recorded(pairs: Sequence[Pair], past: Sequence[Pair]) -> dict[str, NDArray[Any]]:
     """What a study would know of its past pairs and a file of labelled pairs does not say: nobody's votes are known,
-    nor the margins before they were trained on."""
+    nor the margins before they were trained on, nor how long anybody took."""
+    n = len(pairs) + len(past)
     return {
-        "votes_N2": np.zeros((n + past, 2), np.int64),
-        "asked_margin_N": np.zeros(n + past),
+        "votes_N2": np.zeros((n, 2), np.int64),
+        "asked_margin_N": np.zeros(n),
+        "cost_N": DEFAULT.seconds(tokens_to_read([*pairs, *past])),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,25 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
+from duelist.chosen import KL, chosen_metrics
 from duelist.errors import BudgetError
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
+from duelist.learners.online import OPTIMIZER
 from duelist.learners.policy import PolicyLearner
+from duelist.models.server_decoder import ServerDecoder
 from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
+from duelist.reading_time import study_reading_time, tokens_to_read
 from duelist.recipes import Recipe
+from duelist.rounds import asked_before, budget_of, in_words, is_checkpoint, total_budget
 from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
+from duelist.stopping import require_gains, stop_reason
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
+from duelist.store.records import preference_json
 from duelist.store.store import AskedPair
 from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
 
@@ -49,8 +57,12 @@ class Stages:
 
         def compute() -> Draws:
             seed, given = self._seed("sample", t), self.parts.prompts.given
-            job = SampleJob(self._learner.models(t - 1), prompts, given, t, self.recipe.beta, seed, self.progress)
+            models, server = self._learner.models(t - 1), self.recipe.decoder
+            decoder = None if server is None else ServerDecoder(server, models.policy_for("`decoder`"))
+            job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder)
             draws = self.parts.sampler.sample(job)
+            if decoder is not None:
+                draws = replace(draws, notes=(*draws.notes, *decoder.notes))
             for note in draws.notes:
                 self.progress.note(f"Round {t}: {note}")
             return draws
@@ -63,16 +75,19 @@ class Stages:
 
         def compute() -> list[Pair]:
             pairs = [p for p in self.parts.pairing.pairs(draws, self.parts.prompts.given, t) if p.id not in asked]
-            rounds_to_serve = self.recipe.rounds - t + 1 if self.recipe.pool == "fixed" else 1
-            if len(pairs) < rounds_to_serve * self.recipe.budget:
+            budget, fixed = budget_of(self.recipe, t), self.recipe.pool == "fixed"
+            needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
+            if len(pairs) < needed:
                 raise BudgetError(
-                    f"`budget <= candidate pairs` must hold, but budget={self.recipe.budget} for {rounds_to_serve} "
-                    f"round(s) needs {rounds_to_serve * self.recipe.budget} pairs, and round {t} has {len(pairs)} that "
-                    "were not asked before: lower the budget or the rounds, or use more prompts or more responses per "
-                    "prompt (equal responses make no pair)."
+                    f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from "
+                    f"round {t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: "
+                    "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
+                    "make no pair)."
                 )
+            if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
+                return pairs
             rng = generator(self.recipe.seed, "candidates", t)
-            drawn = self.parts.acquisition_options.draw([p.id for p in pairs], self.recipe.budget, rng)
+            drawn = self.parts.acquisition_options.draw([p.id for p in pairs], budget, rng)
             return [pairs[i] for i in drawn]
 
         return self.folder.run(t, "pair", codecs.pairs(draws.responses), compute)
@@ -80,34 +95,93 @@ class Stages:
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
         needs = self._needs(t)
+        targets = self.target(t) if "target_MD" in needs else []
         return self.folder.run(
-            t, "featurize", codecs.FEATURES, lambda: self._features(t, needs, candidates, past, self.parts.featurizers)
+            t,
+            "featurize",
+            codecs.FEATURES,
+            lambda: self._features(t, needs, candidates, past, self.parts.featurizers, targets),
         )
+
+    def target(self, t: int) -> list[Pair]:
+        """Pairs of the policy's responses to the prompts that matter."""
+        targets = self.parts.targets
+
+        def compute() -> Draws:
+            models, seed = self._learner.models(t - 1), self._seed("target", t)
+            return targets.sample(self.parts.target_sampler, models, t, self.recipe.beta, seed, self.progress)
+
+        return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
 
     def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Pair], features: Features) -> None:
         """Choose the pairs to ask, and record them as asked."""
 
         def compute() -> tuple[Selection, list[AskedPair], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
-            selection = choose(self._acquisition(t), features, self.recipe.budget, rng)
+            selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
+            if self._needs(t):
+                require_gains(self.recipe.stop, selection.diagnostics, str(self.recipe.acquisition["name"]))
             chosen = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
-            margin_B = self._features(t, frozenset({"margin_N"}), chosen, [], [self._learner.margins]).margin_N
-            scores = zip(chosen, selection.scores_B.tolist(), np.asarray(margin_B).tolist(), strict=True)
+            margins = self._learner.margins
+            wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
+            seen = self._features(t, wanted, chosen, [], [margins])
+            if seen.log_ratio_N2 is not None:
+                known = {**selection.diagnostics, KL: float(seen.log_ratio_N2.mean())}
+                selection = replace(selection, diagnostics=known)
+            scores = zip(chosen, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
             asked = [AskedPair(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
             needed = {r.prompt_id for p in chosen for r in (p.a, p.b)}
             return selection, asked, [p for p in prompts if p.id in needed]
 
         self.folder.run_selection(t, compute)
 
+    @property
+    def last_round(self) -> int:
+        """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
+        t = self.store.counts()["rounds_closed"]
+        for chosen in (t, t + 1):  # no round begins after the one that is the last
+            if self.stopped_after(chosen) is not None:
+                return chosen
+        return self.recipe.rounds
+
+    def stopped_after(self, t: int) -> str | None:
+        """Why round t is the last, by the stopping rule; None if it is not, or has chosen nothing yet."""
+        stage = self.folder.stage(t, "select")
+        return None if stage is None else stop_reason(self.recipe.stop, stage.info)
+
     def train(self, t: int) -> Mapping[str, float]:
         """Train on the labels so far, and keep the weights."""
-        preferences = self.store.preferences(None if self.parts.trainer.plan.accumulate == "all" else t)
+        if self.recipe.online:
+            return self._step(t)
+        plan = self.parts.trainer.plan
+        preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
 
         def fill(target: Path) -> Mapping[str, float]:
             return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
+
+    def _step(self, t: int) -> Mapping[str, float]:
+        """Take round t's optimizer step, and at a checkpoint keep the weights (docs/adr/0005-online-mode.md)."""
+
+        def compute() -> dict[str, Any]:
+            plan = self.parts.trainer.plan
+            preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
+            info = {**self._learner.step(t, preferences), "preferences": float(len(preferences))}
+            return {"info": info, "preferences": [preference_json(p) for p in preferences]}
+
+        done = self.folder.run(t, "step", codecs.STEP, compute)
+        if is_checkpoint(self.recipe, t, self.last_round):
+            self.folder.run(t, "optimizer", OPTIMIZER, lambda: self._learner.optimizer_state(t))
+            # Last: the weights make it a checkpoint.
+            self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
+        return dict(done["info"])
+
+    def chosen(self, t: int) -> dict[str, Any]:
+        """What round t asked, in numbers, with the labels there are."""
+        stage = self.folder.stage(t, "select")
+        return chosen_metrics(self.store.asked(t), self.store.current_labels(), stage.info if stage else {})
 
     def evaluate(self, t: int) -> Evaluation:
         """Measure the model as round t left it."""
@@ -135,13 +209,13 @@ class Stages:
         return PolicyLearner(self.recipe, self.parts, self.folder, self.progress)
 
     def _acquisition(self, t: int) -> Acquisition:
-        random_picks = self.recipe.initial_random - (t - 1) * self.recipe.budget
+        random_picks = self.recipe.initial_random - asked_before(self.recipe, t)
         rule = self.parts.acquisition
-        return InitialRandom(rule, random_picks, self.recipe.budget) if random_picks > 0 else rule
+        return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
 
     def _needs(self, t: int) -> frozenset[str]:
-        rule = self._acquisition(t)
-        return self.parts.acquisition_options.needs(rule) if rule.needs else rule.needs
+        of_rule = self.parts.acquisition_options.needs(self.parts.acquisition)
+        return of_rule if self._acquisition(t).needs else frozenset()  # a wholly random batch needs nothing
 
     def _features(
         self,
@@ -150,6 +224,7 @@ class Stages:
         candidates: Sequence[Pair],
         past: Sequence[Pair],
         featurizers: Sequence[Featurizer],
+        targets: Sequence[Pair] = (),
     ) -> Features:
         return featurize(
             featurizers,
@@ -157,16 +232,23 @@ class Stages:
             self._learner.models(t - 1),
             candidates,
             past,
-            prompts=self._prompts_by_id,
+            prompts={**self._prompts_by_id, **({p.id: p for p in self.parts.targets.prompts} if targets else {})},
             beta=self.recipe.beta,
             seed=self._seed("projection"),
             progress=self.progress,
-            recorded=self._recorded(needs, len(candidates), past),
+            targets=targets,
+            recorded=self._recorded(needs, candidates, past),
         )
 
-    def _recorded(self, needs: frozenset[str], n: int, past: Sequence[Pair]) -> dict[str, NDArray[Any]]:
-        """What the store knows of the past pairs; candidates have nothing yet."""
+    def _recorded(
+        self, needs: frozenset[str], candidates: Sequence[Pair], past: Sequence[Pair]
+    ) -> dict[str, NDArray[Any]]:
+        """What is known without a model: of past pairs what the store has of them, of all pairs what they cost."""
         fields: dict[str, NDArray[Any]] = {}
+        n = len(candidates)
+        if "cost_N" in needs:
+            model = study_reading_time([x.pair for x in self.store.asked()], self.store.current_labels())
+            fields["cost_N"] = model.seconds(tokens_to_read([*candidates, *past]))
         if "asked_margin_N" in needs:
             margin = {x.pair.id: x.margin for x in self.store.asked()}
             fields["asked_margin_N"] = np.array([0.0] * n + [margin[p.id] for p in past])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from duelist.reading_time import study_reading_time
 from duelist.report_data import Arm, read_arms
 
 
@@ -14,8 +15,10 @@ def status(folder: Path) -> dict[str, Any]:
     Returns:
         `name`; `rounds_closed` of `rounds`; `round`, the one in progress (0 while the initial model is measured, None
         when all are closed); `stages`, those finished in that round; `pending`, None or the batch of that round as
-        `round`, `asked` and `answered` in pairs; `labels`, those that count; `metrics`, the last closed round's line,
-        or None; `seconds` of all finished stages; `compare`, the same for each study beside this one.
+        `round`, `asked` and `answered` in pairs; `stopped`, why the stopping rule ends the study before its last round,
+        or None; `labels`, those that count; `metrics`, the line of the last round that was evaluated, or None;
+        `reading_time`, None or the model fitted to people's times (`constant` in seconds, `seconds_per_token`, `times`
+        it was fitted to); `seconds` of all finished stages; `compare`, the same for each study beside this one.
 
     Raises:
         StorageError: if there is no study in the folder.
@@ -26,9 +29,10 @@ def status(folder: Path) -> dict[str, Any]:
 
 def _status(arm: Arm) -> dict[str, Any]:
     current = len(arm.metrics)
-    in_progress = current if current <= arm.rounds else None
+    in_progress = None if arm.finished else current
     asked = {x.pair.id for x in arm.asked if x.round == in_progress}
     answered = asked & {label.pair_id for label in arm.labels}
+    reading = study_reading_time([x.pair for x in arm.asked], arm.labels)
     return {
         "name": arm.recipe["name"],
         "rounds": arm.rounds,
@@ -36,7 +40,15 @@ def _status(arm: Arm) -> dict[str, Any]:
         "round": in_progress,
         "stages": [s.name for s in arm.stages if s.round == in_progress],
         "pending": {"round": in_progress, "asked": len(asked), "answered": len(answered)} if asked else None,
+        "stopped": arm.stopped,
         "labels": len(arm.labels),
-        "metrics": dict(arm.metrics[-1]) if arm.metrics else None,
+        "reading_time": {
+            "constant": round(reading.constant, 3),
+            "seconds_per_token": round(reading.rate, 5),
+            "times": reading.times,
+        }
+        if reading.times
+        else None,
+        "metrics": dict(arm.measured[-1]) if arm.metrics else None,
         "seconds": round(sum(s.seconds for s in arm.stages), 3),
     }

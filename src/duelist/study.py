@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from duelist.errors import RoundStateError
 from duelist.models.process_state import torch_threads
 from duelist.progress import Progress, Silent
 from duelist.recipes import Recipe, completed, parse_recipe, recipe_content
+from duelist.rounds import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.stages import Stages
 from duelist.store.folder import StudyFolder
@@ -20,11 +21,13 @@ from duelist.types import Batch, Label
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What came of a round: its number, its metrics as in metrics.jsonl, and what training said."""
+    """What came of a round: its number, its metrics as in metrics.jsonl, what training said, and what the acquisition
+    said about its choice."""
 
     round: int
     metrics: Mapping[str, Any]
     training: Mapping[str, float]
+    selection: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Study:
@@ -87,18 +90,32 @@ class Study:
 
     @property
     def rounds_left(self) -> int:
-        """Rounds that are not closed yet."""
-        return self.recipe.rounds + 1 - self.round
+        """Rounds that are not closed yet; fewer than the recipe's once the stopping rule has spoken."""
+        return self.last_round + 1 - self.round
+
+    @property
+    def last_round(self) -> int:
+        """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
+        return self.stages.last_round
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the study ends before its last round, in words; None if it does not (or not yet)."""
+        t = self.last_round
+        return self.stages.stopped_after(t) if t < self.recipe.rounds else None
 
     def ask(self) -> Batch:
         """The pairs to label this round: from sampling to selection. While a batch is pending, the same comes back.
 
         Raises:
-            RoundStateError: if every round is closed.
+            RoundStateError: if every round is closed, or the stopping rule has ended the study.
+            RecipeError: if the stopping rule needs a gain that the acquisition does not tell. Nothing is asked then.
             BudgetError: if the pool has fewer pairs than the budget.
         """
         if self.rounds_left <= 0:
-            raise RoundStateError(f"A round must be left to ask for, but all {self.recipe.rounds} rounds are closed.")
+            closed = f"all {self.recipe.rounds} rounds are closed"
+            why = f"the study stopped after round {self.last_round}: {self.stopped}" if self.stopped else closed
+            raise RoundStateError(f"A round must be left to ask for, but {why}.")
         stages = self.stages
         with torch_threads(self.recipe.torch_threads):
             stages.measure_initial_model()
@@ -131,7 +148,9 @@ class Study:
         return [x.pair.id for x in self.store.asked(self.round) if x.pair.id not in answered]
 
     def update(self, allow_partial: bool = False) -> RoundReport:
-        """Train on the labels, evaluate, and close the round. Every pair asked has used budget, whatever its outcome.
+        """Train on the labels, evaluate if it is due, and close the round.
+
+        Every pair asked has used budget, whatever its outcome.
 
         Args:
             allow_partial: go on although pairs of this round are unanswered. Their labels still count when they come.
@@ -152,9 +171,11 @@ class Study:
             )
         with torch_threads(self.recipe.torch_threads):
             training = self.stages.train(t)
-            evaluation = self.stages.evaluate(t)
-        metrics = self.folder.close_round(t, evaluation.metrics)
-        return RoundReport(t, metrics, training)
+            due = is_evaluated(self.recipe, t, self.last_round)
+            measured = self.stages.evaluate(t).metrics if due else {}
+        metrics = self.folder.close_round(t, {**measured, **self.stages.chosen(t)})
+        selected = self.folder.stage(t, "select")
+        return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 
     def run(self, annotator: Annotator | None = None, on_round: Callable[[RoundReport], None] | None = None) -> None:
         """Ask, annotate, tell, update, until no round is left.

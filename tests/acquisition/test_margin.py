@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duelist.acquisition.aplp import APLP, APLPConfig
@@ -115,6 +115,7 @@ def test_label_entropy() -> None:
     assert abs(label_entropy(np.zeros(1))[0] - math.log(2)) < 1e-15
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30, unique_by=abs), st.integers(0, 9))
 def test_entropy_is_smallest_and_maxdiff_is_largest(margins: list[float], seed: int) -> None:
     features = dataclasses.replace(
@@ -177,6 +178,7 @@ def aplp_by_hand(features: Features, budget: int, oversampling: float) -> list[i
     return sorted(kept, key=lambda i: -abs(features.margin_N[i]))[:budget]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(1, 20), st.floats(1, 6))
 def test_aplp_equals_its_definition(seed: int, budget: int, oversampling: float) -> None:
     features = random_features(20, frozenset({"margin_N", "prompt_entropy_N"}), seed=seed, prompts=5)

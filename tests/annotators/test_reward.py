@@ -129,6 +129,21 @@ def test_bradley_terry_noise_belongs_to_the_pair(reward_model: str) -> None:
     assert winners(model_annotator(reward_model), pairs) != found
 
 
+def test_two_studies_of_a_seed_are_told_the_same_of_the_same_pair(length_reward: str) -> None:
+    """One asks a pair in round 1 among all, the other has drawn the same responses anew in round 5, and asks few."""
+    annotator = function_annotator(length_reward, choice="bradley_terry", temperature=5.0)
+    pairs = all_pairs(["w1", "w2 w30"])
+    found = winners(annotator, pairs)
+    assert set(found.values()) == {"w1", "w2 w30"}  # at this temperature the noise decides
+
+    def anew(r: Response) -> Response:
+        return dataclasses.replace(r, drawn_from="plus", round=5)
+
+    later = [Pair.of(anew(p.b), anew(p.a), 5) for p in pairs[::3]]
+    assert winners(annotator, later) == {p.id: found[p.id] for p in later}
+    assert len({winners(annotator, later, seed)[later[0].id] for seed in range(20)}) == 2
+
+
 def test_very_different_rewards_overflow_nothing(length_reward: str) -> None:
     annotator = function_annotator(length_reward, choice="bradley_terry", temperature=1e-6)
     pairs = all_pairs(["w1 w2 w3", "w4"])

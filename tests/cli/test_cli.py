@@ -52,8 +52,25 @@ def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
     assert {(m["kind"], m["name"]) for m in found} == {(kind, name) for kind in kinds for name in COMPONENTS[kind]}
     for m in found:
         assert m["summary"] and m["reference"] and m["formula"], m["name"]
+        assert m["path"] == COMPONENTS[m["kind"]][m["name"]]
+        if m["kind"] == "acquisition":
+            assert m["unit"] and m["cost"], m["name"]
+    rules = {m["name"]: m for m in found if m["kind"] == "acquisition"}
+    assert rules["random"]["needs"] == []
+    assert rules["activedpo"]["needs"] == ["gradient_ND", "past"]
+    assert rules["aplp"]["needs"] == ["margin_N", "prompt_entropy_N"]
+    # Rules that share a file are told apart by their classes.
+    shared = [rules[name] for name in ("margin", "entropy", "maxdiff")]
+    assert len({m["summary"] for m in shared}) == len({m["formula"] for m in shared}) == 3
+    assert rules["margin"]["summary"].startswith("Selection by the reward margin")
     text = duelist("methods").out
     assert "acquisition: activedpo" in text and "2505.19241" in text
+    assert "needs: gradient_ND, past" in text
+
+
+def test_listing_methods_loads_no_model_library() -> None:
+    probe = "import sys; from duelist.methods import methods; methods(); print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", probe], text=True).strip() == "False"
 
 
 # Running a study

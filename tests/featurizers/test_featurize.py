@@ -15,7 +15,8 @@ from duelist.featurizers import gradient as gradient_module
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.featurizers.margin import Margin, MarginConfig
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent

@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from duelist import Label, Study, parse_recipe
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.store import Store
 from duelist.types import Batch, Votes
@@ -87,7 +88,7 @@ def test_the_adapter_loads_with_plain_peft(study: Path, tiny_model: Path, tiny_r
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")
     model = PeftModel.from_pretrained(base, study / "adapter").eval()
     policy = Policy.load(PolicyConfig.model_validate(tiny_recipe["policy"] | {"device": "cpu"}), seed=99)
-    policy.load_adapter(study / "rounds" / "001" / "adapter")
+    policy.load_weights(study / "rounds" / "001" / "adapter")
     ids = torch.arange(6, 26)[None]
     with torch.no_grad():
         plain, own = model(input_ids=ids).logits, policy.model(input_ids=ids).logits

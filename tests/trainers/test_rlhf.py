@@ -11,7 +11,8 @@ from trl import RewardTrainer
 
 from duelist.errors import RecipeError
 from duelist.models.generation import generate
-from duelist.models.policy import Policy, PolicyConfig
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.recipes import parse_component
@@ -93,7 +94,7 @@ def test_trl_trains_on_our_token_ids(
 def test_the_policy_gains_reward_and_nothing_is_left_behind(
     algorithm: str, policy: Policy, preferences: list[Preference], tmp_path: Path
 ) -> None:
-    policy.save_adapter(tmp_path / "reference")
+    policy.save_weights(tmp_path / "reference")
     policy.set_reference(tmp_path / "reference")
     model, _ = fit(policy, preferences, tmp_path)
     score = trl_rlhf.reward_scorer(model, policy.tokenizer.pad_token_id)

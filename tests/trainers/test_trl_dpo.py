@@ -14,7 +14,9 @@ from trl import DPOConfig, DPOTrainer
 
 from duelist.featurizers.base import tokenized
 from duelist.models.logprobs import sequence_log_probs
-from duelist.models.policy import REFERENCE, Policy, PolicyConfig
+from duelist.models.lora_adapter import REFERENCE
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO, DPOTrainerConfig
@@ -75,7 +77,7 @@ def test_rounds_of_training_leave_nothing_behind(
     for _ in range(3):
         trainer.train(policy, preferences, 0.5, 0, Silent())
         assert state(policy) == before
-    policy.save_adapter(tmp_path / "reference")
+    policy.save_weights(tmp_path / "reference")
     policy.set_reference(tmp_path / "reference")
     with_reference = state(policy)
     for _ in range(3):
@@ -144,7 +146,7 @@ def test_the_reference_is_the_one_that_was_set(policy: Policy, preferences: list
     base_gap = reference_gap(policy, preferences)
     trainer = DPO(DPOTrainerConfig(train=TRAIN))
     trainer.train(policy, preferences, 0.5, 0, Silent())
-    policy.save_adapter(tmp_path / "round1")
+    policy.save_weights(tmp_path / "round1")
     policy.set_reference(tmp_path / "round1")
     round1_gap = reference_gap(policy, preferences)
     policy.set_reference(None)

@@ -41,7 +41,7 @@ def score(
 def _loaded(model: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from duelist.models.policy import device_of, load_pretrained
+    from duelist.models.loading import device_of, load_pretrained
 
     network = load_pretrained(AutoModelForSequenceClassification, model, "annotator.arguments.model")
     return load_pretrained(AutoTokenizer, model, "annotator.arguments.model"), network.to(device_of("auto")).eval()

@@ -9,11 +9,15 @@ Cost:      one gradient per response; then O((P + B) N D) for the picks at most,
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
+from duelist.acquisition.design_bound import Certificate, certificate
 from duelist.acquisition.greedy import pick_greedily
+from duelist.acquisition.optimal_design import Design, DesignProblem
 from duelist.acquisition.pool_rows import row_square_norms
 from duelist.types import Features, Selection
 
@@ -27,10 +31,19 @@ class ActiveDPOConfig(BaseModel):
     lambda_relative: bool = Field(
         default=True, description="λ is a multiple of the pool's mean |φ|² (true), or an absolute number (false)."
     )
+    certificate: Certificate = Field(
+        default=False,
+        description="Bound how far logdet V is from the best batch's, see `d_opt`. The pool is then held in memory.",
+    )
 
 
 class ActiveDPO(Acquisition):
-    """Greedy argmax of the gradient difference's norm in V⁻¹; V is updated within the batch."""
+    """Greedy argmax of the gradient difference's norm in V⁻¹; V is updated within the batch.
+
+    Where cost counts, the log-determinant gained per second is maximised: log(1 + ‖φ‖²_{V⁻¹}) / seconds.
+    """
+
+    honours_cost: ClassVar[bool] = True
 
     def __init__(self, config: ActiveDPOConfig) -> None:
         self.config = config
@@ -49,17 +62,25 @@ class ActiveDPO(Acquisition):
         if self.config.lambda_relative:
             # A pool of zero gradients has no scale of its own; every score is then 0 and the choice a fair draw.
             regularizer *= mean_square if mean_square > 0 else 1.0
-        picks = pick_greedily(phi_ND, past.gradient_ND, regularizer, budget, square_norm_N)  # eq. (3) and (4)
-        return Selection(
-            picks.indices_B,
-            np.sqrt(picks.square_B),
-            "‖φ‖ in V⁻¹ (relative uncertainty)",
-            {
-                "lambda": regularizer,
-                "mean_square_norm": mean_square,
-                # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
-                "logdet_gain_nats": picks.log_determinant_gain,
-                # How often the pool was read for the picks, beside one reading for |φ|².
-                "readings_of_the_pool": picks.rows_read / len(phi_ND),
-            },
+        picks = pick_greedily(  # eq. (3) and (4)
+            phi_ND, past.gradient_ND, regularizer, budget, square_norm_N, cost_N=features.cost_N
         )
+        scores_B, unit = np.sqrt(picks.square_B), "‖φ‖ in V⁻¹ (relative uncertainty)"
+        if features.cost_N is not None:
+            scores_B, unit = np.log1p(picks.square_B) / features.cost_N[picks.indices_B], "nats of logdet V per second"
+        diagnostics = {
+            "lambda": regularizer,
+            "mean_square_norm": mean_square,
+            # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
+            "logdet_gain_nats": picks.log_determinant_gain,
+            # What the last pick added to it: a label's worth by then.
+            "gain_nats": float(np.log1p(picks.square_B[-1])),
+            # How often the pool was read for the picks, beside one reading for |φ|².
+            "readings_of_the_pool": picks.rows_read / len(phi_ND),
+        }
+        if self.config.certificate:
+            problem = DesignProblem.of(np.asarray(phi_ND), np.ones(len(phi_ND)), regularizer, past.gradient_ND)
+            design = Design(picks.indices_B, picks.square_B, problem.log_determinant(picks.indices_B))
+            diagnostics["logdet_nats"] = design.log_determinant
+            diagnostics |= certificate(problem, design, self.config.certificate)
+        return Selection(picks.indices_B, scores_B, unit, diagnostics)

@@ -1,7 +1,7 @@
 """BatchBALD: the batch whose labels together say most about the model, so that no two picks ask the same thing.
 
 Reference: Kirsch, van Amersfoort, Gal, "BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active
-           Learning", NeurIPS 2019, arXiv 1906.08158, equations (4), (7), (11) to (14), Algorithm 1.
+           Learning", NeurIPS 2019, arXiv 1906.08158, Sections 2 and 3.
 Formula:   greedily maximise I(labels; k) = H(y_1 ... y_B) − mean_k Σ_i H(y_i | k);  a pick's gain is
            Σ_c p(c) [H(y | c) − Σ_k p(k | c) H(y | k)] over the configurations c of the batch's labels.
 Unit:      nats.

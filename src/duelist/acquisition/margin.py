@@ -78,7 +78,8 @@ class Margin(Acquisition):
 class Entropy(Acquisition):
     """The pairs whose label is least predictable: maximum entropy of σ(ρ), the order of smallest margin.
 
-    Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 3 (entropy sampling); the order of Yang et al.'s smallest.
+    Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
+               arXiv 2502.04354, equation (5).
     Formula:   −p log p − (1 − p) log(1 − p),  p = σ(ρ).
     Unit:      nats, at most log 2.
     Cost:      that of the margins; then O(N log N).
@@ -102,7 +103,8 @@ class Entropy(Acquisition):
 class MaxDiff(Acquisition):
     """The pairs whose rewards differ most: the order of largest margin, and of APLP's certainty.
 
-    Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 3 (maximum difference).
+    Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
+               arXiv 2502.04354, equation (6); Muldrew et al., arXiv 2402.08114 (certainty).
     Formula:   |r_1 − r_2|.
     Unit:      that of the reward.
     Cost:      that of the margins; then O(N log N).

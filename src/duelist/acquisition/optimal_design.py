@@ -127,32 +127,36 @@ class Design:
     exchanges: int = 0
 
 
-def one_shot(problem: DesignProblem, budget: int) -> Design:
+def one_shot(problem: DesignProblem, budget: int, cost_N: Floats | None = None) -> Design:
     """The B rows of largest ∂logdet/∂w_i at w = 1, M over the whole pool: the paper's Taylor step.
 
     Fast, but blind to what the picks have in common: rows that resemble one another are picked together. The first
-    among equals is taken.
+    among equals is taken. With `cost_N`, positive, those of largest derivative per cost.
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
     """
     problem.check_budget(budget)
     score_N = leverages(problem.rows_ND, factored(problem.information(np.ones(len(problem.rows_ND)))))
-    step = TIE_TOLERANCE[np.dtype(np.float64)] * score_N.max(initial=0.0)
-    order_N = np.argsort(-np.round(score_N / step) if step > 0 else -score_N, kind="stable")
-    indices_B = order_N[:budget]
+    indices_B = first_of_highest(score_N if cost_N is None else score_N / cost_N, budget)
     return Design(indices_B, score_N[indices_B], problem.log_determinant(indices_B))
 
 
-def greedy(problem: DesignProblem, budget: int) -> Design:
-    """Repeatedly the row that raises the log-determinant most.
+def first_of_highest(score_N: Floats, budget: int) -> NDArray[np.int64]:
+    """Positions of the `budget` highest scores, where scores that differ by rounding only are equals."""
+    step = TIE_TOLERANCE[np.dtype(np.float64)] * np.abs(score_N).max(initial=0.0)
+    return np.argsort(-np.round(score_N / step) if step > 0 else -score_N, kind="stable")[:budget]
+
+
+def greedy(problem: DesignProblem, budget: int, cost_N: Floats | None = None) -> Design:
+    """Repeatedly the row that raises the log-determinant most, or with `cost_N` most per cost.
 
     The gain over the empty batch is at least 1 − 1/e of the best batch's.
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
     """
-    picks = pick_greedily(problem.rows_ND, problem.past_PD, problem.prior, budget)
+    picks = pick_greedily(problem.rows_ND, problem.past_PD, problem.prior, budget, cost_N=cost_N)
     return Design(picks.indices_B, picks.square_B, problem.log_determinant(picks.indices_B))
 
 

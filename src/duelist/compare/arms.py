@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,9 +150,6 @@ def unshared(studies: Sequence[PlannedStudy]) -> dict[str, list[str]]:
     return {arm: keys for arm, keys in found.items() if keys}
 
 
-def recipes_of_arms(studies: Sequence[PlannedStudy]) -> Mapping[str, Recipe]:
-    """Each arm's recipe, that of its first seed."""
-    found: dict[str, Recipe] = {}
-    for study in studies:
-        found.setdefault(study.arm, study.recipe)
-    return found
+def recipes_of_arms(studies: Sequence[PlannedStudy]) -> dict[str, Recipe]:
+    """Each arm's recipe, that of the first seed."""
+    return {study.arm: study.recipe for study in studies if study.seed == studies[0].seed}

@@ -107,7 +107,7 @@ def compare(
         parse_metric(text)
     rules = acquisition_arms(acquisition, load_recipe(recipe, overrides or [])) if acquisition else []
     studies = plan_studies(output, recipe, overrides or [], [*rules, *map(parse_arm, arm or [])], seed_list)
-    arms = list({study.arm: study for study in studies}.values())
+    arms = [study for study in studies if study.seed == seed_list[0]]
     if dry_run:
         _show_plan(studies, arms, quiet, as_json)
         return
@@ -116,8 +116,9 @@ def compare(
     silent = quiet or as_json
 
     def on_outcome(outcome: Outcome) -> None:
+        line = _line(outcome, metric or [])  # a metric that is not measured shows with the first study, not the last
         if not silent:
-            err.print(escaped(_line(outcome, metric or [])), soft_wrap=True, highlight=False)
+            err.print(escaped(line), soft_wrap=True, highlight=False)
 
     progress = Silent() if silent else TerminalProgress(err)
     failures = run_comparison(output, studies, jobs, progress, on_outcome)

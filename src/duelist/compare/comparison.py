@@ -15,6 +15,7 @@ from duelist.compare.running import Outcome, in_order, run_studies
 from duelist.errors import RecipeError, StorageError, StudyLockedError
 from duelist.progress import Progress
 from duelist.recipes import completed, recipe_content
+from duelist.report_data import read_arm
 from duelist.store.artifacts import discard, write_text
 from duelist.store.recipe_file import RECIPE, differences
 
@@ -37,7 +38,7 @@ def cores(threads: int) -> int:
 
 
 def is_finished(study: PlannedStudy) -> bool:
-    """Whether a study has closed every round.
+    """Whether a study has closed every round, or has stopped by its own rule.
 
     Raises:
         RecipeError: if its folder holds a study of another recipe that has closed a round.
@@ -51,7 +52,9 @@ def is_finished(study: PlannedStudy) -> bool:
             f"A comparison goes on with the recipes it began with, but {study.folder} was begun with other values of "
             f"{', '.join(different)}: give another folder with -o, or the settings that it was begun with."
         )
-    return not different and rounds == study.recipe.rounds + 1
+    if different or rounds == 0:
+        return False
+    return rounds == study.recipe.rounds + 1 or (study.recipe.stop is not None and read_arm(study.folder).finished)
 
 
 def run_comparison(

@@ -33,6 +33,11 @@ class EvaluationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Evaluate every so many rounds, and after the last; null: each, online at checkpoints.",
+    )
     responses_per_prompt: int = Field(default=1, ge=1, description="Responses drawn to each held-out prompt.")
     max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
     temperature: float = Field(

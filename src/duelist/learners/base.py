@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
 from duelist.models.trained import Models
 from duelist.types import Evaluation, Preference
+
+_NOT_ONLINE = "`online: true` needs a policy that is trained step by step, but this recipe has none: set it to false."
 
 
 class Learner(ABC):
@@ -17,12 +20,12 @@ class Learner(ABC):
 
     A round's weights are an artifact in a folder of their own. A learner fills that folder and reads it; it keeps
     nothing that is not there, so that a resumed study goes on from the same weights.
-
-    Attributes:
-        artifact: the name of that folder, in a round's folder and, for the latest round, in the study's.
     """
 
-    artifact: ClassVar[str]
+    @property
+    @abstractmethod
+    def artifact(self) -> str:
+        """The name of that folder, in a round's folder and, for the latest round, in the study's."""
 
     @property
     @abstractmethod
@@ -40,6 +43,22 @@ class Learner(ABC):
     @abstractmethod
     def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, float]:
         """Train in round t, write the weights, and return numbers worth reporting."""
+
+    def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
+        """Online: train in round t by one optimizer step, and return numbers worth reporting.
+
+        Raises:
+            RecipeError: if this learner cannot.
+        """
+        raise RecipeError(_NOT_ONLINE)
+
+    def optimizer_state(self, t: int) -> dict[str, Any]:
+        """Online: the optimizer's state after round t.
+
+        Raises:
+            RecipeError: if this learner cannot train online.
+        """
+        raise RecipeError(_NOT_ONLINE)
 
     @abstractmethod
     def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:

@@ -61,8 +61,8 @@ def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 def _active_adapter(model: torch.nn.Module) -> str:
     if not isinstance(model, PeftModel):
         raise ModelError(
-            f"A PEFT model with a LoRA adapter is required, but got {type(model).__name__}. Wrap it with "
-            "peft.get_peft_model(model, peft.LoraConfig(...))."
+            f"A PEFT model with a LoRA adapter is required, but got {type(model).__name__}. Set `policy.adapter: "
+            "lora`, or wrap a model of yours with peft.get_peft_model(model, peft.LoraConfig(...))."
         )
     active = model.active_adapters
     if len(active) != 1:

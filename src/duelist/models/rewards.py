@@ -93,7 +93,7 @@ class ModelReward(Reward):
     def __init__(self, config: ModelRewardConfig) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from duelist.models.policy import device_of, load_pretrained
+        from duelist.models.loading import device_of, load_pretrained
 
         self.config = config
         self._model = (

@@ -82,6 +82,16 @@ def _read_evaluation(path: Path) -> Evaluation:
     return Evaluation(metrics, samples)
 
 
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    _write_rows(path, [value])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(read_jsonl(path)[0])
+
+
+STEP = Codec("step.json", _write_json, _read_json)
 DRAWS = Codec("responses.jsonl", _write_draws, _read_draws)
+TARGET = Codec("target.jsonl", _write_draws, _read_draws)
 FEATURES = Codec("features.npz", _write_features, _read_features)
 EVALUATION = Codec("evaluation.jsonl", _write_evaluation, _read_evaluation)

@@ -138,7 +138,7 @@ class StudyFolder:
         """The weights as they were after a round; after round 0 the initial ones.
 
         Raises:
-            StorageError: if that round has not trained.
+            StorageError: if that round has not trained, or its weights were not kept (online, between checkpoints).
         """
         stage = self.store.stage(round, "train")
         if stage is None:
@@ -239,6 +239,8 @@ class StudyFolder:
     def derive(self) -> None:
         """Bring the files that users read up to date, if a round was closed since they were written."""
         closed = self.store.metrics()
+        while closed and self.store.stage(closed[-1]["round"], "train") is None:
+            closed.pop()  # online, users see the study as it was at its last checkpoint
         if closed and _line_count(self.path / METRICS) != len(closed):
             with full_disk_as_storage_error(f"the results of round {closed[-1]['round']}"):
                 self._write_derived(closed)

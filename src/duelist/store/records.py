@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from duelist.types import Pair, Response
+from duelist.types import Pair, Preference, Prompt, Response
 
 
 def response_json(response: Response) -> dict[str, Any]:
@@ -34,3 +36,18 @@ def pair_json(pair: Pair) -> dict[str, Any]:
 def pair_from(value: dict[str, Any], responses: dict[str, Response]) -> Pair:
     """The pair that `pair_json` wrote."""
     return Pair(value["id"], responses[value["a"]], responses[value["b"]], value["round"], value.get("weight", 1.0))
+
+
+def preference_json(preference: Preference) -> dict[str, Any]:
+    """A preference as JSON, by the ids of its prompt and responses."""
+    by_id = ("prompt", "chosen", "rejected")
+    values = {f.name: getattr(preference, f.name) for f in fields(Preference)}
+    return {k: v.id if k in by_id else v for k, v in values.items()}
+
+
+def preference_from(
+    value: Mapping[str, Any], prompts: Mapping[str, Prompt], responses: Mapping[str, Response]
+) -> Preference:
+    """The preference that `preference_json` wrote."""
+    sides = {"chosen": responses[value["chosen"]], "rejected": responses[value["rejected"]]}
+    return Preference(**{**value, "prompt": prompts[value["prompt"]], **sides})

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import DataError, LabelConflictError, StorageError
 from duelist.store.database import open_engine, transaction
+from duelist.store.preferences import VoteRule, preference_of
 from duelist.store.records import pair_from, response_from, response_json
 from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, RoundRow, StageRow
 from duelist.types import Batch, Label, Pair, Preference, Prompt, Response, Votes
@@ -202,21 +203,21 @@ class Store:
         with transaction(self._engine) as session:
             return set(session.scalars(select(LabelRow.pair_id).distinct()))
 
-    def preferences(self, round: int | None = None) -> list[Preference]:
-        """The labels that are preferences, of one round's pairs or of all, sorted by pair and annotator."""
-        pairs = {x.pair.id: x for x in self.asked(round)}
+    def preferences(
+        self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
+    ) -> list[Preference]:
+        """What can be trained on, of one round's pairs or of all, sorted by pair and annotator.
+
+        Args:
+            round: the round whose pairs count; None for all.
+            votes: what vote counts are worth (`preference_of`).
+            ties: also give the ties, with share 0.5.
+        """
+        pairs = {x.pair.id: x.pair for x in self.asked(round)}
         prompts = self.prompts()
-        found = []
-        for label in self.current_labels():
-            if label.pair_id in pairs and label.outcome in ("a", "b"):
-                pair = pairs[label.pair_id].pair
-                chosen, rejected = (pair.a, pair.b) if label.outcome == "a" else (pair.b, pair.a)
-                found.append(
-                    Preference(
-                        prompts[chosen.prompt_id], chosen, rejected, pair.id, label.annotator, weight=pair.weight
-                    )
-                )
-        return found
+        labels = [label for label in self.current_labels() if label.pair_id in pairs]
+        items = (preference_of(label, pairs[label.pair_id], prompts, votes, ties) for label in labels)
+        return [item for item in items if item is not None]
 
     def counts(self) -> dict[str, int]:
         """How many pairs were asked, how many are answered, how many labels there are, how many rounds are closed."""

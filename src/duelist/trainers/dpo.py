@@ -1,4 +1,4 @@
-"""Direct preference optimisation with TRL's `DPOTrainer`.
+"""Direct preference optimisation with TRL's `DPOTrainer`, and the losses near it (`duelist.trainers.losses`).
 
 Reference: Rafailov et al., "Direct Preference Optimization", NeurIPS 2023, arXiv 2305.18290, equation (7); equation (2)
            in ActiveDPO (arXiv 2505.19241).
@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from duelist.errors import RecipeError
 from duelist.models.policy import Policy
 from duelist.models.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.settings import require_arguments
-from duelist.trainers.base import Trainer, TrainingPlan
+from duelist.trainers.base import TakesSteps, Trainer, TrainingPlan
+from duelist.trainers.carried import CarriedOptimizer, one_step
+from duelist.trainers.losses import Objective
 from duelist.types import Preference
 
 # Keys of TRL's DPOConfig that Duelist itself decides, and where a recipe sets them instead.
@@ -33,8 +36,19 @@ DECIDED_ELSEWHERE = {
     "precompute_ref_log_probs": "TRL would take them from the wrong reference when an adapter is trained further",
     "sync_ref_model": "set trainer.reference to `initial` or `previous`",
     "disable_tqdm": "Duelist shows its own progress; `--quiet` turns it off",
-    "push_to_hub": "upload the study's adapter/ folder with `hf upload`",
+    "push_to_hub": "upload the study's adapter/ (or model/) folder with `hf upload`",
     "resume_from_checkpoint": "a study resumes by itself",
+}
+
+# Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7): Duelist's losses
+# take the place of TRL's, and would leave these without effect.
+TRL_LOSS: dict[str, Any] = {
+    "loss_type": ["sigmoid"],
+    "loss_weights": None,
+    "label_smoothing": 0.0,
+    "f_divergence_type": "reverse_kl",
+    "ld_alpha": None,
+    "use_weighting": False,
 }
 
 
@@ -47,10 +61,29 @@ class DPOTrainerConfig(BaseModel):
         default="all", description="Train on all labels so far, or this round's."
     )
     restart: Literal["continue", "from_reference"] = Field(
-        default="continue", description="Start from last round's policy, or from the reference each round."
+        default="continue",
+        description="Start from last round's policy, or each round anew: from the reference, or from round 0's policy "
+        "where the reference is initial.",
     )
     reference: Literal["initial", "previous"] = Field(
-        default="initial", description="Hold the policy close to the initial one, or to last round's."
+        default="initial", description="Hold the policy close to the base model, or to last round's policy."
+    )
+    loss: Literal["dpo", "xpo"] = Field(
+        default="dpo", description="xpo adds a term that makes what was drawn from the reference less likely."
+    )
+    xpo_alpha: float = Field(
+        default=5e-6, gt=0, description="α of the xpo term, for each response drawn from the reference."
+    )
+    soft_labels: bool = Field(
+        default=False,
+        description="Where a label has vote counts, train on the share of the votes, not the majority.",
+    )
+    ties: Literal["drop", "half", "rao_kupper"] = Field(
+        default="drop",
+        description="Ties: not trained on, half a preference each way, or an outcome of its own (Rao and Kupper).",
+    )
+    tie_threshold: float = Field(
+        default=3.0, gt=1, description="ν of rao_kupper: equal responses tie with probability (ν − 1)/(ν + 1)."
     )
     train: dict[str, Any] = Field(
         default_factory=dict,
@@ -65,31 +98,109 @@ class DPOTrainerConfig(BaseModel):
         require_arguments(train, DPOConfig, DECIDED_ELSEWHERE)
         return train
 
+    @model_validator(mode="after")
+    def _compatible(self) -> Self:
+        if self.ties == "rao_kupper" and self.soft_labels:
+            raise ValueError(
+                "`ties: rao_kupper` is a model of whole decisions, but `soft_labels` is true: set it to false, or "
+                "`ties` to half."
+            )
+        if self.loss == "xpo" or self.soft_labels or self.ties != "drop":
+            self.require_stock_loss("`loss: xpo`, `soft_labels`, and `ties: half` or `rao_kupper`")
+        return self
 
-class DPO(Trainer):
-    """Train the policy's adapter with TRL. An optimizer is made anew each round; no adapter or wrapper piles up."""
+    def require_stock_loss(self, why: str) -> None:
+        """Refuse a setting of TRL's own loss, which `why` takes the place of.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        for key, stock in TRL_LOSS.items():
+            value = self.train.get(key, stock)
+            if value not in (stock, *(stock if isinstance(stock, list) else [])):
+                raise ValueError(
+                    f"{why} need TRL's sigmoid loss, but `train.{key}` is {value!r}: remove it, or go without them."
+                )
+
+
+class DPO(Trainer, TakesSteps):
+    """Train the policy with TRL. An optimizer is made anew each round, but carried from step to step online; no adapter
+    or wrapper piles up."""
 
     def __init__(self, config: DPOTrainerConfig) -> None:
         self.config = config
 
     @property
     def plan(self) -> TrainingPlan:
-        return TrainingPlan(self.config.accumulate, self.config.restart, self.config.reference)
+        c = self.config
+        votes: Literal["majority", "soft"] = "soft" if c.soft_labels else "majority"
+        return TrainingPlan(c.accumulate, c.restart, c.reference, votes, ties=c.ties != "drop")
+
+    def objective(self, preferences: Sequence[Preference]) -> Objective | None:
+        """The loss that the settings and the preferences call for; None for TRL's own.
+
+        Raises:
+            RecipeError: if the preferences have weights or shares, and the settings a loss of TRL's that has neither.
+        """
+        c = self.config
+        plain = all(p.weight == 1 and p.share == 1 for p in preferences)
+        if c.loss == "dpo" and c.ties != "rao_kupper" and plain:
+            return None
+        try:
+            c.require_stock_loss("Preferences with weights or shares of votes")
+        except ValueError as error:
+            raise RecipeError(str(error)) from error
+        return Objective(
+            tie_threshold=c.tie_threshold if c.ties == "rao_kupper" else None,
+            xpo_alpha=c.xpo_alpha if c.loss == "xpo" else 0.0,
+        )
 
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
-        from duelist.trainers.trl_dpo import StepProgress, dpo_trainer, tokenized_dataset
+        return self._train(policy, preferences, beta, seed, progress, None)
 
+    def step(
+        self,
+        policy: Policy,
+        preferences: Sequence[Preference],
+        beta: float,
+        seed: int,
+        carried: CarriedOptimizer,
+        progress: Progress,
+    ) -> Mapping[str, float]:
+        return self._train(policy, preferences, beta, seed, progress, carried)
+
+    def _train(
+        self,
+        policy: Policy,
+        preferences: Sequence[Preference],
+        beta: float,
+        seed: int,
+        progress: Progress,
+        carried: CarriedOptimizer | None,
+    ) -> Mapping[str, float]:
+        from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
+        from duelist.trainers.trl_traces import StepProgress
+
+        objective = self.objective(preferences)
         dataset = tokenized_dataset(preferences)
         with tempfile.TemporaryDirectory(prefix="duelist-dpo-") as scratch, global_generators_kept():
             config = self._trl_config(beta, seed, scratch, on_cpu=policy.device.type == "cpu")
-            with dpo_trainer(policy, policy.reference_folder, dataset, config) as trainer:
+            if carried is not None:
+                config = replace(config, **one_step(len(preferences), config.per_device_train_batch_size))
+            with dpo_trainer(policy, policy.reference_folder, dataset, config, objective) as trainer:
+                if carried is not None:
+                    carried.hand_to(trainer)
                 trainer_steps = _optimizer_steps(trainer)
                 with progress.stage("Training", trainer_steps) as advance:
                     trainer.add_callback(StepProgress(advance))
                     outcome = trainer.train()
-        return {"train_loss": float(outcome.training_loss), "optimizer_steps": float(outcome.global_step)}
+        done = {"train_loss": float(outcome.training_loss), "optimizer_steps": float(outcome.global_step)}
+        if self.config.loss == "xpo":
+            drawn = [r.drawn_from == "reference" for p in preferences for r in (p.chosen, p.rejected)]
+            done["reference_responses"] = float(sum(drawn))
+        return done
 
     def _trl_config(self, beta: float, seed: int, scratch: str, on_cpu: bool) -> Any:
         from trl import DPOConfig

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from duelist.errors import RecipeError
 from duelist.models.policy import Policy
 from duelist.models.process_state import global_generators_kept
 from duelist.progress import Progress
@@ -100,6 +101,11 @@ class RLHF(Trainer):
     ) -> Mapping[str, float]:
         from duelist.trainers.trl_rlhf import optimize_policy, train_reward_model
 
+        if policy.weights.reference_model is not None:
+            raise RecipeError(
+                "The trainer `rlhf` trains a LoRA adapter, but `policy.adapter` is none: set it to lora, or use the "
+                "trainer `dpo`."
+            )
         with tempfile.TemporaryDirectory(prefix="duelist-rlhf-") as scratch, global_generators_kept():
             reward_model, fitted = train_reward_model(
                 policy, preferences, self.config.reward_model, seed, scratch, progress

@@ -18,7 +18,8 @@ from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 
 from duelist.errors import RecipeError
-from duelist.models.policy import Policy, load_pretrained
+from duelist.models.loading import load_pretrained
+from duelist.models.policy import Policy
 from duelist.progress import Progress
 from duelist.trainers.rlhf import RewardModelTraining
 from duelist.trainers.trl_traces import StepProgress, leaving_no_trace, use_reference

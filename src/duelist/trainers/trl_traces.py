@@ -4,7 +4,9 @@ Relied on, for the TRL versions that pyproject.toml admits, and held by tests in
 
 1. Given a PeftModel and no reference, a constructor copies the adapter `default` into one named `ref`, and the loss
    uses the adapter `ref` if there is one and the bare base model if not, looking anew at each step.
-2. A constructor may replace `forward` on the instance of the base model.
+2. A constructor may replace `forward` on the instances of the base model and of a reference that is a model of its
+   own; in mixed precision accelerate replaces it on every model it is given, and keeps the old one as
+   `_original_forward`.
 3. With gradient checkpointing, the constructor and the training loop each add a hook to the input embeddings, and
    `disable_input_require_grads` takes off the last one only.
 """
@@ -16,10 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
 
 from duelist.models.policy import Policy
 from duelist.progress import Advance
+
+PATCHED = ("forward", "_original_forward")
 
 
 class StepProgress(TrainerCallback):  # type: ignore[misc]
@@ -37,33 +42,37 @@ class StepProgress(TrainerCallback):  # type: ignore[misc]
 def leaving_no_trace(policy: Policy, reference: Path | None, gradient_checkpointing: bool) -> Iterator[None]:
     """Within the block a TRL trainer may be made on the policy's model; what stays is the trained weights alone.
 
-    Make the trainer inside, then call `use_reference` before training.
+    Make the trainer inside, with `policy.weights.reference_model` where it takes a reference model, then call
+    `use_reference` before training.
 
     Args:
-        policy: its adapter `default` is trained.
-        reference: the folder of the reference adapter; None for the bare base model.
+        policy: what it trains is trained.
+        reference: the folder of the reference's weights; None for the base model.
         gradient_checkpointing: whether the trainer uses it.
     """
     model = policy.model
-    base = model.get_base_model()
-    own_forward = vars(base).get("forward")
-    own_hooks = {module: set(module._forward_hooks) for module in model.modules()}
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    # The constructor makes an adapter of the reference's name itself; a reference model it takes as it is.
+    policy.set_reference(reference if policy.weights.reference_model is not None else None)
+    touched = [m for m in (model, base, policy.weights.reference_model) if m is not None]
+    own_state = [{name: vars(m)[name] for name in PATCHED if name in vars(m)} for m in touched]
+    embeddings = model.get_input_embeddings()  # no other module's: a mixture of experts captures its routing by hooks
+    own_hooks = set(embeddings._forward_hooks)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
-    policy.drop_reference()  # the constructor makes its own
     try:
         yield
     finally:
         policy.set_reference(reference)
-        if own_forward is None:
-            vars(base).pop("forward", None)
-        else:
-            base.forward = own_forward
+        for module, own in zip(touched, own_state, strict=True):
+            for name in PATCHED:
+                vars(module).pop(name, None)
+            vars(module).update(own)
         if gradient_checkpointing:
             model.gradient_checkpointing_disable()
-            model.disable_input_require_grads()
-        for module, hooks in own_hooks.items():
-            for hook in set(module._forward_hooks) - hooks:
-                del module._forward_hooks[hook]
+            if isinstance(model, PeftModel):
+                model.disable_input_require_grads()
+        for hook in set(embeddings._forward_hooks) - own_hooks:
+            del embeddings._forward_hooks[hook]
         for name, p in model.named_parameters():
             p.grad = None
             if name in flags:

@@ -1,0 +1,56 @@
+"""APO: pick the comparisons about which a linear reward on frozen embeddings is least certain.
+
+Reference: Das, Chakraborty, Pacchiano, Chowdhury, "Active Preference Optimization for Sample Efficient RLHF", 2024,
+           arXiv 2402.10500.
+Formula:   the highest ‖δ‖_{V⁻¹},  V = V₀ I + Σ_past δδᵀ, V the same for the whole batch.
+Unit:      ‖δ‖_{V⁻¹}, a posterior standard deviation.
+Cost:      one Cholesky factorisation of min(D, N + P) dimensions, then one product with the pool, O(N D²).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.linear_features import FeatureName, field_of, rows_of
+from duelist.acquisition.optimal_design import DesignProblem, factored, first_of_highest, leverages
+from duelist.types import Features, Selection
+
+
+class APOConfig(BaseModel):
+    """Settings of APO."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: FeatureName = Field(
+        default="embedding", description="δ: frozen embeddings' differences, the paper's; or the model's gradients'."
+    )
+    v0: float = Field(default=1e-5, gt=0, description="V₀: V before any label is V₀ I.")
+
+
+class APO(Acquisition):
+    """The largest norms in V⁻¹, all at once: without σ′, and blind to what the picks have in common."""
+
+    def __init__(self, config: APOConfig) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({field_of(self.config.features), "past"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        assert features.past is not None  # `choose` checked the needs
+        past_PD = rows_of(features.past, self.config.features)
+        # All float64, by a Cholesky factor: at V₀ = 1e-5 a float32 inverse gives negative squared norms.
+        problem = DesignProblem.of(
+            rows_of(features, self.config.features), np.ones(features.n), self.config.v0, past_PD
+        )
+        square_N = leverages(problem.rows_ND, factored(problem.information(np.zeros(features.n))))
+        indices_B = first_of_highest(square_N, budget)
+        return Selection(
+            indices_B,
+            np.sqrt(square_N[indices_B]),
+            "‖δ‖ in V⁻¹ (uncertainty)",
+            {"gain_nats": float(np.log1p(square_N[indices_B[-1]]))},
+        )

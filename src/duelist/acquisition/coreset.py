@@ -1,0 +1,128 @@
+"""Coreset: a sample of comparisons on which logistic regression is likely to end where it would on all of them.
+
+Reference: Huggins, Campbell, Broderick, "Coresets for Scalable Bayesian Logistic Regression", NeurIPS 2016,
+           arXiv 1605.06423, lemma 3.1 and algorithm 1; as a rule for comparisons: Shen, Sun, Ton, arXiv 2502.04354.
+Formula:   pick with probabilities in proportion to m_n, without replacement;  m_n = ⌈N / (1 + Σ_i |G_i^(−n)| ·
+           exp(−R |z̄_i^(−n) − z_n|))⌉, G_i^(−n) cluster i without point n, z̄_i^(−n) its mean: the bound of z_n's
+           sensitivity, the largest share of the log-likelihood that it can have for weights of norm R at most.
+Unit:      the probability of being drawn first.
+Cost:      k-means with k clusters, O(k N D) a step; the pool is held in memory.
+
+The paper's z_n = y_n x_n holds the label. A candidate has none yet: both z = δ and z = −δ can come, so both are points,
+the clusters are of these 2N points, and a pair's bound is the mean of its two. What is called `a` does not matter.
+The paper draws with replacement and weights what it drew: here a pair drawn twice would be a label paid twice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.linear_features import FeatureName, field_of, rows_of
+from duelist.types import Features, Selection
+
+Floats = NDArray[np.float64]
+LLOYD_STEPS = 20
+
+
+class CoresetConfig(BaseModel):
+    """Settings of the coreset rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: FeatureName = Field(
+        default="gradient", description="δ: differences of the trained model's gradients, or of frozen embeddings."
+    )
+    clusters: int = Field(default=6, ge=1, description="k of the k-means clustering.")
+    radius: float = Field(default=3.0, gt=0, description="R: the norm that the weights may have, see below.")
+    radius_relative: bool = Field(
+        default=True,
+        description="R is counted in units of 1 / (the pool's root mean square |δ|), so that the scale of the features "
+        "does not matter (true), or it is the paper's absolute number (false).",
+    )
+
+
+class Coreset(Acquisition):
+    """Sample by sensitivity, without replacement."""
+
+    def __init__(self, config: CoresetConfig) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({field_of(self.config.features)})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        delta_ND = _canonical(np.asarray(rows_of(features, self.config.features), np.float64))
+        points_ND = np.concatenate([delta_ND, -delta_ND])
+        scale = float(np.sqrt(np.vecdot(delta_ND, delta_ND).mean())) if self.config.radius_relative else 1.0
+        radius = self.config.radius / scale if scale > 0 else 0.0
+        cluster_N = cluster(points_ND, self.config.clusters, rng)
+        both_N = sensitivity_bounds(points_ND, cluster_N, radius)
+        bound_N = 0.5 * (both_N[: features.n] + both_N[features.n :])
+        # The B largest of log m + Gumbel noise are a draw without replacement, in order (Efraimidis, Spirakis 2006).
+        indices_B = np.argsort(-(np.log(bound_N) + rng.gumbel(size=features.n)), kind="stable")[:budget]
+        probability_N = bound_N / bound_N.sum()
+        diagnostics = {"mean_sensitivity_bound": float(bound_N.mean()), "largest_sensitivity_bound": bound_N.max()}
+        return Selection(indices_B, probability_N[indices_B], "probability of being drawn first", diagnostics)
+
+
+def _canonical(delta_ND: Floats) -> Floats:
+    """Each row with the sign that makes its first number other than 0 positive: δ and −δ give the same."""
+    first_N = np.argmax(delta_ND != 0, axis=1)
+    sign_N = np.where(np.take_along_axis(delta_ND, first_N[:, None], axis=1)[:, 0] < 0, -1.0, 1.0)
+    return delta_ND * sign_N[:, None]
+
+
+def cluster(points_ND: Floats, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """k-means: k-means++ seeding, then Lloyd's steps until nothing moves or 20 are done; the cluster of each point."""
+    square_N = np.vecdot(points_ND, points_ND)
+    centre_KD = points_ND[rng.integers(len(points_ND))][None]
+    for _ in range(min(k, len(points_ND)) - 1):
+        nearest_N = np.maximum(_square_distances(points_ND, square_N, centre_KD).min(axis=1), 0.0)
+        total = nearest_N.sum()
+        if not total > 0:
+            break  # every point is a centre
+        centre_KD = np.concatenate([centre_KD, points_ND[[rng.choice(len(points_ND), p=nearest_N / total)]]])
+    cluster_N = _square_distances(points_ND, square_N, centre_KD).argmin(axis=1)
+    for _ in range(LLOYD_STEPS):
+        sum_KD, count_K = _cluster_sums(points_ND, cluster_N, len(centre_KD))
+        centre_KD = np.where(count_K[:, None] > 0, sum_KD / np.maximum(count_K, 1)[:, None], centre_KD)
+        moved_N = _square_distances(points_ND, square_N, centre_KD).argmin(axis=1)
+        if (moved_N == cluster_N).all():
+            break
+        cluster_N = moved_N
+    return np.asarray(cluster_N)
+
+
+def sensitivity_bounds(points_ND: Floats, cluster_N: NDArray[np.int64], radius: float) -> Floats:
+    """m_n of lemma 3.1, rounded up as algorithm 1 does; shape `[N]`, at least 1.
+
+    Args:
+        points_ND: z.
+        cluster_N: the cluster of each point, from 0.
+        radius: R.
+    """
+    n = len(points_ND)
+    square_N = np.vecdot(points_ND, points_ND)
+    sum_KD, count_K = _cluster_sums(points_ND, cluster_N, int(cluster_N.max()) + 1)
+    mean_KD = sum_KD / np.maximum(count_K, 1)[:, None]
+    distance_NK = np.sqrt(np.maximum(_square_distances(points_ND, square_N, mean_KD), 0.0))
+    size_NK = np.tile(count_K.astype(np.float64), (n, 1))
+    # A point's own cluster without it: the mean moves away from it by the factor |G| / (|G| − 1).
+    own = (np.arange(n), cluster_N)
+    size_NK[own] -= 1.0
+    distance_NK[own] *= (size_NK[own] + 1.0) / np.maximum(size_NK[own], 1.0)
+    weight_N = (size_NK * np.exp(-radius * distance_NK)).sum(axis=1)
+    return np.asarray(np.ceil(n / (1.0 + weight_N) - 1e-9))
+
+
+def _cluster_sums(points_ND: Floats, cluster_N: NDArray[np.int64], k: int) -> tuple[Floats, NDArray[np.int64]]:
+    member_NK = (cluster_N[:, None] == np.arange(k)).astype(np.float64)
+    return member_NK.T @ points_ND, np.bincount(cluster_N, minlength=k)
+
+
+def _square_distances(points_ND: Floats, square_N: Floats, centre_KD: Floats) -> Floats:
+    return np.asarray(square_N[:, None] + np.vecdot(centre_KD, centre_KD)[None] - 2.0 * points_ND @ centre_KD.T)

@@ -1,0 +1,144 @@
+"""D-optimal rules: the batch whose labels carry most information about a linear reward.
+
+Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
+           arXiv 2502.04354; the optimizer `exchange`: Fedorov, "Theory of Optimal Experiments", 1972.
+Formula:   maximise logdet(I/σ² + J_past + Σ_{i in batch} w_i δ_i δ_iᵀ);
+           w_i = p_i(1 − p_i) in d_opt and pa_d_opt, 1 in xtx;
+           J_past = Σ_past w δδᵀ in pa_d_opt, 0 in the others.
+Unit:      w δᵀM⁻¹δ, the share of what is known along δ that one label brings.
+Cost:      one-shot: one D x D matrix over the pool, O(N D²); greedy: few readings of the pool, O(B N D) at most;
+           exchange: greedy, then O(N D) for each exchange tried.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.design_bound import Certificate, certificate
+from duelist.acquisition.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
+from duelist.acquisition.optimal_design import Design, DesignProblem, exchange, greedy, one_shot
+from duelist.errors import RecipeError
+from duelist.types import Features, Selection
+
+
+class DOptConfig(PriorConfig):
+    """Settings of the D-optimal rules."""
+
+    optimizer: Literal["one-shot", "greedy", "exchange"] = Field(
+        default="one-shot",
+        description="one-shot: the paper's, one Taylor step at the whole pool and the highest scores at once; greedy: "
+        "pick by pick, nearer the optimum; exchange: greedy, then swaps while they gain, nearest and slowest.",
+    )
+    certificate: Certificate = Field(
+        default="auto",
+        description="Bound how far the batch is from the best one (true), do not (false), or do what takes about a "
+        "second (auto).",
+    )
+
+
+class _DesignRule(Acquisition):
+    """Maximise the log-determinant; subclasses say what the weights are and what the past adds."""
+
+    honours_cost: ClassVar[bool] = True
+
+    def __init__(self, config: DOptConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def information(self, features: Features) -> NDArray[np.float64]:
+        """w of each pair, `[N]`."""
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        config, cost_N = self.config, features.cost_N
+        if cost_N is not None and config.optimizer == "exchange":
+            raise RecipeError(
+                "`acquisition.per_second` needs an optimizer that picks one pair at a time, but got `optimizer: "
+                "exchange`, whose swaps keep the number of pairs and not their cost: use greedy or one-shot."
+            )
+        rows_ND, information_N = rows_of(features, config.features), self.information(features)
+        past = features.past if "past" in self.needs else None
+        past_rows: tuple[Any, ...] = () if past is None else (rows_of(past, config.features), self.information(past))
+        prior = config.precision(rows_ND, information_N)
+        problem = DesignProblem.of(rows_ND, information_N, prior, *past_rows)
+        if config.optimizer == "one-shot":
+            design = one_shot(problem, budget, cost_N)
+        else:
+            design = greedy(problem, budget, cost_N)
+        if config.optimizer == "exchange":
+            design = exchange(problem, design)
+        diagnostics = {
+            "prior_precision": prior,
+            "logdet_nats": design.log_determinant,
+            "gain_nats": _last_gain(problem, design, config.optimizer),
+            "exchanges": float(design.exchanges),
+            # A batch chosen per second is not meant to be the best of its size.
+            **certificate(problem, design, False if cost_N is not None else config.certificate),
+        }
+        scores_B, unit = design.scores_B, "w δᵀM⁻¹δ (relative information)"
+        if cost_N is not None:
+            gain_B = np.log1p(scores_B) if config.optimizer == "greedy" else scores_B
+            scores_B, unit = gain_B / cost_N[design.indices_B], "nats of logdet per second"
+        return Selection(design.indices_B, scores_B, unit, diagnostics)
+
+
+def _last_gain(problem: DesignProblem, design: Design, optimizer: str) -> float:
+    """What the last pick adds to the rest of the batch, in nats; after exchanges, which have no order, the least any
+    member adds."""
+    if optimizer == "greedy":
+        return float(np.log1p(design.scores_B[-1]))
+    if optimizer == "exchange":
+        return float(-np.log1p(-design.scores_B.min()))
+    return design.log_determinant - problem.log_determinant(design.indices_B[:-1])
+
+
+@final
+class DOpt(_DesignRule):
+    """D-optimal design for logistic regression, the past left out.
+
+    Formula:   maximise logdet(I/σ² + Σ_{i in batch} p_i(1 − p_i) δ_i δ_iᵀ).
+    """
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({field_of(self.config.features), "margin_N"})
+
+    def information(self, features: Features) -> NDArray[np.float64]:
+        assert features.margin_N is not None  # `choose` checked the needs
+        return bernoulli_information(features.margin_N)
+
+
+@final
+class PastAwareDOpt(_DesignRule):
+    """D-optimal design for logistic regression that counts what past pairs have told already.
+
+    Formula:   maximise logdet(I/σ² + Σ_past p(1 − p) δδᵀ + Σ_{i in batch} p_i(1 − p_i) δ_i δ_iᵀ).
+    """
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({field_of(self.config.features), "margin_N", "past"})
+
+    def information(self, features: Features) -> NDArray[np.float64]:
+        assert features.margin_N is not None  # `choose` checked the needs
+        return bernoulli_information(features.margin_N)
+
+
+@final
+class XtX(_DesignRule):
+    """det(XᵀX): D-optimal design for linear regression, in which every label is worth the same.
+
+    Formula:   maximise logdet(I/σ² + Σ_{i in batch} δ_i δ_iᵀ).
+    """
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({field_of(self.config.features)})
+
+    def information(self, features: Features) -> NDArray[np.float64]:
+        return np.ones(features.n)

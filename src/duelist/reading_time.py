@@ -1,0 +1,90 @@
+"""How long a person needs for a comparison: what "gain per second" divides by.
+
+Formula:   seconds = constant + rate · (tokens of both responses and of the prompt, or of both prompts).
+Default:   rate: 238 words a minute, adults reading English non-fiction silently (Brysbaert, "How many words do we read
+           per minute?", Journal of Memory and Language 109, 2019), at 0.75 words a token (a rule of thumb for English
+           and byte-pair vocabularies of the usual size) = 0.19 s a token. constant: 5 s to decide and answer (ours).
+Fit:       once there are 20 recorded times, min Σ ρ((seconds − constant − rate · tokens) / s) with both numbers 0 or
+           more and ρ(z) = log(1 + z²), Cauchy's: the pull of a time falls with its distance, so that an hour's break
+           counts next to nothing. s is 1.48 · the median distance from a fit by absolute differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from duelist.types import Label, Pair
+
+ENOUGH = 20  # recorded times
+SHORTEST = 0.1  # seconds: no expected time is below, so that gain per second stays finite
+MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class ReadingTime:
+    """The model of one study.
+
+    Attributes:
+        constant: seconds per comparison, 0 or more.
+        rate: seconds per token, 0 or more.
+        times: how many recorded times it was fitted to; 0 for the default.
+    """
+
+    constant: float
+    rate: float
+    times: int = 0
+
+    def seconds(self, tokens_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The expected seconds of N comparisons; always positive."""
+        return np.maximum(self.constant + self.rate * np.asarray(tokens_N, np.float64), SHORTEST)
+
+
+DEFAULT = ReadingTime(constant=5.0, rate=60 / 238 * 0.75)
+
+
+def tokens_to_read(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """The tokens of both responses and of the prompt (of both, where they differ), `[N]`."""
+    counts = []
+    for pair in pairs:
+        prompts = {r.prompt_id: len(r.prompt_token_ids) for r in (pair.a, pair.b)}
+        counts.append(len(pair.a.token_ids) + len(pair.b.token_ids) + sum(prompts.values()))
+    return np.array(counts, np.int64)
+
+
+def study_reading_time(pairs: Sequence[Pair], labels: Sequence[Label]) -> ReadingTime:
+    """The model fitted to a study's own recorded times; the default until there are enough.
+
+    Args:
+        pairs: every pair that was asked.
+        labels: the labels that count; those without a time, or with one of 0, are passed over.
+    """
+    tokens = dict(zip((p.id for p in pairs), tokens_to_read(pairs).tolist(), strict=True))
+    timed = [(tokens[x.pair_id], x.seconds) for x in labels if x.pair_id in tokens and (x.seconds or 0) > 0]
+    times = np.array(timed, np.float64).reshape(-1, 2)
+    times = times[np.isfinite(times).all(axis=1)]
+    return DEFAULT if len(times) < ENOUGH else fit(times[:, 0], times[:, 1])
+
+
+def fit(tokens_N: NDArray[np.float64], seconds_N: NDArray[np.float64]) -> ReadingTime:
+    """The model of N recorded times, N of 1 or more; see above."""
+    # Both unknowns of the same order: seconds for the decision, seconds for a text of typical length.
+    typical_tokens, typical_seconds = max(float(np.median(tokens_N)), 1.0), float(np.median(seconds_N))
+    design_N2 = np.column_stack([np.ones(len(tokens_N)), tokens_N / typical_tokens])
+
+    def residuals(unknown_2: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(design_N2 @ unknown_2 - seconds_N)
+
+    def solve(start_2: NDArray[np.float64], loss: str, scale: float) -> NDArray[np.float64]:
+        inside_2 = np.maximum(start_2, 1e-6 * typical_seconds)  # the solver starts off the bounds
+        found = least_squares(residuals, inside_2, lambda _: design_N2, bounds=(0, np.inf), loss=loss, f_scale=scale)
+        return np.asarray(found.x)
+
+    rough_2 = solve(np.full(2, typical_seconds / 2), "soft_l1", 0.05 * typical_seconds)
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(residuals(rough_2))))
+    constant, slope = solve(rough_2, "cauchy", max(spread, 1e-3 * typical_seconds)).tolist()
+    return ReadingTime(constant, slope / typical_tokens, len(seconds_N))

@@ -1,0 +1,202 @@
+"""A policy's two forms, adapter and all parameters: what is saved comes back, and the reference is what was set."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from duelist.errors import ModelError
+from duelist.featurizers.base import featurize
+from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.models.lora_gradients import LoraGradients
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.tokenization import encode_responses
+from duelist.models.trained import Models
+from duelist.progress import Silent
+from duelist.types import Pair, Prompt, Response
+
+LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+IDS = torch.tensor([[4, 7, 9, 12, 30, 8]])
+FORMS = ["lora", "none"]
+
+
+def load(model: Path, adapter: str, **settings: Any) -> Policy:
+    return Policy.load(PolicyConfig(model=str(model), adapter=adapter, lora=LORA, device="cpu", **settings), seed=1)  # type: ignore[arg-type]
+
+
+def move(policy: Policy, seed: int = 2) -> None:
+    """Change every trained weight."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for _, parameter, trained in policy.weights.parameters():
+            if trained:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def logits(policy: Policy) -> torch.Tensor:
+    with torch.no_grad():
+        return policy.model(input_ids=IDS).logits.clone()  # type: ignore[no-any-return]
+
+
+def reference_logits(policy: Policy) -> torch.Tensor:
+    with policy.as_reference():
+        return logits(policy)
+
+
+@pytest.fixture
+def base_logits(tiny_model: Path) -> torch.Tensor:
+    with torch.no_grad():
+        return AutoModelForCausalLM.from_pretrained(tiny_model)(input_ids=IDS).logits  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("adapter", FORMS)
+def test_a_policy_begins_as_its_reference_and_moves_alone(
+    tiny_model: Path, base_logits: torch.Tensor, adapter: str
+) -> None:
+    policy = load(tiny_model, adapter)
+    assert torch.equal(logits(policy), base_logits)
+    before, base = policy.fingerprint(), policy.fingerprint(trained=False)
+    move(policy)
+    assert not torch.allclose(logits(policy), base_logits, atol=0.01)
+    assert torch.equal(reference_logits(policy), base_logits)
+    assert not torch.allclose(logits(policy), base_logits, atol=0.01)  # and the block gives the policy back
+    assert policy.fingerprint() != before
+    assert policy.fingerprint(trained=False) == base
+
+
+@pytest.mark.parametrize("adapter", FORMS)
+def test_what_is_saved_comes_back(tiny_model: Path, adapter: str, tmp_path: Path) -> None:
+    policy = load(tiny_model, adapter)
+    move(policy)
+    moved = logits(policy)
+    policy.save_weights(tmp_path)
+    move(policy, seed=3)
+    assert not torch.allclose(logits(policy), moved)
+    policy.load_weights(tmp_path)
+    assert torch.equal(logits(policy), moved)
+    other = load(tiny_model, adapter)
+    other.load_weights(tmp_path)
+    assert other.fingerprint() == policy.fingerprint()
+
+
+@pytest.mark.parametrize("adapter", FORMS)
+def test_the_reference_can_be_another_and_the_base_model_again(
+    tiny_model: Path, base_logits: torch.Tensor, adapter: str, tmp_path: Path
+) -> None:
+    policy = load(tiny_model, adapter)
+    for k in (1, 2):
+        (tmp_path / str(k)).mkdir()
+        move(policy, seed=k)
+        policy.save_weights(tmp_path / str(k))
+    second = logits(policy)
+    policy.load_weights(tmp_path / "1")
+    first = logits(policy)
+    move(policy, seed=3)
+    for folder, expected in ((tmp_path / "1", first), (tmp_path / "2", second), (None, base_logits)):
+        policy.set_reference(folder)
+        assert policy.reference_folder == folder
+        assert torch.equal(reference_logits(policy), expected)
+        assert not torch.allclose(logits(policy), expected, atol=1e-3)
+
+
+def test_a_saved_model_is_a_whole_model_for_transformers(tiny_model: Path, tmp_path: Path) -> None:
+    policy = load(tiny_model, "none")
+    move(policy)
+    policy.save_weights(tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(plain(input_ids=IDS).logits, logits(policy))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    messages = [{"role": "user", "content": "w1 w2"}]
+    assert tokenizer.apply_chat_template(messages) == policy.tokenizer.apply_chat_template(messages)
+
+
+@pytest.mark.parametrize("adapter", FORMS)
+def test_a_study_can_start_from_given_weights(
+    tiny_model: Path, base_logits: torch.Tensor, adapter: str, tmp_path: Path
+) -> None:
+    policy = load(tiny_model, adapter)
+    move(policy)
+    policy.save_weights(tmp_path)
+    key = "initial_adapter" if adapter == "lora" else "initial_model"
+    started = load(tiny_model, adapter, **{key: str(tmp_path)})
+    assert torch.equal(logits(started), logits(policy))
+    assert torch.equal(reference_logits(started), base_logits)
+    assert any(trained and p.requires_grad for _, p, trained in started.weights.parameters())
+    assert started.fingerprint(trained=False) == policy.fingerprint(trained=False)
+
+
+def test_a_start_of_the_other_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="`initial_adapter` must not be set with `adapter: none`"):
+        PolicyConfig(model="m", adapter="none", initial_adapter="a")
+    with pytest.raises(ValueError, match="set `initial_adapter`, or change"):
+        PolicyConfig(model="m", initial_model="a")
+
+
+def test_weights_that_do_not_fit_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    policy = load(tiny_model, "none")
+    with pytest.raises(ModelError, match="cannot be read"):
+        policy.load_weights(tmp_path)
+    config = copy.deepcopy(policy.model.config)
+    config.num_hidden_layers = 3
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "deeper")
+    config.num_hidden_layers, config.intermediate_size = 2, 48
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "narrower")
+    before = policy.fingerprint()
+    for name in ("deeper", "narrower"):
+        with pytest.raises(ModelError, match="same architecture"):
+            policy.load_weights(tmp_path / name)
+    with pytest.raises(ModelError, match="same architecture"):
+        load(tiny_model, "none", initial_model=str(tmp_path / "deeper"))
+    assert policy.fingerprint() == before
+
+
+def test_a_plain_model_in_memory_needs_a_reference(tiny_model: Path) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    with pytest.raises(ModelError, match="pass a copy of it as `reference`"):
+        Policy.of(model, tokenizer)
+    policy = Policy.of(model, tokenizer, reference=copy.deepcopy(model))
+    move(policy)
+    assert not torch.allclose(logits(policy), reference_logits(policy), atol=0.01)
+
+
+def test_margins_work_and_lora_gradients_say_what_they_need(tiny_model: Path) -> None:
+    policy = load(tiny_model, "none")
+    move(policy)
+    prompt = Prompt.of([{"role": "user", "content": "w1 w2"}])
+    texts = ["w3 w4 w5", "w6"]
+    prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+    a, b = (Response.of(prompt, t, prompt_ids, i, "dataset", 1) for t, i in zip(texts, ids, strict=True))
+    features = featurize(
+        [Margin(MarginConfig())],
+        frozenset({"margin_N"}),
+        Models(policy=policy),
+        [Pair.of(a, b, 1)],
+        [],
+        prompts={prompt.id: prompt},
+        beta=0.5,
+        seed=0,
+        progress=Silent(),
+    )
+
+    def log_prob(response: Response) -> float:
+        whole = torch.tensor([[*response.prompt_token_ids, *response.token_ids]])
+        with torch.no_grad():
+            log_p = policy.model(input_ids=whole).logits[0, :-1].log_softmax(-1)
+        start = len(response.prompt_token_ids)
+        return sum(float(log_p[t - 1, whole[0, t]]) for t in range(start, whole.shape[1]))
+
+    now = log_prob(a) - log_prob(b)
+    with policy.as_reference():
+        expected = 0.5 * (now - (log_prob(a) - log_prob(b)))
+    assert features.margin_N is not None
+    assert float(features.margin_N[0]) == pytest.approx(expected, abs=1e-5)
+    assert abs(expected) > 0.01
+    with pytest.raises(ModelError, match=r"`policy\.adapter: lora`"):
+        LoraGradients(policy.model, dimension=None, seed=0, max_tokens=100)

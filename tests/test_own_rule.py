@@ -1,0 +1,70 @@
+"""The page on writing a rule: its example is run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from duelist.acquisition.base import Acquisition, choose
+from duelist.errors import RecipeError
+from duelist.recipes import build, parse_component
+from duelist.settings import read_yaml
+from duelist.testing import check_acquisition, random_features
+
+PAGE = Path(__file__).parents[1] / "docs" / "own_rule.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The page's class, in the file that the page names, in the current folder."""
+    code = blocks("python")[0]
+    assert f"`{Path('my_rules.py')}`" in PAGE.read_text(encoding="utf-8")
+    (tmp_path / "my_rules.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return code
+
+
+def test_it_is_short(example: str) -> None:
+    assert len(example.splitlines()) < 30
+
+
+def test_the_recipe_of_the_page_builds_it_and_it_conforms(example: str) -> None:
+    component = parse_component("acquisition", read_yaml(blocks("yaml")[0])["acquisition"])
+    assert component["words"] == 50
+    rule = build("acquisition", component)
+    assert isinstance(rule, Acquisition)
+    check_acquisition(rule)
+    features = random_features(20, rule.needs)
+    assert features.margin_N is not None
+    score = np.exp(-np.abs(features.margin_N)) / (1 + features.length_N2.sum(axis=1) / 50)
+    chosen = choose(rule, features, 5, np.random.default_rng(0))
+    assert chosen.indices_B.tolist() == np.argsort(-score)[:5].tolist()
+
+
+def test_a_dotted_path_works_too_and_a_wrong_setting_is_named(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    component = parse_component("acquisition", "my_rules:ShortAndUnsure")
+    check_acquisition(build("acquisition", component))
+    with pytest.raises(RecipeError, match="Did you mean 'words'"):
+        parse_component("acquisition", {"name": "my_rules:ShortAndUnsure", "word": 3})
+    monkeypatch.delitem(sys.modules, "my_rules")
+
+
+def test_the_test_of_the_page_passes(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    scope: dict[str, object] = {}
+    exec(blocks("python")[1], scope)
+    test = scope["test_my_rule"]
+    assert callable(test)
+    test()
+    monkeypatch.delitem(sys.modules, "my_rules")

@@ -1,0 +1,104 @@
+"""The rule that ends a study before its budget is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from duelist import Study, parse_recipe
+from duelist.acquisition.base import Acquisition
+from duelist.compare.arms import PlannedStudy
+from duelist.compare.comparison import is_finished
+from duelist.console import status_rows
+from duelist.errors import RecipeError, RoundStateError
+from duelist.report import write_report
+from duelist.status import status
+from duelist.stopping import StopConfig, stop_reason
+from duelist.types import Features, Selection
+
+
+class Halving(Acquisition):
+    """Tells a gain that halves with every round: 1/2 after round 1, 1/4 after round 2, ..."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"margin_N", "past"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        assert features.past is not None
+        gain = 0.5 ** (features.past.n // budget + 1)
+        return Selection(np.arange(budget), np.zeros(budget), "none", {"gain_nats": gain})
+
+
+@pytest.fixture
+def halving(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
+    return {**tiny_recipe, "rounds": 6, "budget": 2, "acquisition": {"name": f"{__name__}:Halving"}}
+
+
+def test_a_study_ends_with_the_batch_whose_last_pick_is_worth_too_little(
+    halving: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = parse_recipe({**halving, "stop": {"below_nats": 0.2}})
+    folder = tmp_path / "study"
+    with Study.create(folder, recipe) as study:
+        for t in (1, 2):
+            study.tell(study.stages.parts.annotator.annotate(study.ask(), 0, study.progress))
+            assert study.update().round == t and study.rounds_left == 6 - t and study.stopped is None
+        study.ask()  # gain 1/8: the last
+        assert (study.rounds_left, study.last_round) == (1, 3)
+        assert study.stopped == "the best remaining label was worth 0.125 nats, under `stop.below_nats` of 0.2"
+        assert status(folder)["round"] == 3 and "the last: the best" in status_rows(status(folder))["in progress"]
+    with Study.open(folder) as study:  # what was asked is answered and trained on
+        assert study.rounds_left == 1
+        study.run()
+        assert (study.rounds_left, study.round) == (0, 4)
+        assert [m["labels"] for m in study.store.metrics()] == [0, 2, 4, 6]
+        with pytest.raises(RoundStateError, match=r"stopped after round 3: the best remaining label was worth 0\.125"):
+            study.ask()
+    assert is_finished(PlannedStudy("halving", 0, folder, recipe))  # a comparison does not wait for more rounds
+    with Study.open(folder) as study:
+        study.run()  # nothing more to do
+        assert study.round == 4
+    state = status(folder)
+    assert state["round"] is None and "0.125 nats" in state["stopped"]
+    assert status_rows(state)["in progress"].startswith("nothing: stopped, the best remaining label")
+    assert "stopped after 3 of 6 rounds" in write_report(folder).read_text("utf-8")
+
+
+def test_a_threshold_that_is_never_reached_changes_nothing(halving: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(
+        tmp_path / "study", parse_recipe({**halving, "rounds": 2, "stop": {"below_nats": 1e-9}})
+    ) as study:
+        study.run()
+        assert study.round == 3 and study.stopped is None
+    assert status(tmp_path / "study")["stopped"] is None
+
+
+def test_random_picks_end_nothing_and_a_silent_rule_is_refused_before_it_asks(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = {**tiny_recipe, "initial_random": 6, "stop": {"below_reward": 0.1}}
+    with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
+        with pytest.raises(RecipeError, match=r"`gain_reward`\), but activedpo does not: use `stop.below_nats`"):
+            study.run()
+        assert study.store.counts()["asked"] == 6 and study.round == 2  # the random batch had no gain to tell
+
+
+def test_activedpo_tells_what_its_last_pick_gained(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe(tiny_recipe)) as study:
+        last = study.ask().scores_B[-1]
+        stage = study.folder.stage(1, "select")
+        assert stage is not None and stage.info["gain_nats"] == pytest.approx(np.log1p(last**2))
+
+
+def test_either_threshold_ends_it_and_one_is_needed() -> None:
+    both = StopConfig(below_nats=0.1, below_reward=0.5)
+    assert stop_reason(both, {"gain_nats": 0.2, "gain_reward": 0.6}) is None
+    assert "expected reward" in (stop_reason(both, {"gain_nats": 0.2, "gain_reward": 0.4}) or "")
+    assert stop_reason(both, {"gain_nats": 0.1}) is None  # not under it
+    assert stop_reason(None, {"gain_nats": 0.0}) is None
+    with pytest.raises(ValueError, match="says neither"):
+        StopConfig()
