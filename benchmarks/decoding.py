@@ -3,7 +3,7 @@
     PYTHONPATH=src OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/decoding.py [--rows 1 4 16 64]
 
 A random Llama (4 layers, width 512, vocabulary 8,192, float32), LoRA of rank 16 on all linear layers, prompts of 32
-tokens, responses of 32 that never end early, one thread. A stream of B rows decodes B responses. Times are CPU seconds,
+tokens, responses of 96 that never end early, one thread. A stream of B rows decodes B responses. Times are CPU seconds,
 medians of interleaved runs in one process; ratios are medians of the ratios to vanilla within a run.
 
 The variants: `one call` runs the rows of the policy and those of the reference together, LoRA applied to the first
@@ -38,7 +38,7 @@ from duelist.models.policy import Policy
 from duelist.progress import Silent
 from duelist.types import Distribution, Prompt
 
-VOCABULARY, PROMPT_TOKENS, NEW_TOKENS = 8192, 32, 32
+VOCABULARY, PROMPT_TOKENS, NEW_TOKENS = 8192, 32, 96
 BETA = 0.1
 
 

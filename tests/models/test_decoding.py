@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing
 
 def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> None:
     policy = policy_of("llama")
-    policy.save_adapter(tmp_path)
+    policy.save_weights(tmp_path)
     policy.set_reference(tmp_path)
     assert policy_is_reference(policy, PROMPTS[0])
     as_policy = [Order(o.prompt, "policy") for o in ORDERS]
@@ -95,6 +96,18 @@ def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> No
     one, two = draw(policy, method="one_call"), draw(policy, method="two_calls")
     assert one == two
     assert [r.token_ids for r in one] != [r.token_ids for r in draw(llama)]
+
+
+def test_the_reference_may_be_a_model_of_its_own() -> None:
+    model = tiny_model("llama")
+    model.generation_config.eos_token_id = EOS
+    policy = Policy.of(model, tokenizer(), reference=copy.deepcopy(model))
+    assert policy_is_reference(policy, PROMPTS[0]) and not rows_stay_apart(policy)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter *= 0.9
+    assert not policy_is_reference(policy, PROMPTS[0])
+    assert draw(policy) == draw(policy, method="no_cache", batch_size=1)
 
 
 def test_adapters_that_are_not_plain_lora_take_two_calls() -> None:
