@@ -81,6 +81,27 @@ def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing
         assert draw(policy, orders, method, batch_size=80, temperature=2.0) == alone  # type: ignore[arg-type]
 
 
+def test_a_prompt_is_read_once_and_rows_that_ended_are_left_behind(llama: Policy) -> None:
+    shapes: list[tuple[int, int]] = []
+
+    def note(_: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        shapes.append(tuple(keywords["input_ids"].shape))
+
+    orders = [Order(p) for p in PROMPTS[:2] for _ in range(30)]
+    hook = llama.model.get_base_model().register_forward_pre_hook(note, with_kwargs=True)
+    stop, llama.stop_token_ids = llama.stop_token_ids, frozenset(range(1, 40))
+    try:
+        drawn = draw(llama, orders, batch_size=60)
+    finally:
+        llama.stop_token_ids = stop
+        hook.remove()
+    assert shapes[0] == (2, 2)  # two prompts of one and two tokens
+    for t, (rows, columns) in enumerate(shapes[1:], start=1):
+        going_on = sum(len(r.token_ids) > t for r in drawn)
+        assert columns == 1 and going_on <= rows <= 2 * going_on
+    assert len(shapes) == max(len(r.token_ids) for r in drawn) > 3
+
+
 def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> None:
     policy = policy_of("llama")
     policy.save_weights(tmp_path)

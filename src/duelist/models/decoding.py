@@ -127,26 +127,13 @@ class LocalDecoder(Decoder):
         how: Decoding,
         uniform_BT: NDArray[np.float64],
     ) -> list[list[int]]:
-        device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
+        device = self.policy.device
         stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
         weights_B2 = torch.tensor([_weights(o.drawn_from, how.beta) for o in orders], dtype=torch.float64).to(device)
         uniform = torch.from_numpy(uniform_BT).to(device)
-        tokens_BT = torch.full((len(orders), how.max_new_tokens), pad, device=device)
+        tokens_BT = torch.zeros((len(orders), how.max_new_tokens), dtype=torch.long, device=device)
         usable = torch.ones((), dtype=torch.bool, device=device)
-
-        # A prompt is read once, however many responses it gets.
-        prompts = {o.prompt.id: ids for o, ids in zip(orders, prompt_ids, strict=True)}
-        place = {prompt: i for i, prompt in enumerate(prompts)}
-        width = max(map(len, prompt_ids))
-        ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts.values()], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts.values()], device=device)
-        logits = run(ids, mask)
-        index = torch.tensor([place[o.prompt.id] for o in orders], device=device)
-        if len(prompts) < len(orders):
-            run.keep_rows(index)
-            mask = mask[index]
-            logits = _rows(logits, index)
-
+        logits, mask = self._read(run, prompt_ids)
         rows = torch.arange(len(orders), device=device)  # those that are still run
         done = torch.zeros(len(orders), dtype=torch.bool, device=device)
         for t in range(how.max_new_tokens):
@@ -171,6 +158,24 @@ class LocalDecoder(Decoder):
             )
         return [_up_to_stop(row, self.policy.stop_token_ids) for row in tokens_BT.tolist()]
 
+    def _read(
+        self, run: NextLogits, prompt_ids: Sequence[Sequence[int]]
+    ) -> tuple[tuple[torch.Tensor | None, torch.Tensor | None], torch.Tensor]:
+        """Read each distinct prompt once, however many rows it has. For every row: the logits after it, and the mask."""
+        device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
+        place: dict[tuple[int, ...], int] = {}
+        index = [place.setdefault(tuple(ids), len(place)) for ids in prompt_ids]
+        width = max(map(len, place))
+        ids_XL = torch.tensor([[pad] * (width - len(p)) + list(p) for p in place], device=device)
+        mask_XL = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in place], device=device)
+        own, reference = run(ids_XL, mask_XL)
+        if len(place) == len(index):
+            return (own, reference), mask_XL
+        index_B = torch.tensor(index, device=device)
+        run.keep_rows(index_B)
+        logits = (None if own is None else own[index_B], None if reference is None else reference[index_B])
+        return logits, mask_XL[index_B]
+
 
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
     """Whether the policy computes what its reference computes, bit for bit, judged by its logits after one prompt."""
@@ -193,13 +198,6 @@ def as_policy(orders: Sequence[Order]) -> list[Order]:
 def _weights(drawn_from: Distribution, beta: float) -> tuple[float, float]:
     """How much of h_θ and of h_ref; PILAF (arXiv 2502.04270), Section 5."""
     return {"plus": (1 + beta, -beta), "minus": (1 - beta, beta), "reference": (0.0, 1.0)}.get(drawn_from, (1.0, 0.0))
-
-
-def _rows(
-    logits: tuple[torch.Tensor | None, torch.Tensor | None], index: torch.Tensor
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    own, reference = logits
-    return None if own is None else own[index], None if reference is None else reference[index]
 
 
 def _kind(drawn_from: Distribution) -> Kind:
