@@ -161,7 +161,7 @@ class LocalDecoder(Decoder):
     def _read(
         self, run: NextLogits, prompt_ids: Sequence[Sequence[int]]
     ) -> tuple[tuple[torch.Tensor | None, torch.Tensor | None], torch.Tensor]:
-        """Read each distinct prompt once, however many rows it has. For every row: the logits after it, and the mask."""
+        """Read each distinct prompt once. For every row, though prompts repeat: the logits after it, and the mask."""
         device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
         place: dict[tuple[int, ...], int] = {}
         index = [place.setdefault(tuple(ids), len(place)) for ids in prompt_ids]
