@@ -30,7 +30,8 @@ def online(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
 
 def weights(study: Study, t: int) -> dict[str, torch.Tensor]:
     policy = study.stages._learner.models(t).policy_for("a test")
-    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if "lora_" in n}
+    trained = "lora_" if study.recipe.policy.adapter == "lora" else ""
+    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if trained in n}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -77,6 +78,21 @@ def test_a_policy_between_checkpoints_is_replayed_to_the_bit(online: dict[str, A
             assert same(weights(study, t), found[t]), t
     with Study.open(tmp_path / "study") as study:
         assert same(weights(study, 5), found[5])
+
+
+def test_all_parameters_are_replayed_to_the_bit_too(online: dict[str, Any], tmp_path: Path) -> None:
+    policy = {"model": online["policy"]["model"], "adapter": "none"}
+    soft = {**online["trainer"], "ties": "half"}
+    recipe = parse_recipe({**online, "annotator": None, "policy": policy, "trainer": soft, "checkpoint_every": 2})
+    with Study.create(tmp_path / "study", recipe) as study:
+        for t in (1, 2, 3):
+            pairs = study.ask().pairs
+            study.tell([Label(p.id, "ann", o) for p, o in zip(pairs, ("a", "b", "tie"), strict=True)])  # type: ignore[arg-type]
+            assert study.update().training["preferences"] == 3, t
+        found = weights(study, 3)
+        assert not same(found, weights(study, 2))
+    with Study.open(tmp_path / "study") as study:
+        assert same(weights(study, 3), found)
 
 
 def test_a_label_that_comes_late_does_not_change_what_a_step_was_taken_on(
