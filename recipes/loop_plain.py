@@ -27,6 +27,7 @@ from duelist.models.trained import Models
 from duelist.pairing.in_prompt import InPrompt
 from duelist.progress import Silent
 from duelist.prompts.dataset import PromptSet
+from duelist.samplers.base import SampleJob
 from duelist.samplers.vanilla import Vanilla, VanillaConfig
 from duelist.seeding import derived_seed, generator
 from duelist.trainers.dpo import DPO, DPOTrainerConfig
@@ -61,8 +62,8 @@ def active_dpo(
         policy.save_weights(Path(folder))  # π_0, where every round's training starts
 
         # Line 3: draw responses, and make every pair of two responses to the same prompt.
-        responses = sampler.sample(policy, prompts.train, prompts.given, 1, derived_seed(seed, "sample", 1), silent)
-        pool = InPrompt().pairs(responses, prompts.given, 1)
+        job = SampleJob(Models(policy), prompts.train, prompts.given, 1, beta, derived_seed(seed, "sample", 1), silent)
+        pool = InPrompt().pairs(sampler.sample(job), prompts.given, 1)
 
         for t in range(1, rounds + 1):
             # Lines 5-9: gradients of the current policy's implicit reward, then greedily argmax ‖φ‖ in V⁻¹.

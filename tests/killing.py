@@ -82,6 +82,9 @@ class Moments(Progress):
         """Every step that a stage reports is a moment inside it: an optimizer step, a generated batch."""
         yield lambda steps: self.at("inside")
 
+    def note(self, text: str) -> None:
+        pass
+
 
 class WatchedAnnotator(Annotator):
     """Writes down which pairs the annotator is shown."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 COMPONENTS: dict[str, dict[str, str]] = {
     "sampler": {
         "vanilla": "duelist.samplers.vanilla:Vanilla",
+        "pilaf": "duelist.samplers.pilaf:Pilaf",
+        "t_pilaf": "duelist.samplers.t_pilaf:TPilaf",
+        "best_of_n": "duelist.samplers.best_of_n:BestOfN",
+        "hybrid": "duelist.samplers.hybrid:Hybrid",
         "dataset": "duelist.samplers.dataset:DatasetSampler",
     },
     "pairing": {
         "in_prompt": "duelist.pairing.in_prompt:InPrompt",
+        "as_drawn": "duelist.pairing.as_drawn:AsDrawn",
         "as_given": "duelist.pairing.as_given:AsGiven",
     },
     "featurizer": {

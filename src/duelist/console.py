@@ -88,6 +88,9 @@ class TerminalProgress(Progress):
             task = bars.add_task(description, total=total)
             yield lambda steps: bars.advance(task, steps)
 
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
 
 def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
     """A row per line of metrics.jsonl."""

@@ -27,6 +27,7 @@ from duelist.recipes import (
     with_prepared,
 )
 from duelist.samplers.base import Sampler
+from duelist.samplers.settings import DecodingConfig
 from duelist.targets import Targets
 from duelist.trainers.base import Trainer
 
@@ -76,10 +77,12 @@ class Parts:
 
     @cached_property
     def target_sampler(self) -> Sampler:
-        """Target prompts -> responses: the recipe's sampler, with the target's number of responses."""
+        """Target prompts -> responses: the data set's, or the policy's own, decoded as the recipe's sampler does."""
         settings = dict(self._ready.sampler)
-        if "responses_per_prompt" in settings:
-            settings["responses_per_prompt"] = self._ready.target.responses_per_prompt
+        if settings["name"] != "dataset":
+            decoding = {k: v for k, v in settings.items() if k in DecodingConfig.model_fields}
+            count = self._ready.target.responses_per_prompt
+            settings = {"name": "vanilla", **decoding, "responses_per_prompt": count}
         sampler: Sampler = build("sampler", settings)
         return sampler
 

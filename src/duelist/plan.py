@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.errors import ModelError
-from duelist.preflight import Findings, examine
+from duelist.preflight import Findings, examine, sampler_of
 from duelist.recipes import Recipe, build
 from duelist.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
 
@@ -56,15 +56,16 @@ def plan(recipe: Recipe) -> Plan:
     found = examine(recipe, notes)
     ready = found.recipe
     per_round, held_out = _prompt_counts(ready, found)
-    given = ready.sampler["name"] == "dataset"
-    m = int(ready.sampler.get("responses_per_prompt", 2))
+    counts = sampler_of(ready).counts
+    m = 2 if counts is None else counts.responses
     draws = 1 if ready.pool == "fixed" else ready.rounds
     pairs = found.pairs
     generations = tokens = None
     if per_round is not None:
         responses = per_round * m
-        pairs = per_round * m * (m - 1) // 2 if pairs is None else pairs
-        generations = 0 if given else responses * draws
+        in_prompt = m // 2 if ready.pairing["name"] == "as_drawn" else m * (m - 1) // 2
+        pairs = per_round * in_prompt if pairs is None else pairs
+        generations = 0 if counts is None else per_round * counts.decoded * draws
         tokens = _gradient_tokens(ready, responses)
     of_rounds = range(1, ready.rounds + 1)
     evaluated = 1 + sum(is_evaluated(ready, t, ready.rounds) for t in of_rounds)

@@ -29,6 +29,7 @@ from duelist.recipes import (
 )
 from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
+from duelist.samplers.base import Sampler
 from duelist.targets import Targets
 from duelist.types import Prompt
 
@@ -216,23 +217,24 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
         BudgetError: if the budget exceeds what the pool can have.
     """
     sampler, pairing = recipe.sampler["name"], recipe.pairing["name"]
-    if sampler not in ("vanilla", "dataset") or pairing not in ("in_prompt", "as_given"):
+    counts = sampler_of(recipe).counts
+    if pairing not in COMPONENTS["pairing"] or (counts is None and (sampler != "dataset" or pairing == "as_drawn")):
         return None
-    if sampler == "vanilla":
-        m = int(recipe.sampler["responses_per_prompt"])
-        per_prompt = [m * (m - 1) // 2] * len(prompts.train)
+    if counts is not None and pairing != "as_given":
+        m = counts.responses
+        per_prompt = [counts.sets if pairing == "as_drawn" else m * (m - 1) // 2] * len(prompts.train)
     elif pairing == "as_given":
         given = (prompts.given.pairs.get(p.id, []) for p in prompts.train)
         per_prompt = [len({tuple(sorted(pair)) for pair in pairs}) for pairs in given]
     else:
-        counts = (len(prompts.given.texts.get(p.id, [])) for p in prompts.train)
-        per_prompt = [k * (k - 1) // 2 for k in counts]
+        texts = (len(prompts.given.texts.get(p.id, [])) for p in prompts.train)
+        per_prompt = [k * (k - 1) // 2 for k in texts]
     in_round = sum(sorted(per_prompt, reverse=True)[: recipe.prompts.per_round])
     # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
-    same = recipe.pool == "fixed" or sampler == "dataset"
+    same = recipe.pool == "fixed" or counts is None
     largest = max(budgets(recipe))
     needed = total_budget(recipe) if same else largest
-    pool = in_round if recipe.pool == "fixed" or sampler == "vanilla" else sum(per_prompt)
+    pool = sum(per_prompt) if recipe.pool != "fixed" and counts is None else in_round
     if needed > pool or largest > in_round:
         raise BudgetError(
             f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} "
@@ -241,6 +243,12 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
             "rounds, or use more prompts or more responses per prompt."
         )
     return in_round
+
+
+def sampler_of(recipe: Recipe) -> Sampler:
+    """The sampler that a recipe names."""
+    sampler: Sampler = build("sampler", recipe.sampler)
+    return sampler
 
 
 def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) -> None:

@@ -16,6 +16,10 @@ class Progress(ABC):
     def stage(self, description: str, total: int) -> AbstractContextManager[Advance]:
         """Open a stage of `total` steps; call what it yields with the number of steps just done."""
 
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """Tell the user a sentence about the work."""
+
 
 class Silent(Progress):
     """Shows nothing."""
@@ -23,3 +27,6 @@ class Silent(Progress):
     @contextmanager
     def stage(self, description: str, total: int) -> Iterator[Advance]:
         yield lambda steps: None
+
+    def note(self, text: str) -> None:
+        pass

@@ -21,6 +21,7 @@ from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy_config import PolicyConfig
+from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
 from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
@@ -94,6 +95,9 @@ class Recipe(BaseModel):
     )
     policy: PolicyConfig = Field(description="The model to align.")
     sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
+    decoder: ServerConfig | None = Field(
+        default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
+    )
     pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
     featurizers: dict[str, dict[str, Any]] = Field(
         default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
@@ -207,7 +211,8 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
 
 def uses_given_responses(recipe: Recipe) -> bool:
     """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
-    return (recipe.sampler["name"], recipe.pairing["name"]) != ("vanilla", "in_prompt")
+    drawn = recipe.sampler["name"] in COMPONENTS["sampler"] and recipe.sampler["name"] != "dataset"
+    return not (drawn and recipe.pairing["name"] in ("in_prompt", "as_drawn"))
 
 
 def preparation_settings(recipe: Recipe) -> dict[str, Any]:

@@ -19,19 +19,21 @@ from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
 from duelist.learners.online import OPTIMIZER
 from duelist.learners.policy import PolicyLearner
+from duelist.models.server_decoder import ServerDecoder
 from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
 from duelist.reading_time import study_reading_time, tokens_to_read
 from duelist.recipes import Recipe
 from duelist.rounds import asked_before, budget_of, in_words, is_checkpoint, total_budget
+from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.stopping import require_gains, stop_reason
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_json
 from duelist.store.store import AskedPair
-from duelist.types import Evaluation, Features, Pair, Prompt, Response, Selection
+from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
 
 
 class Stages:
@@ -48,30 +50,31 @@ class Stages:
         drawn_in = 1 if self.recipe.pool == "fixed" else t
         return prompts_of_round(self.parts.prompts.train, self.recipe.prompts.per_round, self.recipe.seed, drawn_in)
 
-    def sample(self, t: int, prompts: Sequence[Prompt]) -> list[Response]:
+    def sample(self, t: int, prompts: Sequence[Prompt]) -> Draws:
         """Draw round t's responses; a fixed pool's are those of round 1."""
         if self.recipe.pool == "fixed" and t > 1:
-            return self.folder.read(1, "sample", codecs.RESPONSES)
-        return self.folder.run(
-            t,
-            "sample",
-            codecs.RESPONSES,
-            lambda: self.parts.sampler.sample(
-                self._learner.models(t - 1).policy_for("The sampler"),
-                prompts,
-                self.parts.prompts.given,
-                t,
-                self._seed("sample", t),
-                self.progress,
-            ),
-        )
+            return self.folder.read(1, "sample", codecs.DRAWS)
 
-    def pair(self, t: int, responses: Sequence[Response], past: Sequence[Pair]) -> list[Pair]:
+        def compute() -> Draws:
+            seed, given = self._seed("sample", t), self.parts.prompts.given
+            models, server = self._learner.models(t - 1), self.recipe.decoder
+            decoder = None if server is None else ServerDecoder(server, models.policy_for("`decoder`"))
+            job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder)
+            draws = self.parts.sampler.sample(job)
+            if decoder is not None:
+                draws = replace(draws, notes=(*draws.notes, *decoder.notes))
+            for note in draws.notes:
+                self.progress.note(f"Round {t}: {note}")
+            return draws
+
+        return self.folder.run(t, "sample", codecs.DRAWS, compute, lambda draws: {"notes": list(draws.notes)})
+
+    def pair(self, t: int, draws: Draws, past: Sequence[Pair]) -> list[Pair]:
         """The pairs that may be asked in round t: those that were not asked before, or a random part of them."""
         asked = {p.id for p in past}
 
         def compute() -> list[Pair]:
-            pairs = [p for p in self.parts.pairing.pairs(responses, self.parts.prompts.given, t) if p.id not in asked]
+            pairs = [p for p in self.parts.pairing.pairs(draws, self.parts.prompts.given, t) if p.id not in asked]
             budget, fixed = budget_of(self.recipe, t), self.recipe.pool == "fixed"
             needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
             if len(pairs) < needed:
@@ -81,11 +84,13 @@ class Stages:
                     "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
                     "make no pair)."
                 )
+            if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
+                return pairs
             rng = generator(self.recipe.seed, "candidates", t)
             drawn = self.parts.acquisition_options.draw([p.id for p in pairs], budget, rng)
             return [pairs[i] for i in drawn]
 
-        return self.folder.run(t, "pair", codecs.pairs(responses), compute)
+        return self.folder.run(t, "pair", codecs.pairs(draws.responses), compute)
 
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
@@ -102,12 +107,11 @@ class Stages:
         """Pairs of the policy's responses to the prompts that matter."""
         targets = self.parts.targets
 
-        def compute() -> list[Response]:
-            policy = self._learner.models(t - 1).policy_for("`target`")
-            return targets.sample(self.parts.target_sampler, policy, t, self._seed("target", t), self.progress)
+        def compute() -> Draws:
+            models, seed = self._learner.models(t - 1), self._seed("target", t)
+            return targets.sample(self.parts.target_sampler, models, t, self.recipe.beta, seed, self.progress)
 
-        responses = self.folder.run(t, "target", codecs.TARGET, compute)
-        return targets.pairs(responses, t)
+        return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
 
     def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Pair], features: Features) -> None:
         """Choose the pairs to ask, and record them as asked."""

@@ -123,8 +123,8 @@ class Study:
             if self.folder.stage(t, "select") is None:
                 past = [x.pair for x in self.store.asked()]
                 prompts = stages.prompts(t)
-                responses = stages.sample(t, prompts)
-                candidates = stages.pair(t, responses, past)
+                draws = stages.sample(t, prompts)
+                candidates = stages.pair(t, draws, past)
                 features = stages.featurize(t, candidates, past)
                 stages.select(t, prompts, candidates, features)
             self.folder.discard_features(t)

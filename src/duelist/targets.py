@@ -6,19 +6,18 @@ prompts. The pairs are never asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
-from duelist.models.policy import Policy
+from duelist.models.trained import Models
 from duelist.pairing.in_prompt import InPrompt
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptsConfig, PromptSet, load_prompts
-from duelist.samplers.base import Sampler
+from duelist.samplers.base import SampleJob, Sampler
 from duelist.seeding import generator, hash_keys
-from duelist.types import GivenResponses, Pair, Prompt, Response
+from duelist.types import Draws, GivenResponses, Pair, Prompt
 
 
 class TargetConfig(BaseModel):
@@ -58,20 +57,20 @@ class Targets:
         drawn = sorted(keys.argsort(kind="stable")[: config.prompts].tolist())
         return Targets(tuple(found.train[i] for i in drawn), found.given)
 
-    def sample(self, sampler: Sampler, policy: Policy, t: int, seed: int, progress: Progress) -> list[Response]:
+    def sample(self, sampler: Sampler, models: Models, t: int, beta: float, seed: int, progress: Progress) -> Draws:
         """What the policy says to these prompts in round t."""
-        return sampler.sample(policy, self.prompts, self.given, t, seed, progress)
+        return sampler.sample(SampleJob(models, self.prompts, self.given, t, beta, seed, progress))
 
-    def pairs(self, responses: Sequence[Response], t: int) -> list[Pair]:
+    def pairs(self, draws: Draws, t: int) -> list[Pair]:
         """The pairs of those responses.
 
         Raises:
             DataError: if there is none.
         """
-        pairs = InPrompt().pairs(responses, self.given, t)
+        pairs = InPrompt().pairs(draws, self.given, t)
         if not pairs:
             raise DataError(
-                f"The target prompts must get two different responses somewhere, but all {len(responses)} responses "
+                f"The target prompts must get two different responses somewhere, but all {len(draws.responses)} responses "
                 "to them are alike within their prompts: raise `target.prompts` or `target.responses_per_prompt`, or "
                 "the sampler's temperature."
             )

@@ -106,20 +106,45 @@ class GivenResponses:
 
 
 @dataclass(frozen=True)
+class DrawnSet:
+    """Two responses that were drawn together, by id, and what a comparison of the two weighs in the loss."""
+
+    a: str
+    b: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a sampler drew.
+
+    Attributes:
+        responses: distinct responses, prompt by prompt: equal draws are one.
+        sets: which of them were drawn together; a set may hold one response twice.
+        notes: what a user should know of how they were drawn, a sentence each.
+    """
+
+    responses: tuple[Response, ...]
+    sets: tuple[DrawnSet, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Pair:
-    """Two responses to compare. The id does not depend on which one is called `a`."""
+    """Two responses to compare. The id does not depend on which one is called `a`, nor on the weight in the loss."""
 
     id: str
     a: Response
     b: Response
     round: int
+    weight: float = 1.0
 
     @staticmethod
-    def of(a: Response, b: Response, round: int) -> Pair:
+    def of(a: Response, b: Response, round: int, weight: float = 1.0) -> Pair:
         """The comparison of `a` with `b`."""
         if a.id == b.id:
             raise DataError(f"A pair must hold two different responses, but got response {a.id} twice.")
-        return Pair(content_id("pair", *sorted((a.id, b.id))), a, b, round)
+        return Pair(content_id("pair", *sorted((a.id, b.id))), a, b, round, weight)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ PROMPTS = [Prompt.of([{"role": "user", "content": f"question {i}"}], {"kind": i}
 RESPONSES = [Response.of(p, f"answer {k}", [1, 2], [3 + k, 4], "policy", 1) for p in PROMPTS for k in range(3)]
 PAIRS = [
     Pair.of(RESPONSES[0], RESPONSES[1], 1),
-    Pair.of(RESPONSES[1], RESPONSES[2], 1),
+    Pair.of(RESPONSES[1], RESPONSES[2], 1, weight=0.1),
     Pair.of(RESPONSES[4], RESPONSES[3], 2),
 ]
 ASKED = [AskedPair(p, p.round, i if p.round == 1 else 0, 0.5 / (i + 1), "nats", -0.25 * i) for i, p in enumerate(PAIRS)]
@@ -221,6 +221,31 @@ def test_migrations_give_the_schema_of_the_tables(store: Store) -> None:
         assert context.get_current_revision() == HEAD
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
+
+
+def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(asked_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(asked_folder, tmp_path, dirs_exist_ok=True)
+    connection = sqlite3.connect(tmp_path / DATABASE)  # what version 0001 made of the same study
+    connection.execute("ALTER TABLE pairs DROP COLUMN weight")
+    connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StorageError, match=r"version 0001.*older Duelist.*brings it up to date"):
+        Store(tmp_path, migrate=False)
+    store = Store(tmp_path)
+    try:
+        assert store.asked() == [replace(x, pair=replace(x.pair, weight=1.0)) for x in ASKED]
+    finally:
+        store.close()
+    test_migrations_give_the_schema_of_the_tables(store)
+
+
+def test_a_pair_keeps_its_weight_into_training_and_exports(store: Store) -> None:
+    store.add_labels([Label(p.id, "ann", "b") for p in PAIRS])
+    assert {p.id: x.pair.weight for p, x in zip(PAIRS, store.asked(), strict=True)} == {p.id: p.weight for p in PAIRS}
+    assert {p.pair_id: p.weight for p in store.preferences()} == {p.id: p.weight for p in PAIRS}
+    assert {row["pair_id"]: row["weight"] for row in label_rows(store)} == {p.id: p.weight for p in PAIRS}
+    assert len({p.weight for p in PAIRS}) == 2
 
 
 def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:

@@ -6,18 +6,17 @@ Formula:   (chosen, rejected) or (response_a, response_b) of each row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from duelist.errors import DataError
 from duelist.pairing.base import Pairing
-from duelist.types import GivenResponses, Pair, Response
+from duelist.types import Draws, GivenResponses, Pair
 
 
 class AsGiven(Pairing):
     """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was "
     "chosen."""
 
-    def pairs(self, responses: Sequence[Response], given: GivenResponses, round: int) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
+        responses = draws.responses
         by_text = {(r.prompt_id, r.text): r for r in responses}
         found: dict[str, Pair] = {}
         for prompt_id in dict.fromkeys(r.prompt_id for r in responses):

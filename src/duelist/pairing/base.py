@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
-from duelist.types import GivenResponses, Pair, Response
+from duelist.types import Draws, GivenResponses, Pair
 
 
 class Pairing(ABC):
     """Says which responses may be compared."""
 
     @abstractmethod
-    def pairs(self, responses: Sequence[Response], given: GivenResponses, round: int) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
         """The candidate pairs, without repetition, two different texts in each.
 
+        Two responses that were drawn together keep the weight of their set; others weigh 1.
+
         Args:
-            responses: the round's responses.
+            draws: the round's responses, and which of them were drawn together.
             given: the pairs as the data set had them.
             round: noted in the pairs, from 1.
         """

@@ -6,25 +6,25 @@ Formula:   {(i, j) : i < j <= m} for every prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 
 from duelist.pairing.base import Pairing
-from duelist.types import GivenResponses, Pair, Response
+from duelist.types import Draws, GivenResponses, Pair, Response
 
 
 class InPrompt(Pairing):
     """Pair every two responses to the same prompt whose texts differ: nobody can prefer one of two equal texts."""
 
-    def pairs(self, responses: Sequence[Response], given: GivenResponses, round: int) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
+        weight = {frozenset((s.a, s.b)): s.weight for s in draws.sets}
         by_prompt: dict[str, list[Response]] = {}
-        for response in responses:
+        for response in draws.responses:
             by_prompt.setdefault(response.prompt_id, []).append(response)
         found = {
             pair.id: pair
             for group in by_prompt.values()
             for a, b in combinations(group, 2)
             if a.text != b.text
-            for pair in [Pair.of(a, b, round)]
+            for pair in [Pair.of(a, b, round, weight.get(frozenset((a.id, b.id)), 1.0))]
         }
         return list(found.values())

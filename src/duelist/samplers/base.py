@@ -3,36 +3,84 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from duelist.models.policy import Policy
+from duelist.models.decoding import Decoder, LocalDecoder
+from duelist.models.trained import Models
 from duelist.progress import Progress
-from duelist.types import GivenResponses, Prompt, Response
+from duelist.types import DrawnSet, Draws, GivenResponses, Prompt, Response
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """What responses are wanted of, and from what.
+
+    Attributes:
+        models: the models being trained.
+        prompts: the round's prompts.
+        given: the responses that the data set has for them.
+        round: the round they are drawn in, from 1.
+        beta: β of DPO and of the implicit reward.
+        seed: the only source of randomness; the same seed gives the same responses.
+        progress: told how many responses are done.
+        decoder: where responses are decoded; None: in this process.
+    """
+
+    models: Models
+    prompts: Sequence[Prompt]
+    given: GivenResponses
+    round: int
+    beta: float
+    seed: int
+    progress: Progress
+    decoder: Decoder | None = None
+
+    def decoder_for(self, user: str) -> Decoder:
+        """Where `user`'s responses are decoded.
+
+        Raises:
+            RecipeError: if that is in this process and the study has no policy.
+        """
+        return self.decoder or LocalDecoder(self.models.policy_for(user))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a sampler makes of one prompt, at most.
+
+    Attributes:
+        responses: responses in the pool.
+        sets: sets of two drawn together.
+        decoded: responses decoded for them.
+    """
+
+    responses: int
+    sets: int
+    decoded: int
 
 
 class Sampler(ABC):
     """Draws (or looks up) the responses that become the pool."""
 
+    @property
     @abstractmethod
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        given: GivenResponses,
-        round: int,
-        seed: int,
-        progress: Progress,
-    ) -> list[Response]:
-        """Responses to every prompt.
+    def counts(self) -> Counts | None:
+        """What it makes of one prompt; None where that depends on the data set."""
 
-        Args:
-            policy: the model being aligned.
-            prompts: the round's prompts.
-            given: the responses that the data set has for them.
-            round: the round they are drawn in, from 1.
-            seed: the only source of randomness; the same seed gives the same responses.
-            progress: told how many responses are done.
+    @abstractmethod
+    def sample(self, job: SampleJob) -> Draws:
+        """Responses to every prompt, and which of them were drawn together."""
 
-        Returns:
-            Distinct responses (equal draws are one response), prompt by prompt.
-        """
+
+def draws_of(
+    drawn: Iterable[Response], sets: Iterable[tuple[Response, Response, float]] = (), notes: Sequence[str] = ()
+) -> Draws:
+    """Draws from all responses, repetitions included, and from the sets with their weights.
+
+    Of equal draws the first stays, with its note of where it was drawn from.
+    """
+    by_id: dict[str, Response] = {}
+    for response in drawn:
+        by_id.setdefault(response.id, response)
+    return Draws(tuple(by_id.values()), tuple(DrawnSet(a.id, b.id, weight) for a, b, weight in sets), tuple(notes))

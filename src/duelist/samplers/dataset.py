@@ -7,21 +7,17 @@ Cost:      none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
-from duelist.models.policy import Policy
 from duelist.models.tokenization import (
     check_length,
     encode_responses,
     require_chat_template,
     require_own_tokens,
 )
-from duelist.progress import Progress
-from duelist.samplers.base import Sampler
-from duelist.types import GivenResponses, Prompt, Response
+from duelist.samplers.base import SampleJob, Sampler, draws_of
+from duelist.types import Draws, Response
 
 
 class DatasetSamplerConfig(BaseModel):
@@ -40,21 +36,18 @@ class DatasetSampler(Sampler):
     def __init__(self, config: DatasetSamplerConfig) -> None:
         self.config = config
 
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        given: GivenResponses,
-        round: int,
-        seed: int,
-        progress: Progress,
-    ) -> list[Response]:
-        require_chat_template(policy.tokenizer, prompts, policy.name)
+    @property
+    def counts(self) -> None:
+        return None
+
+    def sample(self, job: SampleJob) -> Draws:
+        policy = job.models.policy_for("Sampler `dataset`")
+        require_chat_template(policy.tokenizer, job.prompts, policy.name)
         limit = self.config.max_length or policy.context_length
         responses: list[Response] = []
-        with progress.stage("Reading responses", len(prompts)) as advance:
-            for prompt in prompts:
-                texts = given.texts.get(prompt.id, [])
+        with job.progress.stage("Reading responses", len(job.prompts)) as advance:
+            for prompt in job.prompts:
+                texts = job.given.texts.get(prompt.id, [])
                 if len(texts) < 2:
                     raise DataError(
                         f"The dataset sampler needs two responses or more for every prompt, but prompt {prompt.id} "
@@ -66,6 +59,6 @@ class DatasetSampler(Sampler):
                 require_own_tokens(prompt, prompt_ids)
                 for text, token_ids in zip(texts, ids, strict=True):
                     check_length(prompt, len(prompt_ids) + len(token_ids), limit, "a given response")
-                    responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", round))
+                    responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", job.round))
                 advance(1)
-        return responses
+        return draws_of(responses)

@@ -7,57 +7,40 @@ Cost:      one decoded response each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from duelist.models.generation import generate
-from duelist.models.policy import Policy
-from duelist.progress import Progress
-from duelist.samplers.base import Sampler
-from duelist.types import GivenResponses, Prompt, Response
+from duelist.models.decoding import Order
+from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.settings import DecodingConfig
+from duelist.types import Draws
 
 
-class VanillaConfig(BaseModel):
-    """Settings of vanilla sampling."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class VanillaConfig(DecodingConfig):
+    """Settings of vanilla sampling. Final."""
 
     responses_per_prompt: int = Field(default=2, ge=1, description="Responses drawn per prompt, m.")
-    temperature: float = Field(default=1.0, gt=0, description="Logits are divided by this.")
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Nucleus: the smallest set of tokens with this probability."
-    )
-    max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
-    batch_size: int = Field(default=64, ge=1, description="Responses decoded together.")
 
 
 class Vanilla(Sampler):
-    """Draw `responses_per_prompt` responses to each prompt from the policy with transformers' `generate`."""
+    """Draw `responses_per_prompt` responses to each prompt from the policy, two to a set."""
 
     def __init__(self, config: VanillaConfig) -> None:
         self.config = config
 
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        given: GivenResponses,
-        round: int,
-        seed: int,
-        progress: Progress,
-    ) -> list[Response]:
-        c = self.config
-        return generate(
-            policy,
-            prompts,
-            responses_per_prompt=c.responses_per_prompt,
-            temperature=c.temperature,
-            top_p=c.top_p,
-            max_new_tokens=c.max_new_tokens,
-            batch_size=c.batch_size,
-            round=round,
-            seed=seed,
-            progress=progress,
-            distinct=True,
+    @property
+    def counts(self) -> Counts:
+        m = self.config.responses_per_prompt
+        return Counts(responses=m, sets=m // 2, decoded=m)
+
+    def sample(self, job: SampleJob) -> Draws:
+        m = self.config.responses_per_prompt
+        drawn = job.decoder_for("Sampler `vanilla`").draw(
+            [Order(p) for p in job.prompts for _ in range(m)],
+            self.config.decoding(job.beta),
+            round=job.round,
+            seed=job.seed,
+            progress=job.progress,
+            what="Sampling responses",
         )
+        sets = [(drawn[i + k], drawn[i + k + 1], 1.0) for i in range(0, len(drawn), m) for k in range(0, m - 1, 2)]
+        return draws_of(drawn, sets)

@@ -12,7 +12,7 @@ import numpy as np
 
 from duelist.store.artifacts import read_jsonl
 from duelist.store.records import pair_from, pair_json, response_from, response_json
-from duelist.types import Evaluation, Features, Pair, Response
+from duelist.types import DrawnSet, Draws, Evaluation, Features, Pair, Response
 
 Value = TypeVar("Value")
 
@@ -32,12 +32,19 @@ def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _write_responses(path: Path, responses: list[Response]) -> None:
-    _write_rows(path, [response_json(r) for r in responses])
+def _write_draws(path: Path, draws: Draws) -> None:
+    """A row per response; the sets stand with their first response. (The notes are in the stage's record.)"""
+    sets: dict[str, list[tuple[int, str, float]]] = {}
+    for position, drawn in enumerate(draws.sets):
+        sets.setdefault(drawn.a, []).append((position, drawn.b, drawn.weight))
+    rows = [response_json(r) | ({"drawn_with": sets[r.id]} if r.id in sets else {}) for r in draws.responses]
+    _write_rows(path, rows)
 
 
-def _read_responses(path: Path) -> list[Response]:
-    return [response_from(row) for row in read_jsonl(path)]
+def _read_draws(path: Path) -> Draws:
+    rows = read_jsonl(path)
+    sets = {i: DrawnSet(row["id"], b, weight) for row in rows for i, b, weight in row.pop("drawn_with", [])}
+    return Draws(tuple(response_from(row) for row in rows), tuple(sets[i] for i in sorted(sets)))
 
 
 def _write_pairs(path: Path, pairs: list[Pair]) -> None:
@@ -84,7 +91,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 STEP = Codec("step.json", _write_json, _read_json)
-RESPONSES = Codec("responses.jsonl", _write_responses, _read_responses)
-TARGET = Codec("target.jsonl", _write_responses, _read_responses)
+DRAWS = Codec("responses.jsonl", _write_draws, _read_draws)
+TARGET = Codec("target.jsonl", _write_draws, _read_draws)
 FEATURES = Codec("features.npz", _write_features, _read_features)
 EVALUATION = Codec("evaluation.jsonl", _write_evaluation, _read_evaluation)

@@ -13,14 +13,15 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import StorageError
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def open_engine(url: str, *, migrate: bool) -> Engine:
     """Connect, and bring the schema up to date where `migrate` says so.
 
     Raises:
-        StorageError: if the database cannot be opened, or was written by a newer Duelist.
+        StorageError: if the database cannot be opened, was written by a newer Duelist, or by an older one and is not
+            to be migrated.
     """
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
@@ -31,6 +32,8 @@ def open_engine(url: str, *, migrate: bool) -> Engine:
             _upgrade(engine)
         elif not inspect(engine).has_table("rounds"):
             raise StorageError(f"A study database must lie at {url}, but there is none: run the study first.")
+        else:
+            _require_current(engine)
     except DatabaseError as error:
         raise StorageError(
             f"The study database {url} must be usable, but opening it failed: {error.orig}. Free disk space or mend "
@@ -66,15 +69,32 @@ def _upgrade(engine: Engine) -> None:
         current = MigrationContext.configure(connection).get_current_revision()
         if current == HEAD:
             return
-        if current is not None and current > HEAD:
-            raise StorageError(
-                f"This Duelist knows study databases up to version {HEAD}, but this one has version {current}: it was "
-                "written by a newer Duelist. Upgrade the package."
-            )
+        _refuse_newer(current)
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _require_current(engine: Engine) -> None:
+    from alembic.migration import MigrationContext
+
+    with engine.begin() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    _refuse_newer(current)
+    if current != HEAD:
+        raise StorageError(
+            f"This Duelist reads study databases of version {HEAD}, but this one has version {current}: it was written "
+            "by an older Duelist. `duelist run` on the study, or `Study.open`, brings it up to date; nothing is lost."
+        )
+
+
+def _refuse_newer(current: str | None) -> None:
+    if current is not None and current > HEAD:
+        raise StorageError(
+            f"This Duelist knows study databases up to version {HEAD}, but this one has version {current}: it was "
+            "written by a newer Duelist. Upgrade the package."
+        )
 
 
 @contextmanager

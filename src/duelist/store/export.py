@@ -38,6 +38,7 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
             "score": x.score,
             "score_unit": x.unit,
             "margin": x.margin,
+            "weight": x.pair.weight,
             "prompt": prompt.as_trl(),
             "response_a": x.pair.a.text,
             "response_b": x.pair.b.text,

@@ -149,10 +149,24 @@ class StudyFolder:
         """The stage, if it is finished."""
         return self.store.stage(round, name)
 
-    def run(self, round: int, name: str, codec: Codec[Value], compute: Callable[[], Value]) -> Value:
+    def run(
+        self,
+        round: int,
+        name: str,
+        codec: Codec[Value],
+        compute: Callable[[], Value],
+        info: Callable[[Value], Mapping[str, Any]] = lambda value: {},
+    ) -> Value:
         """Run a stage unless it is finished, and return what its artifact holds.
 
         The value is always read back, so that a resumed study goes on from the very same numbers.
+
+        Args:
+            round: the round.
+            name: the stage.
+            codec: how the artifact is written and read.
+            compute: makes the value.
+            info: what is recorded of the value beside the artifact.
         """
         if self.store.stage(round, name) is None:
             with full_disk_as_storage_error(f"stage {name!r} of round {round}"):
@@ -161,7 +175,7 @@ class StudyFolder:
                 path = self.round_folder(round) / codec.file
                 with atomic_path(path) as temporary:
                     codec.write(temporary, value)
-                self._finish(round, name, path, began, {})
+                self._finish(round, name, path, began, info(value))
         return self.read(round, name, codec)
 
     def read(self, round: int, name: str, codec: Codec[Value]) -> Value:

@@ -27,7 +27,8 @@ def preference_of(
     if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
         return None
     chosen, rejected = (pair.b, pair.a) if label.outcome == "b" else (pair.a, pair.b)
-    return Preference(prompts[chosen.prompt_id], chosen, rejected, pair.id, label.annotator, _share(label, votes))
+    prompt, share = prompts[chosen.prompt_id], _share(label, votes)
+    return Preference(prompt, chosen, rejected, pair.id, label.annotator, share, pair.weight)
 
 
 def _share(label: Label, rule: VoteRule) -> float:

@@ -30,12 +30,12 @@ def response_from(value: dict[str, Any]) -> Response:
 
 def pair_json(pair: Pair) -> dict[str, Any]:
     """A pair as JSON, by the ids of its responses."""
-    return {"id": pair.id, "a": pair.a.id, "b": pair.b.id, "round": pair.round}
+    return {"id": pair.id, "a": pair.a.id, "b": pair.b.id, "round": pair.round, "weight": pair.weight}
 
 
 def pair_from(value: dict[str, Any], responses: dict[str, Response]) -> Pair:
     """The pair that `pair_json` wrote."""
-    return Pair(value["id"], responses[value["a"]], responses[value["b"]], value["round"])
+    return Pair(value["id"], responses[value["a"]], responses[value["b"]], value["round"], value.get("weight", 1.0))
 
 
 def preference_json(preference: Preference) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Store:
             responses = {r.id: _response(r) for r in found}
             return [
                 AskedPair(
-                    pair_from({"id": r.id, "a": r.a, "b": r.b, "round": r.round}, responses),
+                    pair_from({"id": r.id, "a": r.a, "b": r.b, "round": r.round, "weight": r.weight}, responses),
                     r.round,
                     r.position,
                     r.score,
@@ -251,6 +251,7 @@ def _add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[P
                 score=x.score,
                 unit=x.unit,
                 margin=x.margin,
+                weight=x.pair.weight,
             )
         )
     session.flush()

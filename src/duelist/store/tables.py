@@ -49,6 +49,7 @@ class PairRow(Base):
     score: Mapped[float]
     unit: Mapped[str]
     margin: Mapped[float]
+    weight: Mapped[float]
     __table_args__ = (UniqueConstraint("round", "position"),)
 
 

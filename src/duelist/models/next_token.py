@@ -1,0 +1,143 @@
+"""What comes next: the logits of the policy and of its reference, with their caches, and the token drawn from them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+
+from duelist.models.adapter_rows import policy_then_reference, rows_stay_apart
+from duelist.models.policy import Policy
+
+Kind = Literal["policy", "reference", "both"]
+Method = Literal["auto", "one_call", "two_calls", "no_cache"]
+
+# (input ids [B, L] of the new tokens, attention mask [B, all tokens]) -> the logits [B, V] after the last of them, of
+# the policy and of the reference; None for a model that is not asked for.
+NextLogits = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor | None, torch.Tensor | None]]
+
+
+@contextmanager
+def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator[NextLogits]:
+    """Within the block, a function that reads a batch on, token by token, and gives the logits of what comes next.
+
+    Args:
+        policy: the model and its reference. Within the block it is not to be used otherwise.
+        kind: whose logits are asked for.
+        method: how both are computed. `one_call` runs the rows of both together, with the policy's adapter on its half
+            of them; `two_calls` is right for every model and reference; `auto` takes the first where it is exact.
+            `no_cache` runs the reference over all tokens anew at every step: for comparison only.
+    """
+    if kind == "policy":
+        alone = _Cached(policy.model)
+        yield lambda ids, mask: (alone(ids, mask), None)
+    elif kind == "reference":
+        with policy.as_reference():
+            alone = _Cached(policy.model)
+            yield lambda ids, mask: (None, alone(ids, mask))
+    elif method == "one_call" or (method == "auto" and rows_stay_apart(policy)):
+        with policy_then_reference(policy):
+            together = _Cached(policy.model)
+
+            def both(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                own, reference = together(ids.repeat(2, 1), mask.repeat(2, 1)).chunk(2)
+                return own, reference
+
+            yield both
+    else:
+        own = _Cached(policy.model)
+        with policy.as_reference():
+            other = _Cached(policy.model)
+        read: list[torch.Tensor] = []
+
+        def in_turn(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            first = own(ids, mask)
+            with policy.as_reference():
+                if method == "no_cache":
+                    read.append(ids)
+                    return first, _Cached(policy.model)(torch.cat(read, dim=1), mask)
+                return first, other(ids, mask)
+
+        yield in_turn
+
+
+class _Cached:
+    """A model that reads on from where it was, with the cache that the model itself makes."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache: Any = None
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        accepted = inspect.signature(base.forward).parameters
+        self._takes_positions = "position_ids" in accepted
+        # The prompt's own logits, a vocabulary for each of its tokens, are of no use here.
+        self._options = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> torch.Tensor:
+        """The logits [B, V] after the last of the new tokens; `mask_BA` covers those read before too."""
+        options: dict[str, Any] = dict(self._options)
+        if self._takes_positions:  # padding stands on the left and has no position
+            options["position_ids"] = (mask_BA.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
+        output = self._model(
+            input_ids=ids_BL, attention_mask=mask_BA, past_key_values=self._cache, use_cache=True, **options
+        )
+        self._cache = output.past_key_values
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+
+def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_B2: torch.Tensor) -> torch.Tensor:
+    """w_θ h_θ + w_ref h_ref in float32 or better, row by row. What the policy excludes (−∞) stays excluded.
+
+    Args:
+        own_BV: the policy's logits, if they are asked for.
+        reference_BV: the reference's logits, if they are asked for.
+        weights_B2: how much of each; used only where both are.
+    """
+    if own_BV is None or reference_BV is None:
+        alone = reference_BV if own_BV is None else own_BV
+        assert alone is not None
+        return alone.to(torch.promote_types(alone.dtype, torch.float32))
+    dtype = torch.promote_types(own_BV.dtype, torch.float32)
+    own_BV, reference_BV, weights_B2 = own_BV.to(dtype), reference_BV.to(dtype), weights_B2.to(dtype)
+    mixed_BV = weights_B2[:, :1] * own_BV + weights_B2[:, 1:] * reference_BV
+    return mixed_BV.masked_fill(own_BV == -torch.inf, -torch.inf)
+
+
+def token_probabilities(logits_BV: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """softmax(logits / temperature) within the nucleus: the fewest tokens that have probability `top_p` or more.
+
+    The rest has probability 0; the nucleus is not scaled up to 1.
+    """
+    p_BV = torch.softmax(logits_BV / temperature, dim=-1)
+    if top_p < 1:
+        sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True, stable=True)
+        before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
+        p_BV = torch.zeros_like(p_BV).scatter_(1, order_BV, sorted_BV.masked_fill_(before_BV >= top_p, 0.0))
+    return p_BV
+
+
+def draw_tokens(
+    logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token a row by the inverse of the distribution function, so that a row's draw depends on nothing but the row.
+
+    Args:
+        logits_BV: float32 or float64.
+        uniform_B: a float64 number in [0, 1) for each row.
+        temperature: logits are divided by this; 0 takes the most probable token.
+        top_p: the nucleus' probability.
+
+    Returns:
+        token_B, and whether each row's logits were usable.
+    """
+    if temperature == 0:
+        return logits_BV.argmax(dim=-1), logits_BV.amax(dim=-1).isfinite()
+    cdf_BV = token_probabilities(logits_BV, temperature, top_p).double().cumsum(dim=-1)
+    total_B = cdf_BV[:, -1]
+    token_B = torch.searchsorted(cdf_BV, (uniform_B * total_B)[:, None], right=True)[:, 0]
+    return token_B.clamp(max=logits_BV.shape[1] - 1), total_B.isfinite()

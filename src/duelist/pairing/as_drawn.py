@@ -1,0 +1,34 @@
+"""The pairs as the sampler drew them: one per set, and no others.
+
+Reference: PILAF (arXiv 2502.04270), Section 3: y_a and y_b are drawn together and compared with each other.
+Formula:   {(a, b) : the set (a, b) was drawn, text of a ≠ text of b}, each with its set's weight in the loss.
+"""
+
+from __future__ import annotations
+
+from duelist.errors import DataError
+from duelist.pairing.base import Pairing
+from duelist.types import Draws, GivenResponses, Pair
+
+
+class AsDrawn(Pairing):
+    """One pair per set of two responses drawn together.
+
+    A set of two equal texts makes no pair: there is nothing to decide. Sets of the same two responses make one pair;
+    samplers give them the same weight.
+    """
+
+    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
+        if draws.responses and not draws.sets:
+            raise DataError(
+                "Pairing `as_drawn` needs a sampler that draws its responses two by two (pilaf, t_pilaf, best_of_n, "
+                "hybrid, or vanilla with two responses or more), but this one drew no sets: use pairing `in_prompt`."
+            )
+        by_id = {r.id: r for r in draws.responses}
+        found: dict[str, Pair] = {}
+        for drawn in draws.sets:
+            a, b = by_id[drawn.a], by_id[drawn.b]
+            if a.text != b.text:
+                pair = Pair.of(a, b, round, drawn.weight)
+                found.setdefault(pair.id, pair)
+        return list(found.values())

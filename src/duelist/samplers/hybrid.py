@@ -1,0 +1,50 @@
+"""Hybrid sampling: one response from the policy, one from its reference.
+
+Reference: XPO (Xie et al., arXiv 2405.21046), Algorithm 1; (π_θ, π_ref) in PILAF's table (arXiv 2502.04270, Section 6).
+Formula:   y_a ~ π_θ(· | x),  y_b ~ π_ref(· | x). XPO trains on such pairs with a loss of its own.
+           While π_θ = π_ref this is vanilla sampling.
+Cost:      two decoded responses a set.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from duelist.models.decoding import Order, policy_is_reference
+from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.settings import DecodingConfig
+from duelist.types import Draws
+
+NAME = "Sampler `hybrid`"
+NOTE = "The policy is still its reference, so the hybrid sets were drawn as vanilla ones."
+
+
+class HybridConfig(DecodingConfig):
+    """Settings of hybrid sampling. Final."""
+
+    pairs_per_prompt: int = Field(default=1, ge=1, description="Sets of two responses drawn per prompt.")
+
+
+class Hybrid(Sampler):
+    """Draw `pairs_per_prompt` sets of one response from the policy and one from the reference."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        self.config = config
+
+    @property
+    def counts(self) -> Counts:
+        m = self.config.pairs_per_prompt
+        return Counts(responses=2 * m, sets=m, decoded=2 * m)
+
+    def sample(self, job: SampleJob) -> Draws:
+        prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
+        same = bool(prompts) and policy_is_reference(job.models.policy_for(NAME), prompts[0])
+        drawn = job.decoder_for(NAME).draw(
+            [order for p in prompts for order in (Order(p, "policy"), Order(p, "reference"))],
+            self.config.decoding(job.beta),
+            round=job.round,
+            seed=job.seed,
+            progress=job.progress,
+            what="Sampling responses",
+        )
+        return draws_of(drawn, zip(drawn[::2], drawn[1::2], [1.0] * len(prompts), strict=True), [NOTE] if same else [])

@@ -1,0 +1,63 @@
+"""PILAF: half of the sets are the policy's own; the other half lean away from the reference, and towards it.
+
+Reference: PILAF (arXiv 2502.04270), Section 5.
+Formula:   with probability ½  y_a, y_b ~ π_θ;  otherwise  y_a ~ π⁺, y_b ~ π⁻, token by token:
+           π⁺ = softmax((1 + β) h_θ − β h_ref),  π⁻ = softmax((1 − β) h_θ + β h_ref),  h the logits, β that of DPO.
+           Temperature and top-p apply after mixing. While π_θ = π_ref this is vanilla sampling.
+Cost:      two decoded responses a set; a mixed one runs two rows of the model for its one.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from duelist.models.decoding import Order, as_policy, policy_is_reference
+from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.settings import DecodingConfig
+from duelist.seeding import generator
+from duelist.types import Draws
+
+NAME = "Sampler `pilaf`"
+NOTE = "The policy is still its reference, so PILAF's sets were drawn as vanilla ones."
+
+
+class PilafConfig(DecodingConfig):
+    """Settings of PILAF. Final."""
+
+    pairs_per_prompt: int = Field(default=1, ge=1, description="Sets of two responses drawn per prompt.")
+
+
+class Pilaf(Sampler):
+    """Draw `pairs_per_prompt` sets to each prompt, each of them mixed or not by the toss of a coin."""
+
+    def __init__(self, config: PilafConfig) -> None:
+        self.config = config
+
+    @property
+    def counts(self) -> Counts:
+        m = self.config.pairs_per_prompt
+        return Counts(responses=2 * m, sets=m, decoded=2 * m)
+
+    def sample(self, job: SampleJob) -> Draws:
+        prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
+        mixed = generator(job.seed, "mixed").random(len(prompts)) < 0.5
+        orders = [
+            order
+            for prompt, is_mixed in zip(prompts, mixed, strict=True)
+            for order in (
+                (Order(prompt, "plus"), Order(prompt, "minus")) if is_mixed else (Order(prompt), Order(prompt))
+            )
+        ]
+        notes = []
+        if prompts and policy_is_reference(job.models.policy_for(NAME), prompts[0]):
+            orders = as_policy(orders)
+            notes.append(NOTE)
+        drawn = job.decoder_for(NAME).draw(
+            orders,
+            self.config.decoding(job.beta),
+            round=job.round,
+            seed=job.seed,
+            progress=job.progress,
+            what="Sampling responses",
+        )
+        return draws_of(drawn, zip(drawn[::2], drawn[1::2], [1.0] * len(prompts), strict=True), notes)

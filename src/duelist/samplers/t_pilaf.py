@@ -1,0 +1,179 @@
+"""T-PILAF: the sampling scheme of PILAF's theory, with its loss weights, over whole responses.
+
+Reference: PILAF (arXiv 2502.04270), Sections 3 and 4.
+Formula:   π±(y|x) = π_θ(y|x) exp(±r(x, y)) / Z±(x),  r = β log(π_θ/π_ref)                                 (eq. 6)
+           with probability p₀ = Z⁺Z⁻/(1 + Z⁺Z⁻)  y_a ~ π⁺, y_b ~ π⁻;  otherwise  y_a, y_b ~ π_θ
+           loss weight w(x) = (1 + Z⁺Z⁻)/Z_θ,  Z_θ = 1 + E_x[Z⁺Z⁻], over the round's prompts               (eq. 7)
+           While π_θ = π_ref: Z± = 1, w = 1, and both halves are vanilla sampling.
+Cost:      exact: two forward passes over every possible response. Otherwise N decoded responses a prompt, and two
+           forward passes over each; all of a prompt's sets are taken from the same N.
+
+Exact where all responses can be listed (`max_responses`). Otherwise π± are approximated by resampling N draws y_i ~ π_θ
+with probability ∝ exp(±r_i), and Z± by the mean of exp(±r_i). That is biased: a response that was not drawn cannot be
+picked. The bias falls with N; the draws of π_θ itself are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.models.decoding import Decoding, Order
+from duelist.models.implicit_reward import log_probs
+from duelist.models.policy import Policy
+from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.seeding import generator
+from duelist.types import Draws, Prompt, Response
+
+NAME = "Sampler `t_pilaf`"
+NOTE = "The policy is still its reference: all implicit rewards are 0, so T-PILAF's sets are vanilla ones of weight 1."
+
+
+class TPilafConfig(BaseModel):
+    """Settings of T-PILAF. There is no temperature: the scheme is defined on π_θ itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairs_per_prompt: int = Field(default=1, ge=1, description="Sets of two responses drawn per prompt.")
+    n: int = Field(default=64, ge=2, description="Draws of the policy that are resampled, N.")
+    max_responses: int = Field(
+        default=512, ge=0, description="List all responses where there are no more than this many; 0: always resample."
+    )
+    max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
+    batch_size: int = Field(default=64, ge=1, description="Responses decoded together.")
+    max_tokens: int = Field(default=16384, gt=0, description="Tokens per forward pass of scoring, padding included.")
+
+
+@dataclass(frozen=True)
+class Tilted:
+    """π_θ, π⁺ and π⁻ over R responses to one prompt, and log Z⁺Z⁻."""
+
+    policy_R: NDArray[np.float64]
+    plus_R: NDArray[np.float64]
+    minus_R: NDArray[np.float64]
+    log_zz: float
+
+    @property
+    def p_mixed(self) -> float:
+        """p₀, the probability that a set is drawn from π⁺ and π⁻."""
+        return float(1 / (1 + np.exp(-self.log_zz)))
+
+
+def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilted:
+    """Equation 6 over R responses.
+
+    Args:
+        log_prob_R: log π_θ of all responses there are; or −log R of each of R draws from π_θ.
+        reward_R: their implicit rewards.
+    """
+    log_plus_R, log_minus_R = log_prob_R + reward_R, log_prob_R - reward_R
+    log_z_plus, log_z_minus = np.logaddexp.reduce(log_plus_R), np.logaddexp.reduce(log_minus_R)
+    policy_R = np.exp(log_prob_R - np.logaddexp.reduce(log_prob_R))
+    plus_R, minus_R = np.exp(log_plus_R - log_z_plus), np.exp(log_minus_R - log_z_minus)
+    return Tilted(policy_R, plus_R / plus_R.sum(), minus_R / minus_R.sum(), float(log_z_plus + log_z_minus))
+
+
+def loss_weights(log_zz_X: NDArray[np.float64]) -> NDArray[np.float64]:
+    """w(x) of equation 7 for X prompts, from their log Z⁺Z⁻. Their mean is 1."""
+    largest = log_zz_X.max()
+    log_mean = largest + np.log(np.exp(log_zz_X - largest).mean())  # exact where all are equal
+    return np.asarray(np.exp(np.logaddexp(0, log_zz_X) - np.logaddexp(0, log_mean)))
+
+
+class TPilaf(Sampler):
+    """Draw `pairs_per_prompt` weighted sets to each prompt."""
+
+    def __init__(self, config: TPilafConfig) -> None:
+        self.config = config
+
+    @property
+    def counts(self) -> Counts:
+        m = self.config.pairs_per_prompt
+        return Counts(responses=2 * m, sets=m, decoded=max(self.config.n, 2 * m))
+
+    def sample(self, job: SampleJob) -> Draws:
+        policy = job.models.policy_for(NAME)
+        limit, vocabulary = self.config.max_new_tokens, _vocabulary(policy)
+        exact = number_of_responses(vocabulary, policy.stop_token_ids, limit) <= self.config.max_responses
+        candidates = self._all(job, policy, vocabulary) if exact else self._drawn(job)
+        flat = [r for group in candidates for r in group]
+        own_R, reference_R = log_probs(policy, flat, self.config.max_tokens, job.progress)
+        rng = generator(job.seed, "sets")
+        sets, log_zz, start = [], [], 0
+        for group in candidates:
+            part = slice(start, start := start + len(group))
+            log_prob_R = own_R[part] if exact else np.full(len(group), -np.log(len(group)))
+            tilted = tilt(log_prob_R, job.beta * (own_R[part] - reference_R[part]))
+            log_zz.append(tilted.log_zz)
+            sets += [_draw(tilted, group, rng, exact) for _ in range(self.config.pairs_per_prompt)]
+        weights = np.repeat(loss_weights(np.array(log_zz)), self.config.pairs_per_prompt) if sets else np.empty(0)
+        notes = [NOTE] if flat and np.array_equal(own_R, reference_R) else []
+        weighted = [(a, b, float(w)) for (a, b), w in zip(sets, weights, strict=True)]
+        return draws_of([r for pair in sets for r in pair], weighted, notes)
+
+    def _all(self, job: SampleJob, policy: Policy, vocabulary: int) -> list[list[Response]]:
+        """Every response there is, for each prompt."""
+        require_chat_template(policy.tokenizer, job.prompts, policy.name)
+        tokens = list(every_response(vocabulary, policy.stop_token_ids, self.config.max_new_tokens))
+        texts = [policy.tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens]
+
+        def to(prompt: Prompt) -> list[Response]:
+            before = prompt_token_ids(policy.tokenizer, prompt)
+            limit = f"max_new_tokens={self.config.max_new_tokens}"
+            check_length(prompt, len(before) + self.config.max_new_tokens, policy.context_length, limit)
+            return [
+                Response.of(prompt, text, before, ids, "policy", job.round)
+                for text, ids in zip(texts, tokens, strict=True)
+            ]
+
+        return [to(p) for p in job.prompts]
+
+    def _drawn(self, job: SampleJob) -> list[list[Response]]:
+        """N draws of the policy for each prompt, more where its sets need more."""
+        n = self.counts.decoded
+        drawn = job.decoder_for(NAME).draw(
+            [Order(p) for p in job.prompts for _ in range(n)],
+            Decoding(self.config.max_new_tokens, batch_size=self.config.batch_size),
+            round=job.round,
+            seed=job.seed,
+            progress=job.progress,
+            what="Sampling responses",
+        )
+        return [drawn[start : start + n] for start in range(0, len(drawn), n)]
+
+
+def number_of_responses(vocabulary: int, stop: frozenset[int], max_new_tokens: int) -> int:
+    """How many responses there are of at most `max_new_tokens` tokens, each ended by its first stop token or cut."""
+    going_on = vocabulary - len(stop)
+    total = sum(len(stop) * going_on**t for t in range(max_new_tokens))
+    return int(total + going_on**max_new_tokens)
+
+
+def every_response(vocabulary: int, stop: frozenset[int], max_new_tokens: int) -> Iterator[tuple[int, ...]]:
+    """All of them, as token ids, the shorter first."""
+    going_on = [token for token in range(vocabulary) if token not in stop]
+    for length in range(1, max_new_tokens + 1):
+        ends = sorted(stop) if length < max_new_tokens else range(vocabulary)
+        for begun in product(going_on, repeat=length - 1):
+            yield from ((*begun, token) for token in ends)
+
+
+def _draw(
+    tilted: Tilted, responses: Sequence[Response], rng: np.random.Generator, exact: bool
+) -> tuple[Response, Response]:
+    """One set. Of R draws two different ones are two independent draws of the policy."""
+    if rng.random() < tilted.p_mixed:
+        a, b = rng.choice(len(responses), p=tilted.plus_R), rng.choice(len(responses), p=tilted.minus_R)
+        return replace(responses[a], drawn_from="plus"), replace(responses[b], drawn_from="minus")
+    first, second = rng.choice(len(responses), size=2, replace=exact, p=tilted.policy_R if exact else None)
+    return responses[first], responses[second]
+
+
+def _vocabulary(policy: Policy) -> int:
+    return int(policy.model.config.get_text_config().vocab_size)

@@ -1,0 +1,172 @@
+"""Decoding: every way of computing the logits draws the same tokens, and they are those of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import FAMILIES, VOCABULARY, tiny_model, with_lora
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from duelist.errors import DataError, NumericalError
+from duelist.models.adapter_rows import rows_stay_apart
+from duelist.models.decoding import Decoding, LocalDecoder, Order, policy_is_reference
+from duelist.models.next_token import Method, draw_tokens, mix, token_probabilities
+from duelist.models.policy import Policy
+from duelist.progress import Silent
+from duelist.types import Distribution, Prompt, Response
+
+EOS = 1
+PROMPTS = [Prompt.of(" ".join(f"w{(3 * i + j) % 50}" for j in range(1 + i % 5))) for i in range(6)]
+KINDS: tuple[Distribution, ...] = ("policy", "plus", "minus", "reference")
+ORDERS = [Order(p, kind) for p in PROMPTS for kind in KINDS]
+BETA = 0.7
+
+
+def tokenizer() -> Any:
+    words = ["<pad>", "<eos>", *(f"w{i}" for i in range(VOCABULARY - 2))]
+    fast = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="w0"))
+    fast.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=fast, pad_token="<pad>", eos_token="<eos>")
+
+
+def policy_of(family: str, **lora: Any) -> Policy:
+    # Gemma 2's mask of padded rows overflows its float32 softmax in float64.
+    model = with_lora(tiny_model(family, torch.float32 if family == "gemma2" else torch.float64), **lora)
+    model.generation_config.eos_token_id = EOS
+    return Policy.of(model.eval(), tokenizer())
+
+
+@pytest.fixture(scope="module")
+def llama() -> Policy:
+    return policy_of("llama")
+
+
+def draw(
+    policy: Policy, orders: Sequence[Order] = ORDERS, method: Method = "auto", seed: int = 3, **how: Any
+) -> list[Response]:
+    decoding = Decoding(**{"max_new_tokens": 10, "top_p": 0.9, "beta": BETA, **how})
+    return LocalDecoder(policy, method).draw(orders, decoding, round=1, seed=seed, progress=Silent(), what="")
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "opt"])
+def test_every_method_and_batch_size_draws_the_same_tokens(family: str) -> None:
+    lora = {"target_modules": ["q_proj", "fc1"]} if family == "opt" else {}
+    policy = policy_of(family, **lora)
+    assert rows_stay_apart(policy) == (family != "opt")  # OPT flattens rows and positions before fc1
+    expected = draw(policy, method="no_cache", batch_size=1)
+    assert len({r.token_ids for r in expected}) > 15
+    assert family == "opt" or {len(r.token_ids) for r in expected} != {10}  # some end before the limit
+    for method, size in (("auto", 64), ("auto", 5), ("two_calls", 7)):
+        assert draw(policy, method=method, batch_size=size) == expected  # type: ignore[arg-type]
+    assert policy.model.active_adapter == "default" and not policy_is_reference(policy, PROMPTS[0])
+    assert draw(policy, method="two_calls") == expected  # nothing of the other methods is left behind
+
+
+def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> None:
+    policy = policy_of("llama")
+    policy.save_adapter(tmp_path)
+    policy.set_reference(tmp_path)
+    assert policy_is_reference(policy, PROMPTS[0])
+    as_policy = [Order(o.prompt, "policy") for o in ORDERS]
+    assert [r.token_ids for r in draw(policy)] == [r.token_ids for r in draw(policy, as_policy)]
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if ".default." in name:
+                parameter *= 1.5
+    assert not policy_is_reference(policy, PROMPTS[0]) and rows_stay_apart(policy)
+    one, two = draw(policy, method="one_call"), draw(policy, method="two_calls")
+    assert one == two
+    assert [r.token_ids for r in one] != [r.token_ids for r in draw(llama)]
+
+
+def test_adapters_that_are_not_plain_lora_take_two_calls() -> None:
+    policy = policy_of("llama", target_modules=["q_proj"], use_dora=True)
+    assert not rows_stay_apart(policy)
+    assert draw(policy) == draw(policy, method="no_cache", batch_size=1)
+
+
+@pytest.mark.parametrize("method", ["auto", "two_calls"])
+def test_greedy_tokens_are_those_of_a_plain_loop_without_caches(llama: Policy, method: Method) -> None:
+    found = draw(llama, method=method, temperature=0.0)
+    weights = {"policy": (1, 0), "plus": (1 + BETA, -BETA), "minus": (1 - BETA, BETA), "reference": (0, 1)}
+    for order, response in zip(ORDERS, found, strict=True):
+        ids = list(response.prompt_token_ids)
+        own_weight, reference_weight = weights[order.drawn_from]
+        for t in range(10):
+            with torch.no_grad():
+                own = llama.model(input_ids=torch.tensor([ids])).logits[0, -1]
+                with llama.model.disable_adapter():
+                    reference = llama.model(input_ids=torch.tensor([ids])).logits[0, -1]
+            token = int((own_weight * own + reference_weight * reference).argmax())
+            assert response.token_ids[t] == token
+            ids.append(token)
+            if token == EOS:
+                break
+        assert len(response.token_ids) == t + 1
+
+
+def test_greedy_tokens_are_those_of_transformers(llama: Policy) -> None:
+    found = draw(llama, [Order(p) for p in PROMPTS], temperature=0.0)
+    for prompt, response in zip(PROMPTS, found, strict=True):
+        ids = torch.tensor([llama.tokenizer(prompt.as_trl())["input_ids"]])
+        output = llama.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10, eos_token_id=EOS,
+            pad_token_id=0,
+        )  # fmt: skip
+        assert response.token_ids == tuple(output[0, ids.shape[1] :].tolist())
+
+
+def test_a_draw_depends_on_seed_and_place_only(llama: Policy) -> None:
+    everything = draw(llama)
+    assert draw(llama, ORDERS[:7]) == everything[:7]
+    assert [r.token_ids for r in draw(llama, seed=4)] != [r.token_ids for r in everything]
+    state = torch.get_rng_state()
+    draw(llama)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_nucleus_is_the_smallest_that_reaches_top_p() -> None:
+    logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3], [0.25, 0.25, 0.25, 0.25]], dtype=torch.float64))
+    np.testing.assert_allclose(token_probabilities(logits, 1.0, 0.65)[0], [0, 0.4, 0, 0.3])
+    np.testing.assert_allclose(token_probabilities(logits, 1.0, 0.75)[0], [0, 0.4, 0.2, 0.3])
+    np.testing.assert_allclose(token_probabilities(logits, 1.0, 1e-9)[0], [0, 0.4, 0, 0])  # never none
+    assert int((token_probabilities(logits, 1.0, 0.5)[1] > 0).sum()) == 2
+    squared = np.array([0.1, 0.4, 0.2, 0.3]) ** 2
+    np.testing.assert_allclose(token_probabilities(logits, 0.5, 1.0)[0], squared / squared.sum())
+
+
+def test_tokens_are_drawn_in_proportion_and_never_from_outside_the_nucleus() -> None:
+    p = np.array([0.05, 0.5, 0.15, 0.3])
+    uniform = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
+    logits = torch.log(torch.tensor(p)).repeat(20000, 1)
+    everything, _ = draw_tokens(logits, uniform, 1.0, 1.0)
+    np.testing.assert_allclose(np.bincount(everything, minlength=4) / 20000, p, atol=1e-4)
+    nucleus, _ = draw_tokens(logits, uniform, 1.0, 0.75)
+    np.testing.assert_allclose(np.bincount(nucleus, minlength=4) / 20000, [0, 0.625, 0, 0.375], atol=1e-4)
+
+
+def test_logits_are_mixed_in_float32_and_what_the_policy_excludes_stays_out() -> None:
+    own = torch.tensor([[1.0, -torch.inf, 3.0]], dtype=torch.bfloat16)
+    reference = torch.tensor([[0.5, -torch.inf, 2.0]], dtype=torch.bfloat16)
+    mixed = mix(own, reference, torch.tensor([[1.01, -0.01]], dtype=torch.float64))
+    assert mixed.dtype == torch.float32
+    np.testing.assert_allclose(mixed[0], [1.005, -np.inf, 3.01], rtol=1e-6)
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    policy = policy_of("llama")
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight[3] = torch.nan
+    for temperature in (0.0, 1.0):
+        with pytest.raises(NumericalError, match=r"Logits must be finite.*diverged weights"):
+            draw(policy, temperature=temperature)
+
+
+def test_a_prompt_without_room_is_refused(llama: Policy) -> None:
+    with pytest.raises(DataError, match="max_new_tokens=128"):
+        draw(llama, max_new_tokens=128)

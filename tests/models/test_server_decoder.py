@@ -1,0 +1,212 @@
+"""Decoding by a server: a real one on this machine's loopback, which serves the tiny model as vLLM would."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from duelist.errors import DataError, ModelError, RecipeError
+from duelist.models.decoding import Decoding, Order
+from duelist.models.policy import Policy
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.server_config import ServerConfig
+from duelist.models.server_decoder import ServerDecoder
+from duelist.progress import Silent
+from duelist.types import Prompt
+
+BASE = "tiny"
+HOW = Decoding(max_new_tokens=5, temperature=1.0, top_p=1.0)
+
+
+class Server:
+    """Serves a base model and the adapters that are loaded into it; counts what it is asked."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(model)
+        self.adapters: dict[str, Any] = {}
+        self.completions: list[dict[str, Any]] = []
+        self.fail: list[int] = []  # statuses of the next answers, before it serves again
+        self.with_token_ids = True
+        self.lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer(200, {"data": [{"id": name} for name in (BASE, *outer.adapters)]})
+
+            def do_POST(self) -> None:
+                content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer.lock:
+                    if outer.fail:
+                        self.answer(outer.fail.pop(0), {"error": "told to fail"})
+                    elif self.path == "/v1/load_lora_adapter":
+                        outer.load(content["lora_name"], content["lora_path"])
+                        self.answer(200, None)
+                    else:
+                        self.answer(200, outer.complete(content))
+
+            def answer(self, status: int, content: Any) -> None:
+                body = b"Success" if content is None else json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def load(self, name: str, path: str) -> None:
+        base = AutoModelForCausalLM.from_pretrained(self.model.name_or_path)
+        self.adapters[name] = PeftModel.from_pretrained(base, path).eval()
+
+    def complete(self, content: dict[str, Any]) -> dict[str, Any]:
+        self.completions.append(content)
+        model = self.model if content["model"] == BASE else self.adapters[content["model"]]
+        rng, drawn, reason = np.random.default_rng(content["seed"]), [], "length"
+        for _ in range(content["max_tokens"]):
+            with torch.no_grad():
+                p = model(torch.tensor([content["prompt"] + drawn])).logits[0, -1].double().softmax(-1).numpy()
+            drawn.append(int(rng.choice(len(p), p=p / p.sum())))
+            if drawn[-1] in content["stop_token_ids"]:
+                reason = "stop"
+                break
+        choice = {"text": "", "finish_reason": reason}
+        return {"choices": [{**choice, "token_ids": drawn} if self.with_token_ids else choice]}
+
+
+@pytest.fixture
+def server(tiny_model: Path) -> Iterator[Server]:
+    server = Server(tiny_model)
+    thread = threading.Thread(target=server.http.serve_forever)
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def policy(tiny_model: Path) -> Policy:
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu"), seed=1)
+    for name, parameter in policy.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = (parameter.data.flatten() + 0.3).cumsum(0).sin().view_as(parameter)
+    return policy
+
+
+@pytest.fixture
+def orders() -> list[Order]:
+    prompts = [Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}]) for i in range(6)]
+    return [Order(p, drawn_from) for p in prompts for drawn_from in ("policy", "reference", "policy")]
+
+
+def decoder(server: Server, policy: Policy, folder: Path, **changes: Any) -> ServerDecoder:
+    settings = {"url": server.url, "model": BASE, "adapter_folder": str(folder), "concurrency": 4, **changes}
+    return ServerDecoder(ServerConfig.model_validate(settings), policy)
+
+
+def draw(decoder: ServerDecoder, orders: list[Order], seed: int = 3) -> list[Any]:
+    return decoder.draw(orders, HOW, round=2, seed=seed, progress=Silent(), what="Sampling")
+
+
+def test_responses_are_the_tokens_that_the_named_model_drew(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    drawn = draw(decoder(server, policy, tmp_path), orders)
+    assert [r.prompt_id for r in drawn] == [o.prompt.id for o in orders]
+    assert [r.drawn_from for r in drawn] == [o.drawn_from for o in orders]
+    adapter = next(iter(server.adapters))
+    assert {c["model"] for c in server.completions} == {BASE, adapter}
+    # The adapter there is the policy: the same log-probabilities.
+    ids = torch.tensor([[*drawn[0].prompt_token_ids, *drawn[0].token_ids]])
+    with torch.no_grad():
+        torch.testing.assert_close(server.adapters[adapter](ids).logits, policy.model(ids).logits)
+        assert not torch.allclose(server.model(ids).logits, policy.model(ids).logits)
+    again = draw(decoder(server, policy, tmp_path), orders)
+    assert again == drawn and len(server.adapters) == 1  # seeded, and loaded once
+    assert draw(decoder(server, policy, tmp_path), orders, seed=4) != drawn
+    # Two orders for one prompt are two draws.
+    assert len({r.token_ids for r in drawn}) > 6
+
+
+def test_a_policy_that_moved_is_loaded_anew(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    draw(decoder(server, policy, tmp_path), orders[:1])
+    for name, parameter in policy.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data += 0.1
+    draw(decoder(server, policy, tmp_path), orders[:1])
+    assert len(server.adapters) == 2
+
+
+def test_mixed_distributions_are_refused_before_anything_is_drawn(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"plus.*decoder: null"):
+        draw(decoder(server, policy, tmp_path), [*orders, Order(orders[0].prompt, "plus")])
+    assert not server.completions and not server.adapters
+
+
+def test_errors_are_tried_again_and_then_stop_the_round(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    server.fail = [503, 500]
+    expected = draw(decoder(server, policy, tmp_path), orders)
+    assert len(expected) == len(orders)
+    server.fail = [500] * 99
+    with pytest.raises(ModelError, match=r"answered 500.*run the same command again"):
+        draw(decoder(server, policy, tmp_path, concurrency=1), orders)
+    server.fail = [400]  # a refusal is final
+    with pytest.raises(ModelError, match=r"answered 400: .*told to fail"):
+        draw(decoder(server, policy, tmp_path, concurrency=1), orders[:1])
+
+
+def test_failing_over_is_noted(policy: Policy, orders: list[Order], tmp_path: Path) -> None:
+    settings = {"url": "http://127.0.0.1:9/v1", "model": BASE, "adapter_folder": str(tmp_path), "retries": 0}
+    away = ServerDecoder(ServerConfig.model_validate(settings), policy)
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1:9.*on_failure"):
+        draw(away, orders)
+    assert away.notes == []
+    local = ServerDecoder(ServerConfig.model_validate({**settings, "on_failure": "local"}), policy)
+    drawn = draw(local, orders)
+    assert len(drawn) == len(orders)
+    assert len(local.notes) == 1 and "decoded in this process instead" in local.notes[0]
+
+
+def test_a_server_without_token_ids_or_the_model_is_refused(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="'other' is not among tiny"):
+        draw(decoder(server, policy, tmp_path, model="other"), orders)
+    server.with_token_ids = False
+    with pytest.raises(ModelError, match="return_token_ids"):
+        draw(decoder(server, policy, tmp_path), orders)
+
+
+def test_prompts_that_are_too_long_are_refused(server: Server, policy: Policy, tmp_path: Path) -> None:
+    long = Prompt.of([{"role": "user", "content": " ".join(["w1"] * 90)}])
+    with pytest.raises(DataError, match="max_new_tokens=5"):
+        draw(decoder(server, policy, tmp_path), [Order(long)])
+
+
+def test_a_key_that_is_named_must_be_there(
+    server: Server, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SERVER_KEY", raising=False)
+    with pytest.raises(RecipeError, match="SERVER_KEY"):
+        decoder(server, policy, tmp_path, api_key_variable="SERVER_KEY")

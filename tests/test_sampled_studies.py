@@ -1,0 +1,85 @@
+"""Studies whose responses are drawn two by two: what the samplers do within the loop, and what is known before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duelist.errors import BudgetError
+from duelist.plan import plan
+from duelist.preflight import examine
+from duelist.progress import Advance, Progress
+from duelist.recipes import parse_recipe
+from duelist.samplers.pilaf import NOTE
+from duelist.store import codecs
+from duelist.store.artifacts import read_jsonl
+from duelist.study import Study
+
+
+class Noting(Progress):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    @contextmanager
+    def stage(self, description: str, total: int) -> Iterator[Advance]:
+        yield lambda steps: None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_pilaf_is_vanilla_in_the_first_round_says_so_and_mixes_in_the_second(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    tiny_recipe |= {"sampler": {"name": "pilaf", "max_new_tokens": 6}, "pairing": "as_drawn"}
+    progress = Noting()
+    with Study.create(tmp_path / "study", parse_recipe(tiny_recipe), progress) as study:
+        study.run()
+        stages = {(s.round, s.name): s for s in study.store.stages()}
+        first, second = (study.folder.read(t, "sample", codecs.DRAWS) for t in (1, 2))
+        assert stages[1, "sample"].info == {"notes": [NOTE]} and stages[2, "sample"].info == {"notes": []}
+        assert progress.notes == [f"Round 1: {NOTE}"]
+        assert {r.drawn_from for r in first.responses} == {"policy"}
+        assert {r.drawn_from for r in second.responses} == {"policy", "plus", "minus"}
+        for t, draws in ((1, first), (2, second)):
+            assert len(draws.sets) == 24  # one for each training prompt
+            drawn = {frozenset((s.a, s.b)) for s in draws.sets}
+            pairs = read_jsonl(study.folder.round_folder(t) / "pairs.jsonl")
+            assert len(pairs) > 12 and {frozenset((p["a"], p["b"])) for p in pairs} <= drawn
+            assert {frozenset((x.pair.a.id, x.pair.b.id)) for x in study.store.asked(t)} <= drawn
+
+
+def test_the_weights_of_t_pilaf_reach_the_preferences(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    sampler = {"name": "t_pilaf", "n": 4, "max_new_tokens": 5, "pairs_per_prompt": 2}
+    tiny_recipe |= {"sampler": sampler, "beta": 5.0, "budget": 20}
+    tiny_recipe["trainer"]["train"]["learning_rate"] = 1e-2
+    with Study.create(tmp_path / "study", parse_recipe(tiny_recipe)) as study:
+        study.run()
+        weights = {p.pair_id: p.weight for p in study.store.preferences(2)}
+        assert weights == {x.pair.id: x.pair.weight for x in study.store.asked(2)}
+        assert len(set(weights.values())) > 5
+        assert {p.weight for p in study.store.preferences(1)} == {1.0}
+
+
+@pytest.mark.parametrize("sampler", ["vanilla", "pilaf", "t_pilaf", "best_of_n", "hybrid"])
+@pytest.mark.parametrize("pairing", ["in_prompt", "as_drawn"])
+def test_a_pool_that_is_too_small_is_found_before_anything_is_drawn(
+    tiny_recipe: dict[str, Any], sampler: str, pairing: str
+) -> None:
+    """24 prompts and two sets to each: 48 pairs as drawn, 6 × 24 within a prompt."""
+    count = {"responses_per_prompt": 4} if sampler == "vanilla" else {"pairs_per_prompt": 2}
+    tiny_recipe |= {"sampler": {"name": sampler, "max_new_tokens": 6, **count}, "pairing": pairing}
+    pairs = 48 if pairing == "as_drawn" else 144
+    assert examine(parse_recipe({**tiny_recipe, "budget": pairs})).pairs == pairs
+    with pytest.raises(BudgetError, match=f"{pairs} at most"):
+        examine(parse_recipe({**tiny_recipe, "budget": pairs + 1}))
+    found = plan(parse_recipe(tiny_recipe))
+    decoded = {"best_of_n": 2 * 8, "t_pilaf": 64}.get(sampler, 4)
+    assert found.candidate_pairs == pairs
+    assert found.generations == 2 * 24 * decoded + 3 * 6  # two rounds; three evaluations of six prompts
