@@ -153,7 +153,7 @@ def select(
         list[str] | None, typer.Option("--set", metavar="a=b", help="A setting of the rule; may be repeated.")
     ] = None,
     normalize: Annotated[
-        str, typer.Option(help="`response`, `pair` or `none`: what is scaled to unit norm.")
+        str, typer.Option(help="`response` or `pair`: scaled to unit norm; `token`: per token; `none`.")
     ] = "response",
     dimension: Annotated[int, typer.Option(help="Gradients are projected to so many dimensions.")] = 8192,
     beta: Annotated[float, typer.Option(help="β of the implicit reward.")] = 0.1,
