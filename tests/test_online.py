@@ -12,9 +12,11 @@ from duelist import Label, Study, parse_recipe
 from duelist.errors import RecipeError
 from duelist.preflight import examine
 from duelist.report import write_report
+from duelist.seeding import derived_seed
 from duelist.status import status
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
+from outcomes import require_equal
 
 
 @pytest.fixture
@@ -189,3 +191,17 @@ def test_evaluation_every_so_many_rounds_in_iterative_mode(tiny_recipe: dict[str
         study.run()
     lines = read_jsonl(tmp_path / "study" / "metrics.jsonl")
     assert [m["round"] for m in lines if "kl" in m] == [0, 2, 4, 5] and len(lines) == 6
+
+
+def test_pilaf_online_opened_anew_every_round_equals_one_run(online: dict[str, Any], tmp_path: Path) -> None:
+    """Every opening replays the steps since the checkpoint; PILAF's draws depend on all the policy's logits."""
+    sampler = {"name": "pilaf", "pairs_per_prompt": 1, "max_new_tokens": 6}
+    recipe = parse_recipe({**online, "rounds": 5, "sampler": sampler, "pairing": "as_drawn"})
+    with Study.create(tmp_path / "one", recipe) as study:
+        study.run()
+    Study.create(tmp_path / "other", recipe).close()
+    for _ in range(5):
+        with Study.open(tmp_path / "other") as study:
+            study.tell(study.stages.parts.annotator.annotate(study.ask(), derived_seed(0, "annotate"), study.progress))
+            study.update()
+    require_equal(tmp_path / "other", tmp_path / "one")
