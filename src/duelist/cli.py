@@ -90,7 +90,7 @@ def run(
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
     calm_libraries()
-    from duelist.recipes import load_recipe
+    from duelist.recipes import load_recipe, policy_of
 
     resolved = load_recipe(recipe, overrides or [])
     if dry_run:
@@ -123,8 +123,11 @@ def run(
                 say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.stopped}.")
     if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
-        weights = "Adapter" if resolved.policy.adapter == "lora" else "Model"
-        say(f"Report: {report}\n{weights}: {folder / weights.lower()}\nPreferences: {folder / 'preferences.jsonl'}")
+        if resolved.reward_model is not None:
+            weights, place = "Reward model", "reward_model"
+        else:
+            weights, place = ("Adapter", "adapter") if policy_of(resolved).adapter == "lora" else ("Model", "model")
+        say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / 'preferences.jsonl'}")
 
 
 app.command()(compare)

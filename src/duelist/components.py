@@ -12,12 +12,15 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "dataset": "duelist.samplers.dataset:DatasetSampler",
     },
     "pairing": {
+        "cross_prompt": "duelist.pairing.cross_prompt:CrossPrompt",
         "in_prompt": "duelist.pairing.in_prompt:InPrompt",
         "as_drawn": "duelist.pairing.as_drawn:AsDrawn",
         "as_given": "duelist.pairing.as_given:AsGiven",
     },
     "featurizer": {
         "margin": "duelist.featurizers.margin:Margin",
+        "embedding": "duelist.featurizers.embedding:Embedding",
+        "reward_head": "duelist.featurizers.reward_head:RewardHead",
         "gradient": "duelist.featurizers.gradient:Gradient",
     },
     "acquisition": {
@@ -51,6 +54,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",
     },
     "trainer": {
+        "bradley_terry": "duelist.trainers.bradley_terry:BradleyTerry",
         "dpo": "duelist.trainers.dpo:DPO",
         "rlhf": "duelist.trainers.rlhf:RLHF",
     },

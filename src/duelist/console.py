@@ -39,6 +39,11 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "win rate": lambda m: number(m.get("win_rate")),
     "KL": lambda m: number(m.get("kl")),
     "J": lambda m: number(m.get("j")),
+    "pair accuracy": lambda m: number(m.get("pair_accuracy")),
+    "1 − Spearman": lambda m: number(m.get("spearman_error")),
+    "best of N": lambda m: number(m.get("best_of_n_reward")),
+    "longer wins": lambda m: number(m.get("longer_wins")),
+    "log loss": lambda m: number(m.get("log_loss")),
     "seconds": lambda m: f"{sum(m['seconds'].values()):.1f}",
 }
 
@@ -93,12 +98,14 @@ class TerminalProgress(Progress):
 
 
 def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
-    """A row per line of metrics.jsonl."""
+    """A row per line of metrics.jsonl; what no line has measured has no column."""
     table = Table(title=title, title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for line in lines:
-        table.add_row(*(cell(line) for cell in COLUMNS.values()))
+    columns = {name: [cell(line) for line in lines] for name, cell in COLUMNS.items()}
+    shown = {name: cells for name, cells in columns.items() if set(cells) != {number(None)}}
+    for name in shown:
+        table.add_column(name, justify="right")
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
     return table
 
 

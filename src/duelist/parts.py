@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
@@ -12,16 +12,18 @@ from duelist.annotators.base import Annotator
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
 from duelist.models.policy_config import PolicyConfig
+from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.rewards import Reward
 from duelist.pairing.base import Pairing
 from duelist.preparation import prepare
 from duelist.progress import Progress
-from duelist.prompts.dataset import PromptSet, load_prompts
+from duelist.prompts.dataset import PromptsConfig, PromptSet, load_prompts
 from duelist.prompts.labelled import LabelledConfig
 from duelist.recipes import (
     Recipe,
     acquisition_options,
     build,
+    policy_of,
     preparation_settings,
     uses_given_responses,
     with_prepared,
@@ -29,7 +31,7 @@ from duelist.recipes import (
 from duelist.samplers.base import Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.targets import Targets
-from duelist.trainers.base import Trainer
+from duelist.trainers.base import RewardTrainer, Trainer, TrainingPlan
 
 
 class Parts:
@@ -50,8 +52,39 @@ class Parts:
 
     @cached_property
     def policy_config(self) -> PolicyConfig:
-        """How to load the policy."""
-        return self._ready.policy
+        """How to load the policy.
+
+        Raises:
+            RecipeError: if the recipe has none.
+        """
+        return policy_of(self._ready)
+
+    @cached_property
+    def reward_model_config(self) -> RewardModelConfig:
+        """The reward model that the study trains."""
+        return self._ready.reward_model or RewardModelConfig()
+
+    @property
+    def prompts_config(self) -> PromptsConfig:
+        """Where prompts come from."""
+        return self._ready.prompts
+
+    @cached_property
+    def plan(self) -> TrainingPlan:
+        """What is trained, and on what."""
+        plan: TrainingPlan = self._build("trainer").plan
+        return plan
+
+    @property
+    def trains(self) -> Literal["policy", "reward_model"]:
+        """What the study trains."""
+        return self.plan.trains
+
+    @cached_property
+    def reward_trainer(self) -> RewardTrainer:
+        """Labels -> reward model."""
+        trainer: RewardTrainer = self._build("trainer")
+        return trainer
 
     @property
     def labelled(self) -> LabelledConfig | None:

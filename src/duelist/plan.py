@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from duelist.errors import ModelError
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.reward_model_config import RewardModelConfig
 from duelist.preflight import Findings, examine, sampler_of
-from duelist.recipes import Recipe, build
+from duelist.recipes import Recipe, build, policy_of
 from duelist.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
+EMBEDDING_DIMENSION = 768  # what an embedding is taken to have, before the first one is seen
 PROMPT_TOKENS = 128  # what a prompt is taken to have, in the bound on gradient tokens
 
 
@@ -60,6 +64,8 @@ def plan(recipe: Recipe) -> Plan:
     m = 2 if counts is None else counts.responses
     draws = 1 if ready.pool == "fixed" else ready.rounds
     pairs = found.pairs
+    if ready.reward_model is not None and ready.policy is None:
+        return _reward_plan(ready, ready.reward_model, found, pairs, notes)
     generations = tokens = None
     if per_round is not None:
         responses = per_round * m
@@ -72,7 +78,10 @@ def plan(recipe: Recipe) -> Plan:
     kept = 1 + sum(is_checkpoint(ready, t, ready.rounds) for t in of_rounds)
     if generations is not None and held_out is not None:
         generations += held_out * ready.evaluation.responses_per_prompt * evaluated
-    base, adapter = _parameter_counts(ready, found, notes)
+    policy = policy_of(ready)
+    base, adapter = _parameter_counts(policy, found, notes)
+    if ready.reward_model is not None:
+        adapter = 0  # the policy only writes
     dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
     uses_gradients = "gradient_ND" in build("acquisition", ready.acquisition).needs
     if not uses_gradients:
@@ -84,12 +93,33 @@ def plan(recipe: Recipe) -> Plan:
     if base is not None and adapter is not None and features is not None:
         # What is trained (an adapter in float32) with its gradient and Adam's two moments, beside the base model or
         # reference; features as computed and as reordered.
-        each = BYTES["float32" if ready.policy.adapter == "lora" else ready.policy.dtype]
-        memory = base * BYTES[ready.policy.dtype] + max(adapter * 4 * each, adapter * each + features * 2)
+        each = BYTES["float32" if policy.adapter == "lora" else policy.dtype]
+        memory = base * BYTES[policy.dtype] + max(adapter * 4 * each, adapter * each + features * 2)
         # The weights that are kept and a copy of the latest (online each with Adam's moments); one round's features;
         # every token as JSON.
         disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + features + (tokens or 0) * 8
     return Plan(total_budget(recipe), per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes))
+
+
+def _reward_plan(
+    recipe: Recipe, config: RewardModelConfig, found: Findings, pairs: int | None, notes: list[str]
+) -> Plan:
+    """The plan of a study without a language model: nothing is generated, and the reward model is small."""
+    if recipe.pairing["name"] == "cross_prompt":
+        pairs = int(recipe.pairing["pairs"])
+    per_round, _ = _prompt_counts(recipe, found)
+    inputs = EMBEDDING_DIMENSION
+    notes.append(f"Sizes are those of embeddings of {inputs} dimensions; the embedding model comes on top.")
+    members = config.members if config.posterior == "ensemble" else 1
+    sizes = [inputs, *config.hidden]
+    trained = members * (sum(a * b + b for a, b in pairwise(sizes)) + sizes[-1])
+    needs = build("acquisition", recipe.acquisition).needs
+    width = sizes[-1] * members * ("gradient_ND" in needs) + inputs * ("embedding_ND" in needs)
+    features = None if pairs is None else (pairs + total_budget(recipe)) * width * 8
+    memory = disk = None
+    if features is not None:
+        memory, disk = trained * 16 + 2 * features, trained * 4 * (recipe.rounds + 2) + features
+    return Plan(total_budget(recipe), per_round, 0, pairs, 0, 0, trained, memory, disk, tuple(notes))
 
 
 def plan_rows(plan: Plan) -> Mapping[str, str]:
@@ -130,35 +160,35 @@ def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
     return (responses * recipe.rounds + past) * (int(longest) + PROMPT_TOKENS)
 
 
-def _parameter_counts(recipe: Recipe, found: Findings, notes: list[str]) -> tuple[int | None, int | None]:
+def _parameter_counts(policy: PolicyConfig, found: Findings, notes: list[str]) -> tuple[int | None, int | None]:
     import torch
     from peft import LoraConfig, PeftConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = found.model
-    if config is None and recipe.policy.architecture is not None:
+    if config is None and policy.architecture is not None:
         notes.append("Parameters, memory and disk are those of `policy.architecture`.")
         try:
-            config = AutoConfig.for_model(**recipe.policy.architecture)
+            config = AutoConfig.for_model(**policy.architecture)
         except (TypeError, ValueError) as error:
             raise ModelError(
                 f"policy.architecture must be a model's configuration, but it is refused: {error}"
             ) from error
     if config is None:
         return None, None
-    start = recipe.policy.initial_adapter
+    start = policy.initial_adapter
     with torch.device("meta"):  # shapes without numbers: nothing is allocated
         base: Any = AutoModelForCausalLM.from_config(config)
         count = sum(p.numel() for p in base.parameters())
-        if recipe.policy.adapter == "none":
+        if policy.adapter == "none":
             return count, count
         if start is not None and not (Path(start).expanduser() / "adapter_config.json").is_file():
             notes.append(f"The adapter {start} is out of reach here: sizes are those of `policy.lora`.")
             start = None
         try:
-            fresh = LoraConfig(task_type="CAUSAL_LM", **recipe.policy.lora)
+            fresh = LoraConfig(task_type="CAUSAL_LM", **policy.lora)
             lora = fresh if start is None else PeftConfig.from_pretrained(str(Path(start).expanduser()))
             model = get_peft_model(base, lora)
         except (TypeError, ValueError) as error:
-            raise ModelError(f"policy.lora must fit {recipe.policy.model}, but it does not: {error}") from error
+            raise ModelError(f"policy.lora must fit {policy.model}, but it does not: {error}") from error
     return count, sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)

@@ -12,9 +12,10 @@ import numpy as np
 
 from duelist.acquisition.base import choose
 from duelist.components import COMPONENTS
-from duelist.errors import BudgetError, DuelistError, ModelError, RecipeError
+from duelist.errors import BudgetError, DataError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
 from duelist.learners.online import require_online_trainer
+from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import require_one_output
@@ -85,29 +86,33 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
             _examine_judge(kind, component, notes)
     if ready.online:
         require_online_trainer(build("trainer", ready.trainer), ready)
-    _require_parts_that_fit(ready)
-    _require_start(ready.policy)
+    if ready.policy is not None:
+        _require_parts_that_fit(ready, ready.policy)
+        _require_start(ready.policy)
+    if ready.reward_model is not None:
+        _examine_embedding(ready, ready.reward_model.embedding, notes)
     prompts = _prompts(ready, notes)
     if "target_MD" in needs:
         _examine_target(ready, prompts, notes)
-    model = _model_config(ready, notes)
+    model = None if ready.policy is None else _model_config(ready.policy, notes)
     pairs = None
     if prompts is not None:
-        require_columns(prompts.held_out, ready.evaluation)
+        if ready.reward_model is None:
+            require_columns(prompts.held_out, ready.evaluation)
         pairs = _require_large_pool(ready, prompts)
-        if model is not None:
-            _require_fitting_prompts(ready, prompts, model)
+        if model is not None and ready.policy is not None:
+            _require_fitting_prompts(ready, ready.policy, prompts, model)
     return Findings(ready, prompts, model, pairs)
 
 
-def _require_parts_that_fit(recipe: Recipe) -> None:
+def _require_parts_that_fit(recipe: Recipe, policy: PolicyConfig) -> None:
     """Refuse combinations of which one part could do nothing with the other.
 
     Raises:
         RecipeError: naming both.
     """
     name = recipe.acquisition["name"]
-    if recipe.policy.adapter == "none":
+    if policy.adapter == "none":
         if "gradient_ND" in build("acquisition", recipe.acquisition).needs:
             raise RecipeError(
                 f"Gradient features are those of a LoRA adapter, which the acquisition {name!r} needs, but "
@@ -152,6 +157,30 @@ def _require_start(policy: PolicyConfig) -> None:
         value = getattr(policy, key)
         if value is not None and PREPARED not in value and is_local(value) and not Path(value).expanduser().is_dir():
             raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
+
+
+def _examine_embedding(recipe: Recipe, config: EmbeddingConfig, notes: list[str] | None) -> None:
+    """Refuse a source of embeddings that is not there.
+
+    Raises:
+        DataError: if a file is missing.
+        ModelError: if a model is.
+        RecipeError: if hidden states have no model to come from.
+    """
+    if config.source == "hidden_states" and config.model is None and recipe.policy is None:
+        raise RecipeError(
+            "Hidden states need a causal language model, but the recipe has neither `policy` nor "
+            "`reward_model.embedding.model`: set one, or another `reward_model.embedding.source`."
+        )
+    path = config.path
+    if path is not None and PREPARED not in path and not Path(path).expanduser().is_file():
+        raise DataError(f"`reward_model.embedding.path` must be a file, but there is none at {path}: correct it.")
+    name = config.model
+    if name is not None and PREPARED not in name:
+        from transformers import AutoConfig
+
+        read = partial(load_pretrained, AutoConfig, name, "reward_model.embedding.model", config.revision)
+        _within_reach(read, is_local(name), notes, "The embedding model's configuration is")
 
 
 def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
@@ -218,10 +247,9 @@ def _examine_target(recipe: Recipe, prompts: PromptSet | None, notes: list[str] 
         _within_reach(read, local, notes, "The target's prompts are")
 
 
-def _model_config(recipe: Recipe, notes: list[str] | None) -> Any:
+def _model_config(policy: PolicyConfig, notes: list[str] | None) -> Any:
     from transformers import AutoConfig
 
-    policy = recipe.policy
     if PREPARED in policy.model:
         return None
     return _within_reach(
@@ -240,7 +268,11 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
     """
     sampler, pairing = recipe.sampler["name"], recipe.pairing["name"]
     counts = sampler_of(recipe).counts
-    if pairing not in COMPONENTS["pairing"] or (counts is None and (sampler != "dataset" or pairing == "as_drawn")):
+    if (
+        pairing not in COMPONENTS["pairing"]
+        or pairing == "cross_prompt"
+        or (counts is None and (sampler != "dataset" or pairing == "as_drawn"))
+    ):
         return None
     if counts is not None and pairing != "as_given":
         m = counts.responses
@@ -273,7 +305,7 @@ def sampler_of(recipe: Recipe) -> Sampler:
     return sampler
 
 
-def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) -> None:
+def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: PromptSet, config: Any) -> None:
     """Refuse prompts that the policy's tokenizer cannot render, or its context cannot hold.
 
     Raises:
@@ -282,7 +314,6 @@ def _require_fitting_prompts(recipe: Recipe, prompts: PromptSet, config: Any) ->
     """
     from transformers import AutoTokenizer
 
-    policy = recipe.policy
     tokenizer = load_pretrained(AutoTokenizer, policy.model, "policy.model", policy.revision)
     if policy.chat_template is not None:
         tokenizer.chat_template = read_chat_template(policy.chat_template)

@@ -21,6 +21,7 @@ from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.importing import import_object
 from duelist.models.policy_config import PolicyConfig
+from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
@@ -93,7 +94,12 @@ class Recipe(BaseModel):
         description="Train the policy on preferences that are there already before round 1 asks anything; the "
         "reference stays the base model.",
     )
-    policy: PolicyConfig = Field(description="The model to align.")
+    policy: PolicyConfig | None = Field(
+        default=None, description="The model to align; may be null where a reward model is trained."
+    )
+    reward_model: RewardModelConfig | None = Field(
+        default=None, description="The reward model that trainer `bradley_terry` trains; null elsewhere."
+    )
     sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
     decoder: ServerConfig | None = Field(
         default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
@@ -130,6 +136,26 @@ class Recipe(BaseModel):
         require_listed_budgets(self.schedule, self.rounds, self.budget)
         require_online_keys(self.online, self.checkpoint_every)
         return self
+
+
+def policy_of(recipe: Recipe) -> PolicyConfig:
+    """The policy of a recipe.
+
+    Raises:
+        RecipeError: if it has none.
+    """
+    if recipe.policy is None:
+        raise RecipeError(
+            "A `policy` is needed, but the recipe has none: set `policy.model` to a folder or a hub name."
+        )
+    return recipe.policy
+
+
+def trains_reward_model(recipe: Recipe) -> bool:
+    """Whether the recipe's trainer trains a reward model rather than a policy."""
+    from duelist.trainers.base import RewardTrainer
+
+    return issubclass(_resolve("trainer", str(recipe.trainer["name"]))[0], RewardTrainer)
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -172,6 +198,11 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     except ValidationError as error:
         raise RecipeError(explain_invalid(error, Recipe, "the recipe")) from error
     filled: dict[str, Any] = {}
+    if trains_reward_model(recipe):
+        if "featurizers" not in values:
+            recipe = recipe.model_copy(update={"featurizers": {"reward_head": {}, "embedding": {}}})
+        filled["reward_model"] = recipe.reward_model or RewardModelConfig()
+    _require_what_is_trained(recipe)
     for kind in ("sampler", "pairing", "acquisition", "annotator", "trainer", "reward"):
         component = getattr(recipe, kind)
         if component is not None:
@@ -188,6 +219,25 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
         except RecipeError as error:
             raise RecipeError(f"Every arm must be a valid recipe, but `compare.{arm}` is not. {error}") from error
     return recipe.model_copy(update=filled)
+
+
+def _require_what_is_trained(recipe: Recipe) -> None:
+    name = recipe.trainer["name"]
+    if trains_reward_model(recipe):
+        return
+    if recipe.reward_model is not None:
+        raise RecipeError(
+            f"`reward_model` is what trainer `bradley_terry` trains, but the trainer is {name!r}: use that trainer, or "
+            "leave `reward_model` out (an annotator of that name is set under `annotator`)."
+        )
+    if recipe.policy is None:
+        raise RecipeError(f"`policy` must be set, for trainer {name!r} trains it: set `policy.model`.")
+    pairing = _resolve("pairing", str(recipe.pairing["name"]))[0]
+    if getattr(pairing, "crosses_prompts", False):
+        raise RecipeError(
+            f"Trainer {name!r} needs two responses to one prompt, but pairing {recipe.pairing['name']!r} crosses "
+            "prompts: use pairing `in_prompt`, or train a reward model (trainer `bradley_terry`)."
+        )
 
 
 def arms(recipe: Recipe) -> dict[str, Recipe]:

@@ -33,8 +33,23 @@ _METRICS = (
     ("kl", "KL (nats)"),
     ("j", "J"),
     ("mean_length", "length (tokens)"),
+    ("pair_accuracy", "pair accuracy"),
+    ("longer_wins", "longer wins"),
+    ("spearman_error", "1 − Spearman"),
+    ("best_of_n_reward", "best-of-N reward"),
+    ("log_loss", "log loss (nats)"),
+    ("brier", "Brier"),
+    ("ece", "ECE"),
 )
-_RANKED = ("mean_reward", "mean_reward_over_groups", "mean_reward_weighted", "win_rate", "j")
+_RANKED = (
+    "mean_reward",
+    "mean_reward_over_groups",
+    "mean_reward_weighted",
+    "win_rate",
+    "j",
+    "pair_accuracy",
+    "best_of_n_reward",
+)
 
 
 def write_report(folder: Path) -> Path:
@@ -118,7 +133,7 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
     )
     random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
     return [
-        ("Model", str(recipe["policy"]["model"])),
+        ("Model", _model(recipe)),
         ("Acquisition", f"{rule} ({_brief(acquisition)})" if acquisition else rule),
         ("Trainer", str(trainer["name"])),
         ("β", str(recipe["beta"])),
@@ -127,6 +142,15 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
         ("Annotator", str((recipe.get("annotator") or {"name": "people (labels come by tell)"})["name"])),
         ("Seed", str(recipe["seed"])),
     ]
+
+
+def _model(recipe: Mapping[str, Any]) -> str:
+    reward_model = recipe.get("reward_model")
+    if reward_model is None:
+        return str(recipe["policy"]["model"])
+    embedding = reward_model["embedding"]
+    where = embedding["path"] or embedding["model"] or (recipe["policy"] or {}).get("model", "")
+    return f"reward model, hidden layers {reward_model['hidden']}, on embeddings by {embedding['source']} ({where})"
 
 
 def _brief(settings: Mapping[str, Any]) -> str:
@@ -182,6 +206,12 @@ def _result_figures(arms: Sequence[Arm]) -> list[Picture]:
         ),
         reward_kl_figure(arms, "What the reward cost in distance from the initial model; points are named by labels."),
         metric_figure(arms, "j", "J", "Mean reward − β · KL, what DPO maximises if the reward is its own."),
+        metric_figure(
+            arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
+        ),
+        metric_figure(arms, "spearman_error", "1 − Spearman", "Rank correlation with the true reward within prompts."),
+        metric_figure(arms, "best_of_n_reward", "Best-of-N reward", "True reward of the response that scores highest."),
+        metric_figure(arms, "log_loss", "Log loss", "Of held-out labels under the reward model, in nats."),
     ]
 
 

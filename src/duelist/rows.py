@@ -18,6 +18,8 @@ from duelist.errors import DataError
 from duelist.types import Prompt
 
 RESPONSE_COLUMNS = ("chosen", "rejected", "response_a", "response_b", "responses")
+# Vectors beside the responses: too large to go along with a prompt.
+EMBEDDING_COLUMNS = ("embeddings", "embedding_chosen", "embedding_rejected", "embedding_a", "embedding_b")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 Row = Mapping[str, Any]
 
@@ -111,7 +113,8 @@ def row_prompt(row: Row, where: str) -> Prompt:
     Raises:
         DataError: if the row has no prompt, or a prompt without text.
     """
-    columns = {k: _as_json(v) for k, v in row.items() if k != "prompt" and k not in RESPONSE_COLUMNS}
+    aside = {"prompt", *RESPONSE_COLUMNS, *EMBEDDING_COLUMNS}
+    columns = {k: _as_json(v) for k, v in row.items() if k not in aside}
     content = _explicit_prompt(row, where).get("prompt")
     if content is None:
         found = ", ".join(k for k, v in row.items() if v is not None) or "no column"

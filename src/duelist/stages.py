@@ -19,7 +19,9 @@ from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
 from duelist.learners.online import OPTIMIZER
 from duelist.learners.policy import PolicyLearner
+from duelist.learners.reward import RewardLearner
 from duelist.models.server_decoder import ServerDecoder
+from duelist.pairing.base import require_one_prompt
 from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
@@ -74,7 +76,10 @@ class Stages:
         asked = {p.id for p in past}
 
         def compute() -> list[Pair]:
-            pairs = [p for p in self.parts.pairing.pairs(draws, self.parts.prompts.given, t) if p.id not in asked]
+            possible = self.parts.pairing.pairs(draws, self.parts.prompts.given, t, self._seed("pair"))
+            if self.parts.trains == "policy":
+                require_one_prompt(possible)
+            pairs = [p for p in possible if p.id not in asked]
             budget, fixed = budget_of(self.recipe, t), self.recipe.pool == "fixed"
             needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
             if len(pairs) < needed:
@@ -154,7 +159,7 @@ class Stages:
         """Train on the labels so far, and keep the weights."""
         if self.recipe.online:
             return self._step(t)
-        plan = self.parts.trainer.plan
+        plan = self.parts.plan
         preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
 
         def fill(target: Path) -> Mapping[str, float]:
@@ -166,7 +171,7 @@ class Stages:
         """Take round t's optimizer step, and at a checkpoint keep the weights (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            plan = self.parts.trainer.plan
+            plan = self.parts.plan
             preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
             info = {**self._learner.step(t, preferences), "preferences": float(len(preferences))}
             return {"info": info, "preferences": [preference_json(p) for p in preferences]}
@@ -206,7 +211,8 @@ class Stages:
 
     @cached_property
     def _learner(self) -> Learner:
-        return PolicyLearner(self.recipe, self.parts, self.folder, self.progress)
+        kind = PolicyLearner if self.parts.trains == "policy" else RewardLearner
+        return kind(self.recipe, self.parts, self.folder, self.progress)
 
     def _acquisition(self, t: int) -> Acquisition:
         random_picks = self.recipe.initial_random - asked_before(self.recipe, t)

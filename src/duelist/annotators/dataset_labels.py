@@ -69,7 +69,7 @@ class DatasetLabels(Annotator):
         known: dict[Key, dict[str, Decision]] = {}
         for where, row in RowSource(self.config.path, self.config.split, self.config.config):
             texts = row_responses(row, where)
-            decision = _decision(row, where)
+            decision = row_decision(row, where)
             if len(texts) != 2 or decision is None:
                 continue  # a row without two responses or without a decision has no label to give
             who = str(row.get("annotator") or self.config.annotator)
@@ -87,7 +87,12 @@ def _flipped(decision: Decision) -> Decision:
     return FLIPPED[outcome], votes and Votes(votes.n_b, votes.n_a, votes.n_eq)
 
 
-def _decision(row: Row, where: str) -> Decision | None:
+def row_decision(row: Row, where: str) -> Decision | None:
+    """What a row says of its two responses, and the votes behind it; None if it says nothing.
+
+    Raises:
+        DataError: if its label or votes are not usable.
+    """
     if row.get("chosen") is not None:
         return "a", None  # row_responses lists chosen first
     if row.get("n_a") is not None and row.get("n_b") is not None:

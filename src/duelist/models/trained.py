@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from duelist.errors import RecipeError
+from duelist.models.embeddings import EmbeddingCache
 from duelist.models.policy import Policy
+from duelist.models.reward_model import RewardModel
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,12 @@ class Models:
     Attributes:
         policy: the language model being aligned, with its reference.
         reward_model: the reward model being trained.
+        embeddings: what the reward model reads.
     """
 
     policy: Policy | None = None
-    reward_model: Any | None = None
+    reward_model: RewardModel | None = None
+    embeddings: EmbeddingCache | None = None
 
     def policy_for(self, user: str) -> Policy:
         """The policy, which `user` cannot do without.
@@ -30,3 +33,16 @@ class Models:
         if self.policy is None:
             raise RecipeError(f"{user} needs a policy, but the recipe has none: set `policy`, or choose another one.")
         return self.policy
+
+    def reward_model_for(self, user: str) -> tuple[RewardModel, EmbeddingCache]:
+        """The reward model and what it reads, which `user` cannot do without.
+
+        Raises:
+            RecipeError: if the study trains none.
+        """
+        if self.reward_model is None or self.embeddings is None:
+            raise RecipeError(
+                f"{user} needs a reward model that the study trains, but this recipe trains a policy: use trainer "
+                "`bradley_terry`, or choose another one."
+            )
+        return self.reward_model, self.embeddings

@@ -18,7 +18,7 @@ class AsDrawn(Pairing):
     samplers give them the same weight.
     """
 
-    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         if draws.responses and not draws.sets:
             raise DataError(
                 "Pairing `as_drawn` needs a sampler that draws its responses two by two (pilaf, t_pilaf, best_of_n, "

@@ -15,7 +15,7 @@ class AsGiven(Pairing):
     """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was "
     "chosen."""
 
-    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         responses = draws.responses
         by_text = {(r.prompt_id, r.text): r for r in responses}
         found: dict[str, Pair] = {}

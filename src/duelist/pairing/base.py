@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
+from duelist.errors import RecipeError
 from duelist.types import Draws, GivenResponses, Pair
 
 
 class Pairing(ABC):
-    """Says which responses may be compared."""
+    """Says which responses may be compared.
+
+    Attributes:
+        crosses_prompts: whether a pair's responses may answer two prompts.
+    """
+
+    crosses_prompts: ClassVar[bool] = False
 
     @abstractmethod
-    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         """The candidate pairs, without repetition, two different texts in each.
 
         Two responses that were drawn together keep the weight of their set; others weigh 1.
@@ -20,4 +29,20 @@ class Pairing(ABC):
             draws: the round's responses, and which of them were drawn together.
             given: the pairs as the data set had them.
             round: noted in the pairs, from 1.
+            seed: the only source of randomness, the same every round.
         """
+
+
+def require_one_prompt(pairs: Sequence[Pair]) -> None:
+    """Refuse pairs that cross prompts, for a policy.
+
+    Raises:
+        RecipeError: if one does.
+    """
+    crossing = next((p for p in pairs if p.a.prompt_id != p.b.prompt_id), None)
+    if crossing is not None:
+        raise RecipeError(
+            f"A policy is trained on two responses to one prompt, but pair {crossing.id} crosses prompts "
+            f"{crossing.a.prompt_id} and {crossing.b.prompt_id}: use pairing `in_prompt`, or train a reward model "
+            "(trainer `bradley_terry`)."
+        )

@@ -15,7 +15,7 @@ from duelist.types import Draws, GivenResponses, Pair, Response
 class InPrompt(Pairing):
     """Pair every two responses to the same prompt whose texts differ: nobody can prefer one of two equal texts."""
 
-    def pairs(self, draws: Draws, given: GivenResponses, round: int) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         weight = {frozenset((s.a, s.b)): s.weight for s in draws.sets}
         by_prompt: dict[str, list[Response]] = {}
         for response in draws.responses:

@@ -3,6 +3,8 @@
 Reference: none needed.
 Formula:   the responses of the row, as they stand.
 Cost:      none.
+
+In a study without a policy there is no tokenizer: tokens are words and punctuation marks.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
+from duelist.models.plain_tokens import plain_token_ids
 from duelist.models.tokenization import (
     check_length,
     encode_responses,
@@ -41,9 +44,10 @@ class DatasetSampler(Sampler):
         return None
 
     def sample(self, job: SampleJob) -> Draws:
-        policy = job.models.policy_for("Sampler `dataset`")
-        require_chat_template(policy.tokenizer, job.prompts, policy.name)
-        limit = self.config.max_length or policy.context_length
+        policy = job.models.policy
+        if policy is not None:
+            require_chat_template(policy.tokenizer, job.prompts, policy.name)
+        limit = self.config.max_length or (None if policy is None else policy.context_length)
         responses: list[Response] = []
         with job.progress.stage("Reading responses", len(job.prompts)) as advance:
             for prompt in job.prompts:
@@ -55,8 +59,12 @@ class DatasetSampler(Sampler):
                         f"`response_a` "
                         "and `response_b`, or `chosen` and `rejected` to its row, or use sampler `vanilla`."
                     )
-                prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-                require_own_tokens(prompt, prompt_ids)
+                if policy is None:  # no tokenizer: words are counted
+                    prompt_ids = plain_token_ids(str(prompt.messages[-1]["content"]))
+                    ids = [plain_token_ids(text) for text in texts]
+                else:
+                    prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+                    require_own_tokens(prompt, prompt_ids)
                 for text, token_ids in zip(texts, ids, strict=True):
                     check_length(prompt, len(prompt_ids) + len(token_ids), limit, "a given response")
                     responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", job.round))

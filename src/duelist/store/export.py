@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from duelist.errors import DataError
 from duelist.store.store import Store
 
 
@@ -12,13 +13,30 @@ def trl_rows(store: Store) -> Iterator[dict[str, Any]]:
     """TRL's preference format: `prompt`, `chosen`, `rejected`, one row per label that is a preference.
 
     Sorted by pair and annotator. Conversational prompts give lists of messages, plain ones text.
+
+    Raises:
+        DataError: if a pair's responses answer two prompts: TRL's format has no place for that.
     """
+    for row in preference_rows(store):
+        if "prompt" not in row:
+            raise DataError(
+                "TRL's format has one prompt for both responses, but this study's pairs cross prompts: export them "
+                "with `--format jsonl`."
+            )
+        yield row
+
+
+def preference_rows(store: Store) -> Iterator[dict[str, Any]]:
+    """The rows of `trl_rows`; a pair that crosses prompts has `prompt_chosen` and `prompt_rejected` for `prompt`."""
+    prompts = store.prompts()
     for p in store.preferences():
-        yield {
-            "prompt": p.prompt.as_trl(),
-            "chosen": p.chosen.as_trl(p.prompt),
-            "rejected": p.rejected.as_trl(p.prompt),
-        }
+        own, other = p.prompt, prompts[p.rejected.prompt_id]
+        asked = (
+            {"prompt": own.as_trl()}
+            if own.id == other.id
+            else {"prompt_chosen": own.as_trl(), "prompt_rejected": other.as_trl()}
+        )
+        yield {**asked, "chosen": p.chosen.as_trl(own), "rejected": p.rejected.as_trl(other)}
 
 
 def label_rows(store: Store) -> Iterator[dict[str, Any]]:
@@ -30,7 +48,7 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
         fields = {k: getattr(label, k) for k in ("id", "annotator", "outcome", "seconds", "shown", "time")}
         by_pair.setdefault(label.pair_id, []).append({**fields, "votes": votes})
     for x in store.asked():
-        prompt = prompts[x.pair.a.prompt_id]
+        prompt, other = prompts[x.pair.a.prompt_id], prompts[x.pair.b.prompt_id]
         yield {
             "pair_id": x.pair.id,
             "round": x.round,
@@ -40,6 +58,7 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
             "margin": x.margin,
             "weight": x.pair.weight,
             "prompt": prompt.as_trl(),
+            **({} if other.id == prompt.id else {"prompt_b": other.as_trl()}),  # a pair that crosses prompts
             "response_a": x.pair.a.text,
             "response_b": x.pair.b.text,
             "labels": by_pair.get(x.pair.id, []),

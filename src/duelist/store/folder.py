@@ -4,7 +4,7 @@ recipe.yaml           the recipe, every default filled in
 study.db              what was asked, what was answered, which stages are done
 rounds/NNN/           each stage's artifact; 000 is the initial model
 metrics.jsonl         one line per closed round, the initial model's first
-preferences.jsonl     the preferences so far, in TRL's format
+preferences.jsonl     the preferences so far, in TRL's format (pairs across prompts: with both prompts)
 adapter/              the latest adapter, in PEFT's format (a study of another model: its folder)
 """
 
@@ -28,7 +28,7 @@ from duelist.store.artifacts import (
     write_jsonl,
 )
 from duelist.store.codecs import FEATURES, Codec
-from duelist.store.export import trl_rows
+from duelist.store.export import preference_rows
 from duelist.store.recipe_file import RECIPE, Completed, differences, read_recipe, write_recipe
 from duelist.store.store import DATABASE, AskedPair, Stage, Store
 from duelist.types import Prompt, Selection
@@ -248,7 +248,7 @@ class StudyFolder:
     def _write_derived(self, closed: Sequence[Mapping[str, Any]]) -> None:
         weights = self.trained(closed[-1]["round"])
         copy_folder(weights, self.path / weights.name)
-        write_jsonl(self.path / PREFERENCES, trl_rows(self.store))
+        write_jsonl(self.path / PREFERENCES, preference_rows(self.store))
         write_jsonl(self.path / METRICS, closed)  # last: its length says that the others are up to date
 
     def _finish(

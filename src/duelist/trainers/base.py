@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from duelist.models.policy import Policy
+from duelist.models.reward_model import RewardModel
+from duelist.models.reward_training import Comparisons
 from duelist.progress import Progress
 from duelist.trainers.carried import CarriedOptimizer
 from duelist.types import Preference
@@ -24,6 +26,7 @@ class TrainingPlan:
         reference: the base model (`initial`), or the policy of the `previous` round.
         votes: what vote counts are worth, `majority` or `soft` (`Store.preferences`).
         ties: whether ties are trained on.
+        trains: the policy, or a reward model on fixed embeddings.
     """
 
     accumulate: Literal["all", "round"]
@@ -31,15 +34,20 @@ class TrainingPlan:
     reference: Literal["initial", "previous"]
     votes: Literal["majority", "soft"] = "majority"
     ties: bool = False
+    trains: Literal["policy", "reward_model"] = "policy"
 
 
-class Trainer(ABC):
-    """Trains the policy on decided comparisons."""
+class Planned(ABC):
+    """What all trainers say of themselves."""
 
     @property
     @abstractmethod
     def plan(self) -> TrainingPlan:
-        """What to train on and where to start; `Study` sets the policy and the preferences up accordingly."""
+        """What to train on and where to start; `Study` sets the model and the preferences up accordingly."""
+
+
+class Trainer(Planned):
+    """Trains the policy on decided comparisons."""
 
     @abstractmethod
     def train(
@@ -56,6 +64,24 @@ class Trainer(ABC):
 
         Returns:
             Numbers worth reporting, such as the mean training loss.
+        """
+
+
+class RewardTrainer(Planned):
+    """Trains a reward model on decided comparisons; its plan's `trains` is `reward_model`."""
+
+    @abstractmethod
+    def fit(self, model: RewardModel, data: Comparisons, seed: int, progress: Progress) -> Mapping[str, float]:
+        """Train `model` in place.
+
+        Args:
+            model: at the weights training starts from.
+            data: one labelled pair or more.
+            seed: the only source of randomness.
+            progress: told how many optimizer steps are done.
+
+        Returns:
+            Numbers worth reporting.
         """
 
 

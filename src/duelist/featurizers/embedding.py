@@ -1,0 +1,53 @@
+"""Differences of frozen embeddings.
+
+Reference: Das et al., "Active Preference Optimization for Sample Efficient RLHF", 2024 (a linear reward on frozen
+           embeddings).
+Formula:   δ = Ψ(x_1, y_1) − Ψ(x_2, y_2).
+Cost:      one embedding per response, once in a study.
+
+Without a source of its own: what the study's reward model reads, or the base model's hidden states, which training the
+policy does not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
+from duelist.models.embedding_config import EmbeddingConfig
+from duelist.models.embeddings import EmbeddingCache, make_embedder
+from duelist.models.trained import Models
+
+
+class EmbeddingFeaturizerConfig(EmbeddingConfig):
+    """Settings of the `embedding` featurizer: those of its source."""
+
+
+class Embedding(Featurizer):
+    """Embeds each response once; a pair's feature is the difference of two."""
+
+    def __init__(self, config: EmbeddingFeaturizerConfig) -> None:
+        self.config = config
+        self._own: EmbeddingCache | None = None
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        return ("embedding_ND",)
+
+    def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        responses, index_N2 = distinct_responses(job.pairs)
+        if not responses:
+            return {"embedding_ND": np.empty((0, 0), np.float32)}
+        vectors_RE = self._source(job.models)(job.prompts, responses, job.progress)
+        return {"embedding_ND": vectors_RE[index_N2[:, 0]] - vectors_RE[index_N2[:, 1]]}
+
+    def _source(self, models: Models) -> EmbeddingCache:
+        if models.embeddings is not None and self.config == EmbeddingFeaturizerConfig():
+            return models.embeddings
+        if self._own is None:
+            self._own = EmbeddingCache(make_embedder(self.config, models.policy))
+        return self._own

@@ -1,0 +1,49 @@
+"""What a reward model knows of a pair: margin, last-layer features, and its uncertainty.
+
+Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 3 (last-layer features Φ, p = σ(r_1 − r_2)).
+Formula:   margin = r_1 − r_2;  gradient = ∇_w(r_1 − r_2) = Φ_1 − Φ_2, w the last layer's weights (an ensemble's mean
+           reward: the members' Φ/K side by side);  reward_N2K: rewards under K members or posterior draws.
+Unit:      logits of the preference (margin, rewards).
+Cost:      one embedding per response, once in a study, and a pass through a small network.
+
+Margins are zero before the first update: nothing is known yet, and ties are broken at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.errors import RecipeError
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
+
+
+class RewardHead(Featurizer):
+    """Reads the reward model that the study trains."""
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        return ("margin_N", "gradient_ND", "reward_N2K")
+
+    def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        model, embed = job.models.reward_model_for("The `reward_head` featurizer")
+        if "reward_N2K" in job.wanted and model.config.posterior == "none":
+            raise RecipeError(
+                "`reward_N2K` needs a reward model with a posterior, but `reward_model.posterior` is `none`: set it to "
+                "`ensemble`, `laplace` or `dropout`, or choose another acquisition."
+            )
+        responses, index_N2 = distinct_responses(job.pairs)
+        fields: dict[str, NDArray[Any]] = {}
+        vectors_RE = embed(job.prompts, responses, job.progress) if responses else np.empty((0, model.dimension))
+        if "margin_N" in job.wanted:
+            reward_R = model.rewards(vectors_RE)
+            fields["margin_N"] = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
+        if "gradient_ND" in job.wanted:
+            phi_RD = model.features(vectors_RE)
+            fields["gradient_ND"] = phi_RD[index_N2[:, 0]] - phi_RD[index_N2[:, 1]]
+        if "reward_N2K" in job.wanted:
+            fields["reward_N2K"] = model.samples(vectors_RE)[index_N2]
+        return fields

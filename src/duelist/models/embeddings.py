@@ -1,0 +1,211 @@
+"""Fixed embeddings of prompt and response together: what a reward model or a linear design works on.
+
+An embedding never changes during a study: each response is embedded once, and kept by its id.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.embedding_config import EmbeddingConfig
+from duelist.models.loading import device_of, load_pretrained
+from duelist.models.policy import Policy
+from duelist.models.tokenization import check_length, encode_responses, require_chat_template
+from duelist.progress import Progress
+from duelist.types import Prompt, Response
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(ABC):
+    """Turns a prompt and a response into a vector."""
+
+    @abstractmethod
+    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        """One vector per response, `[R, E]`; `prompts[i]` is what `responses[i]` answers.
+
+        Raises:
+            DataError: if a response has no vector or does not fit the model.
+        """
+
+
+class EmbeddingCache:
+    """Embeds each response once, whoever asks."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self._known: dict[str, Vectors] = {}
+
+    def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
+
+        Raises:
+            NumericalError: if a vector holds a number that is not finite.
+        """
+        new = list({r.id: r for r in responses if r.id not in self._known}.values())
+        if new:
+            vectors_RE = self.embedder.embed([prompts[r.prompt_id] for r in new], new, progress)
+            bad = np.flatnonzero(~np.isfinite(vectors_RE).all(axis=1))
+            if len(bad):
+                raise NumericalError(
+                    f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
+                    f"({new[bad[0]].text[:40]!r}) is not, nor are {len(bad) - 1} others: correct the file or model."
+                )
+            self._known |= {r.id: v for r, v in zip(new, vectors_RE, strict=True)}
+        return np.stack([self._known[r.id] for r in responses])
+
+
+class HiddenStates(Embedder):
+    """The last layer's hidden states of a causal language model, pooled over the response's tokens."""
+
+    def __init__(self, config: EmbeddingConfig, policy: Policy | None = None) -> None:
+        """Use `config.model`, or, where it names none, the policy's base model.
+
+        Raises:
+            ModelError: if there is neither, or the model cannot be loaded.
+        """
+        self.config = config
+        self._policy = policy if config.model is None else None
+        if self._policy is not None:
+            self._model, self._tokenizer, self._name = self._policy.model, self._policy.tokenizer, self._policy.name
+        elif config.model is None:
+            raise ModelError(
+                "Hidden states need a causal language model, but the recipe has no `policy` and the embedding no "
+                "`model`: set `model` to a folder or a hub name, or use another source."
+            )
+        else:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            model = load_pretrained(
+                AutoModelForCausalLM, config.model, "embedding.model", config.revision, dtype=config.dtype
+            )
+            self._model, self._name = model.to(device_of(config.device)).eval(), config.model
+            self._tokenizer = load_pretrained(AutoTokenizer, config.model, "embedding.model", config.revision)
+
+    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        if self._policy is None:
+            return self._pooled(self._encoded(prompts, responses), progress)
+        own_reference = self._policy.reference_folder
+        self._policy.set_reference(None)  # the base model: what is trained must not move the embedding
+        try:
+            with self._policy.as_reference():
+                return self._pooled([(r.prompt_token_ids, r.token_ids) for r in responses], progress)
+        finally:
+            self._policy.set_reference(own_reference)
+
+    def _encoded(
+        self, prompts: Sequence[Prompt], responses: Sequence[Response]
+    ) -> list[tuple[Sequence[int], Sequence[int]]]:
+        require_chat_template(self._tokenizer, prompts, self._name)
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        sequences: list[tuple[Sequence[int], Sequence[int]]] = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
+            check_length(prompt, len(prompt_ids) + len(ids), limit, "a response that is embedded")
+            sequences.append((prompt_ids, ids))
+        return sequences
+
+    def _pooled(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], progress: Progress) -> Vectors:
+        import torch
+
+        length_R = [len(p) + len(r) for p, r in sequences]
+        order = sorted(range(len(sequences)), key=lambda i: length_R[i])
+        device = next(self._model.parameters()).device
+        vectors_RE: Vectors | None = None
+        start = 0
+        with progress.stage("Embedding", len(sequences)) as advance:
+            while start < len(order):
+                size = 1
+                while (
+                    start + size < len(order) and (size + 1) * length_R[order[start + size]] <= self.config.max_tokens
+                ):
+                    size += 1
+                batch = order[start : start + size]
+                width = max(length_R[i] for i in batch)
+                ids = torch.zeros(len(batch), width, dtype=torch.long)
+                real, pooled = torch.zeros_like(ids), torch.zeros(len(batch), width)
+                for row, i in enumerate(batch):
+                    prompt_ids, response_ids = sequences[i]
+                    end = length_R[i]
+                    ids[row, :end] = torch.tensor([*prompt_ids, *response_ids])
+                    real[row, :end] = 1
+                    pooled[row, (end - 1 if self.config.pool == "last" else len(prompt_ids)) : end] = 1
+                with torch.no_grad():
+                    states = self._model(
+                        input_ids=ids.to(device), attention_mask=real.to(device), output_hidden_states=True
+                    ).hidden_states[-1]
+                weight = (pooled / pooled.sum(dim=1, keepdim=True)).to(device)
+                vectors = torch.einsum("rt,rte->re", weight, states.float()).cpu().numpy()
+                if vectors_RE is None:
+                    vectors_RE = np.empty((len(sequences), vectors.shape[1]), np.float32)
+                vectors_RE[batch] = vectors
+                advance(len(batch))
+                start += size
+        return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
+
+
+class SentenceTransformers(Embedder):
+    """Any model of the sentence-transformers library, on the prompt's last message and the response as one text."""
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: if the library is not installed, or the model cannot be loaded.
+        """
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise ModelError(
+                "Embeddings by `sentence_transformers` need that library, but it is not installed: "
+                "`pip install duelist[embeddings]`, or use source `hidden_states` or `file`."
+            ) from error
+        self.config = config
+        device = None if config.device == "auto" else config.device
+        try:
+            self._model = SentenceTransformer(str(config.model), device=device, revision=config.revision)
+        except Exception as error:  # the hub, transformers and the library each have errors of their own
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"`model` must be a sentence-transformers model, but {config.model!r} could not be loaded: {reason} "
+                "Correct the path or name."
+            ) from error
+
+    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        texts = [embedded_text(p, r.text) for p, r in zip(prompts, responses, strict=True)]
+        parts: list[Any] = []
+        with progress.stage("Embedding", len(texts)) as advance:
+            for start in range(0, len(texts), self.config.batch_size):
+                batch = texts[start : start + self.config.batch_size]
+                parts.append(self._model.encode(batch, convert_to_numpy=True, show_progress_bar=False))
+                advance(len(batch))
+        return np.concatenate(parts).astype(np.float32)
+
+
+def embedded_text(prompt: Prompt, response: str) -> str:
+    """What a sentence encoder reads: the prompt's last message and the response, a blank line between them."""
+    return f"{prompt.messages[-1]['content']}\n\n{response}"
+
+
+def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:
+    """The source of embeddings that `config` names.
+
+    Raises:
+        ModelError: if its model or library is not there.
+        DataError: if its file cannot be read.
+    """
+    if config.source == "sentence_transformers":
+        return SentenceTransformers(config)
+    if config.source == "hidden_states":
+        return HiddenStates(config, policy)
+    from duelist.models.embedding_files import FileEmbeddings
+
+    if config.path is None:
+        raise DataError("Embeddings from a file need its `path`, but there is none: set it.")
+    return FileEmbeddings(config.path, config.ids)

@@ -1,0 +1,45 @@
+"""A Bradley–Terry reward model on fixed embeddings, trained from scratch each round on all labels so far.
+
+Reference: Bradley and Terry, 1952; Shen, Sun, Ton, arXiv 2502.04354, Section 5.
+Formula:   −Σ s log σ(r_1 − r_2) + (1 − s) log σ(r_2 − r_1) + λ/2 ‖θ‖²,  s the first response's share of the votes.
+Unit:      nats.
+Cost:      `steps` batches through a small network, whatever the number of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from duelist.models.reward_model import RewardModel
+from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
+from duelist.progress import Progress
+from duelist.trainers.base import RewardTrainer, TrainingPlan
+
+
+class BradleyTerryConfig(OptimizerConfig):
+    """Settings of the `bradley_terry` trainer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    votes: Literal["majority", "soft"] = Field(
+        default="majority", description="What vote counts are worth: one label, or the share of the votes."
+    )
+    ties: bool = Field(default=False, description="Train on ties too, as half a vote for each.")
+
+
+class BradleyTerry(RewardTrainer):
+    """Fits the reward model that the recipe's `reward_model` describes."""
+
+    def __init__(self, config: BradleyTerryConfig) -> None:
+        self.config = config
+
+    @property
+    def plan(self) -> TrainingPlan:
+        c = self.config
+        return TrainingPlan("all", "from_reference", "initial", votes=c.votes, ties=c.ties, trains="reward_model")
+
+    def fit(self, model: RewardModel, data: Comparisons, seed: int, progress: Progress) -> Mapping[str, float]:
+        return train_reward_model(model, data, self.config, seed, progress)
