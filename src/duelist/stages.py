@@ -55,7 +55,7 @@ class Stages:
     def sample(self, t: int, prompts: Sequence[Prompt]) -> Draws:
         """Draw round t's responses; a fixed pool's are those of round 1."""
         if self.recipe.pool == "fixed" and t > 1:
-            return self.folder.read(1, "sample", codecs.DRAWS)
+            return self._fixed_pool
 
         def compute() -> Draws:
             seed, given = self._seed("sample", t), self.parts.prompts.given
@@ -208,6 +208,11 @@ class Stages:
     def parts(self) -> Parts:
         """The components that the recipe names, made when first used."""
         return Parts(self.recipe, self.progress)
+
+    @cached_property
+    def _fixed_pool(self) -> Draws:
+        """Round 1's responses: read once, for they serve every round."""
+        return self.folder.read(1, "sample", codecs.DRAWS)
 
     @cached_property
     def _learner(self) -> Learner:

@@ -26,7 +26,7 @@ class RewardModelConfig(BaseModel):
         default=True, description="Scale each embedding to norm √E first; its length then says nothing."
     )
     prior_precision: float = Field(
-        default=1.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."
+        default=3.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."
     )
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ class OptimizerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(default=1e-3, gt=0, description="Adam's, falling to zero as a cosine.")
-    steps: int = Field(default=200, ge=1, description="Optimizer steps each round, whatever the number of labels.")
+    steps: int = Field(default=60, ge=1, description="Optimizer steps each round, or more if `passes` calls for it.")
+    passes: float = Field(default=4.0, ge=0, description="Passes over the labels, at least.")
     batch_size: int = Field(default=128, ge=1, description="Labels in a step; all of them where there are fewer.")
     validation: float = Field(
         default=0.0,
@@ -57,7 +58,7 @@ def train_reward_model(
 ) -> Mapping[str, float]:
     """Fit `model` in place from the weights it has; minimise Σ loss + λ/2 ‖θ‖² for every member.
 
-    The last layer may begin at zero: its gradient does not vanish there, and the hidden layers follow.
+    A last layer of zeros is drawn anew first, uniform within ± 1/√F: from zero the hidden layers would stand still.
 
     Args:
         model: weights to start from.
@@ -77,10 +78,17 @@ def train_reward_model(
     order = torch.randperm(len(share), generator=rng)
     aside = int(config.validation * len(order))
     held, used = order[:aside], order[aside:]
-    parameters = {k: v.clone().requires_grad_() for k, v in model.weights.items()}
+    size = min(config.batch_size, len(used))
+    steps = max(config.steps, math.ceil(config.passes * len(used) / size))
+    parameters = {k: v.clone() for k, v in model.weights.items()}
+    if model.config.hidden and not parameters["head"].any():
+        head = parameters["head"]
+        parameters["head"] = (torch.rand(head.shape, generator=rng) * 2 - 1) / math.sqrt(head.shape[1])
+    for value in parameters.values():
+        value.requires_grad_()
     optimizer = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1)))
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1)))
     )
     prior = model.config.prior_precision / (2 * len(used))
     drop = model.config.dropout if model.config.posterior == "dropout" else 0.0
@@ -96,8 +104,8 @@ def train_reward_model(
         loss_KP = share[index] * softplus(-margin_KP) + (1 - share[index]) * softplus(margin_KP)
         return (loss_KP * weight[index]).mean(dim=1)
 
-    with progress.stage("Training", config.steps) as advance:
-        for batch in _batches(used, config, rng):
+    with progress.stage("Training", steps) as advance:
+        for batch in _batches(used, size, steps, rng):
             penalty = sum((p.square().sum() for p in parameters.values()), start=torch.zeros(()))
             loss = losses(batch, True).sum() + prior * penalty
             optimizer.zero_grad()
@@ -147,14 +155,13 @@ def laplace_precision(
     return scaled_PF.T @ scaled_PF + prior_precision * torch.eye(len(head_F), dtype=torch.float64)
 
 
-def _batches(used: torch.Tensor, config: OptimizerConfig, rng: torch.Generator) -> Any:
+def _batches(used: torch.Tensor, size: int, steps: int, rng: torch.Generator) -> Iterator[torch.Tensor]:
     """`steps` batches: passes over the labels, each in a new order; the short rest of a pass is left out."""
-    size = min(config.batch_size, len(used))
     done = 0
     while True:
         order = used[torch.randperm(len(used), generator=rng)] if size < len(used) else used
         for start in range(0, len(used) - size + 1, size):
-            if done == config.steps:
+            if done == steps:
                 return
             yield order[start : start + size]
             done += 1

@@ -60,6 +60,9 @@ class Store:
                 f"A study's folder must hold a {DATABASE}, but {folder} has none: correct the path, or run the study."
             )
         self._engine = open_engine(url or f"sqlite:///{folder / DATABASE}", migrate=migrate)
+        # What was read last. Pairs and prompts are only ever added: as many rows are the same rows.
+        self._asked: list[AskedPair] = []
+        self._prompts: dict[str, Prompt] = {}
 
     def close(self) -> None:
         """Release the database's connections."""
@@ -110,22 +113,10 @@ class Store:
     def asked(self, round: int | None = None) -> list[AskedPair]:
         """The pairs asked in one round, or in all, in pick order."""
         with transaction(self._engine) as session:
-            query = select(PairRow).order_by(PairRow.round, PairRow.position)
-            rows = session.scalars(query if round is None else query.where(PairRow.round == round)).all()
-            wanted = {i for row in rows for i in (row.a, row.b)}
-            found = [r for r in session.scalars(select(ResponseRow)) if r.id in wanted]
-            responses = {r.id: _response(r) for r in found}
-            return [
-                AskedPair(
-                    pair_from({"id": r.id, "a": r.a, "b": r.b, "round": r.round, "weight": r.weight}, responses),
-                    r.round,
-                    r.position,
-                    r.score,
-                    r.unit,
-                    r.margin,
-                )
-                for r in rows
-            ]
+            known = self._asked
+            if session.scalar(select(func.count()).select_from(PairRow)) != len(known):
+                known = self._asked = _read_asked(session)
+        return [x for x in known if round is None or x.round == round]
 
     def batch(self, round: int) -> Batch:
         """The batch asked in a round."""
@@ -138,10 +129,11 @@ class Store:
     def prompts(self) -> dict[str, Prompt]:
         """The prompts of all pairs that were asked, by id."""
         with transaction(self._engine) as session:
-            return {
-                row.id: Prompt(row.id, tuple(row.messages), row.plain, row.columns)
-                for row in session.scalars(select(PromptRow))
-            }
+            known = self._prompts
+            if session.scalar(select(func.count()).select_from(PromptRow)) != len(known):
+                rows = session.scalars(select(PromptRow))
+                known = self._prompts = {r.id: Prompt(r.id, tuple(r.messages), r.plain, r.columns) for r in rows}
+        return dict(known)
 
     # Labels
 
@@ -230,14 +222,33 @@ class Store:
             }
 
 
+def _read_asked(session: Session) -> list[AskedPair]:
+    """All pairs that were asked, in pick order."""
+    responses = {r.id: _response(r) for r in session.scalars(select(ResponseRow))}
+    return [
+        AskedPair(
+            pair_from({"id": r.id, "a": r.a, "b": r.b, "round": r.round, "weight": r.weight}, responses),
+            r.round,
+            r.position,
+            r.score,
+            r.unit,
+            r.margin,
+        )
+        for r in session.scalars(select(PairRow).order_by(PairRow.round, PairRow.position))
+    ]
+
+
 def _add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
+    if not batch and not prompts:
+        return
+    known = {*session.scalars(select(PromptRow.id)), *session.scalars(select(ResponseRow.id))}
     for prompt in prompts:
-        if session.get(PromptRow, prompt.id) is None:
+        if prompt.id not in known:
             messages = [dict(m) for m in prompt.messages]
             session.add(PromptRow(id=prompt.id, messages=messages, plain=prompt.plain, columns=dict(prompt.columns)))
     session.flush()
     for response in {r.id: r for x in batch for r in (x.pair.a, x.pair.b)}.values():
-        if session.get(ResponseRow, response.id) is None:
+        if response.id not in known:
             session.add(ResponseRow(**response_json(response)))
     session.flush()
     for x in batch:

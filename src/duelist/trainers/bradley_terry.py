@@ -3,7 +3,7 @@
 Reference: Bradley and Terry, 1952; Shen, Sun, Ton, arXiv 2502.04354, Section 5.
 Formula:   −Σ s log σ(r_1 − r_2) + (1 − s) log σ(r_2 − r_1) + λ/2 ‖θ‖²,  s the first response's share of the votes.
 Unit:      nats.
-Cost:      `steps` batches through a small network, whatever the number of labels.
+Cost:      `steps` batches, or `passes` over the labels, through a small network.
 """
 
 from __future__ import annotations
