@@ -47,10 +47,7 @@ class FileEmbeddings(Embedder):
         self.path = Path(path).expanduser()
         if not self.path.is_file():
             raise DataError(f"Embeddings are read from a file, but there is none at {self.path}: correct the path.")
-        if self.path.name.endswith(SUFFIXES):
-            found = _from_rows(self.path)
-        else:
-            found = _from_arrays(self.path, ids)
+        found = _from_rows(self.path) if self.path.name.endswith(SUFFIXES) else _from_arrays(self.path, ids)
         self._position: Mapping[str, int] = {key: i for i, key in enumerate(found[0])}
         self._vectors_XE = found[1]
 

@@ -98,7 +98,7 @@ class RewardModel:
 
     def rewards(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
         """The rewards, `[R]`: of an ensemble, the members' mean."""
-        return self._members(vectors_RE).mean(axis=1)
+        return np.asarray(self._members(vectors_RE).mean(axis=1))
 
     def samples(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
         """Rewards under the K members or posterior draws, `[R, K]`; without a posterior, the one there is."""
