@@ -70,8 +70,7 @@ def active_dpo(
             asked = {p.id for p in past}
             candidates = [p for p in pool if p.id not in asked]
             rule = InitialRandom(acquisition, max(0, initial_random - (t - 1) * budget), budget)
-            projection = derived_seed(seed, "projection")
-            settings = {"prompts": by_id, "beta": beta, "seed": projection, "progress": silent}
+            settings = {"prompts": by_id, "beta": beta, "seed": derived_seed(seed, "projection"), "progress": silent}
             features = featurize([featurizer], rule.needs, Models(policy), candidates, past, **settings)
             selection = choose(rule, features, budget, generator(seed, "select", t))
             chosen = [candidates[i] for i in selection.indices_B]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from duelist.console import TerminalProgress
 from duelist.errors import BudgetError
 from duelist.plan import plan
 from duelist.preflight import examine
@@ -83,3 +86,9 @@ def test_a_pool_that_is_too_small_is_found_before_anything_is_drawn(
     decoded = {"best_of_n": 2 * 8, "t_pilaf": 64}.get(sampler, 4)
     assert found.candidate_pairs == pairs
     assert found.generations == 2 * 24 * decoded + 3 * 6  # two rounds; three evaluations of six prompts
+
+
+def test_the_terminal_shows_a_note_as_it_is() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    TerminalProgress(console).note(f"Round 1: [bold]{NOTE}")
+    assert console.file.getvalue() == f"Round 1: [bold]{NOTE}\n"  # type: ignore[attr-defined]

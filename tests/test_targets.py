@@ -14,7 +14,12 @@ from duelist import Study, parse_recipe
 from duelist.acquisition.base import Acquisition
 from duelist.errors import DataError, RecipeError
 from duelist.models.policy import Policy
+from duelist.models.trained import Models
+from duelist.parts import Parts
 from duelist.preflight import examine
+from duelist.progress import Silent
+from duelist.samplers.vanilla import Vanilla
+from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.types import Features, Selection
 
@@ -43,19 +48,30 @@ def test_targets_are_drawn_from_the_current_policy_on_the_same_prompts(aiming: d
     with Study.create(tmp_path / "study", parse_recipe(aiming)) as study:
         study.run()
         rounds = [study.folder.read(t, "target", codecs.TARGET) for t in (1, 2)]
-        prompts = [[*dict.fromkeys(r.prompt_id for r in drawn)] for drawn in rounds]
+        prompts = [[*dict.fromkeys(r.prompt_id for r in drawn.responses)] for drawn in rounds]
         assert prompts[0] == prompts[1] and len(prompts[0]) == 5
         assert {*prompts[0]} <= {p.id for p in study.stages.parts.prompts.train}
-        assert [r.round for r in rounds[1]] == [2] * len(rounds[1]) and 15 <= len(rounds[0]) <= 20
-        assert {r.id for r in rounds[0]} != {r.id for r in rounds[1]}
+        first, second = (drawn.responses for drawn in rounds)
+        assert {r.round for r in second} == {2} and 15 <= len(first) <= 20
+        assert {r.id for r in first} != {r.id for r in second}
         for t, drawn in enumerate(rounds, start=1):
             stage = study.folder.stage(t, "select")
             assert stage is not None and stage.info["targets"] == len(study.stages.parts.targets.pairs(drawn, t))
-        # Drawn by the recipe's sampler with the policy of the round before.
+        # Drawn from the policy that the round before left.
         parts, policy = study.stages.parts, Policy.load(study.recipe.policy, 0)
         policy.load_weights(study.folder.trained(1))
-        again = parts.targets.sample(parts.target_sampler, policy, 2, study.stages._seed("target", 2), study.progress)
-        assert again == rounds[1]
+        seed = derived_seed(study.recipe.seed, "target", 2)
+        again = parts.targets.sample(parts.target_sampler, Models(policy), 2, 0.5, seed, study.progress)
+        assert again.responses == second
+
+
+def test_targets_are_the_policys_own_whatever_the_sampler(aiming: dict[str, Any]) -> None:
+    """PILAF's ± sets are not what the policy says; the decoding settings are the sampler's."""
+    sampler = {"name": "pilaf", "max_new_tokens": 6, "temperature": 0.7}
+    parts = Parts(parse_recipe({**aiming, "sampler": sampler}), Silent())
+    assert isinstance(parts.target_sampler, Vanilla)
+    config = parts.target_sampler.config
+    assert (config.responses_per_prompt, config.max_new_tokens, config.temperature) == (4, 6, 0.7)
 
 
 def test_targets_may_come_from_a_file(aiming: dict[str, Any], tmp_path: Path) -> None:

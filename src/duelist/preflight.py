@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
+from duelist.acquisition.base import choose
 from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DataError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
@@ -31,7 +34,9 @@ from duelist.recipes import (
 from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
 from duelist.samplers.base import Sampler
+from duelist.stopping import require_gains
 from duelist.targets import Targets
+from duelist.testing import random_features
 from duelist.types import Prompt
 
 PREPARED = "{prepared}"
@@ -72,6 +77,7 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     for kind in ("sampler", "pairing", "acquisition", "trainer"):
         build(kind, getattr(ready, kind))
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
+    _require_told_gains(ready)
     for name, settings in ready.featurizers.items():
         build("featurizer", {"name": name, **settings})
     for kind in ("annotator", "reward"):
@@ -123,6 +129,22 @@ def _require_parts_that_fit(recipe: Recipe, policy: PolicyConfig) -> None:
             f"`trainer.loss: xpo` is DPO unless some responses are drawn from the reference, but the sampler "
             f"{sampler!r} draws none: use the sampler `hybrid`, or `loss: dpo`."
         )
+
+
+def _require_told_gains(recipe: Recipe) -> None:
+    """Refuse a stopping rule whose gain the acquisition does not tell, by letting it choose from a made-up pool.
+
+    Raises:
+        RecipeError: naming both.
+    """
+    if recipe.stop is None:
+        return
+    rule = build("acquisition", recipe.acquisition)
+    try:
+        chosen = choose(rule, random_features(12, rule.needs), 2, np.random.default_rng(0))
+    except Exception:  # a rule of the user's may need a pool of its own kind: its first choice will tell
+        return
+    require_gains(recipe.stop, chosen.diagnostics, str(recipe.acquisition["name"]))
 
 
 def _require_start(policy: PolicyConfig) -> None:

@@ -132,7 +132,7 @@ def select(
         labelled: pairs that have labels already, in the pool's formats; they count as past pairs and are not chosen.
         targets: pairs on the prompts that matter, in the pool's formats, for a rule that needs to know them.
         acquisition: a rule's name, its name and settings, a dotted path, or a rule.
-        normalize: what is scaled to unit norm, see `featurizers.gradient`.
+        normalize: how gradients are scaled, see `featurizers.gradient`.
         dimension: D of the projection; None for whole gradients.
         beta: β of the implicit reward.
         seed: the only source of randomness.

@@ -124,7 +124,7 @@ class Stages:
         def compute() -> tuple[Selection, list[AskedPair], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
             selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
-            if self._needs(t):
+            if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, str(self.recipe.acquisition["name"]))
             chosen = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.

@@ -70,8 +70,8 @@ class Targets:
         pairs = InPrompt().pairs(draws, self.given, t)
         if not pairs:
             raise DataError(
-                f"The target prompts must get two different responses somewhere, but all {len(draws.responses)} responses "
-                "to them are alike within their prompts: raise `target.prompts` or `target.responses_per_prompt`, or "
-                "the sampler's temperature."
+                f"The target prompts must get two different responses somewhere, but all {len(draws.responses)} "
+                "responses to them are alike within their prompts: raise `target.prompts` or "
+                "`target.responses_per_prompt`, or the sampler's temperature."
             )
         return pairs

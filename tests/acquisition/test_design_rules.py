@@ -18,6 +18,7 @@ from duelist.acquisition.apo import APO, APOConfig
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.d_opt import DOpt, DOptConfig, PastAwareDOpt, XtX
 from duelist.acquisition.linear_design import AOpt, AOptConfig, VOpt, VOptConfig
+from duelist.acquisition.options import AcquisitionOptions
 from duelist.errors import RecipeError
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features, Selection
@@ -154,9 +155,9 @@ def test_a_relative_prior_makes_the_scale_of_the_features_irrelevant(kind: Any) 
 
 
 def test_exchange_cannot_count_costs() -> None:
-    rule = DOpt(DOptConfig(optimizer="exchange"))
-    with pytest.raises(RecipeError, match="use greedy or one-shot"):
-        select(rule, dataclasses.replace(pool(rule), cost_N=np.ones(24)), 3)
+    with pytest.raises(RecipeError, match="per_second"):
+        AcquisitionOptions(per_second=True).needs(DOpt(DOptConfig(optimizer="exchange")))
+    assert "cost_N" in AcquisitionOptions(per_second=True).needs(DOpt(DOptConfig(optimizer="greedy")))
 
 
 def test_activedpo_counts_costs_and_certifies() -> None:

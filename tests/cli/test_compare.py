@@ -42,6 +42,22 @@ def test_a_comparison_from_beginning_to_end(duelist: Command, write_recipe: Writ
     assert "Did you mean 'mean_reward'" in duelist(*words, "--metric", "mean_rewards").error
 
 
+def test_the_whole_comparison_at_each_value_of_a_key(duelist: Command, write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe(rounds=1)
+    words = ["compare", recipe, "-a", "random,activedpo", "--seeds", "0", "-o", "c", "--each", "trainer.train.beta=1"]
+    assert "DPOConfig" in duelist(*words).error or "beta" in duelist(*words).error  # an unknown key is refused first
+    words[-1] = "budget=4,5"
+    done = duelist(*words, "--metric", "kl")
+    assert done.code == 0 and {p.name for p in Path("c").iterdir()} == {"budget=4", "budget=5", "table.md"}
+    for budget in (4, 5):
+        own = Path(f"c/budget={budget}/table.md").read_text()
+        assert f"# budget={budget}\n\n{own}" in done.out and f"at {budget} labels" in own
+        assert own in Path("c/table.md").read_text()
+    assert set(json.loads(duelist(*words, "--json", "--metric", "kl").out)) == {"budget=4", "budget=5"}
+    for wrong in ("budget", "budget=", "budget=4,4", "prompts.path=a/b"):
+        assert "--each" in duelist(*words[:-1], wrong).error
+
+
 def test_a_study_that_fails(duelist: Command, write_recipe: WriteRecipe, tmp_path: Path) -> None:
     (tmp_path / "rewards.py").write_text("def score(prompts, completions, **columns):\n    return [1.0]\n")
     recipe = write_recipe(rounds=1)

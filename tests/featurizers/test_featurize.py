@@ -12,9 +12,10 @@ import torch
 
 from duelist.errors import DuelistError
 from duelist.featurizers import gradient as gradient_module
-from duelist.featurizers.base import Featurizer, featurize
+from duelist.featurizers.base import Featurizer, distinct_responses, featurize, tokenized
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses
@@ -144,3 +145,15 @@ def test_normalisation() -> None:
     by_pair = pair_gradients(gradient_RD, index_N2, 0.3, "pair")
     np.testing.assert_allclose(by_pair, difference / np.linalg.norm(difference, axis=1, keepdims=True))
     np.testing.assert_allclose(pair_gradients(gradient_RD, index_N2, 0.3, "none"), 0.3 * difference)
+
+
+def test_gradients_per_token_are_the_mean_over_a_responses_tokens(policy: Policy, pairs: list[Pair]) -> None:
+    per_token = run(policy, pairs, [], {"gradient_ND"}, [Gradient(GradientConfig(dimension=None, normalize="token"))])
+    responses, index_N2 = distinct_responses(pairs)
+    _, gradient_RD = LoraGradients(policy.model, dimension=None, seed=0, max_tokens=8192)(tokenized(responses))
+    mean_RD = gradient_RD / np.array([[len(r.token_ids)] for r in responses])
+    expected = 0.5 * (mean_RD[index_N2[:, 0]] - mean_RD[index_N2[:, 1]])
+    np.testing.assert_allclose(per_token.gradient_ND, expected, atol=1e-12)
+    assert len({len(r.token_ids) for r in responses}) > 1
+    with pytest.raises(DuelistError, match="lengths"):
+        pair_gradients(gradient_RD, index_N2, 0.5, "token")

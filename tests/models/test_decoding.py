@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,9 +68,43 @@ def test_every_method_and_batch_size_draws_the_same_tokens(family: str) -> None:
     assert draw(policy, method="two_calls") == expected  # nothing of the other methods is left behind
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing(family: str) -> None:
+    """Twenty responses to each of two prompts, most of which end at their first tokens: alone, and in one batch."""
+    policy = policy_of(family)
+    policy.stop_token_ids = frozenset(range(1, 40))
+    orders = [Order(p, kind) for p in (PROMPTS[1], PROMPTS[4]) for kind in KINDS for _ in range(20)]
+    alone = draw(policy, orders, "two_calls", batch_size=1, temperature=2.0)
+    lengths = [len(r.token_ids) for r in alone]
+    assert max(lengths) > 4 and 0.4 < np.mean(np.array(lengths) == 1) < 0.9
+    for method in ("one_call", "two_calls", "no_cache"):
+        assert draw(policy, orders, method, batch_size=80, temperature=2.0) == alone  # type: ignore[arg-type]
+
+
+def test_a_prompt_is_read_once_and_rows_that_ended_are_left_behind(llama: Policy) -> None:
+    shapes: list[tuple[int, int]] = []
+
+    def note(_: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        shapes.append(tuple(keywords["input_ids"].shape))
+
+    orders = [Order(p) for p in PROMPTS[:2] for _ in range(30)]
+    hook = llama.model.get_base_model().register_forward_pre_hook(note, with_kwargs=True)
+    stop, llama.stop_token_ids = llama.stop_token_ids, frozenset(range(1, 40))
+    try:
+        drawn = draw(llama, orders, batch_size=60)
+    finally:
+        llama.stop_token_ids = stop
+        hook.remove()
+    assert shapes[0] == (2, 2)  # two prompts of one and two tokens
+    for t, (rows, columns) in enumerate(shapes[1:], start=1):
+        going_on = sum(len(r.token_ids) > t for r in drawn)
+        assert columns == 1 and going_on <= rows <= 2 * going_on
+    assert len(shapes) == max(len(r.token_ids) for r in drawn) > 3
+
+
 def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> None:
     policy = policy_of("llama")
-    policy.save_adapter(tmp_path)
+    policy.save_weights(tmp_path)
     policy.set_reference(tmp_path)
     assert policy_is_reference(policy, PROMPTS[0])
     as_policy = [Order(o.prompt, "policy") for o in ORDERS]
@@ -82,6 +117,18 @@ def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> No
     one, two = draw(policy, method="one_call"), draw(policy, method="two_calls")
     assert one == two
     assert [r.token_ids for r in one] != [r.token_ids for r in draw(llama)]
+
+
+def test_the_reference_may_be_a_model_of_its_own() -> None:
+    model = tiny_model("llama")
+    model.generation_config.eos_token_id = EOS
+    policy = Policy.of(model, tokenizer(), reference=copy.deepcopy(model))
+    assert policy_is_reference(policy, PROMPTS[0]) and not rows_stay_apart(policy)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter *= 0.9
+    assert not policy_is_reference(policy, PROMPTS[0])
+    assert draw(policy) == draw(policy, method="no_cache", batch_size=1)
 
 
 def test_adapters_that_are_not_plain_lora_take_two_calls() -> None:

@@ -13,7 +13,7 @@ Cost:      one-shot: one D x D matrix over the pool, O(N D²); greedy: few readi
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from duelist.acquisition.base import Acquisition
 from duelist.acquisition.design_bound import Certificate, certificate
 from duelist.acquisition.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
 from duelist.acquisition.optimal_design import Design, DesignProblem, exchange, greedy, one_shot
-from duelist.errors import RecipeError
 from duelist.types import Features, Selection
 
 
@@ -45,22 +44,20 @@ class DOptConfig(PriorConfig):
 class _DesignRule(Acquisition):
     """Maximise the log-determinant; subclasses say what the weights are and what the past adds."""
 
-    honours_cost: ClassVar[bool] = True
-
     def __init__(self, config: DOptConfig) -> None:
         self.config = config
+
+    @property
+    def honours_cost(self) -> bool:  # type: ignore[override]  # it depends on the settings
+        """Exchange's swaps keep the number of pairs and not their cost."""
+        return self.config.optimizer != "exchange"
 
     @abstractmethod
     def information(self, features: Features) -> NDArray[np.float64]:
         """w of each pair, `[N]`."""
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        config, cost_N = self.config, features.cost_N
-        if cost_N is not None and config.optimizer == "exchange":
-            raise RecipeError(
-                "`acquisition.per_second` needs an optimizer that picks one pair at a time, but got `optimizer: "
-                "exchange`, whose swaps keep the number of pairs and not their cost: use greedy or one-shot."
-            )
+        config, cost_N = self.config, features.cost_N if self.honours_cost else None
         rows_ND, information_N = rows_of(features, config.features), self.information(features)
         past = features.past if "past" in self.needs else None
         past_rows: tuple[Any, ...] = () if past is None else (rows_of(past, config.features), self.information(past))

@@ -12,7 +12,6 @@ Cost:      as `information` for the features; then one reading of the pool for e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -21,7 +20,7 @@ from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.label_information import LabelInformationConfig, label_information
-from duelist.acquisition.pool_rows import PoolRows, as_rows
+from duelist.acquisition.pool_rows import PoolRows
 from duelist.acquisition.trace_design import reduce_trace
 from duelist.types import Features, Selection
 
@@ -33,9 +32,11 @@ MAPPED_TARGETS = 4096
 class PolicyGapConfig(LabelInformationConfig):
     """Settings of `policy_gap`."""
 
+    # A hundred times that of `information`: with less, what no label can reach in time decides the choice.
+    lambda_: float = Field(default=1.0, gt=0, alias="lambda", description="λ in I = λI + Σ p(1 − p)·φφᵀ.")
     target: Literal["pool", "drawn"] = Field(
         default="drawn",
-        description="Whose differences make Σ: pairs drawn from the policy at the prompts that matter, or the candidates'.",
+        description="What Σ is made of: pairs drawn from the policy at the prompts that matter, or the candidates.",
     )
     beta: float | None = Field(
         default=None,
@@ -46,7 +47,7 @@ class PolicyGapConfig(LabelInformationConfig):
 
 @final
 class PolicyGap(Acquisition):
-    """Greedy reduction of tr(Σ I⁻¹), the policy's expected loss, with the exact gain of every candidate at each pick."""
+    """Greedy reduction of tr(Σ I⁻¹), with the exact gain of every candidate at each pick."""
 
     honours_cost: ClassVar[bool] = True
 

@@ -100,7 +100,7 @@ def _root(target_MD: NDArray[Any]) -> Floats:
     m, d = target_MD.shape
     if m > d:
         target_MD = np.asarray(np.linalg.qr(target_MD, mode="r"))
-    return target_MD / np.sqrt(max(1, m))
+    return np.asarray(target_MD / np.sqrt(max(1, m)))
 
 
 @final

@@ -54,6 +54,32 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+@dataclass(frozen=True)
+class Place:
+    """One of several comparisons: its name (empty if it is the only one), its folder, and what is changed in it."""
+
+    name: str
+    folder: Path
+    changes: tuple[str, ...]
+
+
+def parse_each(text: str | None, folder: Path) -> list[Place]:
+    """The comparisons that `--each a.b=v,w` asks for, in `folder/b=v`, `folder/b=w`; without it one, in `folder`.
+
+    Raises:
+        RecipeError: if the text is of another form, or names a value twice or the seed.
+    """
+    if text is None:
+        return [Place("", folder, ())]
+    key, equals, values = text.partition("=")
+    found = [v.strip() for v in values.split(",") if v.strip()]
+    if not equals or not re.fullmatch(r"[\w.\-]+", key) or not found or len(set(found)) < len(found):
+        raise RecipeError(f"`--each` is written `key.path=value,value` with different values, but got {text!r}.")
+    if any(re.search(r"[/\\]", value) for value in found):
+        raise RecipeError(f"The values of `--each` name folders and must have no slash, but got {text!r}.")
+    return [Place(name, folder / name, (f"{key}={v}",)) for v in found for name in [f"{key.rpartition('.')[2]}={v}"]]
+
+
 def parse_arm(text: str) -> ArmSettings:
     """An arm from `NAME:key=value,key=value`, or from `NAME` alone for the recipe as it is.
 

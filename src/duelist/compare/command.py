@@ -26,6 +26,7 @@ from duelist.progress import Silent
 if TYPE_CHECKING:
     from duelist.compare.arms import PlannedStudy
     from duelist.compare.comparison import Failure
+    from duelist.compare.results import Results
     from duelist.compare.running import Outcome
 
 
@@ -62,6 +63,14 @@ def compare(
         list[str] | None,
         typer.Option("--set", metavar="a.b=c", help="Change a key of the recipe for every arm; may be repeated."),
     ] = None,
+    each: Annotated[
+        str | None,
+        typer.Option(
+            "--each",
+            metavar="a.b=v,w",
+            help="Repeat the whole comparison at each value of a key, in DIR/b=v, DIR/b=w ...: `--each beta=0.5,1`.",
+        ),
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,40 +104,73 @@ def compare(
     `duelist compare quickstart --arm plain: --arm small:acquisition.lambda=0.001,budget=8 --seeds 0:8 -o comparison`.
     """
     calm_libraries()
-    from duelist.compare.arms import acquisition_arms, parse_arm, parse_seeds, plan_studies
-    from duelist.compare.comparison import run_comparison
+    from duelist.compare.arms import parse_each, parse_seeds
     from duelist.compare.curves import parse_metric
-    from duelist.compare.results import write_results
     from duelist.preflight import examine
-    from duelist.recipes import load_recipe
 
     seed_list = parse_seeds(seeds)
     for text in metric or []:
         parse_metric(text)
-    rules = acquisition_arms(acquisition, load_recipe(recipe, overrides or [])) if acquisition else []
-    studies = plan_studies(output, recipe, overrides or [], [*rules, *map(parse_arm, arm or [])], seed_list)
-    arms = [study for study in studies if study.seed == seed_list[0]]
+    places = parse_each(each, output)
+    planned = [
+        (p, _studies(p.folder, recipe, [*(overrides or []), *p.changes], acquisition, arm, seed_list)) for p in places
+    ]
     if dry_run:
-        _show_plan(studies, arms, quiet, as_json)
+        for _, studies in planned:
+            _show_plan(studies, [s for s in studies if s.seed == seed_list[0]], quiet, as_json)
         return
-    for study in arms:
+    for study in (s for _, studies in planned for s in studies if s.seed == seed_list[0]):
         examine(study.recipe)  # what is wrong with an arm shows before a folder is made
-    silent = quiet or as_json
+    summaries: dict[str, Any] = {}
+    tables: dict[str, str] = {}
+    failures: list[Failure] = []
+    for place, studies in planned:
+        results, failed = _compare(place.folder, studies, metric or [], jobs, quiet or as_json)
+        summaries[place.name], tables[place.name] = results.summary, results.table
+        failures += failed
+        if not quiet and not as_json:
+            say(f"# {place.name}\n\n{results.table}" if place.name else results.table)
+            say(f"Picture: {place.folder / 'curves.png'}\nTables: {place.folder / 'table.md'}, table.csv beside it")
+    if each:
+        (output / "table.md").write_text("".join(f"# {k}\n\n{t}\n\n" for k, t in tables.items()), encoding="utf-8")
+    if as_json:
+        print_json(summaries if each else summaries[""])
+    _report_failures(failures)
+
+
+def _studies(
+    folder: Path,
+    recipe: str,
+    changes: list[str],
+    acquisition: str | None,
+    arm: list[str] | None,
+    seeds: Sequence[int],
+) -> list[PlannedStudy]:
+    from duelist.compare.arms import acquisition_arms, parse_arm, plan_studies
+    from duelist.recipes import load_recipe
+
+    rules = acquisition_arms(acquisition, load_recipe(recipe, changes)) if acquisition else []
+    return plan_studies(folder, recipe, changes, [*rules, *map(parse_arm, arm or [])], seeds)
+
+
+def _compare(
+    folder: Path,
+    studies: Sequence[PlannedStudy],
+    metrics: Sequence[str],
+    jobs: int | None,
+    silent: bool,
+) -> tuple[Results, Sequence[Failure]]:
+    from duelist.compare.comparison import run_comparison
+    from duelist.compare.results import write_results
 
     def on_outcome(outcome: Outcome) -> None:
-        line = _line(outcome, metric or [])  # a metric that is not measured shows with the first study, not the last
+        line = _line(outcome, metrics)  # a metric that is not measured shows with the first study, not the last
         if not silent:
             err.print(escaped(line), soft_wrap=True, highlight=False)
 
     progress = Silent() if silent else TerminalProgress(err)
-    failures = run_comparison(output, studies, jobs, progress, on_outcome)
-    results = write_results(output, studies, metric or [], failures)
-    if as_json:
-        print_json(results.summary)
-    elif not quiet:
-        say(results.table)
-        say(f"Picture: {output / 'curves.png'}\nTables: {output / 'table.md'}, {output / 'table.csv'}")
-    _report_failures(failures)
+    failures = run_comparison(folder, studies, jobs, progress, on_outcome)
+    return write_results(folder, studies, metrics, failures), failures
 
 
 def _report_failures(failures: Sequence[Failure]) -> None:

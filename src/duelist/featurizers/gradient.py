@@ -2,8 +2,9 @@
 
 Reference: Lin et al., ActiveDPO, arXiv 2505.19241, Section 3.3 (LoRA gradient with random projection; normalisation).
 Formula:   φ = ∇r(x, y_a) − ∇r(x, y_b),  ∇r = β ∇log π_θ(y|x);
-           `normalize: response` scales each ∇r to unit norm first, `pair` scales φ, `none` leaves both.
-Unit:      none where normalised; β times nats per unit of the parameters where not.
+           `normalize: response` scales each ∇r to unit norm first, `pair` scales φ, `token` divides each ∇r by its
+           response's number of tokens, `none` leaves all as it is.
+Unit:      none where scaled to unit norm; else β times nats (a token) per unit of the parameters.
 Cost:      one forward and one backward pass over each distinct response, m of them for m(m−1)/2 pairs.
 
 Only the policy is differentiated: the reference does not depend on θ. LoRA's B is zero before the first update, and
@@ -19,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from duelist.errors import DuelistError
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, tokenized
 from duelist.featurizers.margin import implicit_rewards, prompt_entropies
 from duelist.models.logprobs import sequence_log_probs
 from duelist.models.lora_gradients import LoraGradients
 
-Normalize = Literal["response", "pair", "none"]
+Normalize = Literal["response", "pair", "token", "none"]
 
 
 class GradientConfig(BaseModel):
@@ -36,7 +38,9 @@ class GradientConfig(BaseModel):
         default=8192, gt=0, description="D: gradients are projected to this many dimensions; null keeps them whole."
     )
     normalize: Normalize = Field(
-        default="response", description="Scale each response's gradient, or each pair's difference, to unit norm."
+        default="response",
+        description="Scale each response's gradient, or each pair's difference, to unit norm; or take each response's "
+        "gradient per token; or leave all as it is.",
     )
     max_tokens: int = Field(default=8192, gt=0, description="Tokens per backward pass, padding included.")
 
@@ -64,7 +68,8 @@ class Gradient(Featurizer):
         with job.progress.stage("Gradients", len(responses)) as advance:
             log_prob_R, gradient_RD = engine(sequences, progress=advance)
         if "gradient_ND" in job.wanted:
-            fields["gradient_ND"] = pair_gradients(gradient_RD, index_N2, job.beta, self.config.normalize)
+            length_R = np.array([len(r.token_ids) for r in responses])
+            fields["gradient_ND"] = pair_gradients(gradient_RD, index_N2, job.beta, self.config.normalize, length_R)
         # The policy's log-probabilities come from the same pass.
         if "prompt_entropy_N" in job.wanted:
             fields["prompt_entropy_N"] = prompt_entropies(log_prob_R, [r.prompt_id for r in responses], index_N2)
@@ -76,22 +81,34 @@ class Gradient(Featurizer):
 
 
 def pair_gradients(
-    gradient_RD: NDArray[Any], index_N2: NDArray[np.int64], beta: float, normalize: Normalize
+    gradient_RD: NDArray[Any],
+    index_N2: NDArray[np.int64],
+    beta: float,
+    normalize: Normalize,
+    length_R: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """φ of N pairs from ∇log π of their R responses, normalised as asked. A zero gradient stays zero.
 
     Args:
         gradient_RD: ∇log π(y|x), projected.
         index_N2: positions of each pair's a and b.
-        beta: multiplies φ where nothing is normalised; elsewhere it cancels.
-        normalize: what is scaled to unit norm.
+        beta: multiplies φ where nothing is scaled to unit norm; elsewhere it cancels.
+        normalize: what is scaled, and to what.
+        length_R: the responses' lengths in tokens; needed for `token` only.
+
+    Raises:
+        DuelistError: if gradients per token are asked for without the lengths.
     """
     if normalize == "response":
         gradient_RD = _unit_rows(gradient_RD)
+    if normalize == "token":
+        if length_R is None:
+            raise DuelistError("Gradients per token need the responses' lengths, but got none: pass `length_R`.")
+        gradient_RD = gradient_RD / np.asarray(length_R, gradient_RD.dtype)[:, None]
     phi_ND: NDArray[Any] = gradient_RD[index_N2[:, 0]] - gradient_RD[index_N2[:, 1]]
     if normalize == "pair":
         return _unit_rows(phi_ND)
-    if normalize == "none":
+    if normalize in ("token", "none"):
         phi_ND *= phi_ND.dtype.type(beta)
     return phi_ND
 

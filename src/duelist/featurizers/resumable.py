@@ -40,6 +40,7 @@ class ResponseFeatures:
         log_probs_R2: log π(y|x) under the policy and under its reference, in nats; the second NaN if not asked for.
         unit_RD: each response's projected gradient scaled to unit norm, memory-mapped; None if not asked for.
         norm_R: the gradients' norms before scaling.
+        length_R: the responses' lengths in tokens.
         reused: how many rows were there already.
     """
 
@@ -80,6 +81,7 @@ class ResponseFeatures:
         self._folder = folder
         done = self._begin(identity)
         self.reused = done
+        self.length_R = np.array([len(r.token_ids) for r in responses], np.int64)
         self.log_probs_R2 = self._array("log_probs.npy", (len(responses), 2), "float64", done)
         self.norm_R = self._array("norm.npy", (len(responses),), "float64", done)
         self.unit_RD = self._array("gradient.npy", (len(responses), width), precision, done) if width else None
@@ -177,7 +179,8 @@ def pair_features(
         gradient_SD = np.asarray(unit_RD[responses_S], dtype=np.float32)
         if normalize != "response":
             gradient_SD = gradient_SD * computed.norm_R[responses_S, None].astype(np.float32)
-        return pair_gradients(gradient_SD, position_M2.reshape(index_M2.shape), beta, normalize)
+        length_S = computed.length_R[responses_S]
+        return pair_gradients(gradient_SD, position_M2.reshape(index_M2.shape), beta, normalize, length_S)
 
     shape = (len(index_N2), unit_RD.shape[1])
     if shape[0] * shape[1] * 4 <= MAPPED_ABOVE:

@@ -127,32 +127,54 @@ class LocalDecoder(Decoder):
         how: Decoding,
         uniform_BT: NDArray[np.float64],
     ) -> list[list[int]]:
-        device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
-        width = max(map(len, prompt_ids))
-        ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompt_ids], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompt_ids], device=device)
+        device = self.policy.device
+        stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
         weights_B2 = torch.tensor([_weights(o.drawn_from, how.beta) for o in orders], dtype=torch.float64).to(device)
         uniform = torch.from_numpy(uniform_BT).to(device)
-        stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
-        usable, done = torch.ones((2, len(orders)), dtype=torch.bool, device=device).unbind()
-        done = ~done
-        columns: list[torch.Tensor] = []
+        tokens_BT = torch.zeros((len(orders), how.max_new_tokens), dtype=torch.long, device=device)
+        usable = torch.ones((), dtype=torch.bool, device=device)
+        logits, mask = self._read(run, prompt_ids)
+        rows = torch.arange(len(orders), device=device)  # those that are still run
+        done = torch.zeros(len(orders), dtype=torch.bool, device=device)
         for t in range(how.max_new_tokens):
-            logits_BV = mix(*run(ids, mask), weights_B2)
-            token_B, usable_B = draw_tokens(logits_BV, uniform[:, t], how.temperature, how.top_p)
-            usable = usable & (usable_B | done)
-            columns.append(token_B)
+            mixed_BV = mix(*logits, weights_B2[rows])
+            token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p)
+            usable = usable & (usable_B | done).all()
+            tokens_BT[rows, t] = token_B
             done = done | torch.isin(token_B, stop)
-            if bool(done.all()):
+            going_on = len(done) - int(done.sum())
+            if going_on == 0 or t + 1 == how.max_new_tokens:
                 break
-            ids = token_B[:, None]
-            mask = torch.cat([mask, mask.new_ones((len(orders), 1))], dim=1)
-        if not bool(usable.all()):
+            if 2 * going_on <= len(done):  # those that ended cost as much as those that go on: leave them behind
+                index = (~done).nonzero()[:, 0]
+                run.keep_rows(index)
+                rows, mask, token_B, done = rows[index], mask[index], token_B[index], done[index]
+            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
+            logits = run(token_B[:, None], mask)
+        if not bool(usable):
             raise NumericalError(
                 f"Logits must be finite, but {self.policy.name} gave others while responses were drawn: look for "
                 "diverged weights (lower the learning rate), or load the model in bfloat16 or float32."
             )
-        return [_up_to_stop(row, self.policy.stop_token_ids) for row in torch.stack(columns, dim=1).tolist()]
+        return [_up_to_stop(row, self.policy.stop_token_ids) for row in tokens_BT.tolist()]
+
+    def _read(
+        self, run: NextLogits, prompt_ids: Sequence[Sequence[int]]
+    ) -> tuple[tuple[torch.Tensor | None, torch.Tensor | None], torch.Tensor]:
+        """Read each distinct prompt once. For every row, though prompts repeat: the logits after it, and the mask."""
+        device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
+        place: dict[tuple[int, ...], int] = {}
+        index = [place.setdefault(tuple(ids), len(place)) for ids in prompt_ids]
+        width = max(map(len, place))
+        ids_XL = torch.tensor([[pad] * (width - len(p)) + list(p) for p in place], device=device)
+        mask_XL = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in place], device=device)
+        own, reference = run(ids_XL, mask_XL)
+        if len(place) == len(index):
+            return (own, reference), mask_XL
+        index_B = torch.tensor(index, device=device)
+        run.keep_rows(index_B)
+        logits = (None if own is None else own[index_B], None if reference is None else reference[index_B])
+        return logits, mask_XL[index_B]
 
 
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:

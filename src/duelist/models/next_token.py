@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from peft import PeftModel
 
+from duelist.errors import ModelError
 from duelist.models.adapter_rows import policy_then_reference, rows_stay_apart
 from duelist.models.policy import Policy
 
 Kind = Literal["policy", "reference", "both"]
 Method = Literal["auto", "one_call", "two_calls", "no_cache"]
 
-# (input ids [B, L] of the new tokens, attention mask [B, all tokens]) -> the logits [B, V] after the last of them, of
-# the policy and of the reference; None for a model that is not asked for.
-NextLogits = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor | None, torch.Tensor | None]]
+
+class NextLogits(ABC):
+    """Reads a batch of rows on, token by token, and gives the logits of what comes next."""
+
+    @abstractmethod
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """The logits [B, V] after the last of L new tokens, of the policy and of the reference; None: not asked for.
+
+        Args:
+            ids_BL: the new tokens.
+            mask_BA: 1 for a token, 0 for padding on the left, over those read before and the new ones.
+        """
+
+    @abstractmethod
+    def keep_rows(self, index: torch.Tensor) -> None:
+        """Go on with the rows that `index` names, one of them as often as it is named."""
 
 
 @contextmanager
 def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator[NextLogits]:
-    """Within the block, a function that reads a batch on, token by token, and gives the logits of what comes next.
+    """Within the block, logits of the policy as it is now, of its reference, or of both.
 
     Args:
         policy: the model and its reference. Within the block it is not to be used otherwise.
@@ -33,36 +48,74 @@ def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator
             `no_cache` runs the reference over all tokens anew at every step: for comparison only.
     """
     if kind == "policy":
-        alone = _Cached(policy.model)
-        yield lambda ids, mask: (alone(ids, mask), None)
+        yield _Alone(policy.model, is_reference=False)
     elif kind == "reference":
         with policy.as_reference():
-            alone = _Cached(policy.model)
-            yield lambda ids, mask: (None, alone(ids, mask))
+            yield _Alone(policy.model, is_reference=True)
     elif method == "one_call" or (method == "auto" and rows_stay_apart(policy)):
         with policy_then_reference(policy):
-            together = _Cached(policy.model)
-
-            def both(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-                own, reference = together(ids.repeat(2, 1), mask.repeat(2, 1)).chunk(2)
-                return own, reference
-
-            yield both
+            yield _Together(policy.model)
     else:
-        own = _Cached(policy.model)
-        with policy.as_reference():
-            other = _Cached(policy.model)
-        read: list[torch.Tensor] = []
+        yield _InTurn(policy, keep_cache=method != "no_cache")
 
-        def in_turn(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            first = own(ids, mask)
-            with policy.as_reference():
-                if method == "no_cache":
-                    read.append(ids)
-                    return first, _Cached(policy.model)(torch.cat(read, dim=1), mask)
-                return first, other(ids, mask)
 
-        yield in_turn
+class _Alone(NextLogits):
+    """One model."""
+
+    def __init__(self, model: Any, is_reference: bool) -> None:
+        self._model = _Cached(model)
+        self._is_reference = is_reference
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        logits_BV = self._model(ids_BL, mask_BA)
+        return (None, logits_BV) if self._is_reference else (logits_BV, None)
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        self._model.keep_rows(index)
+
+
+class _Together(NextLogits):
+    """Both models in one call, within `policy_then_reference`."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = _Cached(model)
+        self._rows = 0
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self._rows = len(ids_BL)
+        own_BV, reference_BV = self._model(ids_BL.repeat(2, 1), mask_BA.repeat(2, 1)).chunk(2)
+        return own_BV, reference_BV
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        self._model.keep_rows(torch.cat([index, index + self._rows]))
+        self._rows = len(index)
+
+
+class _InTurn(NextLogits):
+    """Both models one after the other, each with its cache; or the reference without one."""
+
+    def __init__(self, policy: Policy, keep_cache: bool) -> None:
+        self._policy = policy
+        self._own = _Cached(policy.model)
+        self._reference: _Cached | None = None
+        self._keep_cache = keep_cache
+        self._read: list[torch.Tensor] = []
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own_BV = self._own(ids_BL, mask_BA)
+        with self._policy.as_reference():
+            if not self._keep_cache:
+                self._read.append(ids_BL)
+                return own_BV, _Cached(self._policy.model)(torch.cat(self._read, dim=1), mask_BA)
+            if self._reference is None:
+                self._reference = _Cached(self._policy.model)
+            return own_BV, self._reference(ids_BL, mask_BA)
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        self._own.keep_rows(index)
+        self._read = [ids[index] for ids in self._read]
+        if self._reference is not None:
+            self._reference.keep_rows(index)
 
 
 class _Cached:
@@ -78,7 +131,7 @@ class _Cached:
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
     def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> torch.Tensor:
-        """The logits [B, V] after the last of the new tokens; `mask_BA` covers those read before too."""
+        """The logits [B, V] after the last of the new tokens."""
         options: dict[str, Any] = dict(self._options)
         if self._takes_positions:  # padding stands on the left and has no position
             options["position_ids"] = (mask_BA.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
@@ -86,8 +139,18 @@ class _Cached:
             input_ids=ids_BL, attention_mask=mask_BA, past_key_values=self._cache, use_cache=True, **options
         )
         self._cache = output.past_key_values
+        if not hasattr(self._cache, "batch_select_indices"):
+            raise ModelError(
+                "To decode, a model must keep its cache by rows (transformers' DynamicCache), but "
+                f"{type(self._model).__name__} keeps a {type(self._cache).__name__}: use a transformer of attention "
+                "layers."
+            )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        """Select rows of the cache, with repetitions."""
+        self._cache.batch_select_indices(index)
 
 
 def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_B2: torch.Tensor) -> torch.Tensor:

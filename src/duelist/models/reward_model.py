@@ -77,22 +77,34 @@ class RewardModel:
         first = self.weights.get("w0", self.weights["head"])
         return int(first.shape[1])
 
+    def inputs(self, vectors_RE: NDArray[Any]) -> torch.Tensor:
+        """What the network reads, `[R, E]`: each vector at norm √E, so that its entries have a mean square of one.
+
+        A zero vector stays zero; without `normalize` all stay as they are.
+        """
+        vectors = torch.from_numpy(np.array(vectors_RE, dtype=np.float32))
+        if not self.config.normalize:
+            return vectors
+        norm_R1 = vectors.norm(dim=1, keepdim=True)
+        return vectors * (math.sqrt(vectors.shape[1]) / torch.where(norm_R1 > 0, norm_R1, torch.ones_like(norm_R1)))
+
     def features(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
         """∇r in the last layer's weights, `[R, F]`: Φ. Of an ensemble's mean reward, the members' Φ/K side by side."""
         with torch.no_grad():
-            phi_KRF = last_layer_features(self.weights, scaled(vectors_RE))
+            phi_KRF = last_layer_features(self.weights, self.inputs(vectors_RE))
         k = len(phi_KRF)
-        return np.asarray((phi_KRF / k).transpose(0, 1).reshape(phi_KRF.shape[1], -1).double().numpy())
+        _, r, f = phi_KRF.shape
+        return np.asarray((phi_KRF / k).transpose(0, 1).reshape(r, k * f).double().numpy())
 
     def rewards(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
         """The rewards, `[R]`: of an ensemble, the members' mean."""
-        return self._members(vectors_RE).mean(axis=1)
+        return np.asarray(self._members(vectors_RE).mean(axis=1))
 
     def samples(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
         """Rewards under the K members or posterior draws, `[R, K]`; without a posterior, the one there is."""
         if self.config.posterior == "laplace":
             with torch.no_grad():
-                phi_RF = last_layer_features(self.weights, scaled(vectors_RE))[0]
+                phi_RF = last_layer_features(self.weights, self.inputs(vectors_RE))[0]
                 return np.asarray((phi_RF.double() @ self.draws["head"].double().T).numpy())
         if self.config.posterior == "dropout":
             return self._dropped(vectors_RE)
@@ -100,12 +112,12 @@ class RewardModel:
 
     def _members(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
         with torch.no_grad():
-            phi_KRF = last_layer_features(self.weights, scaled(vectors_RE))
+            phi_KRF = last_layer_features(self.weights, self.inputs(vectors_RE))
             return np.asarray(torch.einsum("krf,kf->rk", phi_KRF.double(), self.weights["head"].double()).numpy())
 
     def _dropped(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
         columns = []
-        inputs_RE = scaled(vectors_RE)
+        inputs_RE = self.inputs(vectors_RE)
         with torch.no_grad():
             for draw in range(self.config.draws):
                 masks = [self.draws[f"mask{layer}"][draw] for layer in range(len(self.config.hidden))]
@@ -161,13 +173,6 @@ class RewardModel:
         ]
         embed = EmbeddingCache(make_embedder(self.config.embedding))
         return self.rewards(embed({p.id: p for p in asked}, answers, Silent()))
-
-
-def scaled(vectors_RE: NDArray[Any]) -> torch.Tensor:
-    """Each vector at norm √E, so that its entries have a mean square of one; a zero vector stays zero."""
-    vectors = torch.from_numpy(np.array(vectors_RE, dtype=np.float32))
-    norm_R1 = vectors.norm(dim=1, keepdim=True)
-    return vectors * (math.sqrt(vectors.shape[1]) / torch.where(norm_R1 > 0, norm_R1, torch.ones_like(norm_R1)))
 
 
 def last_layer_features(

@@ -22,6 +22,9 @@ class RewardModelConfig(BaseModel):
     members: int = Field(default=5, ge=2, description="K of an ensemble.")
     draws: int = Field(default=64, ge=2, description="K, draws from a Laplace or dropout posterior.")
     dropout: float = Field(default=0.1, gt=0, lt=1, description="Share of units dropped, with posterior `dropout`.")
+    normalize: bool = Field(
+        default=True, description="Scale each embedding to norm √E first; its length then says nothing."
+    )
     prior_precision: float = Field(
         default=3.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."
     )

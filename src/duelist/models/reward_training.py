@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.functional import softplus
 
-from duelist.models.reward_model import RewardModel, last_layer_features, scaled
+from duelist.models.reward_model import RewardModel, last_layer_features
 from duelist.progress import Progress
 
 CHECK_EVERY = 10  # steps between two looks at the labels set aside for early stopping
@@ -72,7 +72,7 @@ def train_reward_model(
         were set aside.
     """
     rng = torch.Generator().manual_seed(seed % 2**63)
-    first, second = scaled(data.first_PE), scaled(data.second_PE)
+    first, second = model.inputs(data.first_PE), model.inputs(data.second_PE)
     share = torch.as_tensor(data.share_P, dtype=torch.float32)
     weight = torch.as_tensor(data.weight_P, dtype=torch.float32)
     order = torch.randperm(len(share), generator=rng)

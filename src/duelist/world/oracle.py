@@ -40,6 +40,7 @@ def reward(
     completions: Sequence[str | Sequence[Mapping[str, Any]]],
     *,
     world: str | Path,
+    scale: float = 1.0,
     **columns: Any,
 ) -> list[float]:
     """The true reward of each response: a reward function as TRL calls them, once `world` is given.
@@ -48,10 +49,12 @@ def reward(
         prompts: text, or messages whose last is the user's. The first word says the kind.
         completions: text, or a list of one assistant message; one for each prompt.
         world: the folder that `prepare` filled.
+        scale: multiplies every reward.
         **columns: the data set's other columns and whatever else TRL hands over; not used.
 
     Returns:
-        One number in [0, 1] for each response: the mean utility per word. See the formula above for other lengths.
+        One number in [0, scale] for each response: the mean utility per word times `scale`. See the formula above for
+        other lengths.
 
     Raises:
         DataError: if a prompt does not begin with the word of one of the world's kinds, if a prompt or response is
@@ -63,7 +66,8 @@ def reward(
             f"Each response needs its prompt, but got {len(prompts)} prompts and {len(completions)} responses: "
             "pass one prompt for each response."
         )
-    return [oracle.reward(_kind(oracle, p), _response_text(c)) for p, c in zip(prompts, completions, strict=True)]
+    pairs = zip(prompts, completions, strict=True)
+    return [scale * oracle.reward(_kind(oracle, p), _response_text(c)) for p, c in pairs]
 
 
 def _kind(oracle: _Oracle, prompt: str | Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,261 @@
+"""A picture of every rule: which comparisons it picks in the plane, over a few rounds.
+
+Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 4 and Figure 1.
+Formula:   the true reward is the log-density of two Gaussians at ±(2.5, 2.5) with variance 0.25; labels are
+           Bradley–Terry; the model is an MLP of three layers of 16 units; each round draws 1,000 points from N(0, I)
+           and picks 200 comparisons of them.
+
+Rules that choose within prompts get the points in prompts of ten responses; the others may compare any two. N(0, I)
+stands for the policy, a point's coordinates for its frozen embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.acquisition.base import choose
+from duelist.components import COMPONENTS
+from duelist.errors import RecipeError
+from duelist.models.process_state import torch_threads
+from duelist.models.reward_model import RewardModel
+from duelist.models.reward_model_config import RewardModelConfig
+from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
+from duelist.progress import Progress, Silent
+from duelist.recipes import build, parse_component
+from duelist.seeding import derived_seed, generator
+from duelist.settings import nearest
+from duelist.types import Features
+
+Floats = NDArray[np.float64]
+
+CENTRES = np.array([[2.5, 2.5], [-2.5, -2.5]])
+VARIANCE = 0.25
+# These choose among the responses to one prompt.
+WITHIN_PROMPTS = ("aplp", "thompson", "drts", "delta_ucb", "max_min_lcb", "info_max")
+RESPONSES = 10
+TARGETS = 64
+MODEL = RewardModelConfig(hidden=(16, 16, 16), posterior="laplace", normalize=False, prior_precision=0.1)
+
+
+@dataclass(frozen=True)
+class GalleryConfig:
+    """How much is drawn.
+
+    Attributes:
+        rounds: panels per rule.
+        points: points drawn each round.
+        picks: comparisons picked each round.
+        candidates: comparisons to choose from each round, at most.
+        steps: optimizer steps of the model, each round.
+        seed: the only source of randomness.
+    """
+
+    rounds: int = 4
+    points: int = 1000
+    picks: int = 200
+    candidates: int = 20_000
+    steps: int = 400
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One round of one rule.
+
+    Attributes:
+        points_R2: the points drawn.
+        picks_B2: which two of them each comparison is of.
+        estimate_GG: the model's reward over the grid, before the round's labels.
+        error: how far it is from the truth: 1 − Spearman's correlation over N(0, I).
+    """
+
+    points_R2: Floats
+    picks_B2: NDArray[np.int64]
+    estimate_GG: Floats
+    error: float
+
+
+def true_reward(points_R2: Floats) -> Floats:
+    """The log-density of the two Gaussians in equal parts, `[R]`."""
+    squares_R2 = ((points_R2[:, None] - CENTRES[None]) ** 2).sum(axis=2)
+    return np.asarray(np.logaddexp.reduce(-squares_R2 / (2 * VARIANCE), axis=1) - np.log(4 * np.pi * VARIANCE))
+
+
+def grid(side: int = 60, reach: float = 3.5) -> tuple[Floats, Floats]:
+    """The axis `[G]` and the points `[G², 2]` of a square grid."""
+    axis_G = np.linspace(-reach, reach, side)
+    return axis_G, np.stack(np.meshgrid(axis_G, axis_G), axis=-1).reshape(-1, 2)
+
+
+def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
+    """Let a rule choose for a few rounds, training on the answers in between.
+
+    Raises:
+        RecipeError: if there is no such rule.
+    """
+    if rule not in COMPONENTS["acquisition"] and ":" not in rule:
+        raise RecipeError(f"There is no acquisition {rule!r}.{nearest(rule, COMPONENTS['acquisition'])}")
+    acquisition = build("acquisition", parse_component("acquisition", rule))
+    model = RewardModel.fresh(MODEL, 2, derived_seed(config.seed, "model"))
+    optimizer = OptimizerConfig(learning_rate=1e-2, steps=config.steps)
+    past = _Asked.none()
+    panels = []
+    _, grid_X2 = grid()
+    test_R2 = generator(config.seed, "test").normal(size=(2000, 2))
+    for t in range(1, config.rounds + 1):
+        rng = generator(config.seed, "points", t)
+        points_R2 = rng.normal(size=(config.points, 2))
+        pair_N2 = _candidates(rng, config, within_prompts=rule in WITHIN_PROMPTS)
+        prompt_R = np.arange(config.points) // RESPONSES if rule in WITHIN_PROMPTS else np.zeros(config.points, int)
+        features = _features(model, points_R2, pair_N2, prompt_R, past, generator(config.seed, "targets"), t)
+        selection = choose(acquisition, features, config.picks, generator(config.seed, "select", t))
+        picks_B2 = pair_N2[selection.indices_B]
+        side = int(np.sqrt(len(grid_X2)))
+        panels.append(Panel(points_R2, picks_B2, model.rewards(grid_X2).reshape(side, side), _error(model, test_R2)))
+        labels = generator(config.seed, "labels", t)
+        past = past.with_answers(points_R2[picks_B2], model, labels)
+        model = RewardModel.fresh(MODEL, 2, derived_seed(config.seed, "model"))
+        share_P = np.ones(len(past.points_P22))
+        data = Comparisons(past.preferred(0), past.preferred(1), share_P, share_P)
+        train_reward_model(model, data, optimizer, derived_seed(config.seed, "train", t), Silent())
+    return panels
+
+
+def write_gallery(
+    folder: Path,
+    rules: Sequence[str] | None = None,
+    config: GalleryConfig | None = None,
+    progress: Progress | None = None,
+    on_rule: Callable[[str, Path], None] = lambda rule, path: None,
+) -> list[Path]:
+    """Draw each rule into `folder/RULE.png`.
+
+    Args:
+        folder: made if it is not there.
+        rules: names of acquisitions or dotted paths; all shipped ones by default.
+        config: how much is drawn.
+        progress: told how many rules are drawn.
+        on_rule: called with each rule and its picture.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        RecipeError: if there is no such rule.
+    """
+    from duelist.gallery_figures import draw_panels
+
+    config, progress = config or GalleryConfig(), progress or Silent()
+    names = list(rules or COMPONENTS["acquisition"])
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with torch_threads(1), progress.stage("Drawing rules", len(names)) as advance:
+        for rule in names:
+            path = folder / f"{rule.rpartition(':')[2]}.png"
+            draw_panels(path, rule, draw_rule(rule, config))
+            written.append(path)
+            on_rule(rule, path)
+            advance(1)
+    return written
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The comparisons asked so far: both points, their margin when asked, and who won."""
+
+    points_P22: Floats
+    margin_P: Floats
+    first_won_P: NDArray[np.bool_]
+
+    @staticmethod
+    def none() -> _Asked:
+        return _Asked(np.empty((0, 2, 2)), np.empty(0), np.empty(0, bool))
+
+    def with_answers(self, points_B22: Floats, model: RewardModel, rng: np.random.Generator) -> _Asked:
+        margin_B = model.rewards(points_B22[:, 0]) - model.rewards(points_B22[:, 1])
+        truth_B = true_reward(points_B22[:, 0]) - true_reward(points_B22[:, 1])
+        won_B = rng.random(len(points_B22)) < 1 / (1 + np.exp(-np.clip(truth_B, -500, 500)))
+        return _Asked(
+            np.concatenate([self.points_P22, points_B22]),
+            np.concatenate([self.margin_P, margin_B]),
+            np.concatenate([self.first_won_P, won_B]),
+        )
+
+    def preferred(self, place: int) -> Floats:
+        """The points that won (place 0), or those that lost (place 1)."""
+        which_P = np.where(self.first_won_P, place, 1 - place)
+        return np.asarray(self.points_P22[np.arange(len(which_P)), which_P])
+
+
+def _candidates(rng: np.random.Generator, config: GalleryConfig, within_prompts: bool) -> NDArray[np.int64]:
+    """The comparisons to choose from, `[N, 2]`: within prompts all of them, else a random set of any two."""
+    if within_prompts:
+        starts = range(0, config.points - RESPONSES + 1, RESPONSES)
+        return np.array([(s + i, s + j) for s in starts for i, j in combinations(range(RESPONSES), 2)])
+    n = config.points
+    codes = rng.choice(n * (n - 1) // 2, size=min(config.candidates, n * (n - 1) // 2), replace=False)
+    first_N, second_N = np.triu_indices(n, 1)
+    return np.stack([first_N[codes], second_N[codes]], axis=1)
+
+
+def _features(
+    model: RewardModel,
+    points_R2: Floats,
+    pair_N2: NDArray[np.int64],
+    prompt_R: NDArray[np.int64],
+    past: _Asked,
+    target_rng: np.random.Generator,
+    t: int,
+) -> Features:
+    now = _seen(model, points_R2[pair_N2], f"round{t}.", pair_N2, prompt_R)
+    position_P2 = np.arange(2 * len(past.points_P22)).reshape(-1, 2)
+    before = _seen(model, past.points_P22, "past.", position_P2, np.zeros(position_P2.size, int))
+    won_P2 = np.stack([past.first_won_P, ~past.first_won_P], axis=1).astype(np.int64)
+    before = replace(before, votes_N2=won_P2, asked_margin_N=past.margin_P)
+    target_M22 = target_rng.normal(size=(TARGETS, 2, 2))
+    target_MD = model.features(target_M22[:, 0]) - model.features(target_M22[:, 1])
+    return replace(now, target_MD=target_MD, past=before)
+
+
+def _seen(
+    model: RewardModel, points_N22: Floats, name: str, pair_N2: NDArray[np.int64], prompt_R: NDArray[np.int64]
+) -> Features:
+    """Every field of `Features`, from the coordinates of both points."""
+    n = len(points_N22)
+    flat = points_N22.reshape(-1, 2)
+    reward_N2 = model.rewards(flat).reshape(n, 2)
+    phi_N2D = model.features(flat).reshape(n, 2, MODEL.hidden[-1])
+    surprise_N2 = 0.5 * (points_N22**2).sum(axis=2) + np.log(2 * np.pi)  # −log of the density of N(0, I)
+    entropy_N = np.zeros(n)
+    if n:
+        sums = np.bincount(prompt_R[pair_N2[:, 0]], weights=surprise_N2.mean(axis=1))
+        entropy_N = (sums / np.maximum(1, np.bincount(prompt_R[pair_N2[:, 0]])))[prompt_R[pair_N2[:, 0]]]
+    return Features(
+        pair_id_N=np.array([f"{name}{i}-{j}" for i, j in pair_N2], dtype=np.str_),
+        prompt_ids_N2=np.char.add(f"{name}prompt", prompt_R[pair_N2].astype(np.str_)).reshape(n, 2),
+        response_ids_N2=np.char.add(name, pair_N2.astype(np.str_)).reshape(n, 2),
+        length_N2=np.ones((n, 2), np.int64),
+        margin_N=reward_N2[:, 0] - reward_N2[:, 1],
+        log_ratio_N2=reward_N2,
+        prompt_entropy_N=entropy_N,
+        gradient_ND=phi_N2D[:, 0] - phi_N2D[:, 1],
+        embedding_ND=points_N22[:, 0] - points_N22[:, 1],
+        reward_N2K=model.samples(flat).reshape(n, 2, MODEL.draws),
+        votes_N2=np.zeros((n, 2), np.int64),
+        asked_margin_N=np.zeros(n),
+    )
+
+
+def _error(model: RewardModel, points_R2: Floats) -> float:
+    from scipy.stats import spearmanr
+
+    estimate_R = model.rewards(points_R2)
+    if np.ptp(estimate_R) == 0:
+        return 1.0
+    return float(1 - spearmanr(estimate_R, true_reward(points_R2)).statistic)
