@@ -83,7 +83,7 @@ def plan(recipe: Recipe) -> Plan:
     if ready.reward_model is not None:
         adapter = 0  # the policy only writes
     dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
-    uses_gradients = "gradient_ND" in build("acquisition", ready.acquisition).needs
+    uses_gradients = ready.reward_model is None and "gradient_ND" in build("acquisition", ready.acquisition).needs
     if not uses_gradients:
         tokens, dimension = 0, 0
     elif tokens is not None:

@@ -43,7 +43,7 @@ def run(folder: Path, *changes: str) -> Path:
 
 
 def test_the_loop_learns_the_reward_and_leaves_a_model_that_can_be_used(tmp_path: Path) -> None:
-    folder = run(tmp_path / "study", "rounds=4", "budget=60")
+    folder = run(tmp_path / "study", "rounds=4", "budget=40")
     metrics = read_jsonl(folder / "metrics.jsonl")
     assert metrics[0]["spearman_error"] == 1.0
     assert metrics[0]["pair_accuracy"] == 0.5
@@ -231,3 +231,22 @@ class Farthest(Acquisition):
         distance = np.linalg.norm(features.embedding_ND, axis=1)
         order = np.argsort(-distance, kind="stable")[:budget]
         return Selection(order, distance[order].astype(float), "distance")
+
+
+def test_a_policy_may_write_the_responses(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """The policy is not trained; held-out responses are drawn once, and the model saved can embed texts by itself."""
+    recipe = {k: v for k, v in tiny_recipe.items() if k != "featurizers"} | {
+        "trainer": "bradley_terry",
+        "evaluation": {"max_new_tokens": 6, "responses_per_prompt": 4},
+    }
+    with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
+        study.run()
+        metrics = study.store.metrics()
+        stages = [s.name for s in study.store.stages()]
+        samples = study.folder.read(2, "evaluate", codecs.EVALUATION).samples
+    assert stages.count("held_out") == 1
+    assert metrics[0]["spearman_error"] == 1.0
+    assert 0 <= metrics[2]["spearman_error"] < 2
+    model = RewardModel.load(tmp_path / "study" / "reward_model")
+    scores = model.score([s["prompt"] for s in samples], [s["response"] for s in samples])
+    np.testing.assert_allclose(scores, [s["score"] for s in samples], atol=1e-4)

@@ -16,6 +16,7 @@ from duelist.featurizers.reward_head import RewardHead
 from duelist.learners.base import Learner
 from duelist.learners.reward_held_out import HeldOutResponses, held_out_responses
 from duelist.models.embeddings import EmbeddingCache, make_embedder
+from duelist.models.generation import generate
 from duelist.models.policy import Policy
 from duelist.models.reward_model import RewardModel
 from duelist.models.reward_model_config import RewardModelConfig
@@ -25,8 +26,9 @@ from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.recipes import Recipe
 from duelist.seeding import derived_seed
+from duelist.store import codecs
 from duelist.store.folder import StudyFolder
-from duelist.types import Evaluation, Preference, Response
+from duelist.types import Draws, Evaluation, Preference, Prompt, Response
 
 SAMPLES = 200  # scored responses that an evaluation keeps, for people to look at
 
@@ -154,7 +156,31 @@ class RewardLearner(Learner):
 
     @cached_property
     def _held_out(self) -> HeldOutResponses:
-        return held_out_responses(self.parts.prompts_config, self.parts.prompts.held_out)
+        prompts = self.parts.prompts.held_out
+        held = held_out_responses(self.parts.prompts_config, prompts)
+        if held.responses or self._policy is None:
+            return held
+        # The policy that writes the responses is not trained: its answers are drawn once, and kept.
+        drawn = self.folder.run(0, "held_out", codecs.DRAWS, lambda: self._drawn(self._policy, prompts))
+        return HeldOutResponses({p.id: p for p in prompts}, drawn.responses, ())
+
+    def _drawn(self, policy: Policy | None, prompts: Sequence[Prompt]) -> Draws:
+        if policy is None:
+            return Draws(())
+        c = self.recipe.evaluation
+        answers = generate(
+            policy,
+            prompts,
+            responses_per_prompt=c.responses_per_prompt,
+            temperature=c.temperature,
+            top_p=c.top_p,
+            max_new_tokens=c.max_new_tokens,
+            batch_size=c.batch_size,
+            round=0,
+            seed=derived_seed(self.recipe.seed, "evaluate"),
+            progress=self.progress,
+        )
+        return Draws(tuple({r.id: r for r in answers}.values()))
 
     @cached_property
     def _true_rewards(self) -> Floats | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,7 @@ class SentenceTransformers(Embedder):
             ModelError: if the library is not installed, or the model cannot be loaded.
         """
         try:
-            from sentence_transformers import SentenceTransformer
+            encoder = import_module("sentence_transformers").SentenceTransformer
         except ImportError as error:
             raise ModelError(
                 "Embeddings by `sentence_transformers` need that library, but it is not installed: "
@@ -169,7 +170,7 @@ class SentenceTransformers(Embedder):
         self.config = config
         device = None if config.device == "auto" else config.device
         try:
-            self._model = SentenceTransformer(str(config.model), device=device, revision=config.revision)
+            self._model = encoder(str(config.model), device=device, revision=config.revision)
         except Exception as error:  # the hub, transformers and the library each have errors of their own
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
