@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from PIL import Image
 
 if TYPE_CHECKING:
     from duelist.gallery import Panel
@@ -40,4 +42,7 @@ def draw_panels(path: Path, rule: str, panels: Sequence[Panel]) -> None:
         axes.set_yticks([])
         axes.set_xlabel(f"1 − Spearman {panel.error:.2f} before", fontsize=7)
         axes.set_title(f"round {place + 1}", fontsize=8)
-    figure.savefig(path, dpi=80)
+    # Few colours: such pictures are kept in repositories.
+    canvas = BytesIO()
+    figure.savefig(canvas, dpi=80, format="png")
+    Image.open(canvas).convert("RGB").quantize(48).save(path, format="PNG", optimize=True)

@@ -18,7 +18,14 @@ METRICS = "metrics.jsonl"
 Row = Mapping[str, Any]
 Rows = Mapping[str, Mapping[int, Sequence[Row]]]  # arm -> seed -> the finished study's rows, the initial model's first
 # What is shown if nothing is asked for, as far as it was measured; the first is the main metric.
-PREFERRED = ("mean_reward", "mean_reward_over_groups", "mean_reward_weighted")
+PREFERRED = (
+    "mean_reward",
+    "mean_reward_over_groups",
+    "mean_reward_weighted",
+    "spearman_error",
+    "best_of_n_reward",
+    "pair_accuracy",
+)
 BOOKKEEPING = ("round", "labels", "asked")
 # Metrics of which less is better, by a word of their name.
 LESS_IS_BETTER = ("kl", "loss", "error", "regret", "nll", "ece", "brier", "perplexity")
