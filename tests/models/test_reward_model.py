@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from duelist.errors import ModelError
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.embedding_files import embedding_id, write_embeddings
-from duelist.models.reward_model import RewardModel, last_layer_features, scaled
+from duelist.models.reward_model import RewardModel, last_layer_features
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
 from duelist.progress import Silent
@@ -28,6 +28,12 @@ def comparisons(n: int = 40, shares: bool = False) -> Comparisons:
     first[swap], second[swap] = second[swap], first[swap]
     share = rng.integers(0, 6, n) / 5 if shares else np.ones(n)
     return Comparisons(first, second, share, rng.integers(1, 3, n).astype(float))
+
+
+def scaled(vectors: np.ndarray) -> torch.Tensor:
+    """Every row at norm √E."""
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return torch.from_numpy((vectors / norm * np.sqrt(vectors.shape[1])).astype(np.float32))
 
 
 def trained(config: RewardModelConfig, data: Comparisons, **settings: float) -> RewardModel:
@@ -158,3 +164,11 @@ def test_a_saved_model_scores_texts_by_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.samples(vectors), model.samples(vectors))
     with pytest.raises(ModelError, match="A trained reward model is a folder with"):
         RewardModel.load(tmp_path)
+
+
+def test_the_length_of_an_embedding_counts_only_without_normalisation() -> None:
+    vectors = np.random.default_rng(0).normal(size=(4, E))
+    for normalize in (True, False):
+        model = trained(RewardModelConfig(hidden=(6,), normalize=normalize), comparisons(), steps=20)
+        same = np.allclose(model.rewards(vectors), model.rewards(3 * vectors), atol=1e-6)
+        assert same == normalize
