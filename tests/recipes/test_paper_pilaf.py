@@ -1,0 +1,88 @@
+"""recipes/paper/pilaf: its three settings load, and their method runs in small."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from duelist import Study, load_recipe, parse_recipe
+from duelist.models.tokenization import prompt_token_ids
+from duelist.recipes import recipe_content
+from duelist.rows import row_prompt
+from duelist.store.artifacts import read_jsonl
+
+FOLDER = Path(__file__).parents[2] / "recipes" / "paper" / "pilaf"
+
+
+@pytest.mark.parametrize("name", ["paper/pilaf", "paper/pilaf/online", "paper/pilaf/overfitted"])
+def test_the_papers_method_is_the_recipes(name: str) -> None:
+    recipe = load_recipe(name)
+    train = recipe.trainer["train"]
+    assert recipe.sampler["name"] == "pilaf" and recipe.pairing["name"] == "as_drawn" and recipe.beta == 0.1
+    assert (recipe.sampler["top_p"], recipe.sampler["max_new_tokens"]) == (0.95, 896)
+    assert recipe.sampler["temperature"] == (0.7 if name == "paper/pilaf" else 1.0)
+    assert recipe.policy is not None and recipe.policy.adapter == "none"
+    assert (train["learning_rate"], train["lr_scheduler_type"], train["warmup_steps"]) == (5e-7, "cosine", 0.03)
+    if name == "paper/pilaf":
+        assert train["num_train_epochs"] == 2
+        assert train["per_device_train_batch_size"] * train["gradient_accumulation_steps"] == 256
+    else:
+        assert recipe.online and recipe.budget == 256 and recipe.checkpoint_every == 50
+    assert (recipe.policy.initial_model is not None) == name.endswith("overfitted")
+
+
+@pytest.mark.parametrize("name", ["paper/pilaf", "paper/pilaf/overfitted"])
+def test_it_runs_in_small(name: str, tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path) -> None:
+    paper = recipe_content(load_recipe(name))
+    online = paper["online"]
+    method = {k: paper[k] for k in ("pool", "pairing", "acquisition", "featurizers", "online", "beta")}
+    train = {k: paper["trainer"]["train"][k] for k in ("lr_scheduler_type", "warmup_steps")}
+    policy = {"model": str(tiny_model), "adapter": "none"} | ({"initial_model": str(tiny_model)} if online else {})
+    small = {
+        **tiny_recipe,
+        **method,
+        "rounds": 4 if online else 2,
+        "budget": 4,
+        **({"checkpoint_every": 2} if online else {}),
+        "policy": policy,
+        "sampler": {**paper["sampler"], "max_new_tokens": 6},
+        "trainer": {**paper["trainer"], "train": {**train, "learning_rate": 1e-3, "per_device_train_batch_size": 2}},
+    }
+    with Study.create(tmp_path / "study", parse_recipe(small)) as study:
+        study.run()
+        drawn = {r.drawn_from for x in study.store.asked() for r in (x.pair.a, x.pair.b)}
+        first = {r.drawn_from for x in study.store.asked(1) for r in (x.pair.a, x.pair.b)}
+    assert first == {"policy"}  # the policy is its reference: vanilla
+    assert drawn == {"policy", "plus", "minus"}
+    assert read_jsonl(tmp_path / "study" / "metrics.jsonl")[-1]["kl"] != 0
+
+
+def test_prompts_are_cut_on_the_left(tiny_model: Path, tmp_path: Path) -> None:
+    long = [
+        {"role": r, "content": f"w{i} w{i + 1} w{i + 2}"} for i, r in enumerate(["user", "assistant"] * 3 + ["user"])
+    ]
+    data, folder = tmp_path / "data", tmp_path / "prepared"
+    data.mkdir()
+    folder.mkdir()
+    alone = [{"role": "user", "content": " ".join(f"w{i}" for i in range(30))}]
+    for split in ("train", "test"):
+        rows = [{"prompt": p, "chosen": [], "rejected": []} for p in (long, alone, long[-1:], long[-1:])]
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("pilaf_prompts", FOLDER / "prompts.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.cut_prompts(folder, model=str(tiny_model), data=str(data), max_tokens=16)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    found = [row["prompt"] for row in read_jsonl(folder / "prompts.jsonl")]
+    assert found[0] == long[-3:]  # whole turns go first, and the user's stays first
+    assert found[1][0]["content"].split() == alone[0]["content"].split()[-len(found[1][0]["content"].split()) :]
+    assert found[2] == long[-1:] and len(found) == 3  # each prompt once
+    lengths = [len(prompt_token_ids(tokenizer, row_prompt({"prompt": p}, "here"))) for p in found]
+    assert max(lengths) <= 16 and lengths[1] == 16
+    assert read_jsonl(folder / "held_out.jsonl") == read_jsonl(folder / "prompts.jsonl")
