@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
+from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
 from duelist.featurizers import resumable
 from duelist.models.lora_gradients import LoraGradients
@@ -247,3 +248,14 @@ def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Pa
 def test_information_chooses_outside_a_study(tiny_model: Path, adapter: Path, pool: Path) -> None:
     picks = duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, dimension=64, acquisition="information")
     assert len(picks) == 3 and all("nats" in p.reason for p in picks)
+
+
+@pytest.mark.parametrize("rule", COMPONENTS["acquisition"])
+def test_every_rule_chooses_outside_a_study(rule: str, tiny_model: Path, adapter: Path, pool: Path) -> None:
+    labelled = [row(i) for i in range(30, 36)]
+    targets = [row(i) for i in range(40, 44)] if rule == "policy_gap" else None
+    settings = {"adapter": adapter, "labelled": labelled, "targets": targets, "dimension": 64}
+    picks = duelist.select(pool, str(tiny_model), budget=5, acquisition={"name": rule, "candidates": 4}, **settings)
+    assert len({pick.row_number for pick in picks}) == 5 and [pick.rank for pick in picks] == [1, 2, 3, 4, 5]
+    again = duelist.select(pool, str(tiny_model), budget=5, acquisition={"name": rule, "candidates": 4}, **settings)
+    assert [p.row_number for p in again] == [p.row_number for p in picks]

@@ -23,6 +23,7 @@ from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import featurize
+from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
 from duelist.featurizers.gradient import Normalize
 from duelist.featurizers.resumable import Precision, Stored
 from duelist.models.policy import Policy
@@ -177,7 +178,7 @@ def select(
         folder = Path(features) if features is not None else Path(scratch)
         stored = Stored(folder, dimension=dimension, normalize=normalize, max_tokens=max_tokens, precision=precision)
         seen = featurize(
-            [stored],
+            [stored, Embedding(EmbeddingFeaturizerConfig())],
             needs,
             Models(policy),
             pairs,
