@@ -22,9 +22,10 @@ import numpy as np
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.pool_rows import row_square_norms
+from duelist.component_settings import build, parse_component
 from duelist.components import COMPONENTS
 from duelist.errors import DuelistError
-from duelist.recipes import build, override, parse_component
+from duelist.recipe_values import override
 from duelist.types import Features
 
 SAMPLES = 64  # K, posterior draws

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from duelist import Study, load_recipe, parse_recipe
+from duelist.component_settings import build
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
-from duelist.recipes import arms, build, preparation_settings, recipe_content, with_prepared
+from duelist.recipes import arms, preparation_settings, recipe_content, with_prepared
 from duelist.settings import read_yaml
 
 LEAST: dict[str, Any] = {

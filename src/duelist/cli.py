@@ -29,6 +29,7 @@ from duelist.console import (
     status_rows,
 )
 from duelist.errors import DuelistError, RecipeError, StorageError
+from duelist.gallery.command import gallery
 from duelist.progress import Silent
 
 app = typer.Typer(
@@ -131,6 +132,7 @@ def run(
 
 
 app.command()(compare)
+app.command()(gallery)
 
 
 @app.command()
@@ -270,36 +272,6 @@ def recipes(as_json: Json = False) -> None:
         print_json(found)
     else:
         out.print(mapping_table(found, "Recipes: duelist run NAME"))
-
-
-@app.command()
-def gallery(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.")],
-    acquisition: Annotated[
-        str | None,
-        typer.Option(
-            "--acquisition", "-a", metavar="A,B,C", help="Draw these rules only; a dotted path draws your own."
-        ),
-    ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds drawn of each.")] = 4,
-    picks: Annotated[int, typer.Option("--picks", min=1, help="Comparisons picked in each round.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The only source of randomness.")] = 0,
-    quiet: Quiet = False,
-) -> None:
-    """Draw what each rule picks: comparisons of points in the plane, round by round, under a reward being learned.
-
-    The setting is that of Figure 1 of the active reward modelling paper (arXiv 2502.04354). About three seconds a rule.
-
-    Example: `duelist gallery -o pictures -a random,activedpo,information`.
-    """
-    calm_libraries()
-    from duelist.gallery import GalleryConfig, write_gallery
-
-    names = [name.strip() for name in acquisition.split(",") if name.strip()] if acquisition else None
-    progress = Silent() if quiet else TerminalProgress(err)
-    written = write_gallery(output, names, GalleryConfig(rounds=rounds, picks=picks, seed=seed), progress)
-    if not quiet:
-        say(f"{len(written)} pictures written to {output}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
+from duelist.component_settings import acquisition_options, build
 from duelist.errors import RecipeError
 from duelist.featurizers.base import Featurizer
 from duelist.models.policy_config import PolicyConfig
@@ -19,15 +20,7 @@ from duelist.preparation import prepare
 from duelist.progress import Progress
 from duelist.prompts.dataset import PromptsConfig, PromptSet, load_prompts
 from duelist.prompts.labelled import LabelledConfig
-from duelist.recipes import (
-    Recipe,
-    acquisition_options,
-    build,
-    policy_of,
-    preparation_settings,
-    uses_given_responses,
-    with_prepared,
-)
+from duelist.recipes import Recipe, policy_of, preparation_settings, uses_given_responses, with_prepared
 from duelist.samplers.base import Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.targets import Targets

@@ -8,11 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from duelist.component_settings import build
 from duelist.errors import ModelError
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.preflight import Findings, examine, sampler_of
-from duelist.recipes import Recipe, build, policy_of
+from duelist.recipes import Recipe, policy_of
 from duelist.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}

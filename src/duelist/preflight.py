@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from duelist.acquisition.base import choose
+from duelist.component_settings import acquisition_options, build
 from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DataError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
@@ -23,14 +24,7 @@ from duelist.models.tokenization import check_length, prompt_token_ids, require_
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.prompts.labelled import labelled_preferences
-from duelist.recipes import (
-    Recipe,
-    acquisition_options,
-    build,
-    preparation_settings,
-    uses_given_responses,
-    with_prepared,
-)
+from duelist.recipes import Recipe, preparation_settings, uses_given_responses, with_prepared
 from duelist.rounds import budgets, in_words, total_budget
 from duelist.rows import SUFFIXES
 from duelist.samplers.base import Sampler

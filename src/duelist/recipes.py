@@ -1,13 +1,7 @@
-"""Recipes: a file that says what a study does, the configurations it stands for, and the parts built from them.
-
-A component is named in a recipe by its short name (the table below) or by a dotted path to a class of yours; its
-settings are the class' own, found by the annotation of its constructor's `config` parameter.
-"""
+"""Recipes: a file that says what a study does, and the configurations that it stands for."""
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,36 +9,23 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from duelist.acquisition.options import AcquisitionOptions
+from duelist.component_settings import Component, resolve, with_defaults
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
-from duelist.importing import import_object
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
+from duelist.recipe_values import anchored, map_strings, override
 from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
-from duelist.settings import explain_invalid, nearest, read_yaml
+from duelist.settings import explain_invalid, read_yaml
 from duelist.shipped import recipe_path
 from duelist.stopping import StopConfig
 from duelist.targets import TargetConfig
 
-Component = dict[str, Any]
 SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
-# Keys whose values can be paths, in whatever component they stand.
-PATH_KEYS = (
-    "path",
-    "held_out_path",
-    "model",
-    "chat_template",
-    "data",
-    "world",
-    "initial_adapter",
-    "initial_model",
-    "labelled",
-)
 
 
 class PrepareConfig(BaseModel):
@@ -155,7 +136,7 @@ def trains_reward_model(recipe: Recipe) -> bool:
     """Whether the recipe's trainer trains a reward model rather than a policy."""
     from duelist.trainers.base import RewardTrainer
 
-    return issubclass(_resolve("trainer", str(recipe.trainer["name"]))[0], RewardTrainer)
+    return issubclass(resolve("trainer", str(recipe.trainer["name"]))[0], RewardTrainer)
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -180,10 +161,10 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             f"A recipe must be a mapping of keys to values, but {path} holds a {type(content).__name__}: see a shipped "
             "recipe (`duelist recipes`)."
         )
-    content = _map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
+    content = map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
     for change in overrides:
         override(content, change)
-    return parse_recipe(_anchored(content))
+    return parse_recipe(anchored(content))
 
 
 def parse_recipe(content: Mapping[str, Any]) -> Recipe:
@@ -206,10 +187,10 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     for kind in ("sampler", "pairing", "acquisition", "annotator", "trainer", "reward"):
         component = getattr(recipe, kind)
         if component is not None:
-            filled[kind] = _with_defaults(kind, component)
+            filled[kind] = with_defaults(kind, component)
     filled["featurizers"] = {}
     for name, settings in recipe.featurizers.items():
-        full = _with_defaults("featurizer", {"name": name, **(settings or {})})
+        full = with_defaults("featurizer", {"name": name, **(settings or {})})
         filled["featurizers"][name] = {k: v for k, v in full.items() if k != "name"}
     for arm, differences in recipe.compare.items():
         if not arm.replace("-", "").replace("_", "").isalnum():
@@ -232,7 +213,7 @@ def _require_what_is_trained(recipe: Recipe) -> None:
         )
     if recipe.policy is None:
         raise RecipeError(f"`policy` must be set, for trainer {name!r} trains it: set `policy.model`.")
-    pairing = _resolve("pairing", str(recipe.pairing["name"]))[0]
+    pairing = resolve("pairing", str(recipe.pairing["name"]))[0]
     if getattr(pairing, "crosses_prompts", False):
         raise RecipeError(
             f"Trainer {name!r} needs two responses to one prompt, but pairing {recipe.pairing['name']!r} crosses "
@@ -273,49 +254,13 @@ def preparation_settings(recipe: Recipe) -> dict[str, Any]:
     if recipe.prepare is None:
         return {}
     seed = recipe.seed
-    filled = _map_strings(recipe.prepare.settings, lambda s: seed if s == SEED else s.replace(SEED, str(seed)))
+    filled = map_strings(recipe.prepare.settings, lambda s: seed if s == SEED else s.replace(SEED, str(seed)))
     return dict(filled)
 
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with `{prepared}` replaced by the folder that was prepared."""
-    return parse_recipe(_map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
-
-
-def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
-    """A component from its bare name, or from its name and settings, every default filled in.
-
-    Raises:
-        RecipeError: if there is no such component, or a setting is not usable.
-    """
-    return _with_defaults(kind, {"name": value} if isinstance(value, str) else dict(value))
-
-
-def build(kind: str, component: Component) -> Any:
-    """Make a component from its name and settings."""
-    cls, config_type = _resolve(kind, str(component["name"]))
-    own, _ = _split_options(kind, component)
-    return cls() if config_type is None else cls(_configuration(kind, own, config_type))
-
-
-def acquisition_options(component: Component) -> AcquisitionOptions:
-    """What an acquisition's component says beside the rule's own settings.
-
-    Raises:
-        RecipeError: if a value is not usable.
-    """
-    _, options = _split_options("acquisition", component)
-    try:
-        return AcquisitionOptions.model_validate(options)
-    except ValidationError as error:
-        raise RecipeError(explain_invalid(error, AcquisitionOptions, "`acquisition`")) from error
-
-
-def _split_options(kind: str, component: Component) -> tuple[Component, Component]:
-    """A component's own settings, and those that every acquisition has."""
-    common = AcquisitionOptions.model_fields if kind == "acquisition" else {}
-    own = {k: v for k, v in component.items() if k not in common}
-    return own, {k: v for k, v in component.items() if k in common}
+    return parse_recipe(map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
 
 
 def _named(key: str, value: Any) -> Any:
@@ -326,97 +271,3 @@ def _named(key: str, value: Any) -> Any:
         return {"name": value}
     default = Recipe.model_fields[key].get_default(call_default_factory=True)
     return {**default, **value} if isinstance(value, dict) and default else value
-
-
-def _resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
-    table = COMPONENTS[kind]
-    if name not in table and ":" not in name:
-        raise RecipeError(
-            f"`{kind}.name` must be one of {', '.join(table)}, or a dotted path `package.module:Class`, but got "
-            f"{name!r}.{nearest(name, table)}"
-        )
-    cls = import_object(table.get(name, name))
-    if not inspect.isclass(cls):
-        raise RecipeError(
-            f"`{kind}.name` must name a class, but {name} is a {type(cls).__name__}: name a class instead."
-        )
-    hints = typing.get_type_hints(cls.__init__)
-    config_type = hints.get("config")
-    return cls, config_type
-
-
-def _configuration(kind: str, component: Component, config_type: type[BaseModel]) -> BaseModel:
-    settings = {k: v for k, v in component.items() if k != "name"}
-    try:
-        return config_type.model_validate(settings)
-    except ValidationError as error:
-        raise RecipeError(explain_invalid(error, config_type, f"{kind} {component['name']!r}")) from error
-
-
-def _with_defaults(kind: str, component: Component) -> Component:
-    if "name" not in component:
-        raise RecipeError(
-            f"`{kind}` must say its `name`, but has only {', '.join(component) or 'no key'}: add one of "
-            f"{', '.join(COMPONENTS[kind])}."
-        )
-    _, config_type = _resolve(kind, str(component["name"]))
-    own, _ = _split_options(kind, component)
-    options: Component = {}
-    if kind == "acquisition":
-        options = acquisition_options(component).model_dump(mode="json", exclude_defaults=True)
-    if config_type is None:
-        extra = sorted(set(own) - {"name"})
-        if extra:
-            raise RecipeError(f"`{kind}` {component['name']!r} has no settings, but got {', '.join(extra)}: remove it.")
-        return {**own, **options}
-    config = _configuration(kind, own, config_type)
-    return {"name": component["name"], **config.model_dump(mode="json", by_alias=True), **options}
-
-
-def override(content: dict[str, Any], change: str) -> None:
-    """Apply one `key.path=value` to a recipe's content, the value in YAML.
-
-    Raises:
-        RecipeError: if the change is not of that form, or its path does not fit the content.
-    """
-    key, equals, text = change.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"An override is written `key.path=value`, as in `budget=100`, but got {change!r}.")
-    *parents, last = key.split(".")
-    target: Any = content
-    for depth, parent in enumerate(parents):
-        value = target.get(parent)
-        if value is None:
-            value = {}
-        elif isinstance(value, str) and depth == 0 and parent in COMPONENTS:
-            value = {"name": value}
-        if not isinstance(value, dict):
-            raise RecipeError(
-                f"`--set {change}` needs a mapping at {parent!r}, but the recipe has {value!r}: correct the key."
-            )
-        target[parent] = value
-        target = value
-    try:
-        target[last] = read_yaml(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"The value of `--set {change}` must be YAML, but is not: {error}. Quote it.") from error
-
-
-def _anchored(value: Any, key: str = "") -> Any:
-    """Relative paths of things that exist, made absolute: a study goes on from whatever folder it is run in."""
-    if isinstance(value, dict):
-        return {k: _anchored(v, str(k)) for k, v in value.items()}
-    if not isinstance(value, str):
-        return value
-    if key == "function":
-        file, colon, name = value.rpartition(":")
-        return f"{Path(file).resolve()}:{name}" if colon and file.endswith(".py") and Path(file).is_file() else value
-    return str(Path(value).expanduser().resolve()) if key in PATH_KEYS and Path(value).expanduser().exists() else value
-
-
-def _map_strings(value: Any, change: typing.Callable[[str], Any]) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {k: _map_strings(v, change) for k, v in value.items()}
-    return [_map_strings(v, change) for v in value] if isinstance(value, list) else value

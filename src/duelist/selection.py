@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
+from duelist.component_settings import acquisition_options, build, parse_component
 from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
@@ -37,7 +38,7 @@ from duelist.models.tokenization import (
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
 from duelist.reading_time import DEFAULT, tokens_to_read
-from duelist.recipes import acquisition_options, build, override, parse_component
+from duelist.recipe_values import override
 from duelist.rows import Row, RowSource, row_prompt, row_responses
 from duelist.seeding import derived_seed, generator
 from duelist.store.artifacts import write_jsonl

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 if TYPE_CHECKING:
-    from duelist.gallery import Panel
+    from duelist.gallery.plane import Panel
 
 REACH = 3.5
 

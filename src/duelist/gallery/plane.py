@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.base import choose
+from duelist.component_settings import build, parse_component
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.models.process_state import torch_threads
@@ -27,7 +28,6 @@ from duelist.models.reward_model import RewardModel
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
 from duelist.progress import Progress, Silent
-from duelist.recipes import build, parse_component
 from duelist.seeding import derived_seed, generator
 from duelist.settings import nearest
 from duelist.types import Features
@@ -149,7 +149,7 @@ def write_gallery(
     Raises:
         RecipeError: if there is no such rule.
     """
-    from duelist.gallery_figures import draw_panels
+    from duelist.gallery.figures import draw_panels
 
     config, progress = config or GalleryConfig(), progress or Silent()
     names = list(rules or COMPONENTS["acquisition"])

@@ -1,0 +1,113 @@
+"""Components from their names and settings: what a recipe names becomes a configuration, and an object.
+
+A component is named by its short name (components.py) or by a dotted path to a class of yours; its settings are the
+class' own, found by the annotation of its constructor's `config` parameter.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from duelist.acquisition.options import AcquisitionOptions
+from duelist.components import COMPONENTS
+from duelist.errors import RecipeError
+from duelist.importing import import_object
+from duelist.settings import explain_invalid, nearest
+
+Component = dict[str, Any]
+
+
+def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
+    """A component from its bare name, or from its name and settings, every default filled in.
+
+    Raises:
+        RecipeError: if there is no such component, or a setting is not usable.
+    """
+    return with_defaults(kind, {"name": value} if isinstance(value, str) else dict(value))
+
+
+def build(kind: str, component: Component) -> Any:
+    """Make a component from its name and settings."""
+    cls, config_type = resolve(kind, str(component["name"]))
+    own, _ = _split_options(kind, component)
+    return cls() if config_type is None else cls(_configuration(kind, own, config_type))
+
+
+def acquisition_options(component: Component) -> AcquisitionOptions:
+    """What an acquisition's component says beside the rule's own settings.
+
+    Raises:
+        RecipeError: if a value is not usable.
+    """
+    _, options = _split_options("acquisition", component)
+    try:
+        return AcquisitionOptions.model_validate(options)
+    except ValidationError as error:
+        raise RecipeError(explain_invalid(error, AcquisitionOptions, "`acquisition`")) from error
+
+
+def _split_options(kind: str, component: Component) -> tuple[Component, Component]:
+    """A component's own settings, and those that every acquisition has."""
+    common = AcquisitionOptions.model_fields if kind == "acquisition" else {}
+    own = {k: v for k, v in component.items() if k not in common}
+    return own, {k: v for k, v in component.items() if k in common}
+
+
+def resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
+    """A component's class, and the class of its settings if it has any.
+
+    Raises:
+        RecipeError: if there is no such class.
+    """
+    table = COMPONENTS[kind]
+    if name not in table and ":" not in name:
+        raise RecipeError(
+            f"`{kind}.name` must be one of {', '.join(table)}, or a dotted path `package.module:Class`, but got "
+            f"{name!r}.{nearest(name, table)}"
+        )
+    cls = import_object(table.get(name, name))
+    if not inspect.isclass(cls):
+        raise RecipeError(
+            f"`{kind}.name` must name a class, but {name} is a {type(cls).__name__}: name a class instead."
+        )
+    hints = typing.get_type_hints(cls.__init__)
+    config_type = hints.get("config")
+    return cls, config_type
+
+
+def _configuration(kind: str, component: Component, config_type: type[BaseModel]) -> BaseModel:
+    settings = {k: v for k, v in component.items() if k != "name"}
+    try:
+        return config_type.model_validate(settings)
+    except ValidationError as error:
+        raise RecipeError(explain_invalid(error, config_type, f"{kind} {component['name']!r}")) from error
+
+
+def with_defaults(kind: str, component: Component) -> Component:
+    """A component with every default filled in.
+
+    Raises:
+        RecipeError: if it has no name, there is none of that name, or a setting is not usable.
+    """
+    if "name" not in component:
+        raise RecipeError(
+            f"`{kind}` must say its `name`, but has only {', '.join(component) or 'no key'}: add one of "
+            f"{', '.join(COMPONENTS[kind])}."
+        )
+    _, config_type = resolve(kind, str(component["name"]))
+    own, _ = _split_options(kind, component)
+    options: Component = {}
+    if kind == "acquisition":
+        options = acquisition_options(component).model_dump(mode="json", exclude_defaults=True)
+    if config_type is None:
+        extra = sorted(set(own) - {"name"})
+        if extra:
+            raise RecipeError(f"`{kind}` {component['name']!r} has no settings, but got {', '.join(extra)}: remove it.")
+        return {**own, **options}
+    config = _configuration(kind, own, config_type)
+    return {"name": component["name"], **config.model_dump(mode="json", by_alias=True), **options}
