@@ -195,6 +195,17 @@ def test_features_of_another_pool_or_model_are_refused(
         duelist.select(pool, str(tiny_model), adapter=adapter, **arguments)
 
 
+def test_a_rule_without_margins_uses_the_features_of_one_with(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"budget": 3, "dimension": 64, "adapter": adapter}
+    kept = {**arguments, "features": tmp_path / "features"}
+    duelist.select(pool, str(tiny_model), acquisition="d_opt", **kept)
+    expected = duelist.select(pool, str(tiny_model), **arguments)
+    monkeypatch.setattr(resumable.ResponseFeatures, "_compute", None)  # nothing is left to compute
+    assert [p.row_number for p in duelist.select(pool, str(tiny_model), **kept)] == [p.row_number for p in expected]
+
+
 def test_bad_pools_are_refused_by_row(tiny_model: Path, tmp_path: Path) -> None:
     one = tmp_path / "one.jsonl"
     one.write_text(json.dumps(row(0)) + "\n" + json.dumps({"prompt": "w1", "responses": ["w2"]}) + "\n")

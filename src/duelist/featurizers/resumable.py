@@ -74,7 +74,7 @@ class ResponseFeatures:
             "model": policy.fingerprint(),
             "dimension": width,
             "seed": seed,
-            "margins": margins,
+            "margins": margins or self._has_margins(folder),
             "precision": precision,
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,8 @@ class ResponseFeatures:
             advance(done)
             for start in range(done, len(responses), CHUNK):
                 rows = order_R[start : start + CHUNK]
-                self._compute(policy, engine, [responses[i] for i in rows], rows, margins, max_tokens)
+                some = [responses[i] for i in rows]
+                self._compute(policy, engine, some, rows, bool(identity["margins"]), max_tokens)
                 self._save_progress(identity, start + len(rows))
                 advance(len(rows))
 
@@ -117,6 +118,12 @@ class ResponseFeatures:
         if margins:
             with policy.as_reference():
                 self.log_probs_R2[rows, 1] = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens)
+
+    @staticmethod
+    def _has_margins(folder: Path) -> bool:
+        """Whether a rule that needs margins was here before: one that does not can go on from the same features."""
+        state = folder / "state.json"
+        return state.is_file() and bool(json.loads(state.read_text(encoding="utf-8")).get("margins"))
 
     def _begin(self, identity: Mapping[str, Any]) -> int:
         state = self._folder / "state.json"
