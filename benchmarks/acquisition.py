@@ -29,7 +29,7 @@ from duelist.recipe_values import override
 from duelist.types import Features
 
 SAMPLES = 64  # K, posterior draws
-VARIANTS = ["d_opt:optimizer=greedy", "pa_d_opt:optimizer=greedy", "xtx:optimizer=greedy"]
+VARIANTS = ["d_opt:optimizer=greedy", "pa_d_opt:optimizer=greedy", "xtx:optimizer=greedy", "v_opt:criterion=worst"]
 
 
 def random_pool(n: int, d: int, past: int, rng: np.random.Generator) -> Features:

@@ -223,7 +223,7 @@ def test_variance_rules_remove_most_variance_at_every_pick(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(variance_search, "REFRESH", refresh)
         patch.setattr(variance_search, "WIDEST", 1 + seed % 3)
-        patch.setattr(variance_search, "LOOK", 1 + seed % 4)
+        patch.setattr(variance_search, "BLOCK_NUMBERS", 1 + seed % 40)
         found = select(rule, features, n - 1)
     picks: list[int] = []
     for pick, score in zip(found.indices_B.tolist(), found.scores_B, strict=True):

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
 from duelist.acquisition.optimal_design import DesignProblem
-from duelist.acquisition.variance_search import VarianceSearch
+from duelist.acquisition.variance_search import LargestVariance, SumOfVariances, VarianceSearch
 from duelist.types import Features, Selection
 
 
@@ -103,11 +103,11 @@ class AOpt(_VarianceRule):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         dimensions = rows_of(features, self.config.features).shape[1]
         problem, _, unreached = self._problem(features, np.empty((0, dimensions)))
-        search = VarianceSearch(problem, None)
-        picks, falls, gain = _picked(search, None, budget, features.cost_N)
+        search = SumOfVariances(problem, None)
+        picks, falls, gain = _picked(search, budget, features.cost_N)
         diagnostics = {
             "prior_precision": problem.prior,
-            "trace_of_inverse": search.total() + unreached / problem.prior,
+            "trace_of_inverse": search.value() + unreached / problem.prior,
             "gain_nats": gain,
         }
         return Selection(picks, falls, _unit("variance of the weights removed", features), diagnostics)
@@ -139,25 +139,21 @@ class VOpt(_VarianceRule):
         if is_mean and len(matter_MD) > d:
             matter_MD = np.asarray(np.linalg.qr(matter_MD, mode="r"))
         problem, matter_MD, _ = self._problem(features, matter_MD)
-        search = VarianceSearch(problem, matter_MD)
-        picks, falls, gain = _picked(search, None if is_mean else matter_MD, budget, features.cost_N)
-        reached = search.total()
-        if not is_mean:
-            reached = float(np.einsum("md,dm->m", matter_MD, search.solve(matter_MD.T)).max())
+        search = SumOfVariances(problem, matter_MD) if is_mean else LargestVariance(problem, matter_MD)
+        picks, falls, gain = _picked(search, budget, features.cost_N)
         what = "mean" if is_mean else "largest"
-        diagnostics = {"prior_precision": problem.prior, f"{what}_variance": reached, "gain_nats": gain}
+        diagnostics = {"prior_precision": problem.prior, f"{what}_variance": search.value(), "gain_nats": gain}
         return Selection(picks, falls, _unit(f"{what} prediction variance removed", features), diagnostics)
 
 
 def _picked(
-    search: VarianceSearch, worst_of_MD: NDArray[np.float64] | None, budget: int, cost_N: NDArray[np.float64] | None
+    search: VarianceSearch, budget: int, cost_N: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
     """The picks, what each removed (per cost), and what the last added to logdet M in nats."""
     indices_B, fall_B, gain = np.empty(budget, np.int64), np.empty(budget), 0.0
     for b in range(budget):
-        best = search.best_for_sum(cost_N) if worst_of_MD is None else search.best_for_worst(worst_of_MD, cost_N)
-        indices_B[b], fall_B[b] = best
-        gain = search.add(best[0])
+        indices_B[b], fall_B[b] = search.best(cost_N)
+        gain = search.add(int(indices_B[b]))
     return indices_B, fall_B, gain
 
 
