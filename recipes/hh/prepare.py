@@ -12,6 +12,7 @@ from typing import Any
 
 from duelist.errors import DataError, full_disk_as_storage_error
 from duelist.models.tokenization import encode_responses, prompt_token_ids
+from duelist.progress import Progress, Silent
 from duelist.rows import RowSource, row_prompt, row_responses
 from duelist.seeding import derived_seed, generator, hash_keys
 from duelist.types import Prompt, Response
@@ -50,6 +51,7 @@ def tiny(
     max_steps: int = -1,
     torch_threads: int = 2,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> None:
     """Make a small policy, a small reward model and prompts from pairs that people have labelled.
 
@@ -75,11 +77,13 @@ def tiny(
         max_steps: stop both trainings after so many optimizer steps; -1: no limit.
         torch_threads: CPU threads.
         seed: the root of all randomness.
+        progress: shows how far both trainings are.
 
     Raises:
         DataError: if a file is missing, a row is not usable, or too few pairs fit.
         StorageError: if the disk is full.
     """
+    progress = progress or Silent()
     train, test = _pairs(Path(data) / TRAIN), _pairs(Path(data) / TEST)
     known = {prompt.id for prompt, _, _ in train}
     test = [pair for pair in test if pair[0].id not in known]
@@ -92,12 +96,11 @@ def tiny(
         train_ids, test_ids = [ids for _, ids in fits[TRAIN]], [ids for _, ids in fits[TEST]]
         order = derived_seed(seed, "training") % 2**31
         model = _language_model(tokenizer, hidden_size, layers, heads, 4 * max_length, seed)
-        _fine_tune(model, tokenizer, train_ids, num_train_epochs=sft_epochs, max_steps=max_steps, seed=order)
+        limits = {"max_steps": max_steps, "seed": order}
+        _fine_tune(model, tokenizer, train_ids, progress, num_train_epochs=sft_epochs, **limits)
         _save(model, tokenizer, folder / "model")
         reward_model = _reward_model(model, seed)
-        _train_reward(
-            reward_model, tokenizer, train_ids, num_train_epochs=reward_epochs, max_steps=max_steps, seed=order
-        )
+        _train_reward(reward_model, tokenizer, train_ids, progress, num_train_epochs=reward_epochs, **limits)
         _save(reward_model, tokenizer, folder / "reward_model")
         test_pairs = [pair for pair, _ in fits[TEST]]
         facts = {
@@ -208,15 +211,16 @@ def _reward_model(language_model: Any, seed: int) -> Any:
     return reward_model
 
 
-def _fine_tune(model: Any, tokenizer: Any, pairs: Sequence[Encoded], **settings: Any) -> None:
+def _fine_tune(model: Any, tokenizer: Any, pairs: Sequence[Encoded], progress: Progress, **settings: Any) -> None:
     """Supervised fine-tuning, in place, on the chosen responses; the prompt's tokens carry no loss."""
     from trl import SFTConfig, SFTTrainer
 
     rows = [{"input_ids": prompt + chosen, "labels": [-100] * len(prompt) + chosen} for prompt, chosen, _ in pairs]
-    _train(SFTTrainer, SFTConfig, model, tokenizer, rows, learning_rate=2e-3, **settings)
+    shown = ("Fine-tuning the language model", progress)
+    _train(SFTTrainer, SFTConfig, model, tokenizer, rows, shown, learning_rate=2e-3, **settings)
 
 
-def _train_reward(model: Any, tokenizer: Any, pairs: Sequence[Encoded], **settings: Any) -> None:
+def _train_reward(model: Any, tokenizer: Any, pairs: Sequence[Encoded], progress: Progress, **settings: Any) -> None:
     """Bradley–Terry training, in place, on who was preferred."""
     from trl import RewardConfig, RewardTrainer
 
@@ -230,15 +234,24 @@ def _train_reward(model: Any, tokenizer: Any, pairs: Sequence[Encoded], **settin
     ]
     # `length`, by which rows are grouped, is none of the trainer's own columns: it must not be dropped.
     settings["remove_unused_columns"] = False
-    _train(RewardTrainer, RewardConfig, model, tokenizer, rows, learning_rate=2e-4, **settings)
+    shown = ("Training the reward model", progress)
+    _train(RewardTrainer, RewardConfig, model, tokenizer, rows, shown, learning_rate=2e-4, **settings)
 
 
 def _train(
-    trainer_type: Any, config_type: Any, model: Any, tokenizer: Any, rows: list[dict[str, Any]], **settings: Any
+    trainer_type: Any,
+    config_type: Any,
+    model: Any,
+    tokenizer: Any,
+    rows: list[dict[str, Any]],
+    shown: tuple[str, Progress],
+    **settings: Any,
 ) -> None:
     """Train with TRL on the CPU, GPU or not, so that the models do not depend on that."""
     from datasets import Dataset
     from transformers import PrinterCallback
+
+    from duelist.trainers.trl_progress import train_with_progress
 
     with tempfile.TemporaryDirectory(prefix="duelist-hh-") as scratch:
         config = config_type(
@@ -262,7 +275,7 @@ def _train(
             model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer
         )
         trainer.remove_callback(PrinterCallback)  # it takes the bar's place and prints the training's summary
-        trainer.train()
+        train_with_progress(trainer, *shown)
     model.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from duelist.errors import RecipeError, full_disk_as_storage_error
 from duelist.importing import import_object
 from duelist.progress import Progress
 from duelist.types import content_id
+
+PREPARING = "Preparing models and data (once)"
 
 
 def cache_folder() -> Path:
@@ -46,6 +49,7 @@ def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
 def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path:
     """Call `function(folder, **settings)` unless it was done before, and return the folder.
 
+    A function that takes `progress` is given it, to report stages of its own; one that does not is shown as one step.
     Two processes that need the same folder wait for one another. An interrupted preparation leaves nothing behind.
 
     Raises:
@@ -56,19 +60,19 @@ def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path
 
     folder = prepared_folder(function, settings)
     call = import_object(function)
+    reports = "progress" in inspect.signature(call).parameters
+    arguments = settings | {"progress": progress} if reports else settings
     try:
-        inspect.signature(call).bind(folder, **settings)
+        inspect.signature(call).bind(folder, **arguments)
     except TypeError as error:
         raise RecipeError(f"`prepare.settings` must be arguments of {function}, but {error}.") from error
     with full_disk_as_storage_error(f"the cache {folder.parent}"):
         cache_folder().mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                with (
-                    progress.stage("Preparing models and data (once)", 1) as advance,
-                    atomic_path(folder) as temporary,
-                ):
+                shown = nullcontext(lambda steps: None) if reports else progress.stage(PREPARING, 1)
+                with shown as advance, atomic_path(folder) as temporary:
                     temporary.mkdir()
-                    call(temporary, **settings)
+                    call(temporary, **arguments)
                     advance(1)
     return folder

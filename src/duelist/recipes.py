@@ -32,7 +32,8 @@ class PrepareConfig(BaseModel):
     """What must exist before the study: made once by a function of yours, and cached.
 
     `{prepared}` anywhere in the recipe stands for the folder that the function filled. `{seed}` in a setting stands for
-    the recipe's `seed`, so that studies of different seeds differ in what is prepared too.
+    the recipe's `seed`, so that studies of different seeds differ in what is prepared too. A function that takes
+    `progress`, a `duelist.progress.Progress`, is given it to report its stages.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -7,7 +7,8 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from duelist import Study, load_recipe
 from duelist.errors import DataError
 from duelist.importing import import_object
 from duelist.models.tokenization import encode_responses, prompt_token_ids
+from duelist.preparation import prepare
+from duelist.progress import Advance, Progress
 from duelist.rows import RowSource, row_prompt, row_responses
 from duelist.shipped import shipped_recipes
 from duelist.store.artifacts import digest, read_jsonl
@@ -26,7 +29,8 @@ from duelist.types import Prompt
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data" / "hh"
-tiny = import_object(f"{RECIPES / 'hh' / 'prepare.py'}:tiny")
+TINY = f"{RECIPES / 'hh' / 'prepare.py'}:tiny"
+tiny = import_object(TINY)
 
 SMALL = {
     "vocabulary": 320,
@@ -167,6 +171,35 @@ def test_preparing_twice_gives_equal_files_and_disturbs_nothing(
         digests.append(digest(folder))
     assert digests[0] == digests[1]
     assert capfd.readouterr().out == ""
+
+
+class Counting(Progress):
+    """Stages that were opened, with their totals and the steps done."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, tuple[int, int]] = {}
+
+    @contextmanager
+    def stage(self, description: str, total: int) -> Iterator[Advance]:
+        self.stages[description] = (total, 0)
+
+        def advance(steps: int) -> None:
+            self.stages[description] = (total, self.stages[description][1] + steps)
+
+        yield advance
+
+    def note(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def test_preparing_shows_both_trainings(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUELIST_CACHE", str(tmp_path))
+    shown, settings = Counting(), {**SMALL, "data": str(data), "max_steps": 3}
+    prepare(TINY, settings, shown)
+    assert shown.stages == {"Fine-tuning the language model": (3, 3), "Training the reward model": (3, 3)}
+    shown = Counting()
+    prepare(TINY, settings, shown)
+    assert shown.stages == {}  # it is there already
 
 
 def test_missing_data_is_an_error_with_a_remedy(tmp_path: Path) -> None:

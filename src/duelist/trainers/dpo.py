@@ -181,7 +181,7 @@ class DPO(Trainer, TakesSteps):
         carried: CarriedOptimizer | None,
     ) -> Mapping[str, float]:
         from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
-        from duelist.trainers.trl_traces import StepProgress
+        from duelist.trainers.trl_progress import train_with_progress
 
         objective = self.objective(preferences)
         dataset = tokenized_dataset(preferences)
@@ -192,10 +192,7 @@ class DPO(Trainer, TakesSteps):
             with dpo_trainer(policy, policy.reference_folder, dataset, config, objective) as trainer:
                 if carried is not None:
                     carried.hand_to(trainer)
-                trainer_steps = _optimizer_steps(trainer)
-                with progress.stage("Training", trainer_steps) as advance:
-                    trainer.add_callback(StepProgress(advance))
-                    outcome = trainer.train()
+                outcome = train_with_progress(trainer, "Training", progress)
         done = {"train_loss": float(outcome.training_loss), "optimizer_steps": float(outcome.global_step)}
         if self.config.loss == "xpo":
             drawn = [r.drawn_from == "reference" for p in preferences for r in (p.chosen, p.rejected)]
@@ -223,12 +220,3 @@ class DPO(Trainer, TakesSteps):
             raise RecipeError(
                 f"trainer.train must be arguments of trl.DPOConfig, but it refused them: {error}"
             ) from error
-
-
-def _optimizer_steps(trainer: Any) -> int:
-    args = trainer.args
-    if args.max_steps > 0:
-        return int(args.max_steps)
-    batches = len(trainer.get_train_dataloader())
-    steps_per_epoch = -(-batches // int(args.gradient_accumulation_steps))
-    return max(1, round(steps_per_epoch * float(args.num_train_epochs)))

@@ -22,7 +22,8 @@ from duelist.models.loading import load_pretrained
 from duelist.models.policy import Policy
 from duelist.progress import Progress
 from duelist.trainers.rlhf import RewardModelTraining
-from duelist.trainers.trl_traces import StepProgress, leaving_no_trace, use_reference
+from duelist.trainers.trl_progress import train_with_progress
+from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference
 
 TRAINERS: dict[str, tuple[type, type]] = {"rloo": (RLOOConfig, RLOOTrainer), "grpo": (GRPOConfig, GRPOTrainer)}
@@ -61,7 +62,7 @@ def train_reward_model(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer
     )
     trainer.remove_callback(PrinterCallback)
-    outcome = _run(trainer, "Reward model", progress)
+    outcome = train_with_progress(trainer, "Reward model", progress)
     model.eval()
     scores = reward_scorer(model, policy.tokenizer.pad_token_id)
     chosen = scores([row["chosen_ids"] for row in rows])
@@ -124,7 +125,7 @@ def optimize_policy(
             processing_class=policy.tokenizer,
         )
         use_reference(trainer, policy, reference)
-        outcome = _run(trainer, "Training", progress)
+        outcome = train_with_progress(trainer, "Training", progress)
     rewards = [x["reward"] for x in trainer.state.log_history if "reward" in x]
     return {
         "train_loss": float(outcome.training_loss),
@@ -147,12 +148,3 @@ def _settings(
         raise RecipeError(
             f"trainer.train must be arguments of trl.{config_type.__name__}, but it refused them: {error}"
         ) from error
-
-
-def _run(trainer: Any, description: str, progress: Progress) -> Any:
-    args = trainer.args
-    batches = -(-len(trainer.get_train_dataloader()) // int(args.gradient_accumulation_steps))
-    steps = int(args.max_steps) if args.max_steps > 0 else max(1, round(batches * float(args.num_train_epochs)))
-    with progress.stage(description, steps) as advance:
-        trainer.add_callback(StepProgress(advance))
-        return trainer.train()

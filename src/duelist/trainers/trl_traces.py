@@ -19,23 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
 from duelist.models.policy import Policy
-from duelist.progress import Advance
 
 PATCHED = ("forward", "_original_forward")
-
-
-class StepProgress(TrainerCallback):  # type: ignore[misc]
-    """Passes each optimizer step on to a progress display."""
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Called by transformers' Trainer after each optimizer step."""
-        self._advance(1)
 
 
 @contextmanager

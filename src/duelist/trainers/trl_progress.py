@@ -1,0 +1,39 @@
+"""A progress bar for transformers' Trainer and its descendants in TRL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from duelist.progress import Advance, Progress
+
+
+def train_with_progress(trainer: Any, description: str, progress: Progress) -> Any:
+    """Run `trainer.train()` as a stage of as many steps as it makes optimizer steps; returns what it returns.
+
+    Args:
+        trainer: a `transformers.Trainer` of any kind.
+        description: the stage's name.
+        progress: shows it.
+    """
+    with ExitStack() as stage:
+        trainer.add_callback(_Steps(lambda total: stage.enter_context(progress.stage(description, total))))
+        return trainer.train()
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Opens the stage once the trainer knows its number of steps, and passes each on."""
+
+    def __init__(self, begin: Callable[[int], Advance]) -> None:
+        self._begin = begin
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._advance = self._begin(state.max_steps)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._advance(1)
