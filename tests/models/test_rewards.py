@@ -143,3 +143,56 @@ def test_what_the_model_cannot_read_is_refused(save_reward_model: Callable[..., 
         ModelReward(ModelRewardConfig(model=str(save_reward_model(template=False)))).score(CHAT, ANSWERS)
     with pytest.raises(DataError, match=r"context of 5 tokens, but prompt .* that the reward model scores makes 6"):
         ModelReward(ModelRewardConfig(model=str(save_reward_model(context=5)))).score(CHAT, ANSWERS)
+
+
+def test_an_encoder_scores_question_and_answer_as_two_segments(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefgh"]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(tmp_path)
+    config = DebertaV2Config(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=8,
+        relative_attention=True,
+        position_biased_input=False,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=4,
+        type_vocab_size=0,
+        num_labels=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = DebertaV2ForSequenceClassification(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(5)  # far from zero, so that different inputs give clearly different rewards
+    network.save_pretrained(tmp_path)
+
+    # Longer than max_position_embeddings: DeBERTa's positions are relative.
+    texts, answers = ["a b c", "a b c", "a " * 20], [" d e f g", "h", "b " * 9]
+    prompts = [Prompt.of(text) for text in texts]
+    encoder = ModelReward(ModelRewardConfig(model=str(tmp_path), input="segments", batch_size=2, device="cpu"))
+    rewards = encoder.score(prompts, [response(p, a) for p, a in zip(prompts, answers, strict=True)]).tolist()
+    for prompt, answer, reward in zip(texts, answers, rewards, strict=True):
+        ids = [1, *(words.index(w) for w in prompt.split()), 2, *(words.index(w) for w in answer.split()), 2]
+        with torch.no_grad():
+            expected = network(input_ids=torch.tensor([ids])).logits.item()
+        assert reward == pytest.approx(expected, abs=1e-5)
+    assert len({round(r, 4) for r in rewards}) == 3
+
+    turns = Prompt.of([{"role": r, "content": "a"} for r in ("user", "assistant", "user")])
+    with pytest.raises(
+        DataError, match=r"reads one question and its answer, but prompt .* has 3 messages: use `input:"
+    ):
+        encoder.score([turns], [response(turns, "b")])

@@ -253,51 +253,6 @@ def test_conversations_without_a_prompt_column_are_read_as_the_hub_has_them(tmp_
     assert row_responses(read, where) == ["chosen answer", "rejected answer"]
 
 
-def test_the_papers_oracle_reads_prompt_and_response_as_two_segments(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefgh"]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(tmp_path)
-    config = DebertaV2Config(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=8,
-        relative_attention=True,
-        position_biased_input=False,
-        pos_att_type=["p2c", "c2p"],
-        position_buckets=4,
-        type_vocab_size=0,
-        num_labels=1,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = DebertaV2ForSequenceClassification(config).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(5)  # far from zero, so that different inputs give clearly different rewards
-    network.save_pretrained(tmp_path)
-
-    score = import_object(f"{RECIPES / 'paper' / 'activedpo' / 'oracle.py'}:score")
-    prompts, answers = ["a b c", "a b c", "a " * 20], [" d e f g", "h", "b " * 9]
-    rewards = score(prompts, answers, model=str(tmp_path), batch_size=2, subreddit=["x", "y", "z"])
-    for prompt, answer, reward in zip(prompts, answers, rewards, strict=True):
-        ids = [1, *(words.index(w) for w in prompt.split()), 2, *(words.index(w) for w in answer.split()), 2]
-        with torch.no_grad():
-            expected = network(input_ids=torch.tensor([ids])).logits.item()
-        assert reward == pytest.approx(expected, abs=1e-5)
-    assert len({round(r, 4) for r in rewards}) == 3
-
-
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"needs HH-RLHF's labelled pairs in {REAL_DATA}")
 def test_real_pairs_are_usable(tmp_path: Path) -> None:
     pairs = {}

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.errors import ModelError, RewardError
+from duelist.errors import DataError, ModelError, RewardError
 from duelist.importing import import_object
 from duelist.types import Prompt, Response
+
+Encoded = dict[str, list[int]]  # a tokenizer's output for one text: input_ids, attention_mask ...
 
 
 class Reward(ABC):
@@ -26,6 +28,7 @@ class Reward(ABC):
 
         Raises:
             RewardError: if a reward is missing or is no finite number.
+        DataError: if a response cannot be scored: it is too long, say.
         """
 
 
@@ -81,6 +84,11 @@ class ModelRewardConfig(BaseModel):
 
     model: str = Field(description="A folder with an AutoModelForSequenceClassification of one output, or a hub name.")
     revision: str | None = Field(default=None, description="The revision, for a model of the hub.")
+    input: Literal["conversation", "segments"] = Field(
+        default="conversation",
+        description="The conversation as one text, as TRL trains reward models; or question and answer as two "
+        "segments, as encoders are trained (e.g. OpenAssistant's DeBERTa).",
+    )
     dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the weights.")
     device: str = Field(default="auto", description="cpu, cuda ...; auto takes a GPU where there is one.")
     batch_size: int = Field(default=32, gt=0, description="Texts scored together.")
@@ -88,7 +96,7 @@ class ModelRewardConfig(BaseModel):
 
 
 class ModelReward(Reward):
-    """Scores the whole conversation with a reward model, such as TRL's `RewardTrainer` makes."""
+    """Scores with a reward model: one that TRL's `RewardTrainer` made, or an encoder that reads two segments."""
 
     def __init__(self, config: ModelRewardConfig) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -117,30 +125,61 @@ class ModelReward(Reward):
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
         import torch
 
-        from duelist.models.tokenization import check_length, encode_responses, require_chat_template
-
-        require_chat_template(self._tokenizer, prompts, self.config.model)
-        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        sequences: list[list[int]] = []
-        for prompt, response in zip(prompts, responses, strict=True):
-            prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
-            check_length(prompt, len(prompt_ids) + len(ids), limit, "a response that the reward model scores")
-            sequences.append([*prompt_ids, *ids])
-        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        values = np.empty(len(sequences))
-        pad = self._tokenizer.pad_token_id
+        encode = self._as_conversations if self.config.input == "conversation" else self._as_segments
+        encoded = encode(prompts, responses)
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]["input_ids"]))
+        values = np.empty(len(encoded))
         for start in range(0, len(order), self.config.batch_size):
             batch = order[start : start + self.config.batch_size]
-            width = max(len(sequences[i]) for i in batch)
-            padded = [sequences[i] + [pad] * (width - len(sequences[i])) for i in batch]
-            mask = [[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch]
+            padded = {
+                key: torch.tensor(rows, device=self._model.device)
+                for key, rows in _padded([encoded[i] for i in batch], self._tokenizer.pad_token_id).items()
+            }
             with torch.no_grad():
-                logits = self._model(
-                    input_ids=torch.tensor(padded, device=self._model.device),
-                    attention_mask=torch.tensor(mask, device=self._model.device),
-                ).logits
+                logits = self._model(**padded).logits
             values[batch] = logits[:, 0].double().cpu().numpy()
         return finite_rewards(values.tolist(), prompts, responses, self.config.model)
+
+    def _as_conversations(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Encoded]:
+        from duelist.models.tokenization import encode_responses, require_chat_template
+
+        require_chat_template(self._tokenizer, prompts, self.config.model)
+        encoded = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
+            encoded.append({"input_ids": [*prompt_ids, *ids], "attention_mask": [1] * (len(prompt_ids) + len(ids))})
+            self._require_fit(prompt, len(encoded[-1]["input_ids"]))
+        return encoded
+
+    def _as_segments(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Encoded]:
+        encoded = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            if len(prompt.messages) != 1:
+                raise DataError(
+                    "A reward model with `input: segments` reads one question and its answer, but prompt "
+                    f"{prompt.id} has {len(prompt.messages)} messages: use `input: conversation` and a reward model "
+                    "that reads conversations, or prompts of one message."
+                )
+            both = self._tokenizer(str(prompt.messages[0]["content"]), response.text.strip())
+            encoded.append({key: list(both[key]) for key in both})
+            self._require_fit(prompt, len(both["input_ids"]))
+        return encoded
+
+    def _require_fit(self, prompt: Prompt, length: int) -> None:
+        from duelist.models.tokenization import check_length
+
+        config = self._model.config.get_text_config()
+        # DeBERTa's positions are relative: a sequence may be longer than those it was trained on.
+        relative = not getattr(config, "position_biased_input", True)
+        limit = None if relative else getattr(config, "max_position_embeddings", None)
+        check_length(prompt, length, limit, "a response that the reward model scores")
+
+
+def _padded(encoded: Sequence[Encoded], pad: int) -> dict[str, list[list[int]]]:
+    """A batch, filled up on the right; `token_type_ids`, where there are any, and the mask with 0."""
+    width = max(len(x["input_ids"]) for x in encoded)
+    fill = {"input_ids": pad}
+    return {key: [x[key] + [fill.get(key, 0)] * (width - len(x[key])) for x in encoded] for key in encoded[0]}
 
 
 def require_one_output(outputs: int, model: str) -> None:
