@@ -39,7 +39,7 @@ def test_it_is_short(example: str) -> None:
 def test_the_recipe_of_the_page_builds_it_and_it_conforms(example: str) -> None:
     component = parse_component("acquisition", read_yaml(blocks("yaml")[0])["acquisition"])
     assert component["words"] == 50
-    rule = build("acquisition", component)
+    rule = build("acquisition", component, Acquisition)
     assert isinstance(rule, Acquisition)
     check_acquisition(rule)
     features = random_features(20, rule.needs)
@@ -53,7 +53,7 @@ def test_a_dotted_path_works_too_and_a_wrong_setting_is_named(example: str, monk
     import sys
 
     component = parse_component("acquisition", "my_rules:ShortAndUnsure")
-    check_acquisition(build("acquisition", component))
+    check_acquisition(build("acquisition", component, Acquisition))
     with pytest.raises(RecipeError, match="Did you mean 'words'"):
         parse_component("acquisition", {"name": "my_rules:ShortAndUnsure", "word": 3})
     monkeypatch.delitem(sys.modules, "my_rules")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from duelist import Study, load_recipe, parse_recipe
+from duelist import Acquisition, Study, load_recipe, parse_recipe
 from duelist.component_settings import build
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
+from duelist.preflight import examine
 from duelist.recipes import arms, preparation_settings, recipe_content, with_prepared
 from duelist.settings import read_yaml
 
@@ -50,6 +51,14 @@ class Shortest(Acquisition):
 class Bare(Shortest):
     def __init__(self) -> None:
         self.sign = 1
+
+
+class NotARule:
+    pass
+
+
+class Unfinished(Acquisition):
+    pass
 
 
 NOT_A_CLASS = 3
@@ -264,12 +273,25 @@ def test_studies_of_different_seeds_have_worlds_of_their_own(monkeypatch: pytest
 
 def test_a_class_of_the_user_s_own_is_built_with_its_settings(own_rule: str) -> None:
     recipe = parse_recipe(LEAST | {"acquisition": {"name": f"{own_rule}:Shortest", "sign": 1}})
-    assert build("acquisition", recipe.acquisition).sign == 1
+    assert build("acquisition", recipe.acquisition, Acquisition).sign == 1
     assert parse_recipe(LEAST | {"acquisition": f"{own_rule}:Shortest"}).acquisition["sign"] == -1
     with pytest.raises(RecipeError, match="Did you mean 'sign'"):
         parse_recipe(LEAST | {"acquisition": {"name": f"{own_rule}:Shortest", "sgn": 1}})
     with pytest.raises(RecipeError, match=r"has no settings, but got sign: remove it"):
         parse_recipe(LEAST | {"acquisition": {"name": f"{own_rule}:Bare", "sign": 1}})
+
+
+def test_a_class_that_is_no_rule_is_refused(own_rule: str) -> None:
+    for name, said in (
+        (
+            "NotARule",
+            r"must name a subclass of duelist\.acquisition\.base\.Acquisition, but .*NotARule is none: derive",
+        ),
+        ("Unfinished", r"Unfinished must have all that .*Acquisition asks for, but lacks needs, select: write it"),
+    ):
+        recipe = parse_recipe(LEAST | {"acquisition": f"{own_rule}:{name}"})
+        with pytest.raises(RecipeError, match=said):
+            examine(recipe)
 
 
 def test_a_study_with_a_rule_of_the_user_s_own(own_rule: str, tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +20,7 @@ from duelist.importing import import_object
 from duelist.settings import explain_invalid, nearest
 
 Component = dict[str, Any]
+T = TypeVar("T")
 
 
 def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
@@ -31,11 +32,22 @@ def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
     return with_defaults(kind, {"name": value} if isinstance(value, str) else dict(value))
 
 
-def build(kind: str, component: Component) -> Any:
-    """Make a component from its name and settings."""
-    cls, config_type = resolve(kind, str(component["name"]))
+def build(kind: str, component: Component, interface: type[T]) -> T:
+    """Make a component from its name and settings.
+
+    Raises:
+        RecipeError: if its class does not implement the interface, or a setting is not usable.
+    """
+    name = str(component["name"])
+    cls, config_type = resolve(kind, name)
+    base = f"{interface.__module__}.{interface.__qualname__}"
+    if not issubclass(cls, interface):
+        raise RecipeError(f"`{kind}.name` must name a subclass of {base}, but {name} is none: derive it from that.")
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise RecipeError(f"{name} must have all that {base} asks for, but lacks {', '.join(missing)}: write it.")
+    make: Callable[..., T] = cls
     own, _ = _split_options(kind, component)
-    return cls() if config_type is None else cls(_configuration(kind, own, config_type))
+    return make() if config_type is None else make(_configuration(kind, own, config_type))
 
 
 def acquisition_options(component: Component) -> AcquisitionOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
@@ -24,7 +24,9 @@ from duelist.recipes import Recipe, policy_of, preparation_settings, uses_given_
 from duelist.samplers.base import Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.targets import Targets
-from duelist.trainers.base import RewardTrainer, Trainer, TrainingPlan
+from duelist.trainers.base import Planned, RewardTrainer, Trainer, TrainingPlan
+
+T = TypeVar("T")
 
 
 class Parts:
@@ -65,8 +67,7 @@ class Parts:
     @cached_property
     def plan(self) -> TrainingPlan:
         """What is trained, and on what."""
-        plan: TrainingPlan = self._build("trainer").plan
-        return plan
+        return self._build("trainer", Planned).plan
 
     @property
     def trains(self) -> Literal["policy", "reward_model"]:
@@ -76,8 +77,7 @@ class Parts:
     @cached_property
     def reward_trainer(self) -> RewardTrainer:
         """Labels -> reward model."""
-        trainer: RewardTrainer = self._build("trainer")
-        return trainer
+        return self._build("trainer", RewardTrainer)
 
     @property
     def labelled(self) -> LabelledConfig | None:
@@ -92,8 +92,7 @@ class Parts:
     @cached_property
     def sampler(self) -> Sampler:
         """Prompts -> responses."""
-        sampler: Sampler = self._build("sampler")
-        return sampler
+        return self._build("sampler", Sampler)
 
     @cached_property
     def targets(self) -> Targets:
@@ -109,25 +108,22 @@ class Parts:
             decoding = {k: v for k, v in settings.items() if k in DecodingConfig.model_fields}
             count = self._ready.target.responses_per_prompt
             settings = {"name": "vanilla", **decoding, "responses_per_prompt": count}
-        sampler: Sampler = build("sampler", settings)
-        return sampler
+        return build("sampler", settings, Sampler)
 
     @cached_property
     def pairing(self) -> Pairing:
         """Responses -> candidate pairs."""
-        pairing: Pairing = self._build("pairing")
-        return pairing
+        return self._build("pairing", Pairing)
 
     @cached_property
     def featurizers(self) -> Sequence[Featurizer]:
         """Pairs -> features."""
-        return [build("featurizer", {"name": name, **c}) for name, c in self._ready.featurizers.items()]
+        return [build("featurizer", {"name": name, **c}, Featurizer) for name, c in self._ready.featurizers.items()]
 
     @cached_property
     def acquisition(self) -> Acquisition:
         """Features -> selection."""
-        acquisition: Acquisition = self._build("acquisition")
-        return acquisition
+        return self._build("acquisition", Acquisition)
 
     @cached_property
     def acquisition_options(self) -> AcquisitionOptions:
@@ -137,8 +133,7 @@ class Parts:
     @cached_property
     def trainer(self) -> Trainer:
         """Labels -> policy."""
-        trainer: Trainer = self._build("trainer")
-        return trainer
+        return self._build("trainer", Trainer)
 
     @cached_property
     def annotator(self) -> Annotator:
@@ -149,18 +144,14 @@ class Parts:
         """
         if self._ready.annotator is None:
             raise RecipeError("`annotator` must be set to run a study by itself, but it is null: use ask() and tell().")
-        annotator: Annotator = self._build("annotator")
-        return annotator
+        return self._build("annotator", Annotator)
 
     @cached_property
     def reward(self) -> Reward | None:
         """What the evaluation scores by: the recipe's `reward`, or the annotator's own."""
-        reward: Reward | None = None
         if self._ready.reward is not None:
-            reward = self._build("reward")
-        elif self._ready.annotator is not None:
-            reward = getattr(self.annotator, "reward", None)
-        return reward
+            return self._build("reward", Reward)
+        return None if self._ready.annotator is None else getattr(self.annotator, "reward", None)
 
-    def _build(self, kind: str) -> Any:
-        return build(kind, getattr(self._ready, kind))
+    def _build(self, kind: str, interface: type[T]) -> T:
+        return build(kind, getattr(self._ready, kind), interface)

@@ -8,13 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from duelist.acquisition.base import Acquisition
 from duelist.component_settings import build
 from duelist.errors import ModelError
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.reward_model_config import RewardModelConfig
-from duelist.preflight import Findings, examine, sampler_of
+from duelist.preflight import Findings, examine
 from duelist.recipes import Recipe, policy_of
 from duelist.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
+from duelist.samplers.base import Sampler
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
@@ -61,7 +63,7 @@ def plan(recipe: Recipe) -> Plan:
     found = examine(recipe, notes)
     ready = found.recipe
     per_round, held_out = _prompt_counts(ready, found)
-    counts = sampler_of(ready).counts
+    counts = build("sampler", ready.sampler, Sampler).counts
     m = 2 if counts is None else counts.responses
     draws = 1 if ready.pool == "fixed" else ready.rounds
     pairs = found.pairs
@@ -84,7 +86,9 @@ def plan(recipe: Recipe) -> Plan:
     if ready.reward_model is not None:
         adapter = 0  # the policy only writes
     dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
-    uses_gradients = ready.reward_model is None and "gradient_ND" in build("acquisition", ready.acquisition).needs
+    uses_gradients = (
+        ready.reward_model is None and "gradient_ND" in build("acquisition", ready.acquisition, Acquisition).needs
+    )
     if not uses_gradients:
         tokens, dimension = 0, 0
     elif tokens is not None:
@@ -114,7 +118,7 @@ def _reward_plan(
     members = config.members if config.posterior == "ensemble" else 1
     sizes = [inputs, *config.hidden]
     trained = members * (sum(a * b + b for a, b in pairwise(sizes)) + sizes[-1])
-    needs = build("acquisition", recipe.acquisition).needs
+    needs = build("acquisition", recipe.acquisition, Acquisition).needs
     width = sizes[-1] * members * ("gradient_ND" in needs) + inputs * ("embedding_ND" in needs)
     features = None if pairs is None else (pairs + total_budget(recipe)) * width * 8
     memory = disk = None

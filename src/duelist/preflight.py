@@ -10,17 +10,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from duelist.acquisition.base import choose
+from duelist.acquisition.base import Acquisition, choose
+from duelist.annotators.base import Annotator
 from duelist.component_settings import acquisition_options, build
 from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DataError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
+from duelist.featurizers.base import Featurizer
 from duelist.learners.online import require_online_trainer
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.rewards import require_one_output
+from duelist.models.rewards import Reward, require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.pairing.base import Pairing
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.prompts.labelled import labelled_preferences
@@ -31,6 +34,7 @@ from duelist.samplers.base import Sampler
 from duelist.stopping import require_gains
 from duelist.targets import Targets
 from duelist.testing import random_features
+from duelist.trainers.base import Planned, Trainer
 from duelist.types import Prompt
 
 PREPARED = "{prepared}"
@@ -68,18 +72,18 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         DuelistError: if something is not usable.
     """
     ready = _with_what_is_prepared(recipe, notes)
-    for kind in ("sampler", "pairing", "acquisition", "trainer"):
-        build(kind, getattr(ready, kind))
-    needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
+    build("sampler", ready.sampler, Sampler)
+    build("pairing", ready.pairing, Pairing)
+    build("trainer", ready.trainer, Planned)
+    needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
     _require_told_gains(ready)
     for name, settings in ready.featurizers.items():
-        build("featurizer", {"name": name, **settings})
-    for kind in ("annotator", "reward"):
-        component = getattr(ready, kind)
+        build("featurizer", {"name": name, **settings}, Featurizer)
+    for kind, component, interface in (("annotator", ready.annotator, Annotator), ("reward", ready.reward, Reward)):
         if component is not None and PREPARED not in str(component):
-            _examine_judge(kind, component, notes)
+            _examine_judge(kind, component, interface, notes)
     if ready.online:
-        require_online_trainer(build("trainer", ready.trainer), ready)
+        require_online_trainer(build("trainer", ready.trainer, Trainer), ready)
     if ready.policy is not None:
         _require_parts_that_fit(ready, ready.policy)
         _require_start(ready.policy)
@@ -107,7 +111,7 @@ def _require_parts_that_fit(recipe: Recipe, policy: PolicyConfig) -> None:
     """
     name = recipe.acquisition["name"]
     if policy.adapter == "none":
-        if "gradient_ND" in build("acquisition", recipe.acquisition).needs:
+        if "gradient_ND" in build("acquisition", recipe.acquisition, Acquisition).needs:
             raise RecipeError(
                 f"Gradient features are those of a LoRA adapter, which the acquisition {name!r} needs, but "
                 "`policy.adapter` is none: set `policy.adapter: lora`, or choose a rule on margins or embeddings."
@@ -133,7 +137,7 @@ def _require_told_gains(recipe: Recipe) -> None:
     """
     if recipe.stop is None:
         return
-    rule = build("acquisition", recipe.acquisition)
+    rule = build("acquisition", recipe.acquisition, Acquisition)
     try:
         chosen = choose(rule, random_features(12, rule.needs), 2, np.random.default_rng(0))
     except Exception:  # a rule of the user's may need a pool of its own kind: its first choice will tell
@@ -205,9 +209,11 @@ def _within_reach(read: Callable[[], Found], local: bool, notes: list[str] | Non
         return None
 
 
-def _examine_judge(kind: str, component: dict[str, Any], notes: list[str] | None) -> None:
+def _examine_judge(
+    kind: str, component: dict[str, Any], interface: type[Annotator] | type[Reward], notes: list[str] | None
+) -> None:
     if component["name"] not in HEAVY:
-        build(kind, component)
+        build(kind, component, interface)
         return
     from transformers import AutoConfig
 
@@ -261,7 +267,7 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
         BudgetError: if the budget exceeds what the pool can have.
     """
     sampler, pairing = recipe.sampler["name"], recipe.pairing["name"]
-    counts = sampler_of(recipe).counts
+    counts = build("sampler", recipe.sampler, Sampler).counts
     if (
         pairing not in COMPONENTS["pairing"]
         or pairing == "cross_prompt"
@@ -291,12 +297,6 @@ def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
             "rounds, or use more prompts or more responses per prompt."
         )
     return in_round
-
-
-def sampler_of(recipe: Recipe) -> Sampler:
-    """The sampler that a recipe names."""
-    sampler: Sampler = build("sampler", recipe.sampler)
-    return sampler
 
 
 def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: PromptSet, config: Any) -> None:

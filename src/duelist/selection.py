@@ -247,7 +247,7 @@ def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisiti
     if isinstance(acquisition, Acquisition):
         return acquisition, AcquisitionOptions()
     component = parse_component("acquisition", acquisition)
-    return build("acquisition", component), acquisition_options(component)
+    return build("acquisition", component, Acquisition), acquisition_options(component)
 
 
 def _policy(

@@ -24,7 +24,7 @@ SAMPLES = frozenset({"reward_N2K"})
 @pytest.mark.parametrize("name", ["bald", "batchbald"])
 @pytest.mark.parametrize("settings", [{}, {"posterior": "samples"}, {"features": "embedding", "lambda": 0.1}])
 def test_they_conform(name: str, settings: dict[str, object]) -> None:
-    check_acquisition(build("acquisition", parse_component("acquisition", {"name": name, **settings})))
+    check_acquisition(build("acquisition", parse_component("acquisition", {"name": name, **settings}), Acquisition))
 
 
 def test_sampled_configurations_conform() -> None:

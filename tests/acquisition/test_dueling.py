@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duelist.acquisition.base import choose
+from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.dueling import BoundsConfig, DeltaUCB, InfoMax, InfoMaxConfig, MaxMinLCB
 from duelist.acquisition.thompson import DoubleReverseThompson, Thompson, ThompsonConfig
 from duelist.component_settings import build, parse_component
@@ -26,7 +26,7 @@ RULES = ["thompson", "drts", "delta_ucb", "max_min_lcb", "info_max"]
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("settings", [{}, {"posterior": "samples"}, {"features": "embedding", "lambda": 0.1}])
 def test_they_conform(name: str, settings: dict[str, object]) -> None:
-    check_acquisition(build("acquisition", parse_component("acquisition", {"name": name, **settings})))
+    check_acquisition(build("acquisition", parse_component("acquisition", {"name": name, **settings}), Acquisition))
 
 
 def prompt_of(features: Features, i: int) -> tuple[str, ...]:

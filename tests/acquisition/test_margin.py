@@ -40,7 +40,7 @@ def test_the_others_conform(rule: Acquisition) -> None:
 
 @pytest.mark.parametrize("name", ["margin", "entropy", "maxdiff", "aplp"])
 def test_recipes_can_name_them(name: str) -> None:
-    check_acquisition(build("acquisition", parse_component("acquisition", name)))
+    check_acquisition(build("acquisition", parse_component("acquisition", name), Acquisition))
 
 
 def brute_force(features: Features, size: list[float], instance: str | None, corpus: str, budget: int) -> list[int]:

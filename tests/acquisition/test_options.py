@@ -62,7 +62,7 @@ def test_any_rule_takes_them_in_a_recipe_and_never_sees_them() -> None:
     component = parse_component("acquisition", {"name": "activedpo", "candidates": 5, "lambda": 0.1})
     assert component["candidates"] == 5 and component["lambda"] == 0.1
     assert acquisition_options(component) == AcquisitionOptions(candidates=5)
-    assert build("acquisition", component).config.lambda_ == 0.1
+    assert build("acquisition", component, Acquisition).config.lambda_ == 0.1
     assert parse_component("acquisition", {"name": "random", "candidates": 5}) == {"name": "random", "candidates": 5}
     with pytest.raises(RecipeError, match="candidates"):
         parse_component("acquisition", {"name": "random", "candidates": 0})

@@ -11,6 +11,7 @@ from toy import EOS, PROMPTS, all_responses, chi_square_p_value, job_for, respon
 from duelist.component_settings import build, parse_component
 from duelist.models.policy import Policy
 from duelist.samplers import best_of_n, hybrid
+from duelist.samplers.base import Sampler
 from duelist.samplers.best_of_n import BestOfN, BestOfNConfig
 from duelist.samplers.hybrid import Hybrid, HybridConfig
 from duelist.samplers.vanilla import Vanilla, VanillaConfig
@@ -34,7 +35,7 @@ def policy() -> Policy:
 @pytest.mark.parametrize("trained", [False, True])
 def test_every_sampler_keeps_the_contract(component: dict[str, Any], trained: bool) -> None:
     policy = toy_policy(trained)
-    sampler = build("sampler", parse_component("sampler", component))
+    sampler = build("sampler", parse_component("sampler", component), Sampler)
     draws = sampler.sample(job_for(policy))
     ids = [r.id for r in draws.responses]
     assert len(set(ids)) == len(ids) and all(r.round == 1 for r in draws.responses)

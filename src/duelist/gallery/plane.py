@@ -19,17 +19,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.acquisition.base import choose
+from duelist.acquisition.base import Acquisition, choose
 from duelist.component_settings import build, parse_component
 from duelist.components import COMPONENTS
-from duelist.errors import RecipeError
 from duelist.models.process_state import torch_threads
 from duelist.models.reward_model import RewardModel
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
 from duelist.progress import Progress, Silent
 from duelist.seeding import derived_seed, generator
-from duelist.settings import nearest
 from duelist.types import Features
 
 Floats = NDArray[np.float64]
@@ -99,9 +97,7 @@ def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
     Raises:
         RecipeError: if there is no such rule.
     """
-    if rule not in COMPONENTS["acquisition"] and ":" not in rule:
-        raise RecipeError(f"There is no acquisition {rule!r}.{nearest(rule, COMPONENTS['acquisition'])}")
-    acquisition = build("acquisition", parse_component("acquisition", rule))
+    acquisition = build("acquisition", parse_component("acquisition", rule), Acquisition)
     model = RewardModel.fresh(MODEL, 2, derived_seed(config.seed, "model"))
     optimizer = OptimizerConfig(learning_rate=1e-2, steps=config.steps)
     past = _Asked.none()
