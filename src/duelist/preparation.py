@@ -32,16 +32,17 @@ def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
 
     The source counts, all files of it where the function lives in a package: after an edit, everything is made anew.
     """
-    file = inspect.getsourcefile(inspect.unwrap(import_object(function)))
+    source = inspect.getsourcefile(inspect.unwrap(import_object(function)))
     sources = []
-    if file is not None:
-        folder = Path(file).parent
-        files = sorted(folder.rglob("*.py")) if (folder / "__init__.py").is_file() else [Path(file)]
-        sources = [path.read_text(encoding="utf-8") for path in files]
-    # Other data at the same place makes other models: files that the settings name count by name and size.
-    places = [Path(v) for v in settings.values() if isinstance(v, str) and Path(v).exists()]
-    files = [f for place in places for f in ([place] if place.is_file() else sorted(place.rglob("*"))) if f.is_file()]
-    data = [(file.name, file.stat().st_size) for file in files]
+    if source is not None:
+        package = Path(source).parent
+        modules = sorted(package.rglob("*.py")) if (package / "__init__.py").is_file() else [Path(source)]
+        sources = [module.read_text(encoding="utf-8") for module in modules]
+    # Other data at the same place makes other models: files that the settings name by a path count by name, size and
+    # time. Not a bare word: that a folder of its name lies in the current one says nothing.
+    paths = [Path(v) for v in settings.values() if isinstance(v, str) and "/" in v]
+    files = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*"))) if f.is_file()]
+    data = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     name = function.rpartition(":")[2]
     return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, data, sources, __version__)}"
 
