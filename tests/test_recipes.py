@@ -281,6 +281,22 @@ def test_a_class_of_the_user_s_own_is_built_with_its_settings(own_rule: str) -> 
         parse_recipe(LEAST | {"acquisition": {"name": f"{own_rule}:Bare", "sign": 1}})
 
 
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ({"name": "dpo", "train": {"optim": "adma"}}, r"`trainer\.train` must be arguments of trl\.DPOConfig, but it"),
+        ({"name": "rlhf", "train": {"num_generations": 3, "per_device_train_batch_size": 4}}, r"trl\.RLOOConfig"),
+        ({"name": "rlhf", "algorithm": "grpo", "train": {"num_generations": 1}}, r"trl\.GRPOConfig"),
+        ({"name": "rlhf", "reward_model": {"train": {"optim": "adma"}}}, r"`trainer\.reward_model\.train` must be"),
+    ],
+)
+def test_values_that_trl_refuses_are_refused_before_anything_is_asked(
+    trainer: dict[str, Any], said: str, tiny_recipe: dict[str, Any]
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        examine(parse_recipe(tiny_recipe | {"trainer": trainer}))
+
+
 def test_a_class_that_is_no_rule_is_refused(own_rule: str) -> None:
     for name, said in (
         (

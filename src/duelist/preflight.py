@@ -19,7 +19,7 @@ from duelist.evaluation.held_out import require_columns
 from duelist.featurizers.base import Featurizer
 from duelist.learners.online import require_online_trainer
 from duelist.models.embedding_config import EmbeddingConfig
-from duelist.models.loading import load_pretrained, read_chat_template
+from duelist.models.loading import device_of, load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward, require_one_output
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
@@ -35,6 +35,7 @@ from duelist.stopping import require_gains
 from duelist.targets import Targets
 from duelist.testing import random_features
 from duelist.trainers.base import Planned, Trainer
+from duelist.trainers.trl_settings import TrainsWithTrl
 from duelist.types import Prompt
 
 PREPARED = "{prepared}"
@@ -74,7 +75,7 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     ready = _with_what_is_prepared(recipe, notes)
     build("sampler", ready.sampler, Sampler)
     build("pairing", ready.pairing, Pairing)
-    build("trainer", ready.trainer, Planned)
+    trainer = build("trainer", ready.trainer, Planned)
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
     _require_told_gains(ready)
     for name, settings in ready.featurizers.items():
@@ -85,6 +86,9 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     if ready.online:
         require_online_trainer(build("trainer", ready.trainer, Trainer), ready)
     if ready.policy is not None:
+        if isinstance(trainer, TrainsWithTrl):
+            for handed_on in trainer.trl_settings:
+                handed_on.require_usable(on_cpu=device_of(ready.policy.device).type == "cpu")
         _require_parts_that_fit(ready, ready.policy)
         _require_start(ready.policy)
     if ready.reward_model is not None:

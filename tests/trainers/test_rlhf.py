@@ -169,3 +169,13 @@ def test_settings_that_are_decided_elsewhere_or_unknown_are_refused() -> None:
             parse_component("trainer", {"name": "rlhf", "train": train})
     with pytest.raises(RecipeError, match="algorithm"):
         parse_component("trainer", {"name": "rlhf", "algorithm": "ppo"})
+    with pytest.raises(RecipeError, match=r"disable_tqdm.*shows its own progress"):
+        parse_component("trainer", {"name": "rlhf", "reward_model": {"train": {"disable_tqdm": False}}})
+
+
+def test_each_algorithm_has_its_own_settings(policy: Policy, preferences: list[Preference]) -> None:
+    parse_component("trainer", {"name": "rlhf", "algorithm": "grpo", "train": {"scale_rewards": "group"}})
+    with pytest.raises(RecipeError, match="`scale_rewards` must be an argument of RLOOConfig"):
+        parse_component("trainer", {"name": "rlhf", "train": {"scale_rewards": "group"}})
+    with pytest.raises(RecipeError, match="`normalize_advantages` must be an argument of GRPOConfig"):
+        parse_component("trainer", {"name": "rlhf", "algorithm": "grpo", "train": {"normalize_advantages": True}})

@@ -19,26 +19,11 @@ from duelist.errors import RecipeError
 from duelist.models.policy import Policy
 from duelist.models.process_state import global_generators_kept
 from duelist.progress import Progress
-from duelist.settings import require_arguments
 from duelist.trainers.base import TakesSteps, Trainer, TrainingPlan
 from duelist.trainers.carried import CarriedOptimizer, one_step
 from duelist.trainers.losses import Objective
+from duelist.trainers.trl_settings import TrainsWithTrl, TrlSettings, require_trl_arguments, trl_config
 from duelist.types import Preference
-
-# Keys of TRL's DPOConfig that Duelist itself decides, and where a recipe sets them instead.
-DECIDED_ELSEWHERE = {
-    "beta": "set the recipe's `beta`, which the acquisition and the evaluation use as well",
-    "seed": "set the recipe's `seed`",
-    "data_seed": "set the recipe's `seed`",
-    "output_dir": "the study's folder holds what is trained",
-    "max_length": "Duelist never cuts a sequence: one that does not fit is refused",
-    "truncation_mode": "Duelist never cuts a sequence: one that does not fit is refused",
-    "precompute_ref_log_probs": "TRL would take them from the wrong reference when an adapter is trained further",
-    "sync_ref_model": "set trainer.reference to `initial` or `previous`",
-    "disable_tqdm": "Duelist shows its own progress; `--quiet` turns it off",
-    "push_to_hub": "upload the study's adapter/ (or model/) folder with `hf upload`",
-    "resume_from_checkpoint": "a study resumes by itself",
-}
 
 # Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7): Duelist's losses
 # take the place of TRL's, and would leave these without effect.
@@ -93,9 +78,7 @@ class DPOTrainerConfig(BaseModel):
     @field_validator("train")
     @classmethod
     def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
-        from trl import DPOConfig
-
-        require_arguments(train, DPOConfig, DECIDED_ELSEWHERE)
+        require_trl_arguments(train, "DPOConfig")
         return train
 
     @model_validator(mode="after")
@@ -123,7 +106,7 @@ class DPOTrainerConfig(BaseModel):
                 )
 
 
-class DPO(Trainer, TakesSteps):
+class DPO(Trainer, TakesSteps, TrainsWithTrl):
     """Train the policy with TRL. An optimizer is made anew each round, but carried from step to step online; no adapter
     or wrapper piles up."""
 
@@ -135,6 +118,10 @@ class DPO(Trainer, TakesSteps):
         c = self.config
         votes: Literal["majority", "soft"] = "soft" if c.soft_labels else "majority"
         return TrainingPlan(c.accumulate, c.restart, c.reference, votes, ties=c.ties != "drop")
+
+    @property
+    def trl_settings(self) -> Sequence[TrlSettings]:
+        return [TrlSettings("DPOConfig", self.config.train, "trainer.train")]
 
     def objective(self, preferences: Sequence[Preference]) -> Objective | None:
         """The loss that the settings and the preferences call for; None for TRL's own.
@@ -180,13 +167,17 @@ class DPO(Trainer, TakesSteps):
         progress: Progress,
         carried: CarriedOptimizer | None,
     ) -> Mapping[str, float]:
+        from trl import DPOConfig
+
         from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
         from duelist.trainers.trl_progress import train_with_progress
 
         objective = self.objective(preferences)
         dataset = tokenized_dataset(preferences)
         with tempfile.TemporaryDirectory(prefix="duelist-dpo-") as scratch, global_generators_kept():
-            config = self._trl_config(beta, seed, scratch, on_cpu=policy.device.type == "cpu")
+            own = {"beta": beta, "seed": seed, "output_dir": scratch, "max_length": None}
+            on_cpu = policy.device.type == "cpu"
+            config = trl_config(DPOConfig, self.config.train, "trainer.train", on_cpu=on_cpu, **own)
             if carried is not None:
                 config = replace(config, **one_step(len(preferences), config.per_device_train_batch_size))
             with dpo_trainer(policy, policy.reference_folder, dataset, config, objective) as trainer:
@@ -198,25 +189,3 @@ class DPO(Trainer, TakesSteps):
             drawn = [r.drawn_from == "reference" for p in preferences for r in (p.chosen, p.rejected)]
             done["reference_responses"] = float(sum(drawn))
         return done
-
-    def _trl_config(self, beta: float, seed: int, scratch: str, on_cpu: bool) -> Any:
-        from trl import DPOConfig
-
-        settings: dict[str, Any] = {"save_strategy": "no", "report_to": [], "logging_steps": 10}
-        if on_cpu:
-            # TRL's own defaults are bf16 and gradient checkpointing, meant for GPUs.
-            settings |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
-        settings |= self.config.train
-        settings |= {
-            "output_dir": scratch,
-            "beta": beta,
-            "seed": seed % 2**32,
-            "max_length": None,
-            "disable_tqdm": True,
-        }
-        try:
-            return DPOConfig(**settings)
-        except (TypeError, ValueError) as error:
-            raise RecipeError(
-                f"trainer.train must be arguments of trl.DPOConfig, but it refused them: {error}"
-            ) from error

@@ -15,24 +15,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from duelist.errors import RecipeError
 from duelist.models.policy import Policy
 from duelist.models.process_state import global_generators_kept
 from duelist.progress import Progress
-from duelist.settings import require_arguments
 from duelist.trainers.base import Trainer, TrainingPlan
+from duelist.trainers.trl_settings import TrainsWithTrl, TrlSettings, require_trl_arguments
 from duelist.types import Preference
 
-DECIDED_ELSEWHERE = {
-    "beta": "it is the recipe's beta",
-    "seed": "it is derived from the recipe's seed",
-    "output_dir": "nothing is kept there",
-    "max_length": "nothing is cut off",
-}
+# TRL's configuration for each algorithm.
+CONFIGS = {"rloo": "RLOOConfig", "grpo": "GRPOConfig"}
 
 
 class RewardModelTraining(BaseModel):
@@ -50,9 +46,7 @@ class RewardModelTraining(BaseModel):
     @field_validator("train")
     @classmethod
     def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
-        from trl import RewardConfig
-
-        require_arguments(train, RewardConfig, {k: v for k, v in DECIDED_ELSEWHERE.items() if k != "beta"})
+        require_trl_arguments(train, "RewardConfig")
         return train
 
 
@@ -77,16 +71,13 @@ class RLHFConfig(BaseModel):
         description="Handed to trl.RLOOConfig or GRPOConfig whole: max_completion_length, num_generations ...",
     )
 
-    @field_validator("train")
-    @classmethod
-    def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
-        from trl import RLOOConfig
-
-        require_arguments(train, RLOOConfig, DECIDED_ELSEWHERE)
-        return train
+    @model_validator(mode="after")
+    def _known_to_trl(self) -> Self:
+        require_trl_arguments(self.train, CONFIGS[self.algorithm])
+        return self
 
 
-class RLHF(Trainer):
+class RLHF(Trainer, TrainsWithTrl):
     """Train a reward model on the labels, from scratch, then the policy's adapter on that reward model."""
 
     def __init__(self, config: RLHFConfig) -> None:
@@ -95,6 +86,13 @@ class RLHF(Trainer):
     @property
     def plan(self) -> TrainingPlan:
         return TrainingPlan(self.config.accumulate, self.config.restart, self.config.reference)
+
+    @property
+    def trl_settings(self) -> Sequence[TrlSettings]:
+        return [
+            TrlSettings("RewardConfig", self.config.reward_model.train, "trainer.reward_model.train"),
+            TrlSettings(CONFIGS[self.config.algorithm], self.config.train, "trainer.train"),
+        ]
 
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress

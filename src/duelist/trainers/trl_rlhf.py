@@ -17,12 +17,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 
-from duelist.errors import RecipeError
 from duelist.models.loading import load_pretrained
 from duelist.models.policy import Policy
 from duelist.progress import Progress
 from duelist.trainers.rlhf import RewardModelTraining
 from duelist.trainers.trl_progress import train_with_progress
+from duelist.trainers.trl_settings import trl_config
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference
 
@@ -57,7 +57,15 @@ def train_reward_model(
         }
         for p in preferences
     ]
-    settings = _settings(RewardConfig, config.train, policy, seed, scratch, {"max_length": None})
+    settings = trl_config(
+        RewardConfig,
+        config.train,
+        "trainer.reward_model.train",
+        on_cpu=policy.device.type == "cpu",
+        seed=seed,
+        output_dir=scratch,
+        max_length=None,
+    )
     trainer = RewardTrainer(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer
     )
@@ -114,7 +122,9 @@ def optimize_policy(
         return score([[*p, *c] for p, c in zip(prompt_ids_given, completion_ids, strict=True)])
 
     config_type, trainer_type = TRAINERS[algorithm]
-    config = _settings(config_type, settings, policy, seed, scratch, {"beta": beta})
+    on_cpu, own = policy.device.type == "cpu", {"beta": beta, "seed": seed, "output_dir": scratch}
+    # Each step is logged, if the recipe does not say otherwise: the last one's mean reward is reported.
+    config = trl_config(config_type, {"logging_steps": 1, **settings}, "trainer.train", on_cpu=on_cpu, **own)
     reference = policy.reference_folder
     with leaving_no_trace(policy, reference, config.gradient_checkpointing):
         trainer = trainer_type(
@@ -132,19 +142,3 @@ def optimize_policy(
         "optimizer_steps": float(outcome.global_step),
         **({"reward_model_reward": float(rewards[-1])} if rewards else {}),
     }
-
-
-def _settings(
-    config_type: Any, train: Mapping[str, Any], policy: Policy, seed: int, scratch: str, own: Mapping[str, Any]
-) -> Any:
-    settings: dict[str, Any] = {"save_strategy": "no", "report_to": [], "logging_steps": 1}
-    if policy.device.type == "cpu":
-        # TRL's own defaults are bf16 and gradient checkpointing, meant for GPUs.
-        settings |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
-    settings |= {**train, **own, "output_dir": scratch, "seed": seed % 2**32, "disable_tqdm": True}
-    try:
-        return config_type(**settings)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(
-            f"trainer.train must be arguments of trl.{config_type.__name__}, but it refused them: {error}"
-        ) from error

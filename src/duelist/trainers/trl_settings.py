@@ -1,0 +1,99 @@
+"""Settings that a recipe hands on to TRL's configurations: which are refused, and what Duelist fills in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from duelist.errors import RecipeError
+from duelist.settings import require_arguments
+
+# Keys of TRL's configurations that Duelist itself decides, and where a recipe sets them instead.
+DECIDED_ELSEWHERE = {
+    "beta": "set the recipe's `beta`, which the acquisition and the evaluation use as well",
+    "seed": "set the recipe's `seed`",
+    "data_seed": "set the recipe's `seed`",
+    "output_dir": "the study's folder holds what is trained",
+    "max_length": "Duelist never cuts a sequence: one that does not fit is refused",
+    "truncation_mode": "Duelist never cuts a sequence: one that does not fit is refused",
+    "precompute_ref_log_probs": "TRL would take them from the wrong reference when an adapter is trained further",
+    "sync_ref_model": "set trainer.reference to `initial` or `previous`",
+    "disable_tqdm": "Duelist shows its own progress; `--quiet` turns it off",
+    "push_to_hub": "upload the study's adapter/ (or model/) folder with `hf upload`",
+    "resume_from_checkpoint": "a study resumes by itself",
+}
+# TRL's own defaults are bf16 and gradient checkpointing, meant for GPUs.
+ON_CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
+
+
+@dataclass(frozen=True)
+class TrlSettings:
+    """What a recipe hands on to one of TRL's configurations.
+
+    Attributes:
+        config: its name, e.g. `DPOConfig`.
+        train: the settings.
+        key: where the recipe has them.
+    """
+
+    config: str
+    train: Mapping[str, Any]
+    key: str
+
+    def require_usable(self, *, on_cpu: bool) -> None:
+        """Have TRL look at the values before anything is asked: a study whose labels are in cannot change its recipe.
+
+        Args:
+            on_cpu: whether the model will be on the CPU.
+
+        Raises:
+            RecipeError: if TRL refuses one.
+        """
+        import trl
+
+        trl_config(getattr(trl, self.config), self.train, self.key, on_cpu=on_cpu, seed=0, output_dir="unused")
+
+
+class TrainsWithTrl(ABC):
+    """What a trainer says beside `Trainer`, if TRL does the training."""
+
+    @property
+    @abstractmethod
+    def trl_settings(self) -> Sequence[TrlSettings]:
+        """The configurations that a round's training makes."""
+
+
+def require_trl_arguments(train: Mapping[str, Any], config: str) -> None:
+    """Hold settings to the arguments of `trl.CONFIG` that Duelist leaves to the recipe.
+
+    Raises:
+        ValueError: if a key is Duelist's or is unknown; the nearest valid one is named.
+    """
+    import trl
+
+    require_arguments(train, getattr(trl, config), DECIDED_ELSEWHERE)
+
+
+def trl_config(config_type: type, train: Mapping[str, Any], key: str, *, on_cpu: bool, **own: Any) -> Any:
+    """A configuration of TRL's from a recipe's settings; nothing is saved, reported, or shown by TRL itself.
+
+    Args:
+        config_type: `trl.DPOConfig` or its like.
+        train: the recipe's settings.
+        key: where the recipe has them, for the error.
+        on_cpu: whether the model is on the CPU.
+        **own: what Duelist decides, the seed and the output folder among it.
+
+    Raises:
+        RecipeError: if TRL refuses a value.
+    """
+    defaults = {"save_strategy": "no", "report_to": [], "logging_steps": 10} | (ON_CPU if on_cpu else {})
+    own["seed"] %= 2**32
+    try:
+        return config_type(**{**defaults, **train, **own, "disable_tqdm": True})
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"`{key}` must be arguments of trl.{config_type.__name__}, but it refused them: {error}"
+        ) from error
