@@ -122,7 +122,7 @@ def main() -> None:
 
     def report(t: int) -> None:
         measured = evaluate(
-            policy, prompts.held_out, oracle.reward, None, eight, initial_adapter=None, beta=beta, round=t,
+            policy, prompts.held_out, oracle.reward, None, eight, beta=beta, round=t,
             seed=derived_seed(seed, "evaluate"), progress=Silent(),
         )  # fmt: skip
         print(f"round {t}: mean reward {measured.metrics['mean_reward']:.4f}")

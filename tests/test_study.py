@@ -239,11 +239,11 @@ def test_metrics_tell_what_was_chosen(by_hand: dict[str, Any], tmp_path: Path) -
         policy = Policy.load(study.recipe.policy, 0)
         policy.load_weights(study.folder.trained(1))
     first, second = read_jsonl(tmp_path / "study" / "metrics.jsonl")[1:]
-    assert (first["chosen_mean_margin"], first["chosen_ranking_accuracy"], first["chosen_kl"]) == (0.0, None, 0.0)
-    assert second["chosen_mean_margin"] == pytest.approx(sum(abs(x.margin) for x in asked) / 6)
-    assert second["chosen_ranking_accuracy"] == pytest.approx(3 / 5)  # two against the margin, the tie counts nowhere
+    assert (first["selected_mean_margin"], first["selected_ranking_accuracy"], first["selected_kl"]) == (0.0, None, 0.0)
+    assert second["selected_mean_margin"] == pytest.approx(sum(abs(x.margin) for x in asked) / 6)
+    assert second["selected_ranking_accuracy"] == pytest.approx(3 / 5)  # two against the margin, the tie counts nowhere
     sequences = tokenized([r for x in asked for r in (x.pair.a, x.pair.b)])
     own = sequence_log_probs(policy.model, sequences)
     with policy.as_reference():
         reference = sequence_log_probs(policy.model, sequences)
-    assert second["chosen_kl"] == pytest.approx(float((own - reference).mean()), abs=1e-5) != 0
+    assert second["selected_kl"] == pytest.approx(float((own - reference).mean()), abs=1e-5) != 0

@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from duelist.report_data import ARMS, Arm, Chosen, chosen, finite, read_arms, reward_kl_rows
-from duelist.report_figures import Picture, chosen_figure, margin_figure, metric_figure, reward_kl_figure
+from duelist.report_data import ARMS, Arm, Selected, finite, read_arms, reward_kl_rows, selected
+from duelist.report_figures import Picture, margin_figure, metric_figure, reward_kl_figure, selected_figure
 from duelist.store.artifacts import write_text
 from duelist.store.store import AskedPair
 from duelist.types import OUTCOMES, Label
@@ -85,7 +85,7 @@ def write_report(folder: Path) -> Path:
 
 def _content(arms: Sequence[Arm]) -> dict[str, Any]:
     main = arms[0]
-    of_arms = [chosen(arm) for arm in arms]
+    of_arms = [selected(arm) for arm in arms]
     asked_in = [c.round for c in of_arms[0]]
     measured = [(k, name) for k, name in _METRICS if any(finite(m.get(k)) is not None for a in arms for m in a.metrics)]
     return {
@@ -204,7 +204,7 @@ def _result_figures(arms: Sequence[Arm]) -> list[Picture]:
         metric_figure(
             arms, "win_rate", "Win rate", "Share of held-out prompts won against the initial model; equal is ½.", 0.5
         ),
-        reward_kl_figure(arms, "What the reward cost in distance from the initial model; points are named by labels."),
+        reward_kl_figure(arms, "What the reward cost in distance from the base model; points are named by labels."),
         metric_figure(arms, "j", "J", "Mean reward − β · KL, what DPO maximises if the reward is its own."),
         metric_figure(
             arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
@@ -215,10 +215,10 @@ def _result_figures(arms: Sequence[Arm]) -> list[Picture]:
     ]
 
 
-def _choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Chosen]]) -> list[Picture]:
+def _choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> list[Picture]:
     return [
         margin_figure(arms, rounds, "|implicit reward margin| before training: median, quartiles, 5 % and 95 %."),
-        chosen_figure(
+        selected_figure(
             arms,
             rounds,
             lambda c: c.ranking_accuracy,
@@ -227,7 +227,7 @@ def _choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Chosen]]) -> 
             level=0.5,
             top=1.0,
         ),
-        chosen_figure(
+        selected_figure(
             arms,
             rounds,
             lambda c: c.similarity,
@@ -235,7 +235,7 @@ def _choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Chosen]]) -> 
             "Largest Jaccard similarity of a pair's response tokens to any pair asked before; the mean over pairs.",
             top=1.0,
         ),
-        chosen_figure(arms, rounds, lambda c: c.length, "Response length (tokens)", "Mean over the asked responses."),
+        selected_figure(arms, rounds, lambda c: c.length, "Response length (tokens)", "Mean over the asked responses."),
     ]
 
 
@@ -244,12 +244,12 @@ def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     return [{"title": p.title, "caption": p.caption, "svg": Markup(p.svg)} for p in pictures if p.svg]
 
 
-def _table(arm: Arm, rounds: Sequence[Chosen]) -> dict[str, Any]:
+def _table(arm: Arm, rounds: Sequence[Selected]) -> dict[str, Any]:
     results = [{**m, "total_seconds": sum((m.get("seconds") or {}).values())} for m in arm.measured]
-    return {"arm": arm, "rounds": results, "chosen": rounds}
+    return {"arm": arm, "rounds": results, "selected": rounds}
 
 
-def _groups(arms: Sequence[Arm], of_arms: Sequence[Sequence[Chosen]]) -> dict[str, Any] | None:
+def _groups(arms: Sequence[Arm], of_arms: Sequence[Sequence[Selected]]) -> dict[str, Any] | None:
     """Asked pairs by group and round, the same groups for every arm, the most asked first; None without groups."""
     totals = [Counter[str]() for _ in arms]
     for total, rounds in zip(totals, of_arms, strict=True):

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from duelist.chosen import agreement
 from duelist.errors import StorageError
+from duelist.selected import agreement
 from duelist.stopping import StopConfig, stop_reason
 from duelist.store.recipe_file import RECIPE, read_recipe
 from duelist.store.store import AskedPair, Stage, Store
@@ -57,10 +57,10 @@ class Arm:
 
     @property
     def stopped(self) -> str | None:
-        """Why no round follows the last one that has chosen, by the stopping rule; None if that is not so."""
+        """Why no round follows the last one that has selected, by the stopping rule; None if that is not so."""
         rule = self.recipe.get("stop")
-        chosen = [s for s in self.stages if s.name == "select"]
-        last = max(chosen, key=lambda s: s.round, default=None)
+        selections = [s for s in self.stages if s.name == "select"]
+        last = max(selections, key=lambda s: s.round, default=None)
         if rule is None or last is None or last.round == self.rounds:
             return None
         return stop_reason(StopConfig.model_validate(rule), last.info)
@@ -73,7 +73,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selected:
     """What was asked in one round.
 
     Attributes:
@@ -162,7 +162,7 @@ def finite(value: Any) -> float | None:
     return number if number is not None and np.isfinite(number) else None
 
 
-def chosen(arm: Arm) -> list[Chosen]:
+def selected(arm: Arm) -> list[Selected]:
     """What was asked in each round that has asked anything."""
     similarity_P = similarity_to_earlier([{*x.pair.a.token_ids, *x.pair.b.token_ids} for x in arm.asked])
     labels: dict[str, list[Label]] = {}
@@ -178,7 +178,7 @@ def chosen(arm: Arm) -> list[Chosen]:
         longer, unequal = agreement(outcomes, lambda x: len(x.pair.a.token_ids) - len(x.pair.b.token_ids))
         seen_before = [s for s in (similarity_P[i] for i in of_round) if not np.isnan(s)]
         found.append(
-            Chosen(
+            Selected(
                 round=t,
                 margin_B=np.abs([x.margin for x in pairs]),
                 ranking_accuracy=accuracy,

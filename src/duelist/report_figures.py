@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from duelist.report_data import Arm, Chosen, finite
+from duelist.report_data import Arm, Selected, finite
 
 # Okabe and Ito's colours, told apart by colour-blind readers; markers and lines differ too, for grey paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -78,14 +78,14 @@ def reward_kl_figure(arms: Sequence[Arm], caption: str) -> Picture:
                     color=COLOURS[index % len(COLOURS)],
                 )
 
-    x = "KL from the initial model (nats per response)"
+    x = "KL from the base model (nats per response)"
     return _lines(arms, series, "Reward and KL", caption, x, "mean reward", decorate=name_points)
 
 
-def chosen_figure(
+def selected_figure(
     arms: Sequence[Arm],
-    rounds: Sequence[Sequence[Chosen]],
-    value: Callable[[Chosen], float | None],
+    rounds: Sequence[Sequence[Selected]],
+    value: Callable[[Selected], float | None],
     title: str,
     caption: str,
     level: float | None = None,
@@ -101,7 +101,7 @@ def chosen_figure(
     return _lines(arms, series, title, caption, "round", title.lower(), level=level, decorate=fix_scale)
 
 
-def margin_figure(arms: Sequence[Arm], rounds: Sequence[Sequence[Chosen]], caption: str) -> Picture:
+def margin_figure(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]], caption: str) -> Picture:
     """The distribution of |margin| in each round, one box per arm."""
     title = "Margins of the asked pairs"
     if not any(rounds):
@@ -170,7 +170,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _round_axis(axes: Any, rounds: Sequence[Sequence[Chosen]]) -> None:
+def _round_axis(axes: Any, rounds: Sequence[Sequence[Selected]]) -> None:
     """The same axis under every figure of rounds, so that they can be read together."""
     asked_in = [c.round for of_arm in rounds for c in of_arm]
     axes.set_xlim(min(asked_in) - 0.6, max(asked_in) + 0.6)

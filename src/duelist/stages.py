@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
-from duelist.chosen import KL, chosen_metrics
 from duelist.errors import BudgetError
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
@@ -30,6 +29,7 @@ from duelist.recipes import Recipe
 from duelist.rounds import asked_before, budget_of, in_words, is_checkpoint, total_budget
 from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
+from duelist.selected import KL, selected_metrics
 from duelist.stopping import require_gains, stop_reason
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
@@ -126,17 +126,17 @@ class Stages:
             selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, str(self.recipe.acquisition["name"]))
-            chosen = [candidates[i] for i in selection.indices_B]
+            selected = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
             margins = self._learner.margins
             wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
-            seen = self._features(t, wanted, chosen, [], [margins])
+            seen = self._features(t, wanted, selected, [], [margins])
             if seen.log_ratio_N2 is not None:
                 known = {**selection.diagnostics, KL: float(seen.log_ratio_N2.mean())}
                 selection = replace(selection, diagnostics=known)
-            scores = zip(chosen, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
+            scores = zip(selected, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
             asked = [AskedPair(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
-            needed = {r.prompt_id for p in chosen for r in (p.a, p.b)}
+            needed = {r.prompt_id for p in selected for r in (p.a, p.b)}
             return selection, asked, [p for p in prompts if p.id in needed]
 
         self.folder.run_selection(t, compute)
@@ -145,13 +145,13 @@ class Stages:
     def last_round(self) -> int:
         """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
         t = self.store.counts()["rounds_closed"]
-        for chosen in (t, t + 1):  # no round begins after the one that is the last
-            if self.stopped_after(chosen) is not None:
-                return chosen
+        for last in (t, t + 1):  # no round begins after the one that is the last
+            if self.stopped_after(last) is not None:
+                return last
         return self.recipe.rounds
 
     def stopped_after(self, t: int) -> str | None:
-        """Why round t is the last, by the stopping rule; None if it is not, or has chosen nothing yet."""
+        """Why round t is the last, by the stopping rule; None if it is not, or has selected nothing yet."""
         stage = self.folder.stage(t, "select")
         return None if stage is None else stop_reason(self.recipe.stop, stage.info)
 
@@ -183,10 +183,10 @@ class Stages:
             self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
         return dict(done["info"])
 
-    def chosen(self, t: int) -> dict[str, Any]:
+    def selected(self, t: int) -> dict[str, Any]:
         """What round t asked, in numbers, with the labels there are."""
         stage = self.folder.stage(t, "select")
-        return chosen_metrics(self.store.asked(t), self.store.current_labels(), stage.info if stage else {})
+        return selected_metrics(self.store.asked(t), self.store.current_labels(), stage.info if stage else {})
 
     def evaluate(self, t: int) -> Evaluation:
         """Measure the model as round t left it."""

@@ -48,7 +48,7 @@ def test_it_runs_in_small_from_labelled_data(tiny_recipe: dict[str, Any], tmp_pa
     lines = read_jsonl(tmp_path / "study" / "metrics.jsonl")
     assert [m["asked"] for m in lines] == [0, 6, 10, 12]
     for m in lines[1:]:  # margins choose from the first round on
-        assert m["chosen_mean_margin"] > 0 and m["chosen_kl"] != 0 and 0 <= m["chosen_ranking_accuracy"] <= 1
+        assert m["selected_mean_margin"] > 0 and m["selected_kl"] != 0 and 0 <= m["selected_ranking_accuracy"] <= 1
     first = [x for x in asked if x.round == 1]
     assert len({x.pair.a.prompt_id for x in first}) == 6  # one pair a prompt
     assert [abs(x.margin) for x in first] == sorted(abs(x.margin) for x in first)

@@ -3,7 +3,7 @@
 Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate against the initial model; PILAF (arXiv
            2502.04270), Section 6: KL(π_θ‖π_ref) and J = reward − β KL.
 Formula:   mean_reward = mean r(x, y), y ~ π_θ; win_rate = P(r(x, y) > r(x, y₀)) + ½ P(equal), y₀ the initial model's;
-           kl = mean log(π_θ(y|x) / π_initial(y|x)); j = mean_reward − β kl.
+           kl = mean log(π_θ(y|x) / π_ref(y|x)), π_ref the base model, wherever round 0 starts; j = mean_reward − β kl.
 Unit:      the reward's; a probability; nats per response.
 Cost:      one decoded response and two forward passes per held-out prompt and sample.
 """
@@ -11,7 +11,6 @@ Cost:      one decoded response and two forward passes per held-out prompt and s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,6 @@ def evaluate(
     initial_rewards_R: NDArray[np.float64] | None,
     config: EvaluationConfig,
     *,
-    initial_adapter: Path | None,
     beta: float,
     round: int,
     seed: int,
@@ -71,7 +69,6 @@ def evaluate(
         reward: what scores responses; without one, only `kl` is measured.
         initial_rewards_R: the initial model's rewards on the same prompts, in the same order; None for that model.
         config: settings.
-        initial_adapter: the adapter of the initial model, from which KL is measured; None for the bare base model.
         beta: β in J.
         round: noted in the samples.
         seed: the only source of randomness.
@@ -93,7 +90,7 @@ def evaluate(
         description="Evaluating",
     )
     asked = [p for p in prompts for _ in range(config.responses_per_prompt)]
-    log_ratio_R = _log_ratios(policy, responses, initial_adapter, config.max_tokens, progress)
+    log_ratio_R = _log_ratios(policy, responses, config.max_tokens, progress)
     kl = float(log_ratio_R.mean())
     metrics: dict[str, Any] = {"mean_reward": None, "win_rate": None, "kl": kl, "j": None}
     rewards_R = None if reward is None else reward.score(asked, responses)
@@ -141,20 +138,20 @@ def require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None
 
 
 def _log_ratios(
-    policy: Policy, responses: Sequence[Response], initial: Path | None, max_tokens: int, progress: Progress
+    policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress
 ) -> NDArray[np.float64]:
-    """log(π_θ(y|x) / π_initial(y|x)) of each response, `[R]`, in nats."""
+    """log(π_θ(y|x) / π_ref(y|x)) of each response, π_ref the base model, `[R]`, in nats."""
     sequences = [TokenizedResponse(r.prompt_token_ids, r.token_ids) for r in responses]
     own_reference = policy.reference_folder
-    with progress.stage("KL from the initial model", 2 * len(sequences)) as advance:
+    with progress.stage("KL from the base model", 2 * len(sequences)) as advance:
         policy_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
         try:
-            policy.set_reference(initial)
+            policy.set_reference(None)
             with policy.as_reference():
-                initial_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
+                reference_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
         finally:
             policy.set_reference(own_reference)
-    return policy_R - initial_R
+    return policy_R - reference_R
 
 
 def _grouped(prompts: Sequence[Prompt], rewards_R: NDArray[np.float64], config: EvaluationConfig) -> dict[str, Any]:

@@ -81,7 +81,6 @@ class PolicyLearner(Learner):
             self.parts.reward,
             None if initial is None or None in rewards else np.array(rewards, dtype=np.float64),
             self.recipe.evaluation,
-            initial_adapter=None,
             beta=self.recipe.beta,
             round=t,
             # The same random numbers every round: rounds differ by the policy alone.
