@@ -9,17 +9,12 @@ import sys
 
 import duelist
 
-PROBE = (
-    "import json, sys, time; began = time.perf_counter(); import duelist; took = time.perf_counter() - began; "
-    "print(json.dumps([took, sorted(m for m in sys.modules if '.' not in m)]))"
-)
+PROBE = "import json, sys, duelist; print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
 
 
 def test_import_is_light() -> None:
-    runs = [json.loads(subprocess.check_output([sys.executable, "-c", PROBE])) for _ in range(3)]
-    loaded = set(runs[0][1])
+    loaded = set(json.loads(subprocess.check_output([sys.executable, "-c", PROBE])))
     assert not loaded & {"torch", "transformers", "trl", "peft", "datasets", "numpy", "sqlalchemy", "typer"}
-    assert min(took for took, _ in runs) < 0.3
 
 
 def test_all_is_exactly_the_public_names_and_all_resolve() -> None:

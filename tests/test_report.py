@@ -16,7 +16,7 @@ import pytest
 from duelist import report_data
 from duelist.errors import StorageError
 from duelist.report import write_report
-from duelist.report_data import chosen, read_arm, read_arms, similarity_to_earlier
+from duelist.report_data import read_arm, read_arms, selected, similarity_to_earlier
 from duelist.status import status
 from duelist.store.folder import StudyFolder
 from duelist.store.store import AskedPair
@@ -209,7 +209,7 @@ def tiny_recipe() -> Callable[[Path], Any]:
 def test_a_real_study_with_an_arm_is_one_page_that_needs_nothing_else(real_study: Path) -> None:
     page = Page(write_report(real_study))
 
-    assert page.source.count("<svg") == page.count("svg") == 9  # 5 metrics (over groups too), 4 of what was chosen
+    assert page.source.count("<svg") == page.count("svg") == 9  # 5 metrics (over groups too), 4 of what was selected
     assert all(a.get("role") == "img" and a.get("aria-label") for t, a in page.tags if t == "svg")
     assert page.count("caption") == page.count("table") == 7  # the arms; per arm its rounds, its pairs, its groups
     assert not re.search(r"https?://|@import|url\((?!#)", page.source)
@@ -255,7 +255,7 @@ def test_the_same_study_gives_the_same_bytes_and_leaves_matplotlib_as_it_was(tmp
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_numbers_about_what_was_chosen(tmp_path: Path) -> None:
+def test_numbers_about_what_was_selected(tmp_path: Path) -> None:
     one, two = Prompt.of("one", {"kind": "rare"}), Prompt.of("two", {"kind": "common"})
     folder = begin(tmp_path, evaluation={"group_by": "kind"})
     close(folder, 0, metrics(0.0))
@@ -277,7 +277,7 @@ def test_numbers_about_what_was_chosen(tmp_path: Path) -> None:
     folder.store.add_labels(labels)
     folder.close()
 
-    (found,) = chosen(read_arm(tmp_path))
+    (found,) = selected(read_arm(tmp_path))
     assert found.margin_B.tolist() == [0.5, 1.0, 0.0, 0.5]
     assert (found.ranking_accuracy, found.ranked) == (pytest.approx(2 / 3), 3)
     assert (found.longer_wins, found.unequal) == (pytest.approx(2 / 3), 3)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from duelist._version import __version__
 from duelist.compare.command import compare
@@ -20,7 +21,6 @@ from duelist.console import (
     calm_libraries,
     certificate_line,
     err,
-    escaped,
     mapping_table,
     out,
     print_json,
@@ -52,7 +52,7 @@ def main() -> None:
         app()
     except DuelistError as error:
         message = str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error)
-        err.print(f"[red]Error:[/red] {escaped(message)}", soft_wrap=True, highlight=False)
+        err.print(f"[red]Error:[/red] {escape(message)}", soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("Stopped. Nothing recorded is lost: run the same command again to go on.")
@@ -286,12 +286,12 @@ def methods(as_json: Json = False) -> None:
         print_json([asdict(m) for m in found])
         return
     for m in found:
-        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escaped(m.summary)}", soft_wrap=True, highlight=False)
+        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escape(m.summary)}", soft_wrap=True, highlight=False)
         needs = ", ".join(m.needs)
         described = (("", m.reference), ("formula", m.formula), ("needs", needs), ("unit", m.unit), ("cost", m.cost))
         for title, text in described:
             if text:
-                out.print(f"    {title + ': ' if title else ''}{escaped(text)}", soft_wrap=True, highlight=False)
+                out.print(f"    {title + ': ' if title else ''}{escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:

@@ -144,7 +144,7 @@ class Stages:
     @property
     def last_round(self) -> int:
         """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
-        t = self.store.counts()["rounds_closed"]
+        t = self.store.rounds_closed()
         for last in (t, t + 1):  # no round begins after the one that is the last
             if self.stopped_after(last) is not None:
                 return last

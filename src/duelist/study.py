@@ -86,7 +86,7 @@ class Study:
     @property
     def round(self) -> int:
         """The round in progress, from 1; one more than `recipe.rounds` when all are closed."""
-        return self.store.counts()["rounds_closed"] + 1
+        return self.store.rounds_closed() + 1
 
     @property
     def rounds_left(self) -> int:

@@ -1,4 +1,4 @@
-"""Conformance kits: what every implementation of an interface must do, as checks to call from your own tests.
+"""A conformance kit: what every acquisition must do, as checks to call from your own tests.
 
 from duelist.testing import check_acquisition
 

@@ -211,6 +211,7 @@ def test_killed_with_9_and_begun_again(source: Path, tmp_path: Path) -> None:
         deadline = time.monotonic() + 120
         while not any(finished_rows(studies).values()) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
+        assert any(finished_rows(studies).values()), "no study finished in time"
         with pytest.raises(StudyLockedError, match="another one works on"):
             run_comparison(folder, studies, 1, Silent())
         process.send_signal(signal.SIGKILL)

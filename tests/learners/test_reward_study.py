@@ -166,7 +166,7 @@ def test_a_policy_study_can_choose_by_the_base_models_embeddings(tiny_recipe: di
     }
     with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
         study.run()
-        assert study.store.counts()["rounds_closed"] == 2
+        assert study.store.rounds_closed() == 2
 
 
 @pytest.mark.parametrize("kind", ["inside", "written", "committed"])

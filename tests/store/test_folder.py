@@ -74,7 +74,7 @@ def test_the_same_recipe_opens_the_study_again_and_another_is_refused_by_its_key
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     StudyFolder.create(tmp_path / "study", RECIPE).close()
-    monkeypatch.setattr(Store, "counts", lambda store: {"asked": 1})
+    monkeypatch.setattr(Store, "asked", lambda store: [object()])
     again = StudyFolder.create(tmp_path / "study", RECIPE)
     assert again.recipe == RECIPE
     again.close()
@@ -117,7 +117,7 @@ def test_one_process_at_a_time_while_others_read_and_the_lock_dies_with_its_proc
             opening(tmp_path)
         assert isinstance(caught.value, (DuelistError, OSError))
     reader = Store(tmp_path, migrate=False)
-    assert reader.counts()["asked"] == 0
+    assert reader.asked() == []
     assert list(label_rows(reader)) == []
     reader.close()
     process.kill()
@@ -231,7 +231,7 @@ def test_a_study_that_asked_nothing_begins_anew_with_another_recipe(
     with Study.create(tmp_path / "study", parse_recipe({**narrow, "budget": 24})) as study:
         with pytest.raises(BudgetError, match="equal responses make no pair"):
             study.ask()
-        assert study.store.counts()["asked"] == 0
+        assert study.store.asked() == []
     with Study.create(tmp_path / "study", parse_recipe({**narrow, "budget": 3})) as study:
         assert len(study.ask().pairs) == 3
     with pytest.raises(RecipeError, match="has asked 3 pairs"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from duelist.console import (
     Json,
@@ -14,7 +15,6 @@ from duelist.console import (
     TerminalProgress,
     calm_libraries,
     err,
-    escaped,
     mapping_table,
     number,
     out,
@@ -166,7 +166,7 @@ def _compare(
     def on_outcome(outcome: Outcome) -> None:
         line = _line(outcome, metrics)  # a metric that is not measured shows with the first study, not the last
         if not silent:
-            err.print(escaped(line), soft_wrap=True, highlight=False)
+            err.print(escape(line), soft_wrap=True, highlight=False)
 
     progress = Silent() if silent else TerminalProgress(err)
     failures = run_comparison(folder, studies, jobs, progress, on_outcome)
@@ -181,7 +181,7 @@ def _report_failures(failures: Sequence[Failure]) -> None:
     for failure in failures:
         folder = failure.study.folder
         text = f"{folder} failed: {failure.error} (Details: {folder}{ERROR_FILE})"
-        err.print(f"[red]Error:[/red] {escaped(text)}", soft_wrap=True, highlight=False)
+        err.print(f"[red]Error:[/red] {escape(text)}", soft_wrap=True, highlight=False)
     err.print(f"{len(failures)} studies failed: mend the cause, then run the same command again.", highlight=False)
     raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ stands for the policy, a point's coordinates for its frozen embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -128,7 +128,6 @@ def write_gallery(
     rules: Sequence[str] | None = None,
     config: GalleryConfig | None = None,
     progress: Progress | None = None,
-    on_rule: Callable[[str, Path], None] = lambda rule, path: None,
 ) -> list[Path]:
     """Draw each rule into `folder/RULE.png`.
 
@@ -137,7 +136,6 @@ def write_gallery(
         rules: names of acquisitions or dotted paths; all shipped ones by default.
         config: how much is drawn.
         progress: told how many rules are drawn.
-        on_rule: called with each rule and its picture.
 
     Returns:
         The pictures.
@@ -156,7 +154,6 @@ def write_gallery(
             path = folder / f"{rule.rpartition(':')[2]}.png"
             draw_panels(path, rule, draw_rule(rule, config))
             written.append(path)
-            on_rule(rule, path)
             advance(1)
     return written
 

@@ -158,15 +158,14 @@ class RewardLearner(Learner):
     def _held_out(self) -> HeldOutResponses:
         prompts = self.parts.prompts.held_out
         held = held_out_responses(self.parts.prompts_config, prompts)
-        if held.responses or self._policy is None:
+        policy = self._policy
+        if held.responses or policy is None:
             return held
         # The policy that writes the responses is not trained: its answers are drawn once, and kept.
-        drawn = self.folder.run(0, "held_out", codecs.DRAWS, lambda: self._drawn(self._policy, prompts))
+        drawn = self.folder.run(0, "held_out", codecs.DRAWS, lambda: self._drawn(policy, prompts))
         return HeldOutResponses({p.id: p for p in prompts}, drawn.responses, ())
 
-    def _drawn(self, policy: Policy | None, prompts: Sequence[Prompt]) -> Draws:
-        if policy is None:
-            return Draws(())
+    def _drawn(self, policy: Policy, prompts: Sequence[Prompt]) -> Draws:
         c = self.recipe.evaluation
         answers = generate(
             policy,

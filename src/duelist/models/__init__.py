@@ -1,1 +1,1 @@
-"""Models: log-probabilities and gradients of responses."""
+"""Models: loading them, decoding, log-probabilities, gradients and embeddings of responses, rewards."""

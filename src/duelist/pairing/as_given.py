@@ -12,8 +12,8 @@ from duelist.types import Draws, GivenResponses, Pair
 
 
 class AsGiven(Pairing):
-    """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was "
-    "chosen."""
+    """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was
+    chosen."""
 
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         responses = draws.responses
@@ -25,8 +25,7 @@ class AsGiven(Pairing):
                 if any(m is None for m in members):
                     raise DataError(
                         f"Pairing `as_given` needs the data set's own responses, but those of prompt {prompt_id} are "
-                        f"not "
-                        "in the pool: use it with sampler `dataset`, or use pairing `in_prompt`."
+                        "not in the pool: use it with sampler `dataset`, or use pairing `in_prompt`."
                     )
                 a, b = sorted((m for m in members if m is not None), key=lambda r: r.id)
                 pair = Pair.of(a, b, round)

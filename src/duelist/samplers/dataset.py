@@ -56,8 +56,8 @@ class DatasetSampler(Sampler):
                     raise DataError(
                         f"The dataset sampler needs two responses or more for every prompt, but prompt {prompt.id} "
                         f"({str(prompt.messages[-1]['content'])[:60]!r}) has {len(texts)}: add `responses`, "
-                        f"`response_a` "
-                        "and `response_b`, or `chosen` and `rejected` to its row, or use sampler `vanilla`."
+                        "`response_a` and `response_b`, or `chosen` and `rejected` to its row, or use the sampler "
+                        "`vanilla`."
                     )
                 if policy is None:  # no tokenizer: words are counted
                     prompt_ids = plain_token_ids(str(prompt.messages[-1]["content"]))

@@ -1,4 +1,4 @@
-"""Opening a study's database: SQLite in WAL mode by default, any server by its URL, all through SQLAlchemy."""
+"""Opening a study's database: SQLite in WAL mode, through SQLAlchemy."""
 
 from __future__ import annotations
 

@@ -308,7 +308,7 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str])
         RecipeError: if the study has asked something.
     """
     store = Store(path)
-    asked, stages = store.counts()["asked"], store.stages()
+    asked, stages = len(store.asked()), store.stages()
     store.close()
     if asked:
         own, key = read_recipe(path), different[0]

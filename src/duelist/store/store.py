@@ -53,13 +53,13 @@ class Stage:
 class Store:
     """What happened in a study: what was asked, what was answered, which stages are done."""
 
-    def __init__(self, folder: Path, *, migrate: bool = True, url: str | None = None) -> None:
+    def __init__(self, folder: Path, *, migrate: bool = True) -> None:
         self.folder = folder
-        if url is None and not migrate and not (folder / DATABASE).is_file():
+        if not migrate and not (folder / DATABASE).is_file():
             raise StorageError(  # SQLite itself would make an empty one
                 f"A study's folder must hold a {DATABASE}, but {folder} has none: correct the path, or run the study."
             )
-        self._engine = open_engine(url or f"sqlite:///{folder / DATABASE}", migrate=migrate)
+        self._engine = open_engine(f"sqlite:///{folder / DATABASE}", migrate=migrate)
         # What was read last. Pairs, prompts and labels are only ever added: as many rows are the same rows.
         self._asked: list[AskedPair] = []
         self._prompts: dict[str, Prompt] = {}
@@ -216,15 +216,10 @@ class Store:
         items = (preference_of(label, pairs[label.pair_id], prompts, votes, ties) for label in labels)
         return [item for item in items if item is not None]
 
-    def counts(self) -> dict[str, int]:
-        """How many pairs were asked, how many are answered, how many labels there are, how many rounds are closed."""
+    def rounds_closed(self) -> int:
+        """How many rounds are closed."""
         with transaction(self._engine) as session:
-            return {
-                "asked": session.scalar(select(func.count()).select_from(PairRow)) or 0,
-                "answered": session.scalar(select(func.count(LabelRow.pair_id.distinct()))) or 0,
-                "labels": session.scalar(select(func.count()).select_from(LabelRow)) or 0,
-                "rounds_closed": session.scalar(select(func.count()).where(RoundRow.round > 0)) or 0,
-            }
+            return session.scalar(select(func.count()).where(RoundRow.round > 0)) or 0
 
 
 def _read_asked(session: Session) -> list[AskedPair]:

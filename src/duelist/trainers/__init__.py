@@ -1,1 +1,2 @@
-"""Labels -> a policy. Losses are pure functions or TRL's own; TRL's internals are touched in one module only."""
+"""Labels -> a policy or a reward model. Losses are pure functions or TRL's own; what is relied on inside TRL is listed
+at the head of each trl_*.py module."""
