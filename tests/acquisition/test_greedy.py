@@ -248,6 +248,11 @@ def test_known_norms_spare_the_first_reading() -> None:
     assert with_norms.rows_read == without.rows_read - 1000
 
 
+def test_a_lambda_that_is_lost_to_rounding_is_refused() -> None:
+    with pytest.raises(NumericalError, match="give a larger λ"):
+        greedy_uncertainty(np.eye(6), np.full((3, 6), 1e8), 1e-7, 1)
+
+
 def test_more_past_than_dimensions() -> None:
     rng = np.random.default_rng(6)
     pool_ND, past_PD = rng.normal(size=(30, 5)), rng.normal(size=(200, 5))

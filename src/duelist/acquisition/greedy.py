@@ -34,7 +34,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky
+from scipy.linalg import LinAlgError, cholesky
 from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.pool_rows import PoolRows, as_rows
@@ -137,15 +137,34 @@ def pick_greedily(
 
 
 def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
-    """The directions g of the past rows: G = L⁻¹ U, at most D of them."""
+    """The directions g of the past rows: G = L⁻¹ U, at most D of them.
+
+    Raises:
+        NumericalError: if λ is lost to rounding beside the rows.
+    """
     past_PD = np.asarray(past_PD, np.float64)
     if len(past_PD) > past_PD.shape[1]:
         past_PD = np.asarray(np.linalg.qr(past_PD, mode="r"))  # UᵀU, all that counts, is kept in D rows
     if not len(past_PD):
         return past_PD
-    lower_PP = cholesky(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)), lower=True)
+    lower_PP = factored(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)))
     # Gᵀ = Uᵀ L⁻ᵀ: seen as columns, the rows need no copy in LAPACK's order.
     return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
+
+
+def factored(matrix_DD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
+
+    Raises:
+        NumericalError: if λ is lost to rounding beside the rest.
+    """
+    try:
+        return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))
+    except LinAlgError as error:
+        raise NumericalError(
+            f"λ must be larger than the rounding of the features' squared norms, but is lost beside them ({error}): "
+            "give a larger λ (a smaller prior variance), or one relative to the features."
+        ) from error
 
 
 @final
