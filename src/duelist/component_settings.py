@@ -17,6 +17,7 @@ from duelist.acquisition.options import AcquisitionOptions
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.importing import import_object
+from duelist.recipe_values import require_finite
 from duelist.settings import explain_invalid, nearest
 
 Component = dict[str, Any]
@@ -28,7 +29,9 @@ def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
     Raises:
         RecipeError: if there is no such component, or a setting is not usable.
     """
-    return with_defaults(kind, {"name": value} if isinstance(value, str) else dict(value))
+    component = {"name": value} if isinstance(value, str) else dict(value)
+    require_finite(component, kind)
+    return with_defaults(kind, component)
 
 
 def build(kind: str, component: Component) -> Any:
