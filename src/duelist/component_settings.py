@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
@@ -21,6 +22,8 @@ from duelist.recipe_values import require_finite
 from duelist.settings import explain_invalid, nearest
 
 Component = dict[str, Any]
+# The parameters of a constructor that have to be given, where they have no default.
+NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
@@ -80,7 +83,31 @@ def resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
         )
     hints = typing.get_type_hints(cls.__init__)
     config_type = hints.get("config")
+    _require_usable(kind, name, cls, config_type)
     return cls, config_type
+
+
+def _require_usable(kind: str, name: str, cls: type, config_type: Any) -> None:
+    """Hold a class of the user's to what it takes to make an object of it.
+
+    Raises:
+        RecipeError: saying what is missing.
+    """
+    if kind == "acquisition" and not issubclass(cls, Acquisition):
+        raise RecipeError(
+            f"`acquisition.name` must name a subclass of duelist.acquisition.base:Acquisition, but {name} is none: "
+            "derive it from that class."
+        )
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise RecipeError(f"`{kind}.name` must name a complete class, but {name} lacks {', '.join(missing)}: add it.")
+    known = {"config"} if inspect.isclass(config_type) and issubclass(config_type, BaseModel) else set()
+    takes = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty and p.kind in NAMED]
+    if set(takes) - known or (config_type is not None and not known):
+        raise RecipeError(
+            "A component must be made from `config`, annotated with a pydantic model of its settings, or from nothing, "
+            f"but {name} is made from {', '.join(takes)}: move its settings to such a model."
+        )
 
 
 def _configuration(kind: str, component: Component, config_type: type[BaseModel]) -> BaseModel:
