@@ -68,3 +68,24 @@ def test_the_test_of_the_page_passes(example: str, monkeypatch: pytest.MonkeyPat
     assert callable(test)
     test()
     monkeypatch.delitem(sys.modules, "my_rules")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("class Mine(Acquisition):\n    needs = frozenset()", "mine.py:Mine lacks select: add it"),
+        ("class Mine:\n    pass", "must name a subclass of duelist.acquisition.base:Acquisition"),
+        ("class Mine(Random):\n    def __init__(self, k): pass", "is made from k: move its settings to such a model"),
+        ("class Mine(Random):\n    def __init__(self, config): pass", "is made from config: move its settings"),
+        ("class Mine(Random):\n    def __init__(self, config: dict): pass", "is made from config: move its settings"),
+    ],
+    ids=["unfinished", "no-rule", "arguments", "not-annotated", "no-model"],
+)
+def test_a_class_that_cannot_be_used_is_refused_before_anything_runs(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "from duelist.acquisition.base import Acquisition\nfrom duelist.acquisition.random import Random\n"
+    (tmp_path / "mine.py").write_text(head + code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=said):
+        parse_component("acquisition", "mine.py:Mine")

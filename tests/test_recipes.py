@@ -147,6 +147,9 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(change: dict[str, Any],
         ({"rounds": 0}, "`rounds` in the recipe: Input should be greater than or equal to 1, but got 0: change it."),
         ({"budget": "many"}, "but got 'many': change it. `budget` is: Pairs asked per round, B."),
         ({"beta": -1}, "`beta` in the recipe: Input should be greater than 0, but got -1"),
+        ({"beta": float("inf")}, "Every number in a recipe must be finite, but `beta` is inf: give a finite one."),
+        ({"acquisition": {"lambda": float("inf")}}, "finite, but `acquisition.lambda` is inf"),
+        ({"compare": {"x": {"trainer": {"train": {"warmup_steps": float("nan")}}}}}, "`compare.x.trainer.train.w"),
         ({"pool": "fresh"}, "Input should be 'regenerate' or 'fixed', but got 'fresh'"),
         ({"acquisition": ["random"]}, "`acquisition` in the recipe: Input should be a valid dictionary"),
         ({"acquisition": {"lambda": 0}}, "`lambda` in acquisition 'activedpo': Input should be greater than 0"),
@@ -297,17 +300,22 @@ def test_values_that_trl_refuses_are_refused_before_anything_is_asked(
         examine(parse_recipe(tiny_recipe | {"trainer": trainer}))
 
 
-def test_a_class_that_is_no_rule_is_refused(own_rule: str) -> None:
-    for name, said in (
-        (
-            "NotARule",
-            r"must name a subclass of duelist\.acquisition\.base\.Acquisition, but .*NotARule is none: derive",
-        ),
-        ("Unfinished", r"Unfinished must have all that .*Acquisition asks for, but lacks needs, select: write it"),
-    ):
-        recipe = parse_recipe(LEAST | {"acquisition": f"{own_rule}:{name}"})
-        with pytest.raises(RecipeError, match=said):
-            examine(recipe)
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        ("acquisition", "duelist.acquisition.base:Acquisition"),
+        ("sampler", "duelist.samplers.base:Sampler"),
+        ("pairing", "duelist.pairing.base:Pairing"),
+        ("annotator", "duelist.annotators.base:Annotator"),
+        ("trainer", "duelist.trainers.base:Planned"),
+        ("reward", "duelist.models.rewards:Reward"),
+    ],
+)
+def test_a_class_of_another_kind_is_refused(kind: str, base: str, own_rule: str) -> None:
+    with pytest.raises(RecipeError, match=f"`{kind}.name` must name a subclass of {base}, but .*NotARule is none"):
+        parse_recipe(LEAST | {kind: f"{own_rule}:NotARule"})
+    with pytest.raises(RecipeError, match=r"Unfinished lacks needs, select: add it"):
+        parse_recipe(LEAST | {"acquisition": f"{own_rule}:Unfinished"})
 
 
 def test_a_study_with_a_rule_of_the_user_s_own(own_rule: str, tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -14,13 +14,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from duelist.acquisition.options import AcquisitionOptions
-from duelist.components import COMPONENTS
+from duelist.components import COMPONENTS, INTERFACES
 from duelist.errors import RecipeError
 from duelist.importing import import_object
+from duelist.recipe_values import require_finite
 from duelist.settings import explain_invalid, nearest
 
 Component = dict[str, Any]
 T = TypeVar("T")
+# The parameters of a constructor that have to be given, where they have no default.
+NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
@@ -29,7 +32,9 @@ def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
     Raises:
         RecipeError: if there is no such component, or a setting is not usable.
     """
-    return with_defaults(kind, {"name": value} if isinstance(value, str) else dict(value))
+    component = {"name": value} if isinstance(value, str) else dict(value)
+    require_finite(component, kind)
+    return with_defaults(kind, component)
 
 
 def build(kind: str, component: Component, interface: type[T]) -> T:
@@ -40,11 +45,8 @@ def build(kind: str, component: Component, interface: type[T]) -> T:
     """
     name = str(component["name"])
     cls, config_type = resolve(kind, name)
-    base = f"{interface.__module__}.{interface.__qualname__}"
     if not issubclass(cls, interface):
-        raise RecipeError(f"`{kind}.name` must name a subclass of {base}, but {name} is none: derive it from that.")
-    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-        raise RecipeError(f"{name} must have all that {base} asks for, but lacks {', '.join(missing)}: write it.")
+        raise _no_subclass(kind, name, f"{interface.__module__}:{interface.__qualname__}")
     make: Callable[..., T] = cls
     own, _ = _split_options(kind, component)
     return make() if config_type is None else make(_configuration(kind, own, config_type))
@@ -89,7 +91,32 @@ def resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
         )
     hints = typing.get_type_hints(cls.__init__)
     config_type = hints.get("config")
+    _require_usable(kind, name, cls, config_type)
     return cls, config_type
+
+
+def _require_usable(kind: str, name: str, cls: type, config_type: Any) -> None:
+    """Hold a class of the user's to what it takes to make an object of it.
+
+    Raises:
+        RecipeError: saying what is missing.
+    """
+    if not issubclass(cls, import_object(INTERFACES[kind])):
+        raise _no_subclass(kind, name, INTERFACES[kind])
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise RecipeError(f"`{kind}.name` must name a complete class, but {name} lacks {', '.join(missing)}: add it.")
+    known = {"config"} if inspect.isclass(config_type) and issubclass(config_type, BaseModel) else set()
+    takes = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty and p.kind in NAMED]
+    if set(takes) - known or (config_type is not None and not known):
+        raise RecipeError(
+            "A component must be made from `config`, annotated with a pydantic model of its settings, or from nothing, "
+            f"but {name} is made from {', '.join(takes)}: move its settings to such a model."
+        )
+
+
+def _no_subclass(kind: str, name: str, interface: str) -> RecipeError:
+    return RecipeError(f"`{kind}.name` must name a subclass of {interface}, but {name} is none: derive it from that.")
 
 
 def _configuration(kind: str, component: Component, config_type: type[BaseModel]) -> BaseModel:

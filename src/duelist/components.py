@@ -1,6 +1,17 @@
-"""The one table from short names to dotted paths. Strings, imported only when they are used."""
+"""The one table from short names to dotted paths, and each kind's interface. Strings, imported only when used."""
 
 from __future__ import annotations
+
+# What every class of a kind derives from.
+INTERFACES: dict[str, str] = {
+    "sampler": "duelist.samplers.base:Sampler",
+    "pairing": "duelist.pairing.base:Pairing",
+    "featurizer": "duelist.featurizers.base:Featurizer",
+    "acquisition": "duelist.acquisition.base:Acquisition",
+    "annotator": "duelist.annotators.base:Annotator",
+    "trainer": "duelist.trainers.base:Planned",
+    "reward": "duelist.models.rewards:Reward",
+}
 
 COMPONENTS: dict[str, dict[str, str]] = {
     "sampler": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,23 @@ def override(content: dict[str, Any], change: str) -> None:
         target[last] = read_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"The value of `--set {change}` must be YAML, but is not: {error}. Quote it.") from error
+
+
+def require_finite(value: Any, key: str) -> None:
+    """Hold every number in a recipe's content to be finite: of infinity or NaN nothing can be computed.
+
+    Args:
+        value: the content, or a part of it.
+        key: where it stands, for the message; empty for the whole.
+
+    Raises:
+        RecipeError: if a number is not; the message names its key.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"Every number in a recipe must be finite, but `{key}` is {value}: give a finite one.")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, part in items:
+        require_finite(part, f"{key}.{name}" if key else str(name))
 
 
 def anchored(value: Any, key: str = "") -> Any:

@@ -18,7 +18,7 @@ from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.server_config import ServerConfig
 from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
-from duelist.recipe_values import anchored, map_strings, override
+from duelist.recipe_values import anchored, map_strings, override, require_finite
 from duelist.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
 from duelist.settings import explain_invalid, read_yaml
 from duelist.shipped import recipe_path
@@ -175,6 +175,7 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
         RecipeError: if a key or value is not usable; the nearest valid key is named.
     """
     values = {k: _named(k, v) for k, v in content.items()}
+    require_finite(values, "")
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:

@@ -11,8 +11,9 @@ import pytest
 
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.base import ARRAY_FIELDS, Acquisition, choose
+from duelist.acquisition.margin import MaxDiff
 from duelist.acquisition.random import Random
-from duelist.errors import DuelistError
+from duelist.errors import DuelistError, NumericalError
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features, Selection
 
@@ -63,6 +64,55 @@ class Broken(Acquisition):
 def test_a_rule_that_breaks_its_contract_is_refused(indices: list[int]) -> None:
     with pytest.raises(DuelistError, match="must pick"):
         choose(Broken(indices), random_features(10, frozenset()), 2, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "Answers.select must return a Selection, but returned a NoneType"),
+        (Selection(np.array([0.5, 1.5]), np.zeros(2), ""), "a whole number each"),
+        (Selection(np.array([0, 1]), np.zeros((2, 1)), ""), "one score each"),
+        (Selection(np.array([0, 1]), np.array([1.0, np.nan]), ""), "a finite score, but gave pair candidate[0-9]+ nan"),
+        (Selection(np.array([0, 1]), np.array([np.inf, 1.0]), ""), "a finite score, but gave pair candidate[0-9]+ inf"),
+    ],
+    ids=["nothing", "fractions", "columns", "nan", "inf"],
+)
+def test_an_answer_that_is_no_choice_is_refused(returned: Selection | None, said: str) -> None:
+    class Answers(Broken):
+        def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+            return returned  # type: ignore[return-value]  # what a rule must not do
+
+    with pytest.raises(DuelistError, match=said):
+        choose(Answers([]), random_features(10, frozenset()), 2, np.random.default_rng(0))
+
+
+def test_a_cost_that_is_none_is_refused_by_every_rule() -> None:
+    features = random_features(10, frozenset({"margin_N", "cost_N"}))
+    for seconds, error in (
+        (np.nan, NumericalError),
+        (np.inf, NumericalError),
+        (0.0, DuelistError),
+        (-3.0, DuelistError),
+    ):
+        cost_N = np.ones(10)
+        cost_N[4] = seconds
+        with pytest.raises(error, match="candidate4"):
+            choose(MaxDiff(), dataclasses.replace(features, cost_N=cost_N), 2, np.random.default_rng(0))
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    needs = frozenset({"gradient_ND", "margin_N", "target_MD"})
+    features = random_features(10, needs)
+    past, gradient_ND, target_MD = features.past, features.gradient_ND, features.target_MD
+    assert past is not None and past.gradient_ND is not None and gradient_ND is not None and target_MD is not None
+    rule = Broken([0], needs | {"past"})
+    for broken in (
+        dataclasses.replace(features, gradient_ND=gradient_ND[:9]),
+        dataclasses.replace(features, past=dataclasses.replace(past, gradient_ND=past.gradient_ND[:, :3])),
+        dataclasses.replace(features, target_MD=target_MD[:, :3]),
+    ):
+        with pytest.raises(DuelistError, match="must have shape"):
+            choose(rule, broken, 1, np.random.default_rng(0))
 
 
 def test_the_kit_catches_a_rule_that_depends_on_the_pool_order() -> None:
@@ -163,6 +213,8 @@ def test_missing_features_are_named() -> None:
         choose(Largest(), features, 2, np.random.default_rng(0))
     with pytest.raises(DuelistError, match="margins_N"):
         choose(Broken([0], frozenset({"margins_N"})), features, 1, np.random.default_rng(0))
+    with pytest.raises(DuelistError, match="must be a set of names, but is 'margin_N'"):
+        choose(Broken([0], "margin_N"), features, 1, np.random.default_rng(0))  # type: ignore[arg-type]
     with pytest.raises(DuelistError, match="past"):
         choose(Broken([0], frozenset({"past"})), dataclasses.replace(features, past=None), 1, np.random.default_rng(0))
 

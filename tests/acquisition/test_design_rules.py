@@ -278,6 +278,23 @@ def test_apo_keeps_its_digits_where_float32_would_not() -> None:
     assert (np.diff(found.scores_B) <= 1e-9 * found.scores_B[0]).all()
 
 
+def test_apo_equals_exact_arithmetic_on_features_of_any_scale() -> None:
+    """V₀ = 1e-5 beside features of 1e8: |δ|² in a direction not asked, and nearly nothing in one that was."""
+    rule = APO(APOConfig())
+    features = random_features(6, rule.needs, past=3)
+    assert features.past is not None
+    past_PD = 1e8 * np.array([[1.0, 0, 1, 0], [0, 1, 1, 0], [1, 1, 2, 0]])
+    rows_ND = np.array(
+        [[0, 0, 0, 3], [0, 0, 0, 2], [1, 1, -1, 0], [1e8, 1e8, 2e8, 0], [2e8, 0, 2e8, 0], [0, 0, 0, 1.0]]
+    )
+    past = dataclasses.replace(features.past, embedding_ND=past_PD)
+    found = select(rule, dataclasses.replace(features, embedding_ND=rows_ND, past=past), 6)
+    assert found.indices_B.tolist() == [0, 1, 2, 5, 4, 3]
+    # (1, 1, −1) is orthogonal to all that was asked. In the plane of the past, V = 1e16 (aaᵀ + bbᵀ + (a + b)(a + b)ᵀ).
+    exact = [9e5, 4e5, 3e5, 1e5, 8 / 3, 2 / 3]
+    np.testing.assert_allclose(found.scores_B**2, exact, rtol=1e-9)
+
+
 RULES: list[Acquisition] = [
     *(kind(DOptConfig(optimizer=o)) for kind in D_RULES for o in ("one-shot", "greedy", "exchange")),
     *(kind(DOptConfig(features="embedding")) for kind in D_RULES),

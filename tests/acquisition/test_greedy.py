@@ -117,10 +117,15 @@ def test_a_wholly_random_first_batch_needs_no_features() -> None:
     assert len(choose(rule, random_features(20, frozenset()), 8, np.random.default_rng(0)).indices_B) == 8
 
 
+def rounding(square: float, residual: float, part: float) -> float:
+    """The documented tie rule: half of what two rows of the same |φ|² may differ by."""
+    return 0.5 * max(part * np.sqrt(square * max(residual, 0.0)), 1e-12 * square)
+
+
 def exact_picks(
-    pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction, budget: int, tolerance: Fraction = Fraction(0)
+    pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction, budget: int, part: float = 0.0
 ) -> list[int]:
-    """The greedy picks without any rounding; the first of those within `tolerance` of the best is taken."""
+    """The greedy picks without any rounding; the first that comes within rounding of the best is taken."""
     rows = [[Fraction(int(x)) for x in row] for row in (*past_PD, *pool_ND)]
     n_past = len(past_PD)
     kernel = [[sum(x * y for x, y in zip(a, b, strict=True)) for b in rows] for a in rows]  # λ φᵀV⁻¹ψ as V grows
@@ -137,8 +142,10 @@ def exact_picks(
     picks: list[int] = []
     for _ in range(budget):
         left = [i for i in range(len(pool_ND)) if i not in picks]
-        best = max(kernel[n_past + i][n_past + i] for i in left)
-        picks.append(next(i for i in left if kernel[n_past + i][n_past + i] >= best - tolerance))
+        score = {i: kernel[n_past + i][n_past + i] for i in left}
+        noise = {i: Fraction(rounding(float((pool_ND[i] ** 2).sum()), float(score[i]), part)) for i in left}
+        best = max(left, key=score.__getitem__)
+        picks.append(next(i for i in left if score[i] + noise[i] >= score[best] - noise[best]))
         add(n_past + picks[-1])
     return picks
 
@@ -153,9 +160,8 @@ def test_equals_exact_arithmetic_on_pools_full_of_ties(data: st.DataObject, seed
     pool_ND, past_PD = distinct[rng.integers(0, len(distinct), n)], rng.integers(-2, 3, size=(p, d))
     budget = data.draw(st.integers(1, min(n, 8)))
     dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    part = Fraction(1, 10**12 if dtype is np.float64 else 10**6)  # the documented tie rule, in exact numbers
-    tolerance = part * int((pool_ND**2).sum(axis=1).max())
-    expected = exact_picks(pool_ND, past_PD, Fraction(1, 8), budget, tolerance)
+    part = 1e-12 if dtype is np.float64 else 1e-6
+    expected = exact_picks(pool_ND, past_PD, Fraction(1, 8), budget, part)
     stored = np.zeros((n + 3, d), dtype)  # rows of no concern stand among the pool's
     order_N = rng.permutation(n + 3)[:n]
     stored[order_N] = pool_ND
@@ -169,7 +175,7 @@ def plain_greedy(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: float, b
     pool_ND, past_PD = pool_ND.astype(np.float64), past_PD.astype(np.float64)
     rows, p = np.concatenate([past_PD, pool_ND]), len(past_PD)
     residual = (rows**2).sum(axis=1)
-    tolerance = 1e-6 * residual[p:].max()
+    square = residual[p:].copy()
     along = np.zeros((0, len(rows)))
     picks: list[int] = []
     for step in range(p + budget):
@@ -177,7 +183,8 @@ def plain_greedy(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: float, b
         if step >= p:
             left = residual[p:].copy()
             left[picks] = -np.inf
-            picks.append(int(np.argmax(left >= left.max() - tolerance)))
+            noise = np.array([rounding(x, r, 1e-6) for x, r in zip(square, left, strict=True)])
+            picks.append(int(np.argmax(left + noise >= left.max() - noise[left.argmax()])))
             u = p + picks[-1]
         along = np.vstack([along, (rows @ rows[u] - along[:, u] @ along) / np.sqrt(regularizer + residual[u])])
         residual -= along[-1] ** 2
@@ -213,6 +220,18 @@ def test_equal_norms_leave_the_choice_to_the_order() -> None:
     assert picks.indices_B.tolist() == plain_greedy(pool_ND, np.empty((0, 32)), 0.1, 20)
 
 
+@pytest.mark.parametrize("in_past", [False, True])
+def test_one_huge_row_does_not_make_equals_of_all_others(in_past: bool) -> None:
+    rng = np.random.default_rng(9)
+    pool_ND, past_PD = rng.normal(size=(200, 12)).astype(np.float32), np.empty((0, 12), np.float32)
+    pool_ND[50] *= 3000
+    if in_past:  # then the huge row of the pool is known but for a little
+        past_PD = pool_ND[50:51] + rng.normal(size=(1, 12)).astype(np.float32)
+    expected = brute_force(pool_ND.astype(float), past_PD.astype(float), 0.01, 11)[0]
+    for cost_N in (None, np.ones(200)):
+        assert pick_greedily(pool_ND, past_PD, 0.01, 11, cost_N=cost_N).indices_B.tolist() == expected
+
+
 def test_a_tiny_lambda_keeps_the_picks_of_exact_arithmetic() -> None:
     rng = np.random.default_rng(8)
     pool_ND, past_PD = rng.integers(-9, 10, size=(16, 24)), rng.integers(-9, 10, size=(5, 24))
@@ -227,6 +246,11 @@ def test_known_norms_spare_the_first_reading() -> None:
     without = pick_greedily(pool_ND, np.empty((0, 48)), 0.1, 30)
     assert with_norms.indices_B.tolist() == without.indices_B.tolist()
     assert with_norms.rows_read == without.rows_read - 1000
+
+
+def test_a_lambda_that_is_lost_to_rounding_is_refused() -> None:
+    with pytest.raises(NumericalError, match="give a larger λ"):
+        greedy_uncertainty(np.eye(6), np.full((3, 6), 1e8), 1e-7, 1)
 
 
 def test_more_past_than_dimensions() -> None:

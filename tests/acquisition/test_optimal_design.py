@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from duelist.acquisition.design_bound import upper_bound
 from duelist.acquisition.optimal_design import Design, DesignProblem, exchange, greedy, one_shot
-from duelist.errors import BudgetError, DuelistError
+from duelist.errors import BudgetError, DuelistError, NumericalError
 
 
 def draw(seed: int, n: int, d: int, p: int, prior: float) -> tuple[DesignProblem, np.ndarray, np.ndarray, np.ndarray]:
@@ -167,6 +167,8 @@ def test_what_cannot_be_solved_is_refused() -> None:
         DesignProblem.of(np.ones((2, 2)), np.array([0.1, -0.1]), 1.0)
     with pytest.raises(DuelistError, match="one information a row"):
         DesignProblem.of(np.ones((2, 2)), np.ones(3), 1.0)
+    with pytest.raises(NumericalError, match="smaller prior variance"):
+        one_shot(DesignProblem.of(np.ones((4, 2)), np.ones(4), 1e-30), 1)
     problem = DesignProblem.of(np.ones((2, 2)), np.ones(2), 1.0)
     for rule in (one_shot, greedy, upper_bound):
         with pytest.raises(BudgetError, match="3 and 2 rows"):

@@ -4,7 +4,7 @@ Reference: Das, Chakraborty, Pacchiano, Chowdhury, "Active Preference Optimizati
            arXiv 2402.10500.
 Formula:   the highest ‖δ‖_{V⁻¹},  V = V₀ I + Σ_past δδᵀ, V the same for the whole batch.
 Unit:      ‖δ‖_{V⁻¹}, a posterior standard deviation.
-Cost:      one Cholesky factorisation of min(D, N + P) dimensions, then one product with the pool, O(N D²).
+Cost:      one QR factorisation of min(D, N + P) dimensions, then one product with the pool, O(N D²).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.linear_features import FeatureName, field_of, rows_of
-from duelist.acquisition.optimal_design import DesignProblem, factored, first_of_highest, leverages
+from duelist.acquisition.optimal_design import DesignProblem, factored_past, first_of_highest, leverages
 from duelist.types import Features, Selection
 
 
@@ -42,11 +42,11 @@ class APO(Acquisition):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         assert features.past is not None  # `choose` checked the needs
         past_PD = rows_of(features.past, self.config.features)
-        # All float64, by a Cholesky factor: at V₀ = 1e-5 a float32 inverse gives negative squared norms.
+        # All float64, by a factor of V: at V₀ = 1e-5 a float32 inverse gives negative squared norms.
         problem = DesignProblem.of(
             rows_of(features, self.config.features), np.ones(features.n), self.config.v0, past_PD
         )
-        square_N = leverages(problem.rows_ND, factored(problem.information(np.zeros(features.n))))
+        square_N = leverages(problem.rows_ND, factored_past(problem))
         indices_B = first_of_highest(square_N, budget)
         return Selection(
             indices_B,

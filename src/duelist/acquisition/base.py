@@ -70,28 +70,57 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
-        NumericalError: if a needed feature holds NaN or an infinity.
-        DuelistError: if the rule breaks its contract.
+        NumericalError: if a needed feature or a cost holds NaN or an infinity, or a score does.
+        DuelistError: if the rule breaks its contract, or features do not fit one another.
     """
     if not 0 <= budget <= features.n:
         raise BudgetError(
             f"`0 <= budget <= candidate pairs` must hold, but got budget={budget} and {features.n} candidate pairs: "
             "lower the budget, or make the pool larger (more prompts, or more responses per prompt)."
         )
-    check_features(features, acquisition.needs)
+    check_features(features, declared_needs(acquisition))
     if budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0), "none")
     if len(set(features.pair_id_N.tolist())) != features.n:
         raise DuelistError("Candidate pairs must be distinct, but the pool lists a pair twice: remove the copies.")
     order_N = np.argsort(hash_keys(rng, features.pair_id_N.tolist()), kind="stable")
     selection = acquisition.select(take(features, order_N), budget, rng)
-    indices_B = np.asarray(selection.indices_B, np.int64)
     name = type(acquisition).__name__
-    if len(indices_B) != budget or len(selection.scores_B) != budget or len(np.unique(indices_B)) != budget:
+    if not isinstance(selection, Selection):
+        raise DuelistError(f"{name}.select must return a Selection, but returned a {type(selection).__name__}.")
+    indices_B, scores_B = np.asarray(selection.indices_B), np.asarray(selection.scores_B, np.float64)
+    if indices_B.dtype.kind not in "iu" or indices_B.ndim != 1:
+        raise DuelistError(f"{name} must pick positions, a whole number each, but picked {indices_B!r}.")
+    if len(indices_B) != budget or scores_B.shape != (budget,) or len(np.unique(indices_B)) != budget:
         raise DuelistError(f"{name} must pick {budget} distinct pairs with one score each, but picked {indices_B!r}.")
     if indices_B.min() < 0 or indices_B.max() >= features.n:
         raise DuelistError(f"{name} must pick positions in 0..{features.n - 1}, but picked {indices_B!r}.")
-    return dataclasses.replace(selection, indices_B=order_N[indices_B])
+    if not np.isfinite(scores_B).all():
+        b = int(np.flatnonzero(~np.isfinite(scores_B))[0])
+        raise NumericalError(
+            f"{name} must give every pick a finite score, but gave pair {features.pair_id_N[order_N[indices_B[b]]]} "
+            f"{scores_B[b]}: look for a division by zero or an overflow in the rule."
+        )
+    return dataclasses.replace(selection, indices_B=order_N[indices_B], scores_B=scores_B)
+
+
+def declared_needs(acquisition: Acquisition) -> frozenset[str]:
+    """What a rule says that it needs.
+
+    Raises:
+        DuelistError: if it is no set, or names what is no field of `Features`.
+    """
+    needs = acquisition.needs
+    if not isinstance(needs, set | frozenset):
+        raise DuelistError(
+            f"{type(acquisition).__name__}.needs must be a set of names, but is {needs!r}: give a frozenset."
+        )
+    unknown = needs - {*ARRAY_FIELDS, "target_MD", "past"}
+    if unknown:
+        raise DuelistError(
+            f"An acquisition's needs must name fields of Features, but got {', '.join(sorted(unknown))}."
+        )
+    return frozenset(needs)
 
 
 def take(features: Features, rows: NDArray[np.int64]) -> Features:
@@ -108,29 +137,27 @@ def _reordered(values: Any, rows: NDArray[np.int64]) -> Any:
 
 
 def check_features(features: Features, needs: frozenset[str]) -> None:
-    """Require that every needed field is filled, and that all its numbers are finite.
+    """Require that every needed field is filled, that all its numbers are finite, and that costs are positive.
 
     Raises:
-        DuelistError: if a field is unknown or missing.
+        DuelistError: if a field is missing, or of another shape than it must be, or a cost is not positive.
         NumericalError: if a value is NaN or infinite; the message names the pair.
     """
-    unknown = needs - {*ARRAY_FIELDS, "target_MD", "past"}
-    if unknown:
-        raise DuelistError(
-            f"An acquisition's needs must name fields of Features, but got {', '.join(sorted(unknown))}."
-        )
     parts = [("candidate", features)]
     if "past" in needs:
         if features.past is None:
             raise DuelistError("This acquisition needs the past pairs' features, but got none: pass an empty set.")
         parts.append(("past", features.past))
     for which, part in parts:
-        for name in sorted(needs - {"past"}):
+        # A cost counts wherever it is filled, whatever a rule needs.
+        filled = {"cost_N"} if part is features and part.cost_N is not None else set()
+        for name in sorted((needs | filled) - {"past"}):
             if name == "target_MD" and part is not features:
                 continue
             values = getattr(part, name)
             if values is None:
                 raise DuelistError(f"This acquisition needs {name} of the {which} pairs, but it was not computed.")
+            _check_shape(name, values, part, features, which)
             broken = first_non_finite(values) if values.dtype.kind == "f" else None
             if broken is not None:
                 row, number = broken
@@ -139,3 +166,21 @@ def check_features(features: Features, needs: frozenset[str]) -> None:
                     f"Features must be finite, but {name} of {pair} holds {number}: look "
                     "for an overflow in the model's weights or half-precision arithmetic (use float32 or bfloat16)."
                 )
+    if features.cost_N is not None and not (features.cost_N > 0).all():
+        row = int(np.argmin(features.cost_N > 0))
+        raise DuelistError(
+            f"Costs must be positive, but that of candidate pair {features.pair_id_N[row]} is {features.cost_N[row]}: "
+            "give seconds per pair."
+        )
+
+
+def _check_shape(name: str, values: Any, part: Features, features: Features, which: str) -> None:
+    """One row a pair, and rows as long as those that they are multiplied with."""
+    rows = len(values) if name == "target_MD" else part.n
+    like = getattr(features, "gradient_ND" if name == "target_MD" else name)
+    row_shape = values.shape[1:] if like is None else like.shape[1:]
+    if values.shape != (rows, *row_shape):
+        raise DuelistError(
+            f"{name} of the {which} pairs must have shape {(rows, *row_shape)}, but has {values.shape}: give one row a "
+            "pair, and compute candidates, past and target pairs with the same featurizer settings."
+        )

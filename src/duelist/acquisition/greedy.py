@@ -19,8 +19,9 @@ the pool is read once, and then little of it, and may be a file far larger than 
 
 Rows whose residuals differ by less than the features' own rounding are equals, and the first of them is taken:
 otherwise noise in the last digit would decide, which differs from machine to machine. With `normalize: pair`, say,
-every first score is exactly 1 but for rounding. The lazy search keeps to this rule: it goes on while a bound passes the
-best, or an earlier row's bound reaches the best's equals.
+every first score is exactly 1 but for rounding. A row that is rounded by ε|φ| has its residual r moved by 2ε|φ|√r: its
+own, so that one huge row does not make equals of all others. The lazy search keeps to this rule: it goes on while a
+bound passes the best, or an earlier row's bound reaches the best's equals.
 
 Where pairs differ in cost, log(1 + residual / λ) / cost is maximised, the log-determinant gained per second. A stale
 residual bounds that as well, so the search stays lazy and exact.
@@ -33,16 +34,19 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky
+from scipy.linalg import LinAlgError, cholesky
 from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.pool_rows import PoolRows, as_rows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
-# Scores are equal that differ by less than this part of the largest |φ|²: some roundings of the features' type. What
-# float16 rounds off is noise that is part of the pool, the same on every machine, so such pools are held to float32's.
+# Of two equal |φ|², scores are equal that differ by less than this part of them: some roundings of the features' type.
+# What float16 rounds off is noise that is part of the pool, the same on every machine, so such pools are held to
+# float32's.
 TIE_TOLERANCE = {np.dtype(np.float64): 1e-12}
 DEFAULT_TIE_TOLERANCE = 1e-6
+# A residual is |φ|² less what is known of it: a difference that float64 leaves with no more digits than this.
+ARITHMETIC_TOLERANCE = 1e-12
 
 # How many of the best rows are looked at first after a pick; each further look takes twice as many.
 FIRST_LOOK = 16
@@ -91,7 +95,7 @@ def pick_greedily(
 
     The same picks greedily maximise logdet V, whose gain is log(1 + ‖φ‖²_{V⁻¹}). With `cost_N`, that gain divided by
     the cost is maximised instead. The first among equals is taken.
-    Beside the pool: O((P + B) D) memory, three numbers a row (with costs five), and one block of rows.
+    Beside the pool: O((P + B) D) memory, four numbers a row (with costs six), and one block of rows.
 
     Args:
         phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type.
@@ -133,15 +137,34 @@ def pick_greedily(
 
 
 def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
-    """The directions g of the past rows: G = L⁻¹ U, at most D of them."""
+    """The directions g of the past rows: G = L⁻¹ U, at most D of them.
+
+    Raises:
+        NumericalError: if λ is lost to rounding beside the rows.
+    """
     past_PD = np.asarray(past_PD, np.float64)
     if len(past_PD) > past_PD.shape[1]:
         past_PD = np.asarray(np.linalg.qr(past_PD, mode="r"))  # UᵀU, all that counts, is kept in D rows
     if not len(past_PD):
         return past_PD
-    lower_PP = cholesky(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)), lower=True)
+    lower_PP = factored(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)))
     # Gᵀ = Uᵀ L⁻ᵀ: seen as columns, the rows need no copy in LAPACK's order.
     return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
+
+
+def factored(matrix_DD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
+
+    Raises:
+        NumericalError: if λ is lost to rounding beside the rest.
+    """
+    try:
+        return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))
+    except LinAlgError as error:
+        raise NumericalError(
+            f"λ must be larger than the rounding of the features' squared norms, but is lost beside them ({error}): "
+            "give a larger λ (a smaller prior variance), or one relative to the features."
+        ) from error
 
 
 @final
@@ -165,25 +188,24 @@ class _LazySearch:
         self._k = p
         self._applied_N = np.full(n, p, np.int64)
         self.rows_read = 0
+        self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
         if square_norm_N is not None and p == 0:
             self._bound_N = square_norm_N.copy()
-            largest = square_norm_N.max(initial=0.0)
+            self._square_N = square_norm_N
         else:
-            self._bound_N = np.empty(n)
-            largest = 0.0
+            self._bound_N, self._square_N = np.empty(n), np.empty(n)
             for positions_N, block_ND in rows.blocks():
                 square_N = np.vecdot(block_ND, block_ND)
-                largest = max(largest, float(square_N.max()))
+                self._square_N[positions_N] = square_N
                 along_NP = block_ND @ past_PD.T
                 self._bound_N[positions_N] = square_N - np.vecdot(along_NP, along_NP)
             self.rows_read += n
-        self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE) * float(largest)
         if not np.isfinite(self._bound_N).all():
             row = int(np.flatnonzero(~np.isfinite(self._bound_N))[0])
             raise NumericalError(f"Rows must be finite, but row {row} holds NaN or an infinity: look for an overflow.")
         self._cost_N = cost_N
         # What is maximised, at the bound: the residual itself, or the gain per cost.
-        self._worth_N = self._bound_N if cost_N is None else self._gain_per_cost(np.arange(n), 0.0)
+        self._worth_N = self._bound_N if cost_N is None else self._worth(np.arange(n), self._bound_N)
         self._front = _largest(np.arange(n), self._worth_N, FIRST_LOOK)  # where the next best probably is
 
     def pick(self) -> tuple[int, float]:
@@ -206,13 +228,15 @@ class _LazySearch:
         look = self._front[self._applied_N[self._front] <= self._k]  # all but the last pick
         looked_at = [look]
         size = FIRST_LOOK
-        top = -np.inf
+        top, best = -np.inf, -1
         while True:
             self._refresh(look)
-            top = max(top, self._worth_N[look].max(initial=-np.inf))
+            if self._worth_N[look].max(initial=-np.inf) > top:
+                best = int(look[self._worth_N[look].argmax()])
+                top = self._worth_N[best]
             look = np.flatnonzero((self._worth_N > top) & (self._applied_N < self._k))
             if not len(look):  # a stale row cannot pass the best any more, but may be an equal that comes earlier
-                equals = self._equal_to(top)
+                equals = self._equal_to(best)
                 first = int(equals[self._applied_N[equals] == self._k][0])
                 look = equals[equals < first]
                 if not len(look):
@@ -224,17 +248,26 @@ class _LazySearch:
         self._front = _largest(np.concatenate(looked_at), self._worth_N, FIRST_LOOK)
         return first
 
-    def _equal_to(self, top: float) -> NDArray[np.int64]:
-        """The rows that would be worth `top` if their residual were larger by the tolerance."""
-        if self._cost_N is None:
-            return np.flatnonzero(self._bound_N >= top - self._tolerance)
-        return np.flatnonzero(self._gain_per_cost(np.arange(len(self._bound_N)), self._tolerance) >= top)
+    def _equal_to(self, best: int) -> NDArray[np.int64]:
+        """The rows whose worth, up to their rounding, is no less than the best one's, but for its own rounding."""
+        row = np.array([best])
+        lowest = self._worth(row, self._bound_N[row] - self._rounding(row))[0]
+        # No row's rounding is larger than this, so that most need no second look.
+        upper_N = self._bound_N + 0.5 * self._tolerance * self._square_N
+        near = np.flatnonzero(self._worth(slice(None), upper_N) >= lowest)
+        return np.asarray(near[self._worth(near, self._bound_N[near] + self._rounding(near)) >= lowest])
 
-    def _gain_per_cost(self, positions_N: NDArray[np.int64], more: float) -> NDArray[np.float64]:
-        """log(1 + (residual + more) / λ) / cost of some rows; −∞ where they are picked."""
-        assert self._cost_N is not None
-        residual_N = self._bound_N[positions_N]
-        gain_N = np.log1p((np.maximum(residual_N, 0.0) + more) / self._regularizer) / self._cost_N[positions_N]
+    def _rounding(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        """By how much rounding may have moved the residuals of some rows."""
+        square_N = self._square_N[positions_N]
+        moved_N = self._tolerance * np.sqrt(square_N * np.maximum(self._bound_N[positions_N], 0.0))
+        return np.asarray(0.5 * np.maximum(moved_N, ARITHMETIC_TOLERANCE * square_N))
+
+    def _worth(self, positions_N: NDArray[np.int64] | slice, residual_N: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What is maximised, for some rows with such residuals: −∞ where they are picked (the residual is)."""
+        if self._cost_N is None:
+            return residual_N
+        gain_N = np.log1p(np.maximum(residual_N, 0.0) / self._regularizer) / self._cost_N[positions_N]
         return np.where(np.isneginf(residual_N), -np.inf, gain_N)
 
     def _refresh(self, positions_N: NDArray[np.int64]) -> None:
@@ -248,7 +281,7 @@ class _LazySearch:
             along_NK *= np.arange(oldest, self._k) >= applied_N[:, None]
             self._bound_N[some_N] -= np.vecdot(along_NK, along_NK)
             if self._cost_N is not None:
-                self._worth_N[some_N] = self._gain_per_cost(some_N, 0.0)
+                self._worth_N[some_N] = self._worth(some_N, self._bound_N[some_N])
             self._applied_N[some_N] = self._k
 
     def _read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import cho_solve
 from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.greedy import TIE_TOLERANCE, pick_greedily
+from duelist.acquisition.greedy import factored as factored  # for those who import it from here
 from duelist.errors import BudgetError, DuelistError
 
 Floats = NDArray[np.float64]
@@ -229,9 +230,10 @@ def _scaled(delta_ND: NDArray[Any], information_N: NDArray[Any]) -> Floats:
     return np.asarray(delta_ND * np.sqrt(information_N)[:, None])
 
 
-def factored(matrix_DD: Floats) -> Floats:
-    """The lower Cholesky factor L."""
-    return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))
+def factored_past(problem: DesignProblem) -> Floats:
+    """The lower factor L of I/σ² + J_past, from the rows themselves: no prior is too small beside them."""
+    prior_DD = np.sqrt(problem.prior) * np.eye(problem.dimensions)
+    return np.asarray(np.linalg.qr(np.concatenate([problem.past_PD, prior_DD]), mode="r")).T
 
 
 def log_determinant(lower_DD: Floats) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, declared_needs
 from duelist.errors import RecipeError
 from duelist.seeding import hash_keys
 
@@ -32,15 +32,17 @@ class AcquisitionOptions(BaseModel):
 
         Raises:
             RecipeError: if cost is to count, and the rule cannot count it.
+            DuelistError: if the rule's needs are no fields of `Features`.
         """
+        needs = declared_needs(rule)
         if not self.per_second:
-            return rule.needs
+            return needs
         if not rule.honours_cost:
             raise RecipeError(
                 f"`acquisition.per_second` needs a rule whose gain can be divided by a cost, but {type(rule).__name__} "
                 "has none: set it to false, or choose another rule."
             )
-        return rule.needs | {"cost_N"}
+        return needs | {"cost_N"}
 
     def draw(self, pair_ids: Sequence[str], budget: int, rng: np.random.Generator) -> list[int]:
         """Positions of the pairs among which to choose, in the order they came.

@@ -18,9 +18,10 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.special import expit
 
+from duelist.acquisition.greedy import factored, past_directions
 from duelist.acquisition.pool_rows import PoolRows, as_rows, row_square_norms
 from duelist.types import Features
 
@@ -101,10 +102,9 @@ class _Laplace:
         self._lower_DD: Floats | None = None
         self._past_PD = past_PD
         if n_past < d:  # Λ⁻¹ = (I − GᵀG)/λ with G = L⁻¹U, LLᵀ = UUᵀ + λI (Woodbury)
-            lower_PP = cholesky(past_PD @ past_PD.T + regularizer * np.eye(n_past), lower=True) if n_past else past_PD
-            self._directions_PD = solve_triangular(lower_PP, past_PD, lower=True) if n_past else past_PD
+            self._directions_PD = past_directions(past_PD, regularizer)
         else:
-            self._lower_DD = cholesky(past_PD.T @ past_PD + regularizer * np.eye(d), lower=True)
+            self._lower_DD = factored(past_PD.T @ past_PD + regularizer * np.eye(d))
 
     def deviations(self) -> Floats:
         """sqrt(φᵀΛ⁻¹φ) of every pair."""
