@@ -54,7 +54,7 @@ class RewardLearner(Learner):
     def models(self, t: int) -> Models:
         if self._loaded is None or self._loaded[0] != t:
             self._loaded = (t, RewardModel.load(self.folder.trained(t)))
-        return Models(self._policy, self._loaded[1], self._embed)
+        return Models(self._policy, self._loaded[1], self._embed, self.folder.vectors("featurizer"))
 
     def save_initial(self, target: Path) -> Mapping[str, Any]:
         model = self._fresh(self._dimension())
@@ -152,7 +152,8 @@ class RewardLearner(Learner):
 
     @cached_property
     def _embed(self) -> EmbeddingCache:
-        return EmbeddingCache(make_embedder(self.parts.reward_model_config.embedding, self._policy))
+        embedder = make_embedder(self.parts.reward_model_config.embedding, self._policy)
+        return EmbeddingCache(embedder, self.folder.vectors(self.artifact))
 
     @cached_property
     def _held_out(self) -> HeldOutResponses:

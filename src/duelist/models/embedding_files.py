@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class FileEmbeddings(Embedder):
     Rows name them `embeddings` (a list beside `responses`), `embedding_a` and `embedding_b`, or `embedding_chosen` and
     `embedding_rejected`.
     """
+
+    exact: ClassVar[bool] = True
 
     def __init__(self, path: str, ids: str | None = None) -> None:
         """Read the file.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,13 @@ Vectors = NDArray[np.float32]
 
 
 class Embedder(ABC):
-    """Turns a prompt and a response into a vector."""
+    """Turns a prompt and a response into a vector.
+
+    Attributes:
+        exact: whether a response's vector is the same to the last bit, whatever is embedded together with it.
+    """
+
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
@@ -36,12 +42,28 @@ class Embedder(ABC):
         """
 
 
+class Shelf(Protocol):
+    """Keeps vectors from one run of a study to the next."""
+
+    def read(self) -> Mapping[str, Vectors]:
+        """All vectors that were added, by response id."""
+
+    def add(self, ids: Sequence[str], vectors_RE: Vectors) -> None:
+        """Keep R vectors: all of them or, if the process dies, none."""
+
+
 class EmbeddingCache:
     """Embeds each response once, whoever asks."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, shelf: Shelf | None = None) -> None:
+        """Use `embedder` for what is neither known nor on the shelf.
+
+        A model's rounding depends on what it embeds together. A study that was killed embeds other responses together
+        than one that was not, so it goes on from the same numbers only if they were kept.
+        """
         self.embedder = embedder
-        self._known: dict[str, Vectors] = {}
+        self._shelf = None if embedder.exact else shelf
+        self._known: dict[str, Vectors] = {} if self._shelf is None else dict(self._shelf.read())
 
     def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
         """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
@@ -58,7 +80,10 @@ class EmbeddingCache:
                     f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
                     f"({new[bad[0]].text[:40]!r}) is not, nor are {len(bad) - 1} others: correct the file or model."
                 )
-            self._known |= {r.id: v for r, v in zip(new, vectors_RE, strict=True)}
+            ids = [r.id for r in new]
+            if self._shelf is not None:
+                self._shelf.add(ids, vectors_RE)
+            self._known |= dict(zip(ids, vectors_RE, strict=True))
         return np.stack([self._known[r.id] for r in responses])
 
 
