@@ -15,11 +15,13 @@ from duelist.component_settings import acquisition_options, build
 from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DataError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
+from duelist.featurizers.embedding import EmbeddingFeaturizerConfig
 from duelist.learners.online import require_online_trainer
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import require_one_output
+from duelist.models.sentence_encoder import require_sentence_encoder
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preparation import prepared_folder
 from duelist.prompts.dataset import PromptSet, load_prompts
@@ -83,9 +85,9 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     if ready.policy is not None:
         _require_parts_that_fit(ready, ready.policy)
         _require_start(ready.policy)
-    if ready.reward_model is not None:
-        _examine_embedding(ready, ready.reward_model.embedding, notes)
     prompts = _prompts(ready, notes)
+    for key, config in _embeddings(ready).items():
+        _examine_embedding(ready, key, config, notes)
     if "target_MD" in needs:
         _examine_target(ready, prompts, notes)
     model = None if ready.policy is None else _model_config(ready.policy, notes)
@@ -153,28 +155,39 @@ def _require_start(policy: PolicyConfig) -> None:
             raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
 
 
-def _examine_embedding(recipe: Recipe, config: EmbeddingConfig, notes: list[str] | None) -> None:
+def _embeddings(recipe: Recipe) -> dict[str, EmbeddingConfig]:
+    """The sources of embeddings, by their keys; that of a featurizer with defaults is one of the others."""
+    found = {} if recipe.reward_model is None else {"reward_model.embedding": recipe.reward_model.embedding}
+    own = EmbeddingFeaturizerConfig.model_validate(recipe.featurizers.get("embedding", {}))
+    return found if own == EmbeddingFeaturizerConfig() else {**found, "featurizers.embedding": own}
+
+
+def _examine_embedding(recipe: Recipe, key: str, config: EmbeddingConfig, notes: list[str] | None) -> None:
     """Refuse a source of embeddings that is not there.
 
     Raises:
         DataError: if a file is missing.
-        ModelError: if a model is.
+        ModelError: if a model is, or its library.
         RecipeError: if hidden states have no model to come from.
     """
     if config.source == "hidden_states" and config.model is None and recipe.policy is None:
         raise RecipeError(
-            "Hidden states need a causal language model, but the recipe has neither `policy` nor "
-            "`reward_model.embedding.model`: set one, or another `reward_model.embedding.source`."
+            f"Hidden states need a causal language model, but the recipe has neither `policy` nor `{key}.model`: set "
+            f"one, or another `{key}.source`."
         )
     path = config.path
     if path is not None and PREPARED not in path and not Path(path).expanduser().is_file():
-        raise DataError(f"`reward_model.embedding.path` must be a file, but there is none at {path}: correct it.")
+        raise DataError(f"`{key}.path` must be a file, but there is none at {path}: correct it.")
     name = config.model
-    if name is not None and PREPARED not in name:
+    if name is None or PREPARED in name:
+        return
+    if config.source == "sentence_transformers":
+        read = partial(require_sentence_encoder, config, f"{key}.model")
+    else:
         from transformers import AutoConfig
 
-        read = partial(load_pretrained, AutoConfig, name, "reward_model.embedding.model", config.revision)
-        _within_reach(read, is_local(name), notes, "The embedding model's configuration is")
+        read = partial(load_pretrained, AutoConfig, name, f"{key}.model", config.revision)
+    _within_reach(read, is_local(name), notes, "The embedding model's configuration is")
 
 
 def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:

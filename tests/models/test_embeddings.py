@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -97,12 +96,6 @@ def test_vectors_come_from_every_kind_of_file(tmp_path: Path) -> None:
 def test_a_source_without_what_it_needs_is_refused(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         EmbeddingConfig.model_validate(settings)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is not None, reason="the library is installed")
-def test_sentence_transformers_says_what_to_install() -> None:
-    with pytest.raises(ModelError, match=r"pip install duelist\[embeddings\]"):
-        make_embedder(EmbeddingConfig(source="sentence_transformers", model="all-MiniLM-L6-v2"))
 
 
 class Counting(Embedder):

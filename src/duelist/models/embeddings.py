@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,49 +175,6 @@ class HiddenStates(Embedder):
         return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
 
 
-class SentenceTransformers(Embedder):
-    """Any model of the sentence-transformers library, on the prompt's last message and the response as one text."""
-
-    def __init__(self, config: EmbeddingConfig) -> None:
-        """Load the model.
-
-        Raises:
-            ModelError: if the library is not installed, or the model cannot be loaded.
-        """
-        try:
-            encoder = import_module("sentence_transformers").SentenceTransformer
-        except ImportError as error:
-            raise ModelError(
-                "Embeddings by `sentence_transformers` need that library, but it is not installed: "
-                "`pip install duelist[embeddings]`, or use source `hidden_states` or `file`."
-            ) from error
-        self.config = config
-        device = None if config.device == "auto" else config.device
-        try:
-            self._model = encoder(str(config.model), device=device, revision=config.revision)
-        except Exception as error:  # the hub, transformers and the library each have errors of their own
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(
-                f"`model` must be a sentence-transformers model, but {config.model!r} could not be loaded: {reason} "
-                "Correct the path or name."
-            ) from error
-
-    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        texts = [embedded_text(p, r.text) for p, r in zip(prompts, responses, strict=True)]
-        parts: list[Any] = []
-        with progress.stage("Embedding", len(texts)) as advance:
-            for start in range(0, len(texts), self.config.batch_size):
-                batch = texts[start : start + self.config.batch_size]
-                parts.append(self._model.encode(batch, convert_to_numpy=True, show_progress_bar=False))
-                advance(len(batch))
-        return np.concatenate(parts).astype(np.float32)
-
-
-def embedded_text(prompt: Prompt, response: str) -> str:
-    """What a sentence encoder reads: the prompt's last message and the response, a blank line between them."""
-    return f"{prompt.messages[-1]['content']}\n\n{response}"
-
-
 def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:
     """The source of embeddings that `config` names.
 
@@ -227,7 +183,9 @@ def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embe
         DataError: if its file cannot be read.
     """
     if config.source == "sentence_transformers":
-        return SentenceTransformers(config)
+        from duelist.models.sentence_encoder import SentenceEncoder
+
+        return SentenceEncoder(config)
     if config.source == "hidden_states":
         return HiddenStates(config, policy)
     from duelist.models.embedding_files import FileEmbeddings
