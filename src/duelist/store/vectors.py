@@ -30,7 +30,7 @@ class VectorShelf:
         found: dict[str, Vectors] = {}
         for path in self._files():
             try:
-                with np.load(path) as arrays:
+                with path.open("rb") as file, np.load(file) as arrays:
                     found |= dict(zip(arrays["id"].tolist(), arrays["vector"], strict=True))
             except Exception as error:  # NumPy, zipfile and zlib each have errors of their own
                 raise StorageError(
