@@ -13,9 +13,11 @@ import numpy as np
 from duelist.acquisition.base import choose
 from duelist.component_settings import acquisition_options, build
 from duelist.components import COMPONENTS
-from duelist.errors import BudgetError, DataError, DuelistError, ModelError, RecipeError
+from duelist.errors import BudgetError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
-from duelist.featurizers.embedding import EmbeddingFeaturizerConfig
+from duelist.featurizers.base import require_provided
+from duelist.featurizers.reward_head import require_posterior
+from duelist.learners.embedding_sources import embedding_sources, require_hidden_states, require_vectors
 from duelist.learners.online import require_online_trainer
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import load_pretrained, read_chat_template
@@ -74,8 +76,10 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         build(kind, getattr(ready, kind))
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition))
     _require_told_gains(ready)
-    for name, settings in ready.featurizers.items():
-        build("featurizer", {"name": name, **settings})
+    featurizers = [build("featurizer", {"name": name, **settings}) for name, settings in ready.featurizers.items()]
+    require_provided(needs, featurizers)
+    if ready.reward_model is not None and "reward_N2K" in needs:
+        require_posterior(ready.reward_model)
     for kind in ("annotator", "reward"):
         component = getattr(ready, kind)
         if component is not None and PREPARED not in str(component):
@@ -86,8 +90,8 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         _require_parts_that_fit(ready, ready.policy)
         _require_start(ready.policy)
     prompts = _prompts(ready, notes)
-    for key, config in _embeddings(ready).items():
-        _examine_embedding(ready, key, config, notes)
+    for key, config in embedding_sources(ready).items():
+        _examine_embedding(ready, key, config, prompts, notes)
     if "target_MD" in needs:
         _examine_target(ready, prompts, notes)
     model = None if ready.policy is None else _model_config(ready.policy, notes)
@@ -155,29 +159,13 @@ def _require_start(policy: PolicyConfig) -> None:
             raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
 
 
-def _embeddings(recipe: Recipe) -> dict[str, EmbeddingConfig]:
-    """The sources of embeddings, by their keys; that of a featurizer with defaults is one of the others."""
-    found = {} if recipe.reward_model is None else {"reward_model.embedding": recipe.reward_model.embedding}
-    own = EmbeddingFeaturizerConfig.model_validate(recipe.featurizers.get("embedding", {}))
-    return found if own == EmbeddingFeaturizerConfig() else {**found, "featurizers.embedding": own}
-
-
-def _examine_embedding(recipe: Recipe, key: str, config: EmbeddingConfig, notes: list[str] | None) -> None:
-    """Refuse a source of embeddings that is not there.
-
-    Raises:
-        DataError: if a file is missing.
-        ModelError: if a model is, or its library.
-        RecipeError: if hidden states have no model to come from.
-    """
-    if config.source == "hidden_states" and config.model is None and recipe.policy is None:
-        raise RecipeError(
-            f"Hidden states need a causal language model, but the recipe has neither `policy` nor `{key}.model`: set "
-            f"one, or another `{key}.source`."
-        )
-    path = config.path
-    if path is not None and PREPARED not in path and not Path(path).expanduser().is_file():
-        raise DataError(f"`{key}.path` must be a file, but there is none at {path}: correct it.")
+def _examine_embedding(
+    recipe: Recipe, key: str, config: EmbeddingConfig, prompts: PromptSet | None, notes: list[str] | None
+) -> None:
+    """Refuse a source of embeddings that is not there, or a file without vectors of the data set's own responses."""
+    require_hidden_states(recipe, key, config)
+    if config.path is not None and PREPARED not in config.path:
+        require_vectors(recipe, key, config, prompts)
     name = config.model
     if name is None or PREPARED in name:
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from duelist.errors import ModelError, RecipeError
+from duelist.errors import RecipeError
 from duelist.evaluation.reward_model import Floats, longer_wins, preference_metrics, ranking_metrics
 from duelist.featurizers.base import Featurizer
 from duelist.featurizers.reward_head import RewardHead
@@ -66,11 +66,6 @@ class RewardLearner(Learner):
         done: Mapping[str, float] = {}
         if preferences:
             data = self._comparisons(preferences)
-            if data.first_PE.shape[1] != model.dimension:
-                raise ModelError(
-                    f"A study goes on with the embeddings it began with, but they have {data.first_PE.shape[1]} "
-                    f"dimensions now and had {model.dimension}: restore the file or model, or begin a new study."
-                )
             seed = derived_seed(self.recipe.seed, "train", t)
             done = self.parts.reward_trainer.fit(model, data, seed, self.progress)
         model.save(target)
