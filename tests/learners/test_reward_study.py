@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from duelist import Study, load_recipe
+from duelist.console import status_rows
 from duelist.errors import DataError, DuelistError, ModelError, RecipeError
 from duelist.models.embedding_files import embedding_id
 from duelist.models.reward_model import RewardModel
@@ -57,7 +58,10 @@ def test_the_loop_learns_the_reward_and_leaves_a_model_that_can_be_used(tmp_path
     page = write_report(folder).read_text()
     assert "1 − Spearman" in page
     assert "reward model, hidden layers" in page
-    assert status(folder)["rounds_closed"] == 4
+    rows = status_rows(status(folder))
+    assert rows["rounds closed"] == "4 of 4"
+    assert rows["1 − Spearman"] == f"{metrics[-1]['spearman_error']:.4f}"
+    assert "win rate" not in rows
 
 
 def test_features_are_the_reward_models(tmp_path: Path) -> None:
@@ -111,6 +115,22 @@ def test_pairs_may_cross_prompts_and_are_exported_with_both(tmp_path: Path) -> N
         with pytest.raises(DataError, match="`--format jsonl`"):
             list(trl_rows(study.store))
     assert "Question" in write_report(folder).read_text()
+
+
+def test_a_prompts_only_response_can_be_compared_with_another_prompts(tmp_path: Path) -> None:
+    prepare_embedded(tmp_path, prompts=30, responses=2, held_out=6, held_out_responses=4)
+    rows = read_jsonl(tmp_path / "prompts.jsonl")
+    alone = [{**row, "responses": row["responses"][:1]} for row in rows]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in alone))
+    content = recipe_content(small()) | {"prepare": None, "pairing": {"name": "cross_prompt", "pairs": 100}}
+    with Study.create(tmp_path / "study", parse_recipe(_prepared(content, tmp_path))) as study:
+        study.run()
+        assert len({r.id for x in study.store.asked() for r in (x.pair.a, x.pair.b)}) > 20
+
+
+def _prepared(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    filled: dict[str, Any] = json.loads(json.dumps(content).replace("{prepared}", str(folder)))
+    return filled
 
 
 def test_what_does_not_fit_together_is_refused(tiny_recipe: dict[str, Any]) -> None:
@@ -187,8 +207,7 @@ def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_pat
     world = tmp_path / "world"  # beside both: the saved model names the file of its embeddings
     world.mkdir()
     prepare_embedded(world, prompts=20, responses=4, held_out=6, held_out_responses=4)
-    content = json.dumps(recipe_content(small("rounds=2")) | {"prepare": None}).replace("{prepared}", str(world))
-    recipe = json.loads(content)
+    recipe = _prepared(recipe_content(small("rounds=2")) | {"prepare": None}, world)
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "study"
     assert in_process(run_study, undisturbed, recipe, None) == 0
     by_place: dict[str, list[str]] = {}
@@ -208,12 +227,12 @@ def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_pat
 @pytest.mark.parametrize("wrong", ["missing", "NaN"])
 def test_a_vector_that_is_missing_is_noticed_before_the_first_label(part: str, wrong: str, tmp_path: Path) -> None:
     prepare_embedded(tmp_path, prompts=30, responses=4, held_out=6, held_out_responses=4)
-    content = json.dumps(recipe_content(small()) | {"prepare": None}).replace("{prepared}", str(tmp_path))
+    content = _prepared(recipe_content(small()) | {"prepare": None}, tmp_path)
     row = read_jsonl(tmp_path / f"{part}.jsonl")[3]
     with np.load(tmp_path / "embeddings.npz") as old:
         arrays = dict(old)
     at = arrays["id"].tolist().index(embedding_id(row["prompt"], row["responses"][2]))
-    plan(parse_recipe(json.loads(content)))
+    plan(parse_recipe(content))
     if wrong == "missing":
         arrays["id"][at] = "another"
     else:
@@ -221,7 +240,7 @@ def test_a_vector_that_is_missing_is_noticed_before_the_first_label(part: str, w
     np.savez(tmp_path / "embeddings.npz", **arrays)
     said = "must have a vector in" if wrong == "missing" else "An embedding must be finite numbers"
     with pytest.raises(DuelistError, match=said):
-        plan(parse_recipe(json.loads(content)))
+        plan(parse_recipe(content))
 
 
 def test_other_embeddings_are_noticed(tmp_path: Path) -> None:
