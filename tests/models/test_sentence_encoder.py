@@ -27,7 +27,7 @@ from duelist.store.artifacts import read_jsonl
 from duelist.types import Prompt, Response
 
 INSTALLED = importlib.util.find_spec("sentence_transformers") is not None
-needs_library = pytest.mark.skipif(not INSTALLED, reason="sentence-transformers is not installed: duelist[embeddings]")
+needs_library = pytest.mark.skipif(not INSTALLED, reason="sentence-transformers is not installed (extra `embeddings`)")
 LIMIT = 24  # tokens that the tiny model reads
 
 
@@ -183,5 +183,5 @@ def test_a_library_that_is_missing_is_named_before_the_study(
     monkeypatch.setattr("duelist.models.sentence_encoder.find_spec", lambda name: None)
     content = recipe(tmp_path, tiny_reward, "all-MiniLM-L6-v2")
     for attempt in (lambda: examine(parse_recipe(content)), lambda: encoder_of(tmp_path)):
-        with pytest.raises(ModelError, match=r"pip install duelist\[embeddings\]"):
+        with pytest.raises(ModelError, match="pip install sentence-transformers"):
             attempt()
