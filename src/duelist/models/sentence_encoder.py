@@ -103,5 +103,6 @@ def _require_library() -> None:
     if find_spec(LIBRARY) is None:
         raise ModelError(
             "Embeddings by `sentence_transformers` need that library, but it is not installed: "
-            "`pip install sentence-transformers` (Duelist's extra `embeddings`), or use source `hidden_states` or `file`."
+            "`pip install sentence-transformers` (Duelist's extra `embeddings`), or use source `hidden_states` or "
+            "`file`."
         )
