@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -31,19 +31,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and 
 out = Console()
 err = Console(stderr=True)
 
-COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "round": lambda m: str(m["round"]),
-    "labels": lambda m: str(m["labels"]),
-    "mean reward": lambda m: number(m.get("mean_reward")),
-    "win rate": lambda m: number(m.get("win_rate")),
-    "KL": lambda m: number(m.get("kl")),
-    "J": lambda m: number(m.get("j")),
-    "pair accuracy": lambda m: number(m.get("pair_accuracy")),
-    "1 − Spearman": lambda m: number(m.get("spearman_error")),
-    "best of N": lambda m: number(m.get("best_of_n_reward")),
-    "longer wins": lambda m: number(m.get("longer_wins")),
-    "log loss": lambda m: number(m.get("log_loss")),
-    "seconds": lambda m: f"{sum(m['seconds'].values()):.1f}",
+# What is shown of metrics.jsonl, by the names it has there.
+MEASURED = {
+    "mean reward": "mean_reward",
+    "win rate": "win_rate",
+    "KL": "kl",
+    "J": "j",
+    "pair accuracy": "pair_accuracy",
+    "1 − Spearman": "spearman_error",
+    "best of N": "best_of_n_reward",
+    "longer wins": "longer_wins",
+    "log loss": "log_loss",
 }
 
 
@@ -99,8 +97,12 @@ class TerminalProgress(Progress):
 def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
     """A row per line of metrics.jsonl; what no line has measured has no column."""
     table = Table(title=title, title_justify="left")
-    columns = {name: [cell(line) for line in lines] for name, cell in COLUMNS.items()}
-    shown = {name: cells for name, cells in columns.items() if set(cells) != {number(None)}}
+    measured = {name: [number(line.get(key)) for line in lines] for name, key in MEASURED.items()}
+    shown = {
+        **{name: [str(line[name]) for line in lines] for name in ("round", "labels")},
+        **{name: cells for name, cells in measured.items() if set(cells) != {number(None)}},
+        "seconds": [f"{sum(line['seconds'].values()):.1f}" for line in lines],
+    }
     for name in shown:
         table.add_column(name, justify="right")
     for row in zip(*shown.values(), strict=True):
@@ -119,7 +121,6 @@ def mapping_table(rows: Mapping[str, Any], title: str) -> Table:
 def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
     """A study's status in words, for a table; see `duelist.status.status`."""
     pending = state["pending"]
-    metrics = state["metrics"] or {}
     rows = {
         "recipe": str(state["name"]),
         "rounds closed": f"{state['rounds_closed']} of {state['rounds']}",
@@ -127,9 +128,7 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "in progress": _in_progress(state),
         "stages done": ", ".join(state["stages"]) or "–",
         "pending batch": f"{pending['answered']} of {pending['asked']} pairs answered" if pending else "–",
-        "mean reward": number(metrics.get("mean_reward")),
-        "win rate": number(metrics.get("win_rate")),
-        "KL": number(metrics.get("kl")),
+        **_measured(state),
         "seconds so far": f"{state['seconds']:.1f}",
     }
     if reading := state.get("reading_time"):
@@ -138,11 +137,18 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
             f"{reading['times']} recorded times"
         )
     others = {
-        f"beside it: {name}": f"{other['rounds_closed']} of {other['rounds']} rounds, mean reward "
-        + number((other["metrics"] or {}).get("mean_reward"))
+        f"beside it: {name}": ", ".join(
+            [f"{other['rounds_closed']} of {other['rounds']} rounds"]
+            + [f"{k} {v}" for k, v in _measured(other).items()]
+        )
         for name, other in state.get("compare", {}).items()
     }
     return rows | others
+
+
+def _measured(state: Mapping[str, Any]) -> dict[str, str]:
+    metrics = state["metrics"] or {}
+    return {name: number(metrics[key]) for name, key in MEASURED.items() if metrics.get(key) is not None}
 
 
 def _in_progress(state: Mapping[str, Any]) -> str:

@@ -14,14 +14,17 @@ from duelist.acquisition.base import Acquisition, choose
 from duelist.annotators.base import Annotator
 from duelist.component_settings import acquisition_options, build
 from duelist.components import COMPONENTS
-from duelist.errors import BudgetError, DataError, DuelistError, ModelError, RecipeError
+from duelist.errors import BudgetError, DuelistError, ModelError, RecipeError
 from duelist.evaluation.held_out import require_columns
-from duelist.featurizers.base import Featurizer
+from duelist.featurizers.base import Featurizer, require_provided
+from duelist.featurizers.reward_head import require_posterior
+from duelist.learners.embedding_sources import embedding_sources, require_hidden_states, require_vectors
 from duelist.learners.online import require_online_trainer
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import device_of, load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward, require_one_output
+from duelist.models.sentence_encoder import require_sentence_encoder
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
 from duelist.preparation import prepared_folder
@@ -78,8 +81,10 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
     trainer = build("trainer", ready.trainer, Planned)
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
     _require_told_gains(ready)
-    for name, settings in ready.featurizers.items():
-        build("featurizer", {"name": name, **settings}, Featurizer)
+    featurizers = [build("featurizer", {"name": name, **c}, Featurizer) for name, c in ready.featurizers.items()]
+    require_provided(needs, featurizers)
+    if ready.reward_model is not None and "reward_N2K" in needs:
+        require_posterior(ready.reward_model)
     for kind, component, interface in (("annotator", ready.annotator, Annotator), ("reward", ready.reward, Reward)):
         if component is not None and PREPARED not in str(component):
             _examine_judge(kind, component, interface, notes)
@@ -91,9 +96,9 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
                 handed_on.require_usable(on_cpu=device_of(ready.policy.device).type == "cpu")
         _require_parts_that_fit(ready, ready.policy)
         _require_start(ready.policy)
-    if ready.reward_model is not None:
-        _examine_embedding(ready, ready.reward_model.embedding, notes)
     prompts = _prompts(ready, notes)
+    for key, config in embedding_sources(ready).items():
+        _examine_embedding(ready, key, config, prompts, notes)
     if "target_MD" in needs:
         _examine_target(ready, prompts, notes)
     model = None if ready.policy is None else _model_config(ready.policy, notes)
@@ -161,28 +166,23 @@ def _require_start(policy: PolicyConfig) -> None:
             raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
 
 
-def _examine_embedding(recipe: Recipe, config: EmbeddingConfig, notes: list[str] | None) -> None:
-    """Refuse a source of embeddings that is not there.
-
-    Raises:
-        DataError: if a file is missing.
-        ModelError: if a model is.
-        RecipeError: if hidden states have no model to come from.
-    """
-    if config.source == "hidden_states" and config.model is None and recipe.policy is None:
-        raise RecipeError(
-            "Hidden states need a causal language model, but the recipe has neither `policy` nor "
-            "`reward_model.embedding.model`: set one, or another `reward_model.embedding.source`."
-        )
-    path = config.path
-    if path is not None and PREPARED not in path and not Path(path).expanduser().is_file():
-        raise DataError(f"`reward_model.embedding.path` must be a file, but there is none at {path}: correct it.")
+def _examine_embedding(
+    recipe: Recipe, key: str, config: EmbeddingConfig, prompts: PromptSet | None, notes: list[str] | None
+) -> None:
+    """Refuse a source of embeddings that is not there, or a file without vectors of the data set's own responses."""
+    require_hidden_states(recipe, key, config)
+    if config.path is not None and PREPARED not in config.path:
+        require_vectors(recipe, key, config, prompts)
     name = config.model
-    if name is not None and PREPARED not in name:
+    if name is None or PREPARED in name:
+        return
+    if config.source == "sentence_transformers":
+        read = partial(require_sentence_encoder, config, f"{key}.model")
+    else:
         from transformers import AutoConfig
 
-        read = partial(load_pretrained, AutoConfig, name, "reward_model.embedding.model", config.revision)
-        _within_reach(read, is_local(name), notes, "The embedding model's configuration is")
+        read = partial(load_pretrained, AutoConfig, name, f"{key}.model", config.revision)
+    _within_reach(read, is_local(name), notes, "The embedding model's configuration is")
 
 
 def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:

@@ -209,7 +209,12 @@ def _result_figures(arms: Sequence[Arm]) -> list[Picture]:
         metric_figure(
             arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
         ),
-        metric_figure(arms, "spearman_error", "1 − Spearman", "Rank correlation with the true reward within prompts."),
+        metric_figure(
+            arms,
+            "spearman_error",
+            "1 − Spearman",
+            "1 − rank correlation with the true reward within prompts; lower is better.",
+        ),
         metric_figure(arms, "best_of_n_reward", "Best-of-N reward", "True reward of the response that scores highest."),
         metric_figure(arms, "log_loss", "Log loss", "Of held-out labels under the reward model, in nats."),
     ]
@@ -217,13 +222,13 @@ def _result_figures(arms: Sequence[Arm]) -> list[Picture]:
 
 def _choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> list[Picture]:
     return [
-        margin_figure(arms, rounds, "|implicit reward margin| before training: median, quartiles, 5 % and 95 %."),
+        margin_figure(arms, rounds, "|margin| before training: median, quartiles, 5 % and 95 %."),
         selected_figure(
             arms,
             rounds,
             lambda c: c.ranking_accuracy,
             "Ranking accuracy",
-            "Share of preferences that the policy already ranked right, before training on them.",
+            "Share of preferences that the model already ranked right, before training on them.",
             level=0.5,
             top=1.0,
         ),

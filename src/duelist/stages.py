@@ -61,7 +61,8 @@ class Stages:
             seed, given = self._seed("sample", t), self.parts.prompts.given
             models, server = self._learner.models(t - 1), self.recipe.decoder
             decoder = None if server is None else ServerDecoder(server, models.policy_for("`decoder`"))
-            job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder)
+            fewest = 1 if self.parts.pairing.crosses_prompts else 2
+            job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder, fewest)
             draws = self.parts.sampler.sample(job)
             if decoder is not None:
                 draws = replace(draws, notes=(*draws.notes, *decoder.notes))

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from duelist import Study, load_recipe
-from duelist.errors import DataError, DuelistError, RecipeError
+from duelist.console import status_rows
+from duelist.errors import DataError, DuelistError, ModelError, RecipeError
+from duelist.models.embedding_files import embedding_id
 from duelist.models.reward_model import RewardModel
 from duelist.plan import plan
 from duelist.recipes import parse_recipe, recipe_content
@@ -56,7 +58,10 @@ def test_the_loop_learns_the_reward_and_leaves_a_model_that_can_be_used(tmp_path
     page = write_report(folder).read_text()
     assert "1 − Spearman" in page
     assert "reward model, hidden layers" in page
-    assert status(folder)["rounds_closed"] == 4
+    rows = status_rows(status(folder))
+    assert rows["rounds closed"] == "4 of 4"
+    assert rows["1 − Spearman"] == f"{metrics[-1]['spearman_error']:.4f}"
+    assert "win rate" not in rows
 
 
 def test_features_are_the_reward_models(tmp_path: Path) -> None:
@@ -74,8 +79,6 @@ def test_features_are_the_reward_models(tmp_path: Path) -> None:
         model = RewardModel.load(study.folder.trained(1))
     index = {str(x): i for i, x in enumerate(np.load(model.config.embedding.path)["id"])}
     vectors = np.load(model.config.embedding.path)["embedding"]
-    from duelist.models.embedding_files import embedding_id
-
     prompts = {p.id: p for p in stages.parts.prompts.train}
     for pairs, found in ((candidates, features), (past, features.past)):
         both = [
@@ -114,6 +117,22 @@ def test_pairs_may_cross_prompts_and_are_exported_with_both(tmp_path: Path) -> N
     assert "Question" in write_report(folder).read_text()
 
 
+def test_a_prompts_only_response_can_be_compared_with_another_prompts(tmp_path: Path) -> None:
+    prepare_embedded(tmp_path, prompts=30, responses=2, held_out=6, held_out_responses=4)
+    rows = read_jsonl(tmp_path / "prompts.jsonl")
+    alone = [{**row, "responses": row["responses"][:1]} for row in rows]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in alone))
+    content = recipe_content(small()) | {"prepare": None, "pairing": {"name": "cross_prompt", "pairs": 100}}
+    with Study.create(tmp_path / "study", parse_recipe(_prepared(content, tmp_path))) as study:
+        study.run()
+        assert len({r.id for x in study.store.asked() for r in (x.pair.a, x.pair.b)}) > 20
+
+
+def _prepared(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    filled: dict[str, Any] = json.loads(json.dumps(content).replace("{prepared}", str(folder)))
+    return filled
+
+
 def test_what_does_not_fit_together_is_refused(tiny_recipe: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="crosses prompts: use pairing `in_prompt`"):
         parse_recipe(tiny_recipe | {"pairing": "cross_prompt"})
@@ -123,6 +142,20 @@ def test_what_does_not_fit_together_is_refused(tiny_recipe: dict[str, Any]) -> N
         parse_recipe(tiny_recipe | {"reward_model": {}})
     with pytest.raises(RecipeError, match="neither `policy` nor"):
         plan(small("reward_model.embedding={source: hidden_states}"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (("acquisition={name: bald, posterior: samples}",), r"`reward_model.posterior` is `none`"),
+        (("acquisition=aplp",), "must provide prompt_entropy_N, but this recipe's provide"),
+        (("featurizers={embedding: {}}",), "must provide gradient_ND, margin_N, but"),
+        (("acquisition=policy_gap", "featurizers={margin: {}}"), "must provide gradient_ND, but"),
+    ],
+)
+def test_what_a_rule_needs_must_be_there_before_the_first_label(changes: tuple[str, ...], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        plan(small(*changes))
 
 
 def test_the_plan_is_known_without_a_model() -> None:
@@ -174,8 +207,7 @@ def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_pat
     world = tmp_path / "world"  # beside both: the saved model names the file of its embeddings
     world.mkdir()
     prepare_embedded(world, prompts=20, responses=4, held_out=6, held_out_responses=4)
-    content = json.dumps(recipe_content(small("rounds=2")) | {"prepare": None}).replace("{prepared}", str(world))
-    recipe = json.loads(content)
+    recipe = _prepared(recipe_content(small("rounds=2")) | {"prepare": None}, world)
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "study"
     assert in_process(run_study, undisturbed, recipe, None) == 0
     by_place: dict[str, list[str]] = {}
@@ -191,17 +223,42 @@ def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_pat
     require_equal(folder, undisturbed)
 
 
+@pytest.mark.parametrize("part", ["prompts", "held_out"])
+@pytest.mark.parametrize("wrong", ["missing", "NaN"])
+def test_a_vector_that_is_missing_is_noticed_before_the_first_label(part: str, wrong: str, tmp_path: Path) -> None:
+    prepare_embedded(tmp_path, prompts=30, responses=4, held_out=6, held_out_responses=4)
+    content = _prepared(recipe_content(small()) | {"prepare": None}, tmp_path)
+    row = read_jsonl(tmp_path / f"{part}.jsonl")[3]
+    with np.load(tmp_path / "embeddings.npz") as old:
+        arrays = dict(old)
+    at = arrays["id"].tolist().index(embedding_id(row["prompt"], row["responses"][2]))
+    plan(parse_recipe(content))
+    if wrong == "missing":
+        arrays["id"][at] = "another"
+    else:
+        arrays["embedding"][at, 0] = np.nan
+    np.savez(tmp_path / "embeddings.npz", **arrays)
+    said = "must have a vector in" if wrong == "missing" else "An embedding must be finite numbers"
+    with pytest.raises(DuelistError, match=said):
+        plan(parse_recipe(content))
+
+
 def test_other_embeddings_are_noticed(tmp_path: Path) -> None:
-    recipe = small("rounds=2")
-    with Study.create(tmp_path / "study", recipe) as study:
+    """Whatever comes first after the change: training, or the next round's features."""
+    with Study.create(tmp_path / "study", small("rounds=2")) as study:
         batch = study.ask()
         path = Path(study.stages.parts.reward_model_config.embedding.path or "")
         study.tell(study.stages.parts.annotator.annotate(batch, 0, study.progress))
     with np.load(path) as old:
         arrays = dict(old)
-    np.savez(path, id=arrays["id"], embedding=arrays["embedding"][:, :20])
-    with Study.open(tmp_path / "study") as study, pytest.raises(DuelistError, match="the embeddings it began with"):
-        study.update()
+    for trained in (False, True):
+        if trained:
+            np.savez(path, **arrays)
+            with Study.open(tmp_path / "study") as study:
+                study.update()
+        np.savez(path, id=arrays["id"], embedding=arrays["embedding"][:, :20])
+        with Study.open(tmp_path / "study") as study, pytest.raises(ModelError, match="the embeddings it began with"):
+            study.ask() if trained else study.update()
 
 
 from duelist.acquisition.base import Acquisition  # noqa: E402

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -90,6 +89,69 @@ def test_vectors_come_from_every_kind_of_file(tmp_path: Path) -> None:
         make_embedder(EmbeddingConfig(source="file", path=str(tmp_path / "x.npz")))
 
 
+VECTORS = np.arange(8.0).reshape(2, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "cannot be read so"),
+        (b"PK\x03\x04 but no archive", "cannot be read so"),
+        ({"a": VECTORS}, "cannot be read so"),
+        (VECTORS, "cannot be read so"),  # an .npy under another name
+        ({"id": ["x", "y", "z"], "embedding": VECTORS}, "has 3 ids and an array of shape"),
+        ({"id": ["x", "y"], "embedding": VECTORS[:, :0]}, r"array of shape \(2, 0\)"),
+        ({"id": ["x", "y"], "embedding": VECTORS[:, 0]}, r"array of shape \(2,\)"),
+        ({"id": ["x", "y"], "embedding": VECTORS.astype(str)}, "and type <U"),
+        ({"id": ["x", "y"], "embedding": VECTORS + 1j}, "and type complex128"),
+        ({"id": ["x", "x"], "embedding": VECTORS}, "two that differ for the id x, numbers 0 and 1"),
+    ],
+)
+def test_a_file_of_vectors_that_is_none_is_refused(content: object, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "v.npz"
+    with path.open("wb") as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        elif isinstance(content, dict):
+            np.savez(file, **content)
+        else:
+            np.save(file, np.asarray(content))
+    with pytest.raises(DataError, match=said):
+        make_embedder(EmbeddingConfig(source="file", path=str(path)))
+
+
+def test_a_vector_may_stand_twice(tmp_path: Path) -> None:
+    rounded = VECTORS[1] * (1 + 1e-6)  # as another batch of the same model would have it
+    write_embeddings(tmp_path / "v.npz", ["x", embedding_id("w", "y"), "x", embedding_id("w", "y")],
+                     np.stack([VECTORS[0], VECTORS[1], VECTORS[0], rounded]))  # fmt: skip
+    prompt = Prompt.of("w")
+    source = make_embedder(EmbeddingConfig(source="file", path=str(tmp_path / "v.npz")))
+    found = source.embed([prompt], [Response.of(prompt, "y", [1], [2], "dataset", 1)], Silent())
+    np.testing.assert_array_equal(found, VECTORS[1:])
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"responses": ["a", "b"], "embeddings": [[1, 2], None]}, "a list of numbers, for each of its responses"),
+        ({"responses": ["a", "b"], "embeddings": [1, 2]}, "a list of numbers, for each of its responses"),
+        ({"responses": ["a", "b"], "embeddings": 5}, "a list of numbers, for each of its responses"),
+        ({"responses": ["a", "b"], "embedding_a": [1], "embedding_b": [2]}, "for each of its responses"),
+        # Which is chosen, the label says: these vectors could be of either.
+        ({"response_a": "a", "response_b": "b", "embedding_chosen": [1], "embedding_rejected": [2]}, "has 2 responses"),
+        ({"response_a": "a", "response_b": "b", "embedding_a": [1]}, "has 2 responses"),
+        ({"responses": ["a", "b"], "embeddings": [[1, 2], [1]]}, "of the same length"),
+        ({"responses": ["a", "b"], "embeddings": [["x"], ["y"]]}, "must be numbers"),
+        ({"responses": ["a", "b"], "embeddings": [[[1]], [[2]]]}, r"array of shape \(2, 1, 1\)"),
+        ({"responses": []}, "for each of its responses"),
+    ],
+)
+def test_rows_without_a_vector_for_each_response_are_refused(row: dict[str, object], said: str, tmp_path: Path) -> None:
+    (tmp_path / "v.jsonl").write_text(json.dumps({"prompt": "w", **row}) + "\n")
+    with pytest.raises(DataError, match=said):
+        make_embedder(EmbeddingConfig(source="file", path=str(tmp_path / "v.jsonl")))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"source": "file"}, "needs a `path`"), ({"source": "file", "path": "x.npy"}, "needs `ids`")],
@@ -97,12 +159,6 @@ def test_vectors_come_from_every_kind_of_file(tmp_path: Path) -> None:
 def test_a_source_without_what_it_needs_is_refused(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         EmbeddingConfig.model_validate(settings)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is not None, reason="the library is installed")
-def test_sentence_transformers_says_what_to_install() -> None:
-    with pytest.raises(ModelError, match=r"pip install duelist\[embeddings\]"):
-        make_embedder(EmbeddingConfig(source="sentence_transformers", model="all-MiniLM-L6-v2"))
 
 
 class Counting(Embedder):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from duelist.errors import ModelError
+from duelist.errors import DataError, ModelError
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.embedding_files import embedding_id, write_embeddings
 from duelist.models.reward_model import RewardModel, last_layer_features
@@ -172,3 +172,13 @@ def test_the_length_of_an_embedding_counts_only_without_normalisation() -> None:
         model = trained(RewardModelConfig(hidden=(6,), normalize=normalize), comparisons(), steps=20)
         same = np.allclose(model.rewards(vectors), model.rewards(3 * vectors), atol=1e-6)
         assert same == normalize
+
+
+def test_what_does_not_fit_the_model_is_refused() -> None:
+    model = RewardModel.fresh(RewardModelConfig(hidden=(4,)), E, 0)
+    for vectors in (np.zeros((2, E + 1)), np.zeros(E)):
+        with pytest.raises(ModelError, match=rf"\[R, {E}\], but got an array of shape"):
+            model.rewards(vectors)
+    with pytest.raises(DataError, match="got 1 prompts and 2 responses"):
+        model.score(["w1"], ["w2", "w3"])
+    assert model.score([], []).shape == (0,)

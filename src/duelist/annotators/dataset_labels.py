@@ -55,8 +55,9 @@ class DatasetLabels(Annotator):
                 if not decisions:
                     raise DataError(
                         f"Every pair that is asked must have a label in {self.config.path}, but pair {pair.id} "
-                        f"({pair.a.text[:40]!r} against {pair.b.text[:40]!r}) has none: use sampler `dataset` with "
-                        "pairing `as_given` on the same file, or another annotator."
+                        f"({pair.a.text[:40]!r} against {pair.b.text[:40]!r}) has none there (votes that are all 0 are "
+                        "none): give its row one, `label: skip` in place of the votes if nobody has decided; use "
+                        "sampler `dataset` with pairing `as_given` on the same file; or use another annotator."
                     )
                 for who, decision in decisions.items():
                     outcome, votes = decision if pair.a.text == key[1] else _flipped(decision)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.errors import DuelistError
+from duelist.errors import RecipeError
 from duelist.models.logprobs import TokenizedResponse
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.types import Features, Pair, Prompt, Response
+
+# What a study knows of pairs without a featurizer.
+KNOWN = frozenset({"past", "cost_N", "asked_margin_N", "votes_N2"})
+KNOWN |= frozenset({"pair_id_N", "prompt_ids_N2", "response_ids_N2", "length_N2"})
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def featurize(
         recorded: fields that no model is needed for, over candidates and then past pairs: `[N + P, ...]`.
 
     Raises:
-        DuelistError: if no featurizer provides a field that is needed.
+        RecipeError: if no featurizer provides a field that is needed.
     """
     n, with_past, with_targets = len(candidates), "past" in needs, "target_MD" in needs
     features, features_past = Features.identities(candidates), Features.identities(past)
@@ -118,12 +122,28 @@ def featurize(
             features_past = dataclasses.replace(features_past, **of_past)
             wanted -= set(fields)
     if wanted:
-        provided = sorted({name for f in featurizers for name in f.provides})
-        raise DuelistError(
-            f"A featurizer must provide {', '.join(sorted(wanted))}, but this recipe's provide {', '.join(provided)} "
-            f"only: add one to `featurizers` (`duelist methods` lists them), or choose another acquisition."
-        )
+        raise _not_provided(wanted, featurizers)
     return dataclasses.replace(features, past=features_past) if with_past else features
+
+
+def require_provided(needs: frozenset[str], featurizers: Sequence[Featurizer]) -> None:
+    """Require a featurizer for every field of `needs` that a study does not know without one.
+
+    Raises:
+        RecipeError: naming those that none provides.
+    """
+    fields = {"gradient_ND" if name == "target_MD" else name for name in needs - KNOWN}
+    missing = fields - {name for f in featurizers for name in f.provides}
+    if missing:
+        raise _not_provided(missing, featurizers)
+
+
+def _not_provided(fields: Set[str], featurizers: Sequence[Featurizer]) -> RecipeError:
+    provided = sorted({name for f in featurizers for name in f.provides})
+    return RecipeError(
+        f"A featurizer must provide {', '.join(sorted(fields))}, but this recipe's provide {', '.join(provided)} "
+        "only: add one to `featurizers` (`duelist methods` lists them), or choose another acquisition."
+    )
 
 
 def distinct_responses(pairs: Sequence[Pair]) -> tuple[list[Response], NDArray[np.int64]]:

@@ -49,5 +49,5 @@ class Embedding(Featurizer):
         if models.embeddings is not None and self.config == EmbeddingFeaturizerConfig():
             return models.embeddings
         if self._own is None:
-            self._own = EmbeddingCache(make_embedder(self.config, models.policy))
+            self._own = EmbeddingCache(make_embedder(self.config, models.policy), models.shelf)
         return self._own

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from duelist.errors import RecipeError
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
+from duelist.models.reward_model_config import RewardModelConfig
 
 
 class RewardHead(Featurizer):
@@ -30,11 +31,8 @@ class RewardHead(Featurizer):
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         model, embed = job.models.reward_model_for("The `reward_head` featurizer")
-        if "reward_N2K" in job.wanted and model.config.posterior == "none":
-            raise RecipeError(
-                "`reward_N2K` needs a reward model with a posterior, but `reward_model.posterior` is `none`: set it to "
-                "`ensemble`, `laplace` or `dropout`, or choose another acquisition."
-            )
+        if "reward_N2K" in job.wanted:
+            require_posterior(model.config)
         responses, index_N2 = distinct_responses(job.pairs)
         fields: dict[str, NDArray[Any]] = {}
         vectors_RE = embed(job.prompts, responses, job.progress) if responses else np.empty((0, model.dimension))
@@ -47,3 +45,16 @@ class RewardHead(Featurizer):
         if "reward_N2K" in job.wanted:
             fields["reward_N2K"] = model.samples(vectors_RE)[index_N2]
         return fields
+
+
+def require_posterior(config: RewardModelConfig) -> None:
+    """Require that a reward model has more than one reward to give.
+
+    Raises:
+        RecipeError: if it has not.
+    """
+    if config.posterior == "none":
+        raise RecipeError(
+            "`reward_N2K` needs a reward model with a posterior, but `reward_model.posterior` is `none`: set it to "
+            "`ensemble`, `laplace` or `dropout`, or choose another acquisition."
+        )

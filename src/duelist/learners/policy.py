@@ -46,7 +46,7 @@ class PolicyLearner(Learner):
         return Margin(MarginConfig())
 
     def models(self, t: int) -> Models:
-        return Models(policy=self._after(t))
+        return Models(policy=self._after(t), shelf=self.folder.vectors("featurizer"))
 
     def save_initial(self, target: Path) -> Mapping[str, Any]:
         policy = self._policies.initial

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from duelist.errors import ModelError, RecipeError
+from duelist.errors import RecipeError
 from duelist.evaluation.reward_model import Floats, longer_wins, preference_metrics, ranking_metrics
 from duelist.featurizers.base import Featurizer
 from duelist.featurizers.reward_head import RewardHead
@@ -54,7 +54,7 @@ class RewardLearner(Learner):
     def models(self, t: int) -> Models:
         if self._loaded is None or self._loaded[0] != t:
             self._loaded = (t, RewardModel.load(self.folder.trained(t)))
-        return Models(self._policy, self._loaded[1], self._embed)
+        return Models(self._policy, self._loaded[1], self._embed, self.folder.vectors("featurizer"))
 
     def save_initial(self, target: Path) -> Mapping[str, Any]:
         model = self._fresh(self._dimension())
@@ -66,11 +66,6 @@ class RewardLearner(Learner):
         done: Mapping[str, float] = {}
         if preferences:
             data = self._comparisons(preferences)
-            if data.first_PE.shape[1] != model.dimension:
-                raise ModelError(
-                    f"A study goes on with the embeddings it began with, but they have {data.first_PE.shape[1]} "
-                    f"dimensions now and had {model.dimension}: restore the file or model, or begin a new study."
-                )
             seed = derived_seed(self.recipe.seed, "train", t)
             done = self.parts.reward_trainer.fit(model, data, seed, self.progress)
         model.save(target)
@@ -152,7 +147,8 @@ class RewardLearner(Learner):
 
     @cached_property
     def _embed(self) -> EmbeddingCache:
-        return EmbeddingCache(make_embedder(self.parts.reward_model_config.embedding, self._policy))
+        embedder = make_embedder(self.parts.reward_model_config.embedding, self._policy)
+        return EmbeddingCache(embedder, self.folder.vectors(self.artifact))
 
     @cached_property
     def _held_out(self) -> HeldOutResponses:

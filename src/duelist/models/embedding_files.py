@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from duelist.errors import DataError
 from duelist.models.embeddings import Embedder, Vectors
 from duelist.progress import Progress
-from duelist.rows import EMBEDDING_COLUMNS, SUFFIXES, RowSource, row_prompt, row_responses
+from duelist.rows import EMBEDDING_COLUMNS, SUFFIXES, Row, RowSource, row_prompt, row_responses
 from duelist.types import Message, Prompt, Response, content_id
 
 
@@ -38,6 +38,8 @@ class FileEmbeddings(Embedder):
     `embedding_rejected`.
     """
 
+    exact: ClassVar[bool] = True
+
     def __init__(self, path: str, ids: str | None = None) -> None:
         """Read the file.
 
@@ -47,9 +49,17 @@ class FileEmbeddings(Embedder):
         self.path = Path(path).expanduser()
         if not self.path.is_file():
             raise DataError(f"Embeddings are read from a file, but there is none at {self.path}: correct the path.")
-        found = _from_rows(self.path) if self.path.name.endswith(SUFFIXES) else _from_arrays(self.path, ids)
-        self._position: Mapping[str, int] = {key: i for i, key in enumerate(found[0])}
-        self._vectors_XE = found[1]
+        names, self._vectors_XE = (
+            _from_rows(self.path) if self.path.name.endswith(SUFFIXES) else _from_arrays(self.path, ids)
+        )
+        self._position: dict[str, int] = {}
+        for i, name in enumerate(names):
+            first = self._position.setdefault(name, i)
+            if first != i and not _same(self._vectors_XE[first], self._vectors_XE[i]):
+                raise DataError(
+                    f"A response must have one vector, but {self.path} has two that differ for the id {name}, numbers "
+                    f"{first} and {i} in the file, from 0: drop one of them."
+                )
 
     def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
         positions = []
@@ -69,24 +79,31 @@ def _id(prompt_id: str, response: str) -> str:
     return content_id("embedding", prompt_id, response)
 
 
+def _same(one_E: Any, other_E: Any) -> bool:
+    """Whether two vectors are equal but for rounding; NaN is told of where it is used."""
+    near = 1e-3 * max(float(np.abs(one_E).max()), float(np.abs(other_E).max()))
+    return bool(np.allclose(one_E, other_E, rtol=0, atol=near, equal_nan=True))
+
+
 def _from_arrays(path: Path, ids: str | None) -> tuple[list[str], Any]:
     try:
-        loaded = np.load(path)
-        if path.suffix == ".npy":
-            names = Path(str(ids)).expanduser().read_text(encoding="utf-8").split()
-            vectors = loaded
-        else:
-            names, vectors = [str(name) for name in loaded["id"]], loaded["embedding"]
-    except (OSError, ValueError, KeyError) as error:
+        with path.open("rb") as file:
+            if path.suffix == ".npy":
+                vectors = np.lib.format.read_array(file, allow_pickle=False)
+                names = Path(str(ids)).expanduser().read_text(encoding="utf-8").split()
+            else:
+                with np.load(file) as arrays:
+                    names, vectors = [str(name) for name in arrays["id"]], arrays["embedding"]
+    except Exception as error:  # a file that is no such archive can be wrong in many ways, each an error of its own
         raise DataError(
             f"Embeddings must lie in an .npz with the arrays `id` and `embedding`, in an .npy beside a text file of "
             f"ids, or in rows ({', '.join(SUFFIXES)}), but {path} cannot be read so: {error}. Write it again "
             "(duelist.models.embedding_files.write_embeddings)."
         ) from error
-    if vectors.ndim != 2 or len(names) != len(vectors):
+    if vectors.ndim != 2 or len(names) != len(vectors) or vectors.shape[1] == 0 or vectors.dtype.kind not in "fiu":
         raise DataError(
-            f"There must be one vector for each id, but {path} has {len(names)} ids and an array of shape "
-            f"{vectors.shape}: write it again."
+            f"There must be one vector of numbers for each id, but {path} has {len(names)} ids and an array of shape "
+            f"{vectors.shape} and type {vectors.dtype}: write it again."
         )
     return names, vectors
 
@@ -96,18 +113,34 @@ def _from_rows(path: Path) -> tuple[list[str], Any]:
     vectors: list[Any] = []
     for where, row in RowSource(str(path)):
         texts = row_responses(row, where)
-        given = row.get("embeddings")
-        if given is None:
-            given = [row[name] for name in EMBEDDING_COLUMNS[1:] if row.get(name) is not None]
-        if len(given) != len(texts):
-            raise DataError(
-                f"A row must have a vector for each response ({', '.join(EMBEDDING_COLUMNS)}), but {where} has "
-                f"{len(texts)} responses and {len(given)} vectors: add them."
-            )
         prompt_id = row_prompt(row, where).id
         names += [_id(prompt_id, text) for text in texts]
-        vectors += list(given)
+        vectors += _row_vectors(row, where, len(texts))
     try:
-        return names, np.array(vectors, dtype=np.float32).reshape(len(vectors), -1)
-    except ValueError as error:
-        raise DataError(f"All vectors of {path} must have the same length, but they have not: {error}.") from error
+        vectors_XE = np.array(vectors, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"All vectors of {path} must be numbers and of the same length, but they are not: {error}."
+        ) from error
+    if vectors_XE.ndim != 2 or vectors_XE.size == 0:
+        raise DataError(
+            f"There must be a vector of numbers for each response, but those of {path} make an array of shape "
+            f"{vectors_XE.shape}: write it again."
+        )
+    return names, vectors_XE
+
+
+def _row_vectors(row: Row, where: str, responses: int) -> list[Any]:
+    """The vectors of a row's responses, in their order."""
+    given = row.get("embeddings")
+    if given is None and row.get("responses") is None:
+        names = EMBEDDING_COLUMNS[1:3] if row.get("chosen") is not None else EMBEDDING_COLUMNS[3:]
+        given = [row.get(name) for name in names]
+    if not isinstance(given, list) or len(given) != responses or not all(isinstance(v, list) for v in given):
+        raise DataError(
+            f"A row must have a vector, a list of numbers, for each of its responses: `embeddings` beside `responses`, "
+            "`embedding_chosen` and `embedding_rejected` beside `chosen` and `rejected`, `embedding_a` and "
+            f"`embedding_b` beside `response_a` and `response_b`. {where} has {responses} responses, and not that: "
+            "correct it."
+        )
+    return given

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,13 @@ Vectors = NDArray[np.float32]
 
 
 class Embedder(ABC):
-    """Turns a prompt and a response into a vector."""
+    """Turns a prompt and a response into a vector.
+
+    Attributes:
+        exact: whether a response's vector is the same to the last bit, whatever is embedded together with it.
+    """
+
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
@@ -36,12 +41,28 @@ class Embedder(ABC):
         """
 
 
+class Shelf(Protocol):
+    """Keeps vectors from one run of a study to the next."""
+
+    def read(self) -> Mapping[str, Vectors]:
+        """All vectors that were added, by response id."""
+
+    def add(self, ids: Sequence[str], vectors_RE: Vectors) -> None:
+        """Keep R vectors: all of them or, if the process dies, none."""
+
+
 class EmbeddingCache:
     """Embeds each response once, whoever asks."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, shelf: Shelf | None = None) -> None:
+        """Use `embedder` for what is neither known nor on the shelf.
+
+        A model's rounding depends on what it embeds together. A study that was killed embeds other responses together
+        than one that was not, so it goes on from the same numbers only if they were kept.
+        """
         self.embedder = embedder
-        self._known: dict[str, Vectors] = {}
+        self._shelf = None if embedder.exact else shelf
+        self._known: dict[str, Vectors] = {} if self._shelf is None else dict(self._shelf.read())
 
     def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
         """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
@@ -58,7 +79,10 @@ class EmbeddingCache:
                     f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
                     f"({new[bad[0]].text[:40]!r}) is not, nor are {len(bad) - 1} others: correct the file or model."
                 )
-            self._known |= {r.id: v for r, v in zip(new, vectors_RE, strict=True)}
+            ids = [r.id for r in new]
+            if self._shelf is not None:
+                self._shelf.add(ids, vectors_RE)
+            self._known |= dict(zip(ids, vectors_RE, strict=True))
         return np.stack([self._known[r.id] for r in responses])
 
 
@@ -151,49 +175,6 @@ class HiddenStates(Embedder):
         return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
 
 
-class SentenceTransformers(Embedder):
-    """Any model of the sentence-transformers library, on the prompt's last message and the response as one text."""
-
-    def __init__(self, config: EmbeddingConfig) -> None:
-        """Load the model.
-
-        Raises:
-            ModelError: if the library is not installed, or the model cannot be loaded.
-        """
-        try:
-            encoder = import_module("sentence_transformers").SentenceTransformer
-        except ImportError as error:
-            raise ModelError(
-                "Embeddings by `sentence_transformers` need that library, but it is not installed: "
-                "`pip install duelist[embeddings]`, or use source `hidden_states` or `file`."
-            ) from error
-        self.config = config
-        device = None if config.device == "auto" else config.device
-        try:
-            self._model = encoder(str(config.model), device=device, revision=config.revision)
-        except Exception as error:  # the hub, transformers and the library each have errors of their own
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(
-                f"`model` must be a sentence-transformers model, but {config.model!r} could not be loaded: {reason} "
-                "Correct the path or name."
-            ) from error
-
-    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        texts = [embedded_text(p, r.text) for p, r in zip(prompts, responses, strict=True)]
-        parts: list[Any] = []
-        with progress.stage("Embedding", len(texts)) as advance:
-            for start in range(0, len(texts), self.config.batch_size):
-                batch = texts[start : start + self.config.batch_size]
-                parts.append(self._model.encode(batch, convert_to_numpy=True, show_progress_bar=False))
-                advance(len(batch))
-        return np.concatenate(parts).astype(np.float32)
-
-
-def embedded_text(prompt: Prompt, response: str) -> str:
-    """What a sentence encoder reads: the prompt's last message and the response, a blank line between them."""
-    return f"{prompt.messages[-1]['content']}\n\n{response}"
-
-
 def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:
     """The source of embeddings that `config` names.
 
@@ -202,7 +183,9 @@ def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embe
         DataError: if its file cannot be read.
     """
     if config.source == "sentence_transformers":
-        return SentenceTransformers(config)
+        from duelist.models.sentence_encoder import SentenceEncoder
+
+        return SentenceEncoder(config)
     if config.source == "hidden_states":
         return HiddenStates(config, policy)
     from duelist.models.embedding_files import FileEmbeddings

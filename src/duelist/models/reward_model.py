@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from duelist.errors import ModelError
+from duelist.errors import DataError, ModelError
 from duelist.models.embeddings import EmbeddingCache, make_embedder
 from duelist.models.plain_tokens import plain_token_ids
 from duelist.models.reward_model_config import RewardModelConfig
@@ -81,8 +81,17 @@ class RewardModel:
         """What the network reads, `[R, E]`: each vector at norm √E, so that its entries have a mean square of one.
 
         A zero vector stays zero; without `normalize` all stay as they are.
+
+        Raises:
+            ModelError: if they are not of the dimension that the model reads.
         """
         vectors = torch.from_numpy(np.array(vectors_RE, dtype=np.float32))
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise ModelError(
+                f"A reward model reads vectors of the dimension that it was made for, [R, {self.dimension}], but got "
+                f"an array of shape {list(vectors.shape)}: a study goes on with the embeddings it began with, so "
+                "restore their file or model, or begin a new study."
+            )
         if not self.config.normalize:
             return vectors
         norm_R1 = vectors.norm(dim=1, keepdim=True)
@@ -164,8 +173,16 @@ class RewardModel:
             responses: texts.
 
         Raises:
-            DuelistError: if the source of embeddings is not there, or has no vector for a text.
+            DuelistError: if there is not one prompt for each response, or the source of embeddings is not there or has
+                no vector for a text.
         """
+        if len(prompts) != len(responses):
+            raise DataError(
+                f"There must be one prompt for each response, but got {len(prompts)} prompts and {len(responses)} "
+                "responses: name a prompt once for each of its responses."
+            )
+        if not responses:
+            return np.empty(0)
         asked = [Prompt.of(p) for p in prompts]
         answers = [
             Response.of(p, text, [], plain_token_ids(text), "dataset", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from duelist.errors import RecipeError
-from duelist.models.embeddings import EmbeddingCache
+from duelist.models.embeddings import EmbeddingCache, Shelf
 from duelist.models.policy import Policy
 from duelist.models.reward_model import RewardModel
 
@@ -18,11 +18,13 @@ class Models:
         policy: the language model being aligned, with its reference.
         reward_model: the reward model being trained.
         embeddings: what the reward model reads.
+        shelf: where a featurizer that has embeddings of its own keeps them.
     """
 
     policy: Policy | None = None
     reward_model: RewardModel | None = None
     embeddings: EmbeddingCache | None = None
+    shelf: Shelf | None = None
 
     def policy_for(self, user: str) -> Policy:
         """The policy, which `user` cannot do without.

@@ -25,6 +25,7 @@ class SampleJob:
         seed: the only source of randomness; the same seed gives the same responses.
         progress: told how many responses are done.
         decoder: where responses are decoded; None: in this process.
+        fewest: responses that a prompt must have for the round's pairing to use it.
     """
 
     models: Models
@@ -35,6 +36,7 @@ class SampleJob:
     seed: int
     progress: Progress
     decoder: Decoder | None = None
+    fewest: int = 2
 
     def decoder_for(self, user: str) -> Decoder:
         """Where `user`'s responses are decoded.

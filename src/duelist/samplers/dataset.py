@@ -52,9 +52,10 @@ class DatasetSampler(Sampler):
         with job.progress.stage("Reading responses", len(job.prompts)) as advance:
             for prompt in job.prompts:
                 texts = job.given.texts.get(prompt.id, [])
-                if len(texts) < 2:
+                if len(texts) < job.fewest:
+                    needed = "two responses or more" if job.fewest == 2 else "a response or more"
                     raise DataError(
-                        f"The dataset sampler needs two responses or more for every prompt, but prompt {prompt.id} "
+                        f"The dataset sampler needs {needed} for every prompt, but prompt {prompt.id} "
                         f"({str(prompt.messages[-1]['content'])[:60]!r}) has {len(texts)}: add `responses`, "
                         "`response_a` and `response_b`, or `chosen` and `rejected` to its row, or use the sampler "
                         "`vanilla`."

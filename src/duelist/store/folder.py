@@ -6,6 +6,7 @@ rounds/NNN/           each stage's artifact; 000 is the initial model
 metrics.jsonl         one line per closed round, the initial model's first
 preferences.jsonl     the preferences so far, in TRL's format (pairs across prompts: with both prompts)
 adapter/              the latest adapter, in PEFT's format (a study of another model: its folder)
+embeddings/           what an embedding model computed, so that it need not again
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ from duelist.store.codecs import FEATURES, Codec
 from duelist.store.export import preference_rows
 from duelist.store.recipe_file import RECIPE, Completed, differences, read_recipe, write_recipe
 from duelist.store.store import DATABASE, AskedPair, Stage, Store
+from duelist.store.vectors import VectorShelf
 from duelist.types import Prompt, Selection
 
 METRICS = "metrics.jsonl"
 PREFERENCES = "preferences.jsonl"
 SELECTION = "selection.json"
+EMBEDDINGS = "embeddings"
 LOCK = ".lock"
 Value = TypeVar("Value")
 
@@ -144,6 +147,10 @@ class StudyFolder:
         if stage is None:
             raise StorageError(f"Round {round} must have trained for its weights to be there, but it has not.")
         return self.path / stage.artifact
+
+    def vectors(self, source: str) -> VectorShelf:
+        """Where the vectors of one of the study's embedding models are kept."""
+        return VectorShelf(self.path / EMBEDDINGS / source)
 
     def stage(self, round: int, name: str) -> Stage | None:
         """The stage, if it is finished."""
@@ -318,7 +325,8 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str])
             f"pairs: give a new --study folder, or go on with `duelist run {path / RECIPE} --study {path}`."
         )
     weights = {Path(s.artifact).name for s in stages if s.name == "train"}
-    for name in (METRICS, PREFERENCES, *weights, "rounds", *(DATABASE + end for end in ("", "-wal", "-shm"))):
+    database = [DATABASE + end for end in ("", "-wal", "-shm")]
+    for name in (METRICS, PREFERENCES, EMBEDDINGS, *weights, "rounds", *database):
         discard(path / name)
     write_recipe(path, recipe)
 

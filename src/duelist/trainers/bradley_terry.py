@@ -1,7 +1,7 @@
 """A Bradley–Terry reward model on fixed embeddings, trained from scratch each round on all labels so far.
 
 Reference: Bradley and Terry, 1952; Shen, Sun, Ton, arXiv 2502.04354, Section 5.
-Formula:   −Σ s log σ(r_1 − r_2) + (1 − s) log σ(r_2 − r_1) + λ/2 ‖θ‖²,  s the first response's share of the votes.
+Formula:   −Σ [s log σ(r_1 − r_2) + (1 − s) log σ(r_2 − r_1)] + λ/2 ‖θ‖²,  s the first response's share of the votes.
 Unit:      nats.
 Cost:      `steps` batches, or `passes` over the labels, through a small network.
 """
