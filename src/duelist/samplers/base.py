@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from duelist.models.decoding import Decoder, LocalDecoder
 from duelist.models.trained import Models
@@ -61,7 +62,15 @@ class Counts:
 
 
 class Sampler(ABC):
-    """Draws (or looks up) the responses that become the pool."""
+    """Draws (or looks up) the responses that become the pool.
+
+    Attributes:
+        mixes_models: whether it draws from the policy and its reference mixed token by token, which no server can.
+        weighs_pairs: whether its pairs have loss weights of their own.
+    """
+
+    mixes_models: ClassVar[bool] = False
+    weighs_pairs: ClassVar[bool] = False
 
     @property
     @abstractmethod
