@@ -169,3 +169,16 @@ def test_settings_that_are_decided_elsewhere_or_unknown_are_refused() -> None:
             parse_component("trainer", {"name": "rlhf", "train": train})
     with pytest.raises(RecipeError, match="algorithm"):
         parse_component("trainer", {"name": "rlhf", "algorithm": "ppo"})
+
+
+def test_each_algorithm_has_the_settings_of_its_own_trainer() -> None:
+    for algorithm, other, key in (("grpo", "rloo", "scale_rewards"), ("rloo", "grpo", "normalize_advantages")):
+        settings: dict[str, Any] = {"name": "rlhf", "train": {key: True}}
+        assert parse_component("trainer", {**settings, "algorithm": algorithm})["train"] == {key: True}
+        with pytest.raises(RecipeError, match=f"`{key}` must be an argument of {other.upper()}Config"):
+            parse_component("trainer", {**settings, "algorithm": other})
+
+
+def test_the_reward_models_adapter_has_peft_arguments() -> None:
+    with pytest.raises(RecipeError, match="`rank` must be an argument of LoraConfig"):
+        parse_component("trainer", {"name": "rlhf", "reward_model": {"lora": {"rank": 8}}})

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from duelist.errors import RecipeError
 from duelist.models.policy import Policy
@@ -46,6 +46,14 @@ class RewardModelTraining(BaseModel):
         description="Handed to peft.LoraConfig whole; null trains all weights.",
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Handed to trl.RewardConfig whole.")
+
+    @field_validator("lora")
+    @classmethod
+    def _known_to_peft(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
+        from peft import LoraConfig
+
+        require_arguments(lora or {}, LoraConfig, {"task_type": "it is SEQ_CLS always"})
+        return lora
 
     @field_validator("train")
     @classmethod
@@ -79,10 +87,10 @@ class RLHFConfig(BaseModel):
 
     @field_validator("train")
     @classmethod
-    def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
-        from trl import RLOOConfig
+    def _known_to_trl(cls, train: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        from trl import GRPOConfig, RLOOConfig
 
-        require_arguments(train, RLOOConfig, DECIDED_ELSEWHERE)
+        require_arguments(train, GRPOConfig if info.data.get("algorithm") == "grpo" else RLOOConfig, DECIDED_ELSEWHERE)
         return train
 
 
