@@ -87,9 +87,10 @@ def draws_of(
 ) -> Draws:
     """Draws from all responses, repetitions included, and from the sets with their weights.
 
-    Of equal draws the first stays, with its note of where it was drawn from.
+    Of equal draws the first stays; each set keeps from where its own two were drawn.
     """
     by_id: dict[str, Response] = {}
     for response in drawn:
         by_id.setdefault(response.id, response)
-    return Draws(tuple(by_id.values()), tuple(DrawnSet(a.id, b.id, weight) for a, b, weight in sets), tuple(notes))
+    together = tuple(DrawnSet(a.id, b.id, weight, (a.drawn_from, b.drawn_from)) for a, b, weight in sets)
+    return Draws(tuple(by_id.values()), together, tuple(notes))
