@@ -8,8 +8,8 @@ medians of interleaved runs in one process; ratios are medians of the ratios to 
 
 The variants: `one call` runs the rows of the policy and those of the reference together, LoRA applied to the first
 half (what `auto` takes here); `two calls` runs them one after the other, each with its cache; `PEFT mixed adapters`
-runs them together by PEFT's own `adapter_names`; `no reference cache` reads all tokens anew for the reference at every
-step.
+runs them together by PEFT's own `adapter_names`, with transformers' own cache; `no reference cache` reads all tokens
+anew for the reference at every step.
 Beside them: vanilla streams of twice the rows, and transformers' `generate` for the vanilla stream. Before anything is
 timed, all mixed variants must draw the same tokens.
 """

@@ -181,6 +181,17 @@ def test_parts_that_cannot_work_together_are_refused_before_anything_is_asked(ti
         examine(parse_recipe({**recipe, "trainer": {"name": "rlhf"}}))
     with pytest.raises(RecipeError, match="'vanilla' draws none"):
         examine(parse_recipe({**recipe, "trainer": {"name": "dpo", "loss": "xpo"}}))
+    weighted = {**tiny_recipe, "sampler": {"name": "t_pilaf", "max_new_tokens": 4}}
+    with pytest.raises(RecipeError, match=r"loss weights of sampler 't_pilaf' need .*'ipo'"):
+        examine(parse_recipe({**weighted, "trainer": {"name": "dpo", "train": {"loss_type": "ipo"}}}))
+    with pytest.raises(RecipeError, match="loss weights of sampler 't_pilaf' are left out by the trainer `rlhf`"):
+        examine(parse_recipe({**weighted, "trainer": {"name": "rlhf"}}))
+    server = {"url": "http://127.0.0.1:9/v1", "model": "m", "adapter_folder": "adapters"}
+    with pytest.raises(RecipeError, match="'pilaf' mixes the two"):
+        parse_recipe({**tiny_recipe, "sampler": {"name": "pilaf", "max_new_tokens": 4}, "decoder": server})
+    with pytest.raises(RecipeError, match="trains all its parameters: set `decoder: null`"):
+        parse_recipe({**recipe, "decoder": server})
+    assert parse_recipe({**tiny_recipe, "decoder": server}).decoder is not None
 
 
 def test_the_plan_counts_what_is_trained(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.annotators.base import Annotator
+from duelist.combinations import require_parts_that_fit
 from duelist.component_settings import acquisition_options, build
 from duelist.components import COMPONENTS
-from duelist.errors import BudgetError, DuelistError, ModelError, RecipeError
+from duelist.errors import BudgetError, DuelistError, ModelError
 from duelist.evaluation.held_out import require_columns
 from duelist.featurizers.base import Featurizer, require_provided
 from duelist.featurizers.reward_head import require_posterior
@@ -94,7 +95,7 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         if isinstance(trainer, TrainsWithTrl):
             for handed_on in trainer.trl_settings:
                 handed_on.require_usable(on_cpu=device_of(ready.policy.device).type == "cpu")
-        _require_parts_that_fit(ready, ready.policy)
+        require_parts_that_fit(ready, ready.policy)
         _require_start(ready.policy)
     prompts = _prompts(ready, notes)
     for key, config in embedding_sources(ready).items():
@@ -110,32 +111,6 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         if model is not None and ready.policy is not None:
             _require_fitting_prompts(ready, ready.policy, prompts, model)
     return Findings(ready, prompts, model, pairs)
-
-
-def _require_parts_that_fit(recipe: Recipe, policy: PolicyConfig) -> None:
-    """Refuse combinations of which one part could do nothing with the other.
-
-    Raises:
-        RecipeError: naming both.
-    """
-    name = recipe.acquisition["name"]
-    if policy.adapter == "none":
-        if "gradient_ND" in build("acquisition", recipe.acquisition, Acquisition).needs:
-            raise RecipeError(
-                f"Gradient features are those of a LoRA adapter, which the acquisition {name!r} needs, but "
-                "`policy.adapter` is none: set `policy.adapter: lora`, or choose a rule on margins or embeddings."
-            )
-        if recipe.trainer["name"] == "rlhf":
-            raise RecipeError(
-                "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, "
-                "or use the trainer `dpo`."
-            )
-    sampler = recipe.sampler["name"]
-    if recipe.trainer.get("loss") == "xpo" and sampler in COMPONENTS["sampler"] and sampler != "hybrid":
-        raise RecipeError(
-            f"`trainer.loss: xpo` is DPO unless some responses are drawn from the reference, but the sampler "
-            f"{sampler!r} draws none: use the sampler `hybrid`, or `loss: dpo`."
-        )
 
 
 def _require_told_gains(recipe: Recipe) -> None:

@@ -186,6 +186,7 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
             recipe = recipe.model_copy(update={"featurizers": {"reward_head": {}, "embedding": {}}})
         filled["reward_model"] = recipe.reward_model or RewardModelConfig()
     _require_what_is_trained(recipe)
+    _require_what_a_server_draws(recipe)
     for kind in ("sampler", "pairing", "acquisition", "annotator", "trainer", "reward"):
         component = getattr(recipe, kind)
         if component is not None:
@@ -220,6 +221,23 @@ def _require_what_is_trained(recipe: Recipe) -> None:
         raise RecipeError(
             f"Trainer {name!r} needs two responses to one prompt, but pairing {recipe.pairing['name']!r} crosses "
             "prompts: use pairing `in_prompt`, or train a reward model (trainer `bradley_terry`)."
+        )
+
+
+def _require_what_a_server_draws(recipe: Recipe) -> None:
+    """Refuse a server for what none can draw, at once: while the policy is its reference, it still could."""
+    if recipe.decoder is None:
+        return
+    sampler = str(recipe.sampler["name"])
+    if getattr(resolve("sampler", sampler)[0], "mixes_models", False):
+        raise RecipeError(
+            f"A server draws from the policy or from its reference, but the sampler {sampler!r} mixes the two at every "
+            "token: set `decoder: null` (decoding in this process), or use sampler vanilla, best_of_n or hybrid."
+        )
+    if recipe.policy is not None and recipe.policy.adapter == "none":
+        raise RecipeError(
+            "A server is given the round's adapter, but this policy trains all its parameters: set `decoder: null` or "
+            "`policy.adapter: lora`."
         )
 
 

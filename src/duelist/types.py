@@ -107,11 +107,20 @@ class GivenResponses:
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """Two responses that were drawn together, by id, and what a comparison of the two weighs in the loss."""
+    """Two responses that were drawn together, by id.
+
+    Attributes:
+        a: the first.
+        b: the second.
+        weight: what a comparison of the two weighs in the loss.
+        drawn_from: which distributions drew the two here, for another set may have drawn the same response from another
+            one; None: those that the responses name.
+    """
 
     a: str
     b: str
     weight: float = 1.0
+    drawn_from: tuple[Distribution, Distribution] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,10 @@ class Draws:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses to compare. The id does not depend on which one is called `a`, nor on the weight in the loss."""
+    """Two responses to compare, with the distributions that drew them for this comparison.
+
+    The id does not depend on which one is called `a`, nor on the weight in the loss.
+    """
 
     id: str
     a: Response

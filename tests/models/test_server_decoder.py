@@ -37,6 +37,8 @@ class Server:
         self.completions: list[dict[str, Any]] = []
         self.fail: list[int] = []  # statuses of the next answers, before it serves again
         self.with_token_ids = True
+        self.choices: list[dict[str, Any]] | None = None  # what is answered in place of its own
+        self.body: bytes | None = None  # what is answered in place of JSON
         self.lock = threading.Lock()
         outer = self
 
@@ -57,6 +59,7 @@ class Server:
 
             def answer(self, status: int, content: Any) -> None:
                 body = b"Success" if content is None else json.dumps(content).encode()
+                body = outer.body if outer.body is not None and self.path == "/v1/completions" else body
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -84,13 +87,15 @@ class Server:
                 reason = "stop"
                 break
         choice = {"text": "", "finish_reason": reason}
+        if self.choices is not None:
+            return {"choices": self.choices}
         return {"choices": [{**choice, "token_ids": drawn} if self.with_token_ids else choice]}
 
 
 @pytest.fixture
 def server(tiny_model: Path) -> Iterator[Server]:
     server = Server(tiny_model)
-    thread = threading.Thread(target=server.http.serve_forever)
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
     thread.start()
     yield server
     server.http.shutdown()
@@ -196,6 +201,59 @@ def test_a_server_without_token_ids_or_the_model_is_refused(
     server.with_token_ids = False
     with pytest.raises(ModelError, match="return_token_ids"):
         draw(decoder(server, policy, tmp_path), orders)
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "finish_reason"),
+    [([3, 4], "abort"), ([3, 4], "length"), ([3], None), ([3] * 6, "length"), ([9999] * 5, "length"), (["3"], "stop")],
+)
+def test_what_is_no_whole_response_is_a_failure(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, token_ids: list[Any], finish_reason: str | None
+) -> None:
+    server.choices = [{"token_ids": token_ids, "finish_reason": finish_reason}]
+    with pytest.raises(ModelError, match=r"must end, or reach 5 .* run the same command again"):
+        draw(decoder(server, policy, tmp_path), orders)
+    local = decoder(server, policy, tmp_path, on_failure="local")
+    assert len(draw(local, orders)) == len(orders)
+    assert "finish_reason" in local.notes[0]
+
+
+def test_an_end_that_the_server_leaves_out_is_put_back(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    end = policy.tokenizer.eos_token_id
+    for token_ids, expected in (([3, 4], (3, 4, end)), ([], (end,)), ([3, end, 4], (3, end)), ([3] * 5, (3,) * 5)):
+        server.choices = [{"token_ids": token_ids, "finish_reason": "stop"}]
+        assert draw(decoder(server, policy, tmp_path), orders[:1])[0].token_ids == expected
+
+
+@pytest.mark.parametrize("choices", [[], [{"token_ids": [3], "finish_reason": "stop"}] * 2, [None], "ab", {"0": 1}])
+def test_one_choice_is_what_is_asked_for(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, choices: Any
+) -> None:
+    server.choices = choices
+    with pytest.raises(ModelError, match="one choice"):
+        draw(decoder(server, policy, tmp_path), orders)
+
+
+@pytest.mark.parametrize("body", [b'{"choices": [{"tok', b"<html>", b"[1]"])
+def test_an_answer_that_is_cut_or_no_json_is_a_failure(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, body: bytes
+) -> None:
+    server.body = body
+    with pytest.raises(ModelError, match=r"must answer with JSON.*run the same command again"):
+        draw(decoder(server, policy, tmp_path), orders)
+    local = decoder(server, policy, tmp_path, on_failure="local")
+    assert len(draw(local, orders)) == len(orders) and len(local.notes) == 1
+
+
+def test_the_models_own_generation_defaults_are_overruled(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    draw(decoder(server, policy, tmp_path), orders[:1])
+    sent = server.completions[0]
+    nothing = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    assert {k: sent[k] for k in nothing} == nothing
 
 
 def test_prompts_that_are_too_long_are_refused(server: Server, policy: Policy, tmp_path: Path) -> None:

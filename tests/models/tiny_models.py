@@ -12,6 +12,8 @@ from transformers import (
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MixtralConfig,
@@ -69,6 +71,9 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "mixtral":
                 experts = {"num_local_experts": 3, "experts_implementation": "eager"}  # the other kernel lacks float64
                 model = MixtralForCausalLM(MixtralConfig(**{**_SHAPE, **experts, **changes}))
+            case "lfm2":
+                layers = {"layer_types": ["conv", "full_attention"], "tie_word_embeddings": False}
+                model = Lfm2ForCausalLM(Lfm2Config(**{**_SHAPE, **layers, **changes}))
             case "opt":
                 shape = {"vocab_size": VOCABULARY, "hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 40}
                 shape |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}

@@ -6,6 +6,7 @@ import pytest
 
 from duelist.errors import DataError
 from duelist.pairing.as_drawn import AsDrawn
+from duelist.pairing.base import Pairing
 from duelist.pairing.in_prompt import InPrompt
 from duelist.types import DrawnSet, Draws, GivenResponses, Prompt, Response
 
@@ -19,6 +20,17 @@ def test_as_drawn_makes_the_sets_and_nothing_else() -> None:
     sets = (DrawnSet(A.id, B.id, 0.5), DrawnSet(D.id, C.id, 2.0), DrawnSet(B.id, A.id, 0.5))
     pairs = AsDrawn().pairs(Draws((A, B, C, D), sets), NOTHING, 3)
     assert [(p.a, p.b, p.round, p.weight) for p in pairs] == [(A, B, 3, 0.5), (D, C, 3, 2.0)]
+
+
+@pytest.mark.parametrize("pairing", [AsDrawn(), InPrompt()])
+def test_a_pair_knows_from_where_its_own_set_drew_the_two(pairing: Pairing) -> None:
+    sets = (DrawnSet(B.id, A.id, 1.0, ("policy", "reference")), DrawnSet(A.id, C.id, 1.0, ("policy", "reference")))
+    draws = Draws((A, B, C), sets)
+    pairs = pairing.pairs(draws, NOTHING, 3)
+    origins = [{r.text: r.drawn_from for r in (p.a, p.b)} for p in pairs]
+    for expected in ({"b": "policy", "a": "reference"}, {"a": "policy", "c": "reference"}):
+        assert expected in origins
+    assert draws.responses == (A, B, C)
 
 
 def test_a_set_of_equal_texts_makes_no_pair() -> None:

@@ -92,6 +92,8 @@ def test_hybrid_draws_one_from_each(policy: Policy) -> None:
     index = {r: i for i, r in enumerate(responses)}
     tokens = {r.id: r.token_ids for r in draws.responses}
     ids = draws.responses[0].prompt_token_ids
+    # Each response was drawn from both; a set says from which it was for this set.
+    assert {s.drawn_from for s in draws.sets} == {("policy", "reference")}
     for side, reference in (("a", False), ("b", True)):
         counts = np.bincount([index[tokens[getattr(s, side)]] for s in draws.sets], minlength=len(responses))
         same, other = (

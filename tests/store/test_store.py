@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from duelist.errors import DataError, DuelistError, LabelConflictError, StorageError
+from duelist.store.codecs import pairs
 from duelist.store.database import HEAD
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.store import DATABASE, AskedPair, Stage, Store
@@ -226,7 +227,8 @@ def test_migrations_give_the_schema_of_the_tables(store: Store) -> None:
 def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(asked_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(asked_folder, tmp_path, dirs_exist_ok=True)
     connection = sqlite3.connect(tmp_path / DATABASE)  # what version 0001 made of the same study
-    connection.execute("ALTER TABLE pairs DROP COLUMN weight")
+    for column in ("weight", "drawn_a", "drawn_b"):
+        connection.execute(f"ALTER TABLE pairs DROP COLUMN {column}")
     connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.commit()
     connection.close()
@@ -246,6 +248,20 @@ def test_a_pair_keeps_its_weight_into_training_and_exports(store: Store) -> None
     assert {p.pair_id: p.weight for p in store.preferences()} == {p.id: p.weight for p in PAIRS}
     assert {row["pair_id"]: row["weight"] for row in label_rows(store)} == {p.id: p.weight for p in PAIRS}
     assert len({p.weight for p in PAIRS}) == 2
+
+
+def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, tmp_path: Path) -> None:
+    """The answer that the policy gave to another pair is the reference's here."""
+    one, two, _ = (x.pair for x in store.asked())
+    drawn = Pair.of(replace(one.a, drawn_from="reference"), two.b, 3)
+    store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedPair(drawn, 3, 0, 0.5, "nats", 0.0)])
+    store.add_labels([Label(drawn.id, "ann", "a"), Label(one.id, "ann", "a")])
+    assert store.asked(3)[0].pair == drawn
+    origins = {p.pair_id: (p.chosen.drawn_from, p.rejected.drawn_from) for p in store.preferences()}
+    assert origins == {drawn.id: ("reference", "policy"), one.id: ("policy", "policy")}
+    codec = pairs([*RESPONSES])
+    codec.write(tmp_path / "pairs.jsonl", [drawn, one])
+    assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one]
 
 
 def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:

@@ -173,9 +173,14 @@ def test_settings_that_are_decided_elsewhere_or_unknown_are_refused() -> None:
         parse_component("trainer", {"name": "rlhf", "reward_model": {"train": {"disable_tqdm": False}}})
 
 
-def test_each_algorithm_has_its_own_settings(policy: Policy, preferences: list[Preference]) -> None:
-    parse_component("trainer", {"name": "rlhf", "algorithm": "grpo", "train": {"scale_rewards": "group"}})
-    with pytest.raises(RecipeError, match="`scale_rewards` must be an argument of RLOOConfig"):
-        parse_component("trainer", {"name": "rlhf", "train": {"scale_rewards": "group"}})
-    with pytest.raises(RecipeError, match="`normalize_advantages` must be an argument of GRPOConfig"):
-        parse_component("trainer", {"name": "rlhf", "algorithm": "grpo", "train": {"normalize_advantages": True}})
+def test_each_algorithm_has_the_settings_of_its_own_trainer() -> None:
+    for algorithm, other, key in (("grpo", "rloo", "scale_rewards"), ("rloo", "grpo", "normalize_advantages")):
+        settings: dict[str, Any] = {"name": "rlhf", "train": {key: True}}
+        assert parse_component("trainer", {**settings, "algorithm": algorithm})["train"] == {key: True}
+        with pytest.raises(RecipeError, match=f"`{key}` must be an argument of {other.upper()}Config"):
+            parse_component("trainer", {**settings, "algorithm": other})
+
+
+def test_the_reward_models_adapter_has_peft_arguments() -> None:
+    with pytest.raises(RecipeError, match="`rank` must be an argument of LoraConfig"):
+        parse_component("trainer", {"name": "rlhf", "reward_model": {"lora": {"rank": 8}}})

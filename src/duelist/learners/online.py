@@ -147,6 +147,7 @@ class OnlinePolicy:
         """What round t's step was taken on, whatever labels have come since."""
         rows = self._folder.read(t, "step", codecs.STEP)["preferences"]
         store = self._folder.store
-        responses = {r.id: r for x in store.asked(t) for r in (x.pair.a, x.pair.b)}
+        pairs = {x.pair.id: x.pair for x in store.asked(t)}
         prompts = store.prompts()
-        return [preference_from(row, prompts, responses) for row in rows]
+        sides = [{r.id: r for r in (pairs[row["pair_id"]].a, pairs[row["pair_id"]].b)} for row in rows]
+        return [preference_from(row, prompts, responses) for row, responses in zip(rows, sides, strict=True)]

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
+from transformers import DynamicCache
 
 from duelist.errors import ModelError
 from duelist.models.adapter_rows import policy_then_reference, rows_stay_apart
+from duelist.models.growing_cache import grow_in_place
 from duelist.models.policy import Policy
 
 Kind = Literal["policy", "reference", "both"]
@@ -138,19 +140,20 @@ class _Cached:
         output = self._model(
             input_ids=ids_BL, attention_mask=mask_BA, past_key_values=self._cache, use_cache=True, **options
         )
-        self._cache = output.past_key_values
-        if not hasattr(self._cache, "batch_select_indices"):
-            raise ModelError(
-                "To decode, a model must keep its cache by rows (transformers' DynamicCache), but "
-                f"{type(self._model).__name__} keeps a {type(self._cache).__name__}: use a transformer of attention "
-                "layers."
-            )
+        if self._cache is None:
+            self._cache = getattr(output, "past_key_values", None)
+            if not isinstance(self._cache, DynamicCache):
+                raise ModelError(
+                    "To decode, a model must keep a cache whose rows can be selected (transformers' DynamicCache), but "
+                    f"{type(self._model).__name__} keeps {type(self._cache).__name__}: use a transformer."
+                )
+            grow_in_place(self._cache)
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
     def keep_rows(self, index: torch.Tensor) -> None:
         """Select rows of the cache, with repetitions."""
-        self._cache.batch_select_indices(index)
+        self._cache.reorder_cache(index)
 
 
 def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_B2: torch.Tensor) -> torch.Tensor:

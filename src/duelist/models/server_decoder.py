@@ -35,6 +35,10 @@ from duelist.types import Response
 
 LOADABLE = ("policy", "reference")
 
+# What a request leaves open, a server takes from the model's generation_config.json. Here nothing shapes the
+# distribution but temperature and top-p.
+NOTHING_ELSE = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+
 
 class ServerDecoder(Decoder):
     """Draws from the policy and its reference on a server."""
@@ -74,7 +78,7 @@ class ServerDecoder(Decoder):
         try:
             return self._draw(orders, how, round, seed, progress, what)
         except (httpx2.HTTPError, _Refused) as error:
-            reason = f"The server at {self.config.url} failed: {error}"
+            reason = f"The server at {self.config.url} failed: {str(error).removesuffix('.') or type(error).__name__}."
             if self.config.on_failure == "stop":
                 raise ModelError(
                     f"{reason} Mend it and run the same command again (nothing is lost), or set decoder.on_failure to "
@@ -117,38 +121,53 @@ class ServerDecoder(Decoder):
         return [r for r in drawn if r is not None]
 
     def _complete(self, model: str, prompt_ids: Sequence[int], how: Decoding, seed: int) -> list[int]:
-        answer = self._post(
-            "completions",
-            {
-                "model": model,
-                "prompt": list(prompt_ids),
-                "max_tokens": how.max_new_tokens,
-                "temperature": how.temperature,
-                "top_p": how.top_p,
-                "seed": seed,
-                "stop_token_ids": sorted(self.policy.stop_token_ids),
-                "return_token_ids": True,
-                "add_special_tokens": False,
-            },
-        )
-        choice = answer["choices"][0] if answer.get("choices") else {}
-        token_ids = choice.get("token_ids")
-        if not token_ids:
-            raise ModelError(
-                f"The server at {self.config.url} must return the token ids it drew (`return_token_ids`), but its "
-                "answer has none: what is trained on must be what was drawn. Use a server that can (vLLM from 0.10.2 "
-                "on), or set `decoder: null`."
+        answer = _content(
+            self._post(
+                "completions",
+                {
+                    "model": model,
+                    "prompt": list(prompt_ids),
+                    "max_tokens": how.max_new_tokens,
+                    "temperature": how.temperature,
+                    "top_p": how.top_p,
+                    **NOTHING_ELSE,
+                    "seed": seed,
+                    "stop_token_ids": sorted(self.policy.stop_token_ids),
+                    "return_token_ids": True,
+                    "add_special_tokens": False,
+                },
             )
-        return self._ended([int(t) for t in token_ids], str(choice.get("finish_reason")), how)
+        )
+        match answer.get("choices"):
+            case [{"token_ids": list(token_ids), "finish_reason": reason}]:
+                return self._whole(token_ids, reason, how)
+            case [{"finish_reason": _}]:
+                raise ModelError(
+                    f"The server at {self.config.url} must return the token ids it drew (`return_token_ids`), but its "
+                    "answer has none: what is trained on must be what was drawn. Use a server that can (vLLM from "
+                    "0.10.2 on), or set `decoder: null`."
+                )
+        raise _Refused(f"completions must answer with one choice, but came with {str(answer)[:300]}")
 
-    def _ended(self, token_ids: list[int], finish_reason: str, how: Decoding) -> list[int]:
-        """The tokens up to the one that ends the response, which some servers leave out."""
-        stop = self.policy.stop_token_ids
-        cut = next((token_ids[: t + 1] for t, token in enumerate(token_ids) if token in stop), token_ids)
-        ended = cut[-1] in stop
-        if finish_reason == "stop" and not ended and len(cut) < how.max_new_tokens:
-            return [*cut, int(self.policy.tokenizer.eos_token_id)]
-        return cut
+    def _whole(self, token_ids: list[Any], finish_reason: Any, how: Decoding) -> list[int]:
+        """The tokens up to the one that ends the response, which some servers leave out.
+
+        Raises:
+            _Refused: if that is no whole response: one that ended, or reached the limit.
+        """
+        stop, vocabulary = self.policy.stop_token_ids, self.policy.model.config.get_text_config().vocab_size
+        cut = token_ids
+        if all(isinstance(token, int) and (0 <= token < vocabulary or token in stop) for token in token_ids):
+            cut = next((token_ids[: t + 1] for t, token in enumerate(token_ids) if token in stop), token_ids)
+            room = how.max_new_tokens - len(cut)
+            if room == 0 or (room > 0 and cut and cut[-1] in stop):
+                return cut
+            if room > 0 and finish_reason == "stop":
+                return [*cut, int(self.policy.tokenizer.eos_token_id)]
+        raise _Refused(
+            f"a response must end, or reach {how.max_new_tokens} of the policy's {vocabulary} tokens, but one of "
+            f"{len(cut)} came with finish_reason {finish_reason!r}: {cut[:20]}"
+        )
 
     def _served(self, drawn_from: str) -> str:
         """The name under which the server has the policy or its reference; an adapter is loaded there first."""
@@ -170,7 +189,7 @@ class ServerDecoder(Decoder):
             else:
                 shutil.copytree(source, unfinished)
             unfinished.rename(folder)
-        served = {str(m["id"]) for m in self._get("models").get("data", [])}
+        served = self._models()
         if self.config.model not in served:
             raise ModelError(
                 f"decoder.model must be a model of the server at {self.config.url}, but {self.config.model!r} is not "
@@ -180,14 +199,22 @@ class ServerDecoder(Decoder):
             self._post("load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
         return name
 
-    def _get(self, path: str) -> Mapping[str, Any]:
-        return _content(self._again(lambda: self._client.get(path)))
+    def _models(self) -> set[str]:
+        """What the server has, by name."""
+        match _content(self._again(lambda: self._client.get("models"))):
+            case {"data": [*models]} if all(isinstance(m, dict) and "id" in m for m in models):
+                return {str(m["id"]) for m in models}
+        raise _Refused("models must answer with a list of them, but did not: is this the API's root?")
 
-    def _post(self, path: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _content(self._again(lambda: self._client.post(path, json=dict(content))))
+    def _post(self, path: str, content: Mapping[str, Any]) -> httpx2.Response:
+        return self._again(lambda: self._client.post(path, json=dict(content)))
 
     def _again(self, send: Any) -> httpx2.Response:
-        """Send, and send again after a lost connection or a server's error, but never after a refusal."""
+        """Send, and send again after a lost connection or a server's error, but never after a refusal.
+
+        Raises:
+            _Refused: if the answer is not a success.
+        """
         for left in range(self.config.retries, -1, -1):
             try:
                 answer: httpx2.Response = send()
@@ -195,8 +222,10 @@ class ServerDecoder(Decoder):
                 if not left:
                     raise
                 continue
-            if answer.status_code < 500 or not left:
+            if answer.is_success:
                 return answer
+            if answer.status_code < 500 or not left:
+                raise _Refused(f"{answer.request.url.path} answered {answer.status_code}: {answer.text[:300]}")
         raise AssertionError("unreachable")
 
 
@@ -205,10 +234,10 @@ class _Refused(Exception):
 
 
 def _content(answer: httpx2.Response) -> Mapping[str, Any]:
-    if answer.status_code >= 400:
-        raise _Refused(f"{answer.request.url.path} answered {answer.status_code}: {answer.text[:300]}")
     try:
         content = answer.json()
     except ValueError:
-        return {}  # loading an adapter answers with a sentence
-    return content if isinstance(content, dict) else {}
+        content = None
+    if not isinstance(content, dict):
+        raise _Refused(f"{answer.request.url.path} must answer with JSON, but came with {answer.text[:300]!r}")
+    return content

@@ -7,7 +7,7 @@ Formula:   {(a, b) : the set (a, b) was drawn, text of a ≠ text of b}, each wi
 from __future__ import annotations
 
 from duelist.errors import DataError
-from duelist.pairing.base import Pairing
+from duelist.pairing.base import Pairing, pair_of
 from duelist.types import Draws, GivenResponses, Pair
 
 
@@ -29,6 +29,6 @@ class AsDrawn(Pairing):
         for drawn in draws.sets:
             a, b = by_id[drawn.a], by_id[drawn.b]
             if a.text != b.text:
-                pair = Pair.of(a, b, round, drawn.weight)
+                pair = pair_of(a, b, round, drawn)
                 found.setdefault(pair.id, pair)
         return list(found.values())

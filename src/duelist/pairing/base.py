@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from duelist.errors import RecipeError
-from duelist.types import Draws, GivenResponses, Pair
+from duelist.types import DrawnSet, Draws, GivenResponses, Pair, Response
 
 
 class Pairing(ABC):
@@ -23,7 +24,8 @@ class Pairing(ABC):
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         """The candidate pairs, without repetition, two different texts in each.
 
-        Two responses that were drawn together keep the weight of their set; others weigh 1.
+        Two responses that were drawn together keep the weight of their set, and from where it drew them; others weigh
+        1.
 
         Args:
             draws: the round's responses, and which of them were drawn together.
@@ -31,6 +33,16 @@ class Pairing(ABC):
             round: noted in the pairs, from 1.
             seed: the only source of randomness, the same every round.
         """
+
+
+def pair_of(a: Response, b: Response, round: int, drawn: DrawnSet | None) -> Pair:
+    """The comparison of `a` with `b`; of two that were drawn together, with the weight and the origins of their set."""
+    if drawn is None:
+        return Pair.of(a, b, round)
+    if drawn.drawn_from is not None:
+        origin = dict(zip((drawn.a, drawn.b), drawn.drawn_from, strict=True))
+        a, b = replace(a, drawn_from=origin[a.id]), replace(b, drawn_from=origin[b.id])
+    return Pair.of(a, b, round, drawn.weight)
 
 
 def require_one_prompt(pairs: Sequence[Pair]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from duelist.pairing.base import Pairing
+from duelist.pairing.base import Pairing, pair_of
 from duelist.types import Draws, GivenResponses, Pair, Response
 
 
@@ -16,7 +16,7 @@ class InPrompt(Pairing):
     """Pair every two responses to the same prompt whose texts differ: nobody can prefer one of two equal texts."""
 
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
-        weight = {frozenset((s.a, s.b)): s.weight for s in draws.sets}
+        drawn = {frozenset((s.a, s.b)): s for s in draws.sets}
         by_prompt: dict[str, list[Response]] = {}
         for response in draws.responses:
             by_prompt.setdefault(response.prompt_id, []).append(response)
@@ -25,6 +25,6 @@ class InPrompt(Pairing):
             for group in by_prompt.values()
             for a, b in combinations(group, 2)
             if a.text != b.text
-            for pair in [Pair.of(a, b, round, weight.get(frozenset((a.id, b.id)), 1.0))]
+            for pair in [pair_of(a, b, round, drawn.get(frozenset((a.id, b.id))))]
         }
         return list(found.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from duelist.models.decoding import Decoder, LocalDecoder
 from duelist.models.trained import Models
@@ -63,7 +64,15 @@ class Counts:
 
 
 class Sampler(ABC):
-    """Draws (or looks up) the responses that become the pool."""
+    """Draws (or looks up) the responses that become the pool.
+
+    Attributes:
+        mixes_models: whether it draws from the policy and its reference mixed token by token, which no server can.
+        weighs_pairs: whether its pairs have loss weights of their own.
+    """
+
+    mixes_models: ClassVar[bool] = False
+    weighs_pairs: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -80,9 +89,10 @@ def draws_of(
 ) -> Draws:
     """Draws from all responses, repetitions included, and from the sets with their weights.
 
-    Of equal draws the first stays, with its note of where it was drawn from.
+    Of equal draws the first stays; each set keeps from where its own two were drawn.
     """
     by_id: dict[str, Response] = {}
     for response in drawn:
         by_id.setdefault(response.id, response)
-    return Draws(tuple(by_id.values()), tuple(DrawnSet(a.id, b.id, weight) for a, b, weight in sets), tuple(notes))
+    together = tuple(DrawnSet(a.id, b.id, weight, (a.drawn_from, b.drawn_from)) for a, b, weight in sets)
+    return Draws(tuple(by_id.values()), together, tuple(notes))

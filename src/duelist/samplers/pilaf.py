@@ -9,6 +9,8 @@ Cost:      two decoded responses a set; a mixed one runs two rows of the model f
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from duelist.models.decoding import Order, as_policy, policy_is_reference
@@ -29,6 +31,8 @@ class PilafConfig(DecodingConfig):
 
 class Pilaf(Sampler):
     """Draw `pairs_per_prompt` sets to each prompt, each of them mixed or not by the toss of a coin."""
+
+    mixes_models: ClassVar[bool] = True
 
     def __init__(self, config: PilafConfig) -> None:
         self.config = config

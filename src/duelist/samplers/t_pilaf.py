@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,8 @@ def loss_weights(log_zz_X: NDArray[np.float64]) -> NDArray[np.float64]:
 
 class TPilaf(Sampler):
     """Draw `pairs_per_prompt` weighted sets to each prompt."""
+
+    weighs_pairs: ClassVar[bool] = True
 
     def __init__(self, config: TPilafConfig) -> None:
         self.config = config

@@ -34,16 +34,20 @@ def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def _write_draws(path: Path, draws: Draws) -> None:
     """A row per response; the sets stand with their first response. (The notes are in the stage's record.)"""
-    sets: dict[str, list[tuple[int, str, float]]] = {}
+    sets: dict[str, list[tuple[Any, ...]]] = {}
     for position, drawn in enumerate(draws.sets):
-        sets.setdefault(drawn.a, []).append((position, drawn.b, drawn.weight))
+        sets.setdefault(drawn.a, []).append((position, drawn.b, drawn.weight, drawn.drawn_from))
     rows = [response_json(r) | ({"drawn_with": sets[r.id]} if r.id in sets else {}) for r in draws.responses]
     _write_rows(path, rows)
 
 
 def _read_draws(path: Path) -> Draws:
     rows = read_jsonl(path)
-    sets = {i: DrawnSet(row["id"], b, weight) for row in rows for i, b, weight in row.pop("drawn_with", [])}
+    sets = {
+        i: DrawnSet(row["id"], b, weight, tuple(drawn_from[0]) if drawn_from and drawn_from[0] else None)
+        for row in rows
+        for i, b, weight, *drawn_from in row.pop("drawn_with", [])  # an earlier version wrote three
+    }
     return Draws(tuple(response_from(row) for row in rows), tuple(sets[i] for i in sorted(sets)))
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import StorageError
 
-HEAD = "0002"
+HEAD = "0003"
 
 
 def open_engine(url: str, *, migrate: bool) -> Engine:

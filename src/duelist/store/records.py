@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from duelist.types import Pair, Preference, Prompt, Response
@@ -30,12 +30,23 @@ def response_from(value: dict[str, Any]) -> Response:
 
 def pair_json(pair: Pair) -> dict[str, Any]:
     """A pair as JSON, by the ids of its responses."""
-    return {"id": pair.id, "a": pair.a.id, "b": pair.b.id, "round": pair.round, "weight": pair.weight}
+    drawn_from = [pair.a.drawn_from, pair.b.drawn_from]
+    return {
+        "id": pair.id,
+        "a": pair.a.id,
+        "b": pair.b.id,
+        "round": pair.round,
+        "weight": pair.weight,
+        "drawn_from": drawn_from,
+    }
 
 
 def pair_from(value: dict[str, Any], responses: dict[str, Response]) -> Pair:
-    """The pair that `pair_json` wrote."""
-    return Pair(value["id"], responses[value["a"]], responses[value["b"]], value["round"], value.get("weight", 1.0))
+    """The pair that `pair_json` wrote, in this version or an earlier one."""
+    a, b = responses[value["a"]], responses[value["b"]]
+    drawn_a, drawn_b = value.get("drawn_from", (a.drawn_from, b.drawn_from))
+    a, b = replace(a, drawn_from=drawn_a), replace(b, drawn_from=drawn_b)
+    return Pair(value["id"], a, b, value["round"], value.get("weight", 1.0))
 
 
 def preference_json(preference: Preference) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def _read_asked(session: Session) -> list[AskedPair]:
     responses = {r.id: _response(r) for r in session.scalars(select(ResponseRow))}
     return [
         AskedPair(
-            pair_from({"id": r.id, "a": r.a, "b": r.b, "round": r.round, "weight": r.weight}, responses),
+            pair_from(_pair_json(r), responses),
             r.round,
             r.position,
             r.score,
@@ -236,6 +236,11 @@ def _read_asked(session: Session) -> list[AskedPair]:
         )
         for r in session.scalars(select(PairRow).order_by(PairRow.round, PairRow.position))
     ]
+
+
+def _pair_json(row: PairRow) -> dict[str, Any]:
+    origins = {} if row.drawn_a is None else {"drawn_from": (row.drawn_a, row.drawn_b)}
+    return {"id": row.id, "a": row.a, "b": row.b, "round": row.round, "weight": row.weight, **origins}
 
 
 def _add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
@@ -263,6 +268,8 @@ def _add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[P
                 unit=x.unit,
                 margin=x.margin,
                 weight=x.pair.weight,
+                drawn_a=x.pair.a.drawn_from,
+                drawn_b=x.pair.b.drawn_from,
             )
         )
     session.flush()

@@ -50,6 +50,8 @@ class PairRow(Base):
     unit: Mapped[str]
     margin: Mapped[float]
     weight: Mapped[float]
+    drawn_a: Mapped[str | None]
+    drawn_b: Mapped[str | None]
     __table_args__ = (UniqueConstraint("round", "position"),)
 
 

@@ -23,6 +23,7 @@ from duelist.errors import RecipeError
 from duelist.models.policy import Policy
 from duelist.models.process_state import global_generators_kept
 from duelist.progress import Progress
+from duelist.settings import require_arguments
 from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.trainers.trl_settings import TrainsWithTrl, TrlSettings, require_trl_arguments
 from duelist.types import Preference
@@ -42,6 +43,14 @@ class RewardModelTraining(BaseModel):
         description="Handed to peft.LoraConfig whole; null trains all weights.",
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Handed to trl.RewardConfig whole.")
+
+    @field_validator("lora")
+    @classmethod
+    def _known_to_peft(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
+        from peft import LoraConfig
+
+        require_arguments(lora or {}, LoraConfig, {"task_type": "it is SEQ_CLS always"})
+        return lora
 
     @field_validator("train")
     @classmethod
