@@ -25,8 +25,9 @@ from duelist.component_settings import acquisition_options, build, parse_compone
 from duelist.errors import BudgetError, DataError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
+from duelist.featurizers.feature_folder import Precision
 from duelist.featurizers.gradient import Normalize
-from duelist.featurizers.resumable import Precision, Stored
+from duelist.featurizers.resumable import Stored
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import (
