@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
@@ -290,18 +290,29 @@ def test_bad_models_are_refused(tiny_model: Path, adapter: Path, pool: Path, tmp
         duelist.select(pool, plain, budget=1)
 
 
-def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"hidden_size": 64}, "size mismatch"), ({"num_hidden_layers": 4}, r"no place for 8 .*layers\.2")],
+)
+def test_an_adapter_of_another_shape_is_refused(
+    tiny_model: Path, pool: Path, tmp_path: Path, changes: dict[str, int], said: str
+) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    wide = LlamaConfig(
-        vocab_size=46, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, bos_token_id=1
-    )
+    config = LlamaConfig.from_pretrained(tiny_model, **changes)
     other = tmp_path / tiny_model.name  # the same name, so that only the weights tell
-    LlamaForCausalLM(wide).save_pretrained(other)
+    LlamaForCausalLM(config).save_pretrained(other)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(other)
-    Policy.load(PolicyConfig(model=str(other), lora=LORA), 0).save_weights(tmp_path / "wide")
-    with pytest.raises(ModelError, match="does not"):
-        duelist.select(pool, str(tiny_model), adapter=tmp_path / "wide", budget=1)
+    Policy.load(PolicyConfig(model=str(other), lora=LORA), 0).save_weights(tmp_path / "other")
+    with pytest.raises(ModelError, match=said):
+        duelist.select(pool, str(tiny_model), adapter=tmp_path / "other", budget=1)
+
+
+def test_an_adapter_of_another_kind_is_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+    prompt_tuning = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), prompt_tuning).save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match="is PROMPT_TUNING: give a LoRA adapter"):
+        duelist.select(pool, str(tiny_model), adapter=tmp_path / "other", budget=1)
 
 
 def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
