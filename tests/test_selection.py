@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,108 @@ def test_bad_pools_are_refused_by_row(tiny_model: Path, tmp_path: Path) -> None:
         duelist.select([], str(tiny_model), budget=1)
 
 
+def test_texts_that_no_model_reads_are_refused_by_row(tiny_model: Path) -> None:
+    half = {**row(1), "response_a": "w1 \ud800"}
+    with pytest.raises(DataError, match=r"row 1 of the pool has half a surrogate pair"):
+        duelist.select([row(0), half], str(tiny_model), budget=1)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = "{{ raise_exception('no systems here') if messages[0]['role'] == 'system' else 'w1 ' }}"
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(**LORA))
+    system = [{"role": "system", "content": "w1"}, {"role": "user", "content": "w2"}]
+    with pytest.raises(DataError, match=r"row 1 of the pool: .*roles system, user\): no systems here"):
+        duelist.select(
+            [{**row(0), "prompt": "w3 "}, {**row(1), "prompt": system}], model, tokenizer=tokenizer, budget=1
+        )
+    with pytest.raises(DataError, match=r"row 0 of the pool: A sequence must fit .* 64 tokens"):
+        duelist.select([{**row(0), "response_b": "w1 " * 65}], str(tiny_model), budget=1)
+    with pytest.raises(DataError, match=r"row 0 of the pool is a str"):
+        duelist.select(["prompt", "response_a"], str(tiny_model), budget=1)  # what a pandas table yields
+
+
+def test_what_was_picked_from_lists_is_labelled_pair_by_pair(tiny_model: Path, tmp_path: Path) -> None:
+    """The file that one choice wrote goes into the next as it is, and as the next one's pool."""
+    rows = [{"prompt": f"w{i} ", "responses": [f"w{i} w1", "w2", f"w3 w{i}"]} for i in range(4)]
+    arguments: dict[str, Any] = {"acquisition": "random", "lora": LORA}
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    picks = select_to_file(first, rows, str(tiny_model), budget=5, **arguments)
+    rest = select_to_file(second, rows, str(tiny_model), budget=7, labelled=first, **arguments)
+    assert len({(p.row_number, p.response_a, p.response_b) for p in [*picks, *rest]}) == 12
+    assert len(duelist.select(first, str(tiny_model), budget=5, **arguments)) == 5
+    with pytest.raises(BudgetError, match="5 distinct pairs"):
+        duelist.select(first, str(tiny_model), budget=6, **arguments)
+
+
+def test_a_labelled_pair_is_known_whatever_stands_beside_it(tiny_model: Path) -> None:
+    """A tokenizer that merges across the boundary: a list's first departure moves where all its responses begin."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["a", "b", "c", "ab", "<eos>"]
+    plain = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, [("a", "b")]))
+    plain.pre_tokenizer = pre_tokenizers.Split("<eos>", "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<eos>")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(**LORA))
+    pool = [{"prompt": "ca", "responses": ["c", "cc", "bc"]}]
+    labelled = [{"prompt": "ca", "chosen": "cc", "rejected": "c"}]
+    arguments: dict[str, Any] = {"tokenizer": tokenizer, "acquisition": "random", "budget": 2}
+    picks = duelist.select(pool, model, labelled=labelled, **arguments)
+    assert {frozenset((p.response_a, p.response_b)) for p in picks} == {
+        frozenset(("c", "bc")),
+        frozenset(("cc", "bc")),
+    }
+    assert len(duelist.select([*labelled, *pool], model, **{**arguments, "budget": 3})) == 3
+
+
+def test_no_labels_yet_is_no_mistake(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("")
+    arguments: dict[str, Any] = {"lora": LORA, "budget": 3, "dimension": 64}
+    expected = duelist.select(pool, str(tiny_model), **arguments)
+    for labelled in ([], tmp_path / "none.jsonl"):
+        assert duelist.select(pool, str(tiny_model), labelled=labelled, **arguments) == expected
+
+
+def test_columns_that_are_not_json_are_written_as_json_has_them(tiny_model: Path, tmp_path: Path) -> None:
+    odd = {"when": datetime.datetime(2024, 1, 2), "weight": float("nan"), "vector": np.array([1.0, np.inf])}
+    pool = [{"prompt": "w1 \u2028", "response_a": "w2 \x85 w3", "response_b": "w4", **odd}]
+    select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", budget=1)
+    (written,) = (json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines())
+    assert written["prompt"] == "w1 \u2028" and written["response_a"] == "w2 \x85 w3"
+    assert [written[k] for k in odd] == ["2024-01-02 00:00:00", None, [1.0, None]]
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(
+    tiny_model: Path, pool: Path, tmp_path: Path, differentiated: list[int]
+) -> None:
+    before = pool.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.jsonl").symlink_to(pool)
+    for output, said in (
+        (pool, "place of an input"),
+        (tmp_path / "link.jsonl", "place of an input"),
+        (tmp_path / "folder", "it is a folder"),
+        (pool / "o.jsonl", "must be a file that can be written"),
+        (tmp_path / "o.parquet", r"end in \.jsonl"),
+    ):
+        with pytest.raises(StorageError, match=said):
+            select_to_file(output, pool, str(tiny_model), acquisition="activedpo", lora=LORA, budget=1)
+    with pytest.raises(StorageError, match="place of an input"):
+        select_to_file(pool, [row(0)], str(tiny_model), acquisition="random", labelled=pool, budget=1)
+    assert pool.read_bytes() == before and differentiated == []
+
+
+def test_arguments_that_would_not_count_are_refused(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(**LORA))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    for more in ({"adapter": adapter}, {"lora": LORA}):
+        with pytest.raises(ModelError, match="its own adapter counts"):
+            duelist.select(pool, model, tokenizer=tokenizer, budget=1, **more)
+    with pytest.raises(ModelError, match="leave `tokenizer` out"):
+        duelist.select(pool, str(tiny_model), tokenizer=tokenizer, budget=1)
+    for beta in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(RecipeError, match="`beta` must be positive and finite"):
+            duelist.select(pool, str(tiny_model), beta=beta, budget=1)
+
+
 def test_bad_models_are_refused(tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path) -> None:
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "org/other-model"}))
@@ -320,8 +423,17 @@ def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Pa
         select_to_file(
             tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="activedpo", settings=["lamda=1"], budget=1
         )
-    with pytest.raises(RecipeError, match="normalize"):
-        select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", normalize="no", budget=1)
+    for name in ("normalize", "dtype"):
+        with pytest.raises(RecipeError, match=f"`{name}` must be one of"):
+            select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", budget=1, **{name: "no"})
+
+
+def test_weights_are_loaded_in_the_type_asked_for(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 20, "dimension": None}
+    full = duelist.select(pool, str(tiny_model), **arguments)
+    half = duelist.select(pool, str(tiny_model), dtype="bfloat16", **arguments)
+    assert [p.score for p in half] != [p.score for p in full]
+    assert [p.score for p in half] == pytest.approx([p.score for p in full], rel=0.05)
 
 
 def test_information_chooses_outside_a_study(tiny_model: Path, adapter: Path, pool: Path) -> None:
