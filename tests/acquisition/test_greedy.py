@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from fractions import Fraction
 from pathlib import Path
 from unittest import mock
@@ -118,9 +119,10 @@ def test_a_wholly_random_first_batch_needs_no_features() -> None:
 
 
 def exact_picks(
-    pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction, budget: int, tolerance: Fraction = Fraction(0)
+    pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: Fraction, budget: int, part: float = 0.0
 ) -> list[int]:
-    """The greedy picks without any rounding; the first of those within `tolerance` of the best is taken."""
+    """The greedy picks without any rounding; of those that the documented tie rule makes equals, the first is taken."""
+    largest = int((pool_ND**2).sum(axis=1).max())
     rows = [[Fraction(int(x)) for x in row] for row in (*past_PD, *pool_ND)]
     n_past = len(past_PD)
     kernel = [[sum(x * y for x, y in zip(a, b, strict=True)) for b in rows] for a in rows]  # λ φᵀV⁻¹ψ as V grows
@@ -138,6 +140,7 @@ def exact_picks(
     for _ in range(budget):
         left = [i for i in range(len(pool_ND)) if i not in picks]
         best = max(kernel[n_past + i][n_past + i] for i in left)
+        tolerance = Fraction(max(part * math.sqrt(best * largest), 1e-12 * largest)) if part else 0
         picks.append(next(i for i in left if kernel[n_past + i][n_past + i] >= best - tolerance))
         add(n_past + picks[-1])
     return picks
@@ -153,9 +156,7 @@ def test_equals_exact_arithmetic_on_pools_full_of_ties(data: st.DataObject, seed
     pool_ND, past_PD = distinct[rng.integers(0, len(distinct), n)], rng.integers(-2, 3, size=(p, d))
     budget = data.draw(st.integers(1, min(n, 8)))
     dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    part = Fraction(1, 10**12 if dtype is np.float64 else 10**6)  # the documented tie rule, in exact numbers
-    tolerance = part * int((pool_ND**2).sum(axis=1).max())
-    expected = exact_picks(pool_ND, past_PD, Fraction(1, 8), budget, tolerance)
+    expected = exact_picks(pool_ND, past_PD, Fraction(1, 8), budget, 1e-12 if dtype is np.float64 else 1e-6)
     stored = np.zeros((n + 3, d), dtype)  # rows of no concern stand among the pool's
     order_N = rng.permutation(n + 3)[:n]
     stored[order_N] = pool_ND
@@ -169,7 +170,7 @@ def plain_greedy(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: float, b
     pool_ND, past_PD = pool_ND.astype(np.float64), past_PD.astype(np.float64)
     rows, p = np.concatenate([past_PD, pool_ND]), len(past_PD)
     residual = (rows**2).sum(axis=1)
-    tolerance = 1e-6 * residual[p:].max()
+    largest = residual[p:].max()
     along = np.zeros((0, len(rows)))
     picks: list[int] = []
     for step in range(p + budget):
@@ -177,7 +178,8 @@ def plain_greedy(pool_ND: np.ndarray, past_PD: np.ndarray, regularizer: float, b
         if step >= p:
             left = residual[p:].copy()
             left[picks] = -np.inf
-            picks.append(int(np.argmax(left >= left.max() - tolerance)))
+            best = left.max()
+            picks.append(int(np.argmax(left >= best - max(1e-6 * np.sqrt(best * largest), 1e-12 * largest))))
             u = p + picks[-1]
         along = np.vstack([along, (rows @ rows[u] - along[:, u] @ along) / np.sqrt(regularizer + residual[u])])
         residual -= along[-1] ** 2
@@ -211,6 +213,19 @@ def test_equal_norms_leave_the_choice_to_the_order() -> None:
     picks = pick_greedily(pool_ND, np.empty((0, 32)), 0.1, 20)
     assert picks.indices_B[0] == 0
     assert picks.indices_B.tolist() == plain_greedy(pool_ND, np.empty((0, 32)), 0.1, 20)
+
+
+@pytest.mark.parametrize("cost", [None, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_the_past_has_explained_is_told_apart(seed: int, cost: float | None) -> None:
+    """More past pairs than dimensions, and a small λ: what is left of |φ|² is below a millionth of it, and decides."""
+    rng = np.random.default_rng(seed)
+    pool_ND, past_PD = rng.integers(-99, 100, size=(16, 3)), rng.integers(-99, 100, size=(20, 3))
+    expected = exact_picks(pool_ND, past_PD, Fraction(1, 100), 8, 1e-6)
+    cost_N = None if cost is None else np.full(16, cost)
+    picks = pick_greedily(pool_ND.astype(np.float32), past_PD.astype(np.float32), 0.01, 8, cost_N=cost_N)
+    assert (picks.square_B * 0.01 < 1e-6 * (pool_ND**2).sum(axis=1).max()).all()
+    assert picks.indices_B.tolist() == expected
 
 
 def test_a_tiny_lambda_keeps_the_picks_of_exact_arithmetic() -> None:

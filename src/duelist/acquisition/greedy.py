@@ -19,8 +19,9 @@ the pool is read once, and then little of it, and may be a file far larger than 
 
 Rows whose residuals differ by less than the features' own rounding are equals, and the first of them is taken:
 otherwise noise in the last digit would decide, which differs from machine to machine. With `normalize: pair`, say,
-every first score is exactly 1 but for rounding. The lazy search keeps to this rule: it goes on while a bound passes the
-best, or an earlier row's bound reaches the best's equals.
+every first score is exactly 1 but for rounding. Noise of a part ε of |φ| moves |r|², what is left of φ, by 2ε|r||φ|:
+where the rows in V have explained most of φ, smaller differences count. The lazy search keeps to this rule: it goes on
+while a bound passes the best, or an earlier row's bound reaches the best's equals.
 
 Where pairs differ in cost, log(1 + residual / λ) / cost is maximised, the log-determinant gained per second. A stale
 residual bounds that as well, so the search stays lazy and exact.
@@ -39,10 +40,12 @@ from scipy.linalg.blas import dtrsm
 from duelist.acquisition.pool_rows import PoolRows, as_rows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
-# Scores are equal that differ by less than this part of the largest |φ|²: some roundings of the features' type. What
-# float16 rounds off is noise that is part of the pool, the same on every machine, so such pools are held to float32's.
+# Residuals are equal that differ by less than this part of |r||φ|: some roundings of the features' type. What float16
+# rounds off is noise that is part of the pool, the same on every machine, so such pools are held to float32's.
 TIE_TOLERANCE = {np.dtype(np.float64): 1e-12}
 DEFAULT_TIE_TOLERANCE = 1e-6
+# And by less than this part of the largest |φ|², which residuals lose as differences of float64 numbers.
+RESIDUAL_ROUNDING = 1e-12
 
 # How many of the best rows are looked at first after a pick; each further look takes twice as many.
 FIRST_LOOK = 16
@@ -177,7 +180,8 @@ class _LazySearch:
                 along_NP = block_ND @ past_PD.T
                 self._bound_N[positions_N] = square_N - np.vecdot(along_NP, along_NP)
             self.rows_read += n
-        self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE) * float(largest)
+        self._tie = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
+        self._largest = float(largest)
         if not np.isfinite(self._bound_N).all():
             row = int(np.flatnonzero(~np.isfinite(self._bound_N))[0])
             raise NumericalError(f"Rows must be finite, but row {row} holds NaN or an infinity: look for an overflow.")
@@ -225,12 +229,18 @@ class _LazySearch:
         return first
 
     def _equal_to(self, top: float) -> NDArray[np.int64]:
-        """The rows that would be worth `top` if their residual were larger by the tolerance."""
+        """The rows that would be worth `top` if their residual were larger by what rounding can take from it."""
         if self._cost_N is None:
-            return np.flatnonzero(self._bound_N >= top - self._tolerance)
-        return np.flatnonzero(self._gain_per_cost(np.arange(len(self._bound_N)), self._tolerance) >= top)
+            return np.flatnonzero(self._bound_N >= top - self._noise(np.asarray(top)))
+        more_N = self._noise(self._bound_N)
+        return np.flatnonzero(self._gain_per_cost(np.arange(len(self._bound_N)), more_N) >= top)
 
-    def _gain_per_cost(self, positions_N: NDArray[np.int64], more: float) -> NDArray[np.float64]:
+    def _noise(self, residual: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far residuals may be off for the features' rounding and for their own."""
+        of_features = self._tie * np.sqrt(np.maximum(residual, 0.0) * self._largest)
+        return np.asarray(np.maximum(of_features, RESIDUAL_ROUNDING * self._largest))
+
+    def _gain_per_cost(self, positions_N: NDArray[np.int64], more: float | NDArray[np.float64]) -> NDArray[np.float64]:
         """log(1 + (residual + more) / λ) / cost of some rows; −∞ where they are picked."""
         assert self._cost_N is not None
         residual_N = self._bound_N[positions_N]
