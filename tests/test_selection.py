@@ -411,6 +411,16 @@ def test_an_adapter_of_another_shape_is_refused(
         duelist.select(pool, str(tiny_model), adapter=tmp_path / "other", budget=1)
 
 
+def test_an_adapter_knows_its_model_by_whatever_path(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tiny_model)
+    monkeypatch.setenv("HOME", str(adapter.parent))
+    monkeypatch.chdir(tiny_model)
+    for model in (".", str(tmp_path / "link"), f"../{tiny_model.name}/"):
+        assert duelist.select(pool, model, adapter="~/adapter", budget=1, acquisition="random")
+
+
 def test_an_adapter_of_another_kind_is_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
     prompt_tuning = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), prompt_tuning).save_pretrained(tmp_path / "other")

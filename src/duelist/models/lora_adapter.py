@@ -122,7 +122,7 @@ def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
             f"The adapter must be of the LoRA kind, but {adapter} is {settings.peft_type.value}: give a LoRA adapter."
         )
     made_on = settings.base_model_name_or_path
-    if made_on and Path(made_on).name != Path(name).name:
+    if made_on and not _names(made_on) & _names(name):
         raise ModelError(
             f"The adapter must belong to the model {name}, but {adapter} says that it was trained on {made_on}: give "
             "that model, or correct base_model_name_or_path in its adapter_config.json."
@@ -146,3 +146,9 @@ def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
             f"weights, such as {unused[0]}. Give the model that it was trained on."
         )
     return LoraAdapter(model.eval())
+
+
+def _names(model: str) -> set[str]:
+    """What a model may be called: the last part of its path or hub name, and of what that is a link to."""
+    path = Path(model).expanduser()
+    return {path.name, path.resolve().name} - {""}

@@ -53,7 +53,9 @@ class Policy:
                 weights.load(Path(config.initial_model).expanduser())
             return Policy(weights, tokenizer, config.model)
         if config.initial_adapter is not None:
-            return Policy(saved_adapter(base, Path(config.initial_adapter), config.model), tokenizer, config.model)
+            return Policy(
+                saved_adapter(base, Path(config.initial_adapter).expanduser(), config.model), tokenizer, config.model
+            )
         return Policy(fresh_adapter(base, config.lora, seed, config.model), tokenizer, config.model)
 
     @staticmethod
