@@ -48,6 +48,8 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
     else:
         rows = ((f"row {i} of {what}", row) for i, row in enumerate(source))
     found: dict[tuple[str, str, str], PoolPair] = {}
+    # One object for each token of the vocabulary: Python's own integers would be most of a large pool's memory.
+    token: dict[int, int] = {}
     for number, (where, row) in enumerate(rows):
         if not isinstance(row, Mapping):
             raise DataError(
@@ -61,7 +63,7 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
                 f"Every row of {what} must have two different responses or more, but {where} has {len(texts)}: give "
                 "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
             )
-        for a, b in combinations(_responses(policy, prompt, texts, where), 2):
+        for a, b in combinations(_responses(policy, prompt, texts, where, token), 2):
             pair = PoolPair(Pair.of(a, b, 0), prompt, number, row)
             found.setdefault(pair.texts, pair)
     return list(found.values())
@@ -79,13 +81,16 @@ def read_some(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
     return pairs
 
 
-def _responses(policy: Policy, prompt: Prompt, texts: Sequence[str], where: str) -> list[Response]:
+def _responses(
+    policy: Policy, prompt: Prompt, texts: Sequence[str], where: str, token: dict[int, int]
+) -> list[Response]:
     require_chat_template(policy.tokenizer, [prompt], policy.name)
     try:
         prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
         require_own_tokens(prompt, prompt_ids)
         for token_ids in ids:
             check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, "a response")
+        prompt_ids, *ids = ([token.setdefault(i, i) for i in some] for some in (prompt_ids, *ids))
         return [
             Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0)
             for text, token_ids in zip(texts, ids, strict=True)
