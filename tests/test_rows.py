@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from duelist.errors import DataError
-from duelist.rows import RowSource, response_text, row_prompt, row_responses
+from duelist.rows import RowSource, response_text, row_pair, row_prompt, row_responses
 
 USER = {"role": "user", "content": "hello"}
 SAID = {"role": "assistant", "content": "hi"}
@@ -23,7 +23,8 @@ def test_jsonl_gzip_and_parquet_hold_the_same_rows(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text(text)
     (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "d.parquet")
-    for name in ("d.jsonl", "d.jsonl.gz", "d.parquet"):
+    (tmp_path / "marked.jsonl").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())  # as Windows has it
+    for name in ("d.jsonl", "d.jsonl.gz", "d.parquet", "marked.jsonl"):
         assert [row for _, row in RowSource(str(tmp_path / name))] == ROWS
     assert [where for where, _ in RowSource(str(tmp_path / "d.jsonl"))] == [
         f"line {n} of {tmp_path}/d.jsonl" for n in (1, 3)
@@ -99,7 +100,9 @@ def test_responses_come_chosen_first_whatever_their_form() -> None:
     assert row_responses({"prompt": "p", "rejected": "r", "chosen": [SAID]}, "") == ["hi", "r"]
     assert row_responses({"prompt": "p", "response_a": "x", "response_b": "y"}, "") == ["x", "y"]
     assert row_responses({"prompt": "p", "responses": ["x", [SAID], "z"]}, "") == ["x", "hi", "z"]
-    assert row_responses({"prompt": "p"}, "") == []
+    assert row_responses({"prompt": "p"}, "") == row_pair({"prompt": "p", "responses": ["x", "y"]}, "") == []
+    both = {"prompt": "p", "responses": ["x", "y", "z"], "response_a": "z", "response_b": "x"}
+    assert (row_pair(both, ""), row_responses(both, "")) == (["z", "x"], ["x", "y", "z"])
     assert response_text(" kept as it is ", "") == " kept as it is "
 
 
@@ -111,6 +114,7 @@ def test_an_implicit_prompt_is_what_chosen_and_rejected_share() -> None:
 
 def test_other_columns_go_along_as_json() -> None:
     row = {"prompt": "p", "chosen": "x", "rejected": "y", "kind": "k", "when": datetime.date(2026, 1, 31), "n": [1]}
+    row |= {"none": float("nan")}
     columns = row_prompt(row, "").columns
-    assert columns == {"kind": "k", "when": "2026-01-31", "n": [1]}
+    assert columns == {"kind": "k", "when": "2026-01-31", "n": [1], "none": None}
     assert json.loads(json.dumps(columns)) == columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from peft import LoraConfig, get_peft_model
+from filelock import FileLock
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
 from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
-from duelist.featurizers import resumable
+from duelist.featurizers import feature_folder, resumable
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
@@ -129,8 +131,8 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on_without_computing_anything_again(
     tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resumable, "CHUNK", 7)
-    arguments: dict[str, Any] = {"adapter": adapter, "budget": 5, "dimension": 64}
+    monkeypatch.setattr(feature_folder, "SAVE_SECONDS", 0.0)
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 5, "dimension": 64, "max_tokens": 70}
     undisturbed = duelist.select(pool, str(tiny_model), **arguments)
     calls: list[int] = []
     engine = LoraGradients.__call__
@@ -145,11 +147,12 @@ def test_a_killed_run_goes_on_without_computing_anything_again(
     monkeypatch.setattr(LoraGradients, "__call__", counting)
     with pytest.raises(Killed):
         duelist.select(pool, str(tiny_model), features=tmp_path / "features", **arguments)
-    assert sum(calls) == 21
+    before = sum(calls)
+    assert before > 0
     calls[:] = [0, 0, 0, 0]  # from now on, nothing stops it
     resumed = duelist.select(pool, str(tiny_model), features=tmp_path / "features", **arguments)
     responses = 60 - sum(1 for i in range(30) if row(i)["response_a"] == row(i)["response_b"])
-    assert sum(calls) == responses - 21
+    assert sum(calls) == responses - before
     assert [(p.row_number, p.score) for p in resumed] == [(p.row_number, p.score) for p in undisturbed]
     calls[:] = [0, 0, 0, 0]
     duelist.select(pool, str(tiny_model), features=tmp_path / "features", **{**arguments, "budget": 9})
@@ -170,9 +173,27 @@ def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
     in_memory = duelist.select(pool, str(tiny_model), **arguments)
     monkeypatch.setattr(resumable, "MAPPED_ABOVE", 0)
     monkeypatch.setattr(resumable, "PAIRS_AT_ONCE", 7)
-    mapped = duelist.select(pool, str(tiny_model), features=tmp_path / "features", **arguments)
-    assert np.load(tmp_path / "features" / "pairs.npy", mmap_mode="r").dtype == np.float16
+    mapped_types: list[Any] = []
+    scratch = feature_folder.scratch_array
+
+    def noting(folder: Path, dtype: Any, shape: tuple[int, int]) -> Any:
+        mapped_types.append(dtype)
+        return scratch(folder, dtype, shape)
+
+    monkeypatch.setattr(resumable, "scratch_array", noting)
+    folder = tmp_path / "features"
+    mapped = duelist.select(pool, str(tiny_model), features=folder, **arguments)
     assert len({p.row_number for p in in_memory} & {p.row_number for p in mapped}) >= 5
+    # Gradients that are not scaled may be far smaller than float16 holds: |φ| is about 1e-7 here.
+    small = {**arguments, "normalize": "none", "beta": 1e-9}
+    mapped = duelist.select(pool, str(tiny_model), features=folder, **small)
+    assert mapped_types == [np.float16, np.float32]
+    monkeypatch.setattr(resumable, "MAPPED_ABOVE", 2**31)
+    in_memory = duelist.select(pool, str(tiny_model), **small)
+    assert [(p.row_number, p.score) for p in mapped] == [
+        (p.row_number, pytest.approx(p.score, rel=1e-5)) for p in in_memory
+    ]
+    assert {p.name for p in folder.iterdir()} == {".lock", "state.json", "rows.bin", "gradient.bin"}
 
 
 @pytest.mark.parametrize("normalize", ["pair", "token", "none"])
@@ -181,29 +202,66 @@ def test_normalisation_is_that_of_the_featurizer(tiny_model: Path, adapter: Path
     assert len(picks) == 3
 
 
-def test_features_of_another_pool_or_model_are_refused(
+def test_features_of_another_model_and_damaged_ones_are_refused(
     tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path
 ) -> None:
-    arguments: dict[str, Any] = {"budget": 3, "features": tmp_path / "features", "dimension": 64}
+    folder = tmp_path / "features"
+    arguments: dict[str, Any] = {"budget": 3, "features": folder, "dimension": 64}
     duelist.select(pool, str(tiny_model), adapter=adapter, **arguments)
-    with pytest.raises(StorageError, match="responses"):
-        duelist.select([row(i) for i in range(29)], str(tiny_model), adapter=adapter, **arguments)
     with pytest.raises(StorageError, match="model"):
         duelist.select(pool, str(tiny_model), lora=LORA, **arguments)
-    (tmp_path / "features" / "gradient.npy").unlink()
-    with pytest.raises(StorageError, match=r"gradient\.npy"):
+    with pytest.raises(StorageError, match="dimension"):
+        duelist.select(pool, str(tiny_model), adapter=adapter, **{**arguments, "dimension": 32})
+    with FileLock(folder / ".lock"), pytest.raises(StorageError, match="another one works on"):
         duelist.select(pool, str(tiny_model), adapter=adapter, **arguments)
+    whole = (folder / "gradient.bin").read_bytes()
+    for content, name in ((whole[:-1], "gradient.bin"), (b"", "gradient.bin"), (b'{"model', "state.json")):
+        (folder / name).write_bytes(content)
+        with pytest.raises(StorageError, match=rf"{name} must be what was saved"):
+            duelist.select(pool, str(tiny_model), adapter=adapter, **arguments)
+        (folder / "gradient.bin").write_bytes(whole)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="must be a folder that can be written"):
+        duelist.select(pool, str(tiny_model), adapter=adapter, **{**arguments, "features": tmp_path / "file"})
 
 
-def test_a_rule_without_margins_uses_the_features_of_one_with(
-    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def differentiated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many responses gradients were taken, call by call."""
+    calls: list[int] = []
+    engine = LoraGradients.__call__
+
+    def counting(self: LoraGradients, sequences: Any, *rest: Any, **more: Any) -> Any:
+        calls.append(len(sequences))
+        return engine(self, sequences, *rest, **more)
+
+    monkeypatch.setattr(LoraGradients, "__call__", counting)
+    return calls
+
+
+def test_another_pool_rule_or_past_computes_only_what_is_new(
+    tiny_model: Path, adapter: Path, tmp_path: Path, differentiated: list[int]
 ) -> None:
-    arguments: dict[str, Any] = {"budget": 3, "dimension": 64, "adapter": adapter}
+    """Features belong to responses: whatever pool a response comes from, its gradient is taken once."""
+    rows = [{"prompt": f"w{i} ", "responses": [f"w{i} w1", f"w2 w{i}", f"w3 w{i} w5"]} for i in range(12)]
+    arguments: dict[str, Any] = {"budget": 4, "dimension": 64, "adapter": adapter}
     kept = {**arguments, "features": tmp_path / "features"}
-    duelist.select(pool, str(tiny_model), acquisition="d_opt", **kept)
-    expected = duelist.select(pool, str(tiny_model), **arguments)
-    monkeypatch.setattr(resumable.ResponseFeatures, "_compute", None)  # nothing is left to compute
-    assert [p.row_number for p in duelist.select(pool, str(tiny_model), **kept)] == [p.row_number for p in expected]
+
+    def equal_to_fresh(pool: Any, **more: Any) -> None:
+        found = duelist.select(pool, str(tiny_model), **{**kept, **more})
+        taken = sum(differentiated)
+        fresh = duelist.select(pool, str(tiny_model), **{**arguments, **more})
+        assert [p.as_row() for p in found] == [p.as_row() | {"score": pytest.approx(p.score)} for p in fresh]
+        differentiated[:] = [taken]
+
+    equal_to_fresh(rows[:8])
+    assert differentiated == [24]
+    equal_to_fresh(rows[:8][::-1], acquisition={"name": "information", "candidates": 2})  # needs margins, too
+    equal_to_fresh(rows[:8], labelled=[{**rows[2], "responses": rows[2]["responses"][:2]}], budget=6)
+    equal_to_fresh(rows[:8], acquisition="margin")
+    assert differentiated == [24]
+    equal_to_fresh(rows[3:])
+    assert differentiated == [36]
 
 
 def test_bad_pools_are_refused_by_row(tiny_model: Path, tmp_path: Path) -> None:
@@ -217,6 +275,108 @@ def test_bad_pools_are_refused_by_row(tiny_model: Path, tmp_path: Path) -> None:
         duelist.select([row(0), row(1), row(1)], str(tiny_model), budget=3)
     with pytest.raises(DataError, match=r"one row"):
         duelist.select([], str(tiny_model), budget=1)
+
+
+def test_texts_that_no_model_reads_are_refused_by_row(tiny_model: Path) -> None:
+    half = {**row(1), "response_a": "w1 \ud800"}
+    with pytest.raises(DataError, match=r"row 1 of the pool has half a surrogate pair"):
+        duelist.select([row(0), half], str(tiny_model), budget=1)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = "{{ raise_exception('no systems here') if messages[0]['role'] == 'system' else 'w1 ' }}"
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(**LORA))
+    system = [{"role": "system", "content": "w1"}, {"role": "user", "content": "w2"}]
+    with pytest.raises(DataError, match=r"row 1 of the pool: .*roles system, user\): no systems here"):
+        duelist.select(
+            [{**row(0), "prompt": "w3 "}, {**row(1), "prompt": system}], model, tokenizer=tokenizer, budget=1
+        )
+    with pytest.raises(DataError, match=r"row 0 of the pool: A sequence must fit .* 64 tokens"):
+        duelist.select([{**row(0), "response_b": "w1 " * 65}], str(tiny_model), budget=1)
+    with pytest.raises(DataError, match=r"row 0 of the pool is a str"):
+        duelist.select(["prompt", "response_a"], str(tiny_model), budget=1)  # what a pandas table yields
+
+
+def test_what_was_picked_from_lists_is_labelled_pair_by_pair(tiny_model: Path, tmp_path: Path) -> None:
+    """The file that one choice wrote goes into the next as it is, and as the next one's pool."""
+    rows = [{"prompt": f"w{i} ", "responses": [f"w{i} w1", "w2", f"w3 w{i}"]} for i in range(4)]
+    arguments: dict[str, Any] = {"acquisition": "random", "lora": LORA}
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    picks = select_to_file(first, rows, str(tiny_model), budget=5, **arguments)
+    rest = select_to_file(second, rows, str(tiny_model), budget=7, labelled=first, **arguments)
+    assert len({(p.row_number, p.response_a, p.response_b) for p in [*picks, *rest]}) == 12
+    assert len(duelist.select(first, str(tiny_model), budget=5, **arguments)) == 5
+    with pytest.raises(BudgetError, match="5 distinct pairs"):
+        duelist.select(first, str(tiny_model), budget=6, **arguments)
+
+
+def test_a_labelled_pair_is_known_whatever_stands_beside_it(tiny_model: Path) -> None:
+    """A tokenizer that merges across the boundary: a list's first departure moves where all its responses begin."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["a", "b", "c", "ab", "<eos>"]
+    plain = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, [("a", "b")]))
+    plain.pre_tokenizer = pre_tokenizers.Split("<eos>", "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<eos>")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(**LORA))
+    pool = [{"prompt": "ca", "responses": ["c", "cc", "bc"]}]
+    labelled = [{"prompt": "ca", "chosen": "cc", "rejected": "c"}]
+    arguments: dict[str, Any] = {"tokenizer": tokenizer, "acquisition": "random", "budget": 2}
+    picks = duelist.select(pool, model, labelled=labelled, **arguments)
+    assert {frozenset((p.response_a, p.response_b)) for p in picks} == {
+        frozenset(("c", "bc")),
+        frozenset(("cc", "bc")),
+    }
+    assert len(duelist.select([*labelled, *pool], model, **{**arguments, "budget": 3})) == 3
+
+
+def test_no_labels_yet_is_no_mistake(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("")
+    arguments: dict[str, Any] = {"lora": LORA, "budget": 3, "dimension": 64}
+    expected = duelist.select(pool, str(tiny_model), **arguments)
+    for labelled in ([], tmp_path / "none.jsonl"):
+        assert duelist.select(pool, str(tiny_model), labelled=labelled, **arguments) == expected
+
+
+def test_columns_that_are_not_json_are_written_as_json_has_them(tiny_model: Path, tmp_path: Path) -> None:
+    odd = {"when": datetime.datetime(2024, 1, 2), "weight": float("nan"), "vector": np.array([1.0, np.inf])}
+    pool = [{"prompt": "w1 \u2028", "response_a": "w2 \x85 w3", "response_b": "w4", **odd}]
+    select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", budget=1)
+    (written,) = (json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines())
+    assert written["prompt"] == "w1 \u2028" and written["response_a"] == "w2 \x85 w3"
+    assert [written[k] for k in odd] == ["2024-01-02 00:00:00", None, [1.0, None]]
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(
+    tiny_model: Path, pool: Path, tmp_path: Path, differentiated: list[int]
+) -> None:
+    before = pool.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.jsonl").symlink_to(pool)
+    for output, said in (
+        (pool, "place of an input"),
+        (tmp_path / "link.jsonl", "place of an input"),
+        (tmp_path / "folder", "it is a folder"),
+        (pool / "o.jsonl", "must be a file that can be written"),
+        (tmp_path / "o.parquet", r"end in \.jsonl"),
+    ):
+        with pytest.raises(StorageError, match=said):
+            select_to_file(output, pool, str(tiny_model), acquisition="activedpo", lora=LORA, budget=1)
+    with pytest.raises(StorageError, match="place of an input"):
+        select_to_file(pool, [row(0)], str(tiny_model), acquisition="random", labelled=pool, budget=1)
+    assert pool.read_bytes() == before and differentiated == []
+
+
+def test_arguments_that_would_not_count_are_refused(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(**LORA))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    for more in ({"adapter": adapter}, {"lora": LORA}):
+        with pytest.raises(ModelError, match="its own adapter counts"):
+            duelist.select(pool, model, tokenizer=tokenizer, budget=1, **more)
+    with pytest.raises(ModelError, match="leave `tokenizer` out"):
+        duelist.select(pool, str(tiny_model), tokenizer=tokenizer, budget=1)
+    for beta in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(RecipeError, match="`beta` must be positive and finite"):
+            duelist.select(pool, str(tiny_model), beta=beta, budget=1)
 
 
 def test_bad_models_are_refused(tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path) -> None:
@@ -233,18 +393,39 @@ def test_bad_models_are_refused(tiny_model: Path, adapter: Path, pool: Path, tmp
         duelist.select(pool, plain, budget=1)
 
 
-def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"hidden_size": 64}, "size mismatch"), ({"num_hidden_layers": 4}, r"no place for 8 .*layers\.2")],
+)
+def test_an_adapter_of_another_shape_is_refused(
+    tiny_model: Path, pool: Path, tmp_path: Path, changes: dict[str, int], said: str
+) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    wide = LlamaConfig(
-        vocab_size=46, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, bos_token_id=1
-    )
+    config = LlamaConfig.from_pretrained(tiny_model, **changes)
     other = tmp_path / tiny_model.name  # the same name, so that only the weights tell
-    LlamaForCausalLM(wide).save_pretrained(other)
+    LlamaForCausalLM(config).save_pretrained(other)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(other)
-    Policy.load(PolicyConfig(model=str(other), lora=LORA), 0).save_weights(tmp_path / "wide")
-    with pytest.raises(ModelError, match="does not"):
-        duelist.select(pool, str(tiny_model), adapter=tmp_path / "wide", budget=1)
+    Policy.load(PolicyConfig(model=str(other), lora=LORA), 0).save_weights(tmp_path / "other")
+    with pytest.raises(ModelError, match=said):
+        duelist.select(pool, str(tiny_model), adapter=tmp_path / "other", budget=1)
+
+
+def test_an_adapter_knows_its_model_by_whatever_path(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tiny_model)
+    monkeypatch.setenv("HOME", str(adapter.parent))
+    monkeypatch.chdir(tiny_model)
+    for model in (".", str(tmp_path / "link"), f"../{tiny_model.name}/"):
+        assert duelist.select(pool, model, adapter="~/adapter", budget=1, acquisition="random")
+
+
+def test_an_adapter_of_another_kind_is_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
+    prompt_tuning = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), prompt_tuning).save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match="is PROMPT_TUNING: give a LoRA adapter"):
+        duelist.select(pool, str(tiny_model), adapter=tmp_path / "other", budget=1)
 
 
 def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Path) -> None:
@@ -252,8 +433,17 @@ def test_unknown_settings_are_refused(tiny_model: Path, pool: Path, tmp_path: Pa
         select_to_file(
             tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="activedpo", settings=["lamda=1"], budget=1
         )
-    with pytest.raises(RecipeError, match="normalize"):
-        select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", normalize="no", budget=1)
+    for name in ("normalize", "dtype"):
+        with pytest.raises(RecipeError, match=f"`{name}` must be one of"):
+            select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", budget=1, **{name: "no"})
+
+
+def test_weights_are_loaded_in_the_type_asked_for(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 20, "dimension": None}
+    full = duelist.select(pool, str(tiny_model), **arguments)
+    half = duelist.select(pool, str(tiny_model), dtype="bfloat16", **arguments)
+    assert [p.score for p in half] != [p.score for p in full]
+    assert [p.score for p in half] == pytest.approx([p.score for p in full], rel=0.05)
 
 
 def test_information_chooses_outside_a_study(tiny_model: Path, adapter: Path, pool: Path) -> None:

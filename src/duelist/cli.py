@@ -162,6 +162,9 @@ def select(
     ] = "response",
     dimension: Annotated[int, typer.Option(help="Gradients are projected to so many dimensions.")] = 8192,
     beta: Annotated[float, typer.Option(help="β of the implicit reward.")] = 0.1,
+    dtype: Annotated[
+        str, typer.Option(help="The type of the model's weights: `float32`, `bfloat16` or `float64`.")
+    ] = "float32",
     seed: Annotated[int, typer.Option(help="The root of all randomness.")] = 0,
     features: Annotated[
         Path | None,
@@ -193,6 +196,7 @@ def select(
         normalize=normalize,
         dimension=dimension,
         beta=beta,
+        dtype=dtype,
         seed=seed,
         features=features or output.with_name(output.name + ".features"),
         progress=progress,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -67,8 +69,14 @@ class _Throughput(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.1f}/s")
 
 
+LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+
+
 class TerminalProgress(Progress):
-    """A bar per stage with the time left, on a terminal; gone when the stage is done."""
+    """A bar per stage with the time left, on a terminal; gone when the stage is done.
+
+    In a file or pipe, as a batch job has, a line now and then of a stage that takes long.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -84,11 +92,29 @@ class TerminalProgress(Progress):
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        # Into a file or pipe, rich would write an empty line per stage.
-        hidden = not self._console.is_terminal
-        with Bars(*columns, console=self._console, transient=True, disable=hidden) as bars:
+        if not self._console.is_terminal:
+            yield self._in_lines(description, total)
+            return
+        with Bars(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(description, total=total)
             yield lambda steps: bars.advance(task, steps)
+
+    def _in_lines(self, description: str, total: int) -> Advance:
+        begun = said = time.monotonic()
+        done = at_once = 0
+
+        def advance(steps: int) -> None:
+            nonlocal said, done, at_once
+            now = time.monotonic()
+            if not done and now - begun < 0.1:
+                at_once = steps  # what was there already says nothing about speed
+            done += steps
+            if now - said >= LINE_SECONDS and done < total:
+                said, speed = now, max(done - at_once, 1) / (now - begun)
+                left = datetime.timedelta(seconds=round((total - done) / speed))
+                self.note(f"{description}: {done:,} of {total:,}, {speed:,.1f}/s, {left} left")
+
+        return advance
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -2,13 +2,15 @@
 
 The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats): `prompt` is text or a list of messages, a
 response is text or a list of one assistant message. Two responses are given as `chosen` and `rejected`, as
-`response_a` and `response_b`, or as a list `responses`.
+`response_a` and `response_b`, or as a list `responses`. Where a row has a list and two by name, as a row that `duelist
+select` picked from a list has, a comparison is of those two (`row_pair`).
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +80,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(f"A data set file must end in {', '.join(SUFFIXES)}, but got {path}: rename or convert it.")
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with opener(path, "rt", encoding="utf-8-sig") as lines:  # with or without a byte order mark
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -114,7 +116,7 @@ def row_prompt(row: Row, where: str) -> Prompt:
         DataError: if the row has no prompt, or a prompt without text.
     """
     aside = {"prompt", *RESPONSE_COLUMNS, *EMBEDDING_COLUMNS}
-    columns = {k: _as_json(v) for k, v in row.items() if k not in aside}
+    columns = {k: as_json(v) for k, v in row.items() if k not in aside}
     content = _explicit_prompt(row, where).get("prompt")
     if content is None:
         found = ", ".join(k for k, v in row.items() if v is not None) or "no column"
@@ -124,6 +126,7 @@ def row_prompt(row: Row, where: str) -> Prompt:
     if isinstance(content, str):
         if not content.strip():
             raise DataError(f"Every prompt must hold text, but that of {where} is empty: fill it in or drop the row.")
+        _require_encodable(content, where)
         return Prompt.of(content, columns)
     if not isinstance(content, list) or not content or not all(_is_message(m) for m in content):
         raise DataError(
@@ -139,22 +142,33 @@ def row_prompt(row: Row, where: str) -> Prompt:
         raise DataError(
             f"Every prompt must hold text, but the last message of {where} is empty: fill it in or drop the row."
         )
+    for message in content:
+        _require_encodable(str(message["content"]), where)
     return Prompt.of(content, columns)
 
 
 def row_responses(row: Row, where: str) -> list[str]:
-    """The texts of the responses that a row gives: chosen then rejected, a then b, or the list; [] if none.
+    """The texts of all responses that a row gives: those of its list, or else its two by name; [] if none.
 
     Raises:
         DataError: if a response is neither text nor one assistant message, or only one of two is there.
     """
+    if row.get("responses") is None:
+        return row_pair(row, where)
+    if not isinstance(row["responses"], list):
+        raise DataError(
+            f"`responses` must be a list, but that of {where} is {str(row['responses'])[:80]!r}: put it in a list."
+        )
+    return [response_text(r, where) for r in row["responses"]]
+
+
+def row_pair(row: Row, where: str) -> list[str]:
+    """The texts of the two responses that a row gives by name: chosen then rejected, or a then b; [] if none.
+
+    Raises:
+        DataError: if a response is neither text nor one assistant message, or only one of the two is there.
+    """
     row = _explicit_prompt(row, where)
-    if row.get("responses") is not None:
-        if not isinstance(row["responses"], list):
-            raise DataError(
-                f"`responses` must be a list, but that of {where} is {str(row['responses'])[:80]!r}: put it in a list."
-            )
-        return [response_text(r, where) for r in row["responses"]]
     for first, second in (("chosen", "rejected"), ("response_a", "response_b")):
         if row.get(first) is not None or row.get(second) is not None:
             if row.get(first) is None or row.get(second) is None:
@@ -179,18 +193,36 @@ def response_text(value: Any, where: str) -> str:
         )
     if not text.strip():
         raise DataError(f"Every response must hold text, but one of {where} is empty: fill it in or drop the row.")
+    _require_encodable(text, where)
     return text
+
+
+def _require_encodable(text: str, where: str) -> None:
+    """Refuse half a surrogate pair, as JSON's escapes can make it: no tokenizer reads it, and no file holds it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Texts must be Unicode, but one of {where} has half a surrogate pair ({text[error.start]!r}) at position "
+            f"{error.start}: rewrite it or drop the row."
+        ) from error
 
 
 def _is_message(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("role"), str) and value.get("content") is not None
 
 
-def _as_json(value: Any) -> Any:
-    """The value as JSON has it: the study records a prompt's columns. What JSON does not know (dates) becomes text."""
-    if value is None or isinstance(value, str | int | float):
+def as_json(value: Any) -> Any:
+    """The value as JSON has it: NaN and infinities become null, and what JSON does not know (dates) becomes text."""
+    if value is None or isinstance(value, str | bool | int):
         return value
-    return json.loads(json.dumps(value, default=str))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(v) for v in value]
+    return as_json(value.tolist()) if hasattr(value, "tolist") else str(value)  # NumPy's and torch's numbers and arrays
 
 
 def _explicit_prompt(row: Row, where: str) -> Row:

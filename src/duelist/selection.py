@@ -10,11 +10,11 @@ for pick in picks:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,29 +22,25 @@ from numpy.typing import NDArray
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.component_settings import acquisition_options, build, parse_component
-from duelist.errors import BudgetError, DataError, RecipeError
+from duelist.errors import BudgetError, ModelError, RecipeError, StorageError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
+from duelist.featurizers.feature_folder import Precision
 from duelist.featurizers.gradient import Normalize
-from duelist.featurizers.resumable import Precision, Stored
+from duelist.featurizers.resumable import Stored
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import (
-    check_length,
-    encode_responses,
-    require_chat_template,
-    require_own_tokens,
-)
 from duelist.models.trained import Models
+from duelist.pool_pairs import Pool, read_pairs, read_some
 from duelist.progress import Progress, Silent
 from duelist.reading_time import DEFAULT, tokens_to_read
 from duelist.recipe_values import override
-from duelist.rows import Row, RowSource, row_prompt, row_responses
+from duelist.rows import Row, as_json
 from duelist.seeding import derived_seed, generator
 from duelist.store.artifacts import write_jsonl
-from duelist.types import Pair, Prompt, Response
+from duelist.types import Pair
 
-Pool = str | Path | Iterable[Row]
+Dtype = Literal["float32", "bfloat16", "float64"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +66,10 @@ class Pick:
     reason: str
 
     def as_row(self) -> dict[str, Any]:
-        """The row with the choice's columns beside its own."""
+        """The row as JSON has it, with the choice's columns beside its own."""
         chosen = {"response_a": self.response_a, "response_b": self.response_b}
         return {
-            **self.row,
+            **{name: as_json(value) for name, value in self.row.items()},
             **chosen,
             "rank": self.rank,
             "row": self.row_number,
@@ -94,14 +90,6 @@ class Picks(list[Pick]):
         self.diagnostics = dict(diagnostics)
 
 
-@dataclass(frozen=True)
-class _PoolPair:
-    pair: Pair
-    prompt: Prompt
-    row_number: int
-    row: Row
-
-
 def select(
     pool: Pool,
     model: str | Any,
@@ -120,13 +108,15 @@ def select(
     precision: Precision | None = None,
     max_tokens: int = 8192,
     lora: Mapping[str, Any] | None = None,
+    dtype: Dtype = "float32",
     progress: Progress | None = None,
 ) -> Picks:
     """Choose the pairs of a pool that teach a model most.
 
     Args:
         pool: a JSONL or Parquet file, a hub data set, or rows: TRL's `prompt` with `response_a` and `response_b`,
-            `chosen` and `rejected`, or a list `responses` (all its pairs are candidates).
+            `chosen` and `rejected`, or a list `responses` (all its pairs are candidates). Of a row that has a list and
+            two by name, as picks from a list have, only those two are a candidate.
         model: a folder or hub name; or a PEFT model in memory, with `tokenizer`.
         budget: how many pairs to choose.
         tokenizer: of the model in memory.
@@ -142,6 +132,7 @@ def select(
         precision: how gradients are stored; float16 above 8 GiB by default.
         max_tokens: tokens run at once, padding included.
         lora: peft.LoraConfig's arguments for the fresh adapter.
+        dtype: the type of the base weights of a model that is loaded.
         progress: shows how far it is.
 
     Returns:
@@ -151,7 +142,7 @@ def select(
         DataError: if a row is not usable; the message names it.
         ModelError: if the model or adapter cannot be used.
         BudgetError: if there are fewer pairs than the budget.
-        StorageError: if `features` holds another pool's or model's features.
+        StorageError: if `features` holds another model's or projection's features, or cannot be used.
     """
     progress = progress or Silent()
     rule, options = _rule(acquisition)
@@ -161,12 +152,14 @@ def select(
             "This acquisition needs pairs on the prompts that matter, but `targets` is not given: give a file or rows "
             "with two or more responses to each, or choose another acquisition."
         )
-    policy = _policy(model, tokenizer, adapter, lora, seed)
-    candidates = _read(pool, policy, "the pool")
-    past = [] if labelled is None else _read(labelled, policy, "the labelled data")
-    aims = [] if targets is None or "target_MD" not in needs else _read(targets, policy, "the targets")
-    known = {x.pair.id for x in past}
-    candidates = [x for x in candidates if x.pair.id not in known]
+    if not 0 < beta < np.inf:
+        raise RecipeError(f"`beta` must be positive and finite, but is {beta}: give the β you train with, or 0.1.")
+    policy = _policy(model, tokenizer, adapter, lora, dtype, seed)
+    candidates = read_some(pool, policy, "the pool")
+    past = [] if labelled is None else read_pairs(labelled, policy, "the labelled data")  # none before the first batch
+    aims = [] if targets is None or "target_MD" not in needs else read_some(targets, policy, "the targets")
+    known = {x.texts for x in past}
+    candidates = [x for x in candidates if x.texts not in known]
     if budget < 1 or budget > len(candidates):
         raise BudgetError(
             f"`1 <= budget <= candidate pairs` must hold, but got budget={budget} and {len(candidates)} distinct pairs "
@@ -216,6 +209,7 @@ def select_to_file(
     acquisition: str,
     settings: Iterable[str] = (),
     normalize: str = "response",
+    dtype: str = "float32",
     **arguments: Any,
 ) -> Picks:
     """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
@@ -227,20 +221,55 @@ def select_to_file(
         acquisition: the rule's name or dotted path.
         settings: the rule's settings, each `key=value` with the value in YAML.
         normalize: see `select`.
+        dtype: see `select`.
         **arguments: see `select`.
 
     Raises:
         RecipeError: if a setting is not usable.
+        StorageError: if the file cannot be written, or is one of the inputs.
         DuelistError: see `select`.
     """
-    if normalize not in get_args(Normalize):
-        raise RecipeError(f"`normalize` must be one of {', '.join(get_args(Normalize))}, but got {normalize!r}.")
+    for name, value, known in (("normalize", normalize, Normalize), ("dtype", dtype, Dtype)):
+        if value not in get_args(known):
+            raise RecipeError(f"`{name}` must be one of {', '.join(get_args(known))}, but got {value!r}.")
     component: dict[str, Any] = {"name": acquisition}
     for setting in settings:
         override(component, setting)
-    picks = select(pool, model, acquisition=component, normalize=normalize, **arguments)  # type: ignore[arg-type]
-    write_jsonl(output, (pick.as_row() for pick in picks))
+    sources = [pool, arguments.get("labelled"), arguments.get("targets")]
+    _require_output(output, [Path(x).expanduser() for x in sources if isinstance(x, str | Path)])
+    picks = select(pool, model, acquisition=component, normalize=normalize, dtype=dtype, **arguments)  # type: ignore[arg-type]
+    with _as_storage_error(output):
+        write_jsonl(output, (pick.as_row() for pick in picks))
     return picks
+
+
+def _require_output(output: Path, sources: Iterable[Path]) -> None:
+    """Find out before the work is done whether its result can be written, and that it would overwrite no input.
+
+    Raises:
+        StorageError: if not.
+    """
+    if output.suffix in (".parquet", ".gz"):
+        raise StorageError(f"The output is JSON Lines, but {output} is named otherwise: let its name end in .jsonl.")
+    same = [x for x in sources if x.exists() and output.exists() and output.samefile(x)]
+    if same:
+        raise StorageError(f"The output must not take the place of an input, but both are {output}: give another name.")
+    with _as_storage_error(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.is_dir():
+            raise IsADirectoryError("it is a folder")
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+
+
+@contextmanager
+def _as_storage_error(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{output} must be a file that can be written, but it cannot: {error}.") from error
 
 
 def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisition, AcquisitionOptions]:
@@ -251,44 +280,24 @@ def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisiti
 
 
 def _policy(
-    model: Any, tokenizer: Any, adapter: str | Path | None, lora: Mapping[str, Any] | None, seed: int
+    model: Any, tokenizer: Any, adapter: str | Path | None, lora: Mapping[str, Any] | None, dtype: str, seed: int
 ) -> Policy:
     if isinstance(model, str | Path):
-        settings: dict[str, Any] = {"model": str(model)} | ({"lora": dict(lora)} if lora else {})
+        if tokenizer is not None:
+            raise ModelError(
+                f"A tokenizer goes with a model in memory, but the model is {str(model)!r}, whose folder has its own: "
+                "leave `tokenizer` out, or load the model and pass both."
+            )
+        settings: dict[str, Any] = {"model": str(model), "dtype": dtype} | ({"lora": dict(lora)} if lora else {})
         if adapter is not None:
             settings |= {"initial_adapter": str(adapter)}
         return Policy.load(PolicyConfig(**settings), derived_seed(seed, "lora"))
+    if adapter is not None or lora is not None:
+        raise ModelError(
+            "`adapter` and `lora` are for a model that is loaded, but the model is in memory, and its own adapter "
+            "counts: leave them out, or give the model's folder or hub name."
+        )
     return Policy.of(model, tokenizer)
-
-
-def _read(source: Pool, policy: Policy, what: str) -> list[_PoolPair]:
-    rows: Iterable[tuple[str, Row]]
-    if isinstance(source, str | Path):
-        rows = RowSource(str(source))
-    else:
-        rows = ((f"row {i} of {what}", row) for i, row in enumerate(source))
-    found: dict[str, _PoolPair] = {}
-    for number, (where, row) in enumerate(rows):
-        prompt = row_prompt(row, where)
-        texts = list(dict.fromkeys(row_responses(row, where)))
-        if len(texts) < 2:
-            raise DataError(
-                f"Every row of {what} must have two different responses or more, but {where} has {len(texts)}: give "
-                "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
-            )
-        require_chat_template(policy.tokenizer, [prompt], policy.name)
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        require_own_tokens(prompt, prompt_ids)
-        responses = []
-        for text, token_ids in zip(texts, ids, strict=True):
-            check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, f"{where}: a response")
-            responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0))
-        for a, b in combinations(responses, 2):
-            pair = Pair.of(a, b, 0)
-            found.setdefault(pair.id, _PoolPair(pair, prompt, number, row))
-    if not found:
-        raise DataError(f"{what.capitalize()} must have at least one row, but has none.")
-    return list(found.values())
 
 
 def _recorded(pairs: Sequence[Pair], past: Sequence[Pair]) -> dict[str, NDArray[Any]]:

@@ -232,6 +232,19 @@ def test_one_huge_row_does_not_make_equals_of_all_others(in_past: bool) -> None:
         assert pick_greedily(pool_ND, past_PD, 0.01, 11, cost_N=cost_N).indices_B.tolist() == expected
 
 
+@pytest.mark.parametrize("cost", [None, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_the_past_has_explained_is_told_apart(seed: int, cost: float | None) -> None:
+    """More past pairs than dimensions, and a small λ: what is left of |φ|² is below a millionth of it, and decides."""
+    rng = np.random.default_rng(seed)
+    pool_ND, past_PD = rng.integers(-99, 100, size=(16, 3)), rng.integers(-99, 100, size=(20, 3))
+    expected = exact_picks(pool_ND, past_PD, Fraction(1, 100), 8, 1e-6)
+    cost_N = None if cost is None else np.full(16, cost)
+    picks = pick_greedily(pool_ND.astype(np.float32), past_PD.astype(np.float32), 0.01, 8, cost_N=cost_N)
+    assert (picks.square_B * 0.01 < 1e-6 * (pool_ND**2).sum(axis=1).max()).all()
+    assert picks.indices_B.tolist() == expected
+
+
 def test_a_tiny_lambda_keeps_the_picks_of_exact_arithmetic() -> None:
     rng = np.random.default_rng(8)
     pool_ND, past_PD = rng.integers(-9, 10, size=(16, 24)), rng.integers(-9, 10, size=(5, 24))

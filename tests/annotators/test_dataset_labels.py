@@ -43,6 +43,8 @@ def ab(label: str | None = None, **rest: Any) -> dict[str, Any]:
     [
         ({"chosen": "x", "rejected": "y"}, "a", None),
         ({"chosen": "y", "rejected": "x"}, "b", None),
+        ({"chosen": "y", "rejected": "x", "responses": ["x", "y"]}, "b", None),
+        ({"chosen": "y", "rejected": "x", "responses": ["x", "z", "y"]}, "b", None),
         (ab("a"), "a", None),
         (ab("b"), "b", None),
         (ab("tie"), "tie", None),

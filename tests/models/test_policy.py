@@ -70,6 +70,32 @@ def test_a_policy_begins_as_its_reference_and_moves_alone(
     assert policy.fingerprint(trained=False) == base
 
 
+def test_the_fingerprint_tells_of_every_weight_and_of_the_adapters_scale(tiny_model: Path) -> None:
+    """Whatever changes what the model computes: a base weight anywhere, two of them exchanged, LoRA's α."""
+    policy = load(tiny_model, "lora")
+    seen = {policy.fingerprint()}
+    embeddings = policy.model.get_input_embeddings().weight.data  # 46 × 32: its last numbers fill no row of words
+    projection = policy.model.get_submodule("base_model.model.model.layers.1.mlp.down_proj.base_layer").weight.data
+    layer = policy.model.get_submodule("base_model.model.model.layers.1.mlp.down_proj")
+    with torch.no_grad():
+        embeddings[-1, -1] += 1e-6
+        seen.add(policy.fingerprint())
+        projection[20, 5] += 1e-6
+        seen.add(policy.fingerprint())
+        projection[[3, 30]] = projection[[30, 3]]
+        seen.add(policy.fingerprint())
+        projection[:, [3, 30]] = projection[:, [30, 3]]
+        seen.add(policy.fingerprint())
+    base = policy.fingerprint(trained=False)
+    layer.scaling["default"] *= 2
+    seen.add(policy.fingerprint())
+    assert len(seen) == 6
+    assert policy.fingerprint(trained=False) == base
+    layer.scaling["default"] /= 2
+    again = policy.fingerprint()
+    assert again in seen and again == policy.fingerprint()
+
+
 @pytest.mark.parametrize("adapter", FORMS)
 def test_what_is_saved_comes_back(tiny_model: Path, adapter: str, tmp_path: Path) -> None:
     policy = load(tiny_model, adapter)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from duelist.annotators.base import Annotator
 from duelist.errors import DataError
 from duelist.progress import Progress
-from duelist.rows import Row, RowSource, row_prompt, row_responses
+from duelist.rows import Row, RowSource, row_pair, row_prompt, row_responses
 from duelist.types import OUTCOMES, Batch, Label, Outcome, Votes
 
 Key = tuple[str, str, str]  # prompt id and the two texts, sorted
@@ -69,7 +69,7 @@ class DatasetLabels(Annotator):
         """The decisions by annotator; of an annotator's several decisions on one pair, the last row's counts."""
         known: dict[Key, dict[str, Decision]] = {}
         for where, row in RowSource(self.config.path, self.config.split, self.config.config):
-            texts = row_responses(row, where)
+            texts = row_pair(row, where) or row_responses(row, where)
             decision = row_decision(row, where)
             if len(texts) != 2 or decision is None:
                 continue  # a row without two responses or without a decision has no label to give
@@ -95,7 +95,7 @@ def row_decision(row: Row, where: str) -> Decision | None:
         DataError: if its label or votes are not usable.
     """
     if row.get("chosen") is not None:
-        return "a", None  # row_responses lists chosen first
+        return "a", None  # row_pair lists chosen first
     if row.get("n_a") is not None and row.get("n_b") is not None:
         counts = [row["n_a"], row["n_b"], row.get("n_eq") or 0]
         if any(not isinstance(n, int | float) or n < 0 or n % 1 != 0 for n in counts):

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PromptLearningConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from peft.utils.save_and_load import load_peft_weights
 from trl.trainer.utils import use_adapter
 
@@ -104,12 +112,17 @@ def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
         ModelError: if it cannot be loaded, or was trained on another model.
     """
     try:
-        made_on = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+        settings = PeftConfig.from_pretrained(str(adapter))
     except Exception as error:  # PEFT, the hub and JSON each have errors of their own
         raise ModelError(
             f"The adapter must be a folder in PEFT's format or a name on the hub, but {adapter} cannot be read: {error}"
         ) from error
-    if made_on and Path(made_on).name != Path(name).name:
+    if isinstance(settings, PromptLearningConfig):
+        raise ModelError(
+            f"The adapter must be of the LoRA kind, but {adapter} is {settings.peft_type.value}: give a LoRA adapter."
+        )
+    made_on = settings.base_model_name_or_path
+    if made_on and not _names(made_on) & _names(name):
         raise ModelError(
             f"The adapter must belong to the model {name}, but {adapter} says that it was trained on {made_on}: give "
             "that model, or correct base_model_name_or_path in its adapter_config.json."
@@ -118,9 +131,24 @@ def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")
             model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
+        weights = load_peft_weights(str(adapter), device="cpu")
     except Exception as error:  # a shape that does not fit is a RuntimeError, a missing weight a warning
         raise ModelError(
             f"The adapter {adapter} must fit the model {name}, but it does not: {str(error)[:300]} Give the model that "
             "it was trained on."
         ) from error
+    # PEFT passes over weights for which the model has no layer.
+    own = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
+    unused = sorted(key for key in weights if "lora_" in key and key not in own)
+    if unused:
+        raise ModelError(
+            f"The adapter {adapter} must fit the model {name}, but the model has no place for {len(unused)} of its "
+            f"weights, such as {unused[0]}. Give the model that it was trained on."
+        )
     return LoraAdapter(model.eval())
+
+
+def _names(model: str) -> set[str]:
+    """What a model may be called: the last part of its path or hub name, and of what that is a link to."""
+    path = Path(model).expanduser()
+    return {path.name, path.resolve().name} - {""}

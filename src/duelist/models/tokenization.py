@@ -32,10 +32,7 @@ def prompt_token_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
     """The token ids that the model continues when it answers `prompt`."""
     if prompt.plain:
         return list(tokenizer(text=prompt.as_trl())["input_ids"])
-    rendered = tokenizer.apply_chat_template(
-        [dict(m) for m in prompt.messages], tokenize=True, return_dict=True, add_generation_prompt=True
-    )
-    return list(rendered["input_ids"])
+    return _rendered(tokenizer, prompt, [dict(m) for m in prompt.messages], add_generation_prompt=True)
 
 
 def encode_responses(tokenizer: Any, prompt: Prompt, texts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
@@ -85,8 +82,18 @@ def _whole(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
         end = tokenizer.eos_token or ""
         whole = str(prompt.as_trl()) + (text if text.endswith(end) else text + end)
         return list(tokenizer(text=whole)["input_ids"])
-    messages = [*(dict(m) for m in prompt.messages), {"role": "assistant", "content": text}]
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
+    return _rendered(tokenizer, prompt, [*map(dict, prompt.messages), {"role": "assistant", "content": text}])
+
+
+def _rendered(tokenizer: Any, prompt: Prompt, messages: list[dict[str, Any]], **options: Any) -> list[int]:
+    try:
+        return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])
+    except Exception as error:  # a template raises what it likes: for a role it does not know, or an order of roles
+        raise DataError(
+            f"Every prompt must suit the model's chat template, but it refuses prompt {prompt.id} "
+            f"({str(messages[0]['content'])[:60]!r}..., roles {', '.join(str(m['role']) for m in messages)}): {error}. "
+            "Rewrite the prompt or drop it."
+        ) from error
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
 from duelist.models.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
-from duelist.rows import RowSource, row_prompt, row_responses
+from duelist.rows import RowSource, row_pair, row_prompt
 from duelist.types import Pair, Preference, Response
 
 
@@ -44,7 +44,7 @@ def labelled_preferences(
                 f"Every row of initial.labelled must have `chosen` and `rejected`, but {where} has not: fill them in "
                 "or drop the row."
             )
-        prompt, texts = row_prompt(row, where), row_responses(row, where)
+        prompt, texts = row_prompt(row, where), row_pair(row, where)
         if texts[0] == texts[1]:
             raise DataError(f"`chosen` and `rejected` must differ, but those of {where} are equal: drop the row.")
         require_chat_template(tokenizer, [prompt], model)

@@ -62,11 +62,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
+# Line breaks to many a reader (Python's splitlines too) that JSON allows in a string: written as escapes.
+_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
+
+
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON Lines file atomically, row by row."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_BREAKS) + "\n")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,99 @@
+"""The pairs that a pool's rows hold, tokenised: what `duelist.select` chooses from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from duelist.errors import DataError
+from duelist.models.policy import Policy
+from duelist.models.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
+from duelist.rows import Row, RowSource, row_pair, row_prompt, row_responses
+from duelist.types import Pair, Prompt, Response
+
+Pool = str | Path | Iterable[Row]
+
+
+@dataclass(frozen=True)
+class PoolPair:
+    """A pair, and the row of the pool it comes from, counted from 0."""
+
+    pair: Pair
+    prompt: Prompt
+    row_number: int
+    row: Row
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """What makes it the same comparison in another row, whose other responses may move where its tokens begin."""
+        return self.prompt.id, *sorted((self.pair.a.text, self.pair.b.text))  # type: ignore[return-value]
+
+
+def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
+    """The distinct pairs of a source's rows, in its order.
+
+    Args:
+        source: a file, a hub data set, or rows.
+        policy: its tokenizer makes the token ids; its context bounds them.
+        what: what messages call the source.
+
+    Raises:
+        DataError: if a row is not usable; the message names it.
+    """
+    rows: Iterable[tuple[str, Row]]
+    if isinstance(source, str | Path):
+        rows = RowSource(str(source))
+    else:
+        rows = ((f"row {i} of {what}", row) for i, row in enumerate(source))
+    found: dict[tuple[str, str, str], PoolPair] = {}
+    # One object for each token of the vocabulary: Python's own integers would be most of a large pool's memory.
+    token: dict[int, int] = {}
+    for number, (where, row) in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise DataError(
+                f"Every row must be a mapping of columns to values, but {where} is a {type(row).__name__}: give a list "
+                "of dictionaries (of a pandas table, `table.to_dict('records')`) or a data set."
+            )
+        prompt = row_prompt(row, where)
+        texts = list(dict.fromkeys(row_pair(row, where) or row_responses(row, where)))
+        if len(texts) < 2:
+            raise DataError(
+                f"Every row of {what} must have two different responses or more, but {where} has {len(texts)}: give "
+                "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
+            )
+        for a, b in combinations(_responses(policy, prompt, texts, where, token), 2):
+            pair = PoolPair(Pair.of(a, b, 0), prompt, number, row)
+            found.setdefault(pair.texts, pair)
+    return list(found.values())
+
+
+def read_some(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
+    """As `read_pairs`, but refuses a source without rows.
+
+    Raises:
+        DataError: if a row is not usable, or there is none.
+    """
+    pairs = read_pairs(source, policy, what)
+    if not pairs:
+        raise DataError(f"{what.capitalize()} must have at least one row, but has none.")
+    return pairs
+
+
+def _responses(
+    policy: Policy, prompt: Prompt, texts: Sequence[str], where: str, token: dict[int, int]
+) -> list[Response]:
+    require_chat_template(policy.tokenizer, [prompt], policy.name)
+    try:
+        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+        require_own_tokens(prompt, prompt_ids)
+        for token_ids in ids:
+            check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, "a response")
+        prompt_ids, *ids = ([token.setdefault(i, i) for i in some] for some in (prompt_ids, *ids))
+        return [
+            Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0)
+            for text, token_ids in zip(texts, ids, strict=True)
+        ]
+    except DataError as error:  # what is wrong with the text; where it stands
+        raise DataError(f"In {where}: {error}") from error

@@ -1,0 +1,34 @@
+"""What is shown of long work where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from duelist import console
+from duelist.console import TerminalProgress
+
+
+def test_long_work_says_how_far_it_is_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: now))
+    out = io.StringIO()
+    with TerminalProgress(Console(file=out, width=40)).stage("Gradients", 10_000) as advance:
+        advance(4_000)  # found in a folder: no work of this run
+        for _ in range(8):
+            now += 4.0
+            advance(500)
+    assert out.getvalue() == (
+        "Gradients: 5,500 of 10,000, 125.0/s, 0:00:36 left\nGradients: 7,000 of 10,000, 125.0/s, 0:00:24 left\n"
+    )
+
+
+def test_short_work_leaves_no_trace_in_a_file() -> None:
+    out = io.StringIO()
+    with TerminalProgress(Console(file=out)).stage("Gradients", 3) as advance:
+        for _ in range(3):
+            advance(1)
+    assert out.getvalue() == ""
