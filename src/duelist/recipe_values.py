@@ -56,6 +56,18 @@ def override(content: dict[str, Any], change: str) -> None:
         raise RecipeError(f"The value of `--set {change}` must be YAML, but is not: {error}. Quote it.") from error
 
 
+def listed_names(text: str, option: str) -> list[str]:
+    """The names in a list `a,b,c`.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    names = [part for part in map(str.strip, text.split(",")) if part]
+    if not names:
+        raise RecipeError(f"`{option}` must name acquisitions, as in `{option} random,activedpo`, but got {text!r}.")
+    return names
+
+
 def require_finite(value: Any, key: str) -> None:
     """Hold every number in a recipe's content to be finite: of infinity or NaN nothing can be computed.
 

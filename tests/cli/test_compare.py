@@ -64,11 +64,22 @@ def test_a_study_that_fails(duelist: Command, write_recipe: WriteRecipe, tmp_pat
     arms = ["--arm", "good:acquisition=random", "--arm", f"bad:annotator.function={tmp_path}/rewards.py:score"]
     done = duelist("compare", recipe, *arms, "--seeds", "3", "-o", "c")
     assert done.code == 1
+    assert "Picture: " in done.out
     assert "Error: c/studies/bad/seed-003 failed: The reward function" in done.err
     assert "c/studies/bad/seed-003.error.txt" in done.err and "1 studies failed" in done.err
     assert "bad, seed 3: failed after" in done.err and "good, seed 3: mean_reward" in done.err
     assert "Not finished, hence not counted: bad, seed 3." in done.out
     assert "bad differs in `annotator`" in done.out
+
+
+def test_no_picture_is_named_where_nothing_was_measured(
+    duelist: Command, write_recipe: WriteRecipe, tmp_path: Path
+) -> None:
+    (tmp_path / "rewards.py").write_text("def score(prompts, completions, **columns):\n    return [1.0]\n")
+    arms = [f"{name}:annotator.function={tmp_path}/rewards.py:score,budget={n}" for name, n in (("a", 2), ("b", 3))]
+    done = duelist("compare", write_recipe(rounds=1), "--arm", arms[0], "--arm", arms[1], "--seeds", "3", "-o", "c")
+    assert done.code == 1 and "No study has finished that measured anything" in done.out
+    assert "Picture" not in done.out and not Path("c/curves.png").exists()
 
 
 def test_a_dry_run_touches_nothing(duelist: Command, write_recipe: WriteRecipe, tmp_path: Path) -> None:
@@ -93,6 +104,8 @@ def test_a_dry_run_touches_nothing(duelist: Command, write_recipe: WriteRecipe, 
     [
         (["-a", "random"], "two arms or more, but got random"),
         ([], "two arms or more, but got activedpo"),
+        (["-a", ""], "`--acquisition` must name acquisitions, as in `--acquisition random,activedpo`, but got ''"),
+        (["-a", " ,"], "`--acquisition` must name acquisitions"),
         (["-a", "random,activedop"], "Did you mean 'activedpo'?"),
         (["-a", "random,activedpo", "--seeds", "0-5"], "`--seeds` is written"),
         (["-a", "random,activedpo", "--metric", "j:up"], "`:higher` or `:lower`"),

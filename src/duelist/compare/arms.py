@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duelist.errors import RecipeError
+from duelist.recipe_values import listed_names
 from duelist.recipes import Recipe, arms, load_recipe, recipe_content
 
 STUDIES = "studies"
@@ -97,12 +98,15 @@ def parse_arm(text: str) -> ArmSettings:
 
 
 def acquisition_arms(names: str, recipe: Recipe) -> list[ArmSettings]:
-    """An arm for each acquisition of a list `a,b,c`; the recipe's own keeps the settings it has there."""
+    """An arm for each acquisition of a list `a,b,c`; the recipe's own keeps the settings it has there.
+
+    Raises:
+        RecipeError: if the list names none.
+    """
     own = str(recipe.acquisition["name"])
     return [
         ArmSettings(name.rpartition(":")[2], () if name == own else (f"acquisition={name}",))
-        for name in (part.strip() for part in names.split(","))
-        if name
+        for name in listed_names(names, "--acquisition")
     ]
 
 

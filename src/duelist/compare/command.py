@@ -130,7 +130,9 @@ def compare(
         failures += failed
         if not quiet and not as_json:
             say(f"# {place.name}\n\n{results.table}" if place.name else results.table)
-            say(f"Picture: {place.folder / 'curves.png'}\nTables: {place.folder / 'table.md'}, table.csv beside it")
+            if results.summary["metrics"]:  # else nothing was measured that could be drawn
+                say(f"Picture: {place.folder / 'curves.png'}")
+            say(f"Tables: {place.folder / 'table.md'}, table.csv beside it")
     if each:
         (output / "table.md").write_text("".join(f"# {k}\n\n{t}\n\n" for k, t in tables.items()), encoding="utf-8")
     if as_json:
@@ -149,7 +151,7 @@ def _studies(
     from duelist.compare.arms import acquisition_arms, parse_arm, plan_studies
     from duelist.recipes import load_recipe
 
-    rules = acquisition_arms(acquisition, load_recipe(recipe, changes)) if acquisition else []
+    rules = acquisition_arms(acquisition, load_recipe(recipe, changes)) if acquisition is not None else []
     return plan_studies(folder, recipe, changes, [*rules, *map(parse_arm, arm or [])], seeds)
 
 

@@ -32,8 +32,9 @@ def gallery(
     """
     calm_libraries()
     from duelist.gallery.plane import GalleryConfig, write_gallery
+    from duelist.recipe_values import listed_names
 
-    names = [name.strip() for name in acquisition.split(",") if name.strip()] if acquisition else None
+    names = None if acquisition is None else listed_names(acquisition, "--acquisition")
     progress = Silent() if quiet else TerminalProgress(err)
     written = write_gallery(output, names, GalleryConfig(rounds=rounds, picks=picks, seed=seed), progress)
     if not quiet:
