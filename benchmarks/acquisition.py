@@ -21,11 +21,11 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 import numpy as np
 
 from duelist.acquisition.base import Acquisition, choose
-from duelist.acquisition.pool_rows import row_square_norms
-from duelist.component_settings import build, parse_component
-from duelist.components import COMPONENTS
+from duelist.acquisition.numerics.pool_rows import row_square_norms
 from duelist.errors import DuelistError
-from duelist.recipe_values import override
+from duelist.recipes.component_settings import build, parse_component
+from duelist.recipes.components import COMPONENTS
+from duelist.recipes.values import override
 from duelist.types import Features
 
 SAMPLES = 64  # K, posterior draws

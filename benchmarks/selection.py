@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cholesky, inv, solve_triangular
 
-from duelist.acquisition.design_bound import upper_bound
-from duelist.acquisition.greedy import GreedyPicks, pick_greedily
-from duelist.acquisition.optimal_design import DesignProblem, exchange, greedy, one_shot
-from duelist.acquisition.pool_rows import PoolRows, row_square_norms
-from duelist.acquisition.two_level import pick_two_level
+from duelist.acquisition.numerics.design_bound import upper_bound
+from duelist.acquisition.numerics.greedy import GreedyPicks, pick_greedily
+from duelist.acquisition.numerics.optimal_design import DesignProblem, exchange, greedy, one_shot
+from duelist.acquisition.numerics.pool_rows import PoolRows, row_square_norms
+from duelist.acquisition.numerics.two_level import pick_two_level
 
 BUDGET = 50
 RELATIVE_LAMBDA = 0.01

@@ -97,8 +97,8 @@ def active_dpo(
 def main() -> None:
     """The quickstart, flat."""
     from duelist.annotators.reward import RewardFunctionAnnotator, RewardFunctionConfig
-    from duelist.preparation import prepare
     from duelist.prompts.dataset import PromptsConfig, load_prompts
+    from duelist.recipes.preparation import prepare
 
     options = argparse.ArgumentParser(description=main.__doc__)
     options.add_argument("--seed", type=int, default=0)

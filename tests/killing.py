@@ -104,7 +104,7 @@ def watch(moments: Moments) -> None:
     from sqlalchemy import Engine, event
     from sqlalchemy.orm import Session
 
-    from duelist import parts
+    from duelist.recipes import parts
     from duelist.store import artifacts, folder
 
     def entering(name: str, place: Callable[..., str]) -> None:
@@ -172,7 +172,7 @@ def halve(path: Path) -> None:
 
 def run_study(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
     """Run or resume a study, and die at the moment called `last`."""
-    from duelist.recipes import parse_recipe
+    from duelist.recipes.recipe import parse_recipe
     from duelist.study import Study
 
     gc.freeze()  # or every collection would go through all that the server has loaded
@@ -185,7 +185,7 @@ def run_study(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
 
 def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
     """Ask for the first batch, tell the answers to every other pair, last first, and die."""
-    from duelist.recipes import parse_recipe
+    from duelist.recipes.recipe import parse_recipe
     from duelist.seeding import derived_seed
     from duelist.study import Study
 
@@ -203,7 +203,7 @@ def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
 def run_until_full(folder: Path, recipe: dict[str, Any], message: Path) -> None:
     """Run or resume a study; if the disk is full, leave the error's message and exit with code 2."""
     from duelist.errors import StorageError
-    from duelist.recipes import parse_recipe
+    from duelist.recipes.recipe import parse_recipe
     from duelist.study import Study
 
     gc.freeze()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from duelist.components import COMPONENTS
 from duelist.errors import RecipeError
 from duelist.gallery.plane import WITHIN_PROMPTS, GalleryConfig, draw_rule, true_reward, write_gallery
+from duelist.recipes.components import COMPONENTS
 
 SMALL = GalleryConfig(rounds=2, points=60, picks=8, candidates=200, steps=25)
 

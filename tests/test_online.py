@@ -10,10 +10,10 @@ import torch
 
 from duelist import Label, Study, parse_recipe
 from duelist.errors import RecipeError
-from duelist.preflight import examine
-from duelist.report import write_report
+from duelist.preflight.examination import examine
+from duelist.report.page import write_report
+from duelist.report.status import status
 from duelist.seeding import derived_seed
-from duelist.status import status
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
 from outcomes import require_equal

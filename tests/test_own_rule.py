@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from duelist.acquisition.base import Acquisition, choose
-from duelist.component_settings import build, parse_component
 from duelist.errors import RecipeError
+from duelist.recipes.component_settings import build, parse_component
 from duelist.settings import read_yaml
 from duelist.testing import check_acquisition, random_features
 

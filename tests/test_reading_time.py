@@ -16,7 +16,7 @@ from duelist.acquisition.base import Acquisition
 from duelist.console import status_rows
 from duelist.errors import RecipeError
 from duelist.reading_time import DEFAULT, ENOUGH, fit, study_reading_time, tokens_to_read
-from duelist.status import status
+from duelist.report.status import status
 from duelist.types import Features, Pair, Prompt, Response, Selection
 
 
@@ -133,7 +133,7 @@ def test_a_study_counts_cost_by_its_own_times(tiny_recipe: dict[str, Any], tmp_p
 
 
 def test_a_rule_that_cannot_count_cost_is_refused_first(tiny_recipe: dict[str, Any]) -> None:
-    from duelist.preflight import examine
+    from duelist.preflight.examination import examine
 
     with pytest.raises(RecipeError, match="whose gain can be divided by a cost"):
         examine(parse_recipe({**tiny_recipe, "acquisition": {"name": "random", "per_second": True}}))

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from duelist.console import TerminalProgress
 from duelist.errors import BudgetError
-from duelist.plan import plan
-from duelist.preflight import examine
+from duelist.preflight.examination import examine
+from duelist.preflight.plan import plan
 from duelist.progress import Advance, Progress
-from duelist.recipes import parse_recipe
+from duelist.recipes.recipe import parse_recipe
 from duelist.samplers.pilaf import NOTE
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl

@@ -16,12 +16,12 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
-from duelist.components import COMPONENTS
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
 from duelist.featurizers import feature_folder, resumable
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
+from duelist.recipes.components import COMPONENTS
 from duelist.selection import select_to_file
 
 LORA = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}

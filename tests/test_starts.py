@@ -15,10 +15,10 @@ from duelist.errors import DataError, ModelError, RecipeError
 from duelist.featurizers.base import tokenized
 from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
 from duelist.models.tokenization import prompt_token_ids
-from duelist.plan import plan
-from duelist.preflight import examine
+from duelist.preflight.examination import examine
+from duelist.preflight.plan import plan
 from duelist.prompts.labelled import LabelledConfig, labelled_preferences
-from duelist.recipes import parse_recipe
+from duelist.recipes.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.study import Study
 from duelist.types import Prompt

@@ -14,9 +14,9 @@ from duelist.compare.arms import PlannedStudy
 from duelist.compare.comparison import is_finished
 from duelist.console import status_rows
 from duelist.errors import RecipeError, RoundStateError
-from duelist.preflight import examine
-from duelist.report import write_report
-from duelist.status import status
+from duelist.preflight.examination import examine
+from duelist.report.page import write_report
+from duelist.report.status import status
 from duelist.stopping import StopConfig, stop_reason
 from duelist.types import Features, Selection
 

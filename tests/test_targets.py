@@ -15,9 +15,9 @@ from duelist.acquisition.base import Acquisition
 from duelist.errors import DataError, RecipeError
 from duelist.models.policy import Policy
 from duelist.models.trained import Models
-from duelist.parts import Parts
-from duelist.preflight import examine
+from duelist.preflight.examination import examine
 from duelist.progress import Silent
+from duelist.recipes.parts import Parts
 from duelist.samplers.vanilla import Vanilla
 from duelist.seeding import derived_seed
 from duelist.store import codecs

@@ -13,7 +13,7 @@ from duelist._version import __version__
 if TYPE_CHECKING:
     from duelist.acquisition.base import Acquisition, choose
     from duelist.errors import DuelistError
-    from duelist.recipes import Recipe, load_recipe, parse_recipe
+    from duelist.recipes.recipe import Recipe, load_recipe, parse_recipe
     from duelist.selection import Pick, select
     from duelist.study import RoundReport, Study
     from duelist.types import Batch, Features, Label, Pair, Prompt, Response, Selection, Votes
@@ -27,15 +27,15 @@ _HOME = {
     "Pair": "duelist.types",
     "Pick": "duelist.selection",
     "Prompt": "duelist.types",
-    "Recipe": "duelist.recipes",
+    "Recipe": "duelist.recipes.recipe",
     "Response": "duelist.types",
     "RoundReport": "duelist.study",
     "Selection": "duelist.types",
     "Study": "duelist.study",
     "Votes": "duelist.types",
     "choose": "duelist.acquisition.base",
-    "load_recipe": "duelist.recipes",
-    "parse_recipe": "duelist.recipes",
+    "load_recipe": "duelist.recipes.recipe",
+    "parse_recipe": "duelist.recipes.recipe",
     "select": "duelist.selection",
 }
 

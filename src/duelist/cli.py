@@ -91,16 +91,16 @@ def run(
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
     calm_libraries()
-    from duelist.recipes import load_recipe, policy_of
+    from duelist.recipes.recipe import load_recipe, policy_of
 
     resolved = load_recipe(recipe, overrides or [])
     if dry_run:
         _show_plan(resolved, quiet, as_json)
         return
     from duelist.compare.beside import ARMS, run_with_arms
-    from duelist.preflight import examine
-    from duelist.report import write_report
-    from duelist.report_data import read_arms
+    from duelist.preflight.examination import examine
+    from duelist.report.page import write_report
+    from duelist.report.record import read_arms
     from duelist.study import RoundReport
 
     folder = study or Path("studies") / resolved.name.replace("/", "-")
@@ -209,7 +209,7 @@ def select(
 @app.command()
 def status(study: StudyDir, as_json: Json = False) -> None:
     """Say how far a study is: rounds, labels, what is pending. Works while another process runs it."""
-    from duelist.status import status as read_status
+    from duelist.report.status import status as read_status
 
     state = read_status(study)
     if as_json:
@@ -224,7 +224,7 @@ def report(study: StudyDir, quiet: Quiet = False) -> None:
 
     The reward–KL curve is written to DIR/reward_kl.csv as well.
     """
-    from duelist.report import write_report
+    from duelist.report.page import write_report
 
     path = write_report(study)
     if not quiet:
@@ -269,7 +269,7 @@ def export(
 @app.command()
 def recipes(as_json: Json = False) -> None:
     """List the recipes that come with Duelist."""
-    from duelist.shipped import recipe_descriptions
+    from duelist.recipes.shipped import recipe_descriptions
 
     found = recipe_descriptions()
     if as_json:
@@ -301,9 +301,9 @@ def methods(as_json: Json = False) -> None:
 def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from duelist.plan import plan, plan_rows
-    from duelist.recipes import recipe_content
-    from duelist.rounds import in_words
+    from duelist.preflight.plan import plan, plan_rows
+    from duelist.recipes.recipe import recipe_content
+    from duelist.recipes.rounds import in_words
 
     found = plan(recipe)
     if as_json:

@@ -145,7 +145,7 @@ def mapping_table(rows: Mapping[str, Any], title: str) -> Table:
 
 
 def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
-    """A study's status in words, for a table; see `duelist.status.status`."""
+    """A study's status in words, for a table; see `duelist.report.status.status`."""
     pending = state["pending"]
     rows = {
         "recipe": str(state["name"]),

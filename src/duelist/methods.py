@@ -8,8 +8,8 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
-from duelist.components import COMPONENTS
 from duelist.importing import import_object
+from duelist.recipes.components import COMPONENTS
 
 FIELDS = ("Reference", "Formula", "Unit", "Cost")
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
-from duelist.component_settings import acquisition_options, build, parse_component
 from duelist.errors import BudgetError, ModelError, RecipeError, StorageError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
@@ -34,7 +33,8 @@ from duelist.models.trained import Models
 from duelist.pool_pairs import Pool, read_pairs, read_some
 from duelist.progress import Progress, Silent
 from duelist.reading_time import DEFAULT, tokens_to_read
-from duelist.recipe_values import override
+from duelist.recipes.component_settings import acquisition_options, build, parse_component
+from duelist.recipes.values import override
 from duelist.rows import Row, as_json
 from duelist.seeding import derived_seed, generator
 from duelist.store.artifacts import write_jsonl

@@ -21,12 +21,12 @@ from duelist.learners.policy import PolicyLearner
 from duelist.learners.reward import RewardLearner
 from duelist.models.server_decoder import ServerDecoder
 from duelist.pairing.base import require_one_prompt
-from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.dataset import prompts_of_round
 from duelist.reading_time import study_reading_time, tokens_to_read
-from duelist.recipes import Recipe
-from duelist.rounds import asked_before, budget_of, in_words, is_checkpoint, total_budget
+from duelist.recipes.parts import Parts
+from duelist.recipes.recipe import Recipe
+from duelist.recipes.rounds import asked_before, budget_of, in_words, is_checkpoint, total_budget
 from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.selected import KL, selected_metrics

@@ -11,8 +11,8 @@ from duelist.annotators.base import Annotator
 from duelist.errors import RoundStateError
 from duelist.models.process_state import torch_threads
 from duelist.progress import Progress, Silent
-from duelist.recipes import Recipe, completed, parse_recipe, recipe_content
-from duelist.rounds import is_evaluated
+from duelist.recipes.recipe import Recipe, completed, parse_recipe, recipe_content
+from duelist.recipes.rounds import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.stages import Stages
 from duelist.store.folder import StudyFolder

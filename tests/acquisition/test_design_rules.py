@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from duelist.acquisition import variance_search
+from duelist.acquisition.a_v_opt import AOpt, AOptConfig, VOpt, VOptConfig
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.apo import APO, APOConfig
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.d_opt import DOpt, DOptConfig, PastAwareDOpt, XtX
-from duelist.acquisition.linear_design import AOpt, AOptConfig, VOpt, VOptConfig
+from duelist.acquisition.numerics import variance_search
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.errors import RecipeError
 from duelist.testing import check_acquisition, random_features
@@ -129,7 +129,7 @@ def test_the_certificate_holds_for_every_batch(kind: Any) -> None:
 
 
 def test_the_certificate_is_only_computed_when_wanted_and_cheap() -> None:
-    from duelist.acquisition.design_bound import affordable_iterations
+    from duelist.acquisition.numerics.design_bound import affordable_iterations
 
     assert affordable_iterations(20_000, 64) >= 40  # it converges in about 30 there
     assert affordable_iterations(3_000, 3_000) == 0

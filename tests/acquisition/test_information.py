@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.base import choose
-from duelist.acquisition.calibration import fit_temperature
 from duelist.acquisition.information import Information, InformationConfig
+from duelist.acquisition.numerics.calibration import fit_temperature
+from duelist.acquisition.numerics.trace_design import reduce_trace
 from duelist.acquisition.policy_gap import PolicyGap, PolicyGapConfig
-from duelist.acquisition.trace_design import reduce_trace
 from duelist.errors import BudgetError, DuelistError
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features, Selection

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.acquisition.random import Random
-from duelist.component_settings import acquisition_options, build, parse_component
 from duelist.errors import RecipeError
+from duelist.recipes.component_settings import acquisition_options, build, parse_component
 from duelist.types import Features, Selection
 
 

@@ -45,7 +45,7 @@ def test_recipes(duelist: Command) -> None:
 
 
 def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
-    from duelist.components import COMPONENTS
+    from duelist.recipes.components import COMPONENTS
 
     found = json.loads(duelist("methods", "--json").out)
     kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")

@@ -13,7 +13,7 @@ import pytest
 from duelist import Study
 from duelist.errors import StorageError
 from duelist.models import embeddings
-from duelist.recipes import parse_recipe
+from duelist.recipes.recipe import parse_recipe
 from duelist.store.vectors import VectorShelf
 from duelist.types import Response
 from outcomes import require_equal

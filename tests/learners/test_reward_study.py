@@ -15,10 +15,10 @@ from duelist.console import status_rows
 from duelist.errors import DataError, DuelistError, ModelError, RecipeError
 from duelist.models.embedding_files import embedding_id
 from duelist.models.reward_model import RewardModel
-from duelist.plan import plan
-from duelist.recipes import parse_recipe, recipe_content
-from duelist.report import write_report
-from duelist.status import status
+from duelist.preflight.plan import plan
+from duelist.recipes.recipe import parse_recipe, recipe_content
+from duelist.report.page import write_report
+from duelist.report.status import status
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
 from duelist.store.export import label_rows, trl_rows

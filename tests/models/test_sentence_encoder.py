@@ -20,9 +20,9 @@ from duelist.errors import ModelError
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.embeddings import make_embedder
 from duelist.models.reward_model import RewardModel
-from duelist.preflight import examine
+from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
-from duelist.recipes import parse_recipe
+from duelist.recipes.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Prompt, Response
 

@@ -20,10 +20,10 @@ from duelist import Study, load_recipe
 from duelist.errors import DataError
 from duelist.importing import import_object
 from duelist.models.tokenization import encode_responses, prompt_token_ids
-from duelist.preparation import prepare
 from duelist.progress import Advance, Progress
+from duelist.recipes.preparation import prepare
+from duelist.recipes.shipped import shipped_recipes
 from duelist.rows import RowSource, row_prompt, row_responses
-from duelist.shipped import shipped_recipes
 from duelist.store.artifacts import digest, read_jsonl
 from duelist.types import Prompt
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from duelist import Study, load_recipe, parse_recipe
-from duelist.recipes import recipe_content
-from duelist.rounds import budgets
+from duelist.recipes.recipe import recipe_content
+from duelist.recipes.rounds import budgets
 from duelist.store.artifacts import read_jsonl
 
 README = Path(__file__).parents[2] / "recipes" / "paper" / "margin" / "README.md"

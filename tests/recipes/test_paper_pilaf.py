@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from duelist import Study, load_recipe, parse_recipe
 from duelist.models.tokenization import prompt_token_ids
-from duelist.recipes import recipe_content
+from duelist.recipes.recipe import recipe_content
 from duelist.rows import row_prompt
 from duelist.store.artifacts import read_jsonl
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from toy import EOS, PROMPTS, all_responses, chi_square_p_value, job_for, response_probabilities, toy_policy
 
-from duelist.component_settings import build, parse_component
 from duelist.models.policy import Policy
+from duelist.recipes.component_settings import build, parse_component
 from duelist.samplers import best_of_n, hybrid
 from duelist.samplers.base import Sampler
 from duelist.samplers.best_of_n import BestOfN, BestOfNConfig

@@ -151,7 +151,7 @@ def test_a_disk_that_is_full_at_every_file_costs_nothing_but_time(
     from peft import peft_model
     from safetensors import SafetensorError
 
-    from duelist.recipes import parse_recipe
+    from duelist.recipes.recipe import parse_recipe
     from duelist.study import Study
 
     path = tmp_path / "study"

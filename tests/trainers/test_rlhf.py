@@ -9,13 +9,13 @@ import pytest
 import torch
 from trl import RewardTrainer
 
-from duelist.component_settings import parse_component
 from duelist.errors import RecipeError
 from duelist.models.generation import generate
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses
 from duelist.progress import Silent
+from duelist.recipes.component_settings import parse_component
 from duelist.trainers import trl_rlhf
 from duelist.trainers.rlhf import RLHF, RewardModelTraining, RLHFConfig
 from duelist.types import Preference, Prompt, Response

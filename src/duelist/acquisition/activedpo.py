@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.design_bound import Certificate, certificate
-from duelist.acquisition.greedy import pick_greedily
-from duelist.acquisition.optimal_design import Design, DesignProblem
-from duelist.acquisition.pool_rows import row_square_norms
+from duelist.acquisition.numerics.design_bound import Certificate, certificate
+from duelist.acquisition.numerics.greedy import pick_greedily
+from duelist.acquisition.numerics.optimal_design import Design, DesignProblem
+from duelist.acquisition.numerics.pool_rows import row_square_norms
 from duelist.types import Features, Selection
 
 

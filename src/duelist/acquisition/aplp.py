@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.grouping import prompt_groups
+from duelist.acquisition.numerics.grouping import prompt_groups
 from duelist.types import Features, Selection
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.linear_features import FeatureName, field_of, rows_of
-from duelist.acquisition.optimal_design import DesignProblem, factored_past, first_of_highest, leverages
+from duelist.acquisition.numerics.linear_features import FeatureName, field_of, rows_of
+from duelist.acquisition.numerics.optimal_design import DesignProblem, factored_past, first_of_highest, leverages
 from duelist.types import Features, Selection
 
 

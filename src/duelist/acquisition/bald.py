@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, xlogy
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.grouping import without_noise
-from duelist.acquisition.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.numerics.grouping import without_noise
+from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
 from duelist.acquisition.top import highest
 from duelist.types import Features, Selection
 

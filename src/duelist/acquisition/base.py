@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.acquisition.pool_rows import PoolRows, first_non_finite
+from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite
 from duelist.errors import BudgetError, DuelistError, NumericalError
 from duelist.seeding import hash_keys
 from duelist.types import Features, Selection

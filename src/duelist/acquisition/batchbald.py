@@ -36,7 +36,7 @@ from scipy.special import expit
 
 from duelist.acquisition.bald import entropy
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
 from duelist.types import Features, Selection
 
 Floats = NDArray[np.float64]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.linear_features import FeatureName, field_of, rows_of
+from duelist.acquisition.numerics.linear_features import FeatureName, field_of, rows_of
 from duelist.types import Features, Selection
 
 Floats = NDArray[np.float64]

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.design_bound import Certificate, certificate
-from duelist.acquisition.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
-from duelist.acquisition.optimal_design import Design, DesignProblem, exchange, greedy, one_shot
+from duelist.acquisition.numerics.design_bound import Certificate, certificate
+from duelist.acquisition.numerics.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
+from duelist.acquisition.numerics.optimal_design import Design, DesignProblem, exchange, greedy, one_shot
 from duelist.types import Features, Selection
 
 

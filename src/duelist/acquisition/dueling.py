@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.duels import Duels, first_of_largest
-from duelist.acquisition.grouping import group_by_group, prompt_groups, without_noise
-from duelist.acquisition.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.numerics.duels import Duels, first_of_largest
+from duelist.acquisition.numerics.grouping import group_by_group, prompt_groups, without_noise
+from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
 from duelist.types import Features, Selection
 
 Floats = NDArray[np.float64]

@@ -15,8 +15,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.greedy import pick_greedily
-from duelist.acquisition.label_information import LabelInformationConfig, label_information
+from duelist.acquisition.numerics.greedy import pick_greedily
+from duelist.acquisition.numerics.label_information import LabelInformationConfig, label_information
 from duelist.types import Features, Selection
 
 

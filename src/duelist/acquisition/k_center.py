@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.greedy import TIE_TOLERANCE
-from duelist.acquisition.linear_features import FeatureName, field_of, rows_of
+from duelist.acquisition.numerics.greedy import TIE_TOLERANCE
+from duelist.acquisition.numerics.linear_features import FeatureName, field_of, rows_of
 from duelist.types import Features, Selection
 
 # How many past pairs are compared with the pool at a time.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.grouping import group_by_group, prompt_groups, without_noise
+from duelist.acquisition.numerics.grouping import group_by_group, prompt_groups, without_noise
 from duelist.types import Features, Selection
 
 Choice = Literal["smallest", "largest", "random"]

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.label_information import LabelInformationConfig, label_information
-from duelist.acquisition.pool_rows import PoolRows
-from duelist.acquisition.trace_design import reduce_trace
+from duelist.acquisition.numerics.label_information import LabelInformationConfig, label_information
+from duelist.acquisition.numerics.pool_rows import PoolRows
+from duelist.acquisition.numerics.trace_design import reduce_trace
 from duelist.types import Features, Selection
 
 # Of a pool in a memory-mapped file, so many pairs stand for all of it as the target: at random, as the pool's order is.

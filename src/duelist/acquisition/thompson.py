@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.duels import Duels, first_of_largest, slices_of
-from duelist.acquisition.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.numerics.duels import Duels, first_of_largest, slices_of
+from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
 from duelist.types import Features, Selection
 
 Floats = NDArray[np.float64]

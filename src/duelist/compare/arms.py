@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duelist.errors import RecipeError
-from duelist.recipe_values import listed_names
-from duelist.recipes import Recipe, arms, load_recipe, recipe_content
+from duelist.recipes.recipe import Recipe, arms, load_recipe, recipe_content
+from duelist.recipes.values import listed_names
 
 STUDIES = "studies"
 # What all arms of a seed share, so that they differ by what they choose alone.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from duelist.compare.arms import with_arms
 from duelist.progress import Progress
-from duelist.recipes import Recipe
+from duelist.recipes.recipe import Recipe
 from duelist.study import RoundReport, Study
 
 ARMS = "compare"

@@ -106,7 +106,7 @@ def compare(
     calm_libraries()
     from duelist.compare.arms import parse_each, parse_seeds
     from duelist.compare.curves import parse_metric
-    from duelist.preflight import examine
+    from duelist.preflight.examination import examine
 
     seed_list = parse_seeds(seeds)
     for text in metric or []:
@@ -149,7 +149,7 @@ def _studies(
     seeds: Sequence[int],
 ) -> list[PlannedStudy]:
     from duelist.compare.arms import acquisition_arms, parse_arm, plan_studies
-    from duelist.recipes import load_recipe
+    from duelist.recipes.recipe import load_recipe
 
     rules = acquisition_arms(acquisition, load_recipe(recipe, changes)) if acquisition is not None else []
     return plan_studies(folder, recipe, changes, [*rules, *map(parse_arm, arm or [])], seeds)
@@ -206,8 +206,8 @@ def _show_plan(studies: Sequence[PlannedStudy], arms: Sequence[PlannedStudy], qu
 
     from duelist.compare.arms import unshared
     from duelist.compare.comparison import is_finished
-    from duelist.plan import plan, plan_rows
-    from duelist.recipes import recipe_content
+    from duelist.preflight.plan import plan, plan_rows
+    from duelist.recipes.recipe import recipe_content
 
     finished = sum(map(is_finished, studies))
     plans = {study.arm: plan(study.recipe) for study in arms}
@@ -247,7 +247,7 @@ def _show_plan(studies: Sequence[PlannedStudy], arms: Sequence[PlannedStudy], qu
 
 def _differing(study: PlannedStudy, first: PlannedStudy) -> Mapping[str, Any]:
     """The acquisition, and whatever else sets an arm apart from the first."""
-    from duelist.recipes import recipe_content
+    from duelist.recipes.recipe import recipe_content
 
     own, other = recipe_content(study.recipe), recipe_content(first.recipe)
     keys = ["acquisition", *(k for k in own if own[k] != other[k] and k not in ("name", "acquisition"))]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from duelist.compare.summary import ArmSummary, Band, MetricSummary
-from duelist.report_figures import COLOURS, LINES, MARKERS, STYLE
+from duelist.report.figures import COLOURS, LINES, MARKERS, STYLE
 from duelist.store.artifacts import atomic_path
 
 WIDTH, HEIGHT = 10.8, 3.9  # inches, of a row

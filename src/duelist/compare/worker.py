@@ -47,7 +47,7 @@ def serve(jobs: connection.Connection, threads: int) -> None:
 
 
 def _run(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    from duelist.recipes import parse_recipe
+    from duelist.recipes.recipe import parse_recipe
     from duelist.study import Study
 
     began = time.monotonic()

@@ -32,7 +32,7 @@ def gallery(
     """
     calm_libraries()
     from duelist.gallery.plane import GalleryConfig, write_gallery
-    from duelist.recipe_values import listed_names
+    from duelist.recipes.values import listed_names
 
     names = None if acquisition is None else listed_names(acquisition, "--acquisition")
     progress = Silent() if quiet else TerminalProgress(err)

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
-from duelist.component_settings import build, parse_component
-from duelist.components import COMPONENTS
 from duelist.models.process_state import torch_threads
 from duelist.models.reward_model import RewardModel
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
 from duelist.progress import Progress, Silent
+from duelist.recipes.component_settings import build, parse_component
+from duelist.recipes.components import COMPONENTS
 from duelist.seeding import derived_seed, generator
 from duelist.types import Features
 

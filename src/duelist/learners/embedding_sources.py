@@ -12,7 +12,7 @@ from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.embeddings import EmbeddingCache, make_embedder
 from duelist.progress import Silent
 from duelist.prompts.dataset import PromptSet
-from duelist.recipes import Recipe
+from duelist.recipes.recipe import Recipe
 from duelist.types import Response
 
 

@@ -15,7 +15,7 @@ from duelist.errors import RecipeError
 from duelist.learners.round_policies import RoundPolicies
 from duelist.models.policy import Policy
 from duelist.progress import Progress, Silent
-from duelist.recipes import Recipe
+from duelist.recipes.recipe import Recipe
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.codecs import Codec

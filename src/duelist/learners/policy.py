@@ -19,10 +19,10 @@ from duelist.models.all_parameters import AllParameters
 from duelist.models.lora_adapter import LoraAdapter
 from duelist.models.policy import Policy
 from duelist.models.trained import Models
-from duelist.parts import Parts
 from duelist.progress import Progress
 from duelist.prompts.labelled import labelled_preferences
-from duelist.recipes import Recipe
+from duelist.recipes.parts import Parts
+from duelist.recipes.recipe import Recipe
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
 from duelist.types import Evaluation, Preference

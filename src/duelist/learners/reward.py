@@ -22,9 +22,9 @@ from duelist.models.reward_model import RewardModel
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.reward_training import Comparisons
 from duelist.models.trained import Models
-from duelist.parts import Parts
 from duelist.progress import Progress
-from duelist.recipes import Recipe
+from duelist.recipes.parts import Parts
+from duelist.recipes.recipe import Recipe
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder

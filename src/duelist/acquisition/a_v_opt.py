@@ -1,0 +1,161 @@
+"""A-, V- and G-optimal design: the batch after which variances are smallest, of the weights or of the predictions.
+
+Reference: Chaloner, Verdinelli, "Bayesian Experimental Design: A Review", Statistical Science 10, 1995; Atkinson,
+           Donev, Tobias, "Optimum Experimental Designs, with SAS", 2007, chapter 10.
+Formula:   M = I/σ² + Σ_{past, batch} w δδᵀ, w = p(1 − p) or 1. a_opt: minimise tr M⁻¹. v_opt: minimise the mean (V), or
+           with `criterion: worst` the largest (G), of zᵀM⁻¹z over the target rows z. Greedy, one pair at a time.
+Unit:      variance of the weights (a_opt) or of the predicted margin (v_opt) that the pick removes.
+Cost:      O(N D) a pick and O(N D²) every 64 picks, D at most N + P + M; `worst`: O(N M D) a pick at most, mostly far
+           less. The pool is held in memory.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from duelist.acquisition.base import Acquisition
+from duelist.acquisition.numerics.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
+from duelist.acquisition.numerics.optimal_design import DesignProblem
+from duelist.acquisition.numerics.variance_search import LargestVariance, SumOfVariances, VarianceSearch
+from duelist.types import Features, Selection
+
+
+class AOptConfig(PriorConfig):
+    """Settings of A-optimal design."""
+
+    weighted: bool = Field(
+        default=True, description="w = p(1 − p), as in logistic regression (true), or 1, as in linear (false)."
+    )
+
+
+class VOptConfig(AOptConfig):
+    """Settings of V- and G-optimal design."""
+
+    criterion: Literal["average", "worst"] = Field(
+        default="average", description="Minimise the mean (V), or the largest (G), prediction variance."
+    )
+    target: Literal["pool", "drawn"] = Field(
+        default="pool", description="Predictions on the candidates themselves, or on the drawn target pairs."
+    )
+
+    @model_validator(mode="after")
+    def _drawn_targets_are_gradients(self) -> VOptConfig:
+        if self.target == "drawn" and self.features != "gradient":
+            raise ValueError("`target: drawn` needs `features: gradient`, for drawn target pairs have no embeddings")
+        return self
+
+
+class _VarianceRule(Acquisition):
+    """What both rules do; only `select` differs in what matters."""
+
+    honours_cost: ClassVar[bool] = True
+
+    def __init__(self, config: AOptConfig) -> None:
+        self._config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        margin = {"margin_N"} if self._config.weighted else set()
+        return frozenset({field_of(self._config.features), "past", *margin})
+
+    def _weight(self, features: Features) -> NDArray[np.float64]:
+        if not self._config.weighted:
+            return np.ones(features.n)
+        assert features.margin_N is not None  # `choose` checked the needs
+        return bernoulli_information(features.margin_N)
+
+    def _problem(
+        self, features: Features, targets_MD: NDArray[np.float64]
+    ) -> tuple[DesignProblem, NDArray[np.float64], int]:
+        """The pool and the targets in the same coordinates, and how many dimensions none of them reaches."""
+        past = features.past
+        assert past is not None  # `choose` checked the needs
+        rows_ND = np.asarray(rows_of(features, self._config.features), np.float64)
+        weight_N = self._weight(features)
+        prior = self._config.precision(rows_ND, weight_N)
+        # The targets go along as rows, so that where dimensions are many, one rotation serves all.
+        both = DesignProblem.of(
+            np.concatenate([rows_ND, targets_MD]),
+            np.concatenate([weight_N, np.ones(len(targets_MD))]),
+            prior,
+            rows_of(past, self._config.features),
+            self._weight(past),
+        )
+        problem = DesignProblem(both.rows_ND[: features.n], both.past_PD, prior)
+        return problem, both.rows_ND[features.n :], rows_ND.shape[1] - both.dimensions
+
+
+class AOpt(_VarianceRule):
+    """A-optimal design, greedily.
+
+    Formula:   minimise tr M⁻¹.
+    Unit:      variance of the weights removed by the pick.
+    """
+
+    def __init__(self, config: AOptConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        dimensions = rows_of(features, self.config.features).shape[1]
+        problem, _, unreached = self._problem(features, np.empty((0, dimensions)))
+        search = SumOfVariances(problem, None)
+        picks, falls, gain = _picked(search, budget, features.cost_N)
+        diagnostics = {
+            "prior_precision": problem.prior,
+            "trace_of_inverse": search.value() + unreached / problem.prior,
+            "gain_nats": gain,
+        }
+        return Selection(picks, falls, _unit("variance of the weights removed", features), diagnostics)
+
+
+class VOpt(_VarianceRule):
+    """V-optimal design, or G-optimal with `criterion: worst`, greedily.
+
+    Formula:   minimise the mean (V) or the largest (G) zᵀM⁻¹z over the target rows z.
+    Unit:      variance of the predicted margin removed by the pick.
+    """
+
+    def __init__(self, config: VOptConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | ({"target_MD"} if self.config.target == "drawn" else frozenset())
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        if self.config.target == "drawn":
+            targets_MD = np.asarray(features.target_MD, np.float64)
+        else:
+            targets_MD = np.asarray(rows_of(features, self.config.features), np.float64)
+        # All that the mean needs of the targets is their Gram matrix ZᵀZ: D rows at most.
+        is_mean, d = self.config.criterion == "average", targets_MD.shape[1]
+        matter_MD = targets_MD / np.sqrt(len(targets_MD)) if is_mean else targets_MD
+        if is_mean and len(matter_MD) > d:
+            matter_MD = np.asarray(np.linalg.qr(matter_MD, mode="r"))
+        problem, matter_MD, _ = self._problem(features, matter_MD)
+        search = SumOfVariances(problem, matter_MD) if is_mean else LargestVariance(problem, matter_MD)
+        picks, falls, gain = _picked(search, budget, features.cost_N)
+        what = "mean" if is_mean else "largest"
+        diagnostics = {"prior_precision": problem.prior, f"{what}_variance": search.value(), "gain_nats": gain}
+        return Selection(picks, falls, _unit(f"{what} prediction variance removed", features), diagnostics)
+
+
+def _picked(
+    search: VarianceSearch, budget: int, cost_N: NDArray[np.float64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+    """The picks, what each removed (per cost), and what the last added to logdet M in nats."""
+    indices_B, fall_B, gain = np.empty(budget, np.int64), np.empty(budget), 0.0
+    for b in range(budget):
+        indices_B[b], fall_B[b] = search.best(cost_N)
+        gain = search.add(int(indices_B[b]))
+    return indices_B, fall_B, gain
+
+
+def _unit(what: str, features: Features) -> str:
+    return what if features.cost_N is None else f"{what} per second"

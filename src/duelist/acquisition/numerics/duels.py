@@ -1,0 +1,138 @@
+"""The duels that a pool allows: which responses of a prompt meet which, and the reward of each response.
+
+An arm is a response within its group (see `grouping`). A pair is two edges, one from each of its arms to the other.
+Edges are sorted by the arm they start from, and arms by group, so that all sums and maxima run over slices. Groups,
+arms and edges are numbered in the order of the pool, so taking the first among equals is a fair draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from duelist.acquisition.numerics.grouping import in_order_of_appearance, prompt_groups
+from duelist.types import Features
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# When the least-squares rewards are good enough: the residual beside the margins, and the passes it may take.
+TOLERANCE, MAX_PASSES = 1e-12, 500
+
+
+@dataclass(frozen=True)
+class Duels:
+    """The arms and edges of a pool (E = 2N edges, A arms, G groups).
+
+    Attributes:
+        group_A: each arm's group, ascending.
+        arm_N2: the arms of each pair's responses a and b.
+        start_G: the first arm of each group.
+        start_A: the first edge of each arm; every arm has one or more.
+        from_E: the arm that an edge starts from, ascending.
+        to_E: the arm that it leads to.
+        pair_E: the pair that it stands for.
+        sign_E: +1 where it runs from a to b: the edge's margin is sign x ρ.
+    """
+
+    group_A: Integers
+    arm_N2: Integers
+    start_G: Integers
+    start_A: Integers
+    from_E: Integers
+    to_E: Integers
+    pair_E: Integers
+    sign_E: Integers
+
+    @staticmethod
+    def of(features: Features) -> Duels:
+        """The duels of a pool of one pair or more."""
+        n = features.n
+        group_N2 = np.repeat(prompt_groups(features)[:, None], 2, axis=1)
+        _, code = np.unique(features.response_ids_N2, return_inverse=True)
+        key = group_N2.ravel() * (int(code.max()) + 1) + code.ravel()
+        seen = in_order_of_appearance(key)  # a response may be in several cross-prompt groups: an arm in each
+        first_A = np.unique(seen, return_index=True)[1]
+        order_A = np.argsort(group_N2.ravel()[first_A], kind="stable")
+        number_A = np.empty(len(order_A), np.int64)
+        number_A[order_A] = np.arange(len(order_A))
+        arm_N2 = number_A[seen].reshape(n, 2)
+        group_A = group_N2.ravel()[first_A][order_A]
+        start, end = arm_N2.T.ravel(), arm_N2[:, ::-1].T.ravel()
+        pair, sign = np.tile(np.arange(n), 2), np.repeat([1, -1], n)
+        order_E = np.lexsort((pair, start))
+        from_E = start[order_E]
+        return Duels(
+            group_A=group_A,
+            arm_N2=arm_N2,
+            start_G=np.flatnonzero(np.diff(group_A, prepend=-1)),
+            start_A=np.flatnonzero(np.diff(from_E, prepend=-1)),
+            from_E=from_E,
+            to_E=end[order_E],
+            pair_E=pair[order_E],
+            sign_E=sign[order_E],
+        )
+
+    @property
+    def groups(self) -> int:
+        """The number of groups, G."""
+        return len(self.start_G)
+
+    def known_rewards(self, reward_N2K: Floats) -> Floats:
+        """The rewards of the arms, `[A, K]`, where pairs carry those of their responses."""
+        reward_AK = np.empty((len(self.group_A), reward_N2K.shape[2]))
+        reward_AK[self.arm_N2[::-1].ravel()] = reward_N2K[::-1].reshape(-1, reward_N2K.shape[2])
+        return reward_AK
+
+    def rewards_of_margins(self, margin_NK: Floats) -> Floats:
+        """The rewards of the arms, `[A, K]`, whose differences are the margins: least squares over the pairs there are.
+
+        Exact where the margins are differences of rewards. They are known up to a constant per group (per connected
+        part of it, where pairs are missing: then its mean, weighted by pairs, is 0). By conjugate gradients on the
+        graph's Laplacian, each draw by itself: few passes, since prompts have few responses.
+        """
+        edge_EK = self.sign_E[:, None] * margin_NK[self.pair_E]
+        right_AK = np.add.reduceat(edge_EK, self.start_A, axis=0)
+        degree_A = np.diff(self.start_A, append=len(self.from_E)).astype(np.float64)
+        ones_E = np.ones(len(self.from_E))
+        shape = (len(degree_A), len(degree_A))
+        neighbours: Any = csr_array((ones_E, self.to_E, np.append(self.start_A, len(self.from_E))), shape=shape)
+        reward_AK = np.zeros_like(right_AK)
+        residual_AK = right_AK
+        direction_AK = residual_AK / degree_A[:, None]
+        energy_K = np.einsum("ak,ak->k", residual_AK, direction_AK)
+        enough_K = TOLERANCE**2 * energy_K
+        for _ in range(MAX_PASSES):
+            if (energy_K <= enough_K).all():
+                break
+            image_AK = degree_A[:, None] * direction_AK - neighbours @ direction_AK
+            curvature_K = np.einsum("ak,ak->k", direction_AK, image_AK)
+            moving_K = (energy_K > enough_K) & (curvature_K > 0)
+            step_K = np.divide(energy_K, curvature_K, out=np.zeros_like(energy_K), where=moving_K)
+            reward_AK = reward_AK + step_K * direction_AK
+            residual_AK = residual_AK - step_K * image_AK
+            scaled_AK = residual_AK / degree_A[:, None]
+            before_K, energy_K = energy_K, np.einsum("ak,ak->k", residual_AK, scaled_AK)
+            turn_K = np.divide(energy_K, before_K, out=np.zeros_like(energy_K), where=before_K > 0)
+            direction_AK = scaled_AK + turn_K * direction_AK
+        return reward_AK
+
+
+def first_of_largest(value: NDArray[Any], start: Integers) -> tuple[NDArray[Any], Integers]:
+    """The largest value of each slice, and the position of the first that has it; `value` may be `[E]` or `[E, T]`."""
+    largest = np.maximum.reduceat(value, start, axis=0)
+    length = np.diff(start, append=len(value))
+    position = np.arange(len(value)).reshape(-1, *[1] * (value.ndim - 1))
+    found = np.where(value == np.repeat(largest, length, axis=0), position, len(value))
+    return largest, np.minimum.reduceat(found, start, axis=0)
+
+
+def slices_of(start: Integers, end: Integers) -> tuple[Integers, Integers]:
+    """The positions start[i] ... end[i] − 1 of several slices one after another, and where each slice begins there."""
+    length = end - start
+    begin = np.cumsum(length) - length
+    return np.repeat(start - begin, length) + np.arange(int(length.sum())), begin

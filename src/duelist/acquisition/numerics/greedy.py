@@ -1,0 +1,296 @@
+"""The greedy engine: repeatedly pick the row of largest ‖φ‖²_{V⁻¹}, where V grows by φφᵀ with every pick.
+
+The dual form needs inner products only, never the D x D matrix V or its inverse. Let the rows u_1 ... u_K be in V. With
+U their matrix and L Lᵀ = U Uᵀ + λI, the rows g_k of G = L⁻¹ U give
+
+    λ φᵀ V⁻¹ φ = |φ|² − Σ_k (φ·g_k)²  =: residual(φ)         (Woodbury)
+
+Adding a row u adds one row to L, hence one direction:
+
+    g = (u − Σ_k (u·g_k) g_k) / sqrt(λ + residual(u)),      residual(φ) ← residual(φ) − (φ·g)²
+
+This is an incremental Cholesky factorisation of the Gram matrix: O(N D) a pick instead of O(N D²), and stable, because
+no inverse is formed. All accumulation is in float64, whatever the pool is stored in.
+
+Residuals never rise, so one that is some picks old is an upper bound, and a row need not be looked at while its bound
+lies below the best (lazy greedy; Minoux, "Accelerated greedy algorithms for maximizing submodular set functions",
+1978). A row's missing picks are subtracted together when it is looked at; only its bound and their count are kept. So
+the pool is read once, and then little of it, and may be a file far larger than memory.
+
+Rows whose residuals differ by less than the features' own rounding are equals, and the first of them is taken:
+otherwise noise in the last digit would decide, which differs from machine to machine. With `normalize: pair`, say,
+every first score is exactly 1 but for rounding. A row that is rounded by ε|φ| has its residual r moved by 2ε|φ|√r: its
+own, so that one huge row does not make equals of all others. The lazy search keeps to this rule: it goes on while a
+bound passes the best, or an earlier row's bound reaches the best's equals.
+
+Where pairs differ in cost, log(1 + residual / λ) / cost is maximised, the log-determinant gained per second. A stale
+residual bounds that as well, so the search stays lazy and exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cholesky
+from scipy.linalg.blas import dtrsm
+
+from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
+from duelist.errors import BudgetError, DuelistError, NumericalError
+
+# Of two equal |φ|², scores are equal that differ by less than this part of them: some roundings of the features' type.
+# What float16 rounds off is noise that is part of the pool, the same on every machine, so such pools are held to
+# float32's.
+TIE_TOLERANCE = {np.dtype(np.float64): 1e-12}
+DEFAULT_TIE_TOLERANCE = 1e-6
+# A residual is |φ|² less what is known of it: a difference that float64 leaves with no more digits than this.
+ARITHMETIC_TOLERANCE = 1e-12
+
+# How many of the best rows are looked at first after a pick; each further look takes twice as many.
+FIRST_LOOK = 16
+# How many directions fit in a core's cache, with d = 8,192 in float64.
+CACHED_ROWS = 16
+
+
+@dataclass(frozen=True)
+class GreedyPicks:
+    """What the greedy engine picked.
+
+    Attributes:
+        indices_B: positions in the pool, in pick order.
+        square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked.
+        rows_read: how many rows were read from the pool in all; a row read twice counts twice.
+    """
+
+    indices_B: NDArray[np.int64]
+    square_B: NDArray[np.float64]
+    rows_read: int
+
+    @property
+    def log_determinant_gain(self) -> float:
+        """logdet(V with the picks) − logdet(V without), in nats."""
+        return float(np.log1p(self.square_B).sum())
+
+
+def greedy_uncertainty(
+    phi_ND: NDArray[Any] | PoolRows, past_PD: NDArray[Any], regularizer: float, budget: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The picks of `pick_greedily`, and ‖φ‖²_{V⁻¹} of each at the moment it was picked."""
+    picks = pick_greedily(phi_ND, past_PD, regularizer, budget)
+    return picks.indices_B, picks.square_B
+
+
+def pick_greedily(
+    phi_ND: NDArray[Any] | PoolRows,
+    past_PD: NDArray[Any],
+    regularizer: float,
+    budget: int,
+    square_norm_N: NDArray[np.float64] | None = None,
+    block_rows: int | None = None,
+    cost_N: NDArray[Any] | None = None,
+) -> GreedyPicks:
+    """Greedily maximise ‖φ‖²_{V⁻¹} with V = λI + Σ_past φφᵀ + Σ_picked φφᵀ.
+
+    The same picks greedily maximise logdet V, whose gain is log(1 + ‖φ‖²_{V⁻¹}). With `cost_N`, that gain divided by
+    the cost is maximised instead. The first among equals is taken.
+    Beside the pool: O((P + B) D) memory, four numbers a row (with costs six), and one block of rows.
+
+    Args:
+        phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type.
+        past_PD: the rows already in V; P may be 0.
+        regularizer: λ, positive.
+        budget: how many to pick, B <= N.
+        square_norm_N: |φ|² of the candidates where it is known: spares a reading of the pool if there is no past.
+        block_rows: how many rows to hold at a time; by default as many as fit in 32 MiB as float64.
+        cost_N: what each candidate costs, e.g. in seconds, positive; None where cost does not count.
+
+    Returns:
+        The picks, their ‖φ‖²_{V⁻¹} (not divided by the cost) and the number of rows read.
+
+    Raises:
+        BudgetError: if the budget is negative or exceeds the pool.
+        DuelistError: if λ or a cost is not positive, or candidates and past differ in dimensions.
+        NumericalError: if a row holds NaN or an infinity.
+    """
+    rows = as_rows(phi_ND, block_rows)
+    if not 0 <= budget <= len(rows):
+        raise BudgetError(f"`0 <= budget <= rows` must hold, but got {budget} and {len(rows)} rows: lower the budget.")
+    if not regularizer > 0:
+        raise DuelistError(f"The regularizer λ must be positive, but is {regularizer}: give a positive number.")
+    if rows.shape[1:] != past_PD.shape[1:]:
+        raise DuelistError(
+            f"Candidates and past must have the same dimensions, but have {rows.shape[1:]} and {past_PD.shape[1:]}: "
+            "compute both with the same featurizer settings."
+        )
+    if cost_N is not None and (cost_N.shape != (len(rows),) or not ((cost_N > 0) & np.isfinite(cost_N)).all()):
+        raise DuelistError(
+            f"Costs must be positive and finite, one a row, but {cost_N.shape} costs for {len(rows)} rows range from "
+            f"{cost_N.min(initial=np.inf)} to {cost_N.max(initial=-np.inf)}: give seconds per pair."
+        )
+    search = _LazySearch(rows, past_directions(past_PD, regularizer), regularizer, budget, square_norm_N, cost_N)
+    indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
+    for b in range(budget):
+        indices_B[b], square_B[b] = search.pick()
+    return GreedyPicks(indices_B, square_B, search.rows_read)
+
+
+def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
+    """The directions g of the past rows: G = L⁻¹ U, at most D of them.
+
+    Raises:
+        NumericalError: if λ is lost to rounding beside the rows.
+    """
+    past_PD = np.asarray(past_PD, np.float64)
+    if len(past_PD) > past_PD.shape[1]:
+        past_PD = np.asarray(np.linalg.qr(past_PD, mode="r"))  # UᵀU, all that counts, is kept in D rows
+    if not len(past_PD):
+        return past_PD
+    lower_PP = factored(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)))
+    # Gᵀ = Uᵀ L⁻ᵀ: seen as columns, the rows need no copy in LAPACK's order.
+    return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
+
+
+def factored(matrix_DD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
+
+    Raises:
+        NumericalError: if λ is lost to rounding beside the rest.
+    """
+    try:
+        return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))
+    except LinAlgError as error:
+        raise NumericalError(
+            f"λ must be larger than the rounding of the features' squared norms, but is lost beside them ({error}): "
+            "give a larger λ (a smaller prior variance), or one relative to the features."
+        ) from error
+
+
+@final
+class _LazySearch:
+    """The state of one greedy run: each row's residual after the first `applied` picks, a bound for it after all."""
+
+    def __init__(
+        self,
+        rows: PoolRows,
+        past_PD: NDArray[np.float64],
+        regularizer: float,
+        budget: int,
+        square_norm_N: NDArray[np.float64] | None,
+        cost_N: NDArray[Any] | None,
+    ) -> None:
+        p, n = len(past_PD), len(rows)
+        self._rows = rows
+        self._regularizer = regularizer
+        self._directions_KD = np.empty((p + budget, rows.shape[1]))
+        self._directions_KD[:p] = past_PD
+        self._k = p
+        self._applied_N = np.full(n, p, np.int64)
+        self.rows_read = 0
+        self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
+        if square_norm_N is not None and p == 0:
+            self._bound_N = square_norm_N.copy()
+            self._square_N = square_norm_N
+        else:
+            self._bound_N, self._square_N = np.empty(n), np.empty(n)
+            for positions_N, block_ND in rows.blocks():
+                square_N = np.vecdot(block_ND, block_ND)
+                self._square_N[positions_N] = square_N
+                along_NP = block_ND @ past_PD.T
+                self._bound_N[positions_N] = square_N - np.vecdot(along_NP, along_NP)
+            self.rows_read += n
+        if not np.isfinite(self._bound_N).all():
+            row = int(np.flatnonzero(~np.isfinite(self._bound_N))[0])
+            raise NumericalError(f"Rows must be finite, but row {row} holds NaN or an infinity: look for an overflow.")
+        self._cost_N = cost_N
+        # What is maximised, at the bound: the residual itself, or the gain per cost.
+        self._worth_N = self._bound_N if cost_N is None else self._worth(np.arange(n), self._bound_N)
+        self._front = _largest(np.arange(n), self._worth_N, FIRST_LOOK)  # where the next best probably is
+
+    def pick(self) -> tuple[int, float]:
+        """The first row among those of largest residual, and its ‖φ‖²_{V⁻¹}; the row is added to V."""
+        best = self._find()
+        residual = max(self._bound_N[best], 0.0)
+        row_D = self._read(np.array([best]))[0]
+        direction_D = row_D.copy()
+        for start in range(0, self._k, CACHED_ROWS):  # few at a time: read from memory once, not twice
+            known_KD = self._directions_KD[start : min(start + CACHED_ROWS, self._k)]
+            direction_D -= (known_KD @ row_D) @ known_KD
+        self._directions_KD[self._k] = direction_D / np.sqrt(self._regularizer + residual)
+        self._k += 1
+        self._bound_N[best] = self._worth_N[best] = -np.inf
+        self._applied_N[best] = len(self._directions_KD)  # never looked at again
+        return best, residual / self._regularizer
+
+    def _find(self) -> int:
+        """The first among the rows that are worth most."""
+        look = self._front[self._applied_N[self._front] <= self._k]  # all but the last pick
+        looked_at = [look]
+        size = FIRST_LOOK
+        top, best = -np.inf, -1
+        while True:
+            self._refresh(look)
+            if self._worth_N[look].max(initial=-np.inf) > top:
+                best = int(look[self._worth_N[look].argmax()])
+                top = self._worth_N[best]
+            look = np.flatnonzero((self._worth_N > top) & (self._applied_N < self._k))
+            if not len(look):  # a stale row cannot pass the best any more, but may be an equal that comes earlier
+                equals = self._equal_to(best)
+                first = int(equals[self._applied_N[equals] == self._k][0])
+                look = equals[equals < first]
+                if not len(look):
+                    break
+                look = look[:size]
+            look = _largest(look, self._worth_N, size)
+            looked_at.append(look)
+            size = min(2 * size, self._rows.block_rows)
+        self._front = _largest(np.concatenate(looked_at), self._worth_N, FIRST_LOOK)
+        return first
+
+    def _equal_to(self, best: int) -> NDArray[np.int64]:
+        """The rows whose worth, up to their rounding, is no less than the best one's, but for its own rounding."""
+        row = np.array([best])
+        lowest = self._worth(row, self._bound_N[row] - self._rounding(row))[0]
+        # No row's rounding is larger than this, so that most need no second look.
+        upper_N = self._bound_N + 0.5 * self._tolerance * self._square_N
+        near = np.flatnonzero(self._worth(slice(None), upper_N) >= lowest)
+        return np.asarray(near[self._worth(near, self._bound_N[near] + self._rounding(near)) >= lowest])
+
+    def _rounding(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        """By how much rounding may have moved the residuals of some rows."""
+        square_N = self._square_N[positions_N]
+        moved_N = self._tolerance * np.sqrt(square_N * np.maximum(self._bound_N[positions_N], 0.0))
+        return np.asarray(0.5 * np.maximum(moved_N, ARITHMETIC_TOLERANCE * square_N))
+
+    def _worth(self, positions_N: NDArray[np.int64] | slice, residual_N: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What is maximised, for some rows with such residuals: −∞ where they are picked (the residual is)."""
+        if self._cost_N is None:
+            return residual_N
+        gain_N = np.log1p(np.maximum(residual_N, 0.0) / self._regularizer) / self._cost_N[positions_N]
+        return np.where(np.isneginf(residual_N), -np.inf, gain_N)
+
+    def _refresh(self, positions_N: NDArray[np.int64]) -> None:
+        """Make the residuals of some rows those after all picks."""
+        positions_N = positions_N[self._applied_N[positions_N] < self._k]
+        for start in range(0, len(positions_N), self._rows.block_rows):
+            some_N = positions_N[start : start + self._rows.block_rows]
+            applied_N = self._applied_N[some_N]
+            oldest = int(applied_N.min())
+            along_NK = self._read(some_N) @ self._directions_KD[oldest : self._k].T
+            along_NK *= np.arange(oldest, self._k) >= applied_N[:, None]
+            self._bound_N[some_N] -= np.vecdot(along_NK, along_NK)
+            if self._cost_N is not None:
+                self._worth_N[some_N] = self._worth(some_N, self._bound_N[some_N])
+            self._applied_N[some_N] = self._k
+
+    def _read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        self.rows_read += len(positions_N)
+        return self._rows.read(positions_N)
+
+
+def _largest(positions_N: NDArray[np.int64], values_N: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Those of `positions_N` with the `count` largest values."""
+    if len(positions_N) <= count:
+        return positions_N
+    return positions_N[np.argpartition(-values_N[positions_N], count)[:count]]

@@ -1,0 +1,114 @@
+"""The information that labels carry about the weights: what `information` and `policy_gap` have in common.
+
+A label of a pair is a Bernoulli draw with logit ρ_θ, the margin. Its Fisher information in θ is p(1 − p)·φφᵀ with
+p = σ(ρ_θ) and φ = ∇ρ_θ, so a pair is the row √(p(1 − p))·φ, and the information matrix of all that was asked is
+I = λI + Σ of the rows' outer products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.acquisition.numerics.calibration import bernoulli_variance, fit_temperature
+from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
+from duelist.types import Features
+
+
+class LabelInformationConfig(BaseModel):
+    """Settings of the rules that weigh pairs by the information in their labels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    lambda_: float = Field(default=0.01, gt=0, alias="lambda", description="λ in I = λI + Σ p(1 − p)·φφᵀ.")
+    lambda_relative: bool = Field(
+        default=True,
+        description="λ is a multiple of the pool's mean p(1 − p)·|φ|² (true), or an absolute number (false).",
+    )
+    features: Literal["gradient", "embedding"] = Field(
+        default="gradient", description="What φ is: the margin's gradient, or the difference of frozen embeddings."
+    )
+    calibrate: bool = Field(
+        default=True,
+        description="Fit the temperature τ of p = σ(ρ/τ) to the study's labels; false: use `temperature`.",
+    )
+    temperature: float = Field(default=1.0, gt=0, description="τ, where `calibrate` is false.")
+
+    @property
+    def field(self) -> str:
+        """The field of `Features` that holds φ."""
+        return f"{self.features}_ND"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The fields that `label_information` reads."""
+        calibration = {"votes_N2", "asked_margin_N"} if self.calibrate else set()
+        return frozenset({"margin_N", self.field, "past"} | calibration)
+
+
+@dataclass(frozen=True)
+class LabelInformation:
+    """What asking each pair would tell.
+
+    Attributes:
+        phi_ND: φ of the candidates.
+        rows_ND: √(p(1 − p))·φ of the candidates, scaled as they are read.
+        past_PD: the same of the past pairs.
+        square_norm_N: p(1 − p)·|φ|² of the candidates.
+        regularizer: λ, absolute.
+        temperature: τ.
+        diagnostics: what to report of all this.
+    """
+
+    phi_ND: NDArray[Any] | PoolRows
+    rows_ND: PoolRows
+    past_PD: NDArray[np.float64]
+    square_norm_N: NDArray[np.float64]
+    regularizer: float
+    temperature: float
+    diagnostics: dict[str, float]
+
+
+def label_information(features: Features, config: LabelInformationConfig) -> LabelInformation:
+    """Weigh candidates and past pairs, with the current model's margins, by p(1 − p).
+
+    Args:
+        features: N candidates and P past pairs, with what `config.needs` names.
+        config: the settings.
+    """
+    past = features.past
+    phi_ND: NDArray[Any] | PoolRows | None = getattr(features, config.field)
+    phi_PD: NDArray[Any] | None = getattr(past, config.field)
+    assert past is not None and phi_ND is not None and phi_PD is not None  # `choose` checked the needs
+    assert features.margin_N is not None and past.margin_N is not None
+    temperature = config.temperature
+    if config.calibrate:
+        assert past.asked_margin_N is not None and past.votes_N2 is not None
+        temperature = fit_temperature(past.asked_margin_N, past.votes_N2)
+    weight_N = bernoulli_variance(features.margin_N / temperature)
+    weight_P = bernoulli_variance(past.margin_N / temperature)
+    square_norm_N = weight_N * row_square_norms(phi_ND)
+    mean_square = float(square_norm_N.mean())
+    regularizer = config.lambda_
+    if config.lambda_relative:
+        # A pool of zero gradients has no scale of its own; every gain is then 0 and the choice a fair draw.
+        regularizer *= mean_square if mean_square > 0 else 1.0
+    return LabelInformation(
+        phi_ND,
+        as_rows(phi_ND).scaled(np.sqrt(weight_N)),
+        np.sqrt(weight_P)[:, None] * np.asarray(phi_PD, np.float64),
+        square_norm_N,
+        regularizer,
+        temperature,
+        {
+            "lambda": regularizer,
+            "mean_square_norm": mean_square,
+            "temperature": temperature,
+            # 0.25 while all margins are 0: there the weights change nothing.
+            "mean_weight": float(weight_N.mean()),
+        },
+    )

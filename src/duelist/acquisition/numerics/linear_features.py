@@ -1,0 +1,61 @@
+"""What the rules for linear models have in common: which features they read, how wide the prior is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.acquisition.numerics.pool_rows import row_square_norms
+from duelist.types import Features
+
+FeatureName = Literal["gradient", "embedding"]
+
+
+class PriorConfig(BaseModel):
+    """Settings of a rule on a linear model with a Gaussian prior."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: FeatureName = Field(
+        default="gradient",
+        description="δ: the trained model's gradient differences, or frozen embeddings' differences.",
+    )
+    prior_variance: float = Field(default=100.0, gt=0, description="σ² of the prior, see `prior_relative`.")
+    prior_relative: bool = Field(
+        default=True,
+        description="σ² is counted in units of 1 / (the pool's mean w|δ|²), so that the scale of the features does not "
+        "matter (true): with 100, an average label on a fresh direction narrows it a hundredfold. Or it is an absolute "
+        "number (false).",
+    )
+
+    def precision(self, rows_ND: Any, information_N: NDArray[np.float64]) -> float:
+        """1/σ² for a pool.
+
+        Args:
+            rows_ND: δ, unscaled.
+            information_N: w.
+        """
+        if not self.prior_relative:
+            return 1.0 / self.prior_variance
+        mean = float((information_N * row_square_norms(rows_ND)).mean())
+        # A pool without information has no scale of its own: every score is then 0 and the choice a fair draw.
+        return (mean if mean > 0 else 1.0) / self.prior_variance
+
+
+def field_of(which: FeatureName) -> str:
+    """The field of `Features` that holds these features."""
+    return f"{which}_ND"
+
+
+def rows_of(features: Features, which: FeatureName) -> Any:
+    """The rows `[N, D]`; `choose` has checked that they are filled."""
+    return getattr(features, field_of(which))
+
+
+def bernoulli_information(margin_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p(1 − p) with p = σ(margin): what a label tells of the margin. Without overflow at any margin."""
+    half_N = np.exp(-np.abs(margin_N))
+    return np.asarray(half_N / (1.0 + half_N) ** 2)

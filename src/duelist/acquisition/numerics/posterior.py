@@ -1,0 +1,146 @@
+"""A posterior over rewards, from samples or by Laplace's approximation: means, deviations and draws of every margin.
+
+`samples`: the K members of `reward_N2K` (an ensemble, posterior draws, Monte-Carlo dropout) are the posterior, each of
+the same weight. `laplace`: a linear model of the margin in the features φ around the trained one, in the manner of
+MacKay, "The Evidence Framework Applied to Classification Networks", 1992:
+
+    margin(φ) = ρ + θᵀφ,    θ ~ N(0, Λ⁻¹),    Λ = λI + Σ_past p(1 − p) φφᵀ,    p = σ(ρ_past)
+
+All is float64, by Cholesky factors, and no inverse is formed. With P past pairs and D dimensions the smaller of P x P
+and D x D is factored, and the pool is read in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.linalg import solve_triangular
+from scipy.special import expit
+
+from duelist.acquisition.numerics.greedy import factored, past_directions
+from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
+from duelist.types import Features
+
+Floats = NDArray[np.float64]
+
+
+class PosteriorConfig(BaseModel):
+    """Settings of a posterior: part of the settings of every rule that uses one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    posterior: Literal["samples", "laplace"] = Field(
+        default="laplace", description="An ensemble's or sampler's rewards, or Laplace's approximation."
+    )
+    draws: int = Field(default=32, ge=1, description="Draws from Laplace's approximation, K.")
+    lambda_: float = Field(default=1.0, gt=0, alias="lambda", description="λ, the prior's precision (laplace).")
+    lambda_relative: bool = Field(
+        default=True, description="λ is a multiple of the pool's mean |φ|² (true), or an absolute number (false)."
+    )
+    features: Literal["gradient", "embedding"] = Field(default="gradient", description="φ (laplace).")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The fields of `Features` that the posterior is made of."""
+        if self.posterior == "samples":
+            return frozenset({"reward_N2K"})
+        return frozenset({"margin_N", f"{self.features}_ND", "past"})
+
+
+@final
+class Posterior:
+    """The posterior of the margins of a pool."""
+
+    def __init__(self, features: Features, config: PosteriorConfig) -> None:
+        """Read what the posterior is made of; see `config.needs`."""
+        self._laplace: _Laplace | None = None
+        if config.posterior == "samples":
+            assert features.reward_N2K is not None  # `choose` checked the needs
+            self.reward_N2K = np.asarray(features.reward_N2K, np.float64)
+        else:
+            self._laplace = _Laplace(features, config)
+        self._draws = config.draws
+
+    @property
+    def has_rewards(self) -> bool:
+        """Whether each response has a reward (`reward_N2K`); Laplace's approximation knows of margins only."""
+        return self._laplace is None
+
+    def moments(self) -> tuple[Floats, Floats]:
+        """The posterior mean and standard deviation of every margin (of samples: with divisor K); shapes `[N]`."""
+        if self._laplace is not None:
+            return self._laplace.margin_N, self._laplace.deviations()
+        margin_NK = self.reward_N2K[:, 0] - self.reward_N2K[:, 1]
+        return margin_NK.mean(axis=1), margin_NK.std(axis=1)
+
+    def margin_draws(self, rng: np.random.Generator) -> Floats:
+        """Draws of every margin, `[N, K]`: draw k is one reward function for all pairs. All members of an ensemble."""
+        if self._laplace is not None:
+            return self._laplace.draws(self._draws, rng)
+        return np.asarray(self.reward_N2K[:, 0] - self.reward_N2K[:, 1])
+
+
+@final
+class _Laplace:
+    def __init__(self, features: Features, config: PosteriorConfig) -> None:
+        rows, past_rows = _phi(features, config), _phi(features.past, config)
+        assert features.margin_N is not None and features.past is not None and features.past.margin_N is not None
+        self.margin_N = np.asarray(features.margin_N, np.float64)
+        self._rows = as_rows(rows)
+        regularizer = config.lambda_
+        if config.lambda_relative:
+            mean_square = float(row_square_norms(self._rows).mean())
+            regularizer *= mean_square if mean_square > 0 else 1.0
+        self._regularizer = regularizer
+        p = expit(np.asarray(features.past.margin_N, np.float64))
+        past_PD = np.asarray(past_rows, np.float64) * np.sqrt(p * (1.0 - p))[:, None]
+        n_past, d = past_PD.shape
+        self._lower_DD: Floats | None = None
+        self._past_PD = past_PD
+        if n_past < d:  # Λ⁻¹ = (I − GᵀG)/λ with G = L⁻¹U, LLᵀ = UUᵀ + λI (Woodbury)
+            self._directions_PD = past_directions(past_PD, regularizer)
+        else:
+            self._lower_DD = factored(past_PD.T @ past_PD + regularizer * np.eye(d))
+
+    def deviations(self) -> Floats:
+        """sqrt(φᵀΛ⁻¹φ) of every pair."""
+        variance_N = np.empty(len(self._rows))
+        for positions_N, block_ND in self._blocks():
+            if self._lower_DD is not None:
+                white_DN = solve_triangular(self._lower_DD, block_ND.T, lower=True)
+                variance_N[positions_N] = np.einsum("dn,dn->n", white_DN, white_DN)
+            else:
+                along_NP = block_ND @ self._directions_PD.T
+                left_N = np.vecdot(block_ND, block_ND) - np.vecdot(along_NP, along_NP)
+                variance_N[positions_N] = left_N / self._regularizer
+        return np.sqrt(np.maximum(variance_N, 0.0))
+
+    def draws(self, k: int, rng: np.random.Generator) -> Floats:
+        """K draws of every margin, `[N, K]`."""
+        noise_DK = rng.standard_normal((self._rows.shape[1], k))
+        if self._lower_DD is not None:
+            theta_DK = solve_triangular(self._lower_DD, noise_DK, lower=True, trans="T")
+        else:  # Λ⁻¹v has covariance Λ⁻¹ if v has Λ
+            v_DK = np.sqrt(self._regularizer) * noise_DK
+            v_DK += self._past_PD.T @ rng.standard_normal((len(self._past_PD), k))
+            g_PD = self._directions_PD
+            theta_DK = (v_DK - g_PD.T @ (g_PD @ v_DK)) / self._regularizer
+        margin_NK = np.empty((len(self._rows), k))
+        for positions_N, block_ND in self._blocks():
+            margin_NK[positions_N] = block_ND @ theta_DK
+        margin_NK += self.margin_N[:, None]
+        return margin_NK
+
+    def _blocks(self) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+        return self._rows.blocks()
+
+
+def _phi(features: Features | None, config: PosteriorConfig) -> NDArray[Any] | PoolRows:
+    assert features is not None  # `choose` checked the needs
+    phi = features.gradient_ND if config.features == "gradient" else features.embedding_ND
+    assert phi is not None
+    return phi

@@ -1,0 +1,191 @@
+"""Greedy L-optimal design: repeatedly pick the row that most reduces tr(T A), A = (λI + Σ uuᵀ)⁻¹.
+
+With T the mean of tᵀt over target rows, adding the row u gives (Sherman and Morrison)
+
+    A ← A − (Au)(Au)ᵀ / (1 + uᵀAu),     so tr(T A) falls by   n(u) / (1 + q(u)),   n(u) = uᵀA T A u,  q(u) = uᵀAu.
+
+After a pick z, with h = Az/√(1 + zᵀAz) and g = T h (A as before the pick), every row's two numbers change by what its
+products with two vectors say:
+
+    q(u) ← q(u) − (u·h)²,     n(u) ← n(u) − 2 (u·h)(u·A g) + (u·h)² (h·g).
+
+So a pick is one reading of the pool. A is applied through the directions of the greedy engine (see `greedy.py`), never
+formed: A v = (v − Σ_k (v·g_k) g_k)/λ.
+
+The fall is not submodular (a row can become worth more once another is in), so no stale gain is a bound, and every row
+is scored anew at every pick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.acquisition.numerics.greedy import DEFAULT_TIE_TOLERANCE, past_directions
+from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
+from duelist.errors import BudgetError, DuelistError
+
+Floats = NDArray[np.float64]
+
+# Gains are equal that differ by less than this part of the largest.
+TIE_TOLERANCE = {np.dtype(np.float64): 1e-9}
+# n(u) is a difference of numbers as large as the first one; below this part of it, too few digits are left.
+DIGITS_LEFT = 1e-6
+# The most memory for a float64 copy of an array's rows; above it they are converted block by block at every pick.
+COPY_BYTES = 2**31
+
+
+@dataclass(frozen=True)
+class TracePicks:
+    """What was picked.
+
+    Attributes:
+        indices_B: positions in the pool, in pick order.
+        gain_B: by how much tr(T A) fell with each pick.
+        trace_before: tr(T A) without the picks.
+    """
+
+    indices_B: NDArray[np.int64]
+    gain_B: Floats
+    trace_before: float
+
+
+def reduce_trace(
+    rows_ND: NDArray[Any] | PoolRows,
+    past_PD: NDArray[Any],
+    target_MD: NDArray[Any],
+    regularizer: float,
+    budget: int,
+    cost_N: Floats | None = None,
+) -> TracePicks:
+    """Greedily minimise tr(T A) with A⁻¹ = λI + Σ_past uuᵀ + Σ_picked uuᵀ; the first among equals is taken.
+
+    Beside the pool: O((P + B + min(M, D)) D) memory and two numbers a row.
+
+    Args:
+        rows_ND: the candidates, √w φ.
+        past_PD: the rows already in A⁻¹, √w φ; P may be 0.
+        target_MD: T is their mean outer product; M may be 0: nothing can be gained then.
+        regularizer: λ, positive.
+        budget: how many to pick, B <= N.
+        cost_N: what each candidate costs: the largest gain per cost is picked; None where cost does not count.
+
+    Raises:
+        BudgetError: if the budget is negative or exceeds the pool.
+        DuelistError: if λ is not positive, or dimensions differ.
+    """
+    rows = as_rows(rows_ND)
+    if not 0 <= budget <= len(rows):
+        raise BudgetError(f"`0 <= budget <= rows` must hold, but got {budget} and {len(rows)} rows: lower the budget.")
+    if not regularizer > 0:
+        raise DuelistError(f"The regularizer λ must be positive, but is {regularizer}: give a positive number.")
+    if not rows.shape[1:] == past_PD.shape[1:] == target_MD.shape[1:]:
+        raise DuelistError(
+            "Candidates, past and target must have the same dimensions, but have "
+            f"{rows.shape[1:]}, {past_PD.shape[1:]} and {target_MD.shape[1:]}: compute them with the same featurizer."
+        )
+    search = _TraceSearch(rows, past_PD, _root(target_MD), regularizer, budget, cost_N)
+    trace_before = search.trace()
+    picks = [search.pick() for _ in range(budget)]
+    indices_B = np.array([i for i, _ in picks], np.int64)
+    return TracePicks(indices_B, np.array([gain for _, gain in picks], np.float64), trace_before)
+
+
+def _root(target_MD: NDArray[Any]) -> Floats:
+    """S with SᵀS the mean outer product of the targets, in min(M, D) rows."""
+    target_MD = np.asarray(target_MD, np.float64)
+    m, d = target_MD.shape
+    if m > d:
+        target_MD = np.asarray(np.linalg.qr(target_MD, mode="r"))
+    return np.asarray(target_MD / np.sqrt(max(1, m)))
+
+
+@final
+class _TraceSearch:
+    """The state of one run: q and n of every row, and the directions that A is applied through."""
+
+    def __init__(
+        self,
+        rows: PoolRows,
+        past_PD: NDArray[Any],
+        root_MD: Floats,
+        regularizer: float,
+        budget: int,
+        cost_N: Floats | None,
+    ) -> None:
+        known_PD = past_directions(past_PD, regularizer)
+        self._rows = rows
+        self._copy_ND = np.asarray(rows, np.float64) if not rows.mapped and _bytes(rows) <= COPY_BYTES else None
+        self._root_MD = root_MD
+        self._regularizer = regularizer
+        self._cost_N = cost_N
+        self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
+        self._k = len(known_PD)
+        self._directions_KD = np.empty((self._k + budget, rows.shape[1]))
+        self._directions_KD[: self._k] = known_PD
+        self._free_N = np.ones(len(rows), bool)
+        self._q_N, self._n_N = np.empty(len(rows)), np.empty(len(rows))
+        self._score_afresh()
+
+    def trace(self) -> float:
+        """tr(T A)."""
+        return float(np.vdot(self._root_MD, self._apply(self._root_MD)))
+
+    def pick(self) -> tuple[int, float]:
+        """The first row among those of largest gain (per cost), and its gain; the row is added to A⁻¹."""
+        if self._largest_n() < DIGITS_LEFT * self._scored_at:
+            self._score_afresh()
+        gain_N = np.maximum(self._n_N, 0.0) / (1.0 + self._q_N)
+        worth_N = np.where(self._free_N, gain_N if self._cost_N is None else gain_N / self._cost_N, -np.inf)
+        best = int(np.argmax(worth_N >= worth_N.max() * (1.0 - self._tolerance)))
+        self._add(best)
+        return best, float(gain_N[best])
+
+    def _add(self, best: int) -> None:
+        row_D = self._rows.read(np.array([best]))[0]
+        scale = np.sqrt(1.0 + self._q_N[best])
+        h_D = self._apply(row_D[None])[0] / scale
+        g_D = (self._root_MD @ h_D) @ self._root_MD
+        along_N, across_N = self._products(np.stack([h_D, self._apply(g_D[None])[0]]))
+        self._q_N = np.maximum(self._q_N - along_N**2, 0.0)
+        self._n_N += along_N * (along_N * float(h_D @ g_D) - 2.0 * across_N)
+        # The greedy engine's direction: what is left of the row, over √(λ + its square) = √λ √(1 + q)
+        self._directions_KD[self._k] = h_D * np.sqrt(self._regularizer)
+        self._k += 1
+        self._free_N[best] = False
+
+    def _apply(self, vectors_XD: Floats) -> Floats:
+        """A v for each row v."""
+        known_KD = self._directions_KD[: self._k]
+        return np.asarray((vectors_XD - (vectors_XD @ known_KD.T) @ known_KD) / self._regularizer)
+
+    def _products(self, vectors_XD: Floats) -> Floats:
+        """Every candidate's inner product with each of X vectors, `[X, N]`."""
+        if self._copy_ND is not None:
+            return np.asarray(vectors_XD @ self._copy_ND.T)
+        product_XN = np.empty((len(vectors_XD), len(self._rows)))
+        for positions_N, block_ND in self._rows.blocks():
+            product_XN[:, positions_N] = vectors_XD @ block_ND.T
+        return product_XN
+
+    def _score_afresh(self) -> None:
+        """q and n of every row from their definitions."""
+        applied_root_MD = self._apply(self._root_MD)
+        known_KD = self._directions_KD[: self._k]
+        for positions_N, block_ND in self._rows.blocks():
+            along_NK = block_ND @ known_KD.T
+            left_N = np.vecdot(block_ND, block_ND) - np.vecdot(along_NK, along_NK)
+            self._q_N[positions_N] = np.maximum(left_N, 0.0) / self._regularizer
+            through_NM = block_ND @ applied_root_MD.T
+            self._n_N[positions_N] = np.vecdot(through_NM, through_NM)
+        self._scored_at = self._largest_n()
+
+    def _largest_n(self) -> float:
+        return float(self._n_N.max(initial=0.0, where=self._free_N))
+
+
+def _bytes(rows: PoolRows) -> int:
+    return 8 * len(rows) * int(np.prod(rows.shape[1:]))

@@ -1,0 +1,207 @@
+"""The engine of A-, V- and G-optimal design: repeatedly the row after which the variances that matter are smallest.
+
+With M the information so far, a row x with its root weight in it changes M⁻¹ to M⁻¹ − s sᵀ, s = M⁻¹x / √(1 + xᵀM⁻¹x).
+So the variance zᵀM⁻¹z of a prediction z falls by (z·s)², and the sum of the variances tr(F M⁻¹ Fᵀ), F's rows being the
+predictions that matter, by
+
+    |F M⁻¹ x|² / (1 + xᵀM⁻¹x).
+
+Such numbers are kept for every row and updated by one or two products with the pool a pick. Every REFRESH picks they
+are computed afresh from a Cholesky factor of M, so that rounding does not add up. No inverse is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve
+
+from duelist.acquisition.numerics.greedy import TIE_TOLERANCE
+from duelist.acquisition.numerics.optimal_design import DesignProblem, Floats, factored
+
+REFRESH = 64
+# How many of the widest predictions are looked at first, and how many times more when these do not decide.
+WIDEST, WIDER = 8, 4
+# Numbers held at a time where a block of the pool is multiplied: 32 MiB.
+BLOCK_NUMBERS = 2**22
+
+
+class VarianceSearch(Protocol):
+    """One greedy run over a pool's rows."""
+
+    def best(self, cost_N: Floats | None) -> tuple[int, float]:
+        """The row not yet added that lowers the criterion most (per cost), and by how much."""
+
+    def add(self, row: int) -> float:
+        """Take a row into M; returns log(1 + xᵀM⁻¹x), what it adds to logdet M, in nats."""
+
+    def value(self) -> float:
+        """The criterion now."""
+
+
+@final
+class SumOfVariances:
+    """tr(F M⁻¹ Fᵀ): A-optimal for F = I, V-optimal for predictions F."""
+
+    def __init__(self, problem: DesignProblem, matter_FD: Floats | None) -> None:
+        """Start from the prior and the past.
+
+        Args:
+            problem: the candidates, scaled by the roots of their weights, the past and the prior.
+            matter_FD: the predictions whose variances matter; None for every axis (the trace of M⁻¹).
+        """
+        self._pool = _PoolVariances(problem)
+        self._matter_FD = matter_FD
+        self._score_afresh()
+
+    def best(self, cost_N: Floats | None) -> tuple[int, float]:
+        """The row that lowers the sum most (per cost), and by how much."""
+        fall_N = np.maximum(self._effect_N, 0.0) / (1.0 + self._pool.variance_N)
+        return self._pool.first_best(fall_N if cost_N is None else fall_N / cost_N)
+
+    def add(self, row: int) -> float:
+        """Take a row into M; returns what it adds to logdet M, in nats."""
+        step_D = self._pool.step(row)
+        matter_D = step_D if self._matter_FD is None else self._matter_FD.T @ (self._matter_FD @ step_D)
+        across_N = self._pool.rows_ND @ self._pool.solve(matter_D[:, None])[:, 0]
+        along_N, gain, refreshed = self._pool.add(row, step_D)
+        if refreshed:
+            self._score_afresh()
+        else:
+            self._effect_N += along_N * (along_N * float(step_D @ matter_D) - 2.0 * across_N)
+        return gain
+
+    def value(self) -> float:
+        """tr(F M⁻¹ Fᵀ)."""
+        if self._matter_FD is None:
+            return float(np.trace(self._pool.solve(np.eye(self._pool.rows_ND.shape[1]))))
+        return float(np.einsum("fd,df->", self._matter_FD, self._pool.solve(self._matter_FD.T)))
+
+    def _score_afresh(self) -> None:
+        self._effect_N = np.empty(len(self._pool.rows_ND))
+        wide = 1 if self._matter_FD is None else len(self._matter_FD)
+        for block, solved_DN in self._pool.solved_blocks(wide):
+            effect_FN = solved_DN if self._matter_FD is None else self._matter_FD @ solved_DN
+            self._effect_N[block] = np.einsum("fn,fn->n", effect_FN, effect_FN)
+
+
+@final
+class LargestVariance:
+    """The largest zᵀM⁻¹z of some predictions z: G-optimal."""
+
+    def __init__(self, problem: DesignProblem, matter_MD: Floats) -> None:
+        """Start from the prior and the past.
+
+        Args:
+            problem: the candidates, scaled by the roots of their weights, the past and the prior.
+            matter_MD: the predictions, M >= 1.
+        """
+        self._pool = _PoolVariances(problem)
+        self._matter_MD = matter_MD
+        self._score_afresh()
+
+    def best(self, cost_N: Floats | None) -> tuple[int, float]:
+        """The row that lowers the largest variance most (per cost), and by how much.
+
+        What a row does to the widest few predictions bounds what it does to the largest, from above; and where no row
+        can bring these below the next in width, the bounds are the values. So few predictions are looked at, as a rule.
+        """
+        order_M = np.argsort(-self._variance_M, kind="stable")
+        sorted_M = self._variance_M[order_M]
+        size = WIDEST
+        while True:
+            fall_N = self._fall(order_M[:size])
+            if size >= len(order_M) or sorted_M[size] <= sorted_M[0] - fall_N.max():
+                return self._pool.first_best(fall_N if cost_N is None else fall_N / cost_N)
+            size *= WIDER
+
+    def add(self, row: int) -> float:
+        """Take a row into M; returns what it adds to logdet M, in nats."""
+        step_D = self._pool.step(row)
+        _, gain, refreshed = self._pool.add(row, step_D)
+        if refreshed:
+            self._score_afresh()
+        else:
+            self._variance_M -= (self._matter_MD @ step_D) ** 2
+        return gain
+
+    def value(self) -> float:
+        """The largest variance."""
+        return float(self._variance_M.max())
+
+    def _fall(self, some: NDArray[np.int64]) -> Floats:
+        """By how much each row lowers the largest of all, were only some predictions to count."""
+        solved_DM = self._pool.solve(self._matter_MD[some].T)
+        largest, fall_N = self.value(), np.empty(len(self._pool.rows_ND))
+        for block in self._pool.blocks(len(some)):
+            covariance_NM = self._pool.rows_ND[block] @ solved_DM
+            lowered_NM = covariance_NM**2 / (1.0 + self._pool.variance_N[block, None])
+            fall_N[block] = largest - (self._variance_M[some] - lowered_NM).max(axis=1)
+        return np.maximum(fall_N, 0.0)
+
+    def _score_afresh(self) -> None:
+        self._variance_M = np.einsum("md,dm->m", self._matter_MD, self._pool.solve(self._matter_MD.T))
+
+
+@final
+class _PoolVariances:
+    """M, and xᵀM⁻¹x of every row of the pool."""
+
+    def __init__(self, problem: DesignProblem) -> None:
+        self.rows_ND = problem.rows_ND
+        self.variance_N = np.empty(len(problem.rows_ND))
+        self._matrix_DD = problem.information(np.zeros(len(problem.rows_ND)))
+        self._left_N = np.ones(len(problem.rows_ND), np.bool_)
+        self._refresh()
+
+    def step(self, row: int) -> Floats:
+        """s: M⁻¹ is M⁻¹ − s sᵀ once the row is added."""
+        row_D = self.rows_ND[row]
+        along_D = self.solve(row_D[:, None])[:, 0]
+        return np.asarray(along_D / np.sqrt(1.0 + row_D @ along_D))
+
+    def add(self, row: int, step_D: Floats) -> tuple[Floats, float, bool]:
+        """Take a row into M, given its step; returns x·s of every row, log(1 + xᵀM⁻¹x), and whether M was factored."""
+        along_N = self.rows_ND @ step_D
+        gain = float(np.log1p(self.variance_N[row]))
+        self.variance_N -= along_N**2
+        self._matrix_DD += np.outer(self.rows_ND[row], self.rows_ND[row])
+        self._left_N[row] = False
+        self._recent_KD.append(step_D)
+        if refreshed := len(self._recent_KD) >= REFRESH:
+            self._refresh()
+        return along_N, gain, refreshed
+
+    def solve(self, columns_DK: Floats) -> Floats:
+        """M⁻¹ times some columns."""
+        solved_DK = np.asarray(cho_solve((self._lower_DD, True), columns_DK, check_finite=False))
+        if self._recent_KD:
+            steps_SD = np.stack(self._recent_KD)
+            solved_DK = solved_DK - steps_SD.T @ (steps_SD @ columns_DK)
+        return solved_DK
+
+    def first_best(self, worth_N: Floats) -> tuple[int, float]:
+        """The first among equals of the rows not yet added."""
+        left_N = np.where(self._left_N, worth_N, -np.inf)
+        top = float(left_N.max())
+        best = int(np.argmax(left_N >= top - TIE_TOLERANCE[np.dtype(np.float64)] * abs(top)))
+        return best, float(left_N[best])
+
+    def blocks(self, wide: int) -> Iterator[slice]:
+        """The pool in blocks of rows of which `wide` numbers each can be held."""
+        step = max(1, BLOCK_NUMBERS // max(1, wide))
+        return (slice(start, start + step) for start in range(0, len(self.rows_ND), step))
+
+    def solved_blocks(self, wide: int) -> Iterator[tuple[slice, Floats]]:
+        """M⁻¹ times every row, as columns, block by block."""
+        for block in self.blocks(max(wide, self.rows_ND.shape[1])):
+            yield block, self.solve(self.rows_ND[block].T)
+
+    def _refresh(self) -> None:
+        self._lower_DD = factored(self._matrix_DD)
+        self._recent_KD: list[Floats] = []
+        for block, solved_DN in self.solved_blocks(1):
+            self.variance_N[block] = np.einsum("nd,dn->n", self.rows_ND[block], solved_DN)

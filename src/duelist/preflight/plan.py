@@ -1,0 +1,199 @@
+"""What a study would do and cost, found out without touching anything: `duelist run RECIPE --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from duelist.acquisition.base import Acquisition
+from duelist.errors import ModelError
+from duelist.models.policy_config import PolicyConfig
+from duelist.models.reward_model_config import RewardModelConfig
+from duelist.preflight.examination import Findings, examine
+from duelist.recipes.component_settings import build
+from duelist.recipes.recipe import Recipe, policy_of
+from duelist.recipes.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
+from duelist.samplers.base import Sampler
+
+BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
+GIB = 2**30
+EMBEDDING_DIMENSION = 768  # what an embedding is taken to have, before the first one is seen
+PROMPT_TOKENS = 128  # what a prompt is taken to have, in the bound on gradient tokens
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's cost. A figure is None where it cannot be known yet; `notes` says why.
+
+    Attributes:
+        labels: pairs asked in the whole study.
+        prompts_per_round: prompts answered each round.
+        generations: responses drawn in the whole study, the evaluation's among them.
+        candidate_pairs: pairs in one round's pool, at most.
+        gradient_tokens: tokens run forward and backward for features in the whole study, at most.
+        base_parameters: parameters of the base model.
+        adapter_parameters: parameters that are trained: the adapter's, or all.
+        memory_bytes: model, optimizer and features at their largest; activations come on top.
+        disk_bytes: the study's folder at the end, and one round's features at their largest.
+        notes: what is not known, and why.
+    """
+
+    labels: int
+    prompts_per_round: int | None
+    generations: int | None
+    candidate_pairs: int | None
+    gradient_tokens: int | None
+    base_parameters: int | None
+    adapter_parameters: int | None
+    memory_bytes: int | None
+    disk_bytes: int | None
+    notes: tuple[str, ...]
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Find out what `recipe` would cost, reading only what is within reach.
+
+    Raises:
+        DuelistError: if something that is within reach is not usable.
+    """
+    notes: list[str] = []
+    found = examine(recipe, notes)
+    ready = found.recipe
+    per_round, held_out = _prompt_counts(ready, found)
+    counts = build("sampler", ready.sampler, Sampler).counts
+    m = 2 if counts is None else counts.responses
+    draws = 1 if ready.pool == "fixed" else ready.rounds
+    pairs = found.pairs
+    if ready.reward_model is not None and ready.policy is None:
+        return _reward_plan(ready, ready.reward_model, found, pairs, notes)
+    generations = tokens = None
+    if per_round is not None:
+        responses = per_round * m
+        in_prompt = m // 2 if ready.pairing["name"] == "as_drawn" else m * (m - 1) // 2
+        pairs = per_round * in_prompt if pairs is None else pairs
+        generations = 0 if counts is None else per_round * counts.decoded * draws
+        tokens = _gradient_tokens(ready, responses)
+    of_rounds = range(1, ready.rounds + 1)
+    evaluated = 1 + sum(is_evaluated(ready, t, ready.rounds) for t in of_rounds)
+    kept = 1 + sum(is_checkpoint(ready, t, ready.rounds) for t in of_rounds)
+    if generations is not None and held_out is not None:
+        generations += held_out * ready.evaluation.responses_per_prompt * evaluated
+    policy = policy_of(ready)
+    base, adapter = _parameter_counts(policy, found, notes)
+    if ready.reward_model is not None:
+        adapter = 0  # the policy only writes
+    dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
+    uses_gradients = (
+        ready.reward_model is None and "gradient_ND" in build("acquisition", ready.acquisition, Acquisition).needs
+    )
+    if not uses_gradients:
+        tokens, dimension = 0, 0
+    elif tokens is not None:
+        notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
+    features = None if pairs is None or dimension is None else (pairs + total_budget(recipe)) * dimension * 4
+    memory = disk = None
+    if base is not None and adapter is not None and features is not None:
+        # What is trained (an adapter in float32) with its gradient and Adam's two moments, beside the base model or
+        # reference; features as computed and as reordered.
+        each = BYTES["float32" if policy.adapter == "lora" else policy.dtype]
+        memory = base * BYTES[policy.dtype] + max(adapter * 4 * each, adapter * each + features * 2)
+        # The weights that are kept and a copy of the latest (online each with Adam's moments); one round's features;
+        # every token as JSON.
+        disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + features + (tokens or 0) * 8
+    return Plan(total_budget(recipe), per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes))
+
+
+def _reward_plan(
+    recipe: Recipe, config: RewardModelConfig, found: Findings, pairs: int | None, notes: list[str]
+) -> Plan:
+    """The plan of a study without a language model: nothing is generated, and the reward model is small."""
+    if recipe.pairing["name"] == "cross_prompt":
+        pairs = int(recipe.pairing["pairs"])
+    per_round, _ = _prompt_counts(recipe, found)
+    inputs = EMBEDDING_DIMENSION
+    notes.append(f"Sizes are those of embeddings of {inputs} dimensions; the embedding model comes on top.")
+    members = config.members if config.posterior == "ensemble" else 1
+    sizes = [inputs, *config.hidden]
+    trained = members * (sum(a * b + b for a, b in pairwise(sizes)) + sizes[-1])
+    needs = build("acquisition", recipe.acquisition, Acquisition).needs
+    width = sizes[-1] * members * ("gradient_ND" in needs) + inputs * ("embedding_ND" in needs)
+    features = None if pairs is None else (pairs + total_budget(recipe)) * width * 8
+    memory = disk = None
+    if features is not None:
+        memory, disk = trained * 16 + 2 * features, trained * 4 * (recipe.rounds + 2) + features
+    return Plan(total_budget(recipe), per_round, 0, pairs, 0, 0, trained, memory, disk, tuple(notes))
+
+
+def plan_rows(plan: Plan) -> Mapping[str, str]:
+    """The plan in words, for a table."""
+
+    def count(value: int | None) -> str:
+        return "not known yet" if value is None else f"{value:,}"
+
+    def size(value: int | None) -> str:
+        return "not known yet" if value is None else f"{value / GIB:.2f} GiB"
+
+    return {
+        "labels": count(plan.labels),
+        "prompts per round": count(plan.prompts_per_round),
+        "generations": count(plan.generations),
+        "candidate pairs per round, at most": count(plan.candidate_pairs),
+        "gradient tokens, at most": count(plan.gradient_tokens),
+        "base model parameters": count(plan.base_parameters),
+        "trained parameters": count(plan.adapter_parameters),
+        "memory beside activations": size(plan.memory_bytes),
+        "disk": size(plan.disk_bytes),
+    }
+
+
+def _prompt_counts(recipe: Recipe, found: Findings) -> tuple[int | None, int | None]:
+    config = recipe.prompts
+    if found.prompts is None:
+        return config.per_round or config.limit, config.held_out or None
+    return config.per_round or len(found.prompts.train), len(found.prompts.held_out)
+
+
+def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
+    """An upper bound: all responses as long as they may be, past pairs again each round."""
+    longest = recipe.sampler.get("max_new_tokens")
+    if longest is None:
+        return None
+    past = sum(2 * asked_before(recipe, t) for t in range(1, recipe.rounds + 1))
+    return (responses * recipe.rounds + past) * (int(longest) + PROMPT_TOKENS)
+
+
+def _parameter_counts(policy: PolicyConfig, found: Findings, notes: list[str]) -> tuple[int | None, int | None]:
+    import torch
+    from peft import LoraConfig, PeftConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = found.model
+    if config is None and policy.architecture is not None:
+        notes.append("Parameters, memory and disk are those of `policy.architecture`.")
+        try:
+            config = AutoConfig.for_model(**policy.architecture)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"policy.architecture must be a model's configuration, but it is refused: {error}"
+            ) from error
+    if config is None:
+        return None, None
+    start = policy.initial_adapter
+    with torch.device("meta"):  # shapes without numbers: nothing is allocated
+        base: Any = AutoModelForCausalLM.from_config(config)
+        count = sum(p.numel() for p in base.parameters())
+        if policy.adapter == "none":
+            return count, count
+        if start is not None and not (Path(start).expanduser() / "adapter_config.json").is_file():
+            notes.append(f"The adapter {start} is out of reach here: sizes are those of `policy.lora`.")
+            start = None
+        try:
+            fresh = LoraConfig(task_type="CAUSAL_LM", **policy.lora)
+            lora = fresh if start is None else PeftConfig.from_pretrained(str(Path(start).expanduser()))
+            model = get_peft_model(base, lora)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"policy.lora must fit {policy.model}, but it does not: {error}") from error
+    return count, sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)

@@ -1,0 +1,322 @@
+"""report.html: figures and tables of a study on one page that needs nothing else, from the study's folder alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from duelist.report.figures import Picture, margin_figure, metric_figure, reward_kl_figure, selected_figure
+from duelist.report.record import ARMS, Arm, Selected, finite, read_arms, reward_kl_rows, selected
+from duelist.store.artifacts import write_text
+from duelist.store.store import AskedPair
+from duelist.types import OUTCOMES, Label
+
+REPORT = "report.html"
+REWARD_KL = "reward_kl.csv"
+_TEMPLATE = "report.html.j2"
+_PAIRS_SHOWN = 20
+_GROUPS_SHOWN = 60
+# Metrics of metrics.jsonl in the tables' order: column, heading. A metric that no study has measured is left out.
+_METRICS = (
+    ("mean_reward", "mean reward"),
+    ("mean_reward_over_groups", "mean reward over groups"),
+    ("mean_reward_weighted", "weighted mean reward"),
+    ("win_rate", "win rate"),
+    ("kl", "KL (nats)"),
+    ("j", "J"),
+    ("mean_length", "length (tokens)"),
+    ("pair_accuracy", "pair accuracy"),
+    ("longer_wins", "longer wins"),
+    ("spearman_error", "1 − Spearman"),
+    ("best_of_n_reward", "best-of-N reward"),
+    ("log_loss", "log loss (nats)"),
+    ("brier", "Brier"),
+    ("ece", "ECE"),
+)
+_RANKED = (
+    "mean_reward",
+    "mean_reward_over_groups",
+    "mean_reward_weighted",
+    "win_rate",
+    "j",
+    "pair_accuracy",
+    "best_of_n_reward",
+)
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into a study's folder, at any moment of the study, and return its path.
+
+    Beside it, `reward_kl.csv` has the reward–KL curves, where there is a reward.
+
+    The studies beside it, under `compare/`, are drawn as further lines. Another process may work on the study.
+
+    Raises:
+        StorageError: if there is no study in the folder, or the disk is full.
+    """
+    arms = read_arms(folder)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "share": _share}
+    path = folder / REPORT
+    write_text(path, environment.get_template(_TEMPLATE).render(_content(arms)))
+    rows = reward_kl_rows(arms)
+    if rows:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(folder / REWARD_KL, table.getvalue())
+    return path
+
+
+def _content(arms: Sequence[Arm]) -> dict[str, Any]:
+    main = arms[0]
+    of_arms = [selected(arm) for arm in arms]
+    asked_in = [c.round for c in of_arms[0]]
+    measured = [(k, name) for k, name in _METRICS if any(finite(m.get(k)) is not None for a in arms for m in a.metrics)]
+    return {
+        "name": main.recipe["name"],
+        "description": main.recipe.get("description", ""),
+        "state": _state(main),
+        "settings": _settings(main),
+        "seed": main.recipe["seed"],
+        "comparison": _comparison(arms, measured),
+        "not_begun": sorted(set(main.recipe.get("compare", {})) - {arm.label for arm in arms[1:]}),
+        "arms_folder": ARMS,
+        "results": _drawn(_result_figures(arms)),
+        "choices": _drawn(_choice_figures(arms, of_arms)),
+        "metrics": measured,
+        "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
+        "groups": _groups(arms, of_arms),
+        "outcomes": OUTCOMES,
+        "pair_sections": [_pair_section(main, t) for t in dict.fromkeys((*asked_in[-1:], *asked_in[:1]))],
+    }
+
+
+def _state(arm: Arm) -> str:
+    labels = f"{len(arm.labels)} label{'' if len(arm.labels) == 1 else 's'}"
+    if not arm.metrics:
+        return f"Nothing measured yet: no round of {arm.rounds} closed, {labels}."
+    if arm.finished and arm.stopped:
+        return f"Finished: stopped after {arm.rounds_closed} of {arm.rounds} rounds, {labels}; {arm.stopped}."
+    if arm.finished:
+        return f"Finished: {arm.rounds} of {arm.rounds} rounds closed, {labels}."
+    current = arm.rounds_closed + 1
+    asked = {x.pair.id for x in arm.asked if x.round == current}
+    answered = len(asked & {label.pair_id for label in arm.labels})
+    pending = f"{len(asked)} pairs asked, {answered} answered" if asked else "no pair asked yet"
+    return f"In progress: round {current} of {arm.rounds} ({pending}); {arm.rounds_closed} closed, {labels}."
+
+
+def _settings(arm: Arm) -> list[tuple[str, str]]:
+    recipe = arm.recipe
+    acquisition = dict(recipe["acquisition"])
+    rule = str(acquisition.pop("name"))
+    trainer = recipe["trainer"]
+    split = recipe.get("schedule", "constant")
+    asked = f"{recipe['budget']} pairs a round, {recipe['rounds']} rounds" + (
+        "" if split == "constant" else f", schedule {split if isinstance(split, str) else _brief({'list': split})}"
+    )
+    random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
+    return [
+        ("Model", _model(recipe)),
+        ("Acquisition", f"{rule} ({_brief(acquisition)})" if acquisition else rule),
+        ("Trainer", str(trainer["name"])),
+        ("β", str(recipe["beta"])),
+        ("Budget", asked + random_first),
+        ("Pool", str(recipe["pool"])),
+        ("Annotator", str((recipe.get("annotator") or {"name": "people (labels come by tell)"})["name"])),
+        ("Seed", str(recipe["seed"])),
+    ]
+
+
+def _model(recipe: Mapping[str, Any]) -> str:
+    reward_model = recipe.get("reward_model")
+    if reward_model is None:
+        return str(recipe["policy"]["model"])
+    embedding = reward_model["embedding"]
+    where = embedding["path"] or embedding["model"] or (recipe["policy"] or {}).get("model", "")
+    return f"reward model, hidden layers {reward_model['hidden']}, on embeddings by {embedding['source']} ({where})"
+
+
+def _brief(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in settings.items())
+
+
+def _comparison(arms: Sequence[Arm], measured: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    """The arms side by side after the last round that all of them have closed; None if there is only one."""
+    if len(arms) == 1:
+        return None
+    t = max(set.intersection(*({m["round"] for m in arm.measured} for arm in arms)), default=0)
+    if t < 1:
+        return {"round": None, "sentences": ["No round is closed in every study yet: there is nothing to compare."]}
+    rows = [(arm.label, arm.recipe["seed"], arm.metrics[t]) for arm in arms]
+    values = {k: [finite(m.get(k)) for _, _, m in rows] for k, _ in measured}
+    sentences = [
+        _leader([label for label, _, _ in rows], values[k], name)
+        for k, name in measured
+        if k in _RANKED and None not in values[k]
+    ]
+    return {
+        "round": t,
+        "rows": rows,
+        "best": {k: max((v for v in values[k] if v is not None), default=None) for k in values if k in _RANKED},
+        "sentences": sentences or ["No reward was measured, so the arms cannot be ranked."],
+        "seeds": sorted({seed for _, seed, _ in rows}),
+    }
+
+
+def _leader(labels: Sequence[str], values: Sequence[float | None], metric: str) -> str:
+    order = sorted(zip(labels, (v for v in values if v is not None), strict=True), key=lambda x: -x[1])
+    (first, best), *rest = order
+    if best == order[-1][1]:
+        return f"By {metric} the arms are equal ({_number(best)})."
+    others = ", ".join(f"{label} {_number(v)}" for label, v in rest)
+    if rest[0][1] == best:
+        return f"By {metric} the highest value, {_number(best)}, is shared: {first} and {others}."
+    return f"By {metric} {first} did better: {_number(best)}, against {others}."
+
+
+def _result_figures(arms: Sequence[Arm]) -> list[Picture]:
+    held_out = "on held-out prompts after each round; 0 labels is the initial model."
+    return [
+        metric_figure(arms, "mean_reward", "Mean reward", f"Learning curve: mean reward {held_out}"),
+        metric_figure(
+            arms, "mean_reward_over_groups", "Mean reward over groups", "Each group of prompts counts the same."
+        ),
+        metric_figure(
+            arms, "mean_reward_weighted", "Weighted mean reward", "Each prompt counts by the recipe's weight column."
+        ),
+        metric_figure(
+            arms, "win_rate", "Win rate", "Share of held-out prompts won against the initial model; equal is ½.", 0.5
+        ),
+        reward_kl_figure(arms, "What the reward cost in distance from the base model; points are named by labels."),
+        metric_figure(arms, "j", "J", "Mean reward − β · KL, what DPO maximises if the reward is its own."),
+        metric_figure(
+            arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
+        ),
+        metric_figure(
+            arms,
+            "spearman_error",
+            "1 − Spearman",
+            "1 − rank correlation with the true reward within prompts; lower is better.",
+        ),
+        metric_figure(arms, "best_of_n_reward", "Best-of-N reward", "True reward of the response that scores highest."),
+        metric_figure(arms, "log_loss", "Log loss", "Of held-out labels under the reward model, in nats."),
+    ]
+
+
+def _choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> list[Picture]:
+    return [
+        margin_figure(arms, rounds, "|margin| before training: median, quartiles, 5 % and 95 %."),
+        selected_figure(
+            arms,
+            rounds,
+            lambda c: c.ranking_accuracy,
+            "Ranking accuracy",
+            "Share of preferences that the model already ranked right, before training on them.",
+            level=0.5,
+            top=1.0,
+        ),
+        selected_figure(
+            arms,
+            rounds,
+            lambda c: c.similarity,
+            "Similarity to earlier pairs",
+            "Largest Jaccard similarity of a pair's response tokens to any pair asked before; the mean over pairs.",
+            top=1.0,
+        ),
+        selected_figure(arms, rounds, lambda c: c.length, "Response length (tokens)", "Mean over the asked responses."),
+    ]
+
+
+def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    # matplotlib escapes what it writes into an SVG, so the element is markup already.
+    return [{"title": p.title, "caption": p.caption, "svg": Markup(p.svg)} for p in pictures if p.svg]
+
+
+def _table(arm: Arm, rounds: Sequence[Selected]) -> dict[str, Any]:
+    results = [{**m, "total_seconds": sum((m.get("seconds") or {}).values())} for m in arm.measured]
+    return {"arm": arm, "rounds": results, "selected": rounds}
+
+
+def _groups(arms: Sequence[Arm], of_arms: Sequence[Sequence[Selected]]) -> dict[str, Any] | None:
+    """Asked pairs by group and round, the same groups for every arm, the most asked first; None without groups."""
+    totals = [Counter[str]() for _ in arms]
+    for total, rounds in zip(totals, of_arms, strict=True):
+        for c in rounds:
+            total.update(c.groups)
+    over_arms = sum(totals, Counter[str]())
+    order = sorted(over_arms, key=lambda g: (-over_arms[g], g))
+    if not order:
+        return None
+    tables = [
+        {
+            "label": arm.label,
+            "rounds": [c.round for c in rounds],
+            "rows": [(g, [c.groups.get(g, 0) for c in rounds], total[g]) for g in order[:_GROUPS_SHOWN]],
+        }
+        for arm, rounds, total in zip(arms, of_arms, totals, strict=True)
+    ]
+    column = next(a.recipe["evaluation"]["group_by"] for a, total in zip(arms, totals, strict=True) if total)
+    most = max(max(total.values(), default=0) for total in totals)
+    return {"column": column, "tables": tables, "most": most, "left_out": max(len(order) - _GROUPS_SHOWN, 0)}
+
+
+def _pair_section(arm: Arm, t: int) -> dict[str, Any]:
+    pairs = [x for x in arm.asked if x.round == t]
+    labels: dict[str, list[Label]] = {}
+    for label in arm.labels:
+        labels.setdefault(label.pair_id, []).append(label)
+    shown = [_pair(arm, x, labels.get(x.pair.id, [])) for x in pairs[:_PAIRS_SHOWN]]
+    return {"round": t, "asked": len(pairs), "pairs": shown, "unit": pairs[0].unit}
+
+
+def _pair(arm: Arm, x: AskedPair, labels: Sequence[Label]) -> dict[str, Any]:
+    of_both = dict.fromkeys((x.pair.a.prompt_id, x.pair.b.prompt_id))  # one, unless the pair is across prompts
+    prompts = [
+        [(str(m.get("role", "")), _message_text(m.get("content"))) for m in arm.prompts[i].messages] for i in of_both
+    ]
+    outcomes = {label.outcome for label in labels}
+    return {
+        "asked": x,
+        "prompts": prompts,
+        "labels": labels,
+        "responses": [
+            {"name": name, "text": r.text, "tokens": len(r.token_ids), "chosen": name in outcomes}
+            for name, r in (("a", x.pair.a), ("b", x.pair.b))
+        ],
+    }
+
+
+def _message_text(content: Any) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    """A number with so many decimals; very small ones in powers of ten; a dash for what was not measured."""
+    number = finite(value)
+    if number is None:
+        return "–"
+    if number != 0 and abs(number) < 0.5 * 10**-digits:
+        return f"{number:.1e}".replace("-", "−")
+    return f"{number:.{digits}f}".replace("-", "−")
+
+
+def _share(value: float | None, of: int) -> str:
+    """A share in percent with the count it is of."""
+    return "–" if value is None else f"{100 * value:.0f} % of {of}"
