@@ -61,7 +61,8 @@ def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
     if percent is None:
         return None
     return (
-        f"the batch is within {percent:.2g} % of the optimum (D-efficiency; upper bound from the continuous relaxation)"
+        f"the batch is within {percent:.{1 if percent >= 10 else 2}{'f' if percent >= 10 else 'g'}} % of the optimum "
+        "(D-efficiency, by an upper bound that no batch exceeds)"
     )
 
 
