@@ -57,9 +57,8 @@ def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
     percent = diagnostics.get("within_percent_of_optimum")
     if percent is None:
         return None
-    return (
-        f"the batch is within {percent:.2g} % of the optimum (D-efficiency; upper bound from the continuous relaxation)"
-    )
+    shown = f"{percent:.1f}" if percent >= 10 else f"{percent:.2g}"
+    return f"the batch is within {shown} % of the optimum (D-efficiency, by an upper bound that no batch exceeds)"
 
 
 class _Throughput(ProgressColumn):

@@ -11,12 +11,14 @@ import pytest
 from duelist.cli import app
 from duelist.console import certificate_line
 
-LINE = re.compile(r"the batch is within ([\d.e+-]+) % of the optimum \(D-efficiency; upper bound from the continuous")
+LINE = re.compile(r"the batch is within ([\d.e+-]+) % of the optimum \(D-efficiency, by an upper bound")
 
 
 def test_the_line_says_the_percentage() -> None:
     line = certificate_line({"within_percent_of_optimum": 0.9534})
     assert line is not None and LINE.match(line) and "within 0.95 %" in line
+    line = certificate_line({"within_percent_of_optimum": 99.97})
+    assert line is not None and "within 100.0 %" in line
     assert certificate_line({"logdet_nats": 3.0}) is None
 
 

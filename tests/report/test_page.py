@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from duelist.errors import StorageError
-from duelist.report import record as report_data
+from duelist.report import record
 from duelist.report.page import write_report
 from duelist.report.record import read_arm, read_arms, selected, similarity_to_earlier
 from duelist.report.status import status
@@ -291,7 +291,7 @@ def test_numbers_about_what_was_selected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_similarity_is_that_of_brute_force(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_data, "_BLOCK", 3)
+    monkeypatch.setattr(record, "_BLOCK", 3)
     rng = np.random.default_rng(seed)
     sets = [set(rng.choice(12, size=rng.integers(1, 8), replace=False).tolist()) for _ in range(10)]
     expected = [np.nan, *(max(len(s & e) / len(s | e) for e in sets[:i]) for i, s in enumerate(sets) if i)]

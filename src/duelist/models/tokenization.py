@@ -24,7 +24,7 @@ def require_chat_template(tokenizer: Any, prompts: Sequence[Prompt], model: str)
         raise ModelError(
             f"Conversational prompts need a tokenizer with a chat template, but that of {model} has none: use the "
             "model's instruction-tuned version, set `policy.chat_template` to a template file (a reward model needs "
-            "one in its own folder), or give plain-text prompts."
+            "one in its own folder, and so does the model of `duelist select`), or give plain-text prompts."
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duelist.acquisition.numerics.design_bound import upper_bound
+from duelist.acquisition.numerics.design_bound import bound_by_gains, certificate, upper_bound
 from duelist.acquisition.numerics.optimal_design import Design, DesignProblem, exchange, greedy, one_shot
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
@@ -63,6 +63,7 @@ def test_on_tiny_pools_the_best_batch_lies_between(
         assert len(set(design.indices_B.tolist())) == budget
         assert design.log_determinant == pytest.approx(value(design.indices_B), abs=1e-8)
         assert design.log_determinant <= best + 1e-8
+        assert bound_by_gains(problem, design) >= best - 1e-8
     nothing = value(())
     assert by_greedy.log_determinant - nothing >= (1 - 1 / np.e) * (best - nothing) - 1e-8
     assert by_exchange.log_determinant >= by_greedy.log_determinant
@@ -125,6 +126,17 @@ def test_with_many_labels_a_dimension_the_greedy_batch_is_certified_near_the_bes
     assert bound.efficiency(design) >= 0.99
     assert bound.efficiency(design) == pytest.approx(np.exp(-bound.gap(design) / 8))
     assert one_shot(problem, 200).log_determinant < design.log_determinant
+
+
+def test_with_few_labels_a_dimension_the_greedy_batch_is_certified_by_gains() -> None:
+    """As with gradients of a language model: rows with little in common, where the relaxation says nothing."""
+    rows_ND = np.random.default_rng(3).normal(size=(300, 400))
+    problem = DesignProblem.of(rows_ND, np.ones(300), 0.01 * 400)
+    design = greedy(problem, 20)
+    found = certificate(problem, design, True)
+    assert upper_bound(problem, 20).log_determinant > design.log_determinant + 50
+    assert found["logdet_upper_bound_nats"] == bound_by_gains(problem, design)
+    assert 0 < found["within_percent_of_optimum"] < 20
 
 
 def test_the_past_changes_what_is_worth_asking() -> None:
