@@ -62,11 +62,14 @@ class GreedyPicks:
         indices_B: positions in the pool, in pick order.
         square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked.
         rows_read: how many rows were read from the pool in all; a row read twice counts twice.
+        best_left: what ‖φ‖²_{V⁻¹} of no row that is left exceeds: the last pick's, or with costs, where the last pick
+            may have been cheap rather than good, the largest of those that are left.
     """
 
     indices_B: NDArray[np.int64]
     square_B: NDArray[np.float64]
     rows_read: int
+    best_left: float = np.inf
 
     @property
     def log_determinant_gain(self) -> float:
@@ -133,7 +136,10 @@ def pick_greedily(
     indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
     for b in range(budget):
         indices_B[b], square_B[b] = search.pick()
-    return GreedyPicks(indices_B, square_B, search.rows_read)
+    best_left = float(square_B[-1]) if budget else np.inf
+    if cost_N is not None and budget < len(rows):
+        best_left = search.largest_left()
+    return GreedyPicks(indices_B, square_B, search.rows_read, best_left)
 
 
 def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
@@ -222,6 +228,17 @@ class _LazySearch:
         self._bound_N[best] = self._worth_N[best] = -np.inf
         self._applied_N[best] = len(self._directions_KD)  # never looked at again
         return best, residual / self._regularizer
+
+    def largest_left(self) -> float:
+        """The largest ‖φ‖²_{V⁻¹} of the rows that are left; looked for lazily, like a pick."""
+        size = FIRST_LOOK
+        while True:
+            best = int(self._bound_N.argmax())
+            if self._applied_N[best] >= self._k:
+                return float(max(self._bound_N[best], 0.0)) / self._regularizer
+            stale = np.flatnonzero(self._applied_N < self._k)
+            self._refresh(_largest(stale, self._bound_N, size))
+            size = min(2 * size, self._rows.block_rows)
 
     def _find(self) -> int:
         """The first among the rows that are worth most."""

@@ -152,12 +152,14 @@ class VOpt(_VarianceRule):
 def _picked(
     search: VarianceSearch, worst_of_MD: NDArray[np.float64] | None, budget: int, cost_N: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """The picks, what each removed (per cost), and what the last added to logdet M in nats."""
+    """The picks, what each removed (per cost), and what no pair that is left adds more than to logdet M, in nats."""
     indices_B, fall_B, gain = np.empty(budget, np.int64), np.empty(budget), 0.0
     for b in range(budget):
         best = search.best_for_sum(cost_N) if worst_of_MD is None else search.best_for_worst(worst_of_MD, cost_N)
         indices_B[b], fall_B[b] = best
         gain = search.add(best[0])
+    if not search.picked_N.all():  # the last pick was the best by another measure than this
+        gain = float(np.log1p(max(search.variance_N[~search.picked_N].max(), 0.0)))
     return indices_B, fall_B, gain
 
 
