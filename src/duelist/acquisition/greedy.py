@@ -34,9 +34,9 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cholesky
 from scipy.linalg.blas import dtrsm
 
+from duelist.acquisition.factors import factored
 from duelist.acquisition.pool_rows import PoolRows, as_rows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
@@ -156,21 +156,6 @@ def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.flo
     lower_PP = factored(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)))
     # Gᵀ = Uᵀ L⁻ᵀ: seen as columns, the rows need no copy in LAPACK's order.
     return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
-
-
-def factored(matrix_DD: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
-
-    Raises:
-        NumericalError: if λ is lost to rounding beside the rest.
-    """
-    try:
-        return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))
-    except LinAlgError as error:
-        raise NumericalError(
-            f"λ must be larger than the rounding of the features' squared norms, but is lost beside them ({error}): "
-            "give a larger λ (a smaller prior variance), or one relative to the features."
-        ) from error
 
 
 @final
