@@ -1,9 +1,9 @@
 """When a study has learned what it can: the rule that ends it before its budget is spent.
 
-A rule that picks by gain says what its last pick of a batch was worth: `gain_nats`, or `gain_reward`. Picks are made
-best first, and a pick never makes the others worth more, so this is the most that any pair which is left can be worth:
-the best remaining gain per label. Where it is under the threshold, the batch in hand is the last. It is asked, answered
-and trained on like any other, so nothing that was decided is thrown away; only no further round begins.
+A rule that picks by gain says what no pair that its batch leaves is worth more than: `gain_nats`, or `gain_reward`. A
+greedy rule picks best first, and a pick never makes the others worth more, so it is what its last pick was worth; other
+rules look at the pairs that are left. Where it is under the threshold, the batch in hand is the last. It is asked,
+answered and trained on like any other, so nothing that was decided is thrown away; only no further round begins.
 
 The decision is read from what was recorded with the batch. It is the same however often the study is opened.
 """

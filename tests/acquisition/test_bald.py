@@ -70,6 +70,21 @@ def test_bald_per_second() -> None:
     information = np.array([joint_information(probabilities(features), [i]) for i in range(30)])
     chosen = choose(BALD(BALDConfig(posterior="samples")), features, 9, np.random.default_rng(0))
     assert chosen.indices_B.tolist() == np.argsort(-information / features.cost_N)[:9].tolist()
+    assert chosen.diagnostics["gain_nats"] == pytest.approx(np.delete(information, chosen.indices_B).max())
+
+
+def test_batchbald_per_second_bounds_what_is_left() -> None:
+    rule, cheap = BatchBALD(BatchBALDConfig(posterior="samples")), 0
+    for seed in range(6):
+        features = random_features(14, SAMPLES, seed=seed)
+        cost_N = np.exp(np.random.default_rng(seed).normal(size=14))
+        chosen = choose(rule, dataclasses.replace(features, cost_N=cost_N), 3, np.random.default_rng(0))
+        p_NK, batch = probabilities(features), chosen.indices_B.tolist()
+        reached = joint_information(p_NK, batch)
+        left = max(joint_information(p_NK, [*batch, i]) - reached for i in range(14) if i not in batch)
+        assert left <= chosen.diagnostics["gain_nats"] + 1e-12
+        cheap += chosen.scores_B[-1] * cost_N[batch[-1]] < left
+    assert cheap  # else the last pick would have been bound enough
 
 
 @settings(deadline=None)

@@ -51,10 +51,10 @@ def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
     kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")
     assert {(m["kind"], m["name"]) for m in found} == {(kind, name) for kind in kinds for name in COMPONENTS[kind]}
     for m in found:
-        assert m["summary"] and m["reference"] and m["formula"], m["name"]
+        assert m["summary"] and m["reference"] and m["formula"] and m["cost"], m["name"]
         assert m["path"] == COMPONENTS[m["kind"]][m["name"]]
         if m["kind"] == "acquisition":
-            assert m["unit"] and m["cost"], m["name"]
+            assert m["unit"], m["name"]
     rules = {m["name"]: m for m in found if m["kind"] == "acquisition"}
     assert rules["random"]["needs"] == []
     assert rules["activedpo"]["needs"] == ["gradient_ND", "past"]

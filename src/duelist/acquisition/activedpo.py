@@ -73,8 +73,8 @@ class ActiveDPO(Acquisition):
             "mean_square_norm": mean_square,
             # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
             "logdet_gain_nats": picks.log_determinant_gain,
-            # What the last pick added to it: a label's worth by then.
-            "gain_nats": float(np.log1p(picks.square_B[-1])),
+            # What no pair that is left adds more than.
+            "gain_nats": float(np.log1p(picks.best_left)),
             # How often the pool was read for the picks, beside one reading for |φ|².
             "readings_of_the_pool": picks.rows_read / len(phi_ND),
         }

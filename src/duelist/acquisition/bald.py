@@ -46,8 +46,11 @@ class BALD(Acquisition):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         information_N = mutual_information(Posterior(features, self.config).margin_draws(rng))
         chosen = highest(without_noise(information_N, ROUNDING), budget, "mutual information in nats", features.cost_N)
-        last = int(chosen.indices_B[-1])
-        return Selection(chosen.indices_B, chosen.scores_B, chosen.unit, {"gain_nats": float(information_N[last])})
+        # What no pair that is left has more than. With costs the last pick may have been cheap rather than good.
+        best_left = information_N[chosen.indices_B[-1]]
+        if features.cost_N is not None and budget < features.n:
+            best_left = np.delete(information_N, chosen.indices_B).max()
+        return Selection(chosen.indices_B, chosen.scores_B, chosen.unit, {"gain_nats": float(best_left)})
 
 
 def mutual_information(margin_NK: Floats) -> Floats:

@@ -39,7 +39,7 @@ class Acquisition(ABC):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         """Pick `budget` of the N candidates.
 
-        Called by `choose` with `1 <= budget < N`, finite features, and the pool already in a random order that depends
+        Called by `choose` with `1 <= budget <= N`, finite features, and the pool already in a random order that depends
         on the pairs' ids alone: taking the first among equals (as `argmax` and a stable sort do) is a fair draw.
         Memory-mapped features come as `PoolRows`, to be read in blocks; `np.asarray` loads them whole.
 

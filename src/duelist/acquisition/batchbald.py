@@ -94,8 +94,11 @@ class BatchBALD(Acquisition):
         scores_B, unit = gain_B, "information gained in nats"
         if features.cost_N is not None:
             scores_B, unit = gain_B / features.cost_N[indices_B], f"{unit} per second"
+        best_left = float(gain_B[-1])
+        if features.cost_N is not None and informed == budget < features.n:
+            best_left = batch.most_left(indices_B)
         diagnostics = {
-            "gain_nats": float(gain_B[-1]),
+            "gain_nats": best_left,
             "information_nats": float(gain_B.sum()),
             "most_information_nats": float(np.log(margin_NK.shape[1])),
             "informed_picks": float(informed),
@@ -160,6 +163,10 @@ class _Batch:
             self._fresh_N[look] = True
             self.gains_computed += len(look)
             size = min(2 * size, LARGEST_LOOK)
+
+    def most_left(self, picked_B: Integers) -> float:
+        """What no pair that is left gains more than, in nats: old gains are bounds of new ones."""
+        return float(np.delete(self._gain_N, picked_B).max())
 
     def add(self, pick: int) -> None:
         """Put a pair in the batch: its label continues every configuration."""

@@ -21,8 +21,16 @@ from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.design_bound import Certificate, certificate
+from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
-from duelist.acquisition.numerics.optimal_design import Design, DesignProblem, exchange, greedy, one_shot
+from duelist.acquisition.numerics.optimal_design import (
+    Design,
+    DesignProblem,
+    exchange,
+    greedy,
+    leverages,
+    one_shot,
+)
 from duelist.types import Features, Selection
 
 
@@ -72,7 +80,7 @@ class _DesignRule(Acquisition):
         diagnostics = {
             "prior_precision": prior,
             "logdet_nats": design.log_determinant,
-            "gain_nats": _last_gain(problem, design, config.optimizer),
+            "gain_nats": _best_left(problem, design, config.optimizer == "greedy" and cost_N is None),
             "exchanges": float(design.exchanges),
             # A batch chosen per second is not meant to be the best of its size.
             **certificate(problem, design, False if cost_N is not None else config.certificate),
@@ -84,14 +92,16 @@ class _DesignRule(Acquisition):
         return Selection(design.indices_B, scores_B, unit, diagnostics)
 
 
-def _last_gain(problem: DesignProblem, design: Design, optimizer: str) -> float:
-    """What the last pick adds to the rest of the batch, in nats; after exchanges, which have no order, the least any
-    member adds."""
-    if optimizer == "greedy":
+def _best_left(problem: DesignProblem, design: Design, greedily: bool) -> float:
+    """What no pair that is left adds more than, in nats: greedily the last pick's gain, else the largest of theirs."""
+    left_N = np.ones(len(problem.rows_ND), np.bool_)
+    left_N[design.indices_B] = False
+    if not left_N.any():
+        return design.log_determinant - problem.log_determinant(design.indices_B[:-1])
+    if greedily:
         return float(np.log1p(design.scores_B[-1]))
-    if optimizer == "exchange":
-        return float(-np.log1p(-design.scores_B.min()))
-    return design.log_determinant - problem.log_determinant(design.indices_B[:-1])
+    lower_DD = factored(problem.information((~left_N).astype(np.float64)))
+    return float(np.log1p(leverages(problem.rows_ND[left_N], lower_DD).max()))
 
 
 @final

@@ -53,7 +53,7 @@ class Information(Acquisition):
             unit,
             {
                 **known.diagnostics,
-                "gain_nats": float(gain_B[-1]),  # the best that one more label could add when the last was picked
+                "gain_nats": float(np.log1p(picks.best_left)),  # what no pair that is left adds more than
                 "logdet_gain_nats": picks.log_determinant_gain,
                 "readings_of_the_pool": picks.rows_read / len(known.rows_ND),
             },

@@ -2,6 +2,7 @@
 
 Reference: PILAF (arXiv 2502.04270), Section 3: y_a and y_b are drawn together and compared with each other.
 Formula:   {(a, b) : the set (a, b) was drawn, text of a ≠ text of b}, each with its set's weight in the loss.
+Cost:      one pair a set at most; no model is run.
 """
 
 from __future__ import annotations

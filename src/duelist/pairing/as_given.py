@@ -2,6 +2,7 @@
 
 Reference: none needed.
 Formula:   (chosen, rejected) or (response_a, response_b) of each row.
+Cost:      one pair a row; no model is run.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Reference: ActiveDPO (arXiv 2505.19241), Section 4: three responses, three pairs per prompt.
 Formula:   {(i, j) : i < j <= m} for every prompt.
+Cost:      O(m²) pairs a prompt; no model is run.
 """
 
 from __future__ import annotations

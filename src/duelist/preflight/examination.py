@@ -123,7 +123,8 @@ def _require_told_gains(recipe: Recipe) -> None:
         return
     rule = build("acquisition", recipe.acquisition, Acquisition)
     try:
-        chosen = choose(rule, random_features(12, rule.needs), 2, np.random.default_rng(0))
+        needs = acquisition_options(recipe.acquisition).needs(rule)
+        chosen = choose(rule, random_features(12, needs), 2, np.random.default_rng(0))
     except Exception:  # a rule of the user's may need a pool of its own kind: its first choice will tell
         return
     require_gains(recipe.stop, chosen.diagnostics, str(recipe.acquisition["name"]))

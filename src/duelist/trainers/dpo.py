@@ -4,6 +4,8 @@ Reference: Rafailov et al., "Direct Preference Optimization", NeurIPS 2023, arXi
            in ActiveDPO (arXiv 2505.19241).
 Formula:   −log σ(r(x, y_chosen) − r(x, y_rejected)),  r(x, y) = β log(π_θ(y|x) / π_ref(y|x)).
 Unit:      nats.
+Cost:      one forward pass of the reference over each labelled response; an epoch, one forward and one backward pass of
+           the policy over each.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ def test_equal_costs_change_nothing() -> None:
     plain = pick_greedily(phi_ND, past_PD, 0.1, 40)
     with_costs = pick_greedily(phi_ND, past_PD, 0.1, 40, cost_N=np.full(500, 7.0))
     assert with_costs.indices_B.tolist() == plain.indices_B.tolist()
-    assert with_costs.rows_read == plain.rows_read
+    # The best of those that are left is looked for as well, lazily.
+    assert plain.rows_read <= with_costs.rows_read <= plain.rows_read + 100
 
 
 def test_among_equals_the_first_is_taken_and_the_cheaper_before_the_dearer() -> None:

@@ -18,11 +18,11 @@ from typing import Literal
 
 import numpy as np
 
+from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.optimal_design import (
     Design,
     DesignProblem,
     Floats,
-    factored,
     leverages,
     log_determinant,
 )

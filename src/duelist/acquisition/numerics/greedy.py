@@ -34,9 +34,9 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cholesky
 from scipy.linalg.blas import dtrsm
 
+from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
@@ -62,11 +62,14 @@ class GreedyPicks:
         indices_B: positions in the pool, in pick order.
         square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked.
         rows_read: how many rows were read from the pool in all; a row read twice counts twice.
+        best_left: what ‖φ‖²_{V⁻¹} of no row that is left exceeds: the last pick's, or with costs, where the last pick
+            may have been cheap rather than good, the largest of those that are left.
     """
 
     indices_B: NDArray[np.int64]
     square_B: NDArray[np.float64]
     rows_read: int
+    best_left: float = np.inf
 
     @property
     def log_determinant_gain(self) -> float:
@@ -133,7 +136,10 @@ def pick_greedily(
     indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
     for b in range(budget):
         indices_B[b], square_B[b] = search.pick()
-    return GreedyPicks(indices_B, square_B, search.rows_read)
+    best_left = float(square_B[-1]) if budget else np.inf
+    if cost_N is not None and budget < len(rows):
+        best_left = search.largest_left()
+    return GreedyPicks(indices_B, square_B, search.rows_read, best_left)
 
 
 def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
@@ -150,21 +156,6 @@ def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.flo
     lower_PP = factored(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)))
     # Gᵀ = Uᵀ L⁻ᵀ: seen as columns, the rows need no copy in LAPACK's order.
     return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
-
-
-def factored(matrix_DD: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
-
-    Raises:
-        NumericalError: if λ is lost to rounding beside the rest.
-    """
-    try:
-        return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))
-    except LinAlgError as error:
-        raise NumericalError(
-            f"λ must be larger than the rounding of the features' squared norms, but is lost beside them ({error}): "
-            "give a larger λ (a smaller prior variance), or one relative to the features."
-        ) from error
 
 
 @final
@@ -222,6 +213,17 @@ class _LazySearch:
         self._bound_N[best] = self._worth_N[best] = -np.inf
         self._applied_N[best] = len(self._directions_KD)  # never looked at again
         return best, residual / self._regularizer
+
+    def largest_left(self) -> float:
+        """The largest ‖φ‖²_{V⁻¹} of the rows that are left; looked for lazily, like a pick."""
+        size = FIRST_LOOK
+        while True:
+            best = int(self._bound_N.argmax())
+            if self._applied_N[best] >= self._k:
+                return float(max(self._bound_N[best], 0.0)) / self._regularizer
+            stale = np.flatnonzero(self._applied_N < self._k)
+            self._refresh(_largest(stale, self._bound_N, size))
+            size = min(2 * size, self._rows.block_rows)
 
     def _find(self) -> int:
         """The first among the rows that are worth most."""

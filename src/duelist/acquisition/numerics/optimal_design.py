@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 from scipy.linalg.blas import dtrsm
 
+from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import TIE_TOLERANCE, pick_greedily
-from duelist.acquisition.numerics.greedy import factored as factored  # for those who import it from here
 from duelist.errors import BudgetError, DuelistError
 
 Floats = NDArray[np.float64]

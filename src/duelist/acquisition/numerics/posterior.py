@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import solve_triangular
 from scipy.special import expit
 
-from duelist.acquisition.numerics.greedy import factored, past_directions
+from duelist.acquisition.numerics.factors import factored
+from duelist.acquisition.numerics.greedy import past_directions
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
 from duelist.types import Features
 

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
+from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import TIE_TOLERANCE
-from duelist.acquisition.numerics.optimal_design import DesignProblem, Floats, factored
+from duelist.acquisition.numerics.optimal_design import DesignProblem, Floats
 
 REFRESH = 64
 # How many of the widest predictions are looked at first, and how many times more when these do not decide.
@@ -40,6 +41,9 @@ class VarianceSearch(Protocol):
 
     def value(self) -> float:
         """The criterion now."""
+
+    def largest_gain(self) -> float | None:
+        """The most that a row not yet added adds to logdet M, in nats; None where none is left."""
 
 
 @final
@@ -73,6 +77,10 @@ class SumOfVariances:
         else:
             self._effect_N += along_N * (along_N * float(step_D @ matter_D) - 2.0 * across_N)
         return gain
+
+    def largest_gain(self) -> float | None:
+        """The most that a row not yet added adds to logdet M, in nats; None where none is left."""
+        return self._pool.largest_gain()
 
     def value(self) -> float:
         """tr(F M⁻¹ Fᵀ)."""
@@ -127,6 +135,10 @@ class LargestVariance:
         else:
             self._variance_M -= (self._matter_MD @ step_D) ** 2
         return gain
+
+    def largest_gain(self) -> float | None:
+        """The most that a row not yet added adds to logdet M, in nats; None where none is left."""
+        return self._pool.largest_gain()
 
     def value(self) -> float:
         """The largest variance."""
@@ -189,6 +201,11 @@ class _PoolVariances:
         top = float(left_N.max())
         best = int(np.argmax(left_N >= top - TIE_TOLERANCE[np.dtype(np.float64)] * abs(top)))
         return best, float(left_N[best])
+
+    def largest_gain(self) -> float | None:
+        """The most that a row not yet added adds to logdet M, in nats; None where none is left."""
+        left_N = self.variance_N[self._left_N]
+        return float(np.log1p(max(left_N.max(), 0.0))) if len(left_N) else None
 
     def blocks(self, wide: int) -> Iterator[slice]:
         """The pool in blocks of rows of which `wide` numbers each can be held."""

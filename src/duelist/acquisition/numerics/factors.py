@@ -1,0 +1,24 @@
+"""Triangular factors, and what to say where there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cholesky
+
+from duelist.errors import NumericalError
+
+
+def factored(matrix_DD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
+
+    Raises:
+        NumericalError: if λ is lost to rounding beside the rest.
+    """
+    try:
+        return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))
+    except LinAlgError as error:
+        raise NumericalError(
+            f"λ must be larger than the rounding of the features' squared norms, but is lost beside them ({error}): "
+            "give a larger λ (a smaller prior variance), or one relative to the features."
+        ) from error
