@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.design_bound import Certificate, certificate
 from duelist.acquisition.numerics.greedy import pick_greedily
+from duelist.acquisition.numerics.linear_features import pool_scale
 from duelist.acquisition.numerics.optimal_design import Design, DesignProblem
 from duelist.acquisition.numerics.pool_rows import row_square_norms
 from duelist.types import Features, Selection
@@ -57,11 +58,7 @@ class ActiveDPO(Acquisition):
         past = features.past
         assert phi_ND is not None and past is not None and past.gradient_ND is not None  # `choose` checked the needs
         square_norm_N = row_square_norms(phi_ND)
-        mean_square = float(square_norm_N.mean())
-        regularizer = self.config.lambda_
-        if self.config.lambda_relative:
-            # A pool of zero gradients has no scale of its own; every score is then 0 and the choice a fair draw.
-            regularizer *= mean_square if mean_square > 0 else 1.0
+        regularizer = self.config.lambda_ * (pool_scale(square_norm_N) if self.config.lambda_relative else 1.0)
         picks = pick_greedily(  # eq. (3) and (4)
             phi_ND, past.gradient_ND, regularizer, budget, square_norm_N, cost_N=features.cost_N
         )
@@ -70,7 +67,7 @@ class ActiveDPO(Acquisition):
             scores_B, unit = np.log1p(picks.square_B) / features.cost_N[picks.indices_B], "nats of logdet V per second"
         diagnostics = {
             "lambda": regularizer,
-            "mean_square_norm": mean_square,
+            "mean_square_norm": float(square_norm_N.mean()),
             # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
             "logdet_gain_nats": picks.log_determinant_gain,
             # What no pair that is left adds more than.

@@ -55,7 +55,7 @@ class APLP(Acquisition):
         entropy_N = features.prompt_entropy_N
         assert features.margin_N is not None and entropy_N is not None  # `choose` checked the needs
         size_N = np.abs(features.margin_N, dtype=np.float64)
-        wanted = min(ceil(self.config.oversampling * budget), features.n)
+        wanted = min(ceil(round(self.config.oversampling * budget, 9)), features.n)
         if self.config.first == "entropy":
             kept = _prompts_of_highest_entropy(prompt_groups(features), entropy_N, wanted)
             indices_B = kept[np.argsort(-size_N[kept], kind="stable")][:budget]

@@ -8,11 +8,11 @@ Cost:      one reward per distinct response.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
+from scipy.special import expit
 
 from duelist.annotators.base import Annotator
 from duelist.models.rewards import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig, Reward
@@ -84,10 +84,6 @@ def _outcome(pair: Pair, rewards: dict[str, float], choice: Choice, temperature:
     # The noise belongs to the pair, not to the moment: asked again, in any order or study of the same seed, the same
     # annotator says the same, so two acquisitions can be compared under the same noise.
     first_is_a = pair.a.id < pair.b.id
-    p_first = _sigmoid((difference if first_is_a else -difference) / temperature)
+    p_first = expit((difference if first_is_a else -difference) / temperature)
     first_wins = hash_uniform(seed, "bradley_terry", pair.id) < p_first
     return "a" if first_wins == first_is_a else "b"
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from duelist.errors import RecipeError
 from duelist.evaluation.reward_model import Floats, longer_wins, preference_metrics, ranking_metrics
@@ -85,7 +86,7 @@ class RewardLearner(Learner):
             first_N, second_N = np.array(held.preferred).T
             sample_RK = model.samples(vectors_RE)
             margin_NK = sample_RK[first_N] - sample_RK[second_N]
-            metrics |= preference_metrics(_sigmoid(margin_NK).mean(axis=1), score_R[first_N] - score_R[second_N])
+            metrics |= preference_metrics(expit(margin_NK).mean(axis=1), score_R[first_N] - score_R[second_N])
             length_R = np.array([len(r.token_ids) for r in held.responses])
             metrics["longer_wins"] = longer_wins(length_R[first_N], length_R[second_N])
         if not metrics:
@@ -183,7 +184,3 @@ class RewardLearner(Learner):
         if reward is None:
             return None
         return reward.score([held.prompts[r.prompt_id] for r in held.responses], held.responses)
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(0.5 * (1 + np.tanh(x / 2)))

@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import expit
 
 from duelist.models.decoding import Decoding, Order
 from duelist.models.implicit_reward import log_probs
@@ -63,7 +64,7 @@ class Tilted:
     @property
     def p_mixed(self) -> float:
         """p₀, the probability that a set is drawn from π⁺ and π⁻."""
-        return float(1 / (1 + np.exp(-self.log_zz)))
+        return float(expit(self.log_zz))
 
 
 def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilted:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duelist.acquisition.numerics.calibration import RANGE, bernoulli_variance, fit_temperature, temperature_loss
+from duelist.acquisition.numerics.calibration import RANGE, fit_temperature, temperature_loss
+from duelist.acquisition.numerics.linear_features import bernoulli_information
 
 
 def labels_of(temperature: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +72,8 @@ def test_which_response_is_called_a_does_not_matter(seed: int, count: int) -> No
 
 
 def test_the_variance_keeps_its_digits_where_the_outcome_is_almost_sure() -> None:
-    np.testing.assert_allclose(bernoulli_variance(np.array([0.0, -800.0, 800.0])), [0.25, 0.0, 0.0])
-    np.testing.assert_allclose(bernoulli_variance(np.array([-40.0, 40.0])), np.exp(-40.0), rtol=1e-12)
+    np.testing.assert_allclose(bernoulli_information(np.array([0.0, -800.0, 800.0])), [0.25, 0.0, 0.0])
+    np.testing.assert_allclose(bernoulli_information(np.array([-40.0, 40.0])), np.exp(-40.0), rtol=1e-12)
     logit_N = np.linspace(-5, 5, 11)
     p_N = 1 / (1 + np.exp(-logit_N))
-    np.testing.assert_allclose(bernoulli_variance(logit_N), p_N * (1 - p_N), rtol=1e-12)
+    np.testing.assert_allclose(bernoulli_information(logit_N), p_N * (1 - p_N), rtol=1e-12)

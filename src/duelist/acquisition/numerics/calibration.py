@@ -61,9 +61,3 @@ def temperature_loss(
     logit_P = margin_P * np.exp(-log_temperature)
     surprise = votes_P2[:, 0] @ np.logaddexp(0.0, -logit_P) + votes_P2[:, 1] @ np.logaddexp(0.0, logit_P)
     return float(surprise + log_temperature**2 / (2 * prior_deviation**2))
-
-
-def bernoulli_variance(logit_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p(1 − p) for p = σ(logit), without losing it to rounding where p is near 0 or 1: 1/4 at logit 0."""
-    odds_N = np.exp(-np.abs(logit_N))
-    return np.asarray(odds_N / (1.0 + odds_N) ** 2)

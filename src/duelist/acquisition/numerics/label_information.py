@@ -8,13 +8,20 @@ I = λI + Σ of the rows' outer products.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.acquisition.numerics.calibration import bernoulli_variance, fit_temperature
+from duelist.acquisition.numerics.calibration import fit_temperature
+from duelist.acquisition.numerics.linear_features import (
+    FeatureName,
+    bernoulli_information,
+    field_of,
+    pool_scale,
+    rows_of,
+)
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
 from duelist.types import Features
 
@@ -29,7 +36,7 @@ class LabelInformationConfig(BaseModel):
         default=True,
         description="λ is a multiple of the pool's mean p(1 − p)·|φ|² (true), or an absolute number (false).",
     )
-    features: Literal["gradient", "embedding"] = Field(
+    features: FeatureName = Field(
         default="gradient", description="What φ is: the margin's gradient, or the difference of frozen embeddings."
     )
     calibrate: bool = Field(
@@ -41,7 +48,7 @@ class LabelInformationConfig(BaseModel):
     @property
     def field(self) -> str:
         """The field of `Features` that holds φ."""
-        return f"{self.features}_ND"
+        return field_of(self.features)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -81,22 +88,17 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
         config: the settings.
     """
     past = features.past
-    phi_ND: NDArray[Any] | PoolRows | None = getattr(features, config.field)
-    phi_PD: NDArray[Any] | None = getattr(past, config.field)
-    assert past is not None and phi_ND is not None and phi_PD is not None  # `choose` checked the needs
-    assert features.margin_N is not None and past.margin_N is not None
+    # `choose` checked the needs
+    assert past is not None and features.margin_N is not None and past.margin_N is not None
+    phi_ND, phi_PD = rows_of(features, config.features), rows_of(past, config.features)
     temperature = config.temperature
     if config.calibrate:
         assert past.asked_margin_N is not None and past.votes_N2 is not None
         temperature = fit_temperature(past.asked_margin_N, past.votes_N2)
-    weight_N = bernoulli_variance(features.margin_N / temperature)
-    weight_P = bernoulli_variance(past.margin_N / temperature)
+    weight_N = bernoulli_information(features.margin_N / temperature)
+    weight_P = bernoulli_information(past.margin_N / temperature)
     square_norm_N = weight_N * row_square_norms(phi_ND)
-    mean_square = float(square_norm_N.mean())
-    regularizer = config.lambda_
-    if config.lambda_relative:
-        # A pool of zero gradients has no scale of its own; every gain is then 0 and the choice a fair draw.
-        regularizer *= mean_square if mean_square > 0 else 1.0
+    regularizer = config.lambda_ * (pool_scale(square_norm_N) if config.lambda_relative else 1.0)
     return LabelInformation(
         phi_ND,
         as_rows(phi_ND).scaled(np.sqrt(weight_N)),
@@ -106,7 +108,7 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
         temperature,
         {
             "lambda": regularizer,
-            "mean_square_norm": mean_square,
+            "mean_square_norm": float(square_norm_N.mean()),
             "temperature": temperature,
             # 0.25 while all margins are 0: there the weights change nothing.
             "mean_weight": float(weight_N.mean()),

@@ -1,4 +1,4 @@
-"""What the rules for linear models have in common: which features they read, how wide the prior is."""
+"""What the rules for linear models have in common: the features they read, the prior's width, a label's information."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ class PriorConfig(BaseModel):
         """
         if not self.prior_relative:
             return 1.0 / self.prior_variance
-        mean = float((information_N * row_square_norms(rows_ND)).mean())
-        # A pool without information has no scale of its own: every score is then 0 and the choice a fair draw.
-        return (mean if mean > 0 else 1.0) / self.prior_variance
+        return pool_scale(information_N * row_square_norms(rows_ND)) / self.prior_variance
 
 
 def field_of(which: FeatureName) -> str:
@@ -56,6 +54,15 @@ def rows_of(features: Features, which: FeatureName) -> Any:
 
 
 def bernoulli_information(margin_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p(1 − p) with p = σ(margin): what a label tells of the margin. Without overflow at any margin."""
-    half_N = np.exp(-np.abs(margin_N))
-    return np.asarray(half_N / (1.0 + half_N) ** 2)
+    """p(1 − p) with p = σ(margin): what a label tells of the margin. Without loss or overflow at any margin."""
+    odds_N = np.exp(-np.abs(margin_N))
+    return np.asarray(odds_N / (1.0 + odds_N) ** 2)
+
+
+def pool_scale(square_norm_N: NDArray[np.float64]) -> float:
+    """The mean of w|δ|² over a pool: what a relative prior is counted in.
+
+    A pool without information has no scale of its own, and gets 1: every score is then 0 and the choice a fair draw.
+    """
+    mean = float(square_norm_N.mean())
+    return mean if mean > 0 else 1.0

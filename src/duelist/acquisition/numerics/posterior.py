@@ -13,17 +13,23 @@ and D x D is factored, and the pool is read in blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import solve_triangular
-from scipy.special import expit
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import past_directions
-from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
+from duelist.acquisition.numerics.linear_features import (
+    FeatureName,
+    bernoulli_information,
+    field_of,
+    pool_scale,
+    rows_of,
+)
+from duelist.acquisition.numerics.pool_rows import as_rows, row_square_norms
 from duelist.types import Features
 
 Floats = NDArray[np.float64]
@@ -42,14 +48,14 @@ class PosteriorConfig(BaseModel):
     lambda_relative: bool = Field(
         default=True, description="λ is a multiple of the pool's mean |φ|² (true), or an absolute number (false)."
     )
-    features: Literal["gradient", "embedding"] = Field(default="gradient", description="φ (laplace).")
+    features: FeatureName = Field(default="gradient", description="φ (laplace).")
 
     @property
     def needs(self) -> frozenset[str]:
         """The fields of `Features` that the posterior is made of."""
         if self.posterior == "samples":
             return frozenset({"reward_N2K"})
-        return frozenset({"margin_N", f"{self.features}_ND", "past"})
+        return frozenset({"margin_N", field_of(self.features), "past"})
 
 
 @final
@@ -88,17 +94,16 @@ class Posterior:
 @final
 class _Laplace:
     def __init__(self, features: Features, config: PosteriorConfig) -> None:
-        rows, past_rows = _phi(features, config), _phi(features.past, config)
-        assert features.margin_N is not None and features.past is not None and features.past.margin_N is not None
+        past = features.past
+        # `choose` checked the needs
+        assert features.margin_N is not None and past is not None and past.margin_N is not None
+        rows, past_rows = rows_of(features, config.features), rows_of(past, config.features)
         self.margin_N = np.asarray(features.margin_N, np.float64)
         self._rows = as_rows(rows)
-        regularizer = config.lambda_
-        if config.lambda_relative:
-            mean_square = float(row_square_norms(self._rows).mean())
-            regularizer *= mean_square if mean_square > 0 else 1.0
-        self._regularizer = regularizer
-        p = expit(np.asarray(features.past.margin_N, np.float64))
-        past_PD = np.asarray(past_rows, np.float64) * np.sqrt(p * (1.0 - p))[:, None]
+        scale = pool_scale(row_square_norms(self._rows)) if config.lambda_relative else 1.0
+        self._regularizer = regularizer = config.lambda_ * scale
+        weight_P = bernoulli_information(np.asarray(past.margin_N, np.float64))
+        past_PD = np.asarray(past_rows, np.float64) * np.sqrt(weight_P)[:, None]
         n_past, d = past_PD.shape
         self._lower_DD: Floats | None = None
         self._past_PD = past_PD
@@ -138,10 +143,3 @@ class _Laplace:
 
     def _blocks(self) -> Iterator[tuple[NDArray[np.int64], Floats]]:
         return self._rows.blocks()
-
-
-def _phi(features: Features | None, config: PosteriorConfig) -> NDArray[Any] | PoolRows:
-    assert features is not None  # `choose` checked the needs
-    phi = features.gradient_ND if config.features == "gradient" else features.embedding_ND
-    assert phi is not None
-    return phi
