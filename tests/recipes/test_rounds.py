@@ -15,7 +15,8 @@ from duelist.errors import BudgetError, RecipeError
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
 from duelist.recipes.recipe import recipe_content
-from duelist.recipes.rounds import asked_before, budget_of, budgets, in_words, scheduled, total_budget
+from duelist.recipes.rounds import asked_before, budget_of, budgets, in_words, total_budget
+from duelist.recipes.schedule import scheduled
 
 NAMES = st.sampled_from(["constant", "decrease", "increase"])
 ROUNDS = st.integers(1, 40)

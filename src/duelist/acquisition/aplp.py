@@ -11,7 +11,7 @@ Cost:      two forward passes over each distinct response; then O(N log N).
 from __future__ import annotations
 
 from math import ceil
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class APLP(Acquisition):
     By entropy, prompts are kept whole, until they have `oversampling` times the budget in pairs. Certainty is ranked by
     |ρ|, not by σ(ρ), which saturates. Of a cross-prompt pair, the two prompts together count as its prompt.
     """
+
+    within_prompts: ClassVar[bool] = True
 
     def __init__(self, config: APLPConfig) -> None:
         self.config = config

@@ -57,6 +57,7 @@ class DeltaUCB(Acquisition):
     Cost:      that of the posterior (Laplace: O(N D P)); then O(N log N).
     """
 
+    within_prompts: ClassVar[bool] = True
     honours_cost: ClassVar[bool] = True
 
     def __init__(self, config: BoundsConfig) -> None:
@@ -81,6 +82,7 @@ class InfoMax(Acquisition):
     Cost:      that of the posterior (Laplace: O(N D P)); then O(N log N).
     """
 
+    within_prompts: ClassVar[bool] = True
     honours_cost: ClassVar[bool] = True
 
     def __init__(self, config: InfoMaxConfig) -> None:
@@ -115,6 +117,8 @@ class MaxMinLCB(Acquisition):
     Unit:      that of the reward: the lower confidence bound of the margin.
     Cost:      that of the posterior (Laplace: O(N D P)); then O(N) a round of prompts.
     """
+
+    within_prompts: ClassVar[bool] = True
 
     def __init__(self, config: BoundsConfig) -> None:
         self.config = config

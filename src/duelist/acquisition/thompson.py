@@ -21,6 +21,8 @@ response's reward by itself, uniformly within its confidence bounds); a batch sh
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -50,6 +52,8 @@ class Thompson(Acquisition):
     Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) a round of prompts.
     """
 
+    within_prompts: ClassVar[bool] = True
+
     def __init__(self, config: ThompsonConfig) -> None:
         self.config = config
 
@@ -69,6 +73,8 @@ class DoubleReverseThompson(Acquisition):
     Unit:      r_k(y_1) − r_k(y_2), the margin under the first draw (reward units).
     Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) a round of prompts.
     """
+
+    within_prompts: ClassVar[bool] = True
 
     def __init__(self, config: ThompsonConfig) -> None:
         self.config = config

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-if TYPE_CHECKING:
-    from duelist.gallery.plane import Panel
-
-REACH = 3.5
+from duelist.gallery.panel import REACH, Panel
 
 
 def draw_panels(path: Path, rule: str, panels: Sequence[Panel]) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
+from duelist.gallery.panel import Panel, grid_points
 from duelist.models.process_state import torch_threads
 from duelist.models.reward_model import RewardModel
 from duelist.models.reward_model_config import RewardModelConfig
@@ -34,8 +35,6 @@ Floats = NDArray[np.float64]
 
 CENTRES = np.array([[2.5, 2.5], [-2.5, -2.5]])
 VARIANCE = 0.25
-# These choose among the responses to one prompt.
-WITHIN_PROMPTS = ("aplp", "thompson", "drts", "delta_ucb", "max_min_lcb", "info_max")
 RESPONSES = 10
 TARGETS = 64
 MODEL = RewardModelConfig(hidden=(16, 16, 16), posterior="laplace", normalize=False, prior_precision=0.1)
@@ -62,33 +61,10 @@ class GalleryConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One round of one rule.
-
-    Attributes:
-        points_R2: the points drawn.
-        picks_B2: which two of them each comparison is of.
-        estimate_GG: the model's reward over the grid, before the round's labels.
-        error: how far it is from the truth: 1 − Spearman's correlation over N(0, I).
-    """
-
-    points_R2: Floats
-    picks_B2: NDArray[np.int64]
-    estimate_GG: Floats
-    error: float
-
-
 def true_reward(points_R2: Floats) -> Floats:
     """The log-density of the two Gaussians in equal parts, `[R]`."""
     squares_R2 = ((points_R2[:, None] - CENTRES[None]) ** 2).sum(axis=2)
     return np.asarray(np.logaddexp.reduce(-squares_R2 / (2 * VARIANCE), axis=1) - np.log(4 * np.pi * VARIANCE))
-
-
-def grid(side: int = 60, reach: float = 3.5) -> tuple[Floats, Floats]:
-    """The axis `[G]` and the points `[G², 2]` of a square grid."""
-    axis_G = np.linspace(-reach, reach, side)
-    return axis_G, np.stack(np.meshgrid(axis_G, axis_G), axis=-1).reshape(-1, 2)
 
 
 def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
@@ -102,13 +78,13 @@ def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
     optimizer = OptimizerConfig(learning_rate=1e-2, steps=config.steps)
     past = _Asked.none()
     panels = []
-    _, grid_X2 = grid()
+    grid_X2 = grid_points()
     test_R2 = generator(config.seed, "test").normal(size=(2000, 2))
     for t in range(1, config.rounds + 1):
         rng = generator(config.seed, "points", t)
         points_R2 = rng.normal(size=(config.points, 2))
-        pair_N2 = _candidates(rng, config, within_prompts=rule in WITHIN_PROMPTS)
-        prompt_R = np.arange(config.points) // RESPONSES if rule in WITHIN_PROMPTS else np.zeros(config.points, int)
+        pair_N2 = _candidates(rng, config, within_prompts=acquisition.within_prompts)
+        prompt_R = np.arange(config.points) // RESPONSES if acquisition.within_prompts else np.zeros(config.points, int)
         features = _features(model, points_R2, pair_N2, prompt_R, past, generator(config.seed, "targets"), t)
         selection = choose(acquisition, features, config.picks, generator(config.seed, "select", t))
         picks_B2 = pair_N2[selection.indices_B]

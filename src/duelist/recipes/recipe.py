@@ -18,7 +18,7 @@ from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
 from duelist.recipes.component_settings import Component, resolve, with_defaults
 from duelist.recipes.components import COMPONENTS
-from duelist.recipes.rounds import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
+from duelist.recipes.schedule import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
 from duelist.recipes.shipped import recipe_path
 from duelist.recipes.values import anchored, map_strings, override, require_finite
 from duelist.settings import explain_invalid, read_yaml

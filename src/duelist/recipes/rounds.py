@@ -1,90 +1,14 @@
 """What each round of a study is due: how many pairs it asks, whether it is evaluated, whether its weights are kept.
 
-Everything that wants to know a round's budget asks `budget_of`, or `budgets` for all of them. A schedule splits the
-total T·B over T rounds, by largest remainder with one pair a round at least:
-
-    constant    B : B : … : B
-    decrease    T : T−1 : … : 1       3:2:1 for three rounds, as in Yang et al., arXiv 2406.17312
-    increase    1 : 2 : … : T
-    [b₁, …]     as it says
+Everything that wants to know a round's budget asks `budget_of`, or `budgets` for all of them.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field
-
-if TYPE_CHECKING:
-    from duelist.recipes.recipe import Recipe
+from duelist.recipes.recipe import Recipe
+from duelist.recipes.schedule import scheduled
 
 DEFAULT_CHECKPOINT = 10  # rounds, online
-Schedule = Literal["constant", "decrease", "increase"] | tuple[Annotated[int, Field(ge=1)], ...]
-
-
-@functools.cache
-def scheduled(schedule: Schedule, rounds: int, budget: int) -> tuple[int, ...]:
-    """The budgets of all rounds.
-
-    Args:
-        schedule: see above.
-        rounds: T, 1 or more.
-        budget: B, the mean per round, 1 or more; a list's own numbers take precedence.
-
-    Returns:
-        T budgets of 1 or more, their sum T·B (a list: its own sum).
-    """
-    if isinstance(schedule, tuple):
-        return schedule
-    if schedule == "constant":
-        return (budget,) * rounds
-    decreasing = _apportioned(rounds * budget, range(rounds, 0, -1))
-    return tuple(decreasing if schedule == "decrease" else decreasing[::-1])
-
-
-def fill_mean_budget(values: Any) -> Any:
-    """A recipe's raw content with `budget` filled in where a list of budgets makes it plain."""
-    if not isinstance(values, dict) or "budget" in values:
-        return values
-    listed = values.get("schedule")
-    if not isinstance(listed, list | tuple) or not listed or not all(isinstance(b, int) for b in listed):
-        return values
-    return {**values, "budget": max(1, round(sum(listed) / len(listed)))}
-
-
-def require_listed_budgets(schedule: Schedule, rounds: int, budget: int) -> None:
-    """Hold a list of budgets to the number of rounds, and `budget` to the list's mean.
-
-    Raises:
-        ValueError: if they disagree.
-    """
-    if not isinstance(schedule, tuple):
-        return
-    if len(schedule) != rounds:
-        raise ValueError(
-            f"A list in `schedule` must have a budget for each of the {rounds} rounds, but has {len(schedule)}: "
-            "correct the list or `rounds`."
-        )
-    if abs(rounds * budget - sum(schedule)) >= rounds:
-        raise ValueError(
-            f"`budget` must be the mean of the list in `schedule`, {sum(schedule) / rounds:g} (rounded), but is "
-            f"{budget}: remove `budget`, or correct one of them."
-        )
-
-
-def require_online_keys(online: bool, checkpoint_every: int | None) -> None:
-    """Refuse a key of online mode where it has no meaning.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    if checkpoint_every is not None and not online:
-        raise ValueError(
-            f"`checkpoint_every` is for `online: true`, but is {checkpoint_every} without it: remove it (every round's "
-            "weights are kept), or set `online`."
-        )
 
 
 def budgets(recipe: Recipe) -> tuple[int, ...]:
@@ -129,26 +53,3 @@ def in_words(recipe: Recipe) -> str:
         return f"{recipe.rounds} rounds of {of_rounds[0]} labels"
     shown = [str(b) for b in (of_rounds if len(of_rounds) <= 8 else (*of_rounds[:3], "…", of_rounds[-1]))]
     return f"{recipe.rounds} rounds of {', '.join(shown)} labels"
-
-
-def _apportioned(total: int, weights: Sequence[int]) -> list[int]:
-    """`total` split in proportion to the weights by largest remainder, each part 1 or more.
-
-    Parts whose share is below 1 get 1, and the others share what is left. A larger weight never gets less.
-    """
-    ones: set[int] = set()
-    while True:
-        rest = [i for i in range(len(weights)) if i not in ones]
-        left, whole = total - len(ones), sum(weights[i] for i in rest)
-        below = {i for i in rest if left * weights[i] < whole}
-        if not below:
-            break
-        ones |= below
-    parts = [1] * len(weights)
-    remainder = {}
-    for i in rest:
-        parts[i], remainder[i] = divmod(left * weights[i], whole)
-    short = total - sum(parts)
-    for i in sorted(rest, key=lambda i: -remainder[i])[:short]:
-        parts[i] += 1
-    return parts
