@@ -26,7 +26,7 @@ class Acquisition(ABC):
     Attributes:
         honours_cost: whether the rule maximises gain per second where `cost_N` is filled. The setting `per_second` is
             refused for rules that do not.
-        within_prompts: whether the rule chooses among the responses to one prompt. The gallery then gives it such pairs.
+        within_prompts: whether the rule chooses among the responses to one prompt; the gallery gives it such pairs.
     """
 
     honours_cost: ClassVar[bool] = False
