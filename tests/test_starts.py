@@ -196,9 +196,9 @@ def test_parts_that_cannot_work_together_are_refused_before_anything_is_asked(ti
 
 def test_the_plan_counts_what_is_trained(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     found = plan(parse_recipe(whole(tiny_recipe)))
-    assert found.base_parameters == found.adapter_parameters
+    assert found.base_parameters == found.trained_parameters
     assert found.memory_bytes == found.base_parameters * (4 + 16)  # type: ignore[operator]
     run({**tiny_recipe, "rounds": 1}, tmp_path / "study")
-    rank_4 = plan(parse_recipe(tiny_recipe)).adapter_parameters
+    rank_4 = plan(parse_recipe(tiny_recipe)).trained_parameters
     policy = {"model": tiny_recipe["policy"]["model"], "initial_adapter": str(tmp_path / "study" / "adapter")}
-    assert plan(parse_recipe({**tiny_recipe, "policy": policy})).adapter_parameters == rank_4  # not the default's 16
+    assert plan(parse_recipe({**tiny_recipe, "policy": policy})).trained_parameters == rank_4  # not the default's 16

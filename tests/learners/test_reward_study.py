@@ -161,7 +161,7 @@ def test_what_a_rule_needs_must_be_there_before_the_first_label(changes: tuple[s
 def test_the_plan_is_known_without_a_model() -> None:
     found = plan(small())
     assert (found.labels, found.generations, found.gradient_tokens, found.base_parameters) == (36, 0, 0, 0)
-    assert found.adapter_parameters == 768 * 64 + 64 + 2 * (64 * 64 + 64) + 64
+    assert found.trained_parameters == 768 * 64 + 64 + 2 * (64 * 64 + 64) + 64
 
 
 def test_vote_counts_are_shares_or_a_majority(tmp_path: Path) -> None:

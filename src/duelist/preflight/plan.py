@@ -35,7 +35,7 @@ class Plan:
         candidate_pairs: pairs in one round's pool, at most.
         gradient_tokens: tokens run forward and backward for features in the whole study, at most.
         base_parameters: parameters of the base model.
-        adapter_parameters: parameters that are trained: the adapter's, or all.
+        trained_parameters: those of the adapter, of the reward model, or all.
         memory_bytes: model, optimizer and features at their largest; activations come on top.
         disk_bytes: the study's folder at the end, and one round's features at their largest.
         notes: what is not known, and why.
@@ -47,7 +47,7 @@ class Plan:
     candidate_pairs: int | None
     gradient_tokens: int | None
     base_parameters: int | None
-    adapter_parameters: int | None
+    trained_parameters: int | None
     memory_bytes: int | None
     disk_bytes: int | None
     notes: tuple[str, ...]
@@ -59,8 +59,8 @@ def plan(recipe: Recipe) -> Plan:
     Raises:
         DuelistError: if something that is within reach is not usable.
     """
-    notes: list[str] = []
-    found = examine(recipe, notes)
+    found = examine(recipe, offline_ok=True)
+    notes = list(found.notes)
     ready = found.recipe
     per_round, held_out = _prompt_counts(ready, found)
     counts = build("sampler", ready.sampler, Sampler).counts
@@ -143,7 +143,7 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
         "candidate pairs per round, at most": count(plan.candidate_pairs),
         "gradient tokens, at most": count(plan.gradient_tokens),
         "base model parameters": count(plan.base_parameters),
-        "trained parameters": count(plan.adapter_parameters),
+        "trained parameters": count(plan.trained_parameters),
         "memory beside activations": size(plan.memory_bytes),
         "disk": size(plan.disk_bytes),
     }
