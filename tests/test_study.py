@@ -91,10 +91,10 @@ def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str,
     ("settings", "trained_on"),
     [
         ({}, [1.0, 1.0]),
-        ({"soft_labels": True}, [0.75, 1.0]),
+        ({"votes": "soft"}, [0.75, 1.0]),
         ({"ties": "half"}, [1.0, 1.0, 0.5]),
         ({"ties": "rao_kupper"}, [1.0, 1.0, 0.5]),
-        ({"soft_labels": True, "ties": "half"}, [0.75, 1.0, 0.6]),
+        ({"votes": "soft", "ties": "half"}, [0.75, 1.0, 0.6]),
     ],
     ids=str,
 )

@@ -23,6 +23,7 @@ from duelist.errors import DataError
 
 Message = Mapping[str, Any]
 Outcome = Literal["a", "b", "tie", "skip", "both_bad"]
+VoteRule = Literal["majority", "soft"]
 Distribution = Literal["policy", "reference", "plus", "minus", "dataset"]
 OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad")
 

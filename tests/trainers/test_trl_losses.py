@@ -216,13 +216,13 @@ def test_a_mixture_of_experts_keeps_its_own_loss(policy: Policy, preferences: li
 
 def test_the_settings_say_what_the_store_must_give() -> None:
     assert (DPO(DPOTrainerConfig()).plan.votes, DPO(DPOTrainerConfig()).plan.ties) == ("majority", False)
-    soft = DPO(DPOTrainerConfig(soft_labels=True, ties="half")).plan
+    soft = DPO(DPOTrainerConfig(votes="soft", ties="half")).plan
     assert (soft.votes, soft.ties) == ("soft", True)
 
 
 def test_settings_without_effect_are_refused(preferences: list[Preference]) -> None:
-    with pytest.raises(ValueError, match="soft_labels"):
-        DPOTrainerConfig(ties="rao_kupper", soft_labels=True)
+    with pytest.raises(ValueError, match="`votes` is soft"):
+        DPOTrainerConfig(ties="rao_kupper", votes="soft")
     for key, value in {"loss_type": "ipo", "label_smoothing": 0.1, "use_weighting": True}.items():
         with pytest.raises(ValueError, match=key):
             DPOTrainerConfig(loss="xpo", train={key: value})

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-from duelist.types import Label, Pair, Preference, Prompt
-
-VoteRule = Literal["majority", "soft"]
+from duelist.types import Label, Pair, Preference, Prompt, VoteRule
 
 
 def preference_of(

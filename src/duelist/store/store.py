@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import DataError, LabelConflictError, StorageError
 from duelist.store.database import open_engine, transaction
-from duelist.store.preferences import VoteRule, preference_of
+from duelist.store.preferences import preference_of
 from duelist.store.records import pair_from, response_from, response_json
 from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, RoundRow, StageRow
-from duelist.types import Batch, Label, Pair, Preference, Prompt, Response, Votes
+from duelist.types import Batch, Label, Pair, Preference, Prompt, Response, VoteRule, Votes
 
 DATABASE = "study.db"
 

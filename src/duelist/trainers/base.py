@@ -12,7 +12,7 @@ from duelist.models.reward_model import RewardModel
 from duelist.models.reward_training import Comparisons
 from duelist.progress import Progress
 from duelist.trainers.carried import CarriedOptimizer
-from duelist.types import Preference
+from duelist.types import Preference, VoteRule
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TrainingPlan:
     accumulate: Literal["all", "round"]
     restart: Literal["continue", "from_reference"]
     reference: Literal["initial", "previous"]
-    votes: Literal["majority", "soft"] = "majority"
+    votes: VoteRule = "majority"
     ties: bool = False
     trains: Literal["policy", "reward_model"] = "policy"
 

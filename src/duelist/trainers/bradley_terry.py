@@ -17,6 +17,7 @@ from duelist.models.reward_model import RewardModel
 from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
 from duelist.progress import Progress
 from duelist.trainers.base import RewardTrainer, TrainingPlan
+from duelist.types import VoteRule
 
 
 class BradleyTerryConfig(OptimizerConfig):
@@ -24,10 +25,12 @@ class BradleyTerryConfig(OptimizerConfig):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    votes: Literal["majority", "soft"] = Field(
-        default="majority", description="What vote counts are worth: one label, or the share of the votes."
+    votes: VoteRule = Field(
+        default="majority", description="What vote counts are worth: one label, or (soft) the share of the votes."
     )
-    ties: bool = Field(default=False, description="Train on ties too, as half a vote for each.")
+    ties: Literal["drop", "half"] = Field(
+        default="drop", description="Ties: not trained on, or half a preference each way."
+    )
 
 
 class BradleyTerry(RewardTrainer):
@@ -39,7 +42,9 @@ class BradleyTerry(RewardTrainer):
     @property
     def plan(self) -> TrainingPlan:
         c = self.config
-        return TrainingPlan("all", "from_reference", "initial", votes=c.votes, ties=c.ties, trains="reward_model")
+        return TrainingPlan(
+            "all", "from_reference", "initial", votes=c.votes, ties=c.ties == "half", trains="reward_model"
+        )
 
     def fit(self, model: RewardModel, data: Comparisons, seed: int, progress: Progress) -> Mapping[str, float]:
         return train_reward_model(model, data, self.config, seed, progress)

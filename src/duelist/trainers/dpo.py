@@ -25,7 +25,7 @@ from duelist.trainers.base import TakesSteps, Trainer, TrainingPlan
 from duelist.trainers.carried import CarriedOptimizer, one_step
 from duelist.trainers.losses import Objective
 from duelist.trainers.trl_settings import TrainsWithTrl, TrlSettings, require_trl_arguments, trl_config
-from duelist.types import Preference
+from duelist.types import Preference, VoteRule
 
 # Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7): Duelist's losses
 # take the place of TRL's, and would leave these without effect.
@@ -61,9 +61,8 @@ class DPOTrainerConfig(BaseModel):
     xpo_alpha: float = Field(
         default=5e-6, gt=0, description="α of the xpo term, for each response drawn from the reference."
     )
-    soft_labels: bool = Field(
-        default=False,
-        description="Where a label has vote counts, train on the share of the votes, not the majority.",
+    votes: VoteRule = Field(
+        default="majority", description="What vote counts are worth: one label, or (soft) the share of the votes."
     )
     ties: Literal["drop", "half", "rao_kupper"] = Field(
         default="drop",
@@ -85,13 +84,13 @@ class DPOTrainerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _compatible(self) -> Self:
-        if self.ties == "rao_kupper" and self.soft_labels:
+        if self.ties == "rao_kupper" and self.votes == "soft":
             raise ValueError(
-                "`ties: rao_kupper` is a model of whole decisions, but `soft_labels` is true: set it to false, or "
+                "`ties: rao_kupper` is a model of whole decisions, but `votes` is soft: set it to majority, or "
                 "`ties` to half."
             )
-        if self.loss == "xpo" or self.soft_labels or self.ties != "drop":
-            self.require_stock_loss("`loss: xpo`, `soft_labels`, and `ties: half` or `rao_kupper`")
+        if self.loss == "xpo" or self.votes == "soft" or self.ties != "drop":
+            self.require_stock_loss("`loss: xpo`, `votes: soft`, and `ties: half` or `rao_kupper`")
         return self
 
     def require_stock_loss(self, why: str) -> None:
@@ -118,8 +117,7 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
     @property
     def plan(self) -> TrainingPlan:
         c = self.config
-        votes: Literal["majority", "soft"] = "soft" if c.soft_labels else "majority"
-        return TrainingPlan(c.accumulate, c.restart, c.reference, votes, ties=c.ties != "drop")
+        return TrainingPlan(c.accumulate, c.restart, c.reference, c.votes, ties=c.ties != "drop")
 
     @property
     def trl_settings(self) -> Sequence[TrlSettings]:
