@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from duelist.acquisition.base import Acquisition, choose
     from duelist.errors import DuelistError
     from duelist.recipes.recipe import Recipe, load_recipe, parse_recipe
-    from duelist.selection import Pick, select
+    from duelist.selection.choice import Pick, select
     from duelist.study import RoundReport, Study
     from duelist.types import Batch, Features, Label, Pair, Prompt, Response, Selection, Votes
 
@@ -25,7 +25,7 @@ _HOME = {
     "Features": "duelist.types",
     "Label": "duelist.types",
     "Pair": "duelist.types",
-    "Pick": "duelist.selection",
+    "Pick": "duelist.selection.choice",
     "Prompt": "duelist.types",
     "Recipe": "duelist.recipes.recipe",
     "Response": "duelist.types",
@@ -36,7 +36,7 @@ _HOME = {
     "choose": "duelist.acquisition.base",
     "load_recipe": "duelist.recipes.recipe",
     "parse_recipe": "duelist.recipes.recipe",
-    "select": "duelist.selection",
+    "select": "duelist.selection.choice",
 }
 
 __all__ = [

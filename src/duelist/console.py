@@ -47,6 +47,12 @@ MEASURED = {
 }
 
 
+def say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
+    """Print how far the batch is from the best one, where the rule has found out."""
+    if (line := certificate_line(diagnostics)) is not None:
+        say(where + line)
+
+
 def number(value: float | None) -> str:
     """Four decimals, or a dash for what was not measured."""
     return "–" if value is None else f"{value:.4f}"

@@ -75,6 +75,21 @@ def _is_disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
+def unwritable_as_storage_error(path: object) -> Iterator[None]:
+    """Within the block, a file that cannot be written is a `StorageError`.
+
+    Args:
+        path: the file.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} must be a file that can be written, but it cannot: {error}.") from error
+
+
+@contextmanager
 def full_disk_as_storage_error(doing: str) -> Iterator[None]:
     """Turn "no space left", whoever says it and however deep, into a `StorageError` that names the remedy.
 

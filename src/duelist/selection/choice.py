@@ -10,18 +10,17 @@ for pick in picks:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
-from duelist.errors import BudgetError, ModelError, RecipeError, StorageError
+from duelist.errors import BudgetError, ModelError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
 from duelist.featurizers.feature_folder import Precision
@@ -30,14 +29,12 @@ from duelist.featurizers.resumable import Stored
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.trained import Models
-from duelist.pool_pairs import Pool, read_pairs, read_some
 from duelist.progress import Progress, Silent
 from duelist.reading_time import DEFAULT, tokens_to_read
 from duelist.recipes.component_settings import acquisition_options, build, parse_component
-from duelist.recipes.values import override
 from duelist.rows import Row, as_json
 from duelist.seeding import derived_seed, generator
-from duelist.store.artifacts import write_jsonl
+from duelist.selection.pool import Pool, read_pairs, read_some
 from duelist.types import Pair
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -199,77 +196,6 @@ def select(
         for rank, (i, score) in enumerate(chosen, start=1)
     )
     return Picks(picks, selection.diagnostics)
-
-
-def select_to_file(
-    output: Path,
-    pool: Pool,
-    model: str,
-    *,
-    acquisition: str,
-    settings: Iterable[str] = (),
-    normalize: str = "response",
-    dtype: str = "float32",
-    **arguments: Any,
-) -> Picks:
-    """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
-
-    Args:
-        output: the file.
-        pool: see `select`.
-        model: see `select`.
-        acquisition: the rule's name or dotted path.
-        settings: the rule's settings, each `key=value` with the value in YAML.
-        normalize: see `select`.
-        dtype: see `select`.
-        **arguments: see `select`.
-
-    Raises:
-        RecipeError: if a setting is not usable.
-        StorageError: if the file cannot be written, or is one of the inputs.
-        DuelistError: see `select`.
-    """
-    for name, value, known in (("normalize", normalize, Normalize), ("dtype", dtype, Dtype)):
-        if value not in get_args(known):
-            raise RecipeError(f"`{name}` must be one of {', '.join(get_args(known))}, but got {value!r}.")
-    component: dict[str, Any] = {"name": acquisition}
-    for setting in settings:
-        override(component, setting)
-    sources = [pool, arguments.get("labelled"), arguments.get("targets")]
-    _require_output(output, [Path(x).expanduser() for x in sources if isinstance(x, str | Path)])
-    picks = select(pool, model, acquisition=component, normalize=normalize, dtype=dtype, **arguments)  # type: ignore[arg-type]
-    with _as_storage_error(output):
-        write_jsonl(output, (pick.as_row() for pick in picks))
-    return picks
-
-
-def _require_output(output: Path, sources: Iterable[Path]) -> None:
-    """Find out before the work is done whether its result can be written, and that it would overwrite no input.
-
-    Raises:
-        StorageError: if not.
-    """
-    if output.suffix in (".parquet", ".gz"):
-        raise StorageError(f"The output is JSON Lines, but {output} is named otherwise: let its name end in .jsonl.")
-    same = [x for x in sources if x.exists() and output.exists() and output.samefile(x)]
-    if same:
-        raise StorageError(f"The output must not take the place of an input, but both are {output}: give another name.")
-    with _as_storage_error(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.is_dir():
-            raise IsADirectoryError("it is a folder")
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-
-
-@contextmanager
-def _as_storage_error(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{output} must be a file that can be written, but it cannot: {error}.") from error
 
 
 def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisition, AcquisitionOptions]:

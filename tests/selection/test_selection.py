@@ -22,7 +22,7 @@ from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.recipes.components import COMPONENTS
-from duelist.selection import select_to_file
+from duelist.selection.to_file import select_to_file
 
 LORA = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
 

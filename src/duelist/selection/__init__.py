@@ -1,0 +1,1 @@
+"""Choosing from a pool outside any study: `duelist.select`, and `duelist select`."""

@@ -1,0 +1,76 @@
+"""The choice written to a file: what `duelist select` does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+from duelist.errors import RecipeError, StorageError, unwritable_as_storage_error
+from duelist.featurizers.gradient import Normalize
+from duelist.recipes.values import override
+from duelist.selection.choice import Dtype, Picks, select
+from duelist.selection.pool import Pool
+from duelist.store.artifacts import write_jsonl
+
+
+def select_to_file(
+    output: Path,
+    pool: Pool,
+    model: str,
+    *,
+    acquisition: str,
+    settings: Iterable[str] = (),
+    normalize: str = "response",
+    dtype: str = "float32",
+    **arguments: Any,
+) -> Picks:
+    """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
+
+    Args:
+        output: the file.
+        pool: see `select`.
+        model: see `select`.
+        acquisition: the rule's name or dotted path.
+        settings: the rule's settings, each `key=value` with the value in YAML.
+        normalize: see `select`.
+        dtype: see `select`.
+        **arguments: see `select`.
+
+    Raises:
+        RecipeError: if a setting is not usable.
+        StorageError: if the file cannot be written, or is one of the inputs.
+        DuelistError: see `select`.
+    """
+    for name, value, known in (("normalize", normalize, Normalize), ("dtype", dtype, Dtype)):
+        if value not in get_args(known):
+            raise RecipeError(f"`{name}` must be one of {', '.join(get_args(known))}, but got {value!r}.")
+    component: dict[str, Any] = {"name": acquisition}
+    for setting in settings:
+        override(component, setting)
+    sources = [pool, arguments.get("labelled"), arguments.get("targets")]
+    _require_output(output, [Path(x).expanduser() for x in sources if isinstance(x, str | Path)])
+    picks = select(pool, model, acquisition=component, normalize=normalize, dtype=dtype, **arguments)  # type: ignore[arg-type]
+    with unwritable_as_storage_error(output):
+        write_jsonl(output, (pick.as_row() for pick in picks))
+    return picks
+
+
+def _require_output(output: Path, sources: Iterable[Path]) -> None:
+    """Find out before the work is done whether its result can be written, and that it would overwrite no input.
+
+    Raises:
+        StorageError: if not.
+    """
+    if output.suffix in (".parquet", ".gz"):
+        raise StorageError(f"The output is JSON Lines, but {output} is named otherwise: let its name end in .jsonl.")
+    same = [x for x in sources if x.exists() and output.exists() and output.samefile(x)]
+    if same:
+        raise StorageError(f"The output must not take the place of an input, but both are {output}: give another name.")
+    with unwritable_as_storage_error(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.is_dir():
+            raise IsADirectoryError("it is a folder")
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
