@@ -202,3 +202,58 @@ def _spread(items: Sequence[Any], most: int) -> list[Any]:
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def result_figures(arms: Sequence[Arm]) -> list[Picture]:
+    """What the arms have reached, by labels; what was not measured has no figure."""
+    held_out = "on held-out prompts after each round; 0 labels is the initial model."
+    return [
+        metric_figure(arms, "mean_reward", "Mean reward", f"Learning curve: mean reward {held_out}"),
+        metric_figure(
+            arms, "mean_reward_over_groups", "Mean reward over groups", "Each group of prompts counts the same."
+        ),
+        metric_figure(
+            arms, "mean_reward_weighted", "Weighted mean reward", "Each prompt counts by the recipe's weight column."
+        ),
+        metric_figure(
+            arms, "win_rate", "Win rate", "Share of held-out prompts won against the initial model; equal is ½.", 0.5
+        ),
+        reward_kl_figure(arms, "What the reward cost in distance from the base model; points are named by labels."),
+        metric_figure(arms, "j", "J", "Mean reward − β · KL, what DPO maximises if the reward is its own."),
+        metric_figure(
+            arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
+        ),
+        metric_figure(
+            arms,
+            "spearman_error",
+            "1 − Spearman",
+            "1 − rank correlation with the true reward within prompts; lower is better.",
+        ),
+        metric_figure(arms, "best_of_n_reward", "Best-of-N reward", "True reward of the response that scores highest."),
+        metric_figure(arms, "log_loss", "Log loss", "Of held-out labels under the reward model, in nats."),
+    ]
+
+
+def choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> list[Picture]:
+    """What the arms have selected, round by round."""
+    return [
+        margin_figure(arms, rounds, "|margin| before training: median, quartiles, 5 % and 95 %."),
+        selected_figure(
+            arms,
+            rounds,
+            lambda c: c.ranking_accuracy,
+            "Ranking accuracy",
+            "Share of preferences that the model already ranked right, before training on them.",
+            level=0.5,
+            top=1.0,
+        ),
+        selected_figure(
+            arms,
+            rounds,
+            lambda c: c.similarity,
+            "Similarity to earlier pairs",
+            "Largest Jaccard similarity of a pair's response tokens to any pair asked before; the mean over pairs.",
+            top=1.0,
+        ),
+        selected_figure(arms, rounds, lambda c: c.length, "Response length (tokens)", "Mean over the asked responses."),
+    ]

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from duelist.report.figures import Picture, margin_figure, metric_figure, reward_kl_figure, selected_figure
+from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import ARMS, Arm, Selected, finite, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
 from duelist.store.store import AskedPair
@@ -97,8 +97,8 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "comparison": _comparison(arms, measured),
         "not_begun": sorted(set(main.recipe.get("compare", {})) - {arm.label for arm in arms[1:]}),
         "arms_folder": ARMS,
-        "results": _drawn(_result_figures(arms)),
-        "choices": _drawn(_choice_figures(arms, of_arms)),
+        "results": _drawn(result_figures(arms)),
+        "choices": _drawn(choice_figures(arms, of_arms)),
         "metrics": measured,
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
         "groups": _groups(arms, of_arms),
@@ -189,59 +189,6 @@ def _leader(labels: Sequence[str], values: Sequence[float | None], metric: str) 
     if rest[0][1] == best:
         return f"By {metric} the highest value, {_number(best)}, is shared: {first} and {others}."
     return f"By {metric} {first} did better: {_number(best)}, against {others}."
-
-
-def _result_figures(arms: Sequence[Arm]) -> list[Picture]:
-    held_out = "on held-out prompts after each round; 0 labels is the initial model."
-    return [
-        metric_figure(arms, "mean_reward", "Mean reward", f"Learning curve: mean reward {held_out}"),
-        metric_figure(
-            arms, "mean_reward_over_groups", "Mean reward over groups", "Each group of prompts counts the same."
-        ),
-        metric_figure(
-            arms, "mean_reward_weighted", "Weighted mean reward", "Each prompt counts by the recipe's weight column."
-        ),
-        metric_figure(
-            arms, "win_rate", "Win rate", "Share of held-out prompts won against the initial model; equal is ½.", 0.5
-        ),
-        reward_kl_figure(arms, "What the reward cost in distance from the base model; points are named by labels."),
-        metric_figure(arms, "j", "J", "Mean reward − β · KL, what DPO maximises if the reward is its own."),
-        metric_figure(
-            arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
-        ),
-        metric_figure(
-            arms,
-            "spearman_error",
-            "1 − Spearman",
-            "1 − rank correlation with the true reward within prompts; lower is better.",
-        ),
-        metric_figure(arms, "best_of_n_reward", "Best-of-N reward", "True reward of the response that scores highest."),
-        metric_figure(arms, "log_loss", "Log loss", "Of held-out labels under the reward model, in nats."),
-    ]
-
-
-def _choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> list[Picture]:
-    return [
-        margin_figure(arms, rounds, "|margin| before training: median, quartiles, 5 % and 95 %."),
-        selected_figure(
-            arms,
-            rounds,
-            lambda c: c.ranking_accuracy,
-            "Ranking accuracy",
-            "Share of preferences that the model already ranked right, before training on them.",
-            level=0.5,
-            top=1.0,
-        ),
-        selected_figure(
-            arms,
-            rounds,
-            lambda c: c.similarity,
-            "Similarity to earlier pairs",
-            "Largest Jaccard similarity of a pair's response tokens to any pair asked before; the mean over pairs.",
-            top=1.0,
-        ),
-        selected_figure(arms, rounds, lambda c: c.length, "Response length (tokens)", "Mean over the asked responses."),
-    ]
 
 
 def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
