@@ -217,9 +217,9 @@ def run_until_full(folder: Path, recipe: dict[str, Any], message: Path) -> None:
 
 def hold_open(folder: Path, connection: Any) -> None:
     """Work on a study until killed."""
-    from duelist.store.folder import StudyFolder
+    from duelist.store.opening import open_folder
 
-    study = StudyFolder.open(folder)
+    study = open_folder(folder)
     connection.send("open")
     connection.recv()
     study.close()

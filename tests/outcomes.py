@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from duelist.store.store import DATABASE, Stage, Store
+from duelist.store.layout import DATABASE
+from duelist.store.rows import Stage
+from duelist.store.store import Store
 
 
 def smaller(tiny_recipe: dict[str, Any]) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from duelist.console import (
     say_certificate,
     status_rows,
 )
-from duelist.errors import DuelistError, RecipeError, StorageError, unwritable_as_storage_error
+from duelist.errors import DuelistError, RecipeError, unwritable_as_storage_error
 from duelist.gallery.command import gallery
 from duelist.progress import Silent
 from duelist.selection.command import select
+from duelist.store.layout import ARMS, METRICS, RECIPE, require_study
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +39,6 @@ app = typer.Typer(
     help="Choose which response pairs are worth a person's time, train on the answers, and repeat.\n\n"
     "Start with `duelist run quickstart`: no download, no GPU, about two minutes.",
 )
-RECIPE = "recipe.yaml"
 
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)]
 
@@ -97,7 +97,7 @@ def run(
     if dry_run:
         _show_plan(resolved, quiet, as_json)
         return
-    from duelist.compare.beside import ARMS, run_with_arms
+    from duelist.compare.beside import run_with_arms
     from duelist.preflight.examination import examine
     from duelist.report.page import write_report
     from duelist.report.record import read_arms
@@ -183,8 +183,7 @@ def export(
     writers = {"trl": trl_rows, "jsonl": label_rows}
     if format not in writers:
         raise RecipeError(f"`--format` must be one of {', '.join(writers)}, but got {format!r}: use one of them.")
-    if not (study / RECIPE).is_file():
-        raise StorageError(f"A study's folder must hold a {RECIPE}, but {study} has none: correct the path.")
+    require_study(study)
     store = Store(study, migrate=False)
     rows = list(writers[format](store))
     store.close()
@@ -247,7 +246,7 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
 
 def _show_results(folder: Path, others: list[str]) -> None:
     for place in (".", *others):
-        lines = [json.loads(line) for line in (folder / place / "metrics.jsonl").read_text("utf-8").splitlines()]
+        lines = [json.loads(line) for line in (folder / place / METRICS).read_text("utf-8").splitlines()]
         lines = [m for m in lines if "evaluate" in m["seconds"]]
         out.print(round_table(lines, "This study" if place == "." else place))
     if others:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from duelist.store.store import AskedPair
+from duelist.store.rows import AskedPair
 from duelist.types import Label
 
 KL = "selected_kl"

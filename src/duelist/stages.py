@@ -34,7 +34,7 @@ from duelist.stopping import require_gains, stop_reason
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_json
-from duelist.store.store import AskedPair
+from duelist.store.rows import AskedPair
 from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
 
 

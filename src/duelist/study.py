@@ -16,6 +16,7 @@ from duelist.recipes.rounds import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.stages import Stages
 from duelist.store.folder import StudyFolder
+from duelist.store.opening import create_folder, open_folder
 from duelist.types import Batch, Label
 
 
@@ -61,7 +62,7 @@ class Study:
             StudyLockedError: if another process works on it.
             StorageError: if the folder cannot be written.
         """
-        return Study(StudyFolder.create(Path(folder), recipe_content(recipe), completed), progress)
+        return Study(create_folder(Path(folder), recipe_content(recipe), completed), progress)
 
     @staticmethod
     def open(folder: str | Path, progress: Progress | None = None) -> Study:
@@ -71,7 +72,7 @@ class Study:
             StorageError: if there is no study in the folder.
             StudyLockedError: if another process works on it.
         """
-        return Study(StudyFolder.open(Path(folder)), progress)
+        return Study(open_folder(Path(folder)), progress)
 
     def close(self) -> None:
         """Let other processes work on the study."""

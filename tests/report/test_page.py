@@ -19,7 +19,8 @@ from duelist.report.page import write_report
 from duelist.report.record import read_arm, read_arms, selected, similarity_to_earlier
 from duelist.report.status import status
 from duelist.store.folder import StudyFolder
-from duelist.store.store import AskedPair
+from duelist.store.opening import create_folder, open_folder
+from duelist.store.rows import AskedPair
 from duelist.types import Label, Pair, Prompt, Response, Selection, Votes
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -94,7 +95,7 @@ def asked(round: int, position: int, a: Response, b: Response, margin: float) ->
 
 
 def begin(path: Path, **changes: Any) -> StudyFolder:
-    return StudyFolder.create(path, {**RECIPE, **changes})
+    return create_folder(path, {**RECIPE, **changes})
 
 
 def ask(folder: StudyFolder, round: int, pairs: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
@@ -237,7 +238,7 @@ def test_neither_import_nor_use_loads_torch_or_needs_the_lock(real_study: Path) 
         "folder = Path(sys.argv[1]); duelist.report.page.write_report(folder); duelist.report.status.status(folder)\n"
         "sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     )
-    folder = StudyFolder.open(real_study)  # holds the lock
+    folder = open_folder(real_study)  # holds the lock
     before = (real_study / "study.db").stat().st_size
     try:
         subprocess.run([sys.executable, "-c", code, str(real_study)], check=True)
@@ -419,7 +420,7 @@ def test_a_folder_without_a_study_is_refused_and_left_as_it_is(tmp_path: Path) -
 def test_the_reward_kl_curve_is_a_table_too(tmp_path: Path) -> None:
     """One row per round that was measured; a round without evaluation is in no table and no picture."""
     whole(tmp_path, [0.0, 0.25, 0.5])
-    folder = StudyFolder.open(tmp_path)
+    folder = open_folder(tmp_path)
     prompt = Prompt.of("Say something.")
     ask(folder, 3, [asked(3, 0, answer(prompt, "yes", [5]), answer(prompt, "no", [6]), 0.1)], [prompt])
     close(folder, 3, {})

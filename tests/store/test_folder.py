@@ -18,6 +18,7 @@ from duelist.errors import DuelistError, RecipeError, StorageError, StudyLockedE
 from duelist.store import artifacts, codecs
 from duelist.store.export import label_rows
 from duelist.store.folder import StudyFolder
+from duelist.store.opening import create_folder, open_folder
 from duelist.store.store import Store
 from killing import PROCESSES, hold_open, in_process, run_until_full
 from outcomes import outcome, require_equal, smaller
@@ -32,7 +33,7 @@ NUMBERS: codecs.Codec[list[int]] = codecs.Codec(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[StudyFolder]:
-    folder = StudyFolder.create(tmp_path / "study", RECIPE)
+    folder = create_folder(tmp_path / "study", RECIPE)
     yield folder
     folder.close()
 
@@ -73,46 +74,46 @@ def test_an_error_in_a_stage_leaves_nothing_of_it(folder: StudyFolder) -> None:
 def test_the_same_recipe_opens_the_study_again_and_another_is_refused_by_its_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    StudyFolder.create(tmp_path / "study", RECIPE).close()
+    create_folder(tmp_path / "study", RECIPE).close()
     monkeypatch.setattr(Store, "asked", lambda store: [object()])
-    again = StudyFolder.create(tmp_path / "study", RECIPE)
+    again = create_folder(tmp_path / "study", RECIPE)
     assert again.recipe == RECIPE
     again.close()
     for key, value in {"budget": 7, "trainer": {"name": "dpo", "train": {}}, "added": 1}.items():
         with pytest.raises(RecipeError, match=rf"with other values of {key} \(`{key}` was .*give a new --study"):
-            StudyFolder.create(tmp_path / "study", {**RECIPE, key: value})
-    StudyFolder.open(tmp_path / "study").close()  # a refusal leaves no lock
+            create_folder(tmp_path / "study", {**RECIPE, key: value})
+    open_folder(tmp_path / "study").close()  # a refusal leaves no lock
 
 
 def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(StorageError, match=r"needs a new or empty folder, but .* holds thesis.tex .*another folder"):
-        StudyFolder.create(tmp_path, RECIPE)
+        create_folder(tmp_path, RECIPE)
     with pytest.raises(StorageError, match=r"must hold a recipe.yaml, but .* has none: correct the path"):
-        StudyFolder.open(tmp_path)
+        open_folder(tmp_path)
     with pytest.raises(StorageError, match=r"must be writable, but .*give another folder"):
-        StudyFolder.create(tmp_path / "thesis.tex", RECIPE)
+        create_folder(tmp_path / "thesis.tex", RECIPE)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_opening_cleans_up_after_a_killed_writer_but_not_in_other_studies(tmp_path: Path) -> None:
-    StudyFolder.create(tmp_path, RECIPE).close()
+    create_folder(tmp_path, RECIPE).close()
     own = [tmp_path / ".tmp-metrics.jsonl", tmp_path / "rounds" / "001" / ".tmp-responses.jsonl"]
     others = tmp_path / "compare" / "random" / "rounds" / "001" / ".tmp-responses.jsonl"
     for path in (*own, others):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    StudyFolder.open(tmp_path).close()
+    open_folder(tmp_path).close()
     assert [path.exists() for path in (*own, others)] == [False, False, True]
 
 
 def test_one_process_at_a_time_while_others_read_and_the_lock_dies_with_its_process(tmp_path: Path) -> None:
-    StudyFolder.create(tmp_path, RECIPE).close()
+    create_folder(tmp_path, RECIPE).close()
     here, there = PROCESSES.Pipe()
     process = PROCESSES.Process(target=hold_open, args=(tmp_path, there))
     process.start()
     assert here.recv() == "open"
-    for opening in (StudyFolder.open, lambda path: StudyFolder.create(path, RECIPE)):
+    for opening in (open_folder, lambda path: create_folder(path, RECIPE)):
         with pytest.raises(StudyLockedError, match=r"another one works on.*wait for it or stop it") as caught:
             opening(tmp_path)
         assert isinstance(caught.value, (DuelistError, OSError))
@@ -122,12 +123,12 @@ def test_one_process_at_a_time_while_others_read_and_the_lock_dies_with_its_proc
     reader.close()
     process.kill()
     process.join()
-    StudyFolder.open(tmp_path).close()
+    open_folder(tmp_path).close()
 
 
 def test_the_same_process_cannot_open_a_study_twice(folder: StudyFolder) -> None:
     with pytest.raises(StudyLockedError, match="another one works on"):
-        StudyFolder.open(folder.path)
+        open_folder(folder.path)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from duelist.store.preferences import preference_of
-from duelist.store.store import AskedPair, Stage, Store
+from duelist.store.rows import AskedPair, Stage
+from duelist.store.store import Store
 from duelist.types import Label, Outcome, Pair, Prompt, Response, Votes
 
 PROMPT = Prompt.of("question")

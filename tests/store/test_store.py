@@ -23,7 +23,9 @@ from duelist.errors import DataError, DuelistError, LabelConflictError, StorageE
 from duelist.store.codecs import pairs
 from duelist.store.database import HEAD
 from duelist.store.export import label_rows, trl_rows
-from duelist.store.store import DATABASE, AskedPair, Stage, Store
+from duelist.store.layout import DATABASE
+from duelist.store.rows import AskedPair, Stage
+from duelist.store.store import Store
 from duelist.store.tables import Base
 from duelist.types import OUTCOMES, Label, Pair, Prompt, Response, Votes
 

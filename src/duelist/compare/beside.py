@@ -8,9 +8,8 @@ from pathlib import Path
 from duelist.compare.arms import with_arms
 from duelist.progress import Progress
 from duelist.recipes.recipe import Recipe
+from duelist.store.layout import ARMS
 from duelist.study import RoundReport, Study
-
-ARMS = "compare"
 
 
 def run_with_arms(

@@ -17,7 +17,8 @@ from duelist.progress import Progress
 from duelist.recipes.recipe import completed, recipe_content
 from duelist.report.record import read_arm
 from duelist.store.artifacts import discard, write_text
-from duelist.store.recipe_file import RECIPE, differences
+from duelist.store.layout import RECIPE
+from duelist.store.recipe_file import differences
 
 LOCK = ".lock"
 ERROR_FILE = ".error.txt"  # beside a failed study's folder, with the traceback

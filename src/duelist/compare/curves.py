@@ -13,8 +13,8 @@ import numpy as np
 from duelist.compare.statistics import Floats
 from duelist.errors import RecipeError
 from duelist.settings import nearest
+from duelist.store.layout import METRICS
 
-METRICS = "metrics.jsonl"
 Row = Mapping[str, Any]
 Rows = Mapping[str, Mapping[int, Sequence[Row]]]  # arm -> seed -> the finished study's rows, the initial model's first
 # What is shown if nothing is asked for, as far as it was measured; the first is the main metric.

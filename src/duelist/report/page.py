@@ -14,9 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from duelist.report.figures import Picture, choice_figures, result_figures
-from duelist.report.record import ARMS, Arm, Selected, finite, read_arms, reward_kl_rows, selected
+from duelist.report.record import Arm, Selected, finite, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
-from duelist.store.store import AskedPair
+from duelist.store.layout import ARMS
+from duelist.store.rows import AskedPair
 from duelist.types import OUTCOMES, Label
 
 REPORT = "report.html"

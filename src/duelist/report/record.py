@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from duelist.errors import StorageError
 from duelist.selected import agreement
 from duelist.stopping import StopConfig, stop_reason
-from duelist.store.recipe_file import RECIPE, read_recipe
-from duelist.store.store import AskedPair, Stage, Store
+from duelist.store.layout import ARMS, RECIPE, require_study
+from duelist.store.recipe_file import read_recipe
+from duelist.store.rows import AskedPair, Stage
+from duelist.store.store import Store
 from duelist.types import OUTCOMES, Label, Prompt
 
-ARMS = "compare"  # the folder of the studies beside a study
 _BLOCK = 256  # rows of the similarity matrix held at a time
 
 
@@ -116,8 +116,7 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
     Raises:
         StorageError: if there is no study in the folder.
     """
-    if not (folder / RECIPE).is_file():
-        raise StorageError(f"A study's folder must hold a {RECIPE}, but {folder} has none: correct the path.")
+    require_study(folder)
     recipe = read_recipe(folder)
     store = Store(folder, migrate=False)
     try:

@@ -16,30 +16,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
+from duelist.errors import StorageError, full_disk_as_storage_error
 from duelist.store.artifacts import (
     atomic_path,
     copy_folder,
     digest,
     discard,
-    discard_temporaries,
     write_json,
     write_jsonl,
 )
 from duelist.store.codecs import FEATURES, Codec
 from duelist.store.export import preference_rows
-from duelist.store.recipe_file import RECIPE, Completed, differences, read_recipe, write_recipe
-from duelist.store.store import DATABASE, AskedPair, Stage, Store
+from duelist.store.layout import EMBEDDINGS, METRICS, PREFERENCES, ROUNDS, SELECTION
+from duelist.store.recipe_file import read_recipe
+from duelist.store.rows import AskedPair, Stage
+from duelist.store.store import Store
 from duelist.store.vectors import VectorShelf
 from duelist.types import Prompt, Selection
 
-METRICS = "metrics.jsonl"
-PREFERENCES = "preferences.jsonl"
-SELECTION = "selection.json"
-EMBEDDINGS = "embeddings"
-LOCK = ".lock"
 Value = TypeVar("Value")
 
 
@@ -52,82 +48,6 @@ class StudyFolder:
         self.recipe: dict[str, Any] = read_recipe(path)
         self.store = Store(path)
 
-    @staticmethod
-    def create(path: Path, recipe: Mapping[str, Any], completed: Completed = dict) -> StudyFolder:
-        """Make a study's folder, or open it if it holds a study of the same recipe.
-
-        A study of another recipe that has not asked anything yet is begun anew: nothing was paid for, and its recipe
-        may have been what kept it from asking.
-
-        Args:
-            path: the folder.
-            recipe: the recipe, every default filled in.
-            completed: fills the defaults into a recipe that was saved before some key existed.
-
-        Raises:
-            RecipeError: if it holds a study of another recipe that has asked.
-            StorageError: if it holds something else, or cannot be written.
-        """
-        with full_disk_as_storage_error(f"the new study {path}"):
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageError(
-                    f"A study's folder must be writable, but {path} cannot be made: {error}. Mend the permissions or "
-                    "free disk space, or give another folder."
-                ) from error
-            if not (path / RECIPE).is_file():
-                # A creation that was cut short has left no more than a lock and an empty database.
-                strange = [
-                    p.name for p in path.iterdir() if p.name != LOCK and not p.name.startswith((DATABASE, ".tmp-"))
-                ]
-                if strange:
-                    raise StorageError(
-                        f"A new study needs a new or empty folder, but {path} holds {', '.join(sorted(strange)[:3])} "
-                        f"and no {RECIPE}: give another folder."
-                    )
-            lock = _lock(path)
-            try:
-                if not (path / RECIPE).is_file():
-                    Store(path).close()
-                    write_recipe(path, recipe)
-                elif different := differences(path, recipe, completed):
-                    _begin_anew(path, recipe, different)
-                return StudyFolder._opened(path, lock)
-            except BaseException:
-                lock.release()
-                raise
-
-    @staticmethod
-    def open(path: Path) -> StudyFolder:
-        """Open a study's folder.
-
-        Raises:
-            StorageError: if there is no study in it.
-            StudyLockedError: if another process works on it.
-        """
-        if not (path / RECIPE).is_file():
-            raise StorageError(f"A study's folder must hold a {RECIPE}, but {path} has none: correct the path.")
-        lock = _lock(path)
-        try:
-            return StudyFolder._opened(path, lock)
-        except BaseException:
-            lock.release()
-            raise
-
-    @staticmethod
-    def _opened(path: Path, lock: FileLock) -> StudyFolder:
-        with full_disk_as_storage_error(f"the study {path}"):
-            for place in (path, *path.glob("rounds/*")):
-                discard_temporaries(place)
-            folder = StudyFolder(path, lock)
-            try:
-                folder.derive()
-            except BaseException:
-                folder.store.close()
-                raise
-        return folder
-
     def close(self) -> None:
         """Release the database and the lock."""
         self.store.close()
@@ -135,7 +55,7 @@ class StudyFolder:
 
     def round_folder(self, round: int) -> Path:
         """Where a round's artifacts lie."""
-        return self.path / "rounds" / f"{round:03d}"
+        return self.path / ROUNDS / f"{round:03d}"
 
     def trained(self, round: int) -> Path:
         """The weights as they were after a round; after round 0 the initial ones.
@@ -289,46 +209,6 @@ class StudyFolder:
 def round_to_ms(seconds: float) -> float:
     """Seconds, to the millisecond."""
     return round(seconds, 3)
-
-
-def _lock(path: Path) -> FileLock:
-    lock = FileLock(path / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StudyLockedError(
-            f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
-            "`duelist status` and `duelist export` work meanwhile."
-        ) from None
-    except OSError as error:
-        raise StorageError(
-            f"A study's folder must be writable, but {path / LOCK} cannot be made: {error}. Mend the permissions or "
-            "free disk space, then run the same command again."
-        ) from error
-    return lock
-
-
-def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str]) -> None:
-    """Discard a study that has asked nothing, and give its folder another recipe. The recipe is exchanged last.
-
-    Raises:
-        RecipeError: if the study has asked something.
-    """
-    store = Store(path)
-    asked, stages = len(store.asked()), store.stages()
-    store.close()
-    if asked:
-        own, key = read_recipe(path), different[0]
-        raise RecipeError(
-            f"A study goes on with the recipe it began with, but {path} was begun with other values of "
-            f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {recipe.get(key)!r}) and has asked {asked} "
-            f"pairs: give a new --study folder, or go on with `duelist run {path / RECIPE} --study {path}`."
-        )
-    weights = {Path(s.artifact).name for s in stages if s.name == "train"}
-    database = [DATABASE + end for end in ("", "-wal", "-shm")]
-    for name in (METRICS, PREFERENCES, EMBEDDINGS, *weights, "rounds", *database):
-        discard(path / name)
-    write_recipe(path, recipe)
 
 
 def _line_count(path: Path) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from duelist.store.artifacts import write_text
+from duelist.store.layout import RECIPE
 
-RECIPE = "recipe.yaml"
 Completed = Callable[[dict[str, Any]], dict[str, Any]]
 
 

@@ -1,0 +1,129 @@
+"""Making a study's folder, opening it again, and holding it for one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
+from duelist.store.artifacts import discard, discard_temporaries
+from duelist.store.folder import StudyFolder
+from duelist.store.layout import DATABASE, EMBEDDINGS, LOCK, METRICS, PREFERENCES, RECIPE, ROUNDS, require_study
+from duelist.store.recipe_file import Completed, differences, read_recipe, write_recipe
+from duelist.store.store import Store
+
+
+def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = dict) -> StudyFolder:
+    """Make a study's folder, or open it if it holds a study of the same recipe.
+
+    A study of another recipe that has not asked anything yet is begun anew: nothing was paid for, and its recipe
+    may have been what kept it from asking.
+
+    Args:
+        path: the folder.
+        recipe: the recipe, every default filled in.
+        completed: fills the defaults into a recipe that was saved before some key existed.
+
+    Raises:
+        RecipeError: if it holds a study of another recipe that has asked.
+        StorageError: if it holds something else, or cannot be written.
+    """
+    with full_disk_as_storage_error(f"the new study {path}"):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"A study's folder must be writable, but {path} cannot be made: {error}. Mend the permissions or "
+                "free disk space, or give another folder."
+            ) from error
+        if not (path / RECIPE).is_file():
+            # A creation that was cut short has left no more than a lock and an empty database.
+            strange = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.startswith((DATABASE, ".tmp-"))]
+            if strange:
+                raise StorageError(
+                    f"A new study needs a new or empty folder, but {path} holds {', '.join(sorted(strange)[:3])} "
+                    f"and no {RECIPE}: give another folder."
+                )
+        lock = _lock(path)
+        try:
+            if not (path / RECIPE).is_file():
+                Store(path).close()
+                write_recipe(path, recipe)
+            elif different := differences(path, recipe, completed):
+                _begin_anew(path, recipe, different)
+            return _opened(path, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+
+def open_folder(path: Path) -> StudyFolder:
+    """Open a study's folder.
+
+    Raises:
+        StorageError: if there is no study in it.
+        StudyLockedError: if another process works on it.
+    """
+    require_study(path)
+    lock = _lock(path)
+    try:
+        return _opened(path, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _opened(path: Path, lock: FileLock) -> StudyFolder:
+    with full_disk_as_storage_error(f"the study {path}"):
+        for place in (path, *path.glob("rounds/*")):
+            discard_temporaries(place)
+        folder = StudyFolder(path, lock)
+        try:
+            folder.derive()
+        except BaseException:
+            folder.store.close()
+            raise
+    return folder
+
+
+def _lock(path: Path) -> FileLock:
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StudyLockedError(
+            f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
+            "`duelist status` and `duelist export` work meanwhile."
+        ) from None
+    except OSError as error:
+        raise StorageError(
+            f"A study's folder must be writable, but {path / LOCK} cannot be made: {error}. Mend the permissions or "
+            "free disk space, then run the same command again."
+        ) from error
+    return lock
+
+
+def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str]) -> None:
+    """Discard a study that has asked nothing, and give its folder another recipe. The recipe is exchanged last.
+
+    Raises:
+        RecipeError: if the study has asked something.
+    """
+    store = Store(path)
+    asked, stages = len(store.asked()), store.stages()
+    store.close()
+    if asked:
+        own, key = read_recipe(path), different[0]
+        raise RecipeError(
+            f"A study goes on with the recipe it began with, but {path} was begun with other values of "
+            f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {recipe.get(key)!r}) and has asked {asked} "
+            f"pairs: give a new --study folder, or go on with `duelist run {path / RECIPE} --study {path}`."
+        )
+    weights = {Path(s.artifact).name for s in stages if s.name == "train"}
+    database = [DATABASE + end for end in ("", "-wal", "-shm")]
+    for name in (METRICS, PREFERENCES, EMBEDDINGS, *weights, ROUNDS, *database):
+        discard(path / name)
+    write_recipe(path, recipe)

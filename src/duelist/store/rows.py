@@ -1,0 +1,155 @@
+"""Between the database's rows and what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from duelist.errors import DataError
+from duelist.store.records import pair_from, response_from, response_json
+from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, StageRow
+from duelist.types import Label, Pair, Prompt, Response, Votes
+
+
+@dataclass(frozen=True)
+class AskedPair:
+    """A pair that was asked, and how it was chosen."""
+
+    pair: Pair
+    round: int
+    position: int
+    score: float
+    unit: str
+    margin: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage: the artifact's path within the study folder, its digest, and the seconds it took."""
+
+    round: int
+    name: str
+    artifact: str
+    digest: str
+    seconds: float
+    info: Mapping[str, Any]
+
+
+def read_asked(session: Session) -> list[AskedPair]:
+    """All pairs that were asked, in pick order."""
+    responses = {r.id: _response(r) for r in session.scalars(select(ResponseRow))}
+    return [
+        AskedPair(
+            pair_from(_pair_json(r), responses),
+            r.round,
+            r.position,
+            r.score,
+            r.unit,
+            r.margin,
+        )
+        for r in session.scalars(select(PairRow).order_by(PairRow.round, PairRow.position))
+    ]
+
+
+def _pair_json(row: PairRow) -> dict[str, Any]:
+    origins = {} if row.drawn_a is None else {"drawn_from": (row.drawn_a, row.drawn_b)}
+    return {"id": row.id, "a": row.a, "b": row.b, "round": row.round, "weight": row.weight, **origins}
+
+
+def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
+    """Add pairs that are asked, with the prompts and responses that are not there yet."""
+    if not batch and not prompts:
+        return
+    known = {*session.scalars(select(PromptRow.id)), *session.scalars(select(ResponseRow.id))}
+    for prompt in prompts:
+        if prompt.id not in known:
+            messages = [dict(m) for m in prompt.messages]
+            session.add(PromptRow(id=prompt.id, messages=messages, plain=prompt.plain, columns=dict(prompt.columns)))
+    session.flush()
+    for response in {r.id: r for x in batch for r in (x.pair.a, x.pair.b)}.values():
+        if response.id not in known:
+            session.add(ResponseRow(**response_json(response)))
+    session.flush()
+    for x in batch:
+        session.add(
+            PairRow(
+                id=x.pair.id,
+                a=x.pair.a.id,
+                b=x.pair.b.id,
+                round=x.round,
+                position=x.position,
+                score=x.score,
+                unit=x.unit,
+                margin=x.margin,
+                weight=x.pair.weight,
+                drawn_a=x.pair.a.drawn_from,
+                drawn_b=x.pair.b.drawn_from,
+            )
+        )
+    session.flush()
+
+
+def stage_from(row: StageRow) -> Stage:
+    """A finished stage from its row."""
+    return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
+
+
+def _response(row: ResponseRow) -> Response:
+    names = ("id", "prompt_id", "text", "prompt_token_ids", "token_ids", "drawn_from", "round")
+    return response_from({name: getattr(row, name) for name in names})
+
+
+def label_from(row: LabelRow) -> Label:
+    """A label from its row."""
+    votes = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)
+    fields: dict[str, Any] = {"outcome": row.outcome, "shown": row.shown}
+    return Label(row.pair_id, row.annotator, id=row.id, seconds=row.seconds, time=row.time, votes=votes, **fields)
+
+
+def label_row(label: Label) -> LabelRow:
+    """A label's row, recorded now.
+
+    Raises:
+        DataError: if its time is no moment.
+    """
+    if label.time is not None:
+        in_utc(label.time)
+    votes = label.votes
+    return LabelRow(
+        id=label.id,
+        pair_id=label.pair_id,
+        annotator=label.annotator,
+        outcome=label.outcome,
+        seconds=label.seconds,
+        shown=label.shown,
+        time=label.time,
+        n_a=votes and votes.n_a,
+        n_b=votes and votes.n_b,
+        n_eq=votes and votes.n_eq,
+        recorded_at=now(),
+    )
+
+
+def in_utc(time: str) -> str:
+    """A moment in ISO 8601 with its time zone, in UTC.
+
+    Raises:
+        DataError: if it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(time)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"A label's time must be ISO 8601 (2026-01-31T12:00:00+00:00), but got {time!r}.") from error
+    raise DataError(f"A label's time must say its time zone (2026-01-31T12:00:00+00:00), but got {time!r}.")
+
+
+def now() -> str:
+    """This moment, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
