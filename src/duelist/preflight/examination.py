@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.annotators.base import Annotator
-from duelist.errors import BudgetError, DuelistError, ModelError
+from duelist.errors import BudgetError, ModelError
 from duelist.evaluation.held_out import require_columns
 from duelist.featurizers.base import Featurizer, require_provided
 from duelist.featurizers.reward_head import require_posterior
-from duelist.learners.embedding_sources import embedding_sources, require_hidden_states, require_vectors
+from duelist.learners.embedding_sources import embedding_sources
 from duelist.learners.online import require_online_trainer
-from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import device_of, load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.rewards import Reward, require_one_output
-from duelist.models.sentence_encoder import require_sentence_encoder
+from duelist.models.rewards import Reward
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
 from duelist.preflight.combinations import require_parts_that_fit
-from duelist.prompts.dataset import PromptSet, load_prompts
+from duelist.preflight.reach import PREPARED, Reach, require_start
+from duelist.prompts.dataset import PromptSet
 from duelist.prompts.labelled import labelled_preferences
 from duelist.recipes.component_settings import acquisition_options, build
 from duelist.recipes.components import COMPONENTS
-from duelist.recipes.preparation import prepared_folder
-from duelist.recipes.recipe import Recipe, preparation_settings, uses_given_responses, with_prepared
+from duelist.recipes.recipe import Recipe
 from duelist.recipes.rounds import budgets, in_words, total_budget
-from duelist.rows import SUFFIXES
 from duelist.samplers.base import Sampler
 from duelist.stopping import require_gains
-from duelist.targets import Targets
 from duelist.testing import random_features
 from duelist.trainers.base import Planned, Trainer
 from duelist.trainers.trl_settings import TrainsWithTrl
 from duelist.types import Prompt
 
-PREPARED = "{prepared}"
 LONGEST = 256  # this many of the prompts with most characters are measured in tokens; sampling measures them all
-HEAVY = ("reward_model", "model")  # components that load a model when they are made
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -57,38 +48,40 @@ class Findings:
         prompts: the prompts.
         model: the base model's configuration.
         pairs: candidate pairs in one round's pool, at most.
+        notes: what could not be found out, and why.
     """
 
     recipe: Recipe
     prompts: PromptSet | None
     model: Any
     pairs: int | None
+    notes: tuple[str, ...]
 
 
-def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
+def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     """Look at everything that `recipe` names, but load no model's weights, draw nothing and write nothing.
 
     Args:
         recipe: the recipe.
-        notes: takes a line on each thing that is out of reach (not prepared yet, or on the hub without a network).
-            Without it, a name on the hub that cannot be loaded is an error, for a study could not run.
+        offline_ok: a name on the hub that cannot be loaded is a note, not an error. A study could not run so.
 
     Raises:
         DuelistError: if something is not usable.
     """
-    ready = _with_what_is_prepared(recipe, notes)
+    reach = Reach(offline_ok)
+    ready = reach.prepared(recipe)
     build("sampler", ready.sampler, Sampler)
     build("pairing", ready.pairing, Pairing)
     trainer = build("trainer", ready.trainer, Planned)
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
-    _require_told_gains(ready)
+    _require_told_gains(ready, reach.notes)
     featurizers = [build("featurizer", {"name": name, **c}, Featurizer) for name, c in ready.featurizers.items()]
     require_provided(needs, featurizers)
     if ready.reward_model is not None and "reward_N2K" in needs:
         require_posterior(ready.reward_model)
     for kind, component, interface in (("annotator", ready.annotator, Annotator), ("reward", ready.reward, Reward)):
-        if component is not None and PREPARED not in str(component):
-            _examine_judge(kind, component, interface, notes)
+        if component is not None:
+            reach.require_judge(kind, component, interface)
     if ready.online:
         require_online_trainer(build("trainer", ready.trainer, Trainer), ready)
     if ready.policy is not None:
@@ -96,13 +89,13 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
             for handed_on in trainer.trl_settings:
                 handed_on.require_usable(on_cpu=device_of(ready.policy.device).type == "cpu")
         require_parts_that_fit(ready, ready.policy)
-        _require_start(ready.policy)
-    prompts = _prompts(ready, notes)
+        require_start(ready.policy)
+    prompts = reach.prompts(ready)
     for key, config in embedding_sources(ready).items():
-        _examine_embedding(ready, key, config, prompts, notes)
+        reach.require_embedding(ready, key, config, prompts)
     if "target_MD" in needs:
-        _examine_target(ready, prompts, notes)
-    model = None if ready.policy is None else _model_config(ready.policy, notes)
+        reach.require_target(ready, prompts)
+    model = None if ready.policy is None else reach.model_config(ready.policy)
     pairs = None
     if prompts is not None:
         if ready.reward_model is None:
@@ -110,134 +103,35 @@ def examine(recipe: Recipe, notes: list[str] | None = None) -> Findings:
         pairs = _require_large_pool(ready, prompts)
         if model is not None and ready.policy is not None:
             _require_fitting_prompts(ready, ready.policy, prompts, model)
-    return Findings(ready, prompts, model, pairs)
+    return Findings(ready, prompts, model, pairs, tuple(reach.notes))
 
 
-def _require_told_gains(recipe: Recipe) -> None:
+def _require_told_gains(recipe: Recipe, notes: list[str]) -> None:
     """Refuse a stopping rule whose gain the acquisition does not tell, by letting it choose from a made-up pool.
+
+    A rule of the user's may need a pool of its own kind: where it fails on this one, a note says so.
 
     Raises:
         RecipeError: naming both.
     """
     if recipe.stop is None:
         return
-    rule = build("acquisition", recipe.acquisition, Acquisition)
+    rule, name = build("acquisition", recipe.acquisition, Acquisition), str(recipe.acquisition["name"])
+    pool = random_features(12, acquisition_options(recipe.acquisition).needs(rule))
+    first_choice = partial(choose, rule, pool, 2, np.random.default_rng(0))
+    if name in COMPONENTS["acquisition"]:
+        require_gains(recipe.stop, first_choice().diagnostics, name)
+        return
     try:
-        needs = acquisition_options(recipe.acquisition).needs(rule)
-        chosen = choose(rule, random_features(12, needs), 2, np.random.default_rng(0))
-    except Exception:  # a rule of the user's may need a pool of its own kind: its first choice will tell
-        return
-    require_gains(recipe.stop, chosen.diagnostics, str(recipe.acquisition["name"]))
-
-
-def _require_start(policy: PolicyConfig) -> None:
-    """Refuse a start for the policy that is not there.
-
-    Raises:
-        ModelError: naming the key.
-    """
-    for key in ("initial_adapter", "initial_model"):
-        value = getattr(policy, key)
-        if value is not None and PREPARED not in value and is_local(value) and not Path(value).expanduser().is_dir():
-            raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
-
-
-def _examine_embedding(
-    recipe: Recipe, key: str, config: EmbeddingConfig, prompts: PromptSet | None, notes: list[str] | None
-) -> None:
-    """Refuse a source of embeddings that is not there, or a file without vectors of the data set's own responses."""
-    require_hidden_states(recipe, key, config)
-    if config.path is not None and PREPARED not in config.path:
-        require_vectors(recipe, key, config, prompts)
-    name = config.model
-    if name is None or PREPARED in name:
-        return
-    if config.source == "sentence_transformers":
-        read = partial(require_sentence_encoder, config, f"{key}.model")
-    else:
-        from transformers import AutoConfig
-
-        read = partial(load_pretrained, AutoConfig, name, f"{key}.model", config.revision)
-    _within_reach(read, is_local(name), notes, "The embedding model's configuration is")
-
-
-def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
-    """Whether a path or hub name can only be a path, or is one that exists."""
-    return name.startswith(("/", ".", "~")) or name.endswith(endings or ("/",)) or Path(name).exists()
-
-
-def _with_what_is_prepared(recipe: Recipe, notes: list[str] | None) -> Recipe:
-    if recipe.prepare is None:
-        return recipe
-    folder = prepared_folder(recipe.prepare.function, preparation_settings(recipe))
-    if folder.is_dir():
-        return with_prepared(recipe, folder)
-    if notes is not None:
+        chosen = first_choice()
+    except Exception as error:  # of the user's own code, so of any type
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         notes.append(
-            f"{recipe.prepare.function} would first make models and data in {folder}; sizes are known after that."
+            f"Whether the acquisition {name} tells the gain that `stop` needs could not be checked, for it does not "
+            f"choose from a made-up pool: {reason}"
         )
-    return recipe
-
-
-def _within_reach(read: Callable[[], Found], local: bool, notes: list[str] | None, what: str) -> Found | None:
-    try:
-        return read()
-    except DuelistError as error:
-        if local or notes is None:
-            raise
-        notes.append(f"{what} out of reach here: {str(error).splitlines()[0]}")
-        return None
-
-
-def _examine_judge(
-    kind: str, component: dict[str, Any], interface: type[Annotator] | type[Reward], notes: list[str] | None
-) -> None:
-    if component["name"] not in HEAVY:
-        build(kind, component, interface)
         return
-    from transformers import AutoConfig
-
-    model = str(component["model"])
-
-    def read() -> None:
-        config = load_pretrained(AutoConfig, model, f"{kind}.model", component.get("revision"))
-        require_one_output(config.num_labels, model)
-
-    _within_reach(read, is_local(model), notes, "The reward model's configuration is")
-
-
-def _prompts(recipe: Recipe, notes: list[str] | None) -> PromptSet | None:
-    config = recipe.prompts
-    if PREPARED in f"{config.path}{config.held_out_path}":
-        return None
-    local = is_local(config.path, SUFFIXES)
-    return _within_reach(
-        lambda: load_prompts(config, recipe.seed, responses=uses_given_responses(recipe)),
-        local,
-        notes,
-        "The prompts are",
-    )
-
-
-def _examine_target(recipe: Recipe, prompts: PromptSet | None, notes: list[str] | None) -> None:
-    config = recipe.target
-    if prompts is not None and PREPARED not in str(config.path):
-        local = config.path is None or is_local(config.path, SUFFIXES)
-        read = partial(Targets.load, config, prompts, recipe.seed, responses=uses_given_responses(recipe))
-        _within_reach(read, local, notes, "The target's prompts are")
-
-
-def _model_config(policy: PolicyConfig, notes: list[str] | None) -> Any:
-    from transformers import AutoConfig
-
-    if PREPARED in policy.model:
-        return None
-    return _within_reach(
-        lambda: load_pretrained(AutoConfig, policy.model, "policy.model", policy.revision),
-        is_local(policy.model),
-        notes,
-        "The model's configuration is",
-    )
+    require_gains(recipe.stop, chosen.diagnostics, name)
 
 
 def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:

@@ -59,8 +59,8 @@ def plan(recipe: Recipe) -> Plan:
     Raises:
         DuelistError: if something that is within reach is not usable.
     """
-    notes: list[str] = []
-    found = examine(recipe, notes)
+    found = examine(recipe, offline_ok=True)
+    notes = list(found.notes)
     ready = found.recipe
     per_round, held_out = _prompt_counts(ready, found)
     counts = build("sampler", ready.sampler, Sampler).counts
