@@ -18,6 +18,7 @@ from duelist.models.all_parameters import AllParameters
 from duelist.models.loading import base_arguments, load_base
 from duelist.models.lora_adapter import LoraAdapter, fresh_adapter, saved_adapter
 from duelist.models.policy_config import PolicyConfig
+from duelist.models.tokenization import context_length
 from duelist.models.trained_weights import TrainedWeights
 
 
@@ -104,8 +105,7 @@ class Policy:
     @property
     def context_length(self) -> int | None:
         """The longest sequence the model takes, in tokens; None if its configuration does not say."""
-        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return None if length is None else int(length)
+        return context_length(self.model.config)
 
     @property
     def reference_folder(self) -> Path | None:

@@ -19,7 +19,7 @@ from duelist.learners.online import require_online_trainer
 from duelist.models.loading import device_of, load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward
-from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.tokenization import check_length, context_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
 from duelist.preflight.combinations import require_parts_that_fit
 from duelist.preflight.reach import PREPARED, Reach, require_start
@@ -187,7 +187,7 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
         tokenizer.chat_template = read_chat_template(policy.chat_template)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {policy.model} must have an end-of-sequence token, but has none: set one.")
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(config)
     if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
         labelled_preferences(recipe.initial, tokenizer, context, policy.model)
     drawn = int(recipe.sampler.get("max_new_tokens", 0))
