@@ -12,8 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, RecipeError
-from duelist.featurizers.base import tokenized
-from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
+from duelist.models.logprobs import TokenizedResponse, sequence_log_probs, tokenized
 from duelist.models.tokenization import prompt_token_ids
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from duelist import Study, parse_recipe
+from duelist.acquisition.activedpo import ActiveDPO
 from duelist.acquisition.base import Acquisition
 from duelist.compare.arms import PlannedStudy
 from duelist.compare.comparison import is_finished
 from duelist.console import status_rows
 from duelist.errors import RecipeError, RoundStateError
 from duelist.preflight.examination import examine
+from duelist.preflight.plan import plan
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.stopping import StopConfig, stop_reason
@@ -98,6 +100,34 @@ def test_preflight_refuses_a_rule_that_does_not_tell_the_gain(tiny_recipe: dict[
 def test_preflight_takes_a_rule_that_does(tiny_recipe: dict[str, Any], halving: dict[str, Any]) -> None:
     examine(parse_recipe({**tiny_recipe, "stop": {"below_nats": 0.1}}))
     examine(parse_recipe({**halving, "stop": {"below_nats": 0.1}}))
+
+
+class ForRealPools(Acquisition):
+    """Chooses from pools of its own kind only."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"margin_N"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        raise LookupError("no such prompts")
+
+
+def test_preflight_says_what_it_could_not_check_of_a_rule_of_ones_own(
+    tiny_recipe: dict[str, Any], halving: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {**tiny_recipe, "acquisition": f"{__name__}:ForRealPools", "stop": {"below_nats": 0.1}}
+    (note,) = examine(parse_recipe(own)).notes
+    assert "ForRealPools" in note and "could not be checked" in note and note.endswith("no such prompts")
+    assert note in plan(parse_recipe(own)).notes
+    assert examine(parse_recipe({**halving, "stop": {"below_nats": 0.1}})).notes == ()
+
+    def fail(*_: Any) -> Selection:
+        raise LookupError("a mistake in a shipped rule")
+
+    monkeypatch.setattr(ActiveDPO, "select", fail)
+    with pytest.raises(LookupError, match="a mistake in a shipped rule"):
+        examine(parse_recipe({**tiny_recipe, "acquisition": "activedpo", "stop": {"below_nats": 0.1}}))
 
 
 def test_a_random_rule_is_refused_when_it_first_chooses(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

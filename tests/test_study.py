@@ -13,8 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from duelist import Label, Study, parse_recipe
 from duelist.errors import ModelError, RecipeError, RoundStateError
-from duelist.featurizers.base import tokenized
-from duelist.models.logprobs import sequence_log_probs
+from duelist.models.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy import Policy
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Votes

@@ -104,9 +104,11 @@ def run(
     from duelist.study import RoundReport
 
     folder = study or Path("studies") / resolved.name.replace("/", "-")
-    if not (folder / RECIPE).is_file():
-        examine(resolved)  # what is wrong with a new study shows before its folder is made
     silent = quiet or as_json
+    if not (folder / RECIPE).is_file():
+        found = examine(resolved)  # what is wrong with a new study shows before its folder is made
+        for note in () if silent else found.notes:
+            say(f"Note: {note}")
     progress = Silent() if silent else TerminalProgress(err)
 
     def on_round(arm: str, report: RoundReport) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -60,10 +61,13 @@ class Stages:
         def compute() -> Draws:
             seed, given = self._seed("sample", t), self.parts.prompts.given
             models, server = self._learner.models(t - 1), self.recipe.decoder
-            decoder = None if server is None else ServerDecoder(server, models.policy_for("`decoder`"))
+            decoder = None
+            if server is not None:
+                decoder = ServerDecoder(server, models.policy_for("`decoder`"), self.folder.path)
             fewest = 1 if self.parts.pairing.crosses_prompts else 2
             job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder, fewest)
-            draws = self.parts.sampler.sample(job)
+            with decoder or nullcontext():
+                draws = self.parts.sampler.sample(job)
             if decoder is not None:
                 draws = replace(draws, notes=(*draws.notes, *decoder.notes))
             for note in draws.notes:

@@ -12,9 +12,10 @@ import torch
 
 from duelist.errors import DuelistError
 from duelist.featurizers import gradient as gradient_module
-from duelist.featurizers.base import Featurizer, distinct_responses, featurize, tokenized
+from duelist.featurizers.base import Featurizer, distinct_responses, featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.models.logprobs import tokenized
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig

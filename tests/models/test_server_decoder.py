@@ -22,6 +22,7 @@ from duelist.models.policy_config import PolicyConfig
 from duelist.models.server_config import ServerConfig
 from duelist.models.server_decoder import ServerDecoder
 from duelist.progress import Silent
+from duelist.recipes.recipe import parse_recipe
 from duelist.types import Prompt
 
 BASE = "tiny"
@@ -37,6 +38,7 @@ class Server:
         self.completions: list[dict[str, Any]] = []
         self.fail: list[int] = []  # statuses of the next answers, before it serves again
         self.with_token_ids = True
+        self.can_unload = True
         self.choices: list[dict[str, Any]] | None = None  # what is answered in place of its own
         self.body: bytes | None = None  # what is answered in place of JSON
         self.lock = threading.Lock()
@@ -54,6 +56,9 @@ class Server:
                     elif self.path == "/v1/load_lora_adapter":
                         outer.load(content["lora_name"], content["lora_path"])
                         self.answer(200, None)
+                    elif self.path == "/v1/unload_lora_adapter":
+                        known = outer.can_unload and outer.adapters.pop(content["lora_name"], None) is not None
+                        self.answer(200 if known else 404, None)
                     else:
                         self.answer(200, outer.complete(content))
 
@@ -119,9 +124,12 @@ def orders() -> list[Order]:
     return [Order(p, drawn_from) for p in prompts for drawn_from in ("policy", "reference", "policy")]
 
 
-def decoder(server: Server, policy: Policy, folder: Path, **changes: Any) -> ServerDecoder:
+STUDY = Path("/studies/one")
+
+
+def decoder(server: Server, policy: Policy, folder: Path, study: Path = STUDY, **changes: Any) -> ServerDecoder:
     settings = {"url": server.url, "model": BASE, "adapter_folder": str(folder), "concurrency": 4, **changes}
-    return ServerDecoder(ServerConfig.model_validate(settings), policy)
+    return ServerDecoder(ServerConfig.model_validate(settings), policy, study)
 
 
 def draw(decoder: ServerDecoder, orders: list[Order], seed: int = 3) -> list[Any]:
@@ -148,15 +156,43 @@ def test_responses_are_the_tokens_that_the_named_model_drew(
     assert len({r.token_ids for r in drawn}) > 6
 
 
-def test_a_policy_that_moved_is_loaded_anew(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
-) -> None:
-    draw(decoder(server, policy, tmp_path), orders[:1])
+def move(policy: Policy) -> None:
     for name, parameter in policy.model.named_parameters():
         if "lora_B" in name:
             parameter.data += 0.1
+
+
+def test_a_policy_that_moved_is_loaded_anew_in_place_of_the_one_before(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
     draw(decoder(server, policy, tmp_path), orders[:1])
-    assert len(server.adapters) == 2
+    draw(decoder(server, policy, tmp_path, Path("/studies/two")), orders[:1])  # an equal adapter, another study's
+    first, other = server.adapters
+    move(policy)
+    with decoder(server, policy, tmp_path) as moved:
+        draw(moved, orders[:1])
+    assert moved._client.is_closed and moved.notes == []
+    assert len(server.adapters) == 2 and other in server.adapters and first not in server.adapters
+    assert {x.name for x in tmp_path.iterdir()} == set(server.adapters)
+
+
+def test_an_adapter_that_cannot_be_unloaded_is_a_note(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    draw(decoder(server, policy, tmp_path), orders[:1])
+    move(policy)
+    server.can_unload = False
+    moved = decoder(server, policy, tmp_path)
+    assert len(draw(moved, orders)) == len(orders)
+    assert len(moved.notes) == 1 and "unload_lora_adapter answered 404" in moved.notes[0]
+    assert {x.name for x in tmp_path.iterdir()} == set(server.adapters) and len(server.adapters) == 2
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "http://", "http://[::1", "http://host:port/v1", "", "/v1"])
+def test_what_is_no_url_is_refused_in_the_recipe(tiny_recipe: dict[str, Any], url: str) -> None:
+    server = {"url": url, "model": BASE, "adapter_folder": "adapters"}
+    with pytest.raises(RecipeError, match=r"decoder\.url.*must be a URL such as"):
+        parse_recipe({**tiny_recipe, "decoder": server})
 
 
 def test_mixed_distributions_are_refused_before_anything_is_drawn(
@@ -183,11 +219,11 @@ def test_errors_are_tried_again_and_then_stop_the_round(
 
 def test_failing_over_is_noted(policy: Policy, orders: list[Order], tmp_path: Path) -> None:
     settings = {"url": "http://127.0.0.1:9/v1", "model": BASE, "adapter_folder": str(tmp_path), "retries": 0}
-    away = ServerDecoder(ServerConfig.model_validate(settings), policy)
+    away = ServerDecoder(ServerConfig.model_validate(settings), policy, STUDY)
     with pytest.raises(ModelError, match=r"127\.0\.0\.1:9.*on_failure"):
         draw(away, orders)
     assert away.notes == []
-    local = ServerDecoder(ServerConfig.model_validate({**settings, "on_failure": "local"}), policy)
+    local = ServerDecoder(ServerConfig.model_validate({**settings, "on_failure": "local"}), policy, STUDY)
     drawn = draw(local, orders)
     assert len(drawn) == len(orders)
     assert len(local.notes) == 1 and "decoded in this process instead" in local.notes[0]

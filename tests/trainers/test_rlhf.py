@@ -74,6 +74,27 @@ def test_the_reward_model_learns_what_was_chosen(policy: Policy, preferences: li
     torch.testing.assert_close(torch.tensor(together), torch.tensor(alone))
 
 
+def test_the_policys_base_model_is_loaded_as_the_policy_is(
+    tiny_model: Path, preferences: list[Preference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"revision": "v2", "dtype": "float64", "load": {"attn_implementation": "eager"}}
+    lora = {"r": 2, "target_modules": ["q_proj"]}
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu", **settings), seed=1)
+    seen: list[Any] = []
+    stock = trl_rlhf.load_pretrained
+
+    def spy(loader: Any, name: str, key: str, revision: str | None = None, **arguments: Any) -> Any:
+        seen.append(revision)
+        return stock(loader, name, key, revision, **arguments)
+
+    monkeypatch.setattr(trl_rlhf, "load_pretrained", spy)
+    for model, dtype, expected in ((None, torch.float64, "v2"), (str(tiny_model), torch.float32, None)):
+        config = RewardModelTraining.model_validate({"model": model, "lora": None, "train": {"max_steps": 1}})
+        found, _ = trl_rlhf.train_reward_model(policy, preferences, config, 0, str(tmp_path), Silent())
+        assert found.dtype == dtype and seen.pop() == expected
+        assert (found.config._attn_implementation == "eager") == (model is None)
+
+
 def test_trl_trains_on_our_token_ids(
     policy: Policy, preferences: list[Preference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

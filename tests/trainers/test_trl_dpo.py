@@ -12,8 +12,7 @@ import pytest
 import torch
 from trl import DPOConfig, DPOTrainer
 
-from duelist.featurizers.base import tokenized
-from duelist.models.logprobs import sequence_log_probs
+from duelist.models.logprobs import sequence_log_probs, tokenized
 from duelist.models.lora_adapter import REFERENCE
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig

@@ -14,8 +14,7 @@ import torch
 from trl import DPOConfig, DPOTrainer
 
 from duelist.errors import RecipeError
-from duelist.featurizers.base import tokenized
-from duelist.models.logprobs import sequence_log_probs
+from duelist.models.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses

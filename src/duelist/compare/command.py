@@ -120,7 +120,9 @@ def compare(
             _show_plan(studies, [s for s in studies if s.seed == seed_list[0]], quiet, as_json)
         return
     for study in (s for _, studies in planned for s in studies if s.seed == seed_list[0]):
-        examine(study.recipe)  # what is wrong with an arm shows before a folder is made
+        found = examine(study.recipe)  # what is wrong with an arm shows before a folder is made
+        for note in () if quiet or as_json else found.notes:
+            say(f"Note: {note}")
     summaries: dict[str, Any] = {}
     tables: dict[str, str] = {}
     failures: list[Failure] = []

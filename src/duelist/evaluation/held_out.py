@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
 from duelist.models.generation import generate
-from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
+from duelist.models.implicit_reward import log_ratios
 from duelist.models.policy import Policy
 from duelist.models.rewards import Reward
 from duelist.progress import Progress
@@ -141,17 +141,12 @@ def _log_ratios(
     policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress
 ) -> NDArray[np.float64]:
     """log(π_θ(y|x) / π_ref(y|x)) of each response, π_ref the base model, `[R]`, in nats."""
-    sequences = [TokenizedResponse(r.prompt_token_ids, r.token_ids) for r in responses]
     own_reference = policy.reference_folder
-    with progress.stage("KL from the base model", 2 * len(sequences)) as advance:
-        policy_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
-        try:
-            policy.set_reference(None)
-            with policy.as_reference():
-                reference_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
-        finally:
-            policy.set_reference(own_reference)
-    return policy_R - reference_R
+    try:
+        policy.set_reference(None)
+        return log_ratios(policy, responses, max_tokens, progress, "KL from the base model")
+    finally:
+        policy.set_reference(own_reference)
 
 
 def _grouped(prompts: Sequence[Prompt], rewards_R: NDArray[np.float64], config: EvaluationConfig) -> dict[str, Any]:

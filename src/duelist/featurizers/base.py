@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.errors import RecipeError
-from duelist.models.logprobs import TokenizedResponse
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.types import Features, Pair, Prompt, Response
@@ -157,8 +156,3 @@ def distinct_responses(pairs: Sequence[Pair]) -> tuple[list[Response], NDArray[n
                 responses.append(response)
     index_N2 = np.array([(position[p.a.id], position[p.b.id]) for p in pairs], dtype=np.int64).reshape(len(pairs), 2)
     return responses, index_N2
-
-
-def tokenized(responses: Sequence[Response]) -> list[TokenizedResponse]:
-    """The token ids that log-probabilities and gradients are taken of."""
-    return [TokenizedResponse(r.prompt_token_ids, r.token_ids) for r in responses]

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DuelistError
-from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, tokenized
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.margin import implicit_rewards, prompt_entropies
-from duelist.models.logprobs import sequence_log_probs
+from duelist.models.logprobs import sequence_log_probs, tokenized
 from duelist.models.lora_gradients import LoraGradients
 
 Normalize = Literal["response", "pair", "token", "none"]

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, tokenized
-from duelist.models.logprobs import sequence_log_probs
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
+from duelist.models.implicit_reward import log_probs
+from duelist.models.logprobs import sequence_log_probs, tokenized
 
 
 class MarginConfig(BaseModel):
@@ -42,16 +43,14 @@ class Margin(Featurizer):
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         policy = job.models.policy_for("The `margin` featurizer")
         responses, index_N2 = distinct_responses(job.pairs)
-        sequences = tokenized(responses)
         limit = self.config.max_tokens
         fields: dict[str, NDArray[Any]] = {}
-        with_reference = bool(job.wanted & {"margin_N", "log_ratio_N2"})
-        with job.progress.stage("Log-probabilities", (1 + with_reference) * len(sequences)) as advance:
-            policy_R = sequence_log_probs(policy.model, sequences, max_tokens=limit, progress=advance)
-            if with_reference:
-                with policy.as_reference():
-                    reference_R = sequence_log_probs(policy.model, sequences, max_tokens=limit, progress=advance)
-                fields |= implicit_rewards(policy_R - reference_R, index_N2, job.beta)
+        if job.wanted & {"margin_N", "log_ratio_N2"}:
+            policy_R, reference_R = log_probs(policy, responses, limit, job.progress)
+            fields |= implicit_rewards(policy_R - reference_R, index_N2, job.beta)
+        else:
+            with job.progress.stage("Log-probabilities", len(responses)) as advance:
+                policy_R = sequence_log_probs(policy.model, tokenized(responses), max_tokens=limit, progress=advance)
         if "prompt_entropy_N" in job.wanted:
             fields["prompt_entropy_N"] = prompt_entropies(policy_R, [r.prompt_id for r in responses], index_N2)
         return fields

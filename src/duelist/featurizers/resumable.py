@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.errors import DuelistError
-from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, tokenized
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import GRADIENT, POLICY, REFERENCE, FeatureFolder, Precision, scratch_array
 from duelist.featurizers.gradient import Normalize, pair_gradients
 from duelist.featurizers.margin import implicit_rewards, prompt_entropies
-from duelist.models.logprobs import TokenizedResponse, batches_by_tokens, sequence_log_probs
+from duelist.models.logprobs import TokenizedResponse, batches_by_tokens, sequence_log_probs, tokenized
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.progress import Progress

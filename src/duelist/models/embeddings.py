@@ -16,7 +16,7 @@ from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import device_of, load_pretrained
 from duelist.models.policy import Policy
-from duelist.models.tokenization import check_length, encode_responses, require_chat_template
+from duelist.models.tokenization import check_length, context_length, encode_responses, require_chat_template
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
 
@@ -128,7 +128,7 @@ class HiddenStates(Embedder):
         self, prompts: Sequence[Prompt], responses: Sequence[Response]
     ) -> list[tuple[Sequence[int], Sequence[int]]]:
         require_chat_template(self._tokenizer, prompts, self._name)
-        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        limit = context_length(self._model.config)
         sequences: list[tuple[Sequence[int], Sequence[int]]] = []
         for prompt, response in zip(prompts, responses, strict=True):
             prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])

@@ -18,9 +18,8 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
     Raises:
         ModelError: if one of them cannot be loaded.
     """
-    base = load_pretrained(
-        AutoModelForCausalLM, config.model, "policy.model", config.revision, dtype=config.dtype, **config.load
-    ).to(device_of(config.device))
+    base = load_pretrained(AutoModelForCausalLM, config.model, "policy.model", **base_arguments(config))
+    base = base.to(device_of(config.device))
     tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
     if config.chat_template is not None:
         tokenizer.chat_template = read_chat_template(config.chat_template)
@@ -35,6 +34,11 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
         eos_token_id=tokenizer.eos_token_id if stop is None else stop, pad_token_id=tokenizer.pad_token_id
     )
     return base.eval(), tokenizer
+
+
+def base_arguments(config: PolicyConfig) -> dict[str, Any]:
+    """What `from_pretrained` is told about the base model beside its name."""
+    return {"revision": config.revision, "dtype": config.dtype, **config.load}
 
 
 def device_of(name: str) -> torch.device:

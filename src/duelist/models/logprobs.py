@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.tokenization import context_length
+from duelist.types import Response
 
 DEFAULT_MAX_TOKENS = 8192
 
@@ -52,6 +54,11 @@ class TokenizedResponse:
     def input_length(self) -> int:
         """How many tokens the model reads: all but the last, which only is predicted."""
         return len(self.prompt_ids) + len(self.response_ids) - 1
+
+
+def tokenized(responses: Sequence[Response]) -> list[TokenizedResponse]:
+    """The token ids that log-probabilities and gradients of responses are taken of."""
+    return [TokenizedResponse(r.prompt_token_ids, r.token_ids) for r in responses]
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ def check_lengths(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]
     Raises:
         DataError: naming the longest sequence and the model's limit.
     """
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = context_length(model.config)
     longest = max((s.input_length for s in sequences), default=0)
     if limit is not None and longest > limit:
         raise DataError(

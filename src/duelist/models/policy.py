@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from peft.tuners.lora.layer import LoraLayer
 
 from duelist.errors import ModelError
 from duelist.models.all_parameters import AllParameters
-from duelist.models.loading import load_base
+from duelist.models.loading import base_arguments, load_base
 from duelist.models.lora_adapter import LoraAdapter, fresh_adapter, saved_adapter
 from duelist.models.policy_config import PolicyConfig
+from duelist.models.tokenization import context_length
 from duelist.models.trained_weights import TrainedWeights
 
 
@@ -25,12 +27,21 @@ class Policy:
 
     What is trained, and where the reference's weights are, is `weights`' affair: a LoRA adapter, switched off for the
     reference, or all parameters, with a frozen copy for the reference.
+
+    Args:
+        weights: what is trained, and the reference.
+        tokenizer: the model's.
+        name: the base model's folder or name on the hub, or what messages call a model in memory.
+        base_arguments: what else the base model was loaded with: revision, type of its weights ...
     """
 
-    def __init__(self, weights: TrainedWeights, tokenizer: Any, name: str) -> None:
+    def __init__(
+        self, weights: TrainedWeights, tokenizer: Any, name: str, base_arguments: Mapping[str, Any] | None = None
+    ) -> None:
         self.weights = weights
         self.tokenizer = tokenizer
         self.name = name
+        self.base_arguments = dict(base_arguments or {})
         stop = self.model.generation_config.eos_token_id
         stop = tokenizer.eos_token_id if stop is None else stop
         self.stop_token_ids = frozenset(stop if isinstance(stop, list) else [stop])  # the tokens that end a response
@@ -47,16 +58,16 @@ class Policy:
             ModelError: if something cannot be loaded, or does not fit the model.
         """
         base, tokenizer = load_base(config)
+        weights: TrainedWeights
         if config.adapter == "none":
             weights = AllParameters(copy.deepcopy(base), base, tokenizer)
             if config.initial_model is not None:
                 weights.load(Path(config.initial_model).expanduser())
-            return Policy(weights, tokenizer, config.model)
-        if config.initial_adapter is not None:
-            return Policy(
-                saved_adapter(base, Path(config.initial_adapter).expanduser(), config.model), tokenizer, config.model
-            )
-        return Policy(fresh_adapter(base, config.lora, seed, config.model), tokenizer, config.model)
+        elif config.initial_adapter is not None:
+            weights = saved_adapter(base, Path(config.initial_adapter).expanduser(), config.model)
+        else:
+            weights = fresh_adapter(base, config.lora, seed, config.model)
+        return Policy(weights, tokenizer, config.model, base_arguments(config))
 
     @staticmethod
     def of(model: Any, tokenizer: Any, name: str = "the model in memory", reference: Any | None = None) -> Policy:
@@ -94,8 +105,7 @@ class Policy:
     @property
     def context_length(self) -> int | None:
         """The longest sequence the model takes, in tokens; None if its configuration does not say."""
-        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return None if length is None else int(length)
+        return context_length(self.model.config)
 
     @property
     def reference_folder(self) -> Path | None:

@@ -166,12 +166,12 @@ class ModelReward(Reward):
         return encoded
 
     def _require_fit(self, prompt: Prompt, length: int) -> None:
-        from duelist.models.tokenization import check_length
+        from duelist.models.tokenization import check_length, context_length
 
-        config = self._model.config.get_text_config()
+        config = self._model.config
         # DeBERTa's positions are relative: a sequence may be longer than those it was trained on.
-        relative = not getattr(config, "position_biased_input", True)
-        limit = None if relative else getattr(config, "max_position_embeddings", None)
+        relative = not getattr(config.get_text_config(), "position_biased_input", True)
+        limit = None if relative else context_length(config)
         check_length(prompt, length, limit, "a response that the reward model scores")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import httpx2
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ServerConfig(BaseModel):
@@ -28,3 +29,17 @@ class ServerConfig(BaseModel):
         description="When the server fails: stop the study (it goes on when run again), or decode in this process, and "
         "note it in the round.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _url_of_a_server(cls, url: str) -> str:
+        try:
+            parsed = httpx2.URL(url)
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"it must be a URL such as http://localhost:8000/v1, but is {url!r}: {error}") from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError(
+                f"it must be a URL such as http://localhost:8000/v1, but is {url!r}: start it with http:// or https:// "
+                "and the server's name."
+            )
+        return url

@@ -1,11 +1,13 @@
 """Decoding by a server that speaks OpenAI's completions API over HTTP, such as vLLM.
 
-Reference: vLLM's OpenAI-compatible server (`/v1/completions` with token ids in and out, `/v1/load_lora_adapter`).
+Reference: vLLM's OpenAI-compatible server (`/v1/completions` with token ids in and out, `/v1/load_lora_adapter`,
+           `/v1/unload_lora_adapter`).
 
 Prompts go as token ids and responses come back as token ids, so what is drawn is what is trained on. The round's
-adapter is saved to a folder that the server can read, and loaded there under the name of its fingerprint; the
-reference is the base model as the server names it. Mixed distributions (π⁺, π⁻) need both models' logits at each
-token, which no such server gives: they are refused before anything is drawn.
+adapter is saved to a folder that the server can read, and loaded there under a name of the study's own with its
+fingerprint; the study's earlier ones are then unloaded and deleted. No other study uses them, though it may have an
+equal adapter on the same server. The reference is the base model as the server names it. Mixed distributions (π⁺, π⁻)
+need both models' logits at each token, which no such server gives: they are refused before anything is drawn.
 
     VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve my-model --enable-lora --max-lora-rank 64
 
@@ -15,12 +17,14 @@ artifact, and a resumed study reads it there.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -41,9 +45,18 @@ NOTHING_ELSE = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_
 
 
 class ServerDecoder(Decoder):
-    """Draws from the policy and its reference on a server."""
+    """Draws from the policy and its reference on a server. Closes its connections at the end of a `with` block.
 
-    def __init__(self, config: ServerConfig, policy: Policy, transport: httpx2.BaseTransport | None = None) -> None:
+    Args:
+        config: the server.
+        policy: what is drawn from.
+        study: the study's folder. What is loaded for it is told apart from other studies' by it.
+        transport: what carries the requests; None: the network.
+    """
+
+    def __init__(
+        self, config: ServerConfig, policy: Policy, study: Path, transport: httpx2.BaseTransport | None = None
+    ) -> None:
         if policy.weights.artifact != "adapter":
             raise RecipeError(
                 "A server is given the round's adapter, but this policy trains all its parameters: set "
@@ -52,6 +65,9 @@ class ServerDecoder(Decoder):
         self.config = config
         self.policy = policy
         self.notes: list[str] = []
+        owner = hashlib.blake2b(f"{platform.node()}:{study.expanduser().resolve()}".encode(), digest_size=6)
+        self._prefix = f"duelist-{owner.hexdigest()}-"
+        self._adapters = Path(config.adapter_folder).expanduser().resolve()
         key = None if config.api_key_variable is None else os.environ.get(config.api_key_variable)
         if config.api_key_variable is not None and not key:
             raise RecipeError(
@@ -64,6 +80,12 @@ class ServerDecoder(Decoder):
             headers={"Authorization": f"Bearer {key}"} if key else {},
             transport=transport,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def draw(
         self, orders: Sequence[Order], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
@@ -97,6 +119,7 @@ class ServerDecoder(Decoder):
             limit = f"max_new_tokens={how.max_new_tokens}"
             check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, self.policy.context_length, limit)
         names = {name: self._served(name) for name in sorted({o.drawn_from for o in orders})}
+        self._unload_all_but(set(names.values()))
         drawn: list[Response | None] = [None] * len(orders)
         with (
             progress.stage(what, len(orders)) as advance,
@@ -175,11 +198,11 @@ class ServerDecoder(Decoder):
             return self.config.model
         if drawn_from == "reference":
             source = self.policy.reference_folder
-            name = f"duelist-reference-{self.policy.fingerprint()}"
+            name = f"{self._prefix}reference-{self.policy.fingerprint()}"
         else:
             source = None
-            name = f"duelist-{self.policy.fingerprint()}"
-        folder = Path(self.config.adapter_folder).expanduser().resolve() / name
+            name = f"{self._prefix}{self.policy.fingerprint()}"
+        folder = self._adapters / name
         if not folder.is_dir():
             unfinished = folder.with_name(f".{name}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -198,6 +221,19 @@ class ServerDecoder(Decoder):
         if name not in served:
             self._post("load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
         return name
+
+    def _unload_all_but(self, in_use: set[str]) -> None:
+        """Unload what earlier rounds of this study loaded, and delete the copies that the server read it from."""
+        try:
+            for name in sorted(n for n in self._models() if n.startswith(self._prefix) and n not in in_use):
+                self._post("unload_lora_adapter", {"lora_name": name})
+        except (httpx2.HTTPError, _Refused) as error:
+            reason = str(error).removesuffix(".") or type(error).__name__
+            self.notes.append(f"Adapters of earlier rounds stay loaded in the server at {self.config.url}: {reason}.")
+            return  # the server may read their copies again
+        for folder in self._adapters.glob(f"{self._prefix}*"):
+            if folder.name not in in_use:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _models(self) -> set[str]:
         """What the server has, by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from duelist.learners.online import require_online_trainer
 from duelist.models.loading import device_of, load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward
-from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.tokenization import check_length, context_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
 from duelist.preflight.combinations import require_parts_that_fit
-from duelist.preflight.reach import PREPARED, Reach
+from duelist.preflight.reach import PREPARED, Reach, require_start
 from duelist.prompts.dataset import PromptSet
 from duelist.prompts.labelled import labelled_preferences
 from duelist.recipes.component_settings import acquisition_options, build
@@ -47,7 +48,7 @@ class Findings:
         prompts: the prompts.
         model: the base model's configuration.
         pairs: candidate pairs in one round's pool, at most.
-        notes: a line on each thing that is out of reach or could not be checked.
+        notes: what could not be found out, and why.
     """
 
     recipe: Recipe
@@ -62,14 +63,13 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
 
     Args:
         recipe: the recipe.
-        offline_ok: take a name on the hub that cannot be loaded for one that is out of reach from here. If false, it is
-            an error, for a study could not run.
+        offline_ok: a name on the hub that cannot be loaded is a note, not an error. A study could not run so.
 
     Raises:
         DuelistError: if something is not usable.
     """
-    reach = Reach(offline_ok=offline_ok)
-    ready = reach.with_what_is_prepared(recipe)
+    reach = Reach(offline_ok)
+    ready = reach.prepared(recipe)
     build("sampler", ready.sampler, Sampler)
     build("pairing", ready.pairing, Pairing)
     trainer = build("trainer", ready.trainer, Planned)
@@ -79,22 +79,22 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     require_provided(needs, featurizers)
     if ready.reward_model is not None and "reward_N2K" in needs:
         require_posterior(ready.reward_model)
-    if ready.annotator is not None:
-        reach.judge("annotator", ready.annotator, Annotator)
-    if ready.reward is not None:
-        reach.judge("reward", ready.reward, Reward)
+    for kind, component, interface in (("annotator", ready.annotator, Annotator), ("reward", ready.reward, Reward)):
+        if component is not None:
+            reach.require_judge(kind, component, interface)
     if ready.online:
         require_online_trainer(build("trainer", ready.trainer, Trainer), ready)
     if ready.policy is not None:
-        require_parts_that_fit(ready, ready.policy)
         if isinstance(trainer, TrainsWithTrl):
             for handed_on in trainer.trl_settings:
                 handed_on.require_usable(on_cpu=device_of(ready.policy.device).type == "cpu")
+        require_parts_that_fit(ready, ready.policy)
+        require_start(ready.policy)
     prompts = reach.prompts(ready)
     for key, config in embedding_sources(ready).items():
-        reach.embedding(ready, key, config, prompts)
+        reach.require_embedding(ready, key, config, prompts)
     if "target_MD" in needs:
-        reach.targets(ready, prompts)
+        reach.require_target(ready, prompts)
     model = None if ready.policy is None else reach.model_config(ready.policy)
     pairs = None
     if prompts is not None:
@@ -109,20 +109,27 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
 def _require_told_gains(recipe: Recipe, notes: list[str]) -> None:
     """Refuse a stopping rule whose gain the acquisition does not tell, by letting it choose from a made-up pool.
 
+    A rule of the user's may need a pool of its own kind: where it fails on this one, a note says so.
+
     Raises:
         RecipeError: naming both.
     """
     if recipe.stop is None:
         return
     rule, name = build("acquisition", recipe.acquisition, Acquisition), str(recipe.acquisition["name"])
+    pool = random_features(12, acquisition_options(recipe.acquisition).needs(rule))
+    first_choice = partial(choose, rule, pool, 2, np.random.default_rng(0))
+    if name in COMPONENTS["acquisition"]:
+        require_gains(recipe.stop, first_choice().diagnostics, name)
+        return
     try:
-        needs = acquisition_options(recipe.acquisition).needs(rule)
-        chosen = choose(rule, random_features(12, needs), 2, np.random.default_rng(0))
-    except Exception as error:
-        if name in COMPONENTS["acquisition"]:
-            raise
-        # A rule of the user's may need a pool of its own kind.
-        notes.append(f"Whether {name} tells the gain that `stop` needs will show with its first choice: {error}")
+        chosen = first_choice()
+    except Exception as error:  # of the user's own code, so of any type
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        notes.append(
+            f"Whether the acquisition {name} tells the gain that `stop` needs could not be checked, for it does not "
+            f"choose from a made-up pool: {reason}"
+        )
         return
     require_gains(recipe.stop, chosen.diagnostics, name)
 
@@ -180,7 +187,7 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
         tokenizer.chat_template = read_chat_template(policy.chat_template)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {policy.model} must have an end-of-sequence token, but has none: set one.")
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(config)
     if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
         labelled_preferences(recipe.initial, tokenizer, context, policy.model)
     drawn = int(recipe.sampler.get("max_new_tokens", 0))

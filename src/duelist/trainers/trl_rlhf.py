@@ -44,8 +44,11 @@ def train_reward_model(
         RecipeError: if TRL refuses a setting.
     """
     torch.manual_seed(seed)  # the new output layer is drawn at random
-    name = config.model or policy.name
-    model = load_pretrained(AutoModelForSequenceClassification, name, "reward_model.model", num_labels=1)
+    # The base model is the policy's in everything: revision, type of the weights, and what else it is loaded with.
+    name, arguments = (policy.name, policy.base_arguments) if config.model is None else (config.model, {})
+    model = load_pretrained(
+        AutoModelForSequenceClassification, name, "reward_model.model", **{**arguments, "num_labels": 1}
+    )
     model.config.pad_token_id = policy.tokenizer.pad_token_id
     if config.lora is not None:
         model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", **config.lora))
