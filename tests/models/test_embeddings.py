@@ -11,9 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.embedder import Embedder
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.embedding_files import embedding_id, write_embeddings
-from duelist.models.embeddings import Embedder, EmbeddingCache, make_embedder
+from duelist.models.embeddings import EmbeddingCache, make_embedder
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.tokenization import encode_responses

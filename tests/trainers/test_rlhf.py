@@ -17,7 +17,8 @@ from duelist.models.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.recipes.component_settings import parse_component
 from duelist.trainers import trl_rlhf
-from duelist.trainers.rlhf import RLHF, RewardModelTraining, RLHFConfig
+from duelist.trainers.rlhf import RLHF
+from duelist.trainers.rlhf_settings import RewardModelTraining, RLHFConfig
 from duelist.types import Preference, Prompt, Response
 
 REWARD = {"train": {"num_train_epochs": 6, "learning_rate": 5e-3, "per_device_train_batch_size": 8}}

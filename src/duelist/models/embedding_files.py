@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from duelist.errors import DataError
-from duelist.models.embeddings import Embedder, Vectors
+from duelist.models.embedder import Embedder, Vectors
 from duelist.progress import Progress
 from duelist.rows import EMBEDDING_COLUMNS, SUFFIXES, Row, RowSource, row_prompt, row_responses
 from duelist.types import Message, Prompt, Response, content_id

@@ -5,40 +5,19 @@ An embedding never changes during a study: each response is embedded once, and k
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.embedder import Embedder, Vectors
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import device_of, load_pretrained
 from duelist.models.policy import Policy
 from duelist.models.tokenization import check_length, context_length, encode_responses, require_chat_template
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
-
-Vectors = NDArray[np.float32]
-
-
-class Embedder(ABC):
-    """Turns a prompt and a response into a vector.
-
-    Attributes:
-        exact: whether a response's vector is the same to the last bit, whatever is embedded together with it.
-    """
-
-    exact: ClassVar[bool] = False
-
-    @abstractmethod
-    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        """One vector per response, `[R, E]`; `prompts[i]` is what `responses[i]` answers.
-
-        Raises:
-            DataError: if a response has no vector or does not fit the model.
-        """
 
 
 class Shelf(Protocol):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from duelist.errors import ModelError
+from duelist.models.embedder import Embedder, Vectors
 from duelist.models.embedding_config import EmbeddingConfig
-from duelist.models.embeddings import Embedder, Vectors
 from duelist.models.loading import device_of, load_pretrained
 from duelist.progress import Progress
 from duelist.types import Prompt, Response

@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig
 from duelist.models.loading import load_pretrained
 from duelist.models.policy import Policy
 from duelist.progress import Progress
-from duelist.trainers.rlhf import RewardModelTraining
+from duelist.trainers.rlhf_settings import RewardModelTraining
 from duelist.trainers.trl_progress import train_with_progress
 from duelist.trainers.trl_settings import trl_config
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference

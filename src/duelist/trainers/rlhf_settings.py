@@ -1,0 +1,67 @@
+"""Settings of the trainer `rlhf`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from duelist.settings import require_arguments
+from duelist.trainers.trl_settings import require_trl_arguments
+
+# TRL's configuration for each algorithm.
+CONFIGS = {"rloo": "RLOOConfig", "grpo": "GRPOConfig"}
+
+
+class RewardModelTraining(BaseModel):
+    """How the reward model is made and trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(default=None, description="What it starts from; null: the policy's base model.")
+    lora: dict[str, Any] | None = Field(
+        default_factory=lambda: {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
+        description="Handed to peft.LoraConfig whole; null trains all weights.",
+    )
+    train: dict[str, Any] = Field(default_factory=dict, description="Handed to trl.RewardConfig whole.")
+
+    @field_validator("lora")
+    @classmethod
+    def _known_to_peft(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
+        from peft import LoraConfig
+
+        require_arguments(lora or {}, LoraConfig, {"task_type": "it is SEQ_CLS always"})
+        return lora
+
+    @field_validator("train")
+    @classmethod
+    def _known_to_trl(cls, train: dict[str, Any]) -> dict[str, Any]:
+        require_trl_arguments(train, "RewardConfig")
+        return train
+
+
+class RLHFConfig(BaseModel):
+    """Settings of `rlhf`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: Literal["rloo", "grpo"] = Field(default="rloo", description="TRL's RLOOTrainer or GRPOTrainer.")
+    accumulate: Literal["all", "round"] = Field(
+        default="all", description="Train the reward model on all labels so far, or this round's."
+    )
+    restart: Literal["continue", "from_reference"] = Field(
+        default="continue", description="Start from last round's policy, or from the reference each round."
+    )
+    reference: Literal["initial", "previous"] = Field(
+        default="initial", description="Hold the policy close to the initial one, or to last round's."
+    )
+    reward_model: RewardModelTraining = Field(default_factory=RewardModelTraining, description="The reward model.")
+    train: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Handed to trl.RLOOConfig or GRPOConfig whole: max_completion_length, num_generations ...",
+    )
+
+    @model_validator(mode="after")
+    def _known_to_trl(self) -> Self:
+        require_trl_arguments(self.train, CONFIGS[self.algorithm])
+        return self
