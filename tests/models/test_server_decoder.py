@@ -15,6 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from duelist import Study
 from duelist.errors import DataError, ModelError, RecipeError
 from duelist.models.decoding import Decoding, Order
 from duelist.models.policy import Policy
@@ -304,3 +305,29 @@ def test_a_key_that_is_named_must_be_there(
     monkeypatch.delenv("SERVER_KEY", raising=False)
     with pytest.raises(RecipeError, match="SERVER_KEY"):
         decoder(server, policy, tmp_path, api_key_variable="SERVER_KEY")
+
+
+def test_a_study_draws_from_a_server_and_goes_on_where_it_failed(
+    server: Server, tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "adapters")
+    settings = {"url": server.url, "model": BASE, "adapter_folder": folder, "retries": 0, "concurrency": 4}
+    recipe = parse_recipe({**tiny_recipe, "rounds": 2, "decoder": settings})
+    with Study.create(tmp_path / "study", recipe) as study:
+        study.ask()
+        study.tell(study.stages.parts.annotator.annotate(study.ask(), 0, Silent()))
+        study.update()
+        drawn = len(server.completions)
+        server.fail = [500]
+        with pytest.raises(ModelError, match="500"):
+            study.ask()
+    asked = len(server.completions)
+    with Study.open(tmp_path / "study") as study:
+        study.run()
+        assert study.rounds_left == 0
+        assert {r.drawn_from for x in study.store.asked() for r in (x.pair.a, x.pair.b)} == {"policy"}
+    # Round 1 was drawn once; round 2 anew, from the adapter that round 1 trained, and no other is left on the server.
+    first, second = server.completions[:drawn], server.completions[asked:]
+    assert len(second) == len(first)
+    assert len({c["model"] for c in first}) == len({c["model"] for c in second}) == 1
+    assert list(server.adapters) == [second[0]["model"]] != [first[0]["model"]]
