@@ -31,7 +31,7 @@ from duelist.errors import DuelistError, RecipeError, unwritable_as_storage_erro
 from duelist.gallery.command import gallery
 from duelist.progress import Silent
 from duelist.selection.command import select
-from duelist.store.layout import ARMS, METRICS, RECIPE, require_study
+from duelist.store.layout import ARMS, METRICS, PREFERENCES, RECIPE, require_study
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -124,13 +124,12 @@ def run(
         for arm in read_arms(folder):
             if arm.stopped:
                 say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.stopped}.")
-    if not silent:
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
         if resolved.reward_model is not None:
             weights, place = "Reward model", "reward_model"
         else:
             weights, place = ("Adapter", "adapter") if policy_of(resolved).adapter == "lora" else ("Model", "model")
-        say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / 'preferences.jsonl'}")
+        say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / PREFERENCES}")
 
 
 app.command()(compare)

@@ -10,6 +10,7 @@ import torch
 from trl import RewardTrainer
 
 from duelist.errors import RecipeError
+from duelist.models.decoding import Decoding
 from duelist.models.generation import generate
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
@@ -125,11 +126,8 @@ def test_the_policy_gains_reward_and_nothing_is_left_behind(
         drawn = generate(
             policy,
             [p.prompt for p in preferences],
+            Decoding(max_new_tokens=4, batch_size=128),
             responses_per_prompt=8,
-            temperature=1.0,
-            top_p=1.0,
-            max_new_tokens=4,
-            batch_size=128,
             round=1,
             seed=0,
             progress=Silent(),

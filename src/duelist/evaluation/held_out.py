@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
+from duelist.models.decoding import Decoding
 from duelist.models.generation import generate
 from duelist.models.implicit_reward import log_ratios
 from duelist.models.policy import Policy
@@ -47,6 +48,11 @@ class EvaluationConfig(BaseModel):
     max_tokens: int = Field(default=16384, gt=0, description="Tokens per forward pass, padding included.")
     group_by: str | None = Field(default=None, description="Report the mean reward per value of this prompt column.")
     weight: str | None = Field(default=None, description="Report a mean reward weighted by this prompt column as well.")
+
+    @property
+    def decoding(self) -> Decoding:
+        """The same for a decoder."""
+        return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size)
 
 
 def evaluate(
@@ -79,11 +85,8 @@ def evaluate(
     responses = generate(
         policy,
         prompts,
+        config.decoding,
         responses_per_prompt=config.responses_per_prompt,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
         round=round,
         seed=seed,
         progress=progress,

@@ -21,7 +21,7 @@ from duelist.store import codecs
 from duelist.store.codecs import Codec
 from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_from
-from duelist.trainers.base import TakesSteps, Trainer
+from duelist.trainers.base import Planned, TakesSteps, Trainer
 from duelist.trainers.carried import CarriedOptimizer
 from duelist.types import Preference
 
@@ -41,7 +41,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 OPTIMIZER = Codec("optimizer.pt", _write_state, _read_state)
 
 
-def require_online_trainer(trainer: Trainer, recipe: Recipe) -> TakesSteps:
+def require_online_trainer(trainer: Planned, recipe: Recipe) -> TakesSteps:
     """The trainer as one that takes steps.
 
     Args:

@@ -163,15 +163,12 @@ class RewardLearner(Learner):
         return HeldOutResponses({p.id: p for p in prompts}, drawn.responses, ())
 
     def _drawn(self, policy: Policy, prompts: Sequence[Prompt]) -> Draws:
-        c = self.recipe.evaluation
+        config = self.recipe.evaluation
         answers = generate(
             policy,
             prompts,
-            responses_per_prompt=c.responses_per_prompt,
-            temperature=c.temperature,
-            top_p=c.top_p,
-            max_new_tokens=c.max_new_tokens,
-            batch_size=c.batch_size,
+            config.decoding,
+            responses_per_prompt=config.responses_per_prompt,
             round=0,
             seed=derived_seed(self.recipe.seed, "evaluate"),
             progress=self.progress,

@@ -13,12 +13,9 @@ from duelist.types import Prompt, Response
 def generate(
     policy: Policy,
     prompts: Sequence[Prompt],
+    how: Decoding,
     *,
     responses_per_prompt: int,
-    temperature: float,
-    top_p: float,
-    max_new_tokens: int,
-    batch_size: int,
     round: int,
     seed: int,
     progress: Progress,
@@ -29,11 +26,8 @@ def generate(
     Args:
         policy: the model and tokenizer.
         prompts: what to answer.
+        how: temperature, length limit ...
         responses_per_prompt: draws per prompt.
-        temperature: logits are divided by this; 0 takes the most probable token.
-        top_p: the nucleus' probability.
-        max_new_tokens: the length limit, in tokens.
-        batch_size: rows decoded together.
         round: noted in the responses.
         seed: the only source of randomness.
         progress: told how many responses are done.
@@ -47,5 +41,4 @@ def generate(
         ModelError: if a conversational prompt meets a tokenizer without chat template.
     """
     orders = [Order(p) for p in prompts for _ in range(responses_per_prompt)]
-    how = Decoding(max_new_tokens, temperature, top_p, batch_size)
     return LocalDecoder(policy).draw(orders, how, round=round, seed=seed, progress=progress, what=description)

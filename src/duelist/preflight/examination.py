@@ -32,7 +32,7 @@ from duelist.recipes.rounds import budgets, in_words, total_budget
 from duelist.samplers.base import Sampler
 from duelist.stopping import require_gains
 from duelist.testing import random_features
-from duelist.trainers.base import Planned, Trainer
+from duelist.trainers.base import Planned
 from duelist.trainers.trl_settings import TrainsWithTrl
 from duelist.types import Prompt
 
@@ -83,7 +83,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
         if component is not None:
             reach.require_judge(kind, component, interface)
     if ready.online:
-        require_online_trainer(build("trainer", ready.trainer, Trainer), ready)
+        require_online_trainer(trainer, ready)
     if ready.policy is not None:
         if isinstance(trainer, TrainsWithTrl):
             for handed_on in trainer.trl_settings:

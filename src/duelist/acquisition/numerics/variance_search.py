@@ -70,8 +70,9 @@ class SumOfVariances:
         """Take a row into M; returns what it adds to logdet M, in nats."""
         step_D = self._pool.step(row)
         matter_D = step_D if self._matter_FD is None else self._matter_FD.T @ (self._matter_FD @ step_D)
-        across_N = self._pool.rows_ND @ self._pool.solve(matter_D[:, None])[:, 0]
-        along_N, gain, refreshed = self._pool.add(row, step_D)
+        both_D2 = np.stack([step_D, self._pool.solve(matter_D[:, None])[:, 0]], axis=1)
+        along_N, across_N = (self._pool.rows_ND @ both_D2).T  # the pool is read once
+        gain, refreshed = self._pool.add(row, step_D, along_N)
         if refreshed:
             self._score_afresh()
         else:
@@ -129,7 +130,7 @@ class LargestVariance:
     def add(self, row: int) -> float:
         """Take a row into M; returns what it adds to logdet M, in nats."""
         step_D = self._pool.step(row)
-        _, gain, refreshed = self._pool.add(row, step_D)
+        gain, refreshed = self._pool.add(row, step_D, self._pool.rows_ND @ step_D)
         if refreshed:
             self._score_afresh()
         else:
@@ -175,9 +176,8 @@ class _PoolVariances:
         along_D = self.solve(row_D[:, None])[:, 0]
         return np.asarray(along_D / np.sqrt(1.0 + row_D @ along_D))
 
-    def add(self, row: int, step_D: Floats) -> tuple[Floats, float, bool]:
-        """Take a row into M, given its step; returns x·s of every row, log(1 + xᵀM⁻¹x), and whether M was factored."""
-        along_N = self.rows_ND @ step_D
+    def add(self, row: int, step_D: Floats, along_N: Floats) -> tuple[float, bool]:
+        """Take a row into M, given its step and all rows' x·s; returns log(1 + xᵀM⁻¹x), and whether M was factored."""
         gain = float(np.log1p(self.variance_N[row]))
         self.variance_N -= along_N**2
         self._matrix_DD += np.outer(self.rows_ND[row], self.rows_ND[row])
@@ -185,7 +185,7 @@ class _PoolVariances:
         self._recent_KD.append(step_D)
         if refreshed := len(self._recent_KD) >= REFRESH:
             self._refresh()
-        return along_N, gain, refreshed
+        return gain, refreshed
 
     def solve(self, columns_DK: Floats) -> Floats:
         """M⁻¹ times some columns."""
