@@ -26,10 +26,11 @@ def step(model: Any, cache: DynamicCache, t: int, rows: torch.Tensor) -> torch.T
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2"])
 def test_the_logits_are_those_of_transformers_cache(family: str) -> None:
-    model = tiny_model(family, torch.float32).eval()
+    model = tiny_model(family, torch.float64).eval()
     rows, plain, growing = torch.arange(4), DynamicCache(config=model.config), DynamicCache(config=model.config)
     for t in range(TOKENS.shape[1]):
-        assert torch.equal(step(model, plain, t, rows), step(model, growing, t, rows))
+        # Not bit for bit: which kernel attention takes, and with it the last bit, depends on strides and processor.
+        torch.testing.assert_close(step(model, plain, t, rows), step(model, growing, t, rows), rtol=1e-10, atol=1e-10)
         if t == 0:
             grow_in_place(growing)
             assert any(isinstance(layer, GrowingLayer) for layer in growing.layers)
