@@ -21,7 +21,7 @@ from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward
 from duelist.models.tokenization import check_length, context_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
-from duelist.preflight.combinations import require_parts_that_fit
+from duelist.preflight.combinations import require_different_responses, require_parts_that_fit
 from duelist.preflight.reach import PREPARED, Reach, require_start
 from duelist.prompts.dataset import PromptSet
 from duelist.prompts.labelled import labelled_preferences
@@ -74,6 +74,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     build("pairing", ready.pairing, Pairing)
     trainer = build("trainer", ready.trainer, Planned)
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
+    require_different_responses(ready, needs)
     _require_told_gains(ready, reach.notes)
     featurizers = [build("featurizer", {"name": name, **c}, Featurizer) for name, c in ready.featurizers.items()]
     require_provided(needs, featurizers)
