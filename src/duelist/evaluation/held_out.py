@@ -43,8 +43,8 @@ class EvaluationConfig(BaseModel):
     temperature: float = Field(
         default=1.0,
         ge=0,
-        description="Sampling temperature; 0 decodes greedily. The KL estimate is unbiased at 1 only; at 0 `kl` and `j` "
-        "are about the greedy responses.",
+        description="Sampling temperature; 0 decodes greedily. The KL estimate is unbiased at 1 only; at 0 "
+        "`kl` and `j` are about the greedy responses.",
     )
     top_k: int | None = Field(
         default=None,

@@ -22,6 +22,7 @@ from duelist.models.rewards import Reward
 from duelist.models.tokenization import check_length, context_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
 from duelist.preflight.combinations import require_different_responses, require_parts_that_fit
+from duelist.preflight.precision import require_moving_weights
 from duelist.preflight.reach import PREPARED, Reach, require_start
 from duelist.prompts.dataset import PromptSet
 from duelist.prompts.labelled import labelled_preferences
@@ -85,10 +86,11 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
             reach.require_judge(kind, component, interface)
     if ready.online:
         require_online_trainer(trainer, ready)
+    trl_configs: dict[str, Any] = {}
     if ready.policy is not None:
         if isinstance(trainer, TrainsWithTrl):
-            for handed_on in trainer.trl_settings:
-                handed_on.require_usable(on_cpu=device_of(ready.policy.device).type == "cpu")
+            on_cpu = device_of(ready.policy.device).type == "cpu"
+            trl_configs = {handed_on.key: handed_on.filled(on_cpu=on_cpu) for handed_on in trainer.trl_settings}
         require_parts_that_fit(ready, ready.policy)
         require_start(ready.policy)
     prompts = reach.prompts(ready)
@@ -97,6 +99,8 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     if "target_MD" in needs:
         reach.require_target(ready, prompts)
     model = None if ready.policy is None else reach.model_config(ready.policy)
+    if ready.policy is not None:
+        require_moving_weights(ready.policy, model, trl_configs)
     pairs = None
     if prompts is not None:
         if ready.reward_model is None:

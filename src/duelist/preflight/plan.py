@@ -13,6 +13,7 @@ from duelist.errors import ModelError
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.preflight.examination import Findings, examine
+from duelist.preflight.precision import architecture_config
 from duelist.recipes.component_settings import build
 from duelist.recipes.recipe import Recipe, policy_of
 from duelist.recipes.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
@@ -168,17 +169,12 @@ def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
 def _parameter_counts(policy: PolicyConfig, found: Findings, notes: list[str]) -> tuple[int | None, int | None]:
     import torch
     from peft import LoraConfig, PeftConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     config = found.model
     if config is None and policy.architecture is not None:
         notes.append("Parameters, memory and disk are those of `policy.architecture`.")
-        try:
-            config = AutoConfig.for_model(**policy.architecture)
-        except (TypeError, ValueError) as error:
-            raise ModelError(
-                f"policy.architecture must be a model's configuration, but it is refused: {error}"
-            ) from error
+        config = architecture_config(policy)
     if config is None:
         return None, None
     start = policy.initial_adapter
