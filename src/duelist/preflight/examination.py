@@ -92,7 +92,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
             on_cpu = device_of(ready.policy.device).type == "cpu"
             trl_configs = {handed_on.key: handed_on.filled(on_cpu=on_cpu) for handed_on in trainer.trl_settings}
         require_parts_that_fit(ready, ready.policy)
-        require_start(ready.policy)
+        require_start(ready.policy, reach.notes)
     prompts = reach.prompts(ready)
     for key, config in embedding_sources(ready).items():
         reach.require_embedding(ready, key, config, prompts)

@@ -97,7 +97,9 @@ def plan(recipe: Recipe) -> Plan:
         tokens, dimension = 0, 0
     elif tokens is not None:
         notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
-    features = None if pairs is None or dimension is None else (pairs + total_budget(recipe)) * dimension * 4
+    features = 0 if dimension == 0 else None
+    if pairs is not None and dimension is not None:
+        features = (pairs + total_budget(recipe)) * dimension * 4
     memory = disk = None
     if base is not None and adapter is not None and features is not None:
         # What is trained (an adapter in float32) with its gradient and Adam's two moments, beside the base model or
