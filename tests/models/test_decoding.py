@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_models import FAMILIES, VOCABULARY, tiny_model, with_lora
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, TopKLogitsWarper, TopPLogitsWarper
 
 from duelist.errors import DataError, NumericalError
 from duelist.models.adapter_rows import rows_stay_apart
@@ -186,6 +186,45 @@ def test_the_nucleus_is_the_smallest_that_reaches_top_p() -> None:
     assert int((token_probabilities(logits, 1.0, 0.5)[1] > 0).sum()) == 2
     squared = np.array([0.1, 0.4, 0.2, 0.3]) ** 2
     np.testing.assert_allclose(token_probabilities(logits, 0.5, 1.0)[0], squared / squared.sum())
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
+@pytest.mark.parametrize("top_k", [1, 3, 7, 40, 500])
+def test_top_k_and_then_the_nucleus_are_those_of_transformers(top_k: int, temperature: float, top_p: float) -> None:
+    logits = torch.tensor(np.random.default_rng(top_k).normal(size=(30, 40)))
+    logits[0, :8] = 9.0  # more tokens tie for the first places than some k
+    ids = torch.zeros((30, 1), dtype=torch.long)
+    warped = TopKLogitsWarper(min(top_k, 40))(ids, logits / temperature)
+    if top_p < 1:
+        warped = TopPLogitsWarper(top_p)(ids, warped)
+    found = token_probabilities(logits, temperature, top_p, top_k)
+    found = found / found.sum(dim=-1, keepdim=True)
+    rows = slice(1, None) if top_p < 1 else slice(None)  # where tokens tie, transformers' nucleus keeps others of them
+    np.testing.assert_allclose(found[rows], warped.softmax(dim=-1)[rows], atol=1e-12)
+    assert top_k > 40 or ((found[1:] > 0).sum(dim=-1) <= top_k).all()
+
+
+def test_draws_stay_within_the_top_k_of_whatever_they_are_drawn_from(llama: Policy) -> None:
+    """Twenty first tokens from each distribution, against the k largest logits of the mixture by a plain pass."""
+    k, weights = 4, {"policy": (1, 0), "plus": (1 + BETA, -BETA), "minus": (1 - BETA, BETA), "reference": (0, 1)}
+    orders = [Order(p, kind) for p in PROMPTS for kind in KINDS for _ in range(20)]
+    drawn = draw(llama, orders, max_new_tokens=1, top_p=1.0, top_k=k, temperature=3.0)
+    for prompt in PROMPTS:
+        ids = torch.tensor([llama.tokenizer(prompt.as_trl())["input_ids"]])
+        with torch.no_grad():
+            own = llama.model(input_ids=ids).logits[0, -1]
+            with llama.model.disable_adapter():
+                reference = llama.model(input_ids=ids).logits[0, -1]
+        for kind, (of_own, of_reference) in weights.items():
+            allowed = set((of_own * own + of_reference * reference).topk(k).indices.tolist())
+            found = {r.token_ids[0] for r in drawn if r.prompt_id == prompt.id and r.drawn_from == kind}
+            assert found <= allowed and len(found) > 1
+
+
+def test_one_of_the_top_is_greedy(llama: Policy) -> None:
+    assert draw(llama, top_k=1, temperature=1.7) == draw(llama, temperature=0.0)
+    assert Decoding(1, top_k=1).greedy and Decoding(1, temperature=0.0).greedy and not Decoding(1, top_k=2).greedy
 
 
 def test_tokens_are_drawn_in_proportion_and_never_from_outside_the_nucleus() -> None:

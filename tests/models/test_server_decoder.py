@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from duelist import Study
 from duelist.errors import DataError, ModelError, RecipeError
-from duelist.models.decoding import Decoding, Order
+from duelist.models.decoding import Decoder, Decoding, LocalDecoder, Order
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.server_config import ServerConfig
@@ -88,7 +88,10 @@ class Server:
         for _ in range(content["max_tokens"]):
             with torch.no_grad():
                 p = model(torch.tensor([content["prompt"] + drawn])).logits[0, -1].double().softmax(-1).numpy()
-            drawn.append(int(rng.choice(len(p), p=p / p.sum())))
+            if content["top_k"] > 0:
+                p[np.argsort(p)[: -content["top_k"]]] = 0
+            greedy = content["temperature"] == 0
+            drawn.append(int(p.argmax() if greedy else rng.choice(len(p), p=p / p.sum())))
             if drawn[-1] in content["stop_token_ids"]:
                 reason = "stop"
                 break
@@ -133,8 +136,8 @@ def decoder(server: Server, policy: Policy, folder: Path, study: Path = STUDY, *
     return ServerDecoder(ServerConfig.model_validate(settings), policy, study)
 
 
-def draw(decoder: ServerDecoder, orders: list[Order], seed: int = 3) -> list[Any]:
-    return decoder.draw(orders, HOW, round=2, seed=seed, progress=Silent(), what="Sampling")
+def draw(decoder: Decoder, orders: list[Order], seed: int = 3, how: Decoding = HOW) -> list[Any]:
+    return decoder.draw(orders, how, round=2, seed=seed, progress=Silent(), what="Sampling")
 
 
 def test_responses_are_the_tokens_that_the_named_model_drew(
@@ -155,6 +158,32 @@ def test_responses_are_the_tokens_that_the_named_model_drew(
     assert draw(decoder(server, policy, tmp_path), orders, seed=4) != drawn
     # Two orders for one prompt are two draws.
     assert len({r.token_ids for r in drawn}) > 6
+
+
+@pytest.mark.parametrize("how", [{"temperature": 0.0}, {"top_k": 1, "temperature": 0.8}])
+def test_greedy_tokens_are_those_of_this_process(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, how: dict[str, Any]
+) -> None:
+    greedy = Decoding(max_new_tokens=5, **how)
+    drawn = draw(decoder(server, policy, tmp_path), orders, how=greedy)
+    assert drawn == draw(LocalDecoder(policy), orders, how=greedy)
+    assert len({r.token_ids for r in drawn if r.drawn_from == "policy"}) > 1
+
+
+def test_a_request_says_all_that_shapes_the_distribution(
+    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+) -> None:
+    """What it left open, vLLM would take from the model's generation_config.json."""
+    none = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    for how, said in (
+        (HOW, {"temperature": 1.0, "top_p": 1.0, "top_k": -1}),
+        (Decoding(5, temperature=0.7, top_p=0.9, top_k=50), {"temperature": 0.7, "top_p": 0.9, "top_k": 50}),
+        (Decoding(5, temperature=0.0), {"temperature": 0.0, "top_p": 1.0, "top_k": -1}),
+    ):
+        server.completions.clear()
+        draw(decoder(server, policy, tmp_path), orders[:2], how=how)
+        assert len(server.completions) == 2
+        assert all({**said, **none}.items() <= body.items() for body in server.completions)
 
 
 def move(policy: Policy) -> None:

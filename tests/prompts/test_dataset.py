@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from duelist.errors import DataError
-from duelist.prompts.dataset import PromptsConfig, load_prompts, prompts_of_round
+from duelist.prompts.dataset import PromptsConfig, load_prompts, per_round_counts, prompts_of_round
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -48,6 +49,22 @@ def test_the_prompts_of_a_round_are_drawn_anew(hundred: str) -> None:
     assert len(rounds[2]) == 20
 
 
+def test_a_list_splits_the_prompts(hundred: str) -> None:
+    config = PromptsConfig(path=hundred, held_out=10, per_round=(40, 30, 20))
+    found = load_prompts(config, 0)
+    parts = [texts(prompts_of_round(found.train, config.per_round, 0, t)) for t in (1, 2, 3)]
+    assert [len(part) for part in parts] == [40, 30, 20]
+    assert sorted(chain(*parts)) == sorted(texts(found.train))  # each prompt once
+    order = texts(found.train)
+    assert all(part == sorted(part, key=order.index) for part in parts)
+    assert parts[1] == texts(prompts_of_round(found.train, (40, 30, 20), 0, 2))  # by the seed alone
+    assert parts[1] != texts(prompts_of_round(found.train, (40, 30, 20), 1, 2))
+    fewer = [texts(prompts_of_round(found.train, (5, 1, 7), 0, t)) for t in (1, 2, 3)]
+    assert len(set(chain(*fewer))) == 13 and parts[0] != order[:40]
+    assert per_round_counts((5, 1, 7), 3, 90) == (5, 1, 7)
+    assert (per_round_counts(None, 2, 90), per_round_counts(4, 2, 90)) == ((90, 90), (4, 4))
+
+
 def test_equal_prompts_are_one_and_pool_their_responses(tmp_path: Path) -> None:
     rows = [
         {"prompt": "p", "chosen": "x", "rejected": "y"},
@@ -75,6 +92,7 @@ def test_a_held_out_file(tmp_path: Path, hundred: str) -> None:
     ("settings", "said"),
     [
         ({"held_out": 100}, "`held_out < prompts` must hold, but got held_out=100 and 100 prompts"),
+        ({"held_out": 50, "per_round": [30, 21]}, "need 51 and there are 50: lower them"),
         ({"held_out": 50, "per_round": 51}, "`per_round <= prompts` must hold, but got per_round=51 and 50 prompts"),
     ],
 )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from duelist import Study, load_recipe, parse_recipe
+from duelist.compare.arms import parse_arm, parse_seeds, plan_studies
 from duelist.models.tokenization import prompt_token_ids
 from duelist.recipes.recipe import recipe_content
 from duelist.rows import row_prompt
@@ -27,6 +33,7 @@ def test_the_papers_method_is_the_recipes(name: str) -> None:
     assert (recipe.sampler["top_p"], recipe.sampler["max_new_tokens"]) == (0.95, 896)
     assert recipe.sampler["temperature"] == (0.7 if name == "paper/pilaf" else 1.0)
     assert recipe.policy is not None and recipe.policy.adapter == "none"
+    assert recipe.policy.dtype == "float32" and train["bf16"]  # at 5e-7 half-precision weights do not move
     assert (train["learning_rate"], train["lr_scheduler_type"], train["warmup_steps"]) == (5e-7, "cosine", 0.03)
     if name == "paper/pilaf":
         assert train["num_train_epochs"] == 2
@@ -60,6 +67,63 @@ def test_it_runs_in_small(name: str, tiny_recipe: dict[str, Any], tiny_model: Pa
     assert first == {"policy"}  # the policy is its reference: vanilla
     assert drawn == {"policy", "plus", "minus"}
     assert read_jsonl(tmp_path / "study" / "metrics.jsonl")[-1]["kl"] != 0
+
+
+def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
+    tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's own commands, with the recipe in small in place of `paper/pilaf`."""
+    monkeypatch.chdir(tmp_path)
+    paper = recipe_content(load_recipe("paper/pilaf"))
+    method = {k: paper[k] for k in ("rounds", "pool", "pairing", "acquisition", "featurizers", "beta")}
+    small = {
+        **tiny_recipe,
+        **method,
+        "budget": 6,
+        "policy": {"model": str(tiny_model), "adapter": "none"},
+        "sampler": {"name": "pilaf", "max_new_tokens": 6},
+        "trainer": {**paper["trainer"], "train": {"learning_rate": 1e-3, "per_device_train_batch_size": 2}},
+    }
+    Path("small.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
+    text = (FOLDER / "README.md").read_text(encoding="utf-8").partition("```\n")[2].partition("```")[0]
+    words = [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
+    run = next(w for w in words if w[:3] == ["duelist", "run", "paper/pilaf"] and "--study" in w)
+    compare = next(w for w in words if w[:3] == ["duelist", "compare", "paper/pilaf"])
+
+    def option(of: list[str], name: str) -> list[str]:
+        return [value for key, value in pairwise(of) if key == name]
+
+    first = Path(option(run, "--study")[0])
+    with Study.create(first, load_recipe("small.yaml", option(run, "--set"))) as study:
+        study.run()
+        assert study.round == 2  # one round
+        asked = [x.pair for x in study.store.asked()]
+    assert {r.drawn_from for pair in asked for r in (pair.a, pair.b)} == {"policy"}
+    start, base = (load_file(folder / "model.safetensors") for folder in (first / "model", tiny_model))
+    assert any(not torch.equal(start[name], base[name]) for name in start)  # it was trained
+
+    seeds = {load_recipe("small.yaml", option(run, "--set")).seed, *parse_seeds(option(compare, "--seeds")[0])}
+    assert len(seeds) == 4  # no arm draws its iteration with the random numbers of the first
+
+    arms = [parse_arm(arm) for arm in option(compare, "--arm")]
+    assert [arm.name for arm in arms] == ["vanilla", "best_of_n", "hybrid", "pilaf"]
+    drawn: dict[str, set[str]] = {}
+    reports = {}
+    for planned in plan_studies(tmp_path / "arms", "small.yaml", option(compare, "--set"), arms, [0]):
+        with Study.create(planned.folder, planned.recipe) as study:
+            study.ask()
+            kept = load_file(study.folder.round_folder(0) / "model" / "model.safetensors")
+            assert all(torch.equal(kept[name], start[name]) for name in start), planned.arm
+            drawn[planned.arm] = {r.drawn_from for x in study.store.asked(1) for r in (x.pair.a, x.pair.b)}
+            reports[planned.arm] = study.store.metrics()[0]["kl"]
+    # Equal weights, and each arm's own sampling from its first round on: the second iteration of all.
+    assert len(set(reports.values())) == 1 and reports["pilaf"] != 0
+    assert drawn == {
+        "vanilla": {"policy"},
+        "best_of_n": {"policy"},
+        "hybrid": {"policy", "reference"},
+        "pilaf": {"policy", "plus", "minus"},
+    }
 
 
 def test_prompts_are_cut_on_the_left(tiny_model: Path, tmp_path: Path) -> None:

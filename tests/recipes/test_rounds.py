@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from duelist import Study, parse_recipe
 from duelist.errors import BudgetError, RecipeError
 from duelist.preflight.examination import examine
-from duelist.preflight.plan import plan
+from duelist.preflight.plan import plan, plan_rows
 from duelist.recipes.recipe import recipe_content
 from duelist.recipes.rounds import asked_before, budget_of, budgets, in_words, total_budget
 from duelist.recipes.schedule import scheduled
+from duelist.store import codecs
 
 NAMES = st.sampled_from(["constant", "decrease", "increase"])
 ROUNDS = st.integers(1, 40)
@@ -75,6 +76,55 @@ def test_a_list_says_the_budgets_and_its_mean_is_filled_in(tiny_recipe: dict[str
 def test_what_is_no_schedule_is_refused(tiny_recipe: dict[str, Any], change: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         parse_recipe({**tiny_recipe, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"per_round": [12, 6, 3]}, "a part of the prompts for each of the 2 rounds, but has 3"),
+        ({"per_round": []}, "for each of the 2 rounds, but has 0"),
+        ({"per_round": [12, 0]}, r"1 prompt or more, but got \(12, 0\)"),
+        ({"per_round": 0}, "1 prompt or more, but got 0"),
+        ({"per_round": [12, "x"]}, "integer"),
+    ],
+)
+def test_what_is_no_split_of_the_prompts_is_refused(
+    tiny_recipe: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RecipeError, match=words):
+        parse_recipe({**tiny_recipe, "prompts": {**tiny_recipe["prompts"], **change}})
+
+
+def test_a_split_needs_a_pool_that_is_drawn_each_round(tiny_recipe: dict[str, Any]) -> None:
+    prompts = {**tiny_recipe["prompts"], "per_round": [12, 6]}
+    with pytest.raises(RecipeError, match="set `pool: regenerate`"):
+        parse_recipe({**tiny_recipe, "prompts": prompts, "pool": "fixed"})
+
+
+def test_a_study_answers_each_part_of_the_prompts_once(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    prompts = {**tiny_recipe["prompts"], "per_round": [16, 8]}
+    tiny_recipe |= {"prompts": prompts, "schedule": "decrease", "budget": 9, "acquisition": "margin"}
+    recipe = parse_recipe(tiny_recipe)
+    with Study.create(tmp_path / "study", recipe) as study:
+        study.run()
+        answered = [{r.prompt_id for r in study.folder.read(t, "sample", codecs.DRAWS).responses} for t in (1, 2)]
+        asked = [{x.pair.a.prompt_id for x in study.store.asked(t)} for t in (1, 2)]
+    assert [len(part) for part in answered] == [16, 8] and not answered[0] & answered[1]
+    assert all(some <= part for some, part in zip(asked, answered, strict=True))
+    found = plan(recipe)
+    assert found.prompts_per_round == (16, 8)
+    assert found.generations == (16 + 8) * 3 + 3 * 6 and found.candidate_pairs == 16 * 3
+    assert plan_rows(found)["prompts per round"] == "16, 8"
+    assert parse_recipe(recipe_content(recipe)) == recipe
+
+
+def test_each_part_must_hold_its_rounds_budget(tiny_recipe: dict[str, Any]) -> None:
+    """24 prompts of three pairs. The sum of the parts is enough, and so is the larger part; the second is not."""
+    del tiny_recipe["budget"]
+    tiny_recipe["prompts"]["per_round"] = [20, 4]
+    examine(parse_recipe({**tiny_recipe, "schedule": [60, 12]}))
+    with pytest.raises(BudgetError, match="needs 13 pairs, and the pool has 12 at most"):
+        examine(parse_recipe({**tiny_recipe, "schedule": [50, 13]}))
 
 
 @pytest.mark.parametrize("pool", ["fixed", "regenerate"])

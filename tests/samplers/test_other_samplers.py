@@ -105,6 +105,23 @@ def test_hybrid_draws_one_from_each(policy: Policy) -> None:
     assert fresh.notes == (hybrid.NOTE,)
 
 
+def test_every_sampler_that_decodes_hands_its_settings_on(policy: Policy) -> None:
+    """Top-k of 2 at a high temperature, where everything else would be drawn as well; and greedily, one response."""
+    for name in ("vanilla", "pilaf", "best_of_n", "hybrid"):
+        many = {"responses_per_prompt": 40} if name == "vanilla" else {"pairs_per_prompt": 20}
+        component = {"name": name, "max_new_tokens": 1, "temperature": 50.0, **many}
+        first = {}
+        for setting in ({}, {"top_k": 2}, {"top_k": 1}, {"temperature": 0}):
+            sampler = build("sampler", parse_component("sampler", {**component, **setting}), Sampler)
+            drawn = sampler.sample(job_for(policy, prompts=PROMPTS[:1])).responses
+            first[str(setting)] = {r.token_ids[0] for r in drawn}
+        everything, two, one, greedy = first.values()
+        assert len(everything) >= 3 and one == greedy
+        # The policy, the reference and the mixtures each have two tokens, or one.
+        assert len(two) == 2 if name in ("vanilla", "best_of_n") else len(two) < len(everything)
+        assert len(greedy) == 1 if name in ("vanilla", "best_of_n") else len(greedy) <= 3
+
+
 def test_temperature_and_nucleus_apply_after_mixing(policy: Policy) -> None:
     """At a tiny temperature, and in a tiny nucleus, PILAF's draws are the greedy ones of the mixture."""
     from duelist.models.decoding import Decoding, LocalDecoder, Order

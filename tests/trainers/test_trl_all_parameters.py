@@ -107,6 +107,26 @@ def test_training_moves_all_parameters_and_no_reference(policy: Policy, preferen
     assert all(not torch.equal(p, before[n]) for n, p in policy.model.named_parameters())
 
 
+@pytest.mark.parametrize(
+    ("dtype", "learning_rate", "least", "most"),
+    [("bfloat16", 5e-7, 0.0, 0.03), ("float32", 5e-7, 0.7, 1.0), ("bfloat16", 1e-3, 0.7, 1.0)],
+)
+def test_small_steps_are_lost_in_half_precision_and_not_in_mixed_precision(
+    tiny_model: Path, preferences: list[Preference], dtype: str, learning_rate: float, least: float, most: float
+) -> None:
+    """The share of weights that six steps change; words that no sequence has get no gradient."""
+    config = PolicyConfig(model=str(tiny_model), adapter="none", dtype=dtype, device="cpu")  # type: ignore[arg-type]
+    policy = Policy.load(config, seed=1)
+    before = {n: p.detach().clone() for n, p in policy.model.named_parameters()}
+    DPO(DPOTrainerConfig(train={**TRAIN, "learning_rate": learning_rate, "bf16": True})).train(
+        policy, preferences, BETA, 0, Silent()
+    )
+    after = dict(policy.model.named_parameters())
+    assert {p.dtype for p in after.values()} == {getattr(torch, dtype)}
+    moved = sum(int((after[n] != before[n]).sum()) for n in before) / sum(p.numel() for p in before.values())
+    assert least <= moved <= most
+
+
 @pytest.mark.parametrize("objective", [None, Objective()], ids=["stock", "own"])
 def test_trl_uses_the_reference_that_was_set(
     policy: Policy, preferences: list[Preference], objective: Objective | None, tmp_path: Path

@@ -11,11 +11,11 @@ Cost:      one decoded response and two forward passes per held-out prompt and s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duelist.errors import DataError
 from duelist.models.decoding import Decoding
@@ -41,7 +41,16 @@ class EvaluationConfig(BaseModel):
     responses_per_prompt: int = Field(default=1, ge=1, description="Responses drawn to each held-out prompt.")
     max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
     temperature: float = Field(
-        default=1.0, gt=0, description="Sampling temperature. The KL estimate is unbiased at 1 only."
+        default=1.0,
+        ge=0,
+        description="Sampling temperature; 0 decodes greedily. The KL estimate is unbiased at 1 only; at 0 "
+        "`kl` and `j` are about the greedy responses.",
+    )
+    top_k: int | None = Field(
+        default=None,
+        ge=1,
+        description="Draw from this many most probable tokens only; null: from all. The KL estimate is unbiased with "
+        "null only.",
     )
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus. The KL estimate is unbiased at 1 only.")
     batch_size: int = Field(default=64, ge=1, description="Responses decoded together.")
@@ -52,7 +61,16 @@ class EvaluationConfig(BaseModel):
     @property
     def decoding(self) -> Decoding:
         """The same for a decoder."""
-        return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size)
+        return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size, top_k=self.top_k)
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.decoding.greedy and self.responses_per_prompt > 1:
+            raise ValueError(
+                f"`responses_per_prompt` must be 1 with greedy decoding (`temperature: 0` or `top_k: 1`), which gives "
+                f"the same response every time, but is {self.responses_per_prompt}: set it to 1, or sample."
+            )
+        return self
 
 
 def evaluate(

@@ -3,7 +3,8 @@
     policy     softmax(h_θ)                           reference  softmax(h_ref)
     plus       softmax((1 + β) h_θ − β h_ref)         minus      softmax((1 − β) h_θ + β h_ref)
 
-h are the logits after the tokens drawn so far. They are mixed in float32 or better; temperature and top-p come after.
+h are the logits after the tokens drawn so far. They are mixed in float32 or better; temperature, top-k and
+top-p come after, in this order.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Decoding:
         top_p: the nucleus' probability.
         batch_size: responses decoded together. One from π⁺ or π⁻ takes two rows of the model.
         beta: β of π⁺ and π⁻.
+        top_k: tokens are drawn from this many, the most probable ones; None: from all.
     """
 
     max_new_tokens: int
@@ -50,6 +52,12 @@ class Decoding:
     top_p: float = 1.0
     batch_size: int = 64
     beta: float = 0.0
+    top_k: int | None = None
+
+    @property
+    def greedy(self) -> bool:
+        """Whether all draws from one distribution are the same."""
+        return self.temperature == 0 or self.top_k == 1
 
 
 class Decoder(ABC):
@@ -138,7 +146,7 @@ class LocalDecoder(Decoder):
         done = torch.zeros(len(orders), dtype=torch.bool, device=device)
         for t in range(how.max_new_tokens):
             mixed_BV = mix(*logits, weights_B2[rows])
-            token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p)
+            token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p, how.top_k)
             usable = usable & (usable_B | done).all()
             tokens_BT[rows, t] = token_B
             done = done | torch.isin(token_B, stop)

@@ -174,12 +174,19 @@ def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_
     return mixed_BV.masked_fill(own_BV == -torch.inf, -torch.inf)
 
 
-def token_probabilities(logits_BV: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """softmax(logits / temperature) within the nucleus: the fewest tokens that have probability `top_p` or more.
+def token_probabilities(
+    logits_BV: torch.Tensor, temperature: float, top_p: float, top_k: int | None = None
+) -> torch.Tensor:
+    """softmax(logits / temperature) over the `top_k` most probable tokens, and of these within the nucleus.
 
-    The rest has probability 0; the nucleus is not scaled up to 1.
+    Tokens that tie with the k-th stay, as in transformers and vLLM. The nucleus is the fewest tokens that have
+    probability `top_p` or more among the `top_k`. The rest has probability 0; the nucleus is not scaled up to 1.
     """
-    p_BV = torch.softmax(logits_BV / temperature, dim=-1)
+    scaled_BV = logits_BV / temperature
+    if top_k is not None and top_k < scaled_BV.shape[1]:
+        least_B1 = scaled_BV.topk(top_k, dim=-1).values[:, -1:]
+        scaled_BV = scaled_BV.masked_fill(scaled_BV < least_B1, -torch.inf)
+    p_BV = torch.softmax(scaled_BV, dim=-1)
     if top_p < 1:
         sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True, stable=True)
         before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
@@ -188,7 +195,7 @@ def token_probabilities(logits_BV: torch.Tensor, temperature: float, top_p: floa
 
 
 def draw_tokens(
-    logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float
+    logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float, top_k: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token a row by the inverse of the distribution function, so that a row's draw depends on nothing but the row.
 
@@ -197,13 +204,14 @@ def draw_tokens(
         uniform_B: a float64 number in [0, 1) for each row.
         temperature: logits are divided by this; 0 takes the most probable token.
         top_p: the nucleus' probability.
+        top_k: how many tokens may be drawn, the most probable ones; None: all.
 
     Returns:
         token_B, and whether each row's logits were usable.
     """
     if temperature == 0:
         return logits_BV.argmax(dim=-1), logits_BV.amax(dim=-1).isfinite()
-    cdf_BV = token_probabilities(logits_BV, temperature, top_p).double().cumsum(dim=-1)
+    cdf_BV = token_probabilities(logits_BV, temperature, top_p, top_k).double().cumsum(dim=-1)
     total_B = cdf_BV[:, -1]
     token_B = torch.searchsorted(cdf_BV, (uniform_B * total_B)[:, None], right=True)[:, 0]
     return token_B.clamp(max=logits_BV.shape[1] - 1), total_B.isfinite()

@@ -20,7 +20,8 @@ class PolicyConfig(BaseModel):
     adapter: Literal["lora", "none"] = Field(
         default="lora",
         description="What is trained: a LoRA adapter, or (none) all parameters, the reference being a frozen copy of "
-        "the model. Keep dtype float32 for all parameters: small steps vanish in bfloat16's rounding.",
+        "the model. Keep dtype float32 for all parameters (and set `train.bf16` for speed): small steps vanish in "
+        "bfloat16's rounding, and learning rates at which most do are refused.",
     )
     lora: dict[str, Any] = Field(
         default_factory=lambda: {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},

@@ -40,8 +40,9 @@ from duelist.types import Response
 LOADABLE = ("policy", "reference")
 
 # What a request leaves open, a server takes from the model's generation_config.json. Here nothing shapes the
-# distribution but temperature and top-p.
-NOTHING_ELSE = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+# distribution but temperature, top-k and top-p.
+ALL_TOKENS = -1  # as `top_k`
+NOTHING_ELSE = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
 class ServerDecoder(Decoder):
@@ -153,6 +154,7 @@ class ServerDecoder(Decoder):
                     "max_tokens": how.max_new_tokens,
                     "temperature": how.temperature,
                     "top_p": how.top_p,
+                    "top_k": ALL_TOKENS if how.top_k is None else how.top_k,
                     **NOTHING_ELSE,
                     "seed": seed,
                     "stop_token_ids": sorted(self.policy.stop_token_ids),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from duelist.acquisition.base import Acquisition
 from duelist.errors import RecipeError
 from duelist.models.policy_config import PolicyConfig
+from duelist.pairing.base import Pairing
 from duelist.recipes.component_settings import build
 from duelist.recipes.components import COMPONENTS
 from duelist.recipes.recipe import Recipe
 from duelist.samplers.base import Sampler
+from duelist.samplers.settings import DecodingConfig
 from duelist.trainers.base import Planned
 from duelist.trainers.dpo import DPO
 from duelist.trainers.rlhf import RLHF
@@ -40,6 +44,44 @@ def require_parts_that_fit(recipe: Recipe, policy: PolicyConfig) -> None:
         )
     if build("sampler", recipe.sampler, Sampler).weighs_pairs:
         _require_weights_used(sampler, build("trainer", recipe.trainer, Planned))
+
+
+def require_different_responses(recipe: Recipe, needs: Set[str]) -> None:
+    """Refuse greedy decoding where it makes the two responses of every pair the same, which is no pair.
+
+    Args:
+        recipe: the recipe.
+        needs: the fields that the acquisition needs.
+
+    Raises:
+        RecipeError: naming sampler and setting.
+    """
+    sampler, name = build("sampler", recipe.sampler, Sampler), recipe.sampler["name"]
+    config = getattr(sampler, "config", None)
+    if not isinstance(config, DecodingConfig) or not config.decoding(recipe.beta).greedy:
+        return
+    setting = "temperature: 0" if config.temperature == 0 else "top_k: 1"
+    if "target_MD" in needs:
+        raise RecipeError(
+            f"The target's responses are drawn with the sampler's settings and must be able to differ, but "
+            f"`sampler.{setting}` decodes greedily: sample at a temperature above 0, or choose another acquisition."
+        )
+    pairing = build("pairing", recipe.pairing, Pairing)
+    if pairing.crosses_prompts or recipe.pairing["name"] not in COMPONENTS["pairing"]:
+        return
+    if sampler.draws_from_policy_alone:
+        raise RecipeError(
+            f"The two responses of a pair must be able to differ, but with `sampler.{setting}` the sampler {name!r} "
+            "draws the same response to a prompt every time: sample at a temperature above 0 (greedy decoding is for "
+            "`evaluation`)."
+        )
+    policy = recipe.policy
+    if recipe.initial is None and (policy is None or policy.initial_model is policy.initial_adapter is None):
+        raise RecipeError(
+            f"The two responses of a pair must be able to differ, but with `sampler.{setting}` they are the same while "
+            f"the policy is its reference, as it is in round 1: sample at a temperature above 0, or start from a "
+            "trained policy (`policy.initial_model`, `policy.initial_adapter` or `initial`)."
+        )
 
 
 def _require_weights_used(sampler: str, trainer: object) -> None:

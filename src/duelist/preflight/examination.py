@@ -10,7 +10,7 @@ import numpy as np
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.annotators.base import Annotator
-from duelist.errors import BudgetError, ModelError
+from duelist.errors import ModelError
 from duelist.evaluation.held_out import require_columns
 from duelist.featurizers.base import Featurizer, require_provided
 from duelist.featurizers.reward_head import require_posterior
@@ -21,14 +21,15 @@ from duelist.models.policy_config import PolicyConfig
 from duelist.models.rewards import Reward
 from duelist.models.tokenization import check_length, context_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
-from duelist.preflight.combinations import require_parts_that_fit
+from duelist.preflight.combinations import require_different_responses, require_parts_that_fit
+from duelist.preflight.pool import pairs_in_rounds, require_large_pool
+from duelist.preflight.precision import require_moving_weights
 from duelist.preflight.reach import PREPARED, Reach, require_start
 from duelist.prompts.dataset import PromptSet
 from duelist.prompts.labelled import labelled_preferences
 from duelist.recipes.component_settings import acquisition_options, build
 from duelist.recipes.components import COMPONENTS
 from duelist.recipes.recipe import Recipe
-from duelist.recipes.rounds import budgets, in_words, total_budget
 from duelist.samplers.base import Sampler
 from duelist.stopping import require_gains
 from duelist.testing import random_features
@@ -74,6 +75,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     build("pairing", ready.pairing, Pairing)
     trainer = build("trainer", ready.trainer, Planned)
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
+    require_different_responses(ready, needs)
     _require_told_gains(ready, reach.notes)
     featurizers = [build("featurizer", {"name": name, **c}, Featurizer) for name, c in ready.featurizers.items()]
     require_provided(needs, featurizers)
@@ -84,25 +86,30 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
             reach.require_judge(kind, component, interface)
     if ready.online:
         require_online_trainer(trainer, ready)
+    trl_configs: dict[str, Any] = {}
     if ready.policy is not None:
         if isinstance(trainer, TrainsWithTrl):
-            for handed_on in trainer.trl_settings:
-                handed_on.require_usable(on_cpu=device_of(ready.policy.device).type == "cpu")
+            on_cpu = device_of(ready.policy.device).type == "cpu"
+            trl_configs = {handed_on.key: handed_on.filled(on_cpu=on_cpu) for handed_on in trainer.trl_settings}
         require_parts_that_fit(ready, ready.policy)
-        require_start(ready.policy)
+        require_start(ready.policy, reach.notes)
     prompts = reach.prompts(ready)
     for key, config in embedding_sources(ready).items():
         reach.require_embedding(ready, key, config, prompts)
     if "target_MD" in needs:
         reach.require_target(ready, prompts)
     model = None if ready.policy is None else reach.model_config(ready.policy)
-    pairs = None
+    if ready.policy is not None:
+        require_moving_weights(ready.policy, model, trl_configs)
+    in_rounds = pairs_in_rounds(ready, prompts)
     if prompts is not None:
         if ready.reward_model is None:
             require_columns(prompts.held_out, ready.evaluation)
-        pairs = _require_large_pool(ready, prompts)
+        if in_rounds is not None:
+            require_large_pool(ready, prompts, in_rounds)
         if model is not None and ready.policy is not None:
             _require_fitting_prompts(ready, ready.policy, prompts, model)
+    pairs = None if in_rounds is None else max(in_rounds)
     return Findings(ready, prompts, model, pairs, tuple(reach.notes))
 
 
@@ -132,45 +139,6 @@ def _require_told_gains(recipe: Recipe, notes: list[str]) -> None:
         )
         return
     require_gains(recipe.stop, chosen.diagnostics, name)
-
-
-def _require_large_pool(recipe: Recipe, prompts: PromptSet) -> int | None:
-    """The pairs in one round's pool, at most; None where the components' own code alone knows.
-
-    Raises:
-        BudgetError: if the budget exceeds what the pool can have.
-    """
-    sampler, pairing = recipe.sampler["name"], recipe.pairing["name"]
-    counts = build("sampler", recipe.sampler, Sampler).counts
-    if (
-        pairing not in COMPONENTS["pairing"]
-        or pairing == "cross_prompt"
-        or (counts is None and (sampler != "dataset" or pairing == "as_drawn"))
-    ):
-        return None
-    if counts is not None and pairing != "as_given":
-        m = counts.responses
-        per_prompt = [counts.sets if pairing == "as_drawn" else m * (m - 1) // 2] * len(prompts.train)
-    elif pairing == "as_given":
-        given = (prompts.given.pairs.get(p.id, []) for p in prompts.train)
-        per_prompt = [len({tuple(sorted(pair)) for pair in pairs}) for pairs in given]
-    else:
-        texts = (len(prompts.given.texts.get(p.id, [])) for p in prompts.train)
-        per_prompt = [k * (k - 1) // 2 for k in texts]
-    in_round = sum(sorted(per_prompt, reverse=True)[: recipe.prompts.per_round])
-    # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
-    same = recipe.pool == "fixed" or counts is None
-    largest = max(budgets(recipe))
-    needed = total_budget(recipe) if same else largest
-    pool = sum(per_prompt) if recipe.pool != "fixed" and counts is None else in_round
-    if needed > pool or largest > in_round:
-        raise BudgetError(
-            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} "
-            f"round(s) {'' if recipe.schedule == 'constant' else f'(those of {in_words(recipe)}) '}needs {needed} "
-            f"pairs, and the pool has {min(pool, in_round)} at most: lower the budget or the "
-            "rounds, or use more prompts or more responses per prompt."
-        )
-    return in_round
 
 
 def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: PromptSet, config: Any) -> None:

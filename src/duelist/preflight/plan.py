@@ -13,9 +13,11 @@ from duelist.errors import ModelError
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.preflight.examination import Findings, examine
+from duelist.preflight.pool import prompts_in_rounds
+from duelist.preflight.precision import architecture_config
 from duelist.recipes.component_settings import build
 from duelist.recipes.recipe import Recipe, policy_of
-from duelist.recipes.rounds import asked_before, is_checkpoint, is_evaluated, total_budget
+from duelist.recipes.rounds import asked_before, is_checkpoint, is_evaluated, listed, total_budget
 from duelist.samplers.base import Sampler
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
@@ -30,7 +32,7 @@ class Plan:
 
     Attributes:
         labels: pairs asked in the whole study.
-        prompts_per_round: prompts answered each round.
+        prompts_per_round: prompts answered each round; a number for each where they differ.
         generations: responses drawn in the whole study, the evaluation's among them.
         candidate_pairs: pairs in one round's pool, at most.
         gradient_tokens: tokens run forward and backward for features in the whole study, at most.
@@ -42,7 +44,7 @@ class Plan:
     """
 
     labels: int
-    prompts_per_round: int | None
+    prompts_per_round: int | tuple[int, ...] | None
     generations: int | None
     candidate_pairs: int | None
     gradient_tokens: int | None
@@ -62,23 +64,25 @@ def plan(recipe: Recipe) -> Plan:
     found = examine(recipe, offline_ok=True)
     notes = list(found.notes)
     ready = found.recipe
-    per_round, held_out = _prompt_counts(ready, found)
+    in_rounds = prompts_in_rounds(ready, found.prompts)
     counts = build("sampler", ready.sampler, Sampler).counts
     m = 2 if counts is None else counts.responses
-    draws = 1 if ready.pool == "fixed" else ready.rounds
     pairs = found.pairs
     if ready.reward_model is not None and ready.policy is None:
-        return _reward_plan(ready, ready.reward_model, found, pairs, notes)
+        return _reward_plan(ready, ready.reward_model, found, notes)
     generations = tokens = None
-    if per_round is not None:
-        responses = per_round * m
+    if in_rounds is not None:
         in_prompt = m // 2 if ready.pairing["name"] == "as_drawn" else m * (m - 1) // 2
-        pairs = per_round * in_prompt if pairs is None else pairs
-        generations = 0 if counts is None else per_round * counts.decoded * draws
-        tokens = _gradient_tokens(ready, responses)
+        pairs = max(in_rounds) * in_prompt if pairs is None else pairs
+        answered = in_rounds[0] if ready.pool == "fixed" else sum(in_rounds)
+        generations = 0 if counts is None else answered * counts.decoded
+        tokens = _gradient_tokens(ready, sum(in_rounds) * m)
     of_rounds = range(1, ready.rounds + 1)
-    evaluated = 1 + sum(is_evaluated(ready, t, ready.rounds) for t in of_rounds)
+    # A reward model is measured on the same responses every time: the policy that writes them is not trained.
+    again = ready.reward_model is None
+    evaluated = 1 + again * sum(is_evaluated(ready, t, ready.rounds) for t in of_rounds)
     kept = 1 + sum(is_checkpoint(ready, t, ready.rounds) for t in of_rounds)
+    held_out = (ready.prompts.held_out or None) if found.prompts is None else len(found.prompts.held_out)
     if generations is not None and held_out is not None:
         generations += held_out * ready.evaluation.responses_per_prompt * evaluated
     policy = policy_of(ready)
@@ -93,7 +97,9 @@ def plan(recipe: Recipe) -> Plan:
         tokens, dimension = 0, 0
     elif tokens is not None:
         notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
-    features = None if pairs is None or dimension is None else (pairs + total_budget(recipe)) * dimension * 4
+    features = 0 if dimension == 0 else None
+    if pairs is not None and dimension is not None:
+        features = (pairs + total_budget(recipe)) * dimension * 4
     memory = disk = None
     if base is not None and adapter is not None and features is not None:
         # What is trained (an adapter in float32) with its gradient and Adam's two moments, beside the base model or
@@ -103,16 +109,14 @@ def plan(recipe: Recipe) -> Plan:
         # The weights that are kept and a copy of the latest (online each with Adam's moments); one round's features;
         # every token as JSON.
         disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + features + (tokens or 0) * 8
-    return Plan(total_budget(recipe), per_round, generations, pairs, tokens, base, adapter, memory, disk, tuple(notes))
+    return Plan(
+        total_budget(recipe), _told(in_rounds), generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
+    )
 
 
-def _reward_plan(
-    recipe: Recipe, config: RewardModelConfig, found: Findings, pairs: int | None, notes: list[str]
-) -> Plan:
+def _reward_plan(recipe: Recipe, config: RewardModelConfig, found: Findings, notes: list[str]) -> Plan:
     """The plan of a study without a language model: nothing is generated, and the reward model is small."""
-    if recipe.pairing["name"] == "cross_prompt":
-        pairs = int(recipe.pairing["pairs"])
-    per_round, _ = _prompt_counts(recipe, found)
+    pairs, in_rounds = found.pairs, prompts_in_rounds(recipe, found.prompts)
     inputs = EMBEDDING_DIMENSION
     notes.append(f"Sizes are those of embeddings of {inputs} dimensions; the embedding model comes on top.")
     members = config.members if config.posterior == "ensemble" else 1
@@ -124,7 +128,7 @@ def _reward_plan(
     memory = disk = None
     if features is not None:
         memory, disk = trained * 16 + 2 * features, trained * 4 * (recipe.rounds + 2) + features
-    return Plan(total_budget(recipe), per_round, 0, pairs, 0, 0, trained, memory, disk, tuple(notes))
+    return Plan(total_budget(recipe), _told(in_rounds), 0, pairs, 0, 0, trained, memory, disk, tuple(notes))
 
 
 def plan_rows(plan: Plan) -> Mapping[str, str]:
@@ -136,9 +140,10 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
     def size(value: int | None) -> str:
         return "not known yet" if value is None else f"{value / GIB:.2f} GiB"
 
+    each = plan.prompts_per_round if isinstance(plan.prompts_per_round, tuple) else (plan.prompts_per_round,)
     return {
         "labels": count(plan.labels),
-        "prompts per round": count(plan.prompts_per_round),
+        "prompts per round": listed([count(n) for n in each]),
         "generations": count(plan.generations),
         "candidate pairs per round, at most": count(plan.candidate_pairs),
         "gradient tokens, at most": count(plan.gradient_tokens),
@@ -149,36 +154,29 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
     }
 
 
-def _prompt_counts(recipe: Recipe, found: Findings) -> tuple[int | None, int | None]:
-    config = recipe.prompts
-    if found.prompts is None:
-        return config.per_round or config.limit, config.held_out or None
-    return config.per_round or len(found.prompts.train), len(found.prompts.held_out)
+def _told(in_rounds: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+    """One number where every round has the same."""
+    return in_rounds[0] if in_rounds is not None and len(set(in_rounds)) == 1 else in_rounds
 
 
 def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
-    """An upper bound: all responses as long as they may be, past pairs again each round."""
+    """An upper bound: the responses of all rounds as long as they may be, past pairs again each round."""
     longest = recipe.sampler.get("max_new_tokens")
     if longest is None:
         return None
     past = sum(2 * asked_before(recipe, t) for t in range(1, recipe.rounds + 1))
-    return (responses * recipe.rounds + past) * (int(longest) + PROMPT_TOKENS)
+    return (responses + past) * (int(longest) + PROMPT_TOKENS)
 
 
 def _parameter_counts(policy: PolicyConfig, found: Findings, notes: list[str]) -> tuple[int | None, int | None]:
     import torch
     from peft import LoraConfig, PeftConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     config = found.model
     if config is None and policy.architecture is not None:
         notes.append("Parameters, memory and disk are those of `policy.architecture`.")
-        try:
-            config = AutoConfig.for_model(**policy.architecture)
-        except (TypeError, ValueError) as error:
-            raise ModelError(
-                f"policy.architecture must be a model's configuration, but it is refused: {error}"
-            ) from error
+        config = architecture_config(policy)
     if config is None:
         return None, None
     start = policy.initial_adapter

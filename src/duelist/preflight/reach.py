@@ -141,16 +141,23 @@ class Reach:
             return None
 
 
-def require_start(policy: PolicyConfig) -> None:
-    """Refuse a start for the policy that is not there.
+def require_start(policy: PolicyConfig, notes: list[str]) -> None:
+    """Refuse a start for the policy that is not there; note one that may be a name on the hub.
+
+    Args:
+        policy: the policy.
+        notes: is added to.
 
     Raises:
         ModelError: naming the key.
     """
     for key in ("initial_adapter", "initial_model"):
         value = getattr(policy, key)
-        if value is not None and PREPARED not in value and is_local(value) and not Path(value).expanduser().is_dir():
+        if value is None or PREPARED in value or Path(value).expanduser().is_dir():
+            continue
+        if is_local(value):
             raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
+        notes.append(f"policy.{key} is {value}, and no folder of that name is here yet: the study will need it.")
 
 
 def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from duelist.errors import DataError
 from duelist.rows import RowSource, row_prompt, row_responses
 from duelist.seeding import generator, hash_keys
 from duelist.types import GivenResponses, Prompt
+
+PerRound = int | tuple[int, ...] | None
 
 
 class PromptsConfig(BaseModel):
@@ -21,12 +23,22 @@ class PromptsConfig(BaseModel):
     split: str = Field(default="train", description="The split, for a data set of the hub.")
     config: str | None = Field(default=None, description="The configuration, for a data set of the hub.")
     limit: int | None = Field(default=None, gt=0, description="Use this many prompts, drawn at random by the seed.")
-    per_round: int | None = Field(
-        default=None, gt=0, description="Draw this many prompts anew each round; all if null."
+    per_round: PerRound = Field(
+        default=None,
+        description="Draw this many prompts anew each round, 1 or more; all if null. A list has a number for each "
+        "round and splits the prompts: no prompt is answered in two rounds.",
     )
     held_out: int = Field(default=0, ge=0, description="Set this many prompts aside for the evaluation.")
     held_out_path: str | None = Field(default=None, description="Evaluate on this data set's prompts instead.")
     held_out_split: str = Field(default="test", description="The split of `held_out_path`, on the hub.")
+
+    @field_validator("per_round")
+    @classmethod
+    def _some_each_round(cls, per_round: PerRound) -> PerRound:
+        each = per_round if isinstance(per_round, tuple) else () if per_round is None else (per_round,)
+        if any(n < 1 for n in each):
+            raise ValueError(f"every round must have 1 prompt or more, but got {per_round}: raise it.")
+        return per_round
 
 
 @dataclass(frozen=True)
@@ -73,19 +85,50 @@ def load_prompts(config: PromptsConfig, seed: int, *, responses: bool = True) ->
         held_out = []
     if config.limit is not None and config.limit < len(prompts):
         prompts = _draw(prompts, config.limit, seed, "limit", config.path)
-    if config.per_round is not None and config.per_round > len(prompts):
-        raise DataError(
-            f"`per_round <= prompts` must hold, but got per_round={config.per_round} and {len(prompts)} prompts: "
-            "lower it."
-        )
+    _require_enough(config.per_round, len(prompts))
     return PromptSet(tuple(prompts), tuple(held_out), given)
 
 
-def prompts_of_round(prompts: tuple[Prompt, ...], per_round: int | None, seed: int, round: int) -> tuple[Prompt, ...]:
-    """The prompts of one round: all of them, or `per_round` drawn anew."""
+def prompts_of_round(prompts: tuple[Prompt, ...], per_round: PerRound, seed: int, round: int) -> tuple[Prompt, ...]:
+    """The prompts of one round, from 1, in the data set's order.
+
+    Args:
+        prompts: those of the study.
+        per_round: None for all of them; a number to draw anew each round; a number for each round to split them.
+        seed: the only source of randomness.
+        round: the round.
+    """
     if per_round is None:
         return prompts
-    return tuple(_draw(list(prompts), per_round, seed, f"round {round}", "the data set"))
+    if isinstance(per_round, int):
+        return tuple(_draw(list(prompts), per_round, seed, f"round {round}", "the data set"))
+    start = sum(per_round[: round - 1])
+    order = hash_keys(generator(seed, "prompts", "parts"), [p.id for p in prompts]).argsort(kind="stable")
+    return tuple(prompts[i] for i in sorted(order[start : start + per_round[round - 1]].tolist()))
+
+
+def per_round_counts(per_round: PerRound, rounds: int, prompts: int) -> tuple[int, ...]:
+    """How many prompts each of `rounds` rounds answers, of so many that there are."""
+    if isinstance(per_round, tuple):
+        return per_round
+    return (prompts if per_round is None else per_round,) * rounds
+
+
+def _require_enough(per_round: PerRound, prompts: int) -> None:
+    """Refuse rounds of more prompts than there are.
+
+    Raises:
+        DataError: naming both numbers.
+    """
+    if isinstance(per_round, tuple) and sum(per_round) > prompts:
+        raise DataError(
+            f"The parts in `prompts.per_round` share no prompt, so their sum must not exceed the prompts, but they "
+            f"need {sum(per_round)} and there are {prompts}: lower them, or use more prompts."
+        )
+    if isinstance(per_round, int) and per_round > prompts:
+        raise DataError(
+            f"`per_round <= prompts` must hold, but got per_round={per_round} and {prompts} prompts: lower it."
+        )
 
 
 def _draw(prompts: list[Prompt], n: int, seed: int, purpose: str, where: str) -> list[Prompt]:

@@ -18,7 +18,13 @@ from duelist.prompts.dataset import PromptsConfig
 from duelist.prompts.labelled import LabelledConfig
 from duelist.recipes.component_settings import Component, resolve, with_defaults
 from duelist.recipes.components import COMPONENTS
-from duelist.recipes.schedule import Schedule, fill_mean_budget, require_listed_budgets, require_online_keys
+from duelist.recipes.schedule import (
+    Schedule,
+    fill_mean_budget,
+    require_listed_budgets,
+    require_listed_prompts,
+    require_online_keys,
+)
 from duelist.recipes.shipped import recipe_path
 from duelist.recipes.values import anchored, map_strings, override, require_finite
 from duelist.settings import explain_invalid, read_yaml
@@ -117,6 +123,7 @@ class Recipe(BaseModel):
     def _consistent(self) -> Self:
         require_listed_budgets(self.schedule, self.rounds, self.budget)
         require_online_keys(self.online, self.checkpoint_every)
+        require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
         return self
 
 

@@ -5,6 +5,8 @@ Everything that wants to know a round's budget asks `budget_of`, or `budgets` fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from duelist.recipes.recipe import Recipe
 from duelist.recipes.schedule import scheduled
 
@@ -51,5 +53,9 @@ def in_words(recipe: Recipe) -> str:
     of_rounds = budgets(recipe)
     if len(set(of_rounds)) == 1:
         return f"{recipe.rounds} rounds of {of_rounds[0]} labels"
-    shown = [str(b) for b in (of_rounds if len(of_rounds) <= 8 else (*of_rounds[:3], "…", of_rounds[-1]))]
-    return f"{recipe.rounds} rounds of {', '.join(shown)} labels"
+    return f"{recipe.rounds} rounds of {listed([str(b) for b in of_rounds])} labels"
+
+
+def listed(of_rounds: Sequence[str]) -> str:
+    """What rounds have, for people: all of them, or the first and the last of many."""
+    return ", ".join(of_rounds if len(of_rounds) <= 8 else [*of_rounds[:3], "…", of_rounds[-1]])

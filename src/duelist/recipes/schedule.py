@@ -67,6 +67,26 @@ def require_listed_budgets(schedule: Schedule, rounds: int, budget: int) -> None
         )
 
 
+def require_listed_prompts(per_round: object, rounds: int, pool: str) -> None:
+    """Hold a list of prompts per round to the number of rounds, and to a pool that is drawn in every round.
+
+    Raises:
+        ValueError: if they disagree.
+    """
+    if not isinstance(per_round, tuple):
+        return
+    if len(per_round) != rounds:
+        raise ValueError(
+            f"A list in `prompts.per_round` must have a part of the prompts for each of the {rounds} rounds, but has "
+            f"{len(per_round)}: correct the list or `rounds`."
+        )
+    if pool == "fixed":
+        raise ValueError(
+            "A list in `prompts.per_round` gives each round prompts of its own, but with `pool: fixed` all rounds "
+            "share those of round 1: set `pool: regenerate`, or one number."
+        )
+
+
 def require_online_keys(online: bool, checkpoint_every: int | None) -> None:
     """Refuse a key of online mode where it has no meaning.
 

@@ -69,10 +69,12 @@ class Sampler(ABC):
     Attributes:
         mixes_models: whether it draws from the policy and its reference mixed token by token, which no server can.
         weighs_pairs: whether its pairs have loss weights of their own.
+        draws_from_policy_alone: whether greedy decoding makes all its responses to a prompt the same.
     """
 
     mixes_models: ClassVar[bool] = False
     weighs_pairs: ClassVar[bool] = False
+    draws_from_policy_alone: ClassVar[bool] = False
 
     @property
     @abstractmethod

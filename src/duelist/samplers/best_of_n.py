@@ -8,6 +8,8 @@ Cost:      N decoded responses a set, and two forward passes over each.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from duelist.models.decoding import Order
@@ -30,6 +32,8 @@ class BestOfNConfig(DecodingConfig):
 
 class BestOfN(Sampler):
     """Keep the best and the worst of every N draws; the others are dropped."""
+
+    draws_from_policy_alone: ClassVar[bool] = True
 
     def __init__(self, config: BestOfNConfig) -> None:
         self.config = config

@@ -3,7 +3,7 @@
 Reference: PILAF (arXiv 2502.04270), Section 5.
 Formula:   with probability ½  y_a, y_b ~ π_θ;  otherwise  y_a ~ π⁺, y_b ~ π⁻, token by token:
            π⁺ = softmax((1 + β) h_θ − β h_ref),  π⁻ = softmax((1 − β) h_θ + β h_ref),  h the logits, β that of DPO.
-           Temperature and top-p apply after mixing. While π_θ = π_ref this is vanilla sampling.
+           Temperature, top-k and top-p apply after mixing. While π_θ = π_ref this is vanilla sampling.
 Cost:      two decoded responses a set; a mixed one runs two rows of the model for its one.
 """
 

@@ -6,13 +6,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.models.decoding import Decoding
 
+TEMPERATURE = "Logits are divided by this; 0 decodes greedily, the most probable token each time."
+TOP_K = "Draw from this many most probable tokens only, before the nucleus; null: from all."
+
 
 class DecodingConfig(BaseModel):
     """Abstract: how responses are decoded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float = Field(default=1.0, gt=0, description="Logits are divided by this.")
+    temperature: float = Field(default=1.0, ge=0, description=TEMPERATURE)
+    top_k: int | None = Field(default=None, ge=1, description=TOP_K)
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Nucleus: the smallest set of tokens with this probability."
     )
@@ -21,4 +25,4 @@ class DecodingConfig(BaseModel):
 
     def decoding(self, beta: float) -> Decoding:
         """The same for a decoder."""
-        return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size, beta)
+        return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size, beta, self.top_k)

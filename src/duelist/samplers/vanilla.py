@@ -1,11 +1,13 @@
 """Vanilla sampling: every response is drawn from the policy itself.
 
 Reference: the usual on-policy choice, (π_θ, π_θ) in PILAF's table (arXiv 2502.04270, Section 6).
-Formula:   y ~ π_θ(· | x), token by token, at a temperature and within the top-p nucleus.
+Formula:   y ~ π_θ(· | x), token by token, at a temperature, within the top k and the top-p nucleus.
 Cost:      one decoded response each.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -23,6 +25,8 @@ class VanillaConfig(DecodingConfig):
 
 class Vanilla(Sampler):
     """Draw `responses_per_prompt` responses to each prompt from the policy, two to a set."""
+
+    draws_from_policy_alone: ClassVar[bool] = True
 
     def __init__(self, config: VanillaConfig) -> None:
         self.config = config

@@ -42,18 +42,18 @@ class TrlSettings:
     train: Mapping[str, Any]
     key: str
 
-    def require_usable(self, *, on_cpu: bool) -> None:
-        """Have TRL look at the values before anything is asked: a study whose labels are in cannot change its recipe.
+    def filled(self, *, on_cpu: bool) -> Any:
+        """TRL's configuration, its defaults filled in. Making it has TRL look at the values before anything is asked.
 
         Args:
             on_cpu: whether the model will be on the CPU.
 
         Raises:
-            RecipeError: if TRL refuses one.
+            RecipeError: if TRL refuses one: a study whose labels are in cannot change its recipe.
         """
         import trl
 
-        trl_config(getattr(trl, self.config), self.train, self.key, on_cpu=on_cpu, seed=0, output_dir="unused")
+        return trl_config(getattr(trl, self.config), self.train, self.key, on_cpu=on_cpu, seed=0, output_dir="unused")
 
 
 class TrainsWithTrl(ABC):
