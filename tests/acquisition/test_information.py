@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
@@ -132,7 +132,6 @@ def test_the_contract(rule: Any) -> None:
     check_acquisition(rule)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(1, 12),
