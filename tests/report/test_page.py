@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ def answer(prompt: Prompt, text: str, tokens: Sequence[int]) -> Response:
 
 
 def asked(round: int, position: int, a: Response, b: Response, margin: float) -> AskedPair:
-    return AskedPair(Pair.of(a, b, round), round, position, 1.5, "nats of something", margin)
+    pair = replace(Pair.of(a, b, round), a=a, b=b)
+    return AskedPair(pair, round, position, 1.5, "nats of something", margin)
 
 
 def begin(path: Path, **changes: Any) -> StudyFolder:
