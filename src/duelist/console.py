@@ -38,7 +38,7 @@ MEASURED = {
     "mean reward": "mean_reward",
     "win rate": "win_rate",
     "KL": "kl",
-    "J": "j",
+    "J (log-odds)": "j",
     "pair accuracy": "pair_accuracy",
     "1 − Spearman": "spearman_error",
     "best of N": "best_of_n_reward",

@@ -212,7 +212,7 @@ def tiny_recipe() -> Callable[[Path], Any]:
 def test_a_real_study_with_an_arm_is_one_page_that_needs_nothing_else(real_study: Path) -> None:
     page = Page(write_report(real_study))
 
-    assert page.source.count("<svg") == page.count("svg") == 9  # 5 metrics (over groups too), 4 of what was selected
+    assert page.source.count("<svg") == page.count("svg") == 8  # 4 metrics (over groups too), 4 of what was selected
     assert all(a.get("role") == "img" and a.get("aria-label") for t, a in page.tags if t == "svg")
     assert page.count("caption") == page.count("table") == 7  # the arms; per arm its rounds, its pairs, its groups
     assert not re.search(r"https?://|@import|url\((?!#)", page.source)

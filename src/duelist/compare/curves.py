@@ -26,6 +26,7 @@ PREFERRED = (
     "best_of_n_reward",
     "pair_accuracy",
 )
+UNITS = {"j": "label log-odds"}  # of metrics whose name does not say enough
 BOOKKEEPING = ("round", "labels", "asked")
 # Metrics of which less is better, by a word of their name.
 LESS_IS_BETTER = ("kl", "loss", "error", "regret", "nll", "ece", "brier", "perplexity")

@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from duelist.compare.curves import UNITS
 from duelist.compare.summary import ArmSummary, Band, MetricSummary
 from duelist.report.figures import COLOURS, LINES, MARKERS, STYLE
 from duelist.store.artifacts import atomic_path
@@ -56,7 +57,8 @@ def _curves(axes: Any, summary: MetricSummary) -> None:
     if summary.target is not None:
         axes.axhline(summary.target, color="#5b6470", linestyle=":", linewidth=1)
     axes.set_title(f"{summary.metric.name}: mean over seeds, 95 % interval", fontsize=10)
-    axes.set_ylabel(summary.metric.name)
+    unit = UNITS.get(summary.metric.name)
+    axes.set_ylabel(summary.metric.name + (f" ({unit})" if unit else ""))
     _label_axis(axes)
 
 

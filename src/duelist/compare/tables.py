@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duelist.compare.curves import Rows, measured
+from duelist.compare.curves import UNITS, Rows, measured
 from duelist.compare.statistics import FEWEST_SEEDS, Mean, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary, ToTarget
 
@@ -90,7 +90,9 @@ def _tables(summary: MetricSummary) -> list[str]:
         [a.arm, _mean(a.area), *_paired(a.area_paired), *_to_target(a.to_target if gained else None)]
         for a in summary.arms
     ]
-    lines = [f"## {summary.metric.name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
+    unit = UNITS.get(summary.metric.name)
+    name = summary.metric.name + (f" in {unit}" if unit else "")
+    lines = [f"## {name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
     if summary.target is not None and not gained:
         lines += ["", f"{base} did not get better on average, so there is no target to count the labels to."]
     return lines

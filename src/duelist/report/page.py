@@ -32,7 +32,7 @@ _METRICS = (
     ("mean_reward_weighted", "weighted mean reward"),
     ("win_rate", "win rate"),
     ("kl", "KL (nats)"),
-    ("j", "J"),
+    ("j", "J (label log-odds)"),
     ("mean_length", "length (tokens)"),
     ("pair_accuracy", "pair accuracy"),
     ("longer_wins", "longer wins"),
