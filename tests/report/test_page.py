@@ -378,11 +378,42 @@ def test_arms_are_compared_after_the_last_round_that_all_have(tmp_path: Path) ->
     assert status(tmp_path)["compare"]["random"]["rounds_closed"] == 1
 
 
+def test_arms_that_are_printed_alike_share_the_highest_value(tmp_path: Path) -> None:
+    whole(tmp_path, [0.1, 0.3])
+    whole(tmp_path / "compare/random", [0.1, 0.3004])
+    whole(tmp_path / "compare/worse", [0.1, 0.2])
+    page = Page(write_report(tmp_path))
+    assert (
+        "By mean reward the highest value, 0.300, is shared by random and Cleverest, against worse 0.200." in page.text
+    )
+    assert page.source.count('<td class="best">0.300</td>') == 6  # mean reward, win rate and J of both
+
+
+@pytest.mark.parametrize("key", ["policy", "acquisition", "embedding"])
+def test_what_is_prepared_is_named_in_words(tmp_path: Path, key: str) -> None:
+    prepare = {"function": "my.data:prepare", "settings": {}}
+    embedding = {"source": "file", "path": "{prepared}/vectors.npz", "model": None}
+    changes = {
+        "policy": {"policy": {"model": "{prepared}/model"}},
+        "acquisition": {"acquisition": {"name": "{prepared}/rule.py:Mine", "of": "{prepared}"}},
+        "embedding": {"reward_model": {"hidden": [8], "embedding": embedding}},
+    }[key]
+    folder = begin(tmp_path, prepare=prepare, **changes)
+    close(folder, 0, metrics(0.1))
+    folder.close()
+    page = Page(write_report(tmp_path))
+    assert "{prepared}" not in page.source and "(prepared by my.data:prepare)" in page.text
+    assert {"policy": "model", "acquisition": "rule.py:Mine", "embedding": "vectors.npz"}[key] in page.text
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
         ([0.1, 0.2, 0.3], "By mean reward the arms are equal (0.300)."),
         ([0.1, 0.2, 0.1], "By mean reward Cleverest did better: 0.300, against random 0.100."),
+        ([0.1, 0.2, 0.2996], "By mean reward the arms are equal (0.300)."),  # as far as a reader can see
+        ([0.1, 0.2, 0.3004], "By win rate the arms are equal (0.300)."),
+        ([0.1, 0.2, 0.3006], "By mean reward random did better: 0.301, against Cleverest 0.300."),
         ([None, None, None], "No reward was measured, so the arms cannot be ranked."),
         ([0.1], "No round is closed in every study yet: there is nothing to compare."),
     ],
