@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
 
 import duelist
 
@@ -24,6 +29,22 @@ def test_all_is_exactly_the_public_names_and_all_resolve() -> None:
     for name, home in duelist._HOME.items():
         assert getattr(duelist, name) is getattr(importlib.import_module(home), name)
     assert not hasattr(duelist, "Stuydy")
+
+
+def test_property_tests_try_the_same_examples_every_time(request: pytest.FixtureRequest) -> None:
+    """A fresh clone must pass or fail for everyone alike; only the `full` profile searches at random, and more."""
+    same, full = (settings.get_profile(name) for name in ("same", "full"))
+    assert same.derandomize and same.database is None and same.deadline is None
+    assert not full.derandomize and full.max_examples >= 10 * same.max_examples
+    chosen = request.config.getoption("--hypothesis-profile")
+    assert settings().derandomize == (chosen != "full")
+    sources = {path: path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")}
+    own = [
+        str(path)
+        for path, text in sources.items()
+        if "@given" in text and re.search(r"^@settings\(.*max_examples", text, re.M)
+    ]
+    assert own == [], "the profile says how many examples there are"
 
 
 def test_typed_imports_cover_every_public_name() -> None:

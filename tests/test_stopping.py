@@ -36,6 +36,23 @@ class Halving(Acquisition):
         return Selection(np.arange(budget), np.zeros(budget), "none", {"gain_nats": gain})
 
 
+@pytest.mark.parametrize(
+    ("gain", "below", "said"),
+    [
+        (0.125, 0.2, "0.125 nats, under `stop.below_nats` of 0.2"),
+        (4.7963, 4.8, "4.796 nats, under `stop.below_nats` of 4.8"),
+        (4.79999, 4.8, "4.79999 nats, under `stop.below_nats` of 4.8"),
+        (0.999999999, 1, "0.999999999 nats, under `stop.below_nats` of 1"),
+        (1.0, 1.0000001, "1 nats, under `stop.below_nats` of 1.0000001"),
+        (1e-9, 2e-9, "1e-09 nats, under `stop.below_nats` of 2e-09"),
+        (0.1 + 0.2 - 2**-53, 0.1 + 0.2, "0.2999999999999999 nats, under `stop.below_nats` of 0.3"),
+    ],
+)
+def test_the_reason_is_true_as_it_is_printed(gain: float, below: float, said: str) -> None:
+    reason = stop_reason(StopConfig(below_nats=below), {"gain_nats": gain})
+    assert reason == f"the best remaining label was worth {said}"
+
+
 @pytest.fixture
 def halving(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
     return {**tiny_recipe, "rounds": 6, "budget": 2, "acquisition": {"name": f"{__name__}:Halving"}}

@@ -12,9 +12,12 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from duelist import Label, Study, parse_recipe
+from duelist.console import status_rows
 from duelist.errors import ModelError, RecipeError, RoundStateError
 from duelist.models.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy import Policy
+from duelist.report.page import write_report
+from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Votes
 
@@ -159,8 +162,39 @@ def test_metrics_have_the_initial_model_first_and_every_figure(tiny_recipe: dict
     assert [(m["round"], m["labels"]) for m in lines] == [(0, 0), (1, 6), (2, 12)]
     assert lines[0]["kl"] == 0.0 and lines[0]["win_rate"] == 0.5
     for m in lines:
-        assert m["j"] == pytest.approx(m["mean_reward"] - 0.5 * m["kl"])
         assert isinstance(m["seconds"], dict) and set(m["seconds"]) >= {"train", "evaluate"}
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 4.0])
+def test_j_is_in_label_log_odds(tiny_recipe: dict[str, Any], tmp_path: Path, temperature: float) -> None:
+    """β·KL is in log-odds of a label, and the reward is in that unit only over the annotator's temperature."""
+    tiny_recipe["annotator"] |= {"choice": "bradley_terry", "temperature": temperature}
+    with Study.create(tmp_path / "study", parse_recipe({**tiny_recipe, "rounds": 1})) as study:
+        study.run()
+    first, last = read_jsonl(tmp_path / "study" / "metrics.jsonl")
+    assert first["j"] == pytest.approx(first["mean_reward"] / temperature)
+    assert last["kl"] != 0 and last["j"] == pytest.approx(last["mean_reward"] / temperature - 0.5 * last["kl"])
+    page = write_report(tmp_path / "study").read_text(encoding="utf-8")
+    assert "J (label log-odds)" in page and "J (log-odds)" in status_rows(status(tmp_path / "study"))
+
+
+@pytest.mark.parametrize("who", ["hard choices", "another reward", "people"])
+def test_j_is_not_measured_where_labels_do_not_say_the_unit_of_the_reward(
+    tiny_recipe: dict[str, Any], tmp_path: Path, tiny_reward: str, who: str
+) -> None:
+    reward = {"name": "function", "function": tiny_reward}
+    if who == "another reward":
+        tiny_recipe["annotator"] |= {"choice": "bradley_terry", "temperature": 0.25}
+        tiny_recipe["reward"] = reward
+    if who == "people":
+        tiny_recipe |= {"annotator": None, "reward": reward}
+    with Study.create(tmp_path / "study", parse_recipe({**tiny_recipe, "rounds": 1})) as study:
+        study.tell([Label(pair.id, "Ada", "a") for pair in study.ask().pairs])
+        study.update()
+    lines = read_jsonl(tmp_path / "study" / "metrics.jsonl")
+    assert [line["j"] for line in lines] == [None, None] and all(line["mean_reward"] is not None for line in lines)
+    assert "log-odds" not in write_report(tmp_path / "study").read_text(encoding="utf-8")
+    assert not [name for name in status_rows(status(tmp_path / "study")) if name.startswith("J")]
 
 
 @pytest.mark.parametrize(

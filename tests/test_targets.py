@@ -102,4 +102,4 @@ def test_select_needs_targets_where_the_rule_does(tiny_model: Path) -> None:
         duelist.select(rows, str(tiny_model), budget=1, acquisition=rule)
     aimed = [{"prompt": "w1 w2", "responses": ["w4 w5 w6", "w7 w8 w9 w10 w11"]}]
     picks = duelist.select(rows, str(tiny_model), budget=1, acquisition=rule, targets=aimed, dimension=None)
-    assert [(p.response_a, p.response_b) for p in picks] == [("w4 w5 w6", "w7 w8 w9 w10 w11")]
+    assert [{p.response_a, p.response_b} for p in picks] == [{"w4 w5 w6", "w7 w8 w9 w10 w11"}]

@@ -38,7 +38,7 @@ MEASURED = {
     "mean reward": "mean_reward",
     "win rate": "win_rate",
     "KL": "kl",
-    "J": "j",
+    "J (log-odds)": "j",
     "pair accuracy": "pair_accuracy",
     "1 − Spearman": "spearman_error",
     "best of N": "best_of_n_reward",
@@ -58,6 +58,11 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def rate(speed: float) -> str:
+    """Steps per second; seconds per step where a step takes longer than a second."""
+    return f"{speed:,.1f}/s" if speed >= 1 else f"{1 / speed:,.1f} s each"
+
+
 def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
     """How far a batch is from the best one, in words; None where its rule does not know."""
     percent = diagnostics.get("within_percent_of_optimum")
@@ -68,10 +73,10 @@ def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
 
 
 class _Throughput(ProgressColumn):
-    """Steps done per second."""
+    """How fast steps are done."""
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.1f}/s")
+        return Text(rate(task.speed) if task.speed else "")
 
 
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
@@ -117,7 +122,7 @@ class TerminalProgress(Progress):
             if now - said >= LINE_SECONDS and done < total:
                 said, speed = now, max(done - at_once, 1) / (now - begun)
                 left = datetime.timedelta(seconds=round((total - done) / speed))
-                self.note(f"{description}: {done:,} of {total:,}, {speed:,.1f}/s, {left} left")
+                self.note(f"{description}: {done:,} of {total:,}, {rate(speed)}, {left} left")
 
         return advance
 
@@ -164,7 +169,7 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
     }
     if reading := state.get("reading_time"):
         rows["reading time"] = (
-            f"{reading['constant']:.1f} s a comparison and {reading['seconds_per_token']:.3f} s a token, from "
+            f"{reading['constant']:.1f} s a comparison and {reading['seconds_per_token']:.3g} s a token, from "
             f"{reading['times']} recorded times"
         )
     others = {

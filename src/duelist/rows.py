@@ -117,7 +117,7 @@ def row_prompt(row: Row, where: str) -> Prompt:
     """
     aside = {"prompt", *RESPONSE_COLUMNS, *EMBEDDING_COLUMNS}
     columns = {k: as_json(v) for k, v in row.items() if k not in aside}
-    content = _explicit_prompt(row, where).get("prompt")
+    content = explicit_prompt(row, where).get("prompt")
     if content is None:
         found = ", ".join(k for k, v in row.items() if v is not None) or "no column"
         raise DataError(
@@ -168,7 +168,7 @@ def row_pair(row: Row, where: str) -> list[str]:
     Raises:
         DataError: if a response is neither text nor one assistant message, or only one of the two is there.
     """
-    row = _explicit_prompt(row, where)
+    row = explicit_prompt(row, where)
     for first, second in (("chosen", "rejected"), ("response_a", "response_b")):
         if row.get(first) is not None or row.get(second) is not None:
             if row.get(first) is None or row.get(second) is None:
@@ -225,7 +225,7 @@ def as_json(value: Any) -> Any:
     return as_json(value.tolist()) if hasattr(value, "tolist") else str(value)  # NumPy's and torch's numbers and arrays
 
 
-def _explicit_prompt(row: Row, where: str) -> Row:
+def explicit_prompt(row: Row, where: str) -> Row:
     """TRL's "implicit prompt" rows made explicit: the prompt is what chosen and rejected begin with in common.
 
     Raises:

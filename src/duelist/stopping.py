@@ -73,5 +73,15 @@ def stop_reason(stop: StopConfig | None, diagnostics: Mapping[str, Any]) -> str 
         gain, unit = _GAINS[key]
         value = diagnostics.get(gain)
         if isinstance(value, int | float) and value < threshold:
-            return f"the best remaining label was worth {value:.3g} {unit}, under `stop.{key}` of {threshold:g}"
+            worth, limit = in_order(value, threshold)
+            return f"the best remaining label was worth {worth} {unit}, under `stop.{key}` of {limit}"
     return None
+
+
+def in_order(smaller: float, larger: float) -> tuple[str, str]:
+    """Print two different numbers with the fewest digits, three or more, that keep their order true."""
+    for digits in range(3, 17):
+        below, above = f"{smaller:.{digits}g}", f"{larger:.{max(digits, 6)}g}"
+        if float(below) < float(above):
+            return below, above
+    return repr(smaller), repr(larger)

@@ -143,7 +143,9 @@ class Draws:
 class Pair:
     """Two responses to compare, with the distributions that drew them for this comparison.
 
-    The id does not depend on which one is called `a`, nor on the weight in the loss.
+    The id does not depend on which one is called `a`, nor on the weight in the loss. `Pair.of` decides which one is
+    `a` by a hash of the id, so that the sides say nothing of how the two were drawn, scored or labelled: whoever
+    compares them stays blind. A pair that was stored keeps the sides it was stored with.
     """
 
     id: str
@@ -154,10 +156,14 @@ class Pair:
 
     @staticmethod
     def of(a: Response, b: Response, round: int, weight: float = 1.0) -> Pair:
-        """The comparison of `a` with `b`."""
+        """Return the comparison of two responses; the order in which they are given changes nothing."""
         if a.id == b.id:
             raise DataError(f"A pair must hold two different responses, but got response {a.id} twice.")
-        return Pair(content_id("pair", *sorted((a.id, b.id))), a, b, round, weight)
+        first, second = (a, b) if a.id < b.id else (b, a)
+        pair_id = content_id("pair", first.id, second.id)
+        if int(content_id("sides", pair_id), 16) % 2:
+            first, second = second, first
+        return Pair(pair_id, first, second, round, weight)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.bald import BALD, BALDConfig, mutual_information
@@ -87,7 +87,6 @@ def test_batchbald_per_second_bounds_what_is_left() -> None:
     assert cheap  # else the last pick would have been bound enough
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_information_is_finite_and_bounded(margins: list[list[float]]) -> None:
     information = mutual_information(np.array(margins))
@@ -179,7 +178,6 @@ def test_when_the_draws_are_told_apart_the_rest_is_a_draw_and_nothing_is_nan() -
     assert set(chosen[0].indices_B[-20:].tolist()) != set(chosen[1].indices_B[-20:].tolist())
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000))
 def test_gains_never_rise(seed: int) -> None:
     rule = BatchBALD(BatchBALDConfig(posterior="samples", exact_picks=10))

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.base import Acquisition
@@ -38,7 +38,6 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
     return float(min(np.linalg.norm(x - y), np.linalg.norm(x + y)))
 
 
-@settings(max_examples=40, deadline=None)
 @given(n=st.integers(2, 20), past=st.integers(0, 80), seed=st.integers(0, 10**6), data=st.data())
 def test_k_center_takes_the_farthest(n: int, past: int, seed: int, data: st.DataObject) -> None:
     rule = KCenter(KCenterConfig())

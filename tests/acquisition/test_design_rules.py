@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -199,7 +199,6 @@ def variance(rule: Any, inverse: np.ndarray, targets_MD: np.ndarray | None) -> f
     return float(each.max() if rule.config.criterion == "worst" else each.mean())
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     which=st.sampled_from(["a", "V pool", "V drawn", "G pool", "G drawn"]),
     weighted=st.booleans(),

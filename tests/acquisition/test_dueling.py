@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.base import Acquisition, choose
@@ -107,7 +107,6 @@ def max_min_lcb(features: Features, rows: list[int], mean: np.ndarray, width: np
     return max(answers.values())[1]
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0, 3), st.sampled_from(["samples", "laplace"]), st.booleans())
 def test_max_min_lcb_equals_brute_force(seed: int, beta: float, posterior: str, cross_prompt: bool) -> None:
     features = random_features(20, EVERYTHING, seed=seed, prompts=4, cross_prompt=cross_prompt)

@@ -17,8 +17,9 @@ PROMPT = Prompt.of("which?")
 
 
 def pair(a: str, b: str) -> Pair:
+    """The pair with these sides."""
     x, y = (Response.of(PROMPT, text, [1], [ord(text[0]), 2], "dataset", 1) for text in (a, b))
-    return Pair.of(x, y, 1)
+    return dataclasses.replace(Pair.of(x, y, 1), a=x, b=y)
 
 
 @pytest.fixture

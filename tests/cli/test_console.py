@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from duelist import console
-from duelist.console import TerminalProgress
+from duelist.console import TerminalProgress, rate
 
 
 def test_long_work_says_how_far_it_is_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +24,29 @@ def test_long_work_says_how_far_it_is_in_a_file(monkeypatch: pytest.MonkeyPatch)
     assert out.getvalue() == (
         "Gradients: 5,500 of 10,000, 125.0/s, 0:00:36 left\nGradients: 7,000 of 10,000, 125.0/s, 0:00:24 left\n"
     )
+
+
+def test_slow_work_has_a_rate_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: now))
+    out = io.StringIO()
+    with TerminalProgress(Console(file=out, width=40)).stage("Training", 10) as advance:
+        for _ in range(2):
+            now += 40.0
+            advance(1)
+    assert (
+        out.getvalue() == "Training: 1 of 10, 40.0 s each, 0:06:00 left\nTraining: 2 of 10, 40.0 s each, 0:05:20 left\n"
+    )
+    assert [rate(speed) for speed in (1234.5, 1.0, 0.96, 0.001)] == [
+        "1,234.5/s",
+        "1.0/s",
+        "1.0 s each",
+        "1,000.0 s each",
+    ]
+    bar = console._Throughput()
+    assert [str(bar.render(SimpleNamespace(speed=speed))) for speed in (None, 0.0, 0.02, 3.0)] == [  # type: ignore[arg-type]
+        "", "", "50.0 s each", "3.0/s",
+    ]  # fmt: skip
 
 
 def test_short_work_leaves_no_trace_in_a_file() -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -84,7 +84,6 @@ def test_area_and_labels_worked_by_hand() -> None:
     assert labels_to_target(labels, np.array([0.0, 0.1, 0.3]), 0.1 + 0.2) == 30
 
 
-@settings(max_examples=100, deadline=None)
 @given(curve=CURVES, ends=st.tuples(st.floats(0, 1), st.floats(0, 1)))
 def test_the_area_is_the_integral(curve: tuple[np.ndarray, np.ndarray], ends: tuple[float, float]) -> None:
     labels, values = curve
@@ -96,7 +95,6 @@ def test_the_area_is_the_integral(curve: tuple[np.ndarray, np.ndarray], ends: tu
     assert area_under(labels, values, low, high) == pytest.approx(expected / (high - low), rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
 @given(curve=CURVES, target=VALUES)
 def test_the_target_is_reached_there_and_not_before(curve: tuple[np.ndarray, np.ndarray], target: float) -> None:
     labels, values = curve

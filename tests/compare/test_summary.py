@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 
+from duelist.compare import picture
 from duelist.compare.curves import Metric, Rows
 from duelist.compare.picture import draw
 from duelist.compare.summary import ArmSummary, MetricSummary, choose_baseline, summarise
@@ -135,6 +137,66 @@ def test_the_table_says_what_was_found(rows: Rows) -> None:
     assert "decide nothing" not in text
     lengths = {len(line) for line in text.splitlines() if line.startswith(("| fast", "| bad", "| random"))}
     assert len(lengths) == 2  # the columns of both tables line up
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 7, 8])
+def test_few_seeds_have_no_interval_and_no_p(rows: Rows, seeds: int, tmp_path: Path) -> None:
+    few = {name: {s: of_arm[s] for s in range(seeds)} for name, of_arm in rows.items()}
+    few["random"] = rows["random"]  # the arms need not have the same number of seeds
+    summary = found(few)
+    fast = arm(summary, "fast")
+    enough = seeds >= 8
+    assert fast.final_paired is not None and fast.area_paired is not None and fast.difference is not None
+    for mean in (fast.final, fast.area, fast.final_paired.difference, fast.area_paired.difference):
+        assert (mean.half_width is not None) == enough and mean.seeds == seeds
+    assert (fast.final_paired.p_value is not None) == (fast.area_paired.p_value is not None) == enough
+    assert (fast.curve.half_width_E is not None) == (fast.difference.half_width_E is not None) == enough
+    assert arm(summary, "random").final.half_width is not None
+    words = f"{seeds} seed{'' if seeds == 1 else 's'}: too few to tell"
+    lines = [line for line in markdown("t", [summary], {}, {}).splitlines() if line.startswith("| fast")]
+    assert [("±" in line, words in line) for line in lines] == [(enough, not enough)] * 2
+    csv_lines = [x for x in csv.DictReader(io.StringIO(table_csv([summary]))) if x["arm"] == "fast"]
+    assert any(x["low"] or x["high"] or x["p_value"] for x in csv_lines) == enough
+    draw([summary], "t", tmp_path / "p")
+    assert (f"fast ({seeds} seeds), too few to tell" in (tmp_path / "p.svg").read_text()) == (not enough)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("pair_accuracy", 0.0, 1.0),
+        ("win_rate", 0.0, 1.0),
+        ("spearman_error", 0.0, 2.0),
+        ("mean_reward", -np.inf, np.inf),
+    ],
+)
+def test_intervals_stay_in_the_metric_s_range(name: str, low: float, high: float, tmp_path: Path) -> None:
+    """One seed in ten is far off, so the t-interval of the others' near-perfect mean goes past what is possible."""
+    top, bottom = (1.0, 0.0) if name == "mean_reward" else (high, low)
+    rows: Rows = {
+        who: {s: [{"round": t, "labels": 10 * t, "asked": 10 * t, name: value(s)} for t in (0, 1)] for s in range(10)}
+        for who, value in (
+            ("random", lambda s: top if s == 0 else bottom),
+            ("fast", lambda s: bottom if s == 0 else top),
+        )
+    }
+    summary = found(rows, Metric(name, True))
+    fast = arm(summary, "fast")
+    assert fast.final.half_width is not None and fast.final.mean + fast.final.half_width > top
+    lines = list(csv.DictReader(io.StringIO(table_csv([summary]))))
+    for line in (x for x in lines if x["low"]):
+        least, largest = (low - high, high - low) if "minus" in line["statistic"] else (low, high)
+        assert least <= float(line["low"]) < float(line["value"]) < float(line["high"]) <= largest
+    assert any(float(x["high"]) == high for x in lines if x["high"]) == np.isfinite(high)
+
+    curves, differences = Figure().subplots(1, 2)
+    picture._curves(curves, summary)
+    picture._differences(differences, summary)
+    for axes, bands, least, largest in ((curves, 2, low, high), (differences, 1, low - high, high - low)):
+        assert len(axes.collections) == bands
+        for band in axes.collections:
+            heights = band.get_paths()[0].vertices[:, 1]
+            assert least <= heights.min() < heights.max() <= largest
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 7, 8])

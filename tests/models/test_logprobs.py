@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, ROUNDING, plain_log_prob, random_sequences, tiny_model, with_lora
 
@@ -131,7 +131,6 @@ def test_a_head_that_bypasses_the_output_layer_is_refused(monkeypatch: pytest.Mo
         sequence_log_probs(model, random_sequences())
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000))
 def test_batches_cover_everything_once_within_the_limit(lengths: list[int], max_tokens: int) -> None:
     batches = batches_by_tokens(lengths, max_tokens)

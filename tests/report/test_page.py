@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ def answer(prompt: Prompt, text: str, tokens: Sequence[int]) -> Response:
 
 
 def asked(round: int, position: int, a: Response, b: Response, margin: float) -> AskedPair:
-    return AskedPair(Pair.of(a, b, round), round, position, 1.5, "nats of something", margin)
+    pair = replace(Pair.of(a, b, round), a=a, b=b)
+    return AskedPair(pair, round, position, 1.5, "nats of something", margin)
 
 
 def begin(path: Path, **changes: Any) -> StudyFolder:
@@ -210,7 +212,7 @@ def tiny_recipe() -> Callable[[Path], Any]:
 def test_a_real_study_with_an_arm_is_one_page_that_needs_nothing_else(real_study: Path) -> None:
     page = Page(write_report(real_study))
 
-    assert page.source.count("<svg") == page.count("svg") == 9  # 5 metrics (over groups too), 4 of what was selected
+    assert page.source.count("<svg") == page.count("svg") == 8  # 4 metrics (over groups too), 4 of what was selected
     assert all(a.get("role") == "img" and a.get("aria-label") for t, a in page.tags if t == "svg")
     assert page.count("caption") == page.count("table") == 7  # the arms; per arm its rounds, its pairs, its groups
     assert not re.search(r"https?://|@import|url\((?!#)", page.source)
@@ -376,11 +378,42 @@ def test_arms_are_compared_after_the_last_round_that_all_have(tmp_path: Path) ->
     assert status(tmp_path)["compare"]["random"]["rounds_closed"] == 1
 
 
+def test_arms_that_are_printed_alike_share_the_highest_value(tmp_path: Path) -> None:
+    whole(tmp_path, [0.1, 0.3])
+    whole(tmp_path / "compare/random", [0.1, 0.3004])
+    whole(tmp_path / "compare/worse", [0.1, 0.2])
+    page = Page(write_report(tmp_path))
+    assert (
+        "By mean reward the highest value, 0.300, is shared by random and Cleverest, against worse 0.200." in page.text
+    )
+    assert page.source.count('<td class="best">0.300</td>') == 6  # mean reward, win rate and J of both
+
+
+@pytest.mark.parametrize("key", ["policy", "acquisition", "embedding"])
+def test_what_is_prepared_is_named_in_words(tmp_path: Path, key: str) -> None:
+    prepare = {"function": "my.data:prepare", "settings": {}}
+    embedding = {"source": "file", "path": "{prepared}/vectors.npz", "model": None}
+    changes = {
+        "policy": {"policy": {"model": "{prepared}/model"}},
+        "acquisition": {"acquisition": {"name": "{prepared}/rule.py:Mine", "of": "{prepared}"}},
+        "embedding": {"reward_model": {"hidden": [8], "embedding": embedding}},
+    }[key]
+    folder = begin(tmp_path, prepare=prepare, **changes)
+    close(folder, 0, metrics(0.1))
+    folder.close()
+    page = Page(write_report(tmp_path))
+    assert "{prepared}" not in page.source and "(prepared by my.data:prepare)" in page.text
+    assert {"policy": "model", "acquisition": "rule.py:Mine", "embedding": "vectors.npz"}[key] in page.text
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
         ([0.1, 0.2, 0.3], "By mean reward the arms are equal (0.300)."),
         ([0.1, 0.2, 0.1], "By mean reward Cleverest did better: 0.300, against random 0.100."),
+        ([0.1, 0.2, 0.2996], "By mean reward the arms are equal (0.300)."),  # as far as a reader can see
+        ([0.1, 0.2, 0.3004], "By win rate the arms are equal (0.300)."),
+        ([0.1, 0.2, 0.3006], "By mean reward random did better: 0.301, against Cleverest 0.300."),
         ([None, None, None], "No reward was measured, so the arms cannot be ranked."),
         ([0.1], "No round is closed in every study yet: there is nothing to compare."),
     ],

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from toy import EOS, PROMPTS, all_responses, chi_square_p_value, job_for, response_probabilities, toy_policy
 
+from duelist.models.implicit_reward import log_ratios
 from duelist.models.policy import Policy
+from duelist.pairing.as_drawn import AsDrawn
+from duelist.progress import Silent
 from duelist.recipes.component_settings import build, parse_component
 from duelist.samplers import best_of_n, hybrid
 from duelist.samplers.base import Sampler
 from duelist.samplers.best_of_n import BestOfN, BestOfNConfig
 from duelist.samplers.hybrid import Hybrid, HybridConfig
 from duelist.samplers.vanilla import Vanilla, VanillaConfig
+from duelist.types import GivenResponses, Prompt
 
 SAMPLERS: list[dict[str, Any]] = [
     {"name": "vanilla", "responses_per_prompt": 5, "max_new_tokens": 4},
@@ -60,6 +66,24 @@ def test_vanilla_sets_are_neighbours(policy: Policy) -> None:
     ids = [r.id for r in draws.responses]
     assert len(ids) == 3  # the third has no partner
     assert [(s.a, s.b) for s in draws.sets] == [(ids[0], ids[1])]
+
+
+@pytest.mark.parametrize("name", ["best_of_n", "pilaf", "t_pilaf", "hybrid"])
+def test_the_sides_of_a_pair_do_not_say_how_it_was_drawn(policy: Policy, name: str) -> None:
+    """Best and worst, plus and minus, policy and reference: each is `a` in about half of the pairs."""
+    prompts = [Prompt.of(" ".join(words)) for k in (1, 2, 3) for words in product("abcd", repeat=k)]
+    component = {"name": name, "pairs_per_prompt": 4, "max_new_tokens": 6}
+    draws = build("sampler", parse_component("sampler", component), Sampler).sample(job_for(policy, prompts=prompts))
+    pairs = AsDrawn().pairs(draws, GivenResponses({}, {}), 1)
+    origins = {frozenset((s.a, s.b)): dict(zip((s.a, s.b), s.drawn_from or (), strict=True)) for s in draws.sets[::-1]}
+    assert all({r.id: r.drawn_from for r in (p.a, p.b)} == origins[frozenset((p.a.id, p.b.id))] for p in pairs)
+    ratio_N2 = log_ratios(policy, [r for p in pairs for r in (p.a, p.b)], 16384, Silent()).reshape(-1, 2)
+    first = {
+        "best_of_n": ratio_N2[:, 0] > ratio_N2[:, 1],
+        "hybrid": [p.a.drawn_from == "policy" for p in pairs],
+    }.get(name, [p.a.drawn_from == "plus" for p in pairs if "plus" in (p.a.drawn_from, p.b.drawn_from)])
+    low, high = stats.binom.interval(1 - 1e-6, len(first), 0.5)
+    assert len(first) >= 60 and low <= sum(first) <= high
 
 
 def test_best_of_n_keeps_the_extremes_of_the_implicit_reward(policy: Policy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
+from duelist.annotators.dataset_labels import row_decision
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
 from duelist.featurizers import feature_folder, resumable
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
 from duelist.recipes.components import COMPONENTS
+from duelist.rows import row_pair, row_prompt
 from duelist.selection.to_file import select_to_file
 
 LORA = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
@@ -111,7 +115,7 @@ def test_parquet_lists_of_responses_and_trl_rows(tiny_model: Path, tmp_path: Pat
     assert len(duelist.select(trl, str(tiny_model), lora=LORA, budget=4, acquisition="random")) == 4
 
 
-def test_the_file_has_the_rows_in_pick_order_with_score_and_reason(
+def test_the_file_has_the_picks_in_order_and_nothing_that_is_not_blind(
     tiny_model: Path, pool: Path, tmp_path: Path
 ) -> None:
     picks = select_to_file(
@@ -119,9 +123,95 @@ def test_the_file_has_the_rows_in_pick_order_with_score_and_reason(
         dimension=64, lora=LORA,
     )  # fmt: skip
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [r["note"] for r in written] == [p.row_number for p in picks]
+    assert [list(r) for r in written] == 4 * [["prompt", "response_a", "response_b", "rank", "row"]]
+    assert [r["row"] for r in written] == [p.row_number for p in picks]
     assert [r["rank"] for r in written] == [1, 2, 3, 4]
-    assert all(r["score"] > 0 and "V⁻¹" in r["reason"] and r["response_a"] for r in written)
+    for r in written:
+        given = row(r["row"])
+        assert r["prompt"] == given["prompt"]
+        assert {r["response_a"], r["response_b"]} == {given["response_a"], given["response_b"]}
+    assert all(p.score > 0 and "V⁻¹" in p.reason for p in picks)
+
+
+FORMATS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "plain": lambda i: {"prompt": f"w{i % 40} w{i // 40} ", "chosen": f"w{i % 7} w3", "rejected": f"w{i % 11} w9 w2"},
+    "conversational": lambda i: {
+        "prompt": [{"role": "user", "content": f"w{i % 40} w{i // 40}"}],
+        "chosen": [{"role": "assistant", "content": f"w{i % 7} w3"}],
+        "rejected": [{"role": "assistant", "content": f"w{i % 11} w9 w2"}],
+    },
+    "prompt within": lambda i: {
+        "chosen": [{"role": "user", "content": f"w{i % 40} w{i // 40}"}, {"role": "assistant", "content": f"w{i % 7}"}],
+        "rejected": [{"role": "user", "content": f"w{i % 40} w{i // 40}"}, {"role": "assistant", "content": "w8 w9"}],
+    },
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_people_are_given_does_not_say_which_response_was_chosen(
+    tiny_model: Path, tmp_path: Path, format: str
+) -> None:
+    rows = [{**FORMATS[format](i), "score_chosen": 9.0, "n_a": 5, "n_b": 0, "label": "a"} for i in range(160)]
+    arguments: dict[str, Any] = {"acquisition": "random", "lora": LORA, "budget": 160}
+    select_to_file(tmp_path / "o.jsonl", rows, str(tiny_model), **arguments)
+    written = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {tuple(r) for r in written} == {("prompt", "response_a", "response_b", "rank", "row")}
+    first = 0
+    for r in written:
+        given = rows[r["row"]]
+        assert row_prompt(r, "").id == row_prompt(given, "").id and sorted(row_pair(r, "")) == sorted(
+            row_pair(given, "")
+        )
+        first += r["response_a"] == row_pair(given, "")[0]
+    low, high = stats.binom.interval(1 - 1e-6, 160, 0.5)
+    assert low <= first <= high
+    # What people label goes back as what is labelled already.
+    with pytest.raises(BudgetError, match="0 distinct pairs"):
+        duelist.select(rows, str(tiny_model), labelled=tmp_path / "o.jsonl", **arguments)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_data_that_is_labelled_already_keeps_its_columns_when_pruned(
+    tiny_model: Path, tmp_path: Path, format: str
+) -> None:
+    rows = [{**FORMATS[format](i), "note": i, "score": "own"} for i in range(20)]
+    picks = select_to_file(
+        tmp_path / "o.jsonl", rows, str(tiny_model), acquisition="random", lora=LORA, budget=20, keep_columns=True
+    )
+    written = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
+    for pick, r in zip(picks, written, strict=True):
+        given = rows[pick.row_number]
+        assert (r["note"], r["row"], r["rank"], r["score"], r["reason"]) == (
+            pick.row_number, pick.row_number, pick.rank, pick.score, pick.reason,
+        )  # fmt: skip
+        assert (r["response_a"], r["response_b"]) == (pick.response_a, pick.response_b)
+        assert row_pair(r, "") == row_pair(given, "") and r["prompt"] == pick.prompt  # chosen stays chosen
+
+
+@pytest.mark.parametrize("said", [{"label": "a"}, {"label": "b"}, {"n_a": 4, "n_b": 1, "n_eq": 0}, {"label": "tie"}])
+def test_pruning_does_not_turn_a_label_round(tiny_model: Path, tmp_path: Path, said: dict[str, Any]) -> None:
+    """A label is about `response_a` and `response_b` as the row has them, whatever sides the pick has."""
+    rows = [{**row(i), **said} for i in range(12)]
+    select_to_file(
+        tmp_path / "o.jsonl", rows, str(tiny_model), acquisition="random", lora=LORA, budget=12, keep_columns=True
+    )
+    written = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(r["row"] for r in written) == list(range(12))
+    for r in written:
+        given = rows[r["row"]]
+        assert row_pair(r, "") == row_pair(given, "") and row_decision(r, "") == row_decision(given, "")
+
+
+def test_pairs_of_a_list_are_blind_too(tiny_model: Path, tmp_path: Path) -> None:
+    """A list may be ordered from best to worst."""
+    rows = [{"prompt": f"w{i} ", "responses": [f"w{i} w1", "w2", f"w3 w{i}"], "best": 0} for i in range(40)]
+    arguments: dict[str, Any] = {"acquisition": "random", "lora": LORA, "budget": 120}
+    picks = select_to_file(tmp_path / "o.jsonl", rows, str(tiny_model), **arguments)
+    written = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {tuple(r) for r in written} == {("prompt", "response_a", "response_b", "rank", "row")}
+    place = [[rows[p.row_number]["responses"].index(text) for text in (p.response_a, p.response_b)] for p in picks]
+    low, high = stats.binom.interval(1 - 1e-6, 120, 0.5)
+    assert low <= sum(a < b for a, b in place) <= high
 
 
 class Killed(BaseException):
@@ -251,7 +341,8 @@ def test_another_pool_rule_or_past_computes_only_what_is_new(
         found = duelist.select(pool, str(tiny_model), **{**kept, **more})
         taken = sum(differentiated)
         fresh = duelist.select(pool, str(tiny_model), **{**arguments, **more})
-        assert [p.as_row() for p in found] == [p.as_row() | {"score": pytest.approx(p.score)} for p in fresh]
+        read, computed = ([p.as_row(keep_columns=True) for p in picks] for picks in (found, fresh))
+        assert read == [r | {"score": pytest.approx(r["score"])} for r in computed]
         differentiated[:] = [taken]
 
     equal_to_fresh(rows[:8])
@@ -340,7 +431,7 @@ def test_no_labels_yet_is_no_mistake(tiny_model: Path, pool: Path, tmp_path: Pat
 def test_columns_that_are_not_json_are_written_as_json_has_them(tiny_model: Path, tmp_path: Path) -> None:
     odd = {"when": datetime.datetime(2024, 1, 2), "weight": float("nan"), "vector": np.array([1.0, np.inf])}
     pool = [{"prompt": "w1 \u2028", "response_a": "w2 \x85 w3", "response_b": "w4", **odd}]
-    select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", budget=1)
+    select_to_file(tmp_path / "o.jsonl", pool, str(tiny_model), acquisition="random", budget=1, keep_columns=True)
     (written,) = (json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines())
     assert written["prompt"] == "w1 \u2028" and written["response_a"] == "w2 \x85 w3"
     assert [written[k] for k in odd] == ["2024-01-02 00:00:00", None, [1.0, None]]

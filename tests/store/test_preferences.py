@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from duelist.types import Label, Outcome, Pair, Prompt, Response, Votes
 
 PROMPT = Prompt.of("question")
 A, B = (Response.of(PROMPT, f"answer {k}", [1, 2], [3 + k, 4], "policy", 1) for k in range(2))
-PAIR = Pair.of(A, B, 1)
+PAIR = replace(Pair.of(A, B, 1), a=A, b=B)
 
 
 def item(outcome: Outcome, votes: Votes | None = None, rule: str = "majority", ties: bool = False) -> object:

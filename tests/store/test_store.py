@@ -97,7 +97,7 @@ def latest(labels: Sequence[Label]) -> dict[tuple[str, str], Label]:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(labels=labels_given, data=st.data())
 def test_order_of_arrival_splits_and_repeats_change_nothing(
     asked_folder: Path, labels: list[Label], data: st.DataObject
@@ -130,7 +130,7 @@ def test_order_of_arrival_splits_and_repeats_change_nothing(
         assert sum(len(row["labels"]) for row in label_rows(store)) == len(labels)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(labels=labels_given.filter(bool), position=st.integers(0, 8), data=st.data())
 def test_a_bad_label_records_none_of_its_call(
     asked_folder: Path, labels: list[Label], position: int, data: st.DataObject
@@ -254,16 +254,36 @@ def test_a_pair_keeps_its_weight_into_training_and_exports(store: Store) -> None
 
 def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, tmp_path: Path) -> None:
     """The answer that the policy gave to another pair is the reference's here."""
-    one, two, _ = (x.pair for x in store.asked())
-    drawn = Pair.of(replace(one.a, drawn_from="reference"), two.b, 3)
+    one, drawn = PAIRS[0], Pair.of(replace(RESPONSES[0], drawn_from="reference"), RESPONSES[2], 3)
     store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedPair(drawn, 3, 0, 0.5, "nats", 0.0)])
     store.add_labels([Label(drawn.id, "ann", "a"), Label(one.id, "ann", "a")])
     assert store.asked(3)[0].pair == drawn
-    origins = {p.pair_id: (p.chosen.drawn_from, p.rejected.drawn_from) for p in store.preferences()}
-    assert origins == {drawn.id: ("reference", "policy"), one.id: ("policy", "policy")}
+    origins = {(p.pair_id, r.id): r.drawn_from for p in store.preferences() for r in (p.chosen, p.rejected)}
+    assert origins == {
+        (drawn.id, RESPONSES[0].id): "reference",
+        (drawn.id, RESPONSES[2].id): "policy",
+        (one.id, RESPONSES[0].id): "policy",
+        (one.id, RESPONSES[1].id): "policy",
+    }
     codec = pairs([*RESPONSES])
     codec.write(tmp_path / "pairs.jsonl", [drawn, one])
     assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one]
+
+
+def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
+    """A label names a side, so a pair that an earlier version stored must come back the way it was shown."""
+    pair = Pair.of(replace(RESPONSES[0], drawn_from="plus"), replace(RESPONSES[2], drawn_from="minus"), 3)
+    turned = replace(pair, a=pair.b, b=pair.a)
+    store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedPair(turned, 3, 0, 0.5, "nats", 0.0)])
+    store.add_labels([Label(turned.id, "ann", "a")])
+    assert store.asked(3)[0].pair == turned and store.batch(3).pairs == (turned,)
+    (preference,) = store.preferences(3)
+    assert (preference.chosen, preference.rejected) == (turned.a, turned.b)
+    (row,) = (row for row in label_rows(store) if row["pair_id"] == turned.id)
+    assert (row["response_a"], row["response_b"]) == (turned.a.text, turned.b.text)
+    codec = pairs([*RESPONSES])
+    codec.write(tmp_path / "pairs.jsonl", [turned])
+    assert codec.read(tmp_path / "pairs.jsonl") == [turned]
 
 
 def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:

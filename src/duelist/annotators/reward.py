@@ -47,6 +47,7 @@ class RewardFunctionAnnotator(Annotator):
     def __init__(self, config: RewardFunctionConfig) -> None:
         self.config = config
         self.reward = FunctionReward(config)
+        self.label_temperature = _label_temperature(config.choice, config.temperature)
 
     def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
         name = f"reward_function:{self.config.function}"
@@ -59,10 +60,16 @@ class RewardModelAnnotator(Annotator):
     def __init__(self, config: RewardModelConfig) -> None:
         self.config = config
         self.reward = ModelReward(config)
+        self.label_temperature = _label_temperature(config.choice, config.temperature)
 
     def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
         name = f"reward_model:{Path(self.config.model).name}"
         return _decide(self.reward, batch, self.config.choice, self.config.temperature, name, seed, progress)
+
+
+def _label_temperature(choice: Choice, temperature: float) -> float | None:
+    """T in P(a) = σ((r_a − r_b) / T); a hard choice is the same whatever the reward's scale, so it has none."""
+    return temperature if choice == "bradley_terry" else None
 
 
 def _decide(

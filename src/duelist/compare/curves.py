@@ -26,6 +26,10 @@ PREFERRED = (
     "best_of_n_reward",
     "pair_accuracy",
 )
+UNITS = {"j": "label log-odds"}  # of metrics whose name does not say enough
+# Bounds of metrics that have them, by name or by a word of it: an interval past them is cut.
+SHARES = ("accuracy", "wins", "brier", "ece")
+RANGES = {"win_rate": (0.0, 1.0), "spearman_error": (0.0, 2.0), "log_loss": (0.0, np.inf), "mean_length": (0.0, np.inf)}
 BOOKKEEPING = ("round", "labels", "asked")
 # Metrics of which less is better, by a word of their name.
 LESS_IS_BETTER = ("kl", "loss", "error", "regret", "nll", "ece", "brier", "perplexity")
@@ -45,6 +49,12 @@ class Curve:
 
     labels_E: Floats
     values_E: Floats
+
+
+def range_of(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can have."""
+    share = set(SHARES) & set(metric.lower().split("_"))
+    return RANGES.get(metric, (0.0, 1.0) if share else (-np.inf, np.inf))
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

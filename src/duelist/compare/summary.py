@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from duelist.compare.curves import Curve, Metric, Rows, curve
 from duelist.compare.statistics import (
+    FEWEST_SEEDS,
     Floats,
     Mean,
     Paired,
@@ -23,11 +24,11 @@ from duelist.compare.statistics import (
 
 @dataclass(frozen=True)
 class Band:
-    """A mean over seeds at each label count, with the half width of its 95 % t-interval (0 for one seed)."""
+    """A mean over seeds at each label count, with the half width of its 95 % t-interval; None for too few seeds."""
 
     labels_E: Floats
     mean_E: Floats
-    half_width_E: Floats
+    half_width_E: Floats | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ToTarget:
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One arm in one metric.
+    """One arm in one metric. Fewer than `FEWEST_SEEDS` seeds have no interval and no p-value.
 
     Attributes:
         arm: its name.
@@ -154,14 +155,14 @@ def _summarise_arm(
     final_paired = area_paired = difference = None
     if shared:
         final_paired, area_paired = (
-            paired([f(a) for a, _ in pairs], [f(b) for _, b in pairs], metric.higher_is_better) for f in (final, area)
+            _paired([f(a) for a, _ in pairs], [f(b) for _, b in pairs], metric.higher_is_better) for f in (final, area)
         )
         difference = _band([own[s] for s in shared], [other[s] for s in shared], lowest, highest)
     curves = [own[s] for s in sorted(own)]
     return ArmSummary(
         arm,
-        mean_interval([final(c) for c in curves]),
-        mean_interval([area(c) for c in curves]),
+        _mean([final(c) for c in curves]),
+        _mean([area(c) for c in curves]),
         final_paired,
         area_paired,
         _to_target(own, base, metric, lowest, highest),
@@ -193,6 +194,18 @@ def _band(curves: list[Curve], minus: list[Curve] | None, lowest: float, highest
     values_SE = np.array([np.interp(labels_E, c.labels_E, c.values_E) for c in curves])
     if minus is not None:
         values_SE -= np.array([np.interp(labels_E, c.labels_E, c.values_E) for c in minus])
-    found = [mean_interval(column_S) for column_S in values_SE.T]
-    half_width_E = np.array([m.half_width or 0.0 for m in found])
-    return Band(labels_E, np.array([m.mean for m in found]), half_width_E)
+    found = [_mean(column_S) for column_S in values_SE.T]
+    half_widths = [m.half_width for m in found if m.half_width is not None]
+    return Band(labels_E, np.array([m.mean for m in found]), np.array(half_widths) if half_widths else None)
+
+
+def _mean(values_S: Sequence[float] | Floats) -> Mean:
+    found = mean_interval(values_S)
+    return found if found.seeds >= FEWEST_SEEDS else replace(found, half_width=None)
+
+
+def _paired(values_S: Sequence[float], baseline_S: Sequence[float], higher_is_better: bool) -> Paired:
+    found = paired(values_S, baseline_S, higher_is_better)
+    if found.difference.seeds >= FEWEST_SEEDS:
+        return found
+    return replace(found, difference=replace(found.difference, half_width=None), p_value=None)

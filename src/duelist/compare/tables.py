@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duelist.compare.curves import Rows, measured
+from duelist.compare.curves import UNITS, Rows, measured, range_of
 from duelist.compare.statistics import FEWEST_SEEDS, Mean, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary, ToTarget
 
@@ -52,16 +52,18 @@ def few_seeds(summaries: Sequence[MetricSummary]) -> str | None:
     seeds = {0: "No seed is", 1: "Only one seed is"}.get(fewest, f"Only {fewest} seeds are")
     return (
         f"{seeds} shared with the baseline: so few decide nothing, whatever the numbers say. Differences of this size "
-        f"come and go with the seed: run {FEWEST_SEEDS} seeds at least, better 20 (`--seeds 0:20`)."
+        f"come and go with the seed: run {FEWEST_SEEDS} seeds at least, better 20 (`--seeds 0:20`). Below "
+        f"{FEWEST_SEEDS} there is no interval and no p."
     )
 
 
 def table_csv(summaries: Sequence[MetricSummary]) -> str:
-    """One line per metric, arm and statistic; `low` and `high` are the 95 % t-interval."""
+    """One line per metric, arm and statistic; `low` and `high` are the 95 % t-interval within the metric's range."""
     lines: list[dict[str, Any]] = []
     for summary in summaries:
+        bounds = range_of(summary.metric.name)
         for arm in summary.arms:
-            lines += [{"metric": summary.metric.name, "arm": arm.arm, **x} for x in _statistics(arm)]
+            lines += [{"metric": summary.metric.name, "arm": arm.arm, **x} for x in _statistics(arm, bounds)]
     return _csv(["metric", "arm", "statistic", "value", "low", "high", "p_value", "seeds"], lines)
 
 
@@ -90,7 +92,9 @@ def _tables(summary: MetricSummary) -> list[str]:
         [a.arm, _mean(a.area), *_paired(a.area_paired), *_to_target(a.to_target if gained else None)]
         for a in summary.arms
     ]
-    lines = [f"## {summary.metric.name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
+    unit = UNITS.get(summary.metric.name)
+    name = summary.metric.name + (f" in {unit}" if unit else "")
+    lines = [f"## {name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
     if summary.target is not None and not gained:
         lines += ["", f"{base} did not get better on average, so there is no target to count the labels to."]
     return lines
@@ -103,8 +107,9 @@ def _notes(summaries: Sequence[MetricSummary]) -> list[str]:
     return [
         HEADER,
         "",
-        "- ± is a 95 % t-interval over seeds. A value's own interval holds the differences between worlds too: what "
-        f"compares arms is the column after it, the mean of the differences to {base} on the same seed.",
+        f"- ± is a 95 % t-interval over seeds, given from {FEWEST_SEEDS} seeds on. A value's own interval holds the "
+        "differences between worlds too: what compares arms is the column after it, the mean of the differences to "
+        f"{base} on the same seed.",
         "- p is of the paired t-test, two-sided, of that one comparison: with several arms or metrics, the smallest of "
         "several p is small by chance more often than it says.",
         "- The area under the learning curve is divided by the label range: the curve's mean height.",
@@ -123,7 +128,10 @@ def _paired(value: Paired | None) -> list[str]:
         return [NOTHING] * 3
     d = value.difference
     difference = f"{d.mean:+.4f}" + ("" if d.half_width is None else f" ± {d.half_width:.4f}")
-    p = NOTHING if value.p_value is None else "<0.0001" if value.p_value < 1e-4 else f"{value.p_value:.4f}"
+    if value.p_value is None:
+        p = f"{d.seeds} seed{'' if d.seeds == 1 else 's'}: too few to tell"
+    else:
+        p = "<0.0001" if value.p_value < 1e-4 else f"{value.p_value:.4f}"
     ties = "" if value.ties == 0 else f", {value.ties} equal"
     return [difference, p, f"{value.wins} of {d.seeds}{ties}"]
 
@@ -136,13 +144,16 @@ def _to_target(value: ToTarget | None) -> list[str]:
     return [on_mean, f"never ({reached})" if value.median is None else f"{value.median:.0f} ({reached})"]
 
 
-def _statistics(arm: ArmSummary) -> list[dict[str, Any]]:
+def _statistics(arm: ArmSummary, bounds: tuple[float, float]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
+    width = bounds[1] - bounds[0]
     for name, own, pair in (("final", arm.final, arm.final_paired), ("area", arm.area, arm.area_paired)):
-        lines.append(_interval(name, own))
+        lines.append(_interval(name, own, bounds))
         if pair is not None:
             n = pair.difference.seeds
-            lines.append(_interval(f"{name}_minus_baseline", pair.difference) | {"p_value": pair.p_value})
+            lines.append(
+                _interval(f"{name}_minus_baseline", pair.difference, (-width, width)) | {"p_value": pair.p_value}
+            )
             lines.append({"statistic": f"{name}_wins", "value": pair.wins, "seeds": n})
             lines.append({"statistic": f"{name}_ties", "value": pair.ties, "seeds": n})
     if arm.to_target is not None:
@@ -153,10 +164,13 @@ def _statistics(arm: ArmSummary) -> list[dict[str, Any]]:
     return lines
 
 
-def _interval(name: str, value: Mean) -> dict[str, Any]:
-    half = value.half_width
-    bounds = {} if half is None else {"low": value.mean - half, "high": value.mean + half}
-    return {"statistic": name, "value": value.mean, "seeds": value.seeds, **bounds}
+def _interval(name: str, value: Mean, bounds: tuple[float, float]) -> dict[str, Any]:
+    found = {"statistic": name, "value": value.mean, "seeds": value.seeds}
+    if value.half_width is None:
+        return found
+    least, largest = bounds
+    low, high = value.mean - value.half_width, value.mean + value.half_width
+    return {**found, "low": max(low, least), "high": min(high, largest)}
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

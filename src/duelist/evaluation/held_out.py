@@ -3,8 +3,9 @@
 Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate against the initial model; PILAF (arXiv
            2502.04270), Section 6: KL(π_θ‖π_ref) and J = reward − β KL.
 Formula:   mean_reward = mean r(x, y), y ~ π_θ; win_rate = P(r(x, y) > r(x, y₀)) + ½ P(equal), y₀ the initial model's;
-           kl = mean log(π_θ(y|x) / π_ref(y|x)), π_ref the base model, wherever round 0 starts; j = mean_reward − β kl.
-Unit:      the reward's; a probability; nats per response.
+           kl = mean log(π_θ(y|x) / π_ref(y|x)), π_ref the base model, wherever round 0 starts;
+           j = mean_reward / T − β kl, T the Bradley–Terry temperature of the labels; none where labels have no T.
+Unit:      the reward's; a probability; nats per response; label log-odds (j).
 Cost:      one decoded response and two forward passes per held-out prompt and sample.
 """
 
@@ -84,6 +85,7 @@ def evaluate(
     round: int,
     seed: int,
     progress: Progress,
+    label_temperature: float | None = None,
 ) -> Evaluation:
     """Draw responses to the held-out prompts and measure them.
 
@@ -97,6 +99,8 @@ def evaluate(
         round: noted in the samples.
         seed: the only source of randomness.
         progress: told how many responses are done.
+        label_temperature: T in P(a is preferred) = σ((r_a − r_b) / T), in units of `reward`. β log(π_θ/π_ref) is a
+            label's log-odds, so the reward is one only over T. None where that is not known: then J is not measured.
     """
     if not prompts:
         return Evaluation({"mean_reward": None, "win_rate": None, "kl": None, "j": None}, [])
@@ -119,7 +123,8 @@ def evaluate(
         baseline_R = rewards_R if initial_rewards_R is None else initial_rewards_R
         metrics["mean_reward"] = float(rewards_R.mean())
         metrics["win_rate"] = float((rewards_R > baseline_R).mean() + 0.5 * (rewards_R == baseline_R).mean())
-        metrics["j"] = metrics["mean_reward"] - beta * kl
+        if label_temperature is not None:
+            metrics["j"] = metrics["mean_reward"] / label_temperature - beta * kl
         metrics |= _grouped(asked, rewards_R, config)
     metrics["mean_length"] = float(np.mean([len(r.token_ids) for r in responses]))
     samples = [

@@ -86,6 +86,7 @@ class PolicyLearner(Learner):
             # The same random numbers every round: rounds differ by the policy alone.
             seed=derived_seed(self.recipe.seed, "evaluate"),
             progress=self.progress,
+            label_temperature=self.parts.label_temperature,
         )
 
     def _train(self, policy: Policy, preferences: Sequence[Preference], *seed_names: str | int) -> Mapping[str, float]:

@@ -13,8 +13,7 @@ from duelist.types import Draws, GivenResponses, Pair
 
 
 class AsGiven(Pairing):
-    """One pair per row. Which of the two is called `a` is settled by their ids, so it says nothing of who was
-    chosen."""
+    """One pair per row."""
 
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         responses = draws.responses
@@ -28,7 +27,7 @@ class AsGiven(Pairing):
                         f"Pairing `as_given` needs the data set's own responses, but those of prompt {prompt_id} are "
                         "not in the pool: use it with sampler `dataset`, or use pairing `in_prompt`."
                     )
-                a, b = sorted((m for m in members if m is not None), key=lambda r: r.id)
+                a, b = (m for m in members if m is not None)
                 pair = Pair.of(a, b, round)
                 found[pair.id] = pair
         if not found and responses:

@@ -153,5 +153,12 @@ class Parts:
             return self._build("reward", Reward)
         return None if self._ready.annotator is None else getattr(self.annotator, "reward", None)
 
+    @cached_property
+    def label_temperature(self) -> float | None:
+        """Bradley–Terry temperature of the labels, in units of what the evaluation scores by; None where not known."""
+        if self._ready.reward is not None or self._ready.annotator is None:
+            return None  # another reward than the one that decides, or people
+        return getattr(self.annotator, "label_temperature", None)
+
     def _build(self, kind: str, interface: type[T]) -> T:
         return build(kind, getattr(self._ready, kind), interface)

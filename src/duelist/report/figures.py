@@ -57,7 +57,9 @@ def metric_series(arm: Arm, x: str, y: str) -> list[tuple[float, float]]:
 def metric_figure(arms: Sequence[Arm], metric: str, title: str, caption: str, level: float | None = None) -> Picture:
     """A metric over labels, one line per arm, with a dotted line at `level`."""
     series = [metric_series(arm, "labels", metric) for arm in arms]
-    return _lines(arms, series, title, caption, "labels", title if len(title) == 1 else title.lower(), level=level)
+    return _lines(
+        arms, series, title, caption, "labels", title if title.startswith("J ") else title.lower(), level=level
+    )
 
 
 def reward_kl_figure(arms: Sequence[Arm], caption: str) -> Picture:
@@ -219,7 +221,13 @@ def result_figures(arms: Sequence[Arm]) -> list[Picture]:
             arms, "win_rate", "Win rate", "Share of held-out prompts won against the initial model; equal is ½.", 0.5
         ),
         reward_kl_figure(arms, "What the reward cost in distance from the base model; points are named by labels."),
-        metric_figure(arms, "j", "J", "Mean reward − β · KL, what DPO maximises if the reward is its own."),
+        metric_figure(
+            arms,
+            "j",
+            "J (label log-odds)",
+            "Mean reward over the annotator's Bradley–Terry temperature, less β · KL: what DPO maximises if the reward "
+            "is its own.",
+        ),
         metric_figure(
             arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
         ),

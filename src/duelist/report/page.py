@@ -23,6 +23,7 @@ from duelist.types import OUTCOMES, Label
 REPORT = "report.html"
 REWARD_KL = "reward_kl.csv"
 _TEMPLATE = "report.html.j2"
+PEOPLE = {"name": "people (labels come by tell)"}
 _PAIRS_SHOWN = 20
 _GROUPS_SHOWN = 60
 # Metrics of metrics.jsonl in the tables' order: column, heading. A metric that no study has measured is left out.
@@ -32,7 +33,7 @@ _METRICS = (
     ("mean_reward_weighted", "weighted mean reward"),
     ("win_rate", "win rate"),
     ("kl", "KL (nats)"),
-    ("j", "J"),
+    ("j", "J (label log-odds)"),
     ("mean_length", "length (tokens)"),
     ("pair_accuracy", "pair accuracy"),
     ("longer_wins", "longer wins"),
@@ -134,15 +135,23 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
     )
     random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
     return [
-        ("Model", _model(recipe)),
-        ("Acquisition", f"{rule} ({_brief(acquisition)})" if acquisition else rule),
-        ("Trainer", str(trainer["name"])),
+        ("Model", _prepared(_model(recipe), recipe)),
+        ("Acquisition", _prepared(f"{rule} ({_brief(acquisition)})" if acquisition else rule, recipe)),
+        ("Trainer", _prepared(str(trainer["name"]), recipe)),
         ("β", str(recipe["beta"])),
         ("Budget", asked + random_first),
         ("Pool", str(recipe["pool"])),
-        ("Annotator", str((recipe.get("annotator") or {"name": "people (labels come by tell)"})["name"])),
+        ("Annotator", _prepared(str((recipe.get("annotator") or PEOPLE)["name"]), recipe)),
         ("Seed", str(recipe["seed"])),
     ]
+
+
+def _prepared(text: str, recipe: Mapping[str, Any]) -> str:
+    """The text with `{prepared}`, which only a running study resolves, in words."""
+    function = (recipe.get("prepare") or {}).get("function")
+    if "{prepared}" not in text or function is None:
+        return text
+    return f"{text.replace('{prepared}/', '').replace('{prepared}', 'the folder')} (prepared by {function})"
 
 
 def _model(recipe: Mapping[str, Any]) -> str:
@@ -175,7 +184,9 @@ def _comparison(arms: Sequence[Arm], measured: Sequence[tuple[str, str]]) -> dic
     return {
         "round": t,
         "rows": rows,
-        "best": {k: max((v for v in values[k] if v is not None), default=None) for k in values if k in _RANKED},
+        "best": {
+            k: _number(max((v for v in values[k] if v is not None), default=None)) for k in _RANKED if k in values
+        },
         "sentences": sentences or ["No reward was measured, so the arms cannot be ranked."],
         "seeds": sorted({seed for _, seed, _ in rows}),
     }
@@ -183,13 +194,16 @@ def _comparison(arms: Sequence[Arm], measured: Sequence[tuple[str, str]]) -> dic
 
 def _leader(labels: Sequence[str], values: Sequence[float | None], metric: str) -> str:
     order = sorted(zip(labels, (v for v in values if v is not None), strict=True), key=lambda x: -x[1])
-    (first, best), *rest = order
-    if best == order[-1][1]:
-        return f"By {metric} the arms are equal ({_number(best)})."
-    others = ", ".join(f"{label} {_number(v)}" for label, v in rest)
-    if rest[0][1] == best:
-        return f"By {metric} the highest value, {_number(best)}, is shared: {first} and {others}."
-    return f"By {metric} {first} did better: {_number(best)}, against {others}."
+    # Values that are printed alike count as equal: a reader could not see which is the better one.
+    shown = [(label, _number(value)) for label, value in order]
+    best = shown[0][1]
+    first = [label for label, value in shown if value == best]
+    if len(first) == len(shown):
+        return f"By {metric} the arms are equal ({best})."
+    others = ", ".join(f"{label} {value}" for label, value in shown[len(first) :])
+    if len(first) > 1:
+        return f"By {metric} the highest value, {best}, is shared by {' and '.join(first)}, against {others}."
+    return f"By {metric} {first[0]} did better: {best}, against {others}."
 
 
 def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import duelist
 
 picks = duelist.select("pool.jsonl", "my-model", adapter="my-adapter", budget=100)
 for pick in picks:
-    print(pick.row["prompt"], pick.response_a, pick.response_b, pick.score)
+    print(pick.prompt, pick.response_a, pick.response_b, pick.score)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
 from duelist.reading_time import DEFAULT, tokens_to_read
 from duelist.recipes.component_settings import acquisition_options, build, parse_component
-from duelist.rows import Row, as_json
+from duelist.rows import Row, as_json, explicit_prompt
 from duelist.seeding import derived_seed, generator
 from duelist.selection.pool import Pool, read_pairs, read_some
 from duelist.types import Pair
@@ -48,7 +48,8 @@ class Pick:
         rank: its place in pick order, from 1.
         row_number: the row of the pool it comes from, from 0.
         row: that row as it was.
-        response_a: the text of one response.
+        prompt: the prompt as TRL has it: text, or a list of messages.
+        response_a: the text of one response; a hash decides which, so it says nothing of which one the row prefers.
         response_b: the text of the other.
         score: how much it was worth when it was picked.
         reason: what the score means.
@@ -57,22 +58,33 @@ class Pick:
     rank: int
     row_number: int
     row: Row
+    prompt: str | list[dict[str, Any]]
     response_a: str
     response_b: str
     score: float
     reason: str
 
-    def as_row(self) -> dict[str, Any]:
-        """The row as JSON has it, with the choice's columns beside its own."""
-        chosen = {"response_a": self.response_a, "response_b": self.response_b}
-        return {
-            **{name: as_json(value) for name, value in self.row.items()},
-            **chosen,
+    def as_row(self, *, keep_columns: bool = False) -> dict[str, Any]:
+        """Return the pick as a row of JSON.
+
+        Args:
+            keep_columns: add the row's own columns, the score and the reason. Without them, the row has what may be
+                shown to people: nothing that says which response was preferred, or how sure the model is.
+        """
+        pick = {
+            "prompt": as_json(self.prompt),
+            "response_a": self.response_a,
+            "response_b": self.response_b,
             "rank": self.rank,
             "row": self.row_number,
-            "score": self.score,
-            "reason": self.reason,
         }
+        if not keep_columns:
+            return pick
+        row = explicit_prompt(self.row, f"row {self.row_number}")
+        own = {name: as_json(value) for name, value in row.items()}
+        # Labels and votes beside a row's own `response_a` and `response_b` are about those two, in that order.
+        texts = {name: own[name] for name in ("prompt", "response_a", "response_b") if own.get(name) is not None}
+        return {**own, **pick, **texts, "score": self.score, "reason": self.reason}
 
 
 class Picks(list[Pick]):
@@ -188,6 +200,7 @@ def select(
             rank,
             candidates[i].row_number,
             candidates[i].row,
+            candidates[i].prompt.as_trl(),
             candidates[i].pair.a.text,
             candidates[i].pair.b.text,
             score,

@@ -45,12 +45,18 @@ def select(
         Path | None,
         typer.Option("--features", metavar="DIR", help="Where features are kept; FILE.features by default."),
     ] = None,
+    keep_columns: Annotated[
+        bool,
+        typer.Option("--keep-columns", help="Write the rows' other columns too, with score and reason: not blind."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Choose the pairs of a pool that teach a model most, for people with their own data and their own trainer.
 
     A row of POOL has a `prompt` with `response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`. The
-    output has the chosen rows in pick order, with rank, score and reason. A run that was killed goes on where it was.
+    output has the picks in pick order, ready for people to label: `prompt`, `response_a`, `response_b`, `rank` and
+    `row`, and nothing that says which response was preferred. To prune data that is labelled already, add
+    `--keep-columns`. A run that was killed goes on where it was.
 
     Example: `duelist select pool.jsonl --model my-model --adapter my-adapter --budget 100 -o to-label.jsonl`
     """
@@ -73,6 +79,7 @@ def select(
         beta=beta,
         dtype=dtype,
         seed=seed,
+        keep_columns=keep_columns,
         features=features or output.with_name(output.name + ".features"),
         progress=progress,
     )

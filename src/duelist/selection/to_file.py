@@ -24,6 +24,7 @@ def select_to_file(
     settings: Iterable[str] = (),
     normalize: str = "response",
     dtype: str = "float32",
+    keep_columns: bool = False,
     **arguments: Any,
 ) -> Picks:
     """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
@@ -36,6 +37,7 @@ def select_to_file(
         settings: the rule's settings, each `key=value` with the value in YAML.
         normalize: see `select`.
         dtype: see `select`.
+        keep_columns: write the rows' other columns too, with score and reason (see `Pick.as_row`).
         **arguments: see `select`.
 
     Raises:
@@ -53,7 +55,7 @@ def select_to_file(
     _require_output(output, [Path(x).expanduser() for x in sources if isinstance(x, str | Path)])
     picks = select(pool, model, acquisition=component, normalize=normalize, dtype=dtype, **arguments)  # type: ignore[arg-type]
     with unwritable_as_storage_error(output):
-        write_jsonl(output, (pick.as_row() for pick in picks))
+        write_jsonl(output, (pick.as_row(keep_columns=keep_columns) for pick in picks))
     return picks
 
 

@@ -71,7 +71,7 @@ class WorldSettings(BaseModel):
             low, high = getattr(self, name) - self.utility_spread, getattr(self, name) + self.utility_spread
             if low < -1e-9 or high > 1 + 1e-9:
                 raise ValueError(
-                    f"{name} ± utility_spread must stay in [0, 1], but it is [{low:.3g}, {high:.3g}]; "
+                    f"{name} ± utility_spread must stay in [0, 1], but it is [{low:.9g}, {high:.9g}]; "
                     "lower utility_spread"
                 )
         if self.hidden_size % (2 * self.heads):

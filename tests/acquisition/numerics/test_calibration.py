@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.numerics.calibration import RANGE, fit_temperature, temperature_loss
@@ -44,7 +44,6 @@ def test_a_few_labels_move_it_little() -> None:
     assert 1.0 < fit_temperature(np.array([2.0]), np.array([[0, 1]])) < 3.0
 
 
-@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 40), size=st.floats(-9, 3), agree=st.floats(0, 1))
 def test_no_other_temperature_is_likelier(seed: int, count: int, size: float, agree: float) -> None:
     """Also where the loss has two dips: tiny margins that are mostly right."""
@@ -60,7 +59,6 @@ def test_no_other_temperature_is_likelier(seed: int, count: int, size: float, ag
     assert temperature_loss(found, margin_P, votes_P2, 1.0) <= best + 1e-6 * (1 + abs(best))
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 30))
 def test_which_response_is_called_a_does_not_matter(seed: int, count: int) -> None:
     margin_P, votes_P2 = labels_of(2.0, count, seed)

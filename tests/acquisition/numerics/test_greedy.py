@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
@@ -38,7 +38,6 @@ def brute_force(
     return picks, scores
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 25),
     d=st.integers(1, 12),
@@ -150,7 +149,6 @@ def exact_picks(
     return picks
 
 
-@settings(max_examples=80, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 10**6))
 def test_equals_exact_arithmetic_on_pools_full_of_ties(data: st.DataObject, seed: int) -> None:
     """Duplicates, ranks below the dimensions, zero rows: in every block size, type, storage order and first look."""

@@ -6,7 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.numerics import greedy
@@ -32,7 +32,6 @@ def brute_force(
     return picks, squares
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 25),
     d=st.integers(1, 12),

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.numerics.design_bound import bound_by_gains, certificate, upper_bound
@@ -36,7 +36,6 @@ def first_rows(problem: DesignProblem, budget: int) -> Design:
     return Design(indices_B, np.zeros(budget), problem.log_determinant(indices_B))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(1, 9),

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.acquisition.numerics.duels import Duels
@@ -92,7 +92,6 @@ def test_samples() -> None:
 # Rewards of responses
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 8), st.booleans(), st.integers(0, 10_000))
 def test_rewards_give_back_the_margins(n: int, prompts: int, cross_prompt: bool, seed: int) -> None:
     """However many pairs are missing: the margins are differences of rewards, so none is lost."""
