@@ -152,14 +152,20 @@ def status(study: StudyDir, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(study: StudyDir, quiet: Quiet = False) -> None:
+def report(
+    study: StudyDir,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; DIR/report.html by default.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
     """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network.
 
-    The reward–KL curve is written to DIR/reward_kl.csv as well.
+    The reward–KL curve is written beside it, as reward_kl.csv.
     """
     from duelist.report.page import write_report
 
-    path = write_report(study)
+    path = write_report(study, output)
     if not quiet:
         say(str(path))
 
