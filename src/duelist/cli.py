@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,9 +192,8 @@ def export(
     if format not in writers:
         raise RecipeError(f"`--format` must be one of {', '.join(writers)}, but got {format!r}: use one of them.")
     require_study(study)
-    store = Store(study, migrate=False)
-    rows = list(writers[format](store))
-    store.close()
+    with closing(Store(study, migrate=False)) as store:
+        rows = list(writers[format](store))
     with unwritable_as_storage_error(output):
         write_jsonl(output, rows)
     if not quiet:

@@ -49,7 +49,12 @@ class Store:
                 # that it cannot.
                 self._copy, migrate = copy_of_database(folder), True
                 place = Path(self._copy.name)
-        self._engine = open_engine(f"sqlite:///{place / DATABASE}", migrate=migrate)
+        try:
+            self._engine = open_engine(f"sqlite:///{place / DATABASE}", migrate=migrate)
+        except BaseException:
+            if self._copy is not None:
+                self._copy.cleanup()
+            raise
         # What was read last. Pairs, prompts and labels are only ever added: as many rows are the same rows.
         self._asked: list[AskedPair] = []
         self._prompts: dict[str, Prompt] = {}
