@@ -58,7 +58,7 @@ class Store:
         # What was read last. Pairs, prompts and labels are only ever added: as many rows are the same rows.
         self._asked: list[AskedPair] = []
         self._prompts: dict[str, Prompt] = {}
-        self._current: tuple[int, list[Label]] = (0, [])  # how many labels were recorded then, and those that count
+        self._told: list[tuple[Label | None, str]] = []
 
     def close(self) -> None:
         """Release the database's connections. Nothing can be recorded any more."""
@@ -208,12 +208,8 @@ class Store:
 
         The clock of whoever gave it does not matter: clocks are set back.
         """
-        counted, current = self._current
-        if counted != self.label_count():
-            read = self._read_labels()
-            latest = {(x.pair_id, x.annotator): x for x, _ in read if x is not None}
-            counted, current = self._current = len(read), [latest[key] for key in sorted(latest)]
-        return list(current)
+        latest = {(x.pair_id, x.annotator): x for x in self.labels()}
+        return [latest[key] for key in sorted(latest)]
 
     def answered(self) -> set[str]:
         """Ids of the pairs that have a label, of whatever outcome."""
@@ -221,7 +217,11 @@ class Store:
 
     def _read_labels(self) -> list[tuple[Label | None, str]]:
         with transaction(self._engine) as session:
-            return [label_from(row) for row in session.scalars(select(LabelRow).order_by(LabelRow.number))]
+            known = self._told
+            if session.scalar(select(func.count()).select_from(LabelRow)) != len(known):
+                rows = session.scalars(select(LabelRow).order_by(LabelRow.number))
+                known = self._told = [label_from(row) for row in rows]
+        return known
 
     def preferences(
         self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
