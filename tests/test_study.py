@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from duelist import Label, Study, parse_recipe
 from duelist.console import status_rows
-from duelist.errors import ModelError, RecipeError, RoundStateError
+from duelist.errors import ModelError, RecipeError, RoundStateError, StudyLockedError
 from duelist.models.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy import Policy
 from duelist.report.page import write_report
@@ -145,6 +146,88 @@ def test_several_annotators_and_a_change_of_mind(by_hand: dict[str, Any], tmp_pa
             ("bob", "b"),
         ]
         assert len(study.store.labels()) == 3
+
+
+def test_a_clock_that_was_set_back_flips_no_decision(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+        pair = study.ask().pairs[0]
+        for outcome in ("a", "b", "a"):
+            assert study.tell([Label(pair.id, "ann", outcome)]) == 1  # type: ignore[arg-type]
+        assert [x.outcome for x in study.store.current_labels()] == ["a"]
+        study.tell([Label(pair.id, "ann", "b", time="2026-01-01T12:00:00+00:00")])
+        late = Label(pair.id, "ann", "a", time="2026-01-01T10:00:00+00:00")
+        assert (study.tell([late]), study.tell([late])) == (1, 0)
+        assert [x.outcome for x in study.store.current_labels()] == ["a"]
+
+
+def test_another_thread_may_close_a_study_and_a_closed_one_does_nothing_more(
+    by_hand: dict[str, Any], tmp_path: Path
+) -> None:
+    study = Study.create(tmp_path / "study", parse_recipe(by_hand))
+    batch = study.ask()
+    study.tell([Label(batch.pairs[0].id, "ann", "a")])
+    thread = Thread(target=study.close)
+    thread.start()
+    thread.join()
+    study.close()
+    assert len(read_jsonl(tmp_path / "study" / "preferences.jsonl")) == 1
+    with Study.open(tmp_path / "study") as again:  # the lock is free
+        for doing in (
+            study.ask,
+            study.update,
+            study.run,
+            lambda: study.tell([Label(batch.pairs[1].id, "ann", "b")]),
+        ):
+            with pytest.raises(RoundStateError, match=r"was closed: open it again with `Study.open`"):
+                doing()  # type: ignore[operator]
+        assert len(again.store.labels()) == 1 and again.ask() == batch
+
+
+def test_closing_waits_for_the_stage_that_another_thread_is_in(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise two processes could write to one folder."""
+    study = Study.create(tmp_path / "study", parse_recipe(tiny_recipe))
+    inside, go_on, errors = Event(), Event(), []
+    run_selection = study.folder.store.finish_stage
+
+    def slow(stage: Any, *rest: Any) -> None:
+        if stage.name == "select":
+            inside.set()
+            assert go_on.wait(60)
+        run_selection(stage, *rest)
+
+    monkeypatch.setattr(study.store, "finish_stage", slow)
+
+    def work() -> None:
+        try:
+            study.run()
+        except RoundStateError as error:
+            errors.append(error)
+
+    worker, closer = Thread(target=work), Thread(target=study.close)
+    worker.start()
+    assert inside.wait(60)
+    closer.start()
+    with pytest.raises(StudyLockedError):
+        Study.open(tmp_path / "study")
+    go_on.set()
+    closer.join()
+    worker.join()
+    assert len(errors) == 1
+    with Study.open(tmp_path / "study") as again:
+        assert len(again.store.asked()) == 6
+        again.run()
+        assert again.rounds_left == 0
+
+
+def test_labels_told_after_the_last_round_are_among_the_preferences(by_hand: dict[str, Any], tmp_path: Path) -> None:
+    with Study.create(tmp_path / "study", parse_recipe({**by_hand, "rounds": 1})) as study:
+        batch = study.ask()
+        answer(study)
+        study.update()
+        study.tell([Label(batch.pairs[0].id, "bob", "b")])
+    assert len(read_jsonl(tmp_path / "study" / "preferences.jsonl")) == 7
 
 
 def test_without_an_annotator_run_says_what_to_do(by_hand: dict[str, Any], tmp_path: Path) -> None:

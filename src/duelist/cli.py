@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,14 +153,20 @@ def status(study: StudyDir, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(study: StudyDir, quiet: Quiet = False) -> None:
+def report(
+    study: StudyDir,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; DIR/report.html by default.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
     """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network.
 
-    The reward–KL curve is written to DIR/reward_kl.csv as well.
+    The reward–KL curve is written beside it, as reward_kl.csv.
     """
     from duelist.report.page import write_report
 
-    path = write_report(study)
+    path = write_report(study, output)
     if not quiet:
         say(str(path))
 
@@ -185,9 +192,8 @@ def export(
     if format not in writers:
         raise RecipeError(f"`--format` must be one of {', '.join(writers)}, but got {format!r}: use one of them.")
     require_study(study)
-    store = Store(study, migrate=False)
-    rows = list(writers[format](store))
-    store.close()
+    with closing(Store(study, migrate=False)) as store:
+        rows = list(writers[format](store))
     with unwritable_as_storage_error(output):
         write_jsonl(output, rows)
     if not quiet:

@@ -172,6 +172,8 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
             f"{reading['constant']:.1f} s a comparison and {reading['seconds_per_token']:.3g} s a token, from "
             f"{reading['times']} recorded times"
         )
+    if damage := state.get("damage"):
+        rows["damage"] = "\n".join(damage)
     others = {
         f"beside it: {name}": ", ".join(
             [f"{other['rounds_closed']} of {other['rounds']} rounds"]

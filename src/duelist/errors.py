@@ -86,7 +86,9 @@ def unwritable_as_storage_error(path: object) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"{path} must be a file that can be written, but it cannot: {error}.") from error
+        raise StorageError(
+            f"{path} must be a file that can be written, but it cannot: {error}. Give another file."
+        ) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.annotators.base import Annotator
-from duelist.errors import RoundStateError
+from duelist.errors import RoundStateError, StorageError
 from duelist.models.process_state import torch_threads
 from duelist.progress import Progress, Silent
 from duelist.recipes.recipe import Recipe, completed, parse_recipe, recipe_content
@@ -52,6 +52,8 @@ class Study:
         self.store = folder.store
         self.progress = progress or Silent()
         self.stages = Stages(self.recipe, folder, self.progress)
+        for wrong in self.store.damaged_labels():
+            self.progress.note(f"Of what an earlier version recorded, {wrong}.")
 
     @staticmethod
     def create(folder: str | Path, recipe: Recipe, progress: Progress | None = None) -> Study:
@@ -60,29 +62,38 @@ class Study:
         Raises:
             RecipeError: if the folder holds a study of another recipe.
             StudyLockedError: if another process works on it.
-            StorageError: if the folder cannot be written.
+            StorageError: if the folder cannot be written, or its database lacks what its other files show.
         """
-        return Study(create_folder(Path(folder), recipe_content(recipe), completed), progress)
+        return _with_folder(create_folder(Path(folder), recipe_content(recipe), completed), progress)
 
     @staticmethod
     def open(folder: str | Path, progress: Progress | None = None) -> Study:
         """Go on with a study.
 
         Raises:
-            StorageError: if there is no study in the folder.
+            RecipeError: if the folder's recipe.yaml was changed since the study was begun.
+            StorageError: if there is no study in the folder, or its database lacks what its other files show.
             StudyLockedError: if another process works on it.
         """
-        return Study(open_folder(Path(folder)), progress)
+        return _with_folder(open_folder(Path(folder), completed), progress)
 
     def close(self) -> None:
-        """Let other processes work on the study."""
+        """Let other processes work on the study; from any thread, and again if you like.
+
+        The files that users read are brought up to date first: preferences.jsonl has every label then. A closed study
+        asks, records and trains nothing more.
+        """
         self.folder.close()
 
     def __enter__(self) -> Study:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except StorageError:
+            if kind is None:  # else the error that ended the block says more
+                raise
 
     @property
     def round(self) -> int:
@@ -109,10 +120,11 @@ class Study:
         """The pairs to label this round: from sampling to selection. While a batch is pending, the same comes back.
 
         Raises:
-            RoundStateError: if every round is closed, or the stopping rule has ended the study.
+            RoundStateError: if every round is closed, the stopping rule has ended the study, or it was closed.
             RecipeError: if the stopping rule needs a gain that the acquisition does not tell. Nothing is asked then.
             BudgetError: if the pool has fewer pairs than the budget.
         """
+        self.folder.require_open()
         if self.rounds_left <= 0:
             closed = f"all {self.recipe.rounds} rounds are closed"
             why = f"the study stopped after round {self.last_round}: {self.stopped}" if self.stopped else closed
@@ -132,7 +144,11 @@ class Study:
             return self.store.batch(t)
 
     def tell(self, labels: Sequence[Label]) -> int:
-        """Record labels, in any order, any number at a time, whenever they come. Nothing else happens.
+        """Record labels, any number at a time, whenever they come. Nothing else happens.
+
+        Of an annotator's labels for a pair, the one that arrives last counts. Whoever may tell a label again, not
+        knowing whether it was recorded, keeps the `Label` or its id: the same id is the same act of labelling, and is
+        recorded once. A `Label` that is made anew without an id is another act.
 
         Returns:
             How many were new; a label that is recorded already is passed over.
@@ -140,7 +156,9 @@ class Study:
         Raises:
             LabelConflictError: if a label's id is recorded with other content. Then none of `labels` is recorded.
             DataError: if a label is for a pair that was never asked. Then none of `labels` is recorded.
+            RoundStateError: if the study was closed. Then none of `labels` is recorded.
         """
+        self.folder.require_open()
         return self.store.add_labels(labels)
 
     def unanswered(self) -> list[str]:
@@ -157,8 +175,10 @@ class Study:
             allow_partial: go on although pairs of this round are unanswered. Their labels still count when they come.
 
         Raises:
-            RoundStateError: if nothing was asked, or pairs are unanswered and `allow_partial` is false.
+            RoundStateError: if nothing was asked, pairs are unanswered and `allow_partial` is false, or the study was
+                closed.
         """
+        self.folder.require_open()
         t = self.round
         if self.folder.stage(t, "select") is None:
             raise RoundStateError(
@@ -185,6 +205,7 @@ class Study:
             annotator: who decides; the recipe's own by default. Only pairs that have no label yet are shown to it.
             on_round: called with each round's report.
         """
+        self.folder.require_open()
         annotator = annotator or self.stages.parts.annotator
         self.folder.derive()  # a full disk may have kept the last round from leaving its results
         while self.rounds_left > 0:
@@ -197,3 +218,11 @@ class Study:
             report = self.update()
             if on_round is not None:
                 on_round(report)
+
+
+def _with_folder(folder: StudyFolder, progress: Progress | None) -> Study:
+    try:
+        return Study(folder, progress)
+    except BaseException:
+        folder.close()  # or nobody else could open it while this process lives
+        raise

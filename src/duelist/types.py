@@ -20,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.errors import DataError
+from duelist.labels import OUTCOMES as OUTCOMES
+from duelist.labels import Label as Label
+from duelist.labels import Outcome as Outcome
+from duelist.labels import Votes as Votes
 
 Message = Mapping[str, Any]
-Outcome = Literal["a", "b", "tie", "skip", "both_bad"]
 VoteRule = Literal["majority", "soft"]
 Distribution = Literal["policy", "reference", "plus", "minus", "dataset"]
-OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad")
 
 
 def content_id(*parts: Any) -> str:
@@ -164,49 +166,6 @@ class Pair:
         if int(content_id("sides", pair_id), 16) % 2:
             first, second = second, first
         return Pair(pair_id, first, second, round, weight)
-
-
-@dataclass(frozen=True)
-class Votes:
-    """How many people chose a, chose b, or called the two equal, where a data set keeps counts only."""
-
-    n_a: int
-    n_b: int
-    n_eq: int = 0
-
-
-@dataclass(frozen=True)
-class Label:
-    """One annotator's decision on one pair. Only `a` and `b` are preferences; other outcomes stay what they are.
-
-    Args:
-        pair_id: the pair that was decided.
-        annotator: who decided.
-        outcome: the decision.
-        id: the label's own id. The same id with the same content again is the same event; left empty, it is a hash of
-            the content.
-        seconds: time spent, in seconds, where it was measured.
-        shown: the order in which the two were shown, `"ab"` or `"ba"`, where they were shown.
-        time: when it was given, ISO 8601 with time zone.
-        votes: the counts behind an aggregate label.
-    """
-
-    pair_id: str
-    annotator: str
-    outcome: Outcome
-    id: str = ""
-    seconds: float | None = None
-    shown: Literal["ab", "ba"] | None = None
-    time: str | None = None
-    votes: Votes | None = None
-
-    def __post_init__(self) -> None:
-        if self.outcome not in OUTCOMES:
-            raise DataError(f"A label's outcome must be one of {', '.join(OUTCOMES)}, but got {self.outcome!r}.")
-        if not self.id:
-            parts = (self.pair_id, self.annotator, self.outcome, self.seconds, self.shown, self.time)
-            votes = None if self.votes is None else (self.votes.n_a, self.votes.n_b, self.votes.n_eq)
-            object.__setattr__(self, "id", content_id("label", *parts, votes))
 
 
 @dataclass(frozen=True)

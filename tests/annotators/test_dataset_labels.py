@@ -166,3 +166,12 @@ def test_a_missing_label_stops_the_study_until_it_is_there(
     with Study.open(tmp_path / "study") as study:
         study.run()
         assert (len(study.store.asked()), len(study.store.answered()), study.store.rounds_closed()) == (8, 8, 2)
+
+
+def test_several_annotators_of_a_pair_have_labels_of_their_own_and_the_same_ones_again(labels_of: Any) -> None:
+    rows = [ab("a", annotator="ann"), ab("b", annotator="bob")]
+    labels = labels_of(pair("x", "y"), *rows)
+    assert len({label.id for label in labels}) == 2
+    assert labels_of(pair("x", "y"), *rows) == labels
+    changed = labels_of(pair("x", "y"), ab("b", annotator="ann"))
+    assert [label.id for label in changed] == [labels[0].id]  # another decision by that name is a conflict, not an echo

@@ -157,3 +157,21 @@ def test_the_annotator_is_noted(reward_model: str, length_reward: str) -> None:
         (function_annotator(length_reward), f"reward_function:{length_reward}"),
     ):
         assert annotator.annotate(batch_of(pairs), 0, Silent())[0].annotator == name
+
+
+def test_an_annotator_that_is_asked_again_gives_the_very_same_labels(tmp_path: Path) -> None:
+    """After a kill, say: told again they are passed over. Another seed, pair or annotator is another act."""
+    (tmp_path / "lengths.py").write_text(
+        "def score(prompts, completions, **_):\n    return [len(str(c)) for c in completions]\n"
+        "def other(prompts, completions, **_):\n    return [1.0 for c in completions]\n"
+    )
+    pairs = all_pairs(["w1", "w1 w2", "w1 w2 w3"], prompts=2)
+
+    def ids(name: str, seed: int) -> list[str]:
+        annotator = RewardFunctionAnnotator(RewardFunctionConfig(function=f"{tmp_path / 'lengths.py'}:{name}"))
+        labels = annotator.annotate(batch_of(pairs), seed, Silent())
+        assert annotator.annotate(batch_of(pairs[::-1]), seed, Silent())[::-1] == labels
+        return [label.id for label in labels]
+
+    every = ids("score", 0) + ids("score", 1) + ids("other", 0)
+    assert len(set(every)) == len(every) == 3 * len(pairs)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,19 @@ def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(tmp_path: Pa
     with pytest.raises(StorageError, match=r"must be writable, but .*give another folder"):
         create_folder(tmp_path / "thesis.tex", RECIPE)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_new_study_is_its_owner_s_alone_and_an_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
+    mask = os.umask(0o022)
+    try:
+        create_folder(tmp_path / "parent" / "new", RECIPE).close()
+        (tmp_path / "shared").mkdir(mode=0o755)
+        create_folder(tmp_path / "shared", RECIPE).close()
+        open_folder(tmp_path / "shared").close()
+    finally:
+        os.umask(mask)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("parent", "parent/new", "shared")]
+    assert modes == [0o755, 0o700, 0o755]
 
 
 def test_opening_cleans_up_after_a_killed_writer_but_not_in_other_studies(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.annotators.base import Annotator
+from duelist.annotators.base import Annotator, label_id
 from duelist.errors import DataError
 from duelist.progress import Progress
 from duelist.rows import Row, RowSource, row_pair, row_prompt, row_responses
@@ -61,7 +61,7 @@ class DatasetLabels(Annotator):
                     )
                 for who, decision in decisions.items():
                     outcome, votes = decision if pair.a.text == key[1] else _flipped(decision)
-                    labels.append(Label(pair.id, who, outcome, votes=votes))
+                    labels.append(Label(pair.id, who, outcome, id=label_id(seed, pair, who), votes=votes))
                 advance(1)
         return labels
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 from scipy.special import expit
 
-from duelist.annotators.base import Annotator
+from duelist.annotators.base import Annotator, label_id
 from duelist.models.rewards import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig, Reward
 from duelist.progress import Progress
 from duelist.seeding import hash_uniform
@@ -79,7 +79,10 @@ def _decide(
     with progress.stage("Annotating", len(batch.pairs)) as advance:
         prompts = [batch.prompts[r.prompt_id] for r in responses.values()]
         rewards = dict(zip(responses, reward.score(prompts, list(responses.values())).tolist(), strict=True))
-        labels = [Label(pair.id, name, _outcome(pair, rewards, choice, temperature, seed)) for pair in batch.pairs]
+        labels = [
+            Label(pair.id, name, _outcome(pair, rewards, choice, temperature, seed), id=label_id(seed, pair, name))
+            for pair in batch.pairs
+        ]
         advance(len(batch.pairs))
     return labels
 

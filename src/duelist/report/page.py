@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from duelist.errors import unwritable_as_storage_error
 from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import Arm, Selected, finite, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
@@ -54,15 +55,18 @@ _RANKED = (
 )
 
 
-def write_report(folder: Path) -> Path:
-    """Write `report.html` into a study's folder, at any moment of the study, and return its path.
+def write_report(folder: Path, output: Path | None = None) -> Path:
+    """Write a study's report, at any moment of the study, and return its path.
 
-    Beside it, `reward_kl.csv` has the reward–KL curves, where there is a reward.
+    Beside it, `reward_kl.csv` has the reward–KL curves, where there is a reward. The studies under `compare/` are drawn
+    as further lines. Another process may work on the study.
 
-    The studies beside it, under `compare/`, are drawn as further lines. Another process may work on the study.
+    Args:
+        folder: the study's.
+        output: the file; `report.html` in the study's folder by default.
 
     Raises:
-        StorageError: if there is no study in the folder, or the disk is full.
+        StorageError: if there is no study in the folder, the report cannot be written there, or the disk is full.
     """
     arms = read_arms(folder)
     environment = Environment(
@@ -73,15 +77,18 @@ def write_report(folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "share": _share}
-    path = folder / REPORT
-    write_text(path, environment.get_template(_TEMPLATE).render(_content(arms)))
+    path = output or folder / REPORT
+    page = environment.get_template(_TEMPLATE).render(_content(arms))
+    with unwritable_as_storage_error(path):
+        write_text(path, page)
     rows = reward_kl_rows(arms)
     if rows:
         table = io.StringIO()
         writer = csv.DictWriter(table, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_text(folder / REWARD_KL, table.getvalue())
+        with unwritable_as_storage_error(path.with_name(REWARD_KL)):
+            write_text(path.with_name(REWARD_KL), table.getvalue())
     return path
 
 
@@ -94,6 +101,7 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "name": main.recipe["name"],
         "description": main.recipe.get("description", ""),
         "state": _state(main),
+        "damage": [f"{arm.label}: {wrong}" if len(arms) > 1 else wrong for arm in arms for wrong in arm.damage],
         "settings": _settings(main),
         "seed": main.recipe["seed"],
         "comparison": _comparison(arms, measured),

@@ -14,8 +14,10 @@ from scipy.sparse import csr_array
 
 from duelist.selected import agreement
 from duelist.stopping import StopConfig, stop_reason
-from duelist.store.layout import ARMS, RECIPE, require_study
+from duelist.store.damage import damage
+from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study
 from duelist.store.recipe_file import read_recipe
+from duelist.store.remains import is_filled, require_whole_record
 from duelist.store.rows import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.types import OUTCOMES, Label, Prompt
@@ -28,7 +30,7 @@ class Arm:
     """One study as it stands: the reported one, or one that it is compared with.
 
     `labels` holds the label that counts for each pair and annotator; `metrics` one row per closed round, the initial
-    model's first; `asked` every pair, by round and pick.
+    model's first; `asked` every pair, by round and pick; `damage` what in the folder is not as it was written.
     """
 
     label: str
@@ -38,6 +40,7 @@ class Arm:
     asked: Sequence[AskedPair]
     prompts: Mapping[str, Prompt]
     labels: Sequence[Label]
+    damage: Sequence[str] = ()
 
     @property
     def rounds_closed(self) -> int:
@@ -114,21 +117,24 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
         label: what to call it; its acquisition's name by default.
 
     Raises:
-        StorageError: if there is no study in the folder.
+        StorageError: if there is no study in the folder, or its database is missing or empty.
     """
     require_study(folder)
-    recipe = read_recipe(folder)
+    if not is_filled(folder / DATABASE):
+        require_whole_record(folder)
     store = Store(folder, migrate=False)
     try:
+        recipe = store.recipe() or read_recipe(folder)
         # In this order a writer at work can only add what later lines refer to, never leave them without it.
         metrics, stages, asked = store.metrics(), store.stages(), store.asked()
         prompts, labels = store.prompts(), store.current_labels()
+        wrong = damage(folder, store, recipe)
     finally:
         store.close()
     known = {x.pair.id for x in asked}
     counted = [x for x in labels if x.pair_id in known]
     name = label or str(recipe["acquisition"]["name"]).rpartition(":")[2]
-    return Arm(name, recipe, metrics, stages, asked, prompts, counted)
+    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
 
 
 def read_arms(folder: Path) -> list[Arm]:

@@ -18,7 +18,8 @@ def status(folder: Path) -> dict[str, Any]:
         `round`, `asked` and `answered` in pairs; `stopped`, why the stopping rule ends the study before its last round,
         or None; `labels`, those that count; `metrics`, the line of the last round that was evaluated, or None;
         `reading_time`, None or the model fitted to people's times (`constant` in seconds, `seconds_per_token`, `times`
-        it was fitted to); `seconds` of all finished stages; `compare`, the same for each study beside this one.
+        it was fitted to); `seconds` of all finished stages; `damage`, only where there is some: what was lost, deleted
+        or changed in the folder, a sentence each; `compare`, the same for each study beside this one.
 
     Raises:
         StorageError: if there is no study in the folder.
@@ -51,4 +52,5 @@ def _status(arm: Arm) -> dict[str, Any]:
         else None,
         "metrics": dict(arm.measured[-1]) if arm.metrics else None,
         "seconds": round(sum(s.seconds for s in arm.stages), 3),
+        **({"damage": list(arm.damage)} if arm.damage else {}),
     }

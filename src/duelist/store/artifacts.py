@@ -66,11 +66,15 @@ def write_json(path: Path, value: Any) -> None:
 _BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
 
 
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as a line of a JSON Lines file."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_BREAKS) + "\n"
+
+
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON Lines file atomically, row by row."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_BREAKS) + "\n")
+        file.writelines(map(json_line, rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

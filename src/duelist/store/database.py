@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
@@ -12,8 +15,19 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
 from duelist.errors import StorageError
+from duelist.store.artifacts import discard
+from duelist.store.layout import DATABASE
 
-HEAD = "0003"
+HEAD = "0004"
+
+
+def connect(url: str) -> Engine:
+    """An engine whose SQLite connections keep what was committed; the schema is left as it is."""
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _durable_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def open_engine(url: str, *, migrate: bool) -> Engine:
@@ -23,10 +37,7 @@ def open_engine(url: str, *, migrate: bool) -> Engine:
         StorageError: if the database cannot be opened, was written by a newer Duelist, or by an older one and is not
             to be migrated.
     """
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _durable_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    engine = connect(url)
     try:
         if migrate:
             _upgrade(engine)
@@ -35,12 +46,21 @@ def open_engine(url: str, *, migrate: bool) -> Engine:
         else:
             _require_current(engine)
     except DatabaseError as error:
-        raise StorageError(
-            f"The study database {url} must be usable, but opening it failed: {error.orig}. Free disk space or mend "
-            "the permissions, then run the same command again; if the file was damaged, restore it from a copy (the "
-            "artifacts under rounds/ are complete without it)."
-        ) from error
+        engine.dispose()
+        raise unusable(url, error.orig) from error
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
+
+
+def unusable(url: object, why: object) -> StorageError:
+    """The error that says that a study's database cannot be read."""
+    return StorageError(
+        f"The study database {url} must be usable, but reading it failed: {why}. Free disk space or mend the "
+        "permissions, then run the same command again; if the file was damaged, restore it from a copy (the artifacts "
+        "under rounds/ are complete without it)."
+    )
 
 
 def _durable_sqlite(connection: Any, _: Any) -> None:
@@ -106,13 +126,56 @@ def transaction(engine: Engine, *, writes: bool = False) -> Iterator[Session]:
         writes: whether the block adds rows; such blocks run one after the other.
 
     Raises:
-        StorageError: if the database cannot be written.
+        StorageError: if the database cannot be written, or is damaged.
     """
     try:
         with Session(engine.execution_options(writes=writes)) as session, session.begin():
             yield session
     except OperationalError as error:
+        if not writes:
+            raise unusable(engine.url, error.orig) from error
         raise StorageError(
             f"The study database must be writable, but writing it failed: {error.orig}. Nothing recorded so far is "
             "lost: free disk space or mend the permissions, then run the same command again."
         ) from error
+    except (DatabaseError, JSONDecodeError, UnicodeDecodeError) as error:
+        # A damaged page shows when it is read: in SQLite's words, or as text that is none.
+        if isinstance(error, DatabaseError) and type(error) is not DatabaseError:
+            raise
+        raise unusable(engine.url, getattr(error, "orig", error)) from error
+
+
+def database_files(folder: Path) -> list[Path]:
+    """The files of a study's database that are there: itself, and what SQLite keeps beside it."""
+    return [path for end in ("", "-wal", "-shm") if (path := folder / f"{DATABASE}{end}").is_file()]
+
+
+def copy_of_database(folder: Path) -> TemporaryDirectory[str]:
+    """A temporary folder with a copy of a study's database and its -wal, which has what was recorded last.
+
+    Raises:
+        StorageError: if the files cannot be read, or are written to all the time.
+    """
+    copy = TemporaryDirectory(prefix="duelist-")
+
+    def state() -> dict[Path, tuple[int, int]]:
+        files = (path for path in database_files(folder) if not path.name.endswith("-shm"))
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+    try:
+        for _ in range(10):
+            before = state()
+            for path in before:
+                shutil.copyfile(path, Path(copy.name) / path.name)
+            if state() == before:
+                return copy
+            discard(Path(copy.name) / f"{DATABASE}-wal")
+        raise StorageError(f"{folder / DATABASE} must rest while it is copied, but it keeps changing: try again later.")
+    except BaseException as error:
+        copy.cleanup()
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError(
+                f"The study database in {folder} must be readable, but copying it failed: {error}. Mend the "
+                "permissions, or copy the study elsewhere."
+            ) from error
+        raise

@@ -12,25 +12,26 @@ embeddings/           what an embedding model computed, so that it need not agai
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
-from duelist.errors import StorageError, full_disk_as_storage_error
-from duelist.store.artifacts import (
-    atomic_path,
-    copy_folder,
-    digest,
-    discard,
-    write_json,
-    write_jsonl,
-)
+from duelist.errors import RoundStateError, StorageError, full_disk_as_storage_error
+from duelist.store.artifacts import atomic_path, digest, discard, write_json
 from duelist.store.codecs import FEATURES, Codec
-from duelist.store.export import preference_rows
-from duelist.store.layout import EMBEDDINGS, METRICS, PREFERENCES, ROUNDS, SELECTION
-from duelist.store.recipe_file import read_recipe
+from duelist.store.derived import (
+    closed_rounds,
+    preferences_are_current,
+    results_are_current,
+    write_preferences,
+    write_results,
+)
+from duelist.store.layout import EMBEDDINGS, ROUNDS, SELECTION
+from duelist.store.recipe_file import Completed, read_recipe
 from duelist.store.rows import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.store.vectors import VectorShelf
@@ -42,16 +43,55 @@ Value = TypeVar("Value")
 class StudyFolder:
     """The one writer of a study's folder; holds its lock from opening to `close`."""
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
+    def __init__(self, path: Path, lock: BaseFileLock, completed: Completed = dict) -> None:
         self.path = path
         self._lock = lock
-        self.recipe: dict[str, Any] = read_recipe(path)
+        self._working = RLock()  # what is being written is finished before the folder is closed
+        self._closing = False
         self.store = Store(path)
+        try:
+            recipe = self.store.recipe()
+            if recipe is None:  # a study that is new, or older than the record of recipes
+                recipe = completed(read_recipe(path))
+                self.store.keep_recipe(recipe)
+        except BaseException:
+            self.store.close()
+            raise
+        self.recipe: dict[str, Any] = recipe
 
     def close(self) -> None:
-        """Release the database and the lock."""
-        self.store.close()
-        self._lock.release()
+        """Bring the files that users read up to date, and release the database and the lock. Once is enough.
+
+        Another thread that works on the study is given the time to finish its stage.
+        """
+        self._closing = True
+        with self._working:
+            if not self._lock.is_locked:
+                return
+            try:
+                self._derive()
+            finally:
+                self.store.close()
+                self._lock.release()
+
+    def require_open(self) -> None:
+        """Refuse to go on when the folder is closed, for another process may have it by now.
+
+        Raises:
+            RoundStateError: if it is closed.
+        """
+        if self._closing:
+            raise RoundStateError(
+                f"A study must be open to be worked on, but {self.path} was closed: open it again with `Study.open`. "
+                "Nothing recorded so far is lost."
+            )
+
+    @contextmanager
+    def _at_work(self, doing: str) -> Iterator[None]:
+        """Hold the folder open while something is computed and written."""
+        with self._working, full_disk_as_storage_error(doing):
+            self.require_open()
+            yield
 
     def round_folder(self, round: int) -> Path:
         """Where a round's artifacts lie."""
@@ -95,8 +135,8 @@ class StudyFolder:
             compute: makes the value.
             info: what is recorded of the value beside the artifact.
         """
-        if self.store.stage(round, name) is None:
-            with full_disk_as_storage_error(f"stage {name!r} of round {round}"):
+        with self._at_work(f"stage {name!r} of round {round}"):
+            if self.store.stage(round, name) is None:
                 began = time.monotonic()
                 value = compute()
                 path = self.round_folder(round) / codec.file
@@ -117,7 +157,7 @@ class StudyFolder:
         self, round: int, compute: Callable[[], tuple[Selection, Sequence[AskedPair], Sequence[Prompt]]]
     ) -> None:
         """Run the stage that decides what is asked: its artifact and the asked pairs are recorded together."""
-        with full_disk_as_storage_error(f"stage 'select' of round {round}"):
+        with self._at_work(f"stage 'select' of round {round}"):
             began = time.monotonic()
             selection, asked, prompts = compute()
             path = self.round_folder(round) / SELECTION
@@ -133,8 +173,8 @@ class StudyFolder:
             artifact: the folder's name.
             fill: writes the weights into an empty folder.
         """
-        if self.store.stage(round, "train") is None:
-            with full_disk_as_storage_error(f"the weights of round {round}"):
+        with self._at_work(f"the weights of round {round}"):
+            if self.store.stage(round, "train") is None:
                 began = time.monotonic()
                 path = self.round_folder(round) / artifact
                 with atomic_path(path) as temporary:
@@ -155,28 +195,36 @@ class StudyFolder:
         Returns:
             The line of metrics.jsonl.
         """
-        asked = {x.pair.id for x in self.store.asked() if x.round <= round}
-        labels = sum(label.pair_id in asked for label in self.store.current_labels())
-        seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
-        line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
-        self.store.close_round(round, line)
-        self.derive()
+        with self._at_work(f"the results of round {round}"):
+            asked = {x.pair.id for x in self.store.asked() if x.round <= round}
+            labels = sum(label.pair_id in asked for label in self.store.current_labels())
+            seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
+            line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
+            self.store.close_round(round, line)
+            if self.store.stage(round, "train") is not None:
+                self._derive()  # online, between checkpoints, users see the study as it was at the last one
         return self.store.metrics()[round]
 
     def derive(self) -> None:
-        """Bring the files that users read up to date, if a round was closed since they were written."""
-        closed = self.store.metrics()
-        while closed and self.store.stage(closed[-1]["round"], "train") is None:
-            closed.pop()  # online, users see the study as it was at its last checkpoint
-        if closed and _line_count(self.path / METRICS) != len(closed):
-            with full_disk_as_storage_error(f"the results of round {closed[-1]['round']}"):
+        """Bring the files that users read up to date, if a round was closed or a label came since they were written.
+
+        Those that were deleted or changed are written again, as far as the record has them.
+        """
+        with self._at_work("the files that users read"):
+            self._derive()
+
+    def _derive(self) -> None:
+        closed = closed_rounds(self.store)
+        if not closed:
+            return
+        with full_disk_as_storage_error(f"the results of round {closed[-1]['round']}"):
+            if not results_are_current(self.path, self.store, closed):
                 self._write_derived(closed)
+            elif not preferences_are_current(self.path, self.store):
+                write_preferences(self.path, self.store)
 
     def _write_derived(self, closed: Sequence[Mapping[str, Any]]) -> None:
-        weights = self.trained(closed[-1]["round"])
-        copy_folder(weights, self.path / weights.name)
-        write_jsonl(self.path / PREFERENCES, preference_rows(self.store))
-        write_jsonl(self.path / METRICS, closed)  # last: its length says that the others are up to date
+        write_results(self.path, self.store, closed)
 
     def _finish(
         self,
@@ -209,7 +257,3 @@ class StudyFolder:
 def round_to_ms(seconds: float) -> float:
     """Seconds, to the millisecond."""
     return round(seconds, 3)
-
-
-def _line_count(path: Path) -> int:
-    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else -1

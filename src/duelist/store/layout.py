@@ -23,5 +23,5 @@ def require_study(folder: Path) -> None:
     Raises:
         StorageError: if there is none.
     """
-    if not (folder / RECIPE).is_file():
+    if not (folder / RECIPE).is_file() and not (folder / DATABASE).is_file():
         raise StorageError(f"A study's folder must hold a {RECIPE}, but {folder} has none: correct the path.")

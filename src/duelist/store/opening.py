@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
 from duelist.store.artifacts import discard, discard_temporaries
 from duelist.store.folder import StudyFolder
 from duelist.store.layout import DATABASE, EMBEDDINGS, LOCK, METRICS, PREFERENCES, RECIPE, ROUNDS, require_study
-from duelist.store.recipe_file import Completed, differences, read_recipe, write_recipe
+from duelist.store.recipe_file import Completed, differences, kept_recipe, require_unedited, write_recipe
+from duelist.store.remains import recorded_recipe, require_whole_record
 from duelist.store.store import Store
 
 
@@ -29,17 +30,18 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
 
     Raises:
         RecipeError: if it holds a study of another recipe that has asked.
-        StorageError: if it holds something else, or cannot be written.
+        StorageError: if it holds something else, has lost something of its record, or cannot be written.
     """
     with full_disk_as_storage_error(f"the new study {path}"):
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's words
         except OSError as error:
             raise StorageError(
                 f"A study's folder must be writable, but {path} cannot be made: {error}. Mend the permissions or "
                 "free disk space, or give another folder."
             ) from error
-        if not (path / RECIPE).is_file():
+        begun = is_begun(path)
+        if not begun:
             # A creation that was cut short has left no more than a lock and an empty database.
             strange = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.startswith((DATABASE, ".tmp-"))]
             if strange:
@@ -49,39 +51,56 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
                 )
         lock = _lock(path)
         try:
-            if not (path / RECIPE).is_file():
+            require_whole_record(path)
+            if not begun:
                 Store(path).close()
                 write_recipe(path, recipe)
             elif different := differences(path, recipe, completed):
-                _begin_anew(path, recipe, different)
-            return _opened(path, lock)
+                _begin_anew(path, recipe, different, completed)
+            return _opened(path, lock, completed)
         except BaseException:
             lock.release()
             raise
 
 
-def open_folder(path: Path) -> StudyFolder:
+def open_folder(path: Path, completed: Completed = dict) -> StudyFolder:
     """Open a study's folder.
 
+    Args:
+        path: the folder.
+        completed: fills the defaults into a recipe that was saved before some key existed.
+
     Raises:
-        StorageError: if there is no study in it.
+        RecipeError: if recipe.yaml was changed since the study was begun.
+        StorageError: if there is no study in it, or one that has lost something of its record.
         StudyLockedError: if another process works on it.
     """
-    require_study(path)
+    if not is_begun(path):
+        require_study(path)
     lock = _lock(path)
     try:
-        return _opened(path, lock)
+        require_whole_record(path)
+        return _opened(path, lock, completed)
     except BaseException:
         lock.release()
         raise
 
 
-def _opened(path: Path, lock: FileLock) -> StudyFolder:
+def is_begun(path: Path) -> bool:
+    """Whether a folder holds a study, be it that its recipe.yaml was deleted."""
+    return (path / RECIPE).is_file() or recorded_recipe(path) is not None
+
+
+def _opened(path: Path, lock: BaseFileLock, completed: Completed) -> StudyFolder:
     with full_disk_as_storage_error(f"the study {path}"):
         for place in (path, *path.glob("rounds/*")):
             discard_temporaries(place)
-        folder = StudyFolder(path, lock)
+        folder = StudyFolder(path, lock, completed)
         try:
+            if (path / RECIPE).is_file():
+                require_unedited(path, completed)
+            else:
+                write_recipe(path, folder.recipe)
             folder.derive()
         except BaseException:
             folder.store.close()
@@ -89,8 +108,8 @@ def _opened(path: Path, lock: FileLock) -> StudyFolder:
     return folder
 
 
-def _lock(path: Path) -> FileLock:
-    lock = FileLock(path / LOCK)
+def _lock(path: Path) -> BaseFileLock:
+    lock = FileLock(path / LOCK, thread_local=False)  # whichever thread closes the study
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -106,7 +125,7 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str]) -> None:
+def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str], completed: Completed) -> None:
     """Discard a study that has asked nothing, and give its folder another recipe. The recipe is exchanged last.
 
     Raises:
@@ -116,14 +135,16 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str])
     asked, stages = len(store.asked()), store.stages()
     store.close()
     if asked:
-        own, key = read_recipe(path), different[0]
+        if (path / RECIPE).is_file():
+            require_unedited(path, completed)
+        own, key = kept_recipe(path), different[0]
         raise RecipeError(
             f"A study goes on with the recipe it began with, but {path} was begun with other values of "
             f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {recipe.get(key)!r}) and has asked {asked} "
             f"pairs: give a new --study folder, or go on with `duelist run {path / RECIPE} --study {path}`."
         )
     weights = {Path(s.artifact).name for s in stages if s.name == "train"}
-    database = [DATABASE + end for end in ("", "-wal", "-shm")]
+    database = [DATABASE + end for end in ("-wal", "-shm", "")]
     for name in (METRICS, PREFERENCES, EMBEDDINGS, *weights, ROUNDS, *database):
         discard(path / name)
     write_recipe(path, recipe)

@@ -1,4 +1,4 @@
-"""The recipe that a study began with, in its folder."""
+"""The recipe that a study goes on with: recorded in its database, and beside it as recipe.yaml for people to read."""
 
 from __future__ import annotations
 
@@ -9,21 +9,46 @@ from typing import Any
 
 import yaml
 
+from duelist.errors import RecipeError
 from duelist.store.artifacts import write_text
-from duelist.store.layout import RECIPE
+from duelist.store.layout import DATABASE, RECIPE
+from duelist.store.remains import recorded_recipe
 
 Completed = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe of the study in a folder, as plain data."""
-    content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
+    """What recipe.yaml in a study's folder says, as plain data.
+
+    Raises:
+        RecipeError: if it cannot be read as a mapping.
+    """
+    try:
+        content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RecipeError(
+            f"A study's recipe must be a mapping in YAML, but {path / RECIPE} cannot be read: {error}. Restore it from "
+            f"a copy, or delete it: where {DATABASE} has the recipe, opening the study writes it again."
+        ) from error
     return dict(content)
 
 
 def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
     """Write a study's recipe into its folder."""
     write_text(path / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+
+
+def kept_recipe(path: Path) -> dict[str, Any]:
+    """The recipe that the study in a folder goes on with: its database's; recipe.yaml's, where that has none yet.
+
+    Raises:
+        RecipeError: if the database has none and recipe.yaml cannot be read.
+        StorageError: if the database cannot be read.
+    """
+    recorded = recorded_recipe(path)
+    return read_recipe(path) if recorded is None else recorded
 
 
 def differences(path: Path, recipe: Mapping[str, Any], completed: Completed) -> list[str]:
@@ -34,5 +59,26 @@ def differences(path: Path, recipe: Mapping[str, Any], completed: Completed) -> 
         recipe: the recipe, every default filled in.
         completed: fills in the defaults of keys that did not exist when the study was begun.
     """
-    own, wanted = completed(read_recipe(path)), json.loads(json.dumps(dict(recipe)))
+    own, wanted = completed(kept_recipe(path)), json.loads(json.dumps(dict(recipe)))
     return [key for key in {**own, **wanted} if own.get(key) != wanted.get(key)]
+
+
+def require_unedited(path: Path, completed: Completed) -> None:
+    """Refuse a recipe.yaml that says something else than the study's own recipe, whose settings would go unnoticed.
+
+    Args:
+        path: the study's folder.
+        completed: fills in the defaults of keys that did not exist when the file was written.
+
+    Raises:
+        RecipeError: if it says something else, or cannot be read.
+    """
+    said = completed(read_recipe(path))
+    if different := differences(path, said, completed):
+        own = completed(kept_recipe(path))
+        changes = ", ".join(f"`{key}` (was {own.get(key)!r}, now {said.get(key)!r})" for key in different)
+        raise RecipeError(
+            f"A study goes on with the recipe it began with, but {path / RECIPE} was changed since: {changes}. Put the "
+            "values back, or delete the file, and opening the study writes it as it was; for the changed recipe give a "
+            "new --study folder."
+        )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from duelist.errors import DataError
+from duelist.labels import OUTCOMES, recorded_label
 from duelist.store.records import pair_from, response_from, response_json
 from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, StageRow
 from duelist.types import Label, Pair, Prompt, Response, Votes
@@ -104,21 +105,34 @@ def _response(row: ResponseRow) -> Response:
     return response_from({name: getattr(row, name) for name in names})
 
 
-def label_from(row: LabelRow) -> Label:
-    """A label from its row."""
-    votes = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)
-    fields: dict[str, Any] = {"outcome": row.outcome, "shown": row.shown}
-    return Label(row.pair_id, row.annotator, id=row.id, seconds=row.seconds, time=row.time, votes=votes, **fields)
+def label_from(row: LabelRow) -> tuple[Label | None, str]:
+    """A label from its row, unchecked: what an earlier version accepted stays what it is, as far as it can be used.
+
+    Returns:
+        The label, None if its decision cannot be used; and what is wrong with the row, in words, or "". What is not
+        part of the decision (seconds, shown, time) is None where it cannot be used.
+    """
+    # What is declared is not what an earlier version recorded: SQLite keeps any value in any column.
+    values: dict[str, Any] = {f.name: getattr(row, f.name) for f in fields(Label) if f.name != "votes"}
+    values["votes"] = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)
+    number = isinstance(values["seconds"], int | float) and math.isfinite(values["seconds"])
+    usable = {
+        **{name: isinstance(values[name], str) for name in ("id", "pair_id", "annotator")},
+        "outcome": values["outcome"] in OUTCOMES,
+        "votes": all(isinstance(n, int) and n >= 0 for n in vars(values["votes"] or Votes(0, 0)).values()),
+        "seconds": values["seconds"] is None or number,
+        **{name: isinstance(values[name], str | None) for name in ("shown", "time")},
+    }
+    bad = [name for name, well in usable.items() if not well]
+    wrong = ", ".join(f"{name} {values[name]!r}" for name in bad)
+    if not set(bad) <= {"seconds", "shown", "time"}:
+        return None, f"label {row.number} is left out, for it cannot be used: {wrong}"
+    label = recorded_label(values | dict.fromkeys(bad))
+    return label, f"label {row.number} counts without what cannot be used of it: {wrong}" if bad else ""
 
 
 def label_row(label: Label) -> LabelRow:
-    """A label's row, recorded now.
-
-    Raises:
-        DataError: if its time is no moment.
-    """
-    if label.time is not None:
-        in_utc(label.time)
+    """A label's row, recorded now."""
     votes = label.votes
     return LabelRow(
         id=label.id,
@@ -133,21 +147,6 @@ def label_row(label: Label) -> LabelRow:
         n_eq=votes and votes.n_eq,
         recorded_at=now(),
     )
-
-
-def in_utc(time: str) -> str:
-    """A moment in ISO 8601 with its time zone, in UTC.
-
-    Raises:
-        DataError: if it is none.
-    """
-    try:
-        moment = datetime.fromisoformat(time)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC).isoformat(timespec="microseconds")
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"A label's time must be ISO 8601 (2026-01-31T12:00:00+00:00), but got {time!r}.") from error
-    raise DataError(f"A label's time must say its time zone (2026-01-31T12:00:00+00:00), but got {time!r}.")
 
 
 def now() -> str:

@@ -7,18 +7,25 @@ for any pair that was asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import RLock
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from duelist.errors import DataError, LabelConflictError, StorageError
-from duelist.store.database import open_engine, transaction
+from duelist.errors import DataError, LabelConflictError, RoundStateError, StorageError
+from duelist.store.database import copy_of_database, database_files, open_engine, transaction
 from duelist.store.layout import DATABASE
 from duelist.store.preferences import preference_of
-from duelist.store.rows import AskedPair, Stage, add_batch, in_utc, label_from, label_row, now, read_asked, stage_from
-from duelist.store.tables import LabelRow, PairRow, PromptRow, RoundRow, StageRow
+from duelist.store.remains import Known, known_to
+from duelist.store.rows import AskedPair, Stage, add_batch, label_from, label_row, now, read_asked, stage_from
+from duelist.store.tables import LabelRow, PairRow, PreferencesFileRow, PromptRow, RecipeRow, RoundRow, StageRow
 from duelist.types import Batch, Label, Preference, Prompt, VoteRule
 
 
@@ -27,19 +34,55 @@ class Store:
 
     def __init__(self, folder: Path, *, migrate: bool = True) -> None:
         self.folder = folder
-        if not migrate and not (folder / DATABASE).is_file():
-            raise StorageError(  # SQLite itself would make an empty one
-                f"A study's folder must hold a {DATABASE}, but {folder} has none: correct the path, or run the study."
-            )
-        self._engine = open_engine(f"sqlite:///{folder / DATABASE}", migrate=migrate)
+        self._copy: TemporaryDirectory[str] | None = None
+        self._closed = False
+        self._writing = RLock()  # a record in the making is finished before the store is closed
+        place = folder
+        if not migrate:
+            if not (folder / DATABASE).is_file():
+                raise StorageError(  # SQLite itself would make an empty one
+                    f"A study's folder must hold a {DATABASE}, but {folder} has none: correct the path, or run the "
+                    "study."
+                )
+            if not all(os.access(path, os.W_OK) for path in (folder, *database_files(folder))):
+                # SQLite writes beside a database to read it, and reads without the -wal, hence the last labels, if told
+                # that it cannot.
+                self._copy, migrate = copy_of_database(folder), True
+                place = Path(self._copy.name)
+        try:
+            self._engine = open_engine(f"sqlite:///{place / DATABASE}", migrate=migrate)
+        except BaseException:
+            if self._copy is not None:
+                self._copy.cleanup()
+            raise
         # What was read last. Pairs, prompts and labels are only ever added: as many rows are the same rows.
         self._asked: list[AskedPair] = []
         self._prompts: dict[str, Prompt] = {}
-        self._current: tuple[int, list[Label]] = (0, [])  # how many labels were recorded then, and those that count
+        self._told: list[tuple[Label | None, str]] = []
 
     def close(self) -> None:
-        """Release the database's connections."""
+        """Release the database's connections. Nothing can be recorded any more."""
+        with self._writing:
+            self._closed = True
         self._engine.dispose()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    @contextmanager
+    def _recording(self) -> Iterator[Session]:
+        """One transaction that adds rows.
+
+        Raises:
+            RoundStateError: if the store is closed.
+        """
+        with self._writing:
+            if self._closed:
+                raise RoundStateError(
+                    f"A study must be open to be written to, but {self.folder} was closed: open it again with "
+                    "`Study.open`. Nothing of this call was recorded."
+                )
+            with transaction(self._engine, writes=True) as session:
+                yield session
 
     # Stages and rounds
 
@@ -56,7 +99,7 @@ class Store:
 
     def finish_stage(self, stage: Stage, batch: Sequence[AskedPair] = (), prompts: Sequence[Prompt] = ()) -> None:
         """Record that a stage's artifact is in place, and with it the pairs it decided to ask, if any."""
-        with transaction(self._engine, writes=True) as session:
+        with self._recording() as session:
             add_batch(session, batch, prompts)
             session.add(
                 StageRow(
@@ -72,7 +115,7 @@ class Store:
 
     def close_round(self, round: int, metrics: Mapping[str, Any]) -> None:
         """Record a round's metrics: the round is over. Once closed, it stays as it is."""
-        with transaction(self._engine, writes=True) as session:
+        with self._recording() as session:
             if session.get(RoundRow, round) is None:
                 session.add(RoundRow(round=round, metrics=dict(metrics)))
 
@@ -118,18 +161,23 @@ class Store:
 
         Raises:
             LabelConflictError: if a label's id is recorded with other content.
-            DataError: if a label is for a pair that was never asked.
+            DataError: if a label is for a pair that was never asked, or cannot be recorded.
+            RoundStateError: if the store is closed.
         """
+        labels = labels if isinstance(labels, Label) else list(labels)
+        if isinstance(labels, Label) or not all(isinstance(label, Label) for label in labels):
+            raise DataError(f"Labels must be a list of `duelist.Label`, but got {labels!r}: put such labels in a list.")
         new = 0
-        with transaction(self._engine, writes=True) as session:
+        with self._recording() as session:
             for label in labels:
                 row = session.scalars(select(LabelRow).where(LabelRow.id == label.id)).one_or_none()
                 if row is not None:
-                    if label_from(row) != label:
+                    recorded, wrong = label_from(row)
+                    if recorded != label:
                         raise LabelConflictError(
-                            f"A label's id stands for one content, but {label.id} is recorded as {label_from(row)} and "
-                            f"came again as {label}: give a changed decision a new id. Nothing of this call was "
-                            "recorded."
+                            f"A label's id stands for one act of labelling, but {label.id} is recorded as "
+                            f"{recorded or wrong} and came again as {label}: give a changed decision a new id (a new "
+                            "`Label` without one has one of its own). Nothing of this call was recorded."
                         )
                     continue
                 if session.get(PairRow, label.pair_id) is None:
@@ -137,40 +185,43 @@ class Store:
                         f"A label must be for a pair that was asked, but {label.pair_id!r} never was: take pair ids "
                         "from `Study.ask()`. Nothing of this call was recorded."
                     )
-                session.add(label_row(label))
+                session.add(label_row(replace(label)))  # checked, for it may have been read from an old study
                 session.flush()
                 new += 1
         return new
 
     def labels(self) -> list[Label]:
-        """Every label ever recorded, in order of arrival."""
+        """Every label ever recorded, in order of arrival; not those of `damaged_labels` that are left out."""
+        return [label for label, _ in self._read_labels() if label is not None]
+
+    def damaged_labels(self) -> list[str]:
+        """What cannot be used of the labels that earlier versions recorded, a line for each; they stay recorded."""
+        return [wrong for _, wrong in self._read_labels() if wrong]
+
+    def label_count(self) -> int:
+        """How many labels were ever recorded."""
         with transaction(self._engine) as session:
-            return [label_from(row) for row in session.scalars(select(LabelRow).order_by(LabelRow.number))]
+            return session.scalar(select(func.count()).select_from(LabelRow)) or 0
 
     def current_labels(self) -> list[Label]:
-        """The label that counts for each pair and annotator, sorted by both.
+        """The label that counts for each pair and annotator, sorted by both: the one that arrived last.
 
-        The latest counts, by the time it was given (by the time it arrived, where none was given), so that labels may
-        arrive in any order; of those given at the same time, the one with the greatest id.
+        The clock of whoever gave it does not matter: clocks are set back.
         """
-        latest: dict[tuple[str, str], tuple[str, str, int, Label]] = {}
-        with transaction(self._engine) as session:
-            recorded = session.scalar(select(func.count()).select_from(LabelRow)) or 0
-            if self._current[0] == recorded:
-                return list(self._current[1])
-            for row in session.scalars(select(LabelRow)):
-                moment, tie = (in_utc(row.time), row.id) if row.time else (row.recorded_at, "")
-                entry = (moment, tie, row.number, label_from(row))
-                key = (row.pair_id, row.annotator)
-                if key not in latest or entry[:3] > latest[key][:3]:
-                    latest[key] = entry
-        self._current = (recorded, [latest[key][3] for key in sorted(latest)])
-        return list(self._current[1])
+        latest = {(x.pair_id, x.annotator): x for x in self.labels()}
+        return [latest[key] for key in sorted(latest)]
 
     def answered(self) -> set[str]:
         """Ids of the pairs that have a label, of whatever outcome."""
+        return {label.pair_id for label in self.current_labels()}
+
+    def _read_labels(self) -> list[tuple[Label | None, str]]:
         with transaction(self._engine) as session:
-            return set(session.scalars(select(LabelRow.pair_id).distinct()))
+            known = self._told
+            if session.scalar(select(func.count()).select_from(LabelRow)) != len(known):
+                rows = session.scalars(select(LabelRow).order_by(LabelRow.number))
+                known = self._told = [label_from(row) for row in rows]
+        return known
 
     def preferences(
         self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
@@ -192,3 +243,37 @@ class Store:
         """How many rounds are closed."""
         with transaction(self._engine) as session:
             return session.scalar(select(func.count()).where(RoundRow.round > 0)) or 0
+
+    def known(self) -> Known:
+        """What the record knows, to be compared with what the study's other files show."""
+        with transaction(self._engine) as session:
+            return known_to(session)
+
+    # The recipe, and the files derived from the record
+
+    def recipe(self) -> dict[str, Any] | None:
+        """The recipe that the study goes on with; None before an older study's first opening."""
+        with transaction(self._engine) as session:
+            content = session.scalar(select(RecipeRow.content).order_by(RecipeRow.number.desc()).limit(1))
+            return None if content is None else dict(content)
+
+    def keep_recipe(self, recipe: Mapping[str, Any]) -> None:
+        """Record the recipe that the study goes on with."""
+        with self._recording() as session:
+            session.add(RecipeRow(content=dict(recipe), recorded_at=now()))
+
+    def preferences_file(self) -> tuple[int, str] | None:
+        """After how many labels preferences.jsonl was last written, and its digest; None if it never was."""
+        with transaction(self._engine) as session:
+            row = session.scalar(select(PreferencesFileRow).order_by(PreferencesFileRow.number.desc()).limit(1))
+            return None if row is None else (row.labels, row.digest)
+
+    def preferences_digests(self) -> set[str]:
+        """The digests of every preferences.jsonl that was written."""
+        with transaction(self._engine) as session:
+            return set(session.scalars(select(PreferencesFileRow.digest)))
+
+    def preferences_written(self, labels: int, digest: str) -> None:
+        """Record that preferences.jsonl was written, after so many labels."""
+        with self._recording() as session:
+            session.add(PreferencesFileRow(labels=labels, digest=digest, recorded_at=now()))

@@ -56,7 +56,7 @@ class PairRow(Base):
 
 
 class LabelRow(Base):
-    """One decision, as it arrived. Nothing is ever changed; the latest per pair and annotator counts."""
+    """One decision, as it arrived. Nothing is ever changed; the greatest number per pair and annotator counts."""
 
     __tablename__ = "labels"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -92,3 +92,22 @@ class RoundRow(Base):
     __tablename__ = "rounds"
     round: Mapped[int] = mapped_column(primary_key=True)
     metrics: Mapped[dict[str, Any]]
+
+
+class RecipeRow(Base):
+    """The recipe that the study goes on with; the greatest number counts."""
+
+    __tablename__ = "recipes"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    content: Mapped[dict[str, Any]]
+    recorded_at: Mapped[str]
+
+
+class PreferencesFileRow(Base):
+    """That preferences.jsonl was written: after how many labels, and its digest; the greatest number counts."""
+
+    __tablename__ = "preferences_files"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    labels: Mapped[int]
+    digest: Mapped[str]
+    recorded_at: Mapped[str]

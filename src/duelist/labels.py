@@ -1,0 +1,158 @@
+"""A label: one annotator's decision on one pair, checked when it is made, for what is recorded stays for ever."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+import numpy as np
+
+from duelist.errors import DataError
+
+Outcome = Literal["a", "b", "tie", "skip", "both_bad"]
+OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad")
+_MOST_VOTES = 2**63  # SQLite's integers end below
+_A_TIME = "2026-01-31T12:00:00+00:00"
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How many people chose a, chose b, or called the two equal, where a data set keeps counts only."""
+
+    n_a: int
+    n_b: int
+    n_eq: int = 0
+
+
+@dataclass(frozen=True)
+class Label:
+    """One annotator's decision on one pair. Only `a` and `b` are preferences; other outcomes stay what they are.
+
+    NumPy scalars become Python's own numbers and text, and a `datetime` becomes ISO 8601.
+
+    Args:
+        pair_id: the pair that was decided.
+        annotator: who decided.
+        outcome: the decision.
+        id: names this one act of labelling: the same id with the same content again is the same act. Left empty, the
+            label gets a fresh one, so that another label is another act, even with the same content.
+        seconds: time spent, in seconds, where it was measured.
+        shown: the order in which the two were shown, `"ab"` or `"ba"`, where they were shown.
+        time: when it was given, ISO 8601 with time zone. For information: the label that arrives last counts.
+        votes: the counts behind an aggregate label.
+
+    Raises:
+        DataError: if a value cannot be recorded, or the outcome is `a` with fewer votes for a than for b, or `b` with
+            fewer for b.
+    """
+
+    pair_id: str
+    annotator: str
+    outcome: Outcome
+    id: str = ""
+    seconds: float | None = None
+    shown: Literal["ab", "ba"] | None = None
+    time: str | None = None
+    votes: Votes | None = None
+
+    def __post_init__(self) -> None:
+        given = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        outcome, votes = _one_of("outcome", given["outcome"], OUTCOMES), _votes(given["votes"])
+        checked = {
+            "pair_id": _text("pair_id", given["pair_id"], "take it from `Study.ask()`"),
+            "annotator": _text("annotator", given["annotator"], "name who decided"),
+            "outcome": outcome,
+            "id": uuid4().hex if given["id"] == "" else _text("id", given["id"], "leave it empty for a fresh one"),
+            "seconds": _seconds(given["seconds"]),
+            "shown": None if given["shown"] is None else _one_of("shown", given["shown"], ("ab", "ba")),
+            "time": _time(given["time"]),
+            "votes": votes,
+        }
+        advantage = 0 if votes is None else votes.n_a - votes.n_b
+        if votes is not None and ((outcome == "a" and advantage < 0) or (outcome == "b" and advantage > 0)):
+            raise DataError(
+                f"A label's outcome must not contradict its votes, but got {outcome!r} with {votes.n_a} votes for a "
+                f"and {votes.n_b} for b: correct the outcome or the votes."
+            )
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def recorded_label(values: Mapping[str, Any]) -> Label:
+    """A label as it was recorded, unchecked: by name, every field. What an earlier version accepted stays readable."""
+    label = object.__new__(Label)
+    for field in fields(Label):
+        object.__setattr__(label, field.name, values[field.name])
+    return label
+
+
+def _plain(value: Any) -> Any:
+    """The value as Python's own type, where it is a NumPy scalar."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _text(name: str, value: Any, remedy: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"A label's {name} must be text that is not empty, but got {value!r}: {remedy}.")
+    text = str.__str__(value)  # plain, also of a text enumeration
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"A label's {name} must be Unicode text, but {value!r} has half a surrogate pair at position "
+            f"{error.start}: correct it."
+        ) from error
+    return text
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise DataError(f"A label's {name} must be one of {', '.join(allowed)}, but got {value!r}: correct it.")
+    return str.__str__(value)
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float | np.floating) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    raise DataError(
+        f"A label's seconds must be a finite number of 0 or more, but got {value!r}: correct it, or leave it out where "
+        "no time was measured."
+    )
+
+
+def _votes(value: Any) -> Votes | None:
+    if value is None:
+        return None
+    counts = [_plain(n) for n in (value.n_a, value.n_b, value.n_eq)] if isinstance(value, Votes) else []
+    if not counts or not all(type(n) in (int, float) and 0 <= n < _MOST_VOTES and n % 1 == 0 for n in counts):
+        raise DataError(
+            f"A label's votes must be `Votes` with whole numbers of people, each 0 or more, but got {value!r}: correct "
+            "them, or leave them out."
+        )
+    return Votes(*map(int, counts))
+
+
+def _time(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value.isoformat() if isinstance(value, datetime) else value
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment.astimezone(UTC)
+            text.encode()  # any character at all may stand between date and time
+            return str.__str__(text)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"A label's time must be ISO 8601 ({_A_TIME}), but got {value!r}: correct it.") from error
+    raise DataError(f"A label's time must say its time zone ({_A_TIME}), but got {value!r}: add it.")
