@@ -21,6 +21,7 @@ from duelist.models.adapter_rows import rows_stay_apart
 from duelist.models.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits
 from duelist.models.policy import Policy
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.trained_flags import frozen
 from duelist.progress import Progress
 from duelist.types import Distribution, Prompt, Response
 
@@ -178,15 +179,20 @@ class LocalDecoder(Decoder):
 
 
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
-    """Whether the policy computes what its reference computes, bit for bit, judged by its logits after one prompt."""
+    """Whether the policy computes what its reference computes, bit for bit, judged by its logits after one prompt.
+
+    Both are asked while nothing requires gradients: torch takes other kernels where something does.
+    """
     ids = torch.tensor([prompt_token_ids(policy.tokenizer, prompt)], device=policy.device)
     mask = torch.ones_like(ids)
     policy.model.eval()
-    with torch.inference_mode():
-        with next_logits(policy, "policy") as run:
-            own, _ = run(ids, mask)
-        with next_logits(policy, "reference") as run:
-            _, reference = run(ids, mask)
+
+    def logits(kind: Kind) -> torch.Tensor | None:
+        with torch.inference_mode(), next_logits(policy, kind) as run, frozen(policy.model):
+            own, reference = run(ids, mask)
+        return own if reference is None else reference
+
+    own, reference = logits("policy"), logits("reference")
     return own is not None and reference is not None and torch.equal(own, reference)
 
 
