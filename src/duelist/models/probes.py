@@ -28,7 +28,7 @@ _CAUSAL: WeakSet[torch.nn.Module] = WeakSet()
 
 
 def require_causal(model: torch.nn.Module) -> None:
-    """Refuse a model whose logits depend on later tokens. It is as before when the call returns.
+    """Refuse a model whose logits depend on later tokens or on their number. It is as before when the call returns.
 
     Raises:
         ModelError: if they do, or the model does not run on token ids alone.
@@ -57,9 +57,9 @@ def require_causal(model: torch.nn.Module) -> None:
     difference = float((together_2KV - alone_KV).abs().max() / alone_KV.abs().max().clamp(min=1e-30))
     if difference > _ROUNDING.get(_dtype(model), _ROUNDING_FLOAT32):
         raise ModelError(
-            f"A causal language model is required, whose logits do not depend on later tokens, but those of "
-            f"{type(base).__name__} change by {100 * difference:.3g} % with them. Use a decoder; a BERT-like model "
-            "must be trained and loaded as one (is_decoder=True), XLM with causal=True."
+            f"A causal language model is required, whose logits do not depend on later tokens or on their number, but "
+            f"those of {type(base).__name__} change by {100 * difference:.3g} % with them. Use a decoder; a BERT-like "
+            "model must be trained and loaded as one (is_decoder=True), XLM with causal=True."
         )
     _CAUSAL.add(base)
 
