@@ -257,3 +257,36 @@ def test_logits_that_are_not_finite_are_refused() -> None:
 def test_a_prompt_without_room_is_refused(llama: Policy) -> None:
     with pytest.raises(DataError, match="max_new_tokens=128"):
         draw(llama, max_new_tokens=128)
+
+
+def test_two_copies_of_the_same_weights_are_the_same_whatever_their_last_bits() -> None:
+    model = tiny_model("llama", torch.float32)
+    policy = Policy.of(model, tokenizer(), reference=copy.deepcopy(model))
+    # What torch does with other kernels for a model that requires gradients.
+    policy.model.lm_head.register_forward_hook(lambda _, __, logits: logits * (1 + 1e-6))
+    assert policy_is_reference(policy, PROMPTS[0])
+    with torch.no_grad():
+        policy.model.model.layers[1].mlp.down_proj.weight[3, 5] += 1e-4
+    assert not policy_is_reference(policy, PROMPTS[0])
+
+
+def test_long_rope_draws_the_same_alone_and_in_company() -> None:
+    """Rows pass Phi-3's 8 tokens before the prompt's end, on the way, or not at all."""
+    policy = policy_of("phi3")
+    prompts = [
+        Prompt.of(" ".join(f"w{(3 * i + j) % 50}" for j in range(n))) for i, n in enumerate((1, 2, 5, 5, 7, 9, 12))
+    ]
+    drawn = draw(policy, [Order(p) for p in prompts], temperature=0, top_p=1.0, max_new_tokens=6)
+    for response in drawn:
+        ids = list(response.prompt_token_ids)
+        for token in response.token_ids:
+            with torch.no_grad():
+                assert policy.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax() == token
+            ids.append(token)
+
+
+def test_a_prompt_with_tokens_outside_the_vocabulary_is_refused() -> None:
+    policy = policy_of("llama")
+    policy.tokenizer.add_tokens(["new"])
+    with pytest.raises(DataError, match="resize_token_embeddings"):
+        draw(policy, [Order(Prompt.of("w1 new"))])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_models import tiny_model as random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, NumericalError
@@ -43,6 +44,21 @@ def test_hidden_states_equal_one_pass_each(tiny_model: Path, pool: str) -> None:
             states = model(whole, output_hidden_states=True).hidden_states[-1][0, len(response.prompt_token_ids) :]
         expected = states.mean(dim=0) if pool == "mean" else states[-1]
         np.testing.assert_allclose(vector, expected.numpy(), atol=1e-5)
+
+
+def test_long_rope_embeds_a_response_alike_alone_and_in_company(tiny_model: Path, tmp_path: Path) -> None:
+    random_model("phi3", torch.float32).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    embedder = make_embedder(EmbeddingConfig(model=str(tmp_path), device="cpu"))
+    prompt = Prompt.of("w1 w2 w3")
+    responses = [Response.of(prompt, " ".join(["w4"] * n), [1], [n], "dataset", 1) for n in (1, 4, 5, 12)]
+    vectors = embedder.embed([prompt] * 4, responses, Silent())
+    for vector, response in zip(vectors, responses, strict=True):
+        ids, (answer,) = encode_responses(AutoTokenizer.from_pretrained(tiny_model), prompt, [response.text])
+        with torch.no_grad():
+            states = model(torch.tensor([[*ids, *answer]]), output_hidden_states=True).hidden_states[-1][0, len(ids) :]
+        np.testing.assert_allclose(vector, states.mean(dim=0).numpy(), atol=1e-5)
 
 
 def test_the_policys_hidden_states_are_those_of_its_base_model(tiny_model: Path) -> None:

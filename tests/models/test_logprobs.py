@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import FAMILIES, ROUNDING, plain_log_prob, random_sequences, tiny_model, with_lora
+from tiny_models import FAMILIES, ROUNDING, VOCABULARY, plain_log_prob, random_sequences, tiny_model, with_lora
 
 from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models import logprobs
@@ -77,9 +77,13 @@ def test_dropout_is_off_and_every_mode_is_restored() -> None:
 
 def test_modes_and_hooks_are_restored_after_an_error() -> None:
     model = tiny_model("llama")
-    beyond_vocabulary = TokenizedResponse((1,), (2, 10_000, 3))
-    with pytest.raises(IndexError):
-        sequence_log_probs(model, [beyond_vocabulary])
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    model.lm_head.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sequence_log_probs(model, random_sequences())
     assert all(m.training for m in model.modules())
     assert not any(m._forward_pre_hooks for m in model.modules())
 
@@ -158,3 +162,31 @@ def test_a_batch_is_padded_on_the_right() -> None:
     assert batch.column_M.tolist() == [1, 2, 0]
     assert batch.target_M.tolist() == [7, 8, 3]
     assert batch.start_R.tolist() == [0, 2]
+
+
+def test_no_batch_has_lengths_on_both_sides_of_a_threshold() -> None:
+    lengths = [9, 3, 5, 7, 4, 6, 8, 5]
+    batches = batches_by_tokens(lengths, 1000, thresholds=(4, 7))
+    assert [sorted(lengths[i] for i in batch) for batch in batches] == [[8, 9], [5, 5, 6, 7], [3, 4]]
+
+
+def test_long_rope_gives_a_response_the_same_log_probability_alone_and_in_company() -> None:
+    """Phi-3's factors change beyond 8 tokens, counted with the last one, which is not read."""
+    model = tiny_model("phi3").eval()
+    sequences = [TokenizedResponse((5,) * p, (7, 9, 11)[:r]) for p in (1, 4, 5, 6, 7, 8, 20) for r in (1, 2, 3)]
+    found = sequence_log_probs(model, sequences, max_tokens=10_000)
+    with torch.no_grad():
+        np.testing.assert_allclose(found, [plain_log_prob(model, s).item() for s in sequences], rtol=1e-6)
+
+
+@pytest.mark.parametrize("odd", [VOCABULARY, 10**6, -1])
+@pytest.mark.parametrize("where", ["prompt", "response", "last"])
+def test_token_ids_outside_the_vocabulary_are_refused(odd: int, where: str) -> None:
+    ids = {"prompt": ((odd,), (2, 3)), "response": ((1,), (odd, 3)), "last": ((1,), (3, odd))}[where]
+    with pytest.raises(DataError, match=f"from 0 to {VOCABULARY - 1}.*but one is {odd}: .*resize_token_embeddings"):
+        sequence_log_probs(tiny_model("llama"), [TokenizedResponse((1,), (2,)), TokenizedResponse(*ids)])
+
+
+def test_a_sequence_beyond_mpts_context_is_refused() -> None:
+    with pytest.raises(DataError, match="at most 64 tokens"):
+        sequence_log_probs(tiny_model("mpt"), [TokenizedResponse((1,) * 60, (1,) * 6)])

@@ -23,6 +23,7 @@ from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models import lora_gradients
 from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
 from duelist.models.lora_gradients import LoraGradients
+from duelist.models.lora_matrices import attention_projections
 
 DIMENSION = 257
 
@@ -54,6 +55,12 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 def full(model: Any, max_tokens: int = 60) -> LoraGradients:
     return LoraGradients(model, dimension=None, seed=0, max_tokens=max_tokens)
+
+
+def _time_major(layer: type[torch.nn.Module]) -> Any:
+    """The layer's forward pass on inputs with tokens before sequences."""
+    original = layer.forward
+    return lambda self, x: original(self, x.transpose(0, 1).contiguous()).transpose(0, 1)
 
 
 def check_against_plain(model: Any, tolerance: float, sequences: list[TokenizedResponse] | None = None) -> None:
@@ -181,6 +188,7 @@ def test_gradient_checkpointing_is_used_and_exact(reentrant: bool, monkeypatch: 
     expected = full(model)(sequences)[1]
     model.gradient_checkpointing_enable({"use_reentrant": reentrant})
     model.disable_input_require_grads()  # whatever PEFT did for training, the engine must not need it
+    full(model)(sequences[:1])  # the check of a model comes before its first batch
     runs: list[int] = []
     monkeypatch.setattr(
         type(model.get_submodule("base_model.model.model.layers.0.mlp")), "forward", _counted(model, runs)
@@ -200,14 +208,81 @@ def _counted(model: Any, runs: list[int]) -> Any:
     return forward
 
 
-def test_dropout_that_a_checkpointed_layer_applies_itself_is_off() -> None:
-    model = with_lora(tiny_model("opt", dropout=0.5))
-    expected = plain_gradients(model, random_sequences())[1]
+HALF = {
+    "opt": {"dropout": 0.5, "attention_dropout": 0.5},  # rates that the layer holds
+    "falcon": {"hidden_dropout": 0.5, "attention_dropout": 0.5},  # read from the configuration
+    "gpt2": {"attn_pdrop": 0.5, "resid_pdrop": 0.5, "embd_pdrop": 0.5},
+    "bloom": {"hidden_dropout": 0.5, "attention_dropout": 0.5},
+    "mpt": {"emb_pdrop": 0.5, "resid_pdrop": 0.5},
+    "llama": {"attention_dropout": 0.5},
+}
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("family", HALF)
+def test_no_dropout_matters_with_gradient_checkpointing(family: str, reentrant: bool) -> None:
+    model = with_lora(tiny_model(family, **HALF[family]))
+    expected_log_probs, expected = plain_gradients(model, random_sequences())
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    before = state_of(model)
+    log_probs, gradients = full(model)(random_sequences())
+    tolerance = 1e-6 if family == "mpt" else 1e-9  # MPT takes the softmax in float32
+    np.testing.assert_allclose(log_probs, expected_log_probs, rtol=tolerance)
+    assert relative_error(gradients, expected) <= tolerance
+    assert_same_state(before, state_of(model))
+
+
+def test_a_layer_that_computes_otherwise_when_it_is_checkpointed_is_refused() -> None:
+    model = with_lora(tiny_model("llama"))
+    full(model)(random_sequences())
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    layer = model.get_submodule("base_model.model.model.decoder.layers.0")
-    assert layer.training and layer.dropout == 0.5
-    assert relative_error(full(model)(random_sequences())[1], expected) <= 1e-9
-    assert layer.training and layer.dropout == 0.5
+    layer = model.get_submodule("base_model.model.model.layers.0")
+    layer._gradient_checkpointing_func = lambda forward, hidden: 1.1 * forward(hidden)
+    with pytest.raises(ModelError, match="gradient_checkpointing_disable"):
+        full(model)(random_sequences())
+
+
+@pytest.mark.parametrize("frozen", ["lora_A", ".layers.0.", "q_proj"], ids=["LoRA-FA", "a layer", "a projection"])
+def test_frozen_matrices_do_not_count(frozen: str) -> None:
+    model = with_lora(tiny_model("llama"))
+    for name, parameter in model.named_parameters():
+        if frozen in name:
+            parameter.requires_grad_(False)
+    trained = sorted(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    engine = full(model)
+    assert list(engine.parameter_names) == trained and engine.note is None
+    check_against_plain(model, 1e-9)
+    assert trained == sorted(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def test_if_the_whole_adapter_is_frozen_all_of_it_counts_and_that_is_said() -> None:
+    model = with_lora(tiny_model("llama"), target_modules=["q_proj"])
+    assert full(model).note is None
+    model.requires_grad_(False)
+    assert "gradients count all 384 of its parameters" in (full(model).note or "")
+
+
+@pytest.mark.parametrize("family", ["deepseek_v2", "deepseek_v3", "glm4_moe_lite"])
+def test_multi_head_latent_attention(family: str) -> None:
+    """Its `kv_b_proj` sees the latents as one head: inputs of four dimensions."""
+    model = tiny_model(family)
+    names = attention_projections(model)
+    assert {"kv_b_proj", "kv_a_proj_with_mqa", "q_b_proj", "o_proj"} <= set(names)
+    check_against_plain(with_lora(model, target_modules=names), 1e-6)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_long_rope_counts_each_response_as_if_it_were_alone(checkpointing: bool) -> None:
+    model = with_lora(tiny_model("phi3"))
+    sequences = [
+        TokenizedResponse((5,) * p, (7, 9, 11)[:r]) for p, r in [(1, 3), (6, 1), (6, 2), (5, 3), (6, 3), (9, 3)]
+    ]
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    expected_log_probs, expected = plain_gradients(model, sequences)
+    log_probs, gradients = full(model, max_tokens=10_000)(sequences)
+    np.testing.assert_allclose(log_probs, expected_log_probs, rtol=1e-6)
+    assert relative_error(gradients, expected) <= 1e-6
 
 
 def state_of(model: Any) -> dict[str, Any]:
@@ -251,7 +326,7 @@ def test_the_model_is_left_as_it_was(used_model: Any) -> None:
 
 def test_the_model_is_left_as_it_was_after_an_error(used_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state_of(used_model)
-    with pytest.raises(IndexError):
+    with pytest.raises(DataError, match="from 0 to 60"):
         full(used_model)([TokenizedResponse((1,), (2, 10_000, 3))])
     assert_same_state(before, state_of(used_model))
 
@@ -296,12 +371,40 @@ def test_layers_that_see_flattened_sequences(monkeypatch: pytest.MonkeyPatch) ->
     assert relative_error(full(model)(random_sequences())[1], expected) <= 1e-12
 
 
-def test_a_layer_that_sees_some_of_the_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_sees_some_of_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     model = with_lora(tiny_model("llama"), target_modules=["down_proj"])
     mlp = type(model.get_submodule("base_model.model.model.layers.0.mlp"))
     original = mlp.forward
     monkeypatch.setattr(mlp, "forward", lambda self, x: torch.cat([x[:, :1], original(self, x[:, 1:])], dim=1))
-    with pytest.raises(ModelError, match="some of the tokens"):
+    check_against_plain(model, 1e-9, random_sequences(9)[1:])
+
+
+@pytest.mark.parametrize("known_before", [False, True])
+def test_layers_that_see_tokens_before_sequences_are_refused(
+    known_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a batch has as many sequences as tokens, so that shapes tell nothing."""
+    model = with_lora(tiny_model("llama"), target_modules=["down_proj"])
+    square = [TokenizedResponse((3, 5), (i, i + 1, i + 2)) for i in range(4)]
+    if known_before:
+        full(model)(square)
+    mlp = type(model.get_submodule("base_model.model.model.layers.0.mlp"))
+    monkeypatch.setattr(mlp, "forward", _time_major(mlp))
+    with pytest.raises(ModelError, match="tokens in another order"):
+        full(model)(square)
+
+
+def test_tokens_before_sequences_in_one_dimension_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = with_lora(tiny_model("llama"), target_modules=["down_proj"])
+    mlp = type(model.get_submodule("base_model.model.model.layers.0.mlp"))
+    original = mlp.forward
+
+    def flattened(self: Any, x: torch.Tensor) -> torch.Tensor:
+        flat = x.transpose(0, 1).flatten(0, 1)
+        return original(self, flat).unflatten(0, (x.shape[1], x.shape[0])).transpose(0, 1)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(mlp, "forward", flattened)
+    with pytest.raises(ModelError, match="must not depend on what is run with it"):
         full(model)(random_sequences())
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
-from tiny_models import tiny_model, with_lora
+from tiny_models import random_sequences, tiny_model, with_lora
 
 from duelist.errors import ModelError
+from duelist.models.lora_gradients import LoraGradients
 from duelist.models.lora_matrices import lora_matrices
 
 EXPERTS = {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj"], "lora_dropout": 0.0}
@@ -84,3 +85,13 @@ def test_experts_that_are_modules_are_refused() -> None:
     mlp.experts = torch.nn.ModuleList([torch.nn.Linear(24, 24)])
     with pytest.raises(ModelError, match="expert of a mixture"):
         lora_matrices(with_lora(model, target_modules=r".*experts\.0"))
+
+
+@pytest.mark.parametrize("family", ["mixtral", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"])
+def test_for_a_mixture_of_experts_the_error_names_modules_that_work(family: str) -> None:
+    with warnings.catch_warnings(), pytest.raises(ModelError, match="works for this model") as refused:
+        warnings.simplefilter("ignore")
+        lora_matrices(with_lora(tiny_model(family), lora_dropout=0.0))
+    names = str(refused.value).rpartition("[")[2].partition("]")[0].split(", ")
+    model = with_lora(tiny_model(family), target_modules=names)
+    LoraGradients(model, dimension=8, seed=0, max_tokens=100)(random_sequences())

@@ -226,3 +226,46 @@ def test_margins_work_and_lora_gradients_say_what_they_need(tiny_model: Path) ->
     assert abs(expected) > 0.01
     with pytest.raises(ModelError, match=r"`policy\.adapter: lora`"):
         LoraGradients(policy.model, dimension=None, seed=0, max_tokens=100)
+
+
+def test_the_fingerprint_tells_of_the_configuration_and_of_what_is_trained(tiny_model: Path) -> None:
+    policy = load(tiny_model, "lora")
+    first, config = policy.fingerprint(), policy.model.config
+    config.use_cache, config._name_or_path, config.transformers_version = False, "elsewhere", "9.9.9"
+    assert policy.fingerprint() == first
+    seen = {first}
+    config.rope_parameters["rope_theta"] = 5.0
+    seen.add(policy.fingerprint())
+    config.rms_norm_eps = 0.1
+    seen.add(policy.fingerprint())
+    for name, parameter in policy.model.named_parameters():
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    seen.add(policy.fingerprint())
+    assert len(seen) == 4
+
+
+def test_the_fingerprint_tells_of_saved_buffers(tiny_model: Path) -> None:
+    policy = load(tiny_model, "lora")
+    policy.model.get_base_model().model.register_buffer("correction", torch.zeros(3))
+    first = policy.fingerprint()
+    policy.model.get_base_model().model.correction += 1
+    assert policy.fingerprint() != first
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_what_is_frozen_stays_frozen_when_the_reference_was_asked(
+    tiny_model: Path, tmp_path: Path, reference: bool
+) -> None:
+    """PEFT makes the whole of an adapter trainable when it is activated again: other gradients would count."""
+    policy = load(tiny_model, "lora")
+    for name, parameter in policy.model.named_parameters():
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    trained = [name for name, p in policy.model.named_parameters() if p.requires_grad]
+    if reference:
+        policy.save_weights(tmp_path)
+        policy.set_reference(tmp_path)
+    with policy.as_reference():
+        pass
+    assert trained == [name for name, p in policy.model.named_parameters() if p.requires_grad]

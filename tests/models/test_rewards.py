@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+from tiny_models import tiny_model as random_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    Phi3ForSequenceClassification,
+)
 
 from duelist.errors import DataError, ModelError, RewardError
 from duelist.models.rewards import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig
@@ -196,3 +203,18 @@ def test_an_encoder_scores_question_and_answer_as_two_segments(tmp_path: Path) -
         DataError, match=r"reads one question and its answer, but prompt .* has 3 messages: use `input:"
     ):
         encoder.score([turns], [response(turns, "b")])
+
+
+def test_a_long_rope_reward_model_scores_a_response_alike_alone_and_in_company(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    config = random_model("phi3", torch.float32).config
+    config.num_labels, config.pad_token_id = 1, 0
+    torch.manual_seed(0)
+    Phi3ForSequenceClassification(config).save_pretrained(tmp_path)
+    prompt = Prompt.of("w1 w2 w3")
+    answers = [response(prompt, " ".join(["w4"] * n)) for n in (1, 4, 5, 12)]
+    reward = ModelReward(ModelRewardConfig(model=str(tmp_path), device="cpu"))
+    together = reward.score([prompt] * 4, answers)
+    np.testing.assert_allclose(together, [reward.score([prompt], [a])[0] for a in answers], atol=1e-5)

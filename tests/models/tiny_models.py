@@ -8,8 +8,20 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    BloomConfig,
+    BloomForCausalLM,
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Glm4MoeLiteConfig,
+    Glm4MoeLiteForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     Lfm2Config,
@@ -18,12 +30,18 @@ from transformers import (
     LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    XLMConfig,
+    XLMWithLMHeadModel,
 )
 
 from duelist.models.logprobs import TokenizedResponse
@@ -74,6 +92,39 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "lfm2":
                 layers = {"layer_types": ["conv", "full_attention"], "tie_word_embeddings": False}
                 model = Lfm2ForCausalLM(Lfm2Config(**{**_SHAPE, **layers, **changes}))
+            case "falcon":
+                shape = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+                model = FalconForCausalLM(FalconConfig(**{**shape, "initializer_range": 0.3, **changes}))
+            case "bloom":
+                shape = {"vocab_size": VOCABULARY, "hidden_size": 24, "n_layer": 2, "n_head": 4}
+                model = BloomForCausalLM(BloomConfig(**{**shape, "initializer_range": 0.3, **changes}))
+            case "mpt":
+                shape = {"vocab_size": VOCABULARY, "d_model": 24, "n_layers": 2, "n_heads": 4, "expansion_ratio": 2}
+                model = MptForCausalLM(MptConfig(**{**shape, "max_seq_len": 64, "initializer_range": 0.3, **changes}))
+            case "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite":  # latent attention, and a mixture of experts
+                latent = {"q_lora_rank": 12, "kv_lora_rank": 10, "qk_rope_head_dim": 8, "qk_nope_head_dim": 6}
+                latent |= {"v_head_dim": 6, "num_key_value_heads": 4, "first_k_dense_replace": 1}
+                latent |= {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
+                latent |= {"moe_intermediate_size": 16, "n_shared_experts": 1, "experts_implementation": "eager"}
+                kinds: dict[str, Any] = {
+                    "deepseek_v2": (DeepseekV2Config, DeepseekV2ForCausalLM),
+                    "deepseek_v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
+                    "glm4_moe_lite": (Glm4MoeLiteConfig, Glm4MoeLiteForCausalLM),
+                }
+                config, kind = kinds[family]
+                model = kind(config(**{**_SHAPE, **latent, **changes}))
+            case "phi3":  # LongRoPE: other factors beyond 8 tokens
+                factors = {"short_factor": [1.0, 1.1, 1.2], "long_factor": [2.0, 4.0, 8.0]}
+                rope = {"rope_type": "longrope", **factors, "original_max_position_embeddings": 8}
+                rope |= {"rope_theta": 10_000.0}
+                shape = {**_SHAPE, "original_max_position_embeddings": 8, "pad_token_id": 0}
+                model = Phi3ForCausalLM(Phi3Config(**{**shape, "rope_parameters": rope, **changes}))
+            case "bert":
+                shape = {k: v for k, v in _SHAPE.items() if k != "num_key_value_heads"}
+                model = BertLMHeadModel(BertConfig(**{**shape, **changes}))
+            case "xlm":
+                shape = {"vocab_size": VOCABULARY, "emb_dim": 24, "n_layers": 2, "n_heads": 4}
+                model = XLMWithLMHeadModel(XLMConfig(**{**shape, "embed_init_std": 0.3, "init_std": 0.3, **changes}))
             case "opt":
                 shape = {"vocab_size": VOCABULARY, "hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 40}
                 shape |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -24,6 +24,7 @@ from duelist.featurizers import feature_folder, resumable
 from duelist.models.lora_gradients import LoraGradients
 from duelist.models.policy import Policy
 from duelist.models.policy_config import PolicyConfig
+from duelist.progress import Silent
 from duelist.recipes.components import COMPONENTS
 from duelist.rows import row_pair, row_prompt
 from duelist.selection.to_file import select_to_file
@@ -313,6 +314,53 @@ def test_features_of_another_model_and_damaged_ones_are_refused(
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="must be a folder that can be written"):
         duelist.select(pool, str(tiny_model), adapter=adapter, **{**arguments, "features": tmp_path / "file"})
+
+
+@pytest.mark.parametrize("change", ["sliding_window", "rope_theta", "frozen"])
+def test_features_of_another_configuration_or_of_other_matrices_are_refused(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, change: str
+) -> None:
+    """The weights are the same; what is computed with them is not."""
+    arguments: dict[str, Any] = {"budget": 3, "features": tmp_path / "features", "dimension": 64}
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), adapter, is_trainable=True)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    first = duelist.select(pool, model, tokenizer=tokenizer, **arguments)
+    model.config.use_cache = not model.config.use_cache
+    again = duelist.select(pool, model, tokenizer=tokenizer, **arguments)
+    assert [x.row_number for x in again] == [x.row_number for x in first]
+    if change == "sliding_window":
+        model.config.sliding_window = 2
+    elif change == "rope_theta":
+        model.config.rope_parameters["rope_theta"] = 5.0
+    else:
+        for name, parameter in model.named_parameters():
+            if "lora_A" in name:
+                parameter.requires_grad_(False)
+        arguments["dimension"] = None  # so that it is not the dimension that tells
+    with pytest.raises(StorageError, match="other values of model"):
+        duelist.select(pool, model, tokenizer=tokenizer, **arguments)
+
+
+def test_a_folder_from_before_configurations_counted_is_refused(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 3, "features": tmp_path, "dimension": 64}
+    duelist.select(pool, str(tiny_model), **arguments)
+    state = json.loads((tmp_path / "state.json").read_text())
+    del state["format"]
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(StorageError, match=r"has 1: .*did not look at the model's configuration"):
+        duelist.select(pool, str(tiny_model), **arguments)
+
+
+def test_that_a_frozen_adapter_counts_whole_is_said(tiny_model: Path, adapter: Path, pool: Path) -> None:
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), adapter)
+    assert not any(p.requires_grad for p in model.parameters())
+    notes: list[str] = []
+    progress = Silent()
+    progress.note = notes.append  # type: ignore[method-assign]
+    duelist.select(pool, model, tokenizer=AutoTokenizer.from_pretrained(tiny_model), budget=3, progress=progress)
+    assert any("No matrix of the adapter is trained" in note for note in notes)
 
 
 @pytest.fixture

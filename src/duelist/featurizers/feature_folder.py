@@ -1,10 +1,11 @@
 """Log-probabilities and projected gradients by response, in a folder: whatever is there need not be computed again.
 
-A folder belongs to one state of the model and one projection, and is refused for any other. Within it, a row is found
-by a hash of the tokens that the model reads, so that another budget, rule, order of the pool or list of past pairs
-finds what it shares with those before. A row counts once its numbers have reached the disk: a kill leaves it uncounted.
+A folder belongs to one state of the model (weights, configuration, what is trained) and one projection, and is refused
+for any other. Within it, a row is found by a hash of the tokens that the model reads, so that another budget, rule,
+order of the pool or list of past pairs finds what it shares with those before. A row counts once its numbers have
+reached the disk: a kill leaves it uncounted.
 
-    state.json    model (a hash), and of the gradients: dimension, seed, precision
+    state.json    format (2), model (a hash), and of the gradients: dimension, seed, precision
     rows.bin      a record a row: the response's key, which of its numbers are there, and the numbers
     gradient.bin  a row each: the projected gradient scaled to unit norm
 """
@@ -31,6 +32,7 @@ from duelist.types import Response
 Precision = Literal["float32", "float16"]
 
 HALF_ABOVE = 8 * 2**30  # bytes of float32 gradients above which they are stored in float16
+FORMAT = 2  # of a folder; in the first, the model's hash was of its weights alone
 SAVE_SECONDS = 1.0  # at most so much work is lost when a run is killed
 
 POLICY, REFERENCE, GRADIENT = 1, 2, 4  # which numbers a row has
@@ -180,12 +182,19 @@ class FeatureFolder:
                 found = dict(json.loads(path.read_text(encoding="utf-8")))
             except (ValueError, TypeError) as error:
                 raise self._damaged(path.name) from error
+            if found.get("format") != FORMAT:
+                raise StorageError(
+                    f"A folder of features must have format {FORMAT}, but {self._folder} has {found.get('format', 1)}: "
+                    "another version of Duelist made it. One that did not look at the model's configuration and at "
+                    "which of its matrices are trained may have computed other features. Delete it, or give another "
+                    "--features folder."
+                )
             if not (self._folder / "rows.bin").is_file():
                 raise self._damaged("rows.bin")
         else:
             for name in ("rows.bin", "gradient.bin"):
                 (self._folder / name).unlink(missing_ok=True)
-        wanted: dict[str, Any] = {"model": model}
+        wanted: dict[str, Any] = {"format": FORMAT, "model": model}
         if width:
             half = count * width * 4 > HALF_ABOVE
             kept = found.get("precision", "float16" if half else "float32")

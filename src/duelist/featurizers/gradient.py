@@ -63,6 +63,8 @@ class Gradient(Featurizer):
         responses, index_N2 = distinct_responses(job.pairs)
         limit = self.config.max_tokens
         engine = LoraGradients(policy.model, dimension=self.config.dimension, seed=job.seed, max_tokens=limit)
+        if engine.note is not None:
+            job.progress.note(engine.note)
         sequences = tokenized(responses)
         fields: dict[str, NDArray[Any]] = {}
         with job.progress.stage("Gradients", len(responses)) as advance:

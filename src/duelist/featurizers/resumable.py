@@ -61,6 +61,8 @@ class ResponseFeatures:
         engine = (
             LoraGradients(policy.model, dimension=dimension, seed=seed, max_tokens=max_tokens) if gradients else None
         )
+        if engine is not None and engine.note is not None:
+            progress.note(engine.note)
         self.dimension = engine.dimension if engine else 0
         self.length_R = np.array([len(r.token_ids) for r in responses], np.int64)
         sequences = tokenized(responses)

@@ -49,7 +49,7 @@ def rows_stay_apart(policy: Policy) -> bool:
         return False
     try:
         lora_matrices(policy.model)
-        ids = torch.zeros((2, 1), dtype=torch.long, device=policy.device)
+        ids = torch.zeros((2, 3), dtype=torch.long, device=policy.device)  # two rows, and an odd number of tokens
         with torch.no_grad(), policy_then_reference(policy):
             policy.model(input_ids=ids, use_cache=False)
     except (ModelError, _RowsLost):
@@ -67,7 +67,7 @@ def _adding(layer: Any, adapters: tuple[tuple[str, ...], tuple[str, ...]]) -> An
 
     def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
-        if x.ndim != 3:  # some models flatten rows and positions into one dimension
+        if x.ndim < 3 or len(x) % 2:  # some models flatten rows and positions, or put positions first
             raise _RowsLost
         half = len(x) // 2
         for rows, names in zip((slice(0, half), slice(half, None)), adapters, strict=True):

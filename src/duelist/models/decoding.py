@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -21,7 +22,10 @@ from duelist.errors import NumericalError
 from duelist.models.adapter_rows import rows_stay_apart
 from duelist.models.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits
 from duelist.models.policy import Policy
+from duelist.models.positions import length_thresholds
 from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.trained_flags import frozen
+from duelist.models.vocabulary import check_vocabulary
 from duelist.progress import Progress
 from duelist.types import Distribution, Prompt, Response
 
@@ -106,6 +110,7 @@ class LocalDecoder(Decoder):
         prompts = {o.prompt.id: o.prompt for o in orders}
         require_chat_template(policy.tokenizer, list(prompts.values()), policy.name)
         ids = {i: prompt_token_ids(policy.tokenizer, p) for i, p in prompts.items()}
+        check_vocabulary(policy.model.get_input_embeddings(), ids.values())
         for prompt_id, prompt in prompts.items():
             limit = f"max_new_tokens={how.max_new_tokens}"
             check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, policy.context_length, limit)
@@ -115,7 +120,8 @@ class LocalDecoder(Decoder):
             method = "one_call" if rows_stay_apart(policy) else "two_calls"  # found out once, not for every batch
         drawn: list[Response | None] = [None] * len(orders)
         with torch.inference_mode(), progress.stage(what, len(orders)) as advance:
-            for kind, rows in _batches(orders, [len(ids[o.prompt.id]) for o in orders], how.batch_size):
+            thresholds = length_thresholds(policy.model.config)
+            for kind, rows in _batches(orders, [len(ids[o.prompt.id]) for o in orders], how, thresholds):
                 batch = [orders[i] for i in rows]
                 uniform_BT = np.stack([np.random.default_rng((seed, i)).random(how.max_new_tokens) for i in rows])
                 with next_logits(policy, kind, method) as run:
@@ -186,16 +192,28 @@ class LocalDecoder(Decoder):
 
 
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
-    """Whether the policy computes what its reference computes, bit for bit, judged by its logits after one prompt."""
+    """Whether the policy computes what its reference computes.
+
+    Where the reference is a model of its own, both must have the same weights: the same weights in two places of memory
+    may give other last bits. Where it is another state of the same model, the logits after one prompt must be the same
+    bit for bit.
+    """
+    reference = policy.weights.reference_model
+    if reference is not None:
+        theirs = reference.state_dict()
+        return all(torch.equal(weight, theirs[name]) for name, weight in policy.model.state_dict().items())
     ids = torch.tensor([prompt_token_ids(policy.tokenizer, prompt)], device=policy.device)
     mask = torch.ones_like(ids)
     policy.model.eval()
-    with torch.inference_mode():
-        with next_logits(policy, "policy") as run:
-            own, _ = run(ids, mask)
-        with next_logits(policy, "reference") as run:
-            _, reference = run(ids, mask)
-    return own is not None and reference is not None and torch.equal(own, reference)
+
+    def logits(kind: Kind) -> torch.Tensor | None:
+        # torch may take other kernels where something requires gradients.
+        with torch.inference_mode(), next_logits(policy, kind) as run, frozen(policy.model):
+            own, reference = run(ids, mask)
+        return own if reference is None else reference
+
+    own_BV, reference_BV = logits("policy"), logits("reference")
+    return own_BV is not None and reference_BV is not None and torch.equal(own_BV, reference_BV)
 
 
 def as_policy(orders: Sequence[Order]) -> list[Order]:
@@ -212,12 +230,24 @@ def _kind(drawn_from: Distribution) -> Kind:
     return "both" if drawn_from in ("plus", "minus") else "reference" if drawn_from == "reference" else "policy"
 
 
-def _batches(orders: Sequence[Order], lengths: Sequence[int], size: int) -> list[tuple[Kind, list[int]]]:
-    """Positions in `orders`, grouped by whose logits they take, neighbours in length together: they need no padding."""
+def _batches(
+    orders: Sequence[Order], lengths: Sequence[int], how: Decoding, thresholds: Sequence[int]
+) -> list[tuple[Kind, list[int]]]:
+    """Positions in `orders`, grouped by whose logits they take, neighbours in length together: they need no padding.
+
+    Rows that may pass a length threshold are together only if they pass it at the same token.
+    """
+
+    def company(i: int) -> tuple[tuple[int, int], ...]:
+        n = lengths[i]
+        return tuple((n > t, n if n <= t < n + how.max_new_tokens else 0) for t in thresholds)
+
     found: list[tuple[Kind, list[int]]] = []
     for kind in sorted({_kind(o.drawn_from) for o in orders}):
         rows = sorted((i for i, o in enumerate(orders) if _kind(o.drawn_from) == kind), key=lambda i: lengths[i])
-        found += [(kind, rows[start : start + size]) for start in range(0, len(rows), size)]
+        for _, group in groupby(rows, key=company):
+            some = list(group)
+            found += [(kind, some[start : start + how.batch_size]) for start in range(0, len(some), how.batch_size)]
     return found
 
 

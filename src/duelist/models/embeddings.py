@@ -14,8 +14,11 @@ from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models.embedder import Embedder, Vectors
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import device_of, load_pretrained
+from duelist.models.logprobs import batches_by_tokens
 from duelist.models.policy import Policy
-from duelist.models.tokenization import check_length, context_length, encode_responses, require_chat_template
+from duelist.models.positions import context_length, length_thresholds
+from duelist.models.tokenization import check_length, encode_responses, require_chat_template
+from duelist.models.vocabulary import check_vocabulary
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
 
@@ -119,18 +122,13 @@ class HiddenStates(Embedder):
         import torch
 
         length_R = [len(p) + len(r) for p, r in sequences]
-        order = sorted(range(len(sequences)), key=lambda i: length_R[i])
         device = next(self._model.parameters()).device
         vectors_RE: Vectors | None = None
-        start = 0
+        check_vocabulary(self._model.get_input_embeddings(), (ids for both in sequences for ids in both))
+        batches = batches_by_tokens(length_R, self.config.max_tokens, length_thresholds(self._model.config))
         with progress.stage("Embedding", len(sequences)) as advance:
-            while start < len(order):
-                size = 1
-                while (
-                    start + size < len(order) and (size + 1) * length_R[order[start + size]] <= self.config.max_tokens
-                ):
-                    size += 1
-                batch = order[start : start + size]
+            for index_B in batches:
+                batch = index_B.tolist()
                 width = max(length_R[i] for i in batch)
                 ids = torch.zeros(len(batch), width, dtype=torch.long)
                 real, pooled = torch.zeros_like(ids), torch.zeros(len(batch), width)
@@ -150,7 +148,6 @@ class HiddenStates(Embedder):
                     vectors_RE = np.empty((len(sequences), vectors.shape[1]), np.float32)
                 vectors_RE[batch] = vectors
                 advance(len(batch))
-                start += size
         return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
 
 

@@ -12,7 +12,6 @@ still happens, because it happens in the model's own forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from duelist.errors import DataError, ModelError, NumericalError
-from duelist.models.tokenization import context_length
+from duelist.models.checkpointing import evaluation_mode
+from duelist.models.positions import context_length, length_thresholds, regime
+from duelist.models.probes import require_causal
+from duelist.models.vocabulary import check_vocabulary
 from duelist.types import Response
 
 DEFAULT_MAX_TOKENS = 8192
@@ -80,10 +82,10 @@ class ResponseBatch:
     start_R: NDArray[np.int64]
 
     @staticmethod
-    def of(sequences: Sequence[TokenizedResponse], device: torch.device) -> ResponseBatch:
-        """Pad `sequences` on the right, in the order given."""
+    def of(sequences: Sequence[TokenizedResponse], device: torch.device, width: int = 0) -> ResponseBatch:
+        """Pad `sequences` on the right, in the order given, to the longest of them or to `width` tokens."""
         longest = max(s.input_length for s in sequences)
-        input_ids_RL = np.zeros((len(sequences), longest), dtype=np.int64)
+        input_ids_RL = np.zeros((len(sequences), max(longest, width)), dtype=np.int64)
         for row, s in enumerate(sequences):
             input_ids_RL[row, : s.input_length] = (*s.prompt_ids, *s.response_ids)[:-1]
         response_length_R = np.array([len(s.response_ids) for s in sequences])
@@ -113,13 +115,16 @@ class ResponseBatch:
         return log_probs_R
 
 
-def batches_by_tokens(lengths: Sequence[int] | NDArray[np.int64], max_tokens: int) -> list[NDArray[np.int64]]:
+def batches_by_tokens(
+    lengths: Sequence[int] | NDArray[np.int64], max_tokens: int, thresholds: Sequence[int] = ()
+) -> list[NDArray[np.int64]]:
     """Group sequences of like length, the longest first, so that running out of memory shows at once.
 
     Args:
         lengths: the length of each sequence, in tokens.
         max_tokens: the most tokens a batch may have once padded to its longest sequence. A sequence longer than that
             is a batch of its own.
+        thresholds: no batch holds lengths up to one of these and lengths beyond it.
 
     Returns:
         For each batch, the indices of its sequences. Every index appears exactly once; ties keep their order.
@@ -134,29 +139,49 @@ def batches_by_tokens(lengths: Sequence[int] | NDArray[np.int64], max_tokens: in
     batches: list[NDArray[np.int64]] = []
     start = 0
     while start < len(order_R):
-        rows = max(1, max_tokens // max(1, int(length_R[order_R[start]])))
-        batches.append(order_R[start : start + rows])
-        start += rows
+        longest = int(length_R[order_R[start]])
+        rows_R = order_R[start : start + max(1, max_tokens // max(1, longest))]
+        rows_R = rows_R[[regime(int(n), thresholds) == regime(longest, thresholds) for n in length_R[rows_R]]]
+        batches.append(rows_R)
+        start += len(rows_R)
     return batches
 
 
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Put every module in evaluation mode (no dropout), and each back in its own mode afterwards."""
-    was_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in was_training:
-            module.training = True
+def response_batches(
+    model: torch.nn.Module, sequences: Sequence[TokenizedResponse], max_tokens: int, square: bool = True
+) -> Iterator[tuple[NDArray[np.int64], ResponseBatch]]:
+    """`sequences` in batches, on the device of the model's input embeddings.
+
+    Sequences beyond one of the model's length thresholds are not batched with those up to it. A sequence's length is
+    that of its prompt and response together, though its last token is not read.
+
+    Args:
+        model: what they are for.
+        sequences: the responses.
+        max_tokens: the most tokens of a batch, padding included.
+        square: whether a batch may have as many rows as columns; if not, its last sequence goes alone.
+
+    Yields:
+        index_B: the batch's positions in `sequences`.
+        batch: what to run.
+    """
+    device = model.get_input_embeddings().weight.device
+    thresholds = [threshold - 1 for threshold in length_thresholds(model.config)]
+    length_R = [s.input_length for s in sequences]
+    for index_B in batches_by_tokens(length_R, max_tokens, thresholds):
+        apart = not square and 1 < len(index_B) == length_R[index_B[0]]
+        for part_B in (index_B[:-1], index_B[-1:]) if apart else (index_B,):
+            longest = length_R[part_B[0]]
+            # One more column, where only with its last token a sequence is beyond the threshold.
+            width = longest + 1 if longest - 1 in thresholds else longest
+            yield part_B, ResponseBatch.of([sequences[i] for i in part_B], device, width)
 
 
-def check_lengths(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]) -> None:
-    """Refuse sequences that the model has no positions for: nothing is ever cut silently.
+def check_sequences(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]) -> None:
+    """Refuse sequences that the model has no positions or no tokens for: nothing is ever cut silently.
 
     Raises:
-        DataError: naming the longest sequence and the model's limit.
+        DataError: naming the longest sequence and the model's limit, or the token id and the vocabulary.
     """
     limit = context_length(model.config)
     longest = max((s.input_length for s in sequences), default=0)
@@ -165,6 +190,9 @@ def check_lengths(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]
             f"A prompt with its response may have at most {limit} tokens for this model, but one has {longest}. "
             "Drop or shorten it, or use a model with a longer context."
         )
+    check_vocabulary(model.get_input_embeddings(), (s.prompt_ids for s in sequences))
+    check_vocabulary(model.get_input_embeddings(), (s.response_ids[:-1] for s in sequences))
+    check_vocabulary(model.get_output_embeddings(), (s.response_ids for s in sequences))
 
 
 def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> torch.Tensor:
@@ -227,16 +255,15 @@ def sequence_log_probs(
         log_probs_R: in nats, in the order of `sequences`.
 
     Raises:
-        DataError: if a sequence is longer than the model's context.
-        ModelError: if the model's output layer is out of reach.
+        DataError: if a sequence is longer than the model's context, or a token id is outside its vocabulary.
+        ModelError: if the model is not causal, or its output layer is out of reach.
         NumericalError: if a log-probability is not finite.
     """
-    check_lengths(model, sequences)
-    device = model.get_input_embeddings().weight.device
+    check_sequences(model, sequences)
+    require_causal(model)
     log_probs_R = np.empty(len(sequences), dtype=np.float64)
     with evaluation_mode(model), torch.inference_mode():
-        for index_B in batches_by_tokens([s.input_length for s in sequences], max_tokens):
-            batch = ResponseBatch.of([sequences[i] for i in index_B], device)
+        for index_B, batch in response_batches(model, sequences, max_tokens):
             log_probs_R[index_B] = batch.sum_per_response(response_token_log_probs(model, batch))
             if progress is not None:
                 progress(len(index_B))

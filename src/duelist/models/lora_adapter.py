@@ -23,7 +23,9 @@ from peft.utils.save_and_load import load_peft_weights
 from trl.trainer.utils import use_adapter
 
 from duelist.errors import ModelError
+from duelist.models.lora_matrices import attention_projections
 from duelist.models.process_state import global_generators_kept
+from duelist.models.trained_flags import trained_kept
 from duelist.models.trained_weights import TrainedWeights
 
 # TRL's name for the adapter that holds the reference (`DPOTrainer` looks for it by this name).
@@ -49,15 +51,17 @@ class LoraAdapter(TrainedWeights):
     @contextmanager
     def as_reference(self) -> Iterator[None]:
         """Within the block, the reference's adapter is active, or none."""
-        with use_adapter(self.model, REFERENCE if REFERENCE in self.model.peft_config else None):
+        reference = REFERENCE if REFERENCE in self.model.peft_config else None
+        with trained_kept(self.model), use_adapter(self.model, reference):
             yield
 
     def set_reference(self, folder: Path | None) -> None:
-        if REFERENCE in self.model.peft_config:
-            self.model.delete_adapter(REFERENCE)
-        if folder is not None:
-            self.model.load_adapter(str(folder), REFERENCE, is_trainable=False)
-            self.model.set_adapter("default")
+        with trained_kept(self.model):
+            if REFERENCE in self.model.peft_config:
+                self.model.delete_adapter(REFERENCE)
+            if folder is not None:
+                self.model.load_adapter(str(folder), REFERENCE, is_trainable=False)
+                self.model.set_adapter("default")
         self.reference_folder = folder
 
     def save(self, folder: Path) -> None:
@@ -98,9 +102,10 @@ def fresh_adapter(base: Any, lora: dict[str, Any], seed: int, name: str) -> Lora
         try:
             model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **lora))
         except (TypeError, ValueError) as error:
+            names = ", ".join(attention_projections(base))
             raise ModelError(
                 f"policy.lora must be arguments of peft.LoraConfig that fit {name}, but PEFT refused them: {error}. "
-                "Correct them."
+                f"Correct them{f'; target_modules: [{names}] adapts its attention' if names else ''}."
             ) from error
     return LoraAdapter(model.eval())
 

@@ -15,9 +15,14 @@ _SUPPORTED = (
     "modules_to_save, trainable_token_indices, target_parameters or bias."
 )
 
+# Parts of attention that text does not reach, or no gradient: an index of keys, a second modality.
+_NOT_ADAPTED = ("expert", "indexer", "encoder_attn", "cross", "vision", "visual", "audio")
+
 
 def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
-    """The matrices of the active LoRA adapter by parameter name, sorted; proof that they are all the adapter trains.
+    """The active LoRA adapter's matrices by parameter name, sorted; proof that they are all the adapter trains.
+
+    A matrix that is frozen (as LoRA-FA freezes A) is left out, unless all are.
 
     Raises:
         ModelError: if there is no such adapter, it is merged or disabled, or it trains anything else.
@@ -34,9 +39,14 @@ def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
         if ".experts." in name:
             raise ModelError(
                 f"Adapted layers must see every token in its place, but {name} is an expert of a mixture and sees some "
-                "of them, in any order. Leave experts out of target_modules."
+                f"of them, in any order. {leave_out_experts(model)}"
             )
-        if adapter in layer.lora_variant or isinstance(layer, ParamWrapper):
+        if isinstance(layer, ParamWrapper):
+            raise ModelError(
+                f"Plain LoRA on linear layers is required, but {name} has another form: it adapts a parameter of a "
+                f"mixture of experts, as target_parameters and all-linear do. {leave_out_experts(model)}"
+            )
+        if adapter in layer.lora_variant:
             raise ModelError(f"Plain LoRA on linear layers is required, but {name} has another form. {_SUPPORTED}")
         for part in ("lora_A", "lora_B"):
             matrix = getattr(layer, part)[adapter]
@@ -55,7 +65,28 @@ def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
             f"Every trained parameter must be a LoRA matrix of a linear layer, but {len(unseen)} are not, such as "
             f"{min(unseen)}. {_SUPPORTED}"
         )
-    return dict(sorted(matrices.items()))
+    trained = {name: matrix for name, matrix in matrices.items() if matrix.weight.requires_grad}
+    return dict(sorted((trained or matrices).items()))
+
+
+def leave_out_experts(model: torch.nn.Module) -> str:
+    """The remedy where an adapter reaches layers that do not see every token in its place."""
+    names = ", ".join(attention_projections(model))
+    works = f"target_modules: [{names}] works for this model" if names else "adapt attention layers only"
+    return f"Leave experts out of target_modules: {works}."
+
+
+def attention_projections(model: torch.nn.Module) -> list[str]:
+    """Names of the linear layers in a model's attention, as `target_modules` takes them; none that experts use too."""
+    found: set[str] = set()  # names in attention
+    taken: set[str] = set()  # names elsewhere
+    for path, layer in model.named_modules():
+        if not isinstance(layer, torch.nn.Linear) or ".lora_" in path:
+            continue
+        name = path.removesuffix(".base_layer").rpartition(".")[2]
+        in_attention = ("attn" in path or "attention" in path) and not any(word in path for word in _NOT_ADAPTED)
+        (found if in_attention else taken).add(name)
+    return sorted(found - taken)
 
 
 def _active_adapter(model: torch.nn.Module) -> str:

@@ -16,6 +16,7 @@ from duelist.errors import ModelError
 from duelist.models.adapter_rows import policy_then_reference, rows_stay_apart
 from duelist.models.growing_cache import grow_in_place
 from duelist.models.policy import Policy
+from duelist.models.positions import length_thresholds, regime
 
 Kind = Literal["policy", "reference", "both"]
 Method = Literal["auto", "one_call", "two_calls", "no_cache"]
@@ -121,11 +122,17 @@ class _InTurn(NextLogits):
 
 
 class _Cached:
-    """A model that reads on from where it was, with the cache that the model itself makes."""
+    """A model that reads on from where it was, with the cache that the model itself makes.
+
+    At a threshold of LongRoPE it reads all tokens again, as transformers does: the cache has keys of shorter sequences.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._cache: Any = None
+        self._thresholds = length_thresholds(model.config)
+        self._read: list[torch.Tensor] = []  # kept only where there is a threshold
+        self._regime = 0
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         accepted = inspect.signature(base.forward).parameters
         self._takes_positions = "position_ids" in accepted
@@ -134,6 +141,11 @@ class _Cached:
 
     def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> torch.Tensor:
         """The logits [B, V] after the last of the new tokens."""
+        if self._thresholds:
+            self._read.append(ids_BL)
+            before, self._regime = self._regime, regime(int(mask_BA.sum(1).max()), self._thresholds)
+            if self._cache is not None and self._regime != before:
+                ids_BL, self._cache = torch.cat(self._read, dim=1), None
         options: dict[str, Any] = dict(self._options)
         if self._takes_positions:  # padding stands on the left and has no position
             options["position_ids"] = (mask_BA.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
@@ -154,6 +166,7 @@ class _Cached:
     def keep_rows(self, index: torch.Tensor) -> None:
         """Select rows of the cache, with repetitions."""
         self._cache.reorder_cache(index)
+        self._read = [ids[index] for ids in self._read]
 
 
 def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_B2: torch.Tensor) -> torch.Tensor:

@@ -15,10 +15,12 @@ from peft.tuners.lora.layer import LoraLayer
 
 from duelist.errors import ModelError
 from duelist.models.all_parameters import AllParameters
+from duelist.models.configuration import computed_with
 from duelist.models.loading import base_arguments, load_base
 from duelist.models.lora_adapter import LoraAdapter, fresh_adapter, saved_adapter
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import context_length
+from duelist.models.positions import context_length
+from duelist.models.probes import require_causal
 from duelist.models.trained_weights import TrainedWeights
 
 
@@ -33,6 +35,9 @@ class Policy:
         tokenizer: the model's.
         name: the base model's folder or name on the hub, or what messages call a model in memory.
         base_arguments: what else the base model was loaded with: revision, type of its weights ...
+
+    Raises:
+        ModelError: if the model is not causal.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Policy:
         self.tokenizer = tokenizer
         self.name = name
         self.base_arguments = dict(base_arguments or {})
+        require_causal(self.model)
         stop = self.model.generation_config.eos_token_id
         stop = tokenizer.eos_token_id if stop is None else stop
         self.stop_token_ids = frozenset(stop if isinstance(stop, list) else [stop])  # the tokens that end a response
@@ -113,7 +119,10 @@ class Policy:
         return self.weights.reference_folder
 
     def fingerprint(self, trained: bool = True) -> str:
-        """A hash of the model's state: of all weights, and of what its adapters multiply theirs by.
+        """A hash of the model's state: all that its logits and its gradients depend on.
+
+        These are all weights, what is saved beside them, the configuration, what adapters multiply their weights by,
+        and which weights are trained.
 
         Args:
             trained: false leaves what is trained out: the hash of the base model alone.
@@ -125,6 +134,15 @@ class Policy:
             total.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
             flat = parameter.detach().reshape(-1)
             total.update(flat.double().cpu().numpy().tobytes() if is_trained else _bit_sums(parameter))
+        if trained:
+            total.update(computed_with(self.model.config).encode())
+            saved = self.model.state_dict().keys()
+            for name, buffer in self.model.named_buffers():
+                if name in saved:  # the others follow from the configuration
+                    total.update(name.encode() + _bit_sums(buffer))
+            own = [(name, p.requires_grad) for name, p, is_trained in self.weights.parameters() if is_trained]
+            counted = [name for name, trains in own if trains] or [name for name, _ in own]  # if all are frozen, all
+            total.update(repr(sorted(counted)).encode())
         if trained and isinstance(self.model, PeftModel):
             layers = ((n, m) for n, m in self.model.named_modules() if isinstance(m, LoraLayer))
             scaling = {name: dict(layer.scaling) for name, layer in layers}

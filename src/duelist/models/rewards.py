@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from numbers import Real
 from typing import Any, Literal
 
@@ -125,12 +126,13 @@ class ModelReward(Reward):
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
         import torch
 
+        from duelist.models.vocabulary import check_vocabulary
+
         encode = self._as_conversations if self.config.input == "conversation" else self._as_segments
         encoded = encode(prompts, responses)
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]["input_ids"]))
+        check_vocabulary(self._model.get_input_embeddings(), (e["input_ids"] for e in encoded))
         values = np.empty(len(encoded))
-        for start in range(0, len(order), self.config.batch_size):
-            batch = order[start : start + self.config.batch_size]
+        for batch in self._batches([len(e["input_ids"]) for e in encoded]):
             padded = {
                 key: torch.tensor(rows, device=self._model.device)
                 for key, rows in _padded([encoded[i] for i in batch], self._tokenizer.pad_token_id).items()
@@ -139,6 +141,16 @@ class ModelReward(Reward):
                 logits = self._model(**padded).logits
             values[batch] = logits[:, 0].double().cpu().numpy()
         return finite_rewards(values.tolist(), prompts, responses, self.config.model)
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Positions in `lengths`, neighbours in length together, but none on both sides of a length threshold."""
+        from duelist.models.positions import length_thresholds, regime
+
+        thresholds, size = length_thresholds(self._model.config), self.config.batch_size
+        order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+        for _, group in groupby(order, key=lambda i: regime(lengths[i], thresholds)):
+            some = list(group)
+            yield from (some[start : start + size] for start in range(0, len(some), size))
 
     def _as_conversations(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Encoded]:
         from duelist.models.tokenization import encode_responses, require_chat_template
@@ -166,7 +178,8 @@ class ModelReward(Reward):
         return encoded
 
     def _require_fit(self, prompt: Prompt, length: int) -> None:
-        from duelist.models.tokenization import check_length, context_length
+        from duelist.models.positions import context_length
+        from duelist.models.tokenization import check_length
 
         config = self._model.config
         # DeBERTa's positions are relative: a sequence may be longer than those it was trained on.

@@ -62,12 +62,6 @@ def require_own_tokens(prompt: Prompt, prompt_ids: Sequence[int]) -> None:
         )
 
 
-def context_length(config: Any) -> int | None:
-    """The longest sequence that a model with this configuration takes, in tokens; None if it does not say."""
-    length = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return None if length is None else int(length)
-
-
 def check_length(prompt: Prompt, length: int, context: int | None, what: str) -> None:
     """Refuse a sequence that the model's context cannot hold.
 

@@ -18,8 +18,9 @@ from duelist.learners.embedding_sources import embedding_sources
 from duelist.learners.online import require_online_trainer
 from duelist.models.loading import device_of, load_pretrained, read_chat_template
 from duelist.models.policy_config import PolicyConfig
+from duelist.models.positions import context_length
 from duelist.models.rewards import Reward
-from duelist.models.tokenization import check_length, context_length, prompt_token_ids, require_chat_template
+from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.pairing.base import Pairing
 from duelist.preflight.combinations import require_different_responses, require_parts_that_fit
 from duelist.preflight.pool import pairs_in_rounds, require_large_pool

@@ -1,0 +1,31 @@
+"""What of a model's configuration its logits depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+# Where a model comes from, how it is run, and which tokens end a text. Whatever is not named here counts.
+_LEFT_OUT = frozenset(
+    {
+        *("_name_or_path", "transformers_version", "architectures", "auto_map", "dtype", "torch_dtype"),
+        *("use_cache", "return_dict", "output_attentions", "output_hidden_states", "gradient_checkpointing"),
+        *("chunk_size_feed_forward", "id2label", "label2id", "problem_type", "bos_token_id", "eos_token_id"),
+        *("pad_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"),
+    }
+)
+
+
+def computed_with(config: Any) -> str:
+    """The configuration and those within it as text, without what its model does not compute with.
+
+    The weights' type is left out too: weights say it themselves.
+    """
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(k): kept(v) for k, v in value.items() if k not in _LEFT_OUT}
+        return value
+
+    return json.dumps(kept(config.to_dict()), sort_keys=True, default=str)
