@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from duelist.credentials import with_credentials
 from duelist.errors import ModelError
 from duelist.models.policy_config import PolicyConfig
 
@@ -38,7 +39,7 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
 
 def base_arguments(config: PolicyConfig) -> dict[str, Any]:
     """What `from_pretrained` is told about the base model beside its name."""
-    return {"revision": config.revision, "dtype": config.dtype, **config.load}
+    return {"revision": config.revision, "dtype": config.dtype, **with_credentials(config.load)}
 
 
 def device_of(name: str) -> torch.device:
@@ -64,7 +65,10 @@ def read_chat_template(path: str) -> str:
         ModelError: if the file cannot be read.
     """
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
+        template = Path(path).expanduser().read_text(encoding="utf-8")
+        if not template.strip():
+            raise OSError("it is empty")
+        return template
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"policy.chat_template must be a readable Jinja file, but {path} is not ({error}): correct the path."

@@ -14,7 +14,7 @@ from duelist.learners.embedding_sources import require_hidden_states, require_ve
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import load_pretrained
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.rewards import Reward, require_one_output
+from duelist.models.rewards import FunctionReward, Reward, require_one_output
 from duelist.models.sentence_encoder import require_sentence_encoder
 from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.recipes.component_settings import build
@@ -78,8 +78,15 @@ class Reach:
         read = partial(load_pretrained, AutoConfig, policy.model, "policy.model", policy.revision)
         return self._read(read, is_local(policy.model), "The model's configuration is")
 
-    def require_judge(self, kind: str, component: dict[str, Any], interface: type[Annotator] | type[Reward]) -> None:
-        """Refuse an annotator or a reward that cannot be made; of one that loads a model, look at the configuration.
+    def require_judge(
+        self,
+        kind: str,
+        component: dict[str, Any],
+        interface: type[Annotator] | type[Reward],
+        prompts: PromptSet | None,
+    ) -> None:
+        """Refuse an annotator or a reward that cannot be made, or called; of one that loads a model, look at the
+        configuration.
 
         Raises:
             DuelistError: if it is within reach and not usable.
@@ -87,7 +94,12 @@ class Reach:
         if PREPARED in str(component):
             return
         if component["name"] not in HEAVY:
-            build(kind, component, interface)
+            judge: Any = build(kind, component, interface)
+            reward = getattr(judge, "reward", judge)
+            if isinstance(reward, FunctionReward) and prompts is not None:
+                for some in (prompts.train, prompts.held_out):
+                    if some:
+                        reward.require_columns_taken(some)
             return
         from transformers import AutoConfig
 

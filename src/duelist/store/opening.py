@@ -11,8 +11,18 @@ from filelock import FileLock, Timeout
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
 from duelist.store.artifacts import discard, discard_temporaries
 from duelist.store.folder import StudyFolder
-from duelist.store.layout import DATABASE, EMBEDDINGS, LOCK, METRICS, PREFERENCES, RECIPE, ROUNDS, require_study
-from duelist.store.recipe_file import Completed, differences, read_recipe, write_recipe
+from duelist.store.layout import (
+    DATABASE,
+    EMBEDDINGS,
+    LOCK,
+    METRICS,
+    PREFERENCES,
+    RECIPE,
+    ROUNDS,
+    require_folder_name,
+    require_study,
+)
+from duelist.store.recipe_file import Completed, adopt_reporting, differences, read_recipe, write_recipe
 from duelist.store.store import Store
 
 
@@ -31,6 +41,7 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
         RecipeError: if it holds a study of another recipe that has asked.
         StorageError: if it holds something else, or cannot be written.
     """
+    require_folder_name(path)
     with full_disk_as_storage_error(f"the new study {path}"):
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -54,6 +65,8 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
                 write_recipe(path, recipe)
             elif different := differences(path, recipe, completed):
                 _begin_anew(path, recipe, different)
+            else:
+                adopt_reporting(path, recipe)
             return _opened(path, lock)
         except BaseException:
             lock.release()
