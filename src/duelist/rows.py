@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.errors import DataError
+from duelist.settings import expanded
 from duelist.types import Prompt
 
 RESPONSE_COLUMNS = ("chosen", "rejected", "response_a", "response_b", "responses")
@@ -41,7 +42,7 @@ class RowSource:
         Raises:
             DataError: if a file does not exist, has an unknown ending or cannot be read, or a line is no JSON object.
         """
-        path = Path(self.path).expanduser()
+        path = expanded(self.path)
         if path.is_file():
             return _readable(path, _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path))
         if path.exists() or path.is_absolute() or self.path.endswith(SUFFIXES):

@@ -7,6 +7,7 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -119,6 +120,14 @@ class _Extent:
     anchor: str | None = None
     values: int = 1
     levels: int = 0
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` filled in; that of a user who does not exist stays as it is, and names no file."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def require_arguments(given: Mapping[str, Any], config: type, ours: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from duelist.credentials import with_credentials
 from duelist.errors import ModelError
 from duelist.models.policy_config import PolicyConfig
+from duelist.settings import expanded
 
 
 def load_base(config: PolicyConfig) -> tuple[Any, Any]:
@@ -65,7 +66,7 @@ def read_chat_template(path: str) -> str:
         ModelError: if the file cannot be read.
     """
     try:
-        template = Path(path).expanduser().read_text(encoding="utf-8")
+        template = expanded(path).read_text(encoding="utf-8")
         if not template.strip():
             raise OSError("it is empty")
         return template
@@ -81,8 +82,8 @@ def load_pretrained(loader: Any, name: str, key: str, revision: str | None = Non
     Raises:
         ModelError: if there is no such folder and no such model on the hub, or what is there cannot be loaded.
     """
-    if Path(name).expanduser().is_dir():
-        name = str(Path(name).expanduser())
+    if expanded(name).is_dir():
+        name = str(expanded(name))
     elif Path(name).is_absolute() or name.startswith((".", "~")):
         raise ModelError(
             f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}: correct the path."

@@ -21,6 +21,7 @@ from duelist.recipes.component_settings import build
 from duelist.recipes.preparation import prepared_folder
 from duelist.recipes.recipe import Recipe, preparation_settings, uses_given_responses, with_prepared
 from duelist.rows import SUFFIXES
+from duelist.settings import expanded
 from duelist.targets import Targets
 
 PREPARED = "{prepared}"
@@ -161,7 +162,7 @@ def require_start(policy: PolicyConfig) -> None:
     """
     for key in ("initial_adapter", "initial_model"):
         value = getattr(policy, key)
-        if value is not None and PREPARED not in value and is_local(value) and not Path(value).expanduser().is_dir():
+        if value is not None and PREPARED not in value and is_local(value) and not expanded(value).is_dir():
             raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")
 
 

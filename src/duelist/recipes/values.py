@@ -12,7 +12,7 @@ import yaml
 
 from duelist.errors import RecipeError
 from duelist.recipes.components import COMPONENTS
-from duelist.settings import DEEPEST, read_yaml
+from duelist.settings import DEEPEST, expanded, read_yaml
 
 # Keys whose values can be paths, in whatever component they stand.
 PATH_KEYS = (
@@ -140,8 +140,8 @@ def anchored(value: Any, key: str = "") -> Any:
             file, colon, name = value.rpartition(":")
             there = colon and file.endswith(".py") and Path(file).is_file()
             return f"{Path(file).resolve()}:{name}" if there else value
-        if value and key in PATH_KEYS and Path(value).expanduser().exists():
-            return str(Path(value).expanduser().resolve())
+        if value and key in PATH_KEYS and expanded(value).exists():
+            return str(expanded(value).resolve())
     except (OSError, RuntimeError) as error:  # too long a name, a folder that must not be entered, an unknown ~user
         raise RecipeError(
             f"`{key}` must be a path or a name, but {value!r:.80} cannot be looked up: {error}"

@@ -73,7 +73,7 @@ def select(
         beta=beta,
         dtype=dtype,
         seed=seed,
-        features=features or output.with_name(output.name + ".features"),
+        features=features or Path(f"{output}.features"),
         progress=progress,
     )
     if not quiet:
