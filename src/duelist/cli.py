@@ -7,10 +7,11 @@ import os
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from duelist._version import __version__
 from duelist.compare.command import compare
@@ -32,9 +33,29 @@ from duelist.errors import DuelistError, RecipeError, unwritable_as_storage_erro
 from duelist.gallery.command import gallery
 from duelist.progress import Silent
 from duelist.selection.command import select
-from duelist.store.layout import ARMS, METRICS, PREFERENCES, RECIPE, require_study
+from duelist.store.layout import ARMS, METRICS, PREFERENCES, RECIPE, require_folder_name, require_study
+
+STOPPED = "Stopped. Nothing recorded is lost: run the same command again to go on."
+
+
+class _Commands(TyperGroup):
+    """The commands. What ends one from within is put in words here, before typer makes a bare exit code of it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print(STOPPED, soft_wrap=True)
+            raise typer.Exit(130) from None
+        except SystemExit as stop:  # from code of the user's, or a library: typer would exit with its code, perhaps 0
+            raise DuelistError(
+                f"A command must run to its end, but something that it called ended the process (exit code "
+                f"{stop.code}): look for `sys.exit` in the recipe's own code. Nothing recorded is lost."
+            ) from stop
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Choose which response pairs are worth a person's time, train on the answers, and repeat.\n\n"
@@ -52,12 +73,19 @@ def main() -> None:
     try:
         app()
     except DuelistError as error:
-        message = str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error)
-        err.print(f"[red]Error:[/red] {escape(message)}", soft_wrap=True, highlight=False)
-        sys.exit(2)
+        _end(str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error))
+    except OSError as error:  # of a file or folder that somebody named: a full disk and the like are put in words below
+        if error.filename is None:
+            raise
+        _end(f"{error.filename} must be usable, but is not: {error.strerror}. Correct the path or its permissions.")
     except KeyboardInterrupt:
-        err.print("Stopped. Nothing recorded is lost: run the same command again to go on.")
+        err.print(STOPPED, soft_wrap=True)
         sys.exit(130)
+
+
+def _end(message: str) -> NoReturn:
+    err.print(f"[red]Error:[/red] {escape(message)}", soft_wrap=True, highlight=False, emoji=False)
+    sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
@@ -98,19 +126,23 @@ def run(
     if dry_run:
         _show_plan(resolved, quiet, as_json)
         return
+    from duelist.compare.arms import with_arms
     from duelist.compare.beside import run_with_arms
-    from duelist.preflight.examination import examine
+    from duelist.preflight.examination import examine_new, require_trackers
     from duelist.report.page import write_report
     from duelist.report.record import read_arms
     from duelist.study import RoundReport
 
-    folder = study or Path("studies") / resolved.name.replace("/", "-")
+    folder = study or default_folder(resolved.name)
+    require_folder_name(folder)
     silent = quiet or as_json
-    if not (folder / RECIPE).is_file():
-        found = examine(resolved)  # what is wrong with a new study shows before its folder is made
-        for note in () if silent else found.notes:
-            say(f"Note: {note}")
     progress = Silent() if silent else TerminalProgress(err)
+    if (folder / RECIPE).is_file():
+        require_trackers(resolved)  # the one thing that may be new about it
+    else:
+        notes = [note for own in with_arms(resolved).values() for note in examine_new(own, progress).notes]
+        for note in () if silent else dict.fromkeys(notes):
+            say(f"Note: {note}")
 
     def on_round(arm: str, report: RoundReport) -> None:
         if as_json:
@@ -238,17 +270,28 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
     from duelist.preflight.plan import plan, plan_rows
     from duelist.recipes.recipe import recipe_content
     from duelist.recipes.rounds import in_words
+    from duelist.settings import write_yaml
 
     found = plan(recipe)
     if as_json:
         print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
     elif not quiet:
-        import yaml
-
-        say(yaml.safe_dump(recipe_content(recipe), sort_keys=False, allow_unicode=True))
-        out.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
+        say(write_yaml(recipe_content(recipe)).rstrip())  # alone on standard output, so that it can be kept as a file
+        err.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
         for note in found.notes:
-            say(f"Note: {note}")
+            err.print(f"Note: {note}", markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def default_folder(name: str) -> Path:
+    """Where a study lies if nobody says: `studies/NAME`.
+
+    Raises:
+        RecipeError: if a folder cannot have that name.
+    """
+    own = name.replace("/", "-")
+    if own in (".", ".."):
+        raise RecipeError(f"A study's folder is studies/NAME, but `name` is {name!r}: change it, or give --study DIR.")
+    return Path("studies") / own
 
 
 def _show_results(folder: Path, others: list[str]) -> None:

@@ -209,7 +209,8 @@ def calm_libraries() -> None:
 
 def say(text: str) -> None:
     """Print text as it is: no markup, and no line broken, so that a path or YAML can be copied or piped."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:

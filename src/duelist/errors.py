@@ -18,6 +18,8 @@ Each message says what is required, what was found, and what mends it.
 from __future__ import annotations
 
 import errno
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -116,3 +118,39 @@ def full_disk_as_storage_error(doing: str) -> Iterator[None]:
                 ) from error
             link = link.__cause__ or link.__context__
         raise
+
+
+@contextmanager
+def user_code(component: object) -> Iterator[None]:
+    """Turn whatever a user's function or class raises within the block into a `DuelistError` that says where.
+
+    Duelist's own components raise as they do: their mistakes deserve a traceback. `sys.exit()` is an error whoever
+    calls it, for the command would end as if the study were finished.
+
+    Args:
+        component: the function, or an object of the class, that is called within the block.
+
+    Raises:
+        DuelistError: with the exception as its cause. Errors of Duelist's and Ctrl-C pass unchanged.
+    """
+    named = component if hasattr(component, "__qualname__") else type(component)
+    module = str(getattr(named, "__module__", ""))
+    try:
+        yield
+    except (DuelistError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) and module.partition(".")[0] == "duelist":
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        file = getattr(sys.modules.get(module), "__file__", None)
+        frame = next((f for f in reversed(frames) if f.filename == file), frames[-1])
+        raise DuelistError(
+            f"{named.__qualname__} must return without an error, but it raised {described(error)} ({frame.filename}, "
+            f"line {frame.lineno}). Fix it, then run the same command again; nothing recorded is lost."
+        ) from error
+
+
+def described(error: BaseException) -> str:
+    """An exception's type and message."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

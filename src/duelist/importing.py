@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from duelist.errors import RecipeError
+from duelist.errors import RecipeError, described
 from duelist.settings import nearest
 from duelist.types import content_id
 
@@ -47,7 +47,9 @@ def _module(name: str) -> Any:
             f"The module {name!r} must be importable, but Python finds no {error.name!r}: install its package, run "
             "from the folder that holds it, or name a file (`my_file.py:Name`)."
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() too
         raise _failed(name, error) from error
 
 
@@ -66,14 +68,14 @@ def _module_from_file(file: Path) -> Any:
             spec.loader.exec_module(module)
         except BaseException as error:
             del sys.modules[name]
-            if isinstance(error, Exception):
-                raise _failed(str(file), error) from error
-            raise
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise _failed(str(file), error) from error  # sys.exit() too
     return sys.modules[name]
 
 
-def _failed(where: str, error: Exception) -> RecipeError:
+def _failed(where: str, error: BaseException) -> RecipeError:
     return RecipeError(
-        f"{where} must import without an error, but it raised {type(error).__name__}: {error}. Mend it, then run the "
+        f"{where} must import without an error, but it raised {described(error)}. Mend it, then run the "
         "same command again."
     )

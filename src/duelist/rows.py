@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from duelist.errors import DataError
+from duelist.settings import expanded
 from duelist.types import Prompt
 
 RESPONSE_COLUMNS = ("chosen", "rejected", "response_a", "response_b", "responses")
 # Vectors beside the responses: too large to go along with a prompt.
 EMBEDDING_COLUMNS = ("embeddings", "embedding_chosen", "embedding_rejected", "embedding_a", "embedding_b")
+DEEPEST = 32  # levels that a value may be nested
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 Row = Mapping[str, Any]
 
@@ -40,7 +42,7 @@ class RowSource:
         Raises:
             DataError: if a file does not exist, has an unknown ending or cannot be read, or a line is no JSON object.
         """
-        path = Path(self.path).expanduser()
+        path = expanded(self.path)
         if path.is_file():
             return _readable(path, _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path))
         if path.exists() or path.is_absolute() or self.path.endswith(SUFFIXES):
@@ -69,7 +71,7 @@ def _readable(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str
         yield from rows
     except DataError:
         raise
-    except (OSError, EOFError, ValueError) as error:  # gzip's, UTF-8's and Arrow's errors are all among these
+    except Exception as error:  # gzip, zlib, UTF-8 and Arrow each have errors of their own
         raise DataError(
             f"A data set must be readable as what its name says, but reading {path} failed: {error}. Write the file "
             "again, or correct its ending or permissions."
@@ -87,7 +89,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
             where = f"line {number} of {path}"
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # too deep, or an integer of thousands of digits, among them
                 raise DataError(
                     f"Each line must be one JSON object, but {where} is not ({error}): mend or drop the line."
                 ) from error
@@ -116,8 +118,8 @@ def row_prompt(row: Row, where: str) -> Prompt:
         DataError: if the row has no prompt, or a prompt without text.
     """
     aside = {"prompt", *RESPONSE_COLUMNS, *EMBEDDING_COLUMNS}
-    columns = {k: as_json(v) for k, v in row.items() if k not in aside}
-    content = explicit_prompt(row, where).get("prompt")
+    columns = as_json({k: v for k, v in row.items() if k not in aside}, where)
+    content = as_json(explicit_prompt(row, where).get("prompt"), where)
     if content is None:
         found = ", ".join(k for k, v in row.items() if v is not None) or "no column"
         raise DataError(
@@ -126,7 +128,6 @@ def row_prompt(row: Row, where: str) -> Prompt:
     if isinstance(content, str):
         if not content.strip():
             raise DataError(f"Every prompt must hold text, but that of {where} is empty: fill it in or drop the row.")
-        _require_encodable(content, where)
         return Prompt.of(content, columns)
     if not isinstance(content, list) or not content or not all(_is_message(m) for m in content):
         raise DataError(
@@ -142,8 +143,6 @@ def row_prompt(row: Row, where: str) -> Prompt:
         raise DataError(
             f"Every prompt must hold text, but the last message of {where} is empty: fill it in or drop the row."
         )
-    for message in content:
-        _require_encodable(str(message["content"]), where)
     return Prompt.of(content, columns)
 
 
@@ -193,12 +192,11 @@ def response_text(value: Any, where: str) -> str:
         )
     if not text.strip():
         raise DataError(f"Every response must hold text, but one of {where} is empty: fill it in or drop the row.")
-    _require_encodable(text, where)
-    return text
+    return _unicode(text, where)
 
 
-def _require_encodable(text: str, where: str) -> None:
-    """Refuse half a surrogate pair, as JSON's escapes can make it: no tokenizer reads it, and no file holds it."""
+def _unicode(text: str, where: str) -> str:
+    """The text, unless it has half a surrogate pair, as JSON's escapes can make it: no tokenizer or file takes that."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -206,23 +204,45 @@ def _require_encodable(text: str, where: str) -> None:
             f"Texts must be Unicode, but one of {where} has half a surrogate pair ({text[error.start]!r}) at position "
             f"{error.start}: rewrite it or drop the row."
         ) from error
+    return text
 
 
 def _is_message(value: Any) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("role"), str) and value.get("content") is not None
+    """Whether a value is a message; its content may be parts, as of a multimodal model."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("role"), str)
+        and isinstance(value.get("content"), str | list)
+    )
 
 
-def as_json(value: Any) -> Any:
-    """The value as JSON has it: NaN and infinities become null, and what JSON does not know (dates) becomes text."""
-    if value is None or isinstance(value, str | bool | int):
+def as_json(value: Any, where: str = "the row", levels: int = DEEPEST) -> Any:
+    """The value as JSON has it: NaN and infinities become null, and what JSON does not know (dates) becomes text.
+
+    Args:
+        value: the value.
+        where: where it stands, for error messages.
+        levels: how deep it may be nested.
+
+    Raises:
+        DataError: if it is deeper, or a text is not Unicode.
+    """
+    if isinstance(value, str):
+        return _unicode(value, where)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if levels == 0:
+        raise DataError(
+            f"Values must be nested {DEEPEST} levels deep at most, but one of {where} is deeper: rewrite it."
+        )
     if isinstance(value, Mapping):
-        return {str(k): as_json(v) for k, v in value.items()}
+        return {_unicode(str(k), where): as_json(v, where, levels - 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [as_json(v) for v in value]
-    return as_json(value.tolist()) if hasattr(value, "tolist") else str(value)  # NumPy's and torch's numbers and arrays
+        return [as_json(v, where, levels - 1) for v in value]
+    # NumPy's and torch's numbers and arrays
+    return as_json(value.tolist(), where, levels - 1) if hasattr(value, "tolist") else _unicode(str(value), where)
 
 
 def explicit_prompt(row: Row, where: str) -> Row:
@@ -236,7 +256,8 @@ def explicit_prompt(row: Row, where: str) -> Row:
     from trl.data_utils import extract_prompt
 
     chosen, rejected = row["chosen"], row["rejected"]
-    if not chosen or not rejected or type(chosen) is not type(rejected) or chosen[0] != rejected[0]:
+    sequences = isinstance(chosen, str | list) and type(chosen) is type(rejected)
+    if not sequences or not chosen or not rejected or chosen[0] != rejected[0]:
         raise DataError(
             f"A row without `prompt` must have a `chosen` and a `rejected` that begin with the same prompt, but those "
             f"of {where} begin with nothing in common: add a `prompt`."

@@ -7,27 +7,127 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from yaml.constructor import ConstructorError
+
+DEEPEST = 32  # levels of a YAML text
+LARGEST = 50_000  # its values, with aliases written out; a hundred characters of text count as one more
+_TAG = "tag:yaml.org,2002:"
+# The core schema of YAML 1.2 (section 10.3.2), and merge keys. In version 1.1, which PyYAML reads by itself, `1:30` is
+# 90, `010` is 8, `no` is false, `2024-01-01` is a date, and `1e-5` is text.
+_PLAIN = {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+    "merge": "<<",
+}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML, with the one thing of version 1.1 mended that bites here: it reads `1e-5` as text, not as a number."""
+    """YAML 1.2, each key of a mapping once."""
+
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        """The integer that a scalar stands for."""
+        text = str(self.construct_scalar(node))
+        if len(text) > 100:  # beyond some thousand digits Python refuses, with an error of its own
+            raise ConstructorError(None, None, f"an integer of {len(text)} digits", node.start_mark)
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping that a node stands for; a key that stands in it twice is refused."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise ConstructorError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), None)
+_Loader.yaml_implicit_resolvers = {}  # those of version 1.1
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_integer)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text so that YAML 1.1 and 1.2 both read it as text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _name, _pattern in _PLAIN.items():
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), None)
 
 
 def read_yaml(text: str) -> Any:
-    """The value that a YAML text holds.
+    """The value that a YAML text holds, by the core schema of YAML 1.2.
 
     Raises:
-        yaml.YAMLError: if it is not YAML.
+        yaml.YAMLError: if it is not YAML, has a key twice or a tag, or is deeper or larger than any recipe.
     """
+    _require_moderate(text)
     return yaml.load(text, Loader=_Loader)
+
+
+def write_yaml(value: Any) -> str:
+    """A value as YAML; `read_yaml` reads it back."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _require_moderate(text: str) -> None:
+    """Refuse a text whose values could not be held: found out without making them, for aliases can stand for billions.
+
+    Raises:
+        yaml.YAMLError: saying where.
+    """
+    around = [_Extent()]  # the document, and the collections that are open
+    known: dict[str | None, _Extent] = {}
+    event: Any
+    for event in yaml.parse(text, Loader=_Loader):
+        if getattr(event, "tag", None) is not None:
+            raise ConstructorError(None, None, f"the tag {event.tag!r}: remove it, and quote text", event.start_mark)
+        found: _Extent | None = None
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append(_Extent(event.anchor))
+        elif isinstance(event, yaml.ScalarEvent):
+            found = _Extent(event.anchor, 1 + len(event.value) // 100)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            found = around.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            endless = event.anchor in {extent.anchor for extent in around}
+            found = _Extent(levels=DEEPEST) if endless else known.get(event.anchor, _Extent())
+        if found is not None:
+            known[found.anchor] = found
+            around[-1].values += found.values
+            around[-1].levels = max(around[-1].levels, found.levels + 1)
+        if len(around) - 1 + around[-1].levels > DEEPEST:
+            raise ConstructorError(None, None, f"more than {DEEPEST} levels", event.start_mark)
+        if around[-1].values > LARGEST:
+            raise ConstructorError(None, None, f"more than {LARGEST} values", event.start_mark)
+
+
+@dataclasses.dataclass
+class _Extent:
+    """How much stands under an anchor, or under none: values, itself included, and levels of collections."""
+
+    anchor: str | None = None
+    values: int = 1
+    levels: int = 0
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` filled in; that of a user who does not exist stays as it is, and names no file."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def require_arguments(given: Mapping[str, Any], config: type, ours: Mapping[str, str]) -> None:
@@ -74,7 +174,7 @@ def explain_invalid(error: ValidationError, model: type[BaseModel], where: str) 
             place = f"`{key}` in {where}" if key else where[:1].upper() + where[1:]
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
         else:
-            got = f"{problem['msg']}, but got {problem['input']!r}: change it."
+            got = f"{problem['msg']}, but got {problem['input']!r:.200}: change it."
             lines.append(f"`{key}` in {where}: {got}{_meaning(model, path)}")
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
-from duelist.errors import BudgetError
+from duelist.errors import BudgetError, user_code
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.learners.base import Learner
 from duelist.learners.online import OPTIMIZER
@@ -66,7 +66,7 @@ class Stages:
                 decoder = ServerDecoder(server, models.policy_for("`decoder`"), self.folder.path)
             fewest = 1 if self.parts.pairing.crosses_prompts else 2
             job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder, fewest)
-            with decoder or nullcontext():
+            with decoder or nullcontext(), user_code(self.parts.sampler):
                 draws = self.parts.sampler.sample(job)
             if decoder is not None:
                 draws = replace(draws, notes=(*draws.notes, *decoder.notes))
@@ -81,7 +81,8 @@ class Stages:
         asked = {p.id for p in past}
 
         def compute() -> list[Pair]:
-            possible = self.parts.pairing.pairs(draws, self.parts.prompts.given, t, self._seed("pair"))
+            with user_code(self.parts.pairing):
+                possible = self.parts.pairing.pairs(draws, self.parts.prompts.given, t, self._seed("pair"))
             if self.parts.trains == "policy":
                 require_one_prompt(possible)
             pairs = [p for p in possible if p.id not in asked]

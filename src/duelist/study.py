@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from duelist.annotators.base import Annotator
-from duelist.errors import RoundStateError, StorageError
+from duelist.errors import RoundStateError, StorageError, user_code
 from duelist.models.process_state import torch_threads
 from duelist.progress import Progress, Silent
-from duelist.recipes.recipe import Recipe, completed, parse_recipe, recipe_content
+from duelist.recipes.recipe import Recipe, completed, recipe_content, saved_recipe
 from duelist.recipes.rounds import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.stages import Stages
@@ -48,7 +48,7 @@ class Study:
     def __init__(self, folder: StudyFolder, progress: Progress | None = None) -> None:
         """Use `Study.create` or `Study.open`."""
         self.folder = folder
-        self.recipe = parse_recipe(folder.recipe)
+        self.recipe = saved_recipe(folder.recipe)
         self.store = folder.store
         self.progress = progress or Silent()
         self.stages = Stages(self.recipe, folder, self.progress)
@@ -212,7 +212,7 @@ class Study:
             batch = self.ask()
             missing = batch.only(self.unanswered())
             if missing.pairs:
-                with torch_threads(self.recipe.torch_threads):
+                with torch_threads(self.recipe.torch_threads), user_code(annotator):
                     labels = annotator.annotate(missing, derived_seed(self.recipe.seed, "annotate"), self.progress)
                 self.tell(labels)
             report = self.update()

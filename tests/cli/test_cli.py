@@ -12,7 +12,7 @@ import pytest
 import yaml
 from cli_results import Command, Result, WriteRecipe, everything_under, lines
 
-from duelist import __version__, parse_recipe
+from duelist import __version__, load_recipe, parse_recipe
 
 
 def test_version(duelist: Command) -> None:
@@ -146,13 +146,44 @@ def test_a_dry_run_touches_nothing(duelist: Command, write_recipe: WriteRecipe, 
     assert found["plan"]["generations"] == 24 * 3 * 2 + 6 * 3
     assert found["plan"]["candidate_pairs"] == 24 * 3
     assert parse_recipe(found["recipe"]) == parse_recipe(yaml.safe_load(recipe.read_text()))
-    text = duelist("run", recipe, "--dry-run").out
-    assert "2 rounds of 6 labels" in text
-    # The recipe that it prints is YAML, long paths and all.
-    assert yaml.safe_load(text[: text.index("tiny: 2 rounds")]) == found["recipe"]
+    shown = duelist("run", recipe, "--dry-run")
+    assert "2 rounds of 6 labels" in shown.err and "disk" in shown.err
+    # What it prints on standard output is a recipe, long paths and all.
+    assert yaml.safe_load(shown.out) == found["recipe"]
     assert duelist("run", recipe, "--dry-run", "--quiet") == Result(0, "", "")
     assert everything_under(tmp_path) == before
     assert not any(p.is_dir() for p in Path().rglob("*"))
+
+
+def test_the_recipe_that_a_dry_run_prints_is_that_study_s(duelist: Command, write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe(rounds=1, acquisition="random", description=":smile: 1e5\t[bold]")
+    printed = Path("p.yaml")
+    printed.write_text(duelist("run", recipe, "--dry-run").out)
+    assert load_recipe(printed) == load_recipe(recipe)
+    assert duelist("run", printed, "--quiet") == Result(0, "", "")
+    # So does the study's own copy.
+    assert duelist("run", Path("studies/tiny/recipe.yaml"), "--quiet") == Result(0, "", "")
+    assert duelist("run", recipe, "--quiet") == Result(0, "", "")
+
+
+def test_where_training_reports_may_change_while_a_study_runs(
+    duelist: Command, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duelist.study.Study.run", lambda study, **_: study.ask())
+    recipe = write_recipe(acquisition="random")
+    assert duelist("run", recipe, "--study", "s", "--quiet").code == 0
+    pending = everything_under(Path("s/rounds"))
+    changes = ["report_to=none", "run_name=second", "logging_steps=2", "logging_first_step=true"]
+    words = [word for change in changes for word in ("--set", f"trainer.train.{change}")]
+    assert duelist("run", recipe, "--study", "s", "--quiet", *words).code == 0
+    assert load_recipe("s/recipe.yaml").trainer["train"]["run_name"] == "second"
+    error = duelist("run", recipe, "--study", "s", "--set", "trainer.train.report_to=no-tracker").error
+    assert "`trainer.train.report_to` must name trackers that are installed, but 'no-tracker' is not" in error
+    for change in ("trainer.train.learning_rate=0.5", "trainer.loss=xpo"):
+        error = duelist("run", recipe, "--study", "s", *words, "--set", change, "--set", "sampler=hybrid").error
+        assert "begun with other values of" in error and "trainer" in error
+    assert load_recipe("s/recipe.yaml").trainer["train"]["run_name"] == "second"
+    assert everything_under(Path("s/rounds")) == pending
 
 
 def test_a_dry_run_tells_what_is_out_of_reach(duelist: Command, write_recipe: WriteRecipe) -> None:

@@ -60,6 +60,60 @@ BAD_RECIPES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"annotator": {"name": "reward_model", "model": "/nowhere/rm"}},
         ["annotator.model must be a folder that exists", "/nowhere/rm"],
     ),
+    "a tracker that is not installed": (
+        {"trainer__train__report_to": ["none-such"]},
+        ["`trainer.train.report_to` must name trackers that are installed, but 'none-such' is not: install its"],
+    ),
+    "a tracker of the reward model": (
+        {"trainer": {"name": "rlhf", "reward_model": {"train": {"report_to": "none-such"}}}},
+        ["`trainer.reward_model.train.report_to` must name trackers that are installed"],
+    ),
+    "a settings that needs a package": (
+        {"trainer__train__deepspeed": "none.json"},
+        ["`trainer.train` must be arguments of trl.DPOConfig, but it refused them"],
+    ),
+    "a reward that is no function": (
+        {"annotator__function": "math:pi"},
+        ["`function` must name a function", "a float"],
+    ),
+    "a reward function of something else": (
+        {"annotator__function": "os:system"},
+        ["must take `prompts`, `completions`", "os:system does not: got an unexpected keyword argument 'prompts'"],
+    ),
+    "a reward function that does not take the columns": (
+        {"annotator__function": "NARROW:score"},
+        ["NARROW:score does not: got an unexpected keyword argument 'kind'", "`**columns`"],
+    ),
+    "an arm's reward function": (
+        {"compare": {"other": {"annotator": {"name": "reward_function", "function": "os:system"}}}},
+        ["os:system does not"],
+    ),
+    "a preparation's settings": (
+        {"prepare": {"function": "duelist.world:prepare", "settings": {"kindz": 3}}},
+        ["kindz"],
+    ),
+    "a preparation's value": (
+        {"prepare": {"function": "duelist.world:prepare", "settings": {"kinds": "many"}}},
+        ["kinds"],
+    ),
+    "a preparation that raises": (
+        {"prepare": {"function": "NARROW:make"}},
+        ["make must return without an error, but it raised KeyError: 'reason' (NARROW, line 5)"],
+    ),
+    "a budget over what is prepared": (
+        {
+            "prepare": {"function": "NARROW:rows"},
+            "prompts": {"path": "{prepared}/p.jsonl"},
+            "budget": 7,
+            "evaluation": {},
+        },
+        ["`budget <= candidate pairs`", "the pool has 6 at most"],
+    ),
+    "a rule that cannot be made": ({"acquisition": "NARROW:Rule"}, ["Rule must return without an error", "TypeError"]),
+    "a rule whose annotations cannot be read": (
+        {"acquisition": "NARROW:Odd"},
+        ["annotations of NARROW:Odd's constructor"],
+    ),
     "two outputs": (
         {"reward": {"name": "model", "model": "TINY"}},
         ["A reward model must have one output", "has 2", "num_labels=1"],
@@ -67,15 +121,49 @@ BAD_RECIPES: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
+NARROW = """def score(prompts, completions):
+    return [1.0] * len(prompts)
+
+def make(folder):
+    raise KeyError("reason")
+
+def rows(folder):
+    (folder / "p.jsonl").write_text('{"prompt": "w1"}\\n{"prompt": "w2"}\\n')
+
+from duelist import Acquisition
+
+class Rule(Acquisition):
+    needs = frozenset()
+
+    def __init__(self):
+        len(3)
+
+    def select(self, features, budget, rng):
+        pass
+
+class Odd(Rule):
+    def __init__(self, config: "Missing"):
+        pass
+"""
+
+
 @pytest.mark.parametrize("case", BAD_RECIPES)
 def test_a_bad_recipe_is_refused_before_the_folder_is_made(
-    case: str, duelist: Command, write_recipe: WriteRecipe, tiny_model: Path
+    case: str,
+    duelist: Command,
+    write_recipe: WriteRecipe,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("DUELIST_CACHE", str(tmp_path / "cache"))
+    narrow = tmp_path / "narrow.py"
+    narrow.write_text(NARROW)
     changes, said = BAD_RECIPES[case]
-    text = json.dumps(changes).replace("TINY", str(tiny_model))
+    text = json.dumps(changes).replace("TINY", str(tiny_model)).replace("NARROW", str(narrow))
     error = duelist("run", write_recipe(**json.loads(text)), "--study", "s").error
     for part in said:
-        assert part in error, error
+        assert part.replace("NARROW", str(narrow)) in error, error
     assert list(Path().iterdir()) == []
 
 
@@ -117,6 +205,28 @@ def test_bad_prompts_are_refused_before_the_folder_is_made(
 )
 def test_a_bad_override_is_refused(words: list[str], said: str, duelist: Command, write_recipe: WriteRecipe) -> None:
     assert said in duelist("run", write_recipe(), *words).error
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".", "..", "x" * 300, "ä" * 200])
+def test_a_name_that_no_folder_can_have(name: str, duelist: Command, write_recipe: WriteRecipe) -> None:
+    error = duelist("run", write_recipe(name=name)).error
+    assert "--study" in error or "give a shorter one" in error
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "a/b/" + "x" * 300, "/".join(["x" * 200] * 30)])
+def test_a_folder_that_cannot_be(folder: str, duelist: Command, write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe()
+    for words in (
+        ["run", recipe, "--study", folder],
+        ["status", folder],
+        ["report", folder],
+        ["export", folder, "-o", "out.jsonl"],
+        ["compare", recipe, "-a", "random,activedpo", "-o", folder],
+    ):
+        error = duelist(*words).error
+        assert "give a shorter one" in error or "File name too long" in error
     assert list(Path().iterdir()) == []
 
 
@@ -169,6 +279,60 @@ def test_a_folder_with_other_things_in_it_is_left_alone(duelist: Command, write_
 
 
 # Found while a study runs
+
+OWN_RULE = """
+import numpy as np
+
+from duelist import Acquisition, Selection
+
+
+class Rule(Acquisition):
+    needs = frozenset()
+
+    def select(self, features, budget, rng):
+        indices, scores, unit, diagnostics = np.arange(budget), np.zeros(budget), "none", {}
+        STATEMENT
+        return Selection(indices, scores, unit, diagnostics)
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("raise KeyError('reason')", "Rule must return without an error, but it raised KeyError: 'reason' ("),
+        ("1 / 0", "Rule must return without an error, but it raised ZeroDivisionError: division by zero ("),
+        ("diagnostics = {'x': float('nan')}", "Rule's diagnostics must be finite numbers, but 'x' is nan"),
+        ("diagnostics = {'x': np.float32('inf')}", "Rule's diagnostics must be finite numbers, but 'x' is"),
+        ("diagnostics = {'x': 10**400}", "Rule's diagnostics must be finite numbers, but 'x' is 1000"),
+        ("diagnostics = {'x': object()}", "Rule's diagnostics must be finite numbers, but 'x' is <object"),
+        ("diagnostics = {'x': 'text'}", "Rule's diagnostics must be finite numbers, but 'x' is 'text'"),
+        ("diagnostics = {'x': np.zeros(3)}", "Rule's diagnostics must be finite numbers, but 'x' is array"),
+        ("diagnostics = {3: 1.0}", "Rule's diagnostics must map names to numbers, but are {3: 1.0}"),
+        ("diagnostics = [1.0]", "Rule's diagnostics must map names to numbers, but are [1.0]"),
+        ("diagnostics = None", "Rule's diagnostics must map names to numbers, but are None"),
+        ("unit = None", "Rule must say the unit of its scores in words, but said None"),
+        ("indices = [[1], [2, 3]]", "Rule must return arrays of positions and scores"),
+        ("scores = ['x'] * budget", "Rule must return arrays of positions and scores"),
+        ("return None", "Rule.select must return a Selection, but returned a NoneType"),
+    ],
+)
+def test_a_rule_of_one_s_own_that_misbehaves(
+    statement: str, said: str, duelist: Command, write_recipe: WriteRecipe, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_RULE.replace("STATEMENT", statement))
+    done = duelist("run", write_recipe(acquisition=f"{tmp_path}/own.py:Rule"), "--study", "s")
+    assert done.code == 2 and done.err.startswith("Error: ") and said in done.err and "Traceback" not in done.err
+    assert not list(Path("s").rglob(".tmp-*")) and not list(Path("s").rglob("selection.json"))
+
+
+def test_numbers_of_numpy_are_diagnostics_too(duelist: Command, write_recipe: WriteRecipe, tmp_path: Path) -> None:
+    told = "diagnostics = {'a': np.float32(0.5), 'b': np.int64(3), 'c': np.bool_(True), 'd': 2}"
+    (tmp_path / "own.py").write_text(OWN_RULE.replace("STATEMENT", told))
+    recipe = write_recipe(acquisition=f"{tmp_path}/own.py:Rule", rounds=1)
+    assert duelist("run", recipe, "--study", "s", "--quiet") == Result(0, "", "")
+    selection = json.loads(Path("s/rounds/001/selection.json").read_text())
+    assert {k: selection["diagnostics"][k] for k in "abcd"} == {"a": 0.5, "b": 3, "c": True, "d": 2}
+
 
 FAILING_REWARD = """
 from pathlib import Path

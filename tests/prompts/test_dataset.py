@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import json
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from duelist.errors import DataError
@@ -115,6 +118,61 @@ def test_more_prompts_than_there_are(hundred: str, settings: dict[str, int], sai
 def test_unusable_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(DataError, match=said):
         load_prompts(PromptsConfig(path=write(tmp_path / "d.jsonl", rows)), 0)
+
+
+def line(prompt: Any, **columns: Any) -> str:
+    return json.dumps({"prompt": prompt, **columns})
+
+
+USER = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, r"line 2 of .* is not \(maximum recursion depth"),
+        ('{"prompt": "x", "c": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 2 of .* is not"),
+        ('{"prompt": "x", "c": ' + "[" * 200 + "]" * 200 + "}", "nested 32 levels deep at most, but one of line 2"),
+        ('{"prompt": "x", "n": ' + "9" * 5000 + "}", "line 2 of .* is not"),
+        (line("\ud800"), "one of line 2 of .* has half a surrogate pair"),
+        (line("x", kind="\ud800"), "one of line 2 of .* has half a surrogate pair"),
+        (line("x", kind=[{"deep": "\udc00"}]), "one of line 2 of .* has half a surrogate pair"),
+        (line("x", **{"\ud800": 1}), "one of line 2 of .* has half a surrogate pair"),
+        (line([{"role": "\ud800", "content": "x"}, USER]), "one of line 2 of .* has half a surrogate pair"),
+        (line([{**USER, "name": "\ud800"}]), "one of line 2 of .* has half a surrogate pair"),
+        (line([{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}]), "half a surrogate pair"),
+        (line([{"role": "user", "content": 5}]), "list of messages"),
+        (line([{"role": "user", "content": {"a": 1}}]), "list of messages"),
+        (line("x", chosen="\ud800", rejected="y"), "one of line 2 of .* has half a surrogate pair"),
+        (json.dumps({"chosen": 5, "rejected": 5}), "begin with nothing in common"),
+        (json.dumps({"chosen": {"a": 1}, "rejected": {"a": 1}}), "begin with nothing in common"),
+    ],
+)
+def test_hostile_rows_are_named(tmp_path: Path, text: str, said: str) -> None:
+    first = line([USER] if '"role"' in text else "w")
+    (tmp_path / "d.jsonl").write_text(f"{first}\n{text}\n")
+    with pytest.raises(DataError, match=said):
+        load_prompts(PromptsConfig(path=str(tmp_path / "d.jsonl")), 0)
+
+
+@pytest.mark.parametrize("ending", [".jsonl.gz", ".parquet"])
+def test_a_damaged_file_is_named(tmp_path: Path, ending: str) -> None:
+    """Every byte of a small file in turn: it is read, or the error says that it cannot."""
+    path, table = tmp_path / f"d{ending}", pyarrow.table({"prompt": [f"w{i}" for i in range(20)]})
+    if ending == ".parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        path.write_bytes(gzip.compress("".join(line(p) + "\n" for p in table["prompt"].to_pylist()).encode(), mtime=0))
+    whole = path.read_bytes()
+    refused = 0
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :])
+        try:
+            load_prompts(PromptsConfig(path=str(path)), 0)
+        except DataError as error:
+            refused += 1
+            assert str(path) in str(error)
+    assert refused > len(whole) / 4
 
 
 def test_responses_that_nobody_uses_may_be_anything(tmp_path: Path) -> None:

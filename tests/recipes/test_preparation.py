@@ -61,6 +61,21 @@ def test_settings_that_do_not_fit_leave_nothing_behind(function: str, tmp_path: 
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["os:system", "shutil:rmtree", "subprocess:run", "builtins:exec", "math:pi", "os:environ"]
+)
+def test_what_is_not_written_to_fill_a_folder_is_not_called(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"must be a Python function that fills a folder, but {name} is"):
+        prepare(name, {}, Silent())
+
+
+def test_a_class_and_a_function_of_nothing_are_refused(function: str, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("class Maker:\n    pass\n\n\ndef nothing():\n    pass\n")
+    for name, said in (("Maker", "but .*Maker is a type"), ("nothing", "must be arguments of .*nothing, but too many")):
+        with pytest.raises(RecipeError, match=said):
+            prepare(f"{tmp_path}/other.py:{name}", {}, Silent())
+
+
 def test_a_function_that_fails_leaves_no_folder(function: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         prepare(function, {"data": str(tmp_path / "absent.txt")}, Silent())

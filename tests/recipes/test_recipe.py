@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from duelist import Acquisition, Study, load_recipe, parse_recipe
 from duelist.errors import RecipeError
@@ -13,7 +17,7 @@ from duelist.preflight.examination import examine
 from duelist.recipes.component_settings import build
 from duelist.recipes.components import COMPONENTS
 from duelist.recipes.recipe import arms, preparation_settings, recipe_content, with_prepared
-from duelist.settings import read_yaml
+from duelist.settings import read_yaml, write_yaml
 
 LEAST: dict[str, Any] = {
     "name": "least",
@@ -146,6 +150,18 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(change: dict[str, Any],
     [
         ({"rounds": 0}, "`rounds` in the recipe: Input should be greater than or equal to 1, but got 0: change it."),
         ({"budget": "many"}, "but got 'many': change it. `budget` is: Pairs asked per round, B."),
+        ({"rounds": 10**9}, "`rounds` in the recipe: Input should be less than or equal to 1000000"),
+        ({"budget": 10**10}, "less than or equal to 1000000000"),
+        ({"torch_threads": 10**9}, "less than or equal to 4096"),
+        ({"seed": 2**63}, "Every integer in a recipe must fit 64 bits, but `seed` does not"),
+        ({"name": "\0"}, "must be Unicode without NUL characters, but `name` is"),
+        ({"sampler": {"name": "\ud800"}}, "must be Unicode without NUL characters, but `sampler.name` is"),
+        ({"name": "a\nb"}, "`name` must be printable text"),
+        ({"name": " a"}, "`name` must be printable text"),
+        ({"name": ""}, "`name` must be printable text"),
+        ({"policy": {"model": "m", "load": {"max_memory": {0: "1GiB"}}}}, "`policy.load.max_memory` has the key 0"),
+        ({1: 2}, "the recipe has the key 1"),
+        ({"compare": {"x" * 61: {}}}, "An arm's name must be letters, digits, - and _, but got 'xxx"),
         ({"beta": -1}, "`beta` in the recipe: Input should be greater than 0, but got -1"),
         ({"beta": float("inf")}, "Every number in a recipe must be finite, but `beta` is inf: give a finite one."),
         ({"acquisition": {"lambda": float("inf")}}, "finite, but `acquisition.lambda` is inf"),
@@ -205,6 +221,10 @@ def test_overrides(tmp_path: Path) -> None:
         ("budget.x=3", "needs a mapping at 'budget', but the recipe has 3: correct the key"),
         ("budget=[1", "The value of `--set budget=[1` must be YAML"),
         ("budget=x", "but got 'x'"),
+        ("budget=1:30", "but got '1:30'"),
+        ("budget={a: 1, a: 2}", "the key 'a' stands there twice"),
+        (".".join("a" * 3000) + "=1", "A recipe has 32 levels at most"),
+        ("policy.model=" + "x" * 5000, "`model` must be a path or a name"),
     ],
 )
 def test_a_bad_override_is_refused(tmp_path: Path, override: str, said: str) -> None:
@@ -217,7 +237,16 @@ def test_a_bad_override_is_refused(tmp_path: Path, override: str, said: str) -> 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"name: [", "must be a readable YAML file"), (b"\xff\xfe\xfa", "must be a readable"), (b"- a", "holds a list")],
+    [
+        (b"name: [", "must be a readable YAML file"),
+        (b"\xff\xfe\xfa", "must be a readable"),
+        (b"- a", "holds a list"),
+        (b"", "is empty"),
+        (b"# nothing\n", "is empty"),
+        (b"\0\1\2", "must be a readable"),
+        (b"name: x\n#" + b"x" * 2**20, "more than 1,048,576 bytes"),
+        (b"name: x\nbudget: 1\nname: y\n", r"the key 'name' stands there twice[\s\S]*line 3, column 1"),
+    ],
 )
 def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "r.yaml").write_bytes(content)
@@ -233,6 +262,58 @@ def test_a_missing_recipe_names_the_nearest_shipped_one() -> None:
 def test_numbers_with_an_exponent_are_numbers() -> None:
     assert read_yaml("[1e-5, 2E+3, -1e3, 1.5e-4, 1.0e-3]") == [1e-5, 2000.0, -1000.0, 1.5e-4, 1e-3]
     assert read_yaml("[e5, 1e, 1e-x, '1e-5', 12]") == ["e5", "1e", "1e-x", "1e-5", 12]
+
+
+def test_plain_words_are_those_of_yaml_1_2() -> None:
+    assert read_yaml("[on, no, yes, off, y, 1:30, 12:30:45.5, 2024-01-01, 1_000, 0o17, 010, 0x1F, =]") == [
+        *("on", "no", "yes", "off", "y", "1:30", "12:30:45.5", "2024-01-01", "1_000", 15, 10, 31, "=")
+    ]
+    assert read_yaml("[true, False, ~, null, .5, -1., .inf, 1]") == [True, False, None, None, 0.5, -1.0, math.inf, 1]
+    assert read_yaml("base: &b {x: 1, y: 2}\nown: {<<: *b, x: 3}")["own"] == {"x": 3, "y": 2}
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{c}: &{c} [{', '.join([f'*{b}'] * 9)}]\n" for b, c in pairwise("abcdefghijk")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "more than 50000 values"),
+        (BOMB.replace("[", "{<<: [").replace("]", "]}").replace("x, x, x, x, x, x, x, x, x", "{x: 1}"), "more than"),
+        ("a: &a " + "x" * 90_000 + "\nb: [" + "*a, " * 1000 + "]", "more than 50000 values"),
+        ("[" * 100_000, "more than 32 levels"),
+        ("{a: " * 100_000, "more than 32 levels"),
+        ("- " * 100_000, "more than 32 levels"),
+        ("".join(f"{' ' * i}a:\n" for i in range(50)), "more than 32 levels"),
+        ("a: &a [*a]", "more than 32 levels"),
+        ("a: &a " + "[" * 20 + "]" * 20 + "\nb: " + "[" * 20 + "*a" + "]" * 20, "more than 32 levels"),
+        ("a: *b", "undefined alias"),
+        ("a: !!python/object/apply:os.system [ls]", "the tag"),
+        ("a: !!timestamp 2024-01-01", "the tag"),
+        ("1" * 5000, "an integer of 5000 digits"),
+        ("a: {b: 1, c: {d: 1, d: 2}}", "the key 'd' stands there twice"),
+        ("a: {<<: {x: 1}, <<: {y: 1}}", "the key '<<' stands there twice"),
+        ("? [a]\n: b", "unhashable key"),
+        ("a: 1\n---\nb: 1", "expected a single document"),
+    ],
+)
+def test_yaml_that_no_recipe_has_is_refused_at_once(text: str, said: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=said):
+        read_yaml(text)
+
+
+WORDS = st.one_of(
+    st.text(st.characters(codec="utf-8")), st.from_regex(r"[-+0-9:._eEoxXnyNYtf~<= ]{1,8}", fullmatch=True)
+)
+
+
+@given(st.recursive(WORDS | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False),
+                    lambda part: st.lists(part) | st.dictionaries(WORDS, part), max_leaves=8))  # fmt: skip
+def test_what_is_written_is_read_back(value: Any) -> None:
+    """By this loader, and by the one of YAML 1.1 that other programs have."""
+    assert read_yaml(write_yaml(value)) == yaml.safe_load(write_yaml(value)) == value
 
 
 def test_arms_are_whole_recipes_that_differ_where_told() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite
-from duelist.errors import BudgetError, DuelistError, NumericalError
+from duelist.errors import BudgetError, DuelistError, NumericalError, user_code
 from duelist.seeding import hash_keys
 from duelist.types import Features, Selection
 
@@ -86,11 +88,17 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
     if len(set(features.pair_id_N.tolist())) != features.n:
         raise DuelistError("Candidate pairs must be distinct, but the pool lists a pair twice: remove the copies.")
     order_N = np.argsort(hash_keys(rng, features.pair_id_N.tolist()), kind="stable")
-    selection = acquisition.select(take(features, order_N), budget, rng)
+    with user_code(acquisition):
+        selection = acquisition.select(take(features, order_N), budget, rng)
     name = type(acquisition).__name__
     if not isinstance(selection, Selection):
         raise DuelistError(f"{name}.select must return a Selection, but returned a {type(selection).__name__}.")
-    indices_B, scores_B = np.asarray(selection.indices_B), np.asarray(selection.scores_B, np.float64)
+    if not _is_words(selection.unit):
+        raise DuelistError(f"{name} must say the unit of its scores in words, but said {selection.unit!r}.")
+    try:
+        indices_B, scores_B = np.asarray(selection.indices_B), np.asarray(selection.scores_B, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DuelistError(f"{name} must return arrays of positions and scores, but they are none: {error}.") from error
     if indices_B.dtype.kind not in "iu" or indices_B.ndim != 1:
         raise DuelistError(f"{name} must pick positions, a whole number each, but picked {indices_B!r}.")
     if len(indices_B) != budget or scores_B.shape != (budget,) or len(np.unique(indices_B)) != budget:
@@ -103,7 +111,31 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
             f"{name} must give every pick a finite score, but gave pair {features.pair_id_N[order_N[indices_B[b]]]} "
             f"{scores_B[b]}: look for a division by zero or an overflow in the rule."
         )
-    return dataclasses.replace(selection, indices_B=order_N[indices_B], scores_B=scores_B)
+    diagnostics = _numbers(selection.diagnostics, name)
+    return dataclasses.replace(selection, indices_B=order_N[indices_B], scores_B=scores_B, diagnostics=diagnostics)
+
+
+def _numbers(diagnostics: Any, name: str) -> dict[str, float]:
+    """A rule's diagnostics as plain numbers, as the study records and reports them.
+
+    Raises:
+        DuelistError: if they are no mapping from names to finite numbers.
+    """
+    if not isinstance(diagnostics, Mapping) or not all(_is_words(key) for key in diagnostics):
+        raise DuelistError(f"{name}'s diagnostics must map names to numbers, but are {diagnostics!r:.80}: give a dict.")
+    numbers: dict[str, float] = {}
+    for key, value in diagnostics.items():
+        number = value.item() if isinstance(value, np.generic) else value
+        if not isinstance(number, int | float) or not abs(number) <= sys.float_info.max:
+            raise DuelistError(
+                f"{name}'s diagnostics must be finite numbers, but {key!r} is {value!r:.80}: correct it or drop it."
+            )
+        numbers[key] = number
+    return numbers
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 def declared_needs(acquisition: Acquisition) -> frozenset[str]:
@@ -112,7 +144,8 @@ def declared_needs(acquisition: Acquisition) -> frozenset[str]:
     Raises:
         DuelistError: if it is no set, or names what is no field of `Features`.
     """
-    needs = acquisition.needs
+    with user_code(acquisition):
+        needs = acquisition.needs
     if not isinstance(needs, set | frozenset):
         raise DuelistError(
             f"{type(acquisition).__name__}.needs must be a set of names, but is {needs!r}: give a frozenset."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from duelist.errors import RecipeError
 from duelist.recipes.recipe import Recipe, arms, load_recipe, recipe_content
-from duelist.recipes.values import listed_names
+from duelist.recipes.values import listed_names, require_arm_name
 
 STUDIES = "studies"
+MOST_SEEDS = 10_000
 # What all arms of a seed share, so that they differ by what they choose alone.
 SHARED = ("prepare", "prompts", "policy", "annotator", "reward", "evaluation")
 
@@ -42,14 +44,16 @@ def parse_seeds(text: str) -> list[int]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,18})(?::(\d{1,18}))?\s*", part)
         if match is None:
             raise RecipeError(f"`--seeds` is written `0:20` (0 to 19) or `0,3,5`, but got {text!r}.")
         first, end = int(match[1]), int(match[2] or int(match[1]) + 1)
         if end <= first:
             raise RecipeError(f"`first < end` must hold in `--seeds first:end`, but got {part.strip()!r}.")
+        if end - first + len(seeds) > MOST_SEEDS:
+            raise RecipeError(f"`--seeds` names {MOST_SEEDS} seeds at most, but got {text[:60]!r}.")
         seeds += range(first, end)
-    twice = sorted({s for s in seeds if seeds.count(s) > 1})
+    twice = sorted(s for s, times in Counter(seeds).items() if times > 1)
     if twice:
         raise RecipeError(f"`--seeds` must name each seed once, but {text!r} names {twice[0]} twice.")
     return seeds
@@ -143,8 +147,7 @@ def plan_studies(
             raise RecipeError(f"`--seeds` says the seeds of every arm, but `{change}` sets one: remove that.")
     names = [arm.name for arm in chosen]
     for name in names:
-        if not re.fullmatch(r"[\w-]+", name):
-            raise RecipeError(f"An arm's name must be letters, digits, - and _, but got {name!r}: rename it.")
+        require_arm_name(name)
         if names.count(name) > 1:
             raise RecipeError(f"Arms must have different names, but {name!r} occurs {names.count(name)} times.")
     studies = []

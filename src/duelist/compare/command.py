@@ -106,7 +106,8 @@ def compare(
     calm_libraries()
     from duelist.compare.arms import parse_each, parse_seeds
     from duelist.compare.curves import parse_metric
-    from duelist.preflight.examination import examine
+    from duelist.preflight.examination import examine_new
+    from duelist.store.layout import require_folder_name
 
     seed_list = parse_seeds(seeds)
     for text in metric or []:
@@ -119,8 +120,10 @@ def compare(
         for _, studies in planned:
             _show_plan(studies, [s for s in studies if s.seed == seed_list[0]], quiet, as_json)
         return
+    require_folder_name(output)
+    progress = Silent() if quiet or as_json else TerminalProgress(err)
     for study in (s for _, studies in planned for s in studies if s.seed == seed_list[0]):
-        found = examine(study.recipe)  # what is wrong with an arm shows before a folder is made
+        found = examine_new(study.recipe, progress)  # what is wrong with an arm shows before a folder is made
         for note in () if quiet or as_json else found.notes:
             say(f"Note: {note}")
     summaries: dict[str, Any] = {}

@@ -26,7 +26,7 @@ class Outcome:
         study: the study.
         seconds: it took this time.
         error: None, or why it failed.
-        details: the traceback of an error that was not foreseen.
+        details: the traceback of an error that a component raised.
     """
 
     study: PlannedStudy

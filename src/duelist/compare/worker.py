@@ -13,14 +13,14 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
-from duelist.errors import DuelistError
+from duelist.errors import DuelistError, described
 
 
 def serve(jobs: connection.Connection, threads: int) -> None:
     """Run each study that comes, and answer with what came of it, until the other side closes.
 
     A job is a folder and a recipe's content; the answer a dictionary with `seconds` and `error`, None or a message, and
-    `details`, None or the traceback of an error that was not foreseen.
+    `details`, None or the traceback of an error that a component raised.
 
     Args:
         jobs: where studies come from and answers go.
@@ -47,18 +47,19 @@ def serve(jobs: connection.Connection, threads: int) -> None:
 
 
 def _run(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    from duelist.recipes.recipe import parse_recipe
+    from duelist.recipes.recipe import saved_recipe
     from duelist.study import Study
 
     began = time.monotonic()
     error = details = None
     try:
-        with Study.create(folder, parse_recipe(content)) as study:
+        with Study.create(folder, saved_recipe(content)) as study:
             study.run()
     except DuelistError as failure:
         error = str(failure.args[-1]) if isinstance(failure, OSError) and failure.args else str(failure)
-    except (Exception, SystemExit) as failure:  # whatever a component of the user's raises: the other studies go on
-        error, details = f"{type(failure).__name__}: {failure}", traceback.format_exc()
+        details = traceback.format_exc() if failure.__cause__ is not None else None
+    except BaseException as failure:  # whatever a component of the user's raises: the other studies go on
+        error, details = described(failure), traceback.format_exc()
     return {"seconds": time.monotonic() - began, "error": error, "details": details}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from duelist.errors import DataError
+from duelist.errors import DataError, user_code
 from duelist.models.decoding import Decoding
 from duelist.models.generation import generate
 from duelist.models.implicit_reward import log_ratios
@@ -118,7 +118,8 @@ def evaluate(
     log_ratio_R = _log_ratios(policy, responses, config.max_tokens, progress)
     kl = float(log_ratio_R.mean())
     metrics: dict[str, Any] = {"mean_reward": None, "win_rate": None, "kl": kl, "j": None}
-    rewards_R = None if reward is None else reward.score(asked, responses)
+    with user_code(reward):
+        rewards_R = None if reward is None else reward.score(asked, responses)
     if rewards_R is not None:
         baseline_R = rewards_R if initial_rewards_R is None else initial_rewards_R
         metrics["mean_reward"] = float(rewards_R.mean())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.errors import RecipeError
+from duelist.errors import RecipeError, user_code
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.types import Features, Pair, Prompt, Response
@@ -112,7 +112,8 @@ def featurize(
         of_this = frozenset(wanted & set(featurizer.provides))
         if of_this:
             job = FeatureJob(models, pairs, n, p, prompts, of_this, beta, seed, progress)
-            fields = {name: values for name, values in featurizer.compute(job).items() if name in wanted}
+            with user_code(featurizer):
+                fields = {name: values for name, values in featurizer.compute(job).items() if name in wanted}
             of_candidates: dict[str, Any] = {k: v[:n] for k, v in fields.items()}
             of_past: dict[str, Any] = {k: v[n : n + p] for k, v in fields.items()}
             if with_targets and "gradient_ND" in fields:

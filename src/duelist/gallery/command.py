@@ -20,7 +20,7 @@ def gallery(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds drawn of each.")] = 4,
-    picks: Annotated[int, typer.Option("--picks", min=1, help="Comparisons picked in each round.")] = 200,
+    picks: Annotated[int, typer.Option("--picks", min=1, max=10_000, help="Comparisons picked in each round.")] = 200,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The only source of randomness.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -32,9 +32,12 @@ def gallery(
     """
     calm_libraries()
     from duelist.gallery.plane import GalleryConfig, write_gallery
+    from duelist.recipes.component_settings import parse_component
     from duelist.recipes.values import listed_names
 
     names = None if acquisition is None else listed_names(acquisition, "--acquisition")
+    for name in names or ():
+        parse_component("acquisition", name)  # an unknown one shows before the folder is made
     progress = Silent() if quiet else TerminalProgress(err)
     written = write_gallery(output, names, GalleryConfig(rounds=rounds, picks=picks, seed=seed), progress)
     if not quiet:

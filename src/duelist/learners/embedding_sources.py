@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from duelist.errors import DataError, RecipeError
 from duelist.featurizers.embedding import EmbeddingFeaturizerConfig
@@ -13,6 +12,7 @@ from duelist.models.embeddings import EmbeddingCache, make_embedder
 from duelist.progress import Silent
 from duelist.prompts.dataset import PromptSet
 from duelist.recipes.recipe import Recipe
+from duelist.settings import expanded
 from duelist.types import Response
 
 
@@ -49,7 +49,7 @@ def require_vectors(recipe: Recipe, key: str, config: EmbeddingConfig, prompts: 
         DataError: if the file is missing or not usable, or lacks a response.
         NumericalError: if a vector holds a number that is not finite.
     """
-    if not Path(str(config.path)).expanduser().is_file():
+    if not expanded(str(config.path)).is_file():
         raise DataError(f"`{key}.path` must be a file, but there is none at {config.path}: correct it.")
     if config.source != "file" or prompts is None or recipe.sampler["name"] != "dataset":
         return

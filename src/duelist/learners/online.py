@@ -11,7 +11,7 @@ from typing import Any, final
 
 import torch
 
-from duelist.errors import RecipeError
+from duelist.errors import RecipeError, user_code
 from duelist.learners.round_policies import RoundPolicies
 from duelist.models.policy import Policy
 from duelist.progress import Progress, Silent
@@ -126,7 +126,8 @@ class OnlinePolicy:
         self._at = None  # until the step is whole
         if preferences:
             seed = derived_seed(self._recipe.seed, "train", t)
-            done = self._trainer.step(policy, preferences, self._recipe.beta, seed, self._carried, progress)
+            with user_code(self._trainer):
+                done = self._trainer.step(policy, preferences, self._recipe.beta, seed, self._carried, progress)
         self._at = t
         return done
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from duelist.errors import user_code
 from duelist.evaluation.held_out import evaluate
 from duelist.featurizers.base import Featurizer
 from duelist.featurizers.margin import Margin, MarginConfig
@@ -91,7 +92,8 @@ class PolicyLearner(Learner):
 
     def _train(self, policy: Policy, preferences: Sequence[Preference], *seed_names: str | int) -> Mapping[str, float]:
         seed = derived_seed(self.recipe.seed, *seed_names)
-        return self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
+        with user_code(self.parts.trainer):
+            return self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
 
     def _after(self, t: int) -> Policy:
         return self._online.after(t) if self.recipe.online else self._policies.after(t)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from duelist.errors import RecipeError
+from duelist.errors import RecipeError, user_code
 from duelist.evaluation.reward_model import Floats, longer_wins, preference_metrics, ranking_metrics
 from duelist.featurizers.base import Featurizer
 from duelist.featurizers.reward_head import RewardHead
@@ -68,7 +68,8 @@ class RewardLearner(Learner):
         if preferences:
             data = self._comparisons(preferences)
             seed = derived_seed(self.recipe.seed, "train", t)
-            done = self.parts.reward_trainer.fit(model, data, seed, self.progress)
+            with user_code(self.parts.reward_trainer):
+                done = self.parts.reward_trainer.fit(model, data, seed, self.progress)
         model.save(target)
         return done
 
@@ -180,4 +181,5 @@ class RewardLearner(Learner):
         reward, held = self.parts.reward, self._held_out
         if reward is None:
             return None
-        return reward.score([held.prompts[r.prompt_id] for r in held.responses], held.responses)
+        with user_code(reward):
+            return reward.score([held.prompts[r.prompt_id] for r in held.responses], held.responses)

@@ -12,6 +12,7 @@ from duelist.errors import DataError
 from duelist.models.embedder import Embedder, Vectors
 from duelist.progress import Progress
 from duelist.rows import EMBEDDING_COLUMNS, SUFFIXES, Row, RowSource, row_prompt, row_responses
+from duelist.settings import expanded
 from duelist.types import Message, Prompt, Response, content_id
 
 
@@ -46,7 +47,7 @@ class FileEmbeddings(Embedder):
         Raises:
             DataError: if it is missing, or not as described.
         """
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         if not self.path.is_file():
             raise DataError(f"Embeddings are read from a file, but there is none at {self.path}: correct the path.")
         names, self._vectors_XE = (
@@ -90,7 +91,7 @@ def _from_arrays(path: Path, ids: str | None) -> tuple[list[str], Any]:
         with path.open("rb") as file:
             if path.suffix == ".npy":
                 vectors = np.lib.format.read_array(file, allow_pickle=False)
-                names = Path(str(ids)).expanduser().read_text(encoding="utf-8").split()
+                names = expanded(str(ids)).read_text(encoding="utf-8").split()
             else:
                 with np.load(file) as arrays:
                     names, vectors = [str(name) for name in arrays["id"]], arrays["embedding"]

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from duelist.credentials import with_credentials
 from duelist.errors import ModelError
 from duelist.models.policy_config import PolicyConfig
+from duelist.settings import expanded
 
 
 def load_base(config: PolicyConfig) -> tuple[Any, Any]:
@@ -38,7 +40,7 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
 
 def base_arguments(config: PolicyConfig) -> dict[str, Any]:
     """What `from_pretrained` is told about the base model beside its name."""
-    return {"revision": config.revision, "dtype": config.dtype, **config.load}
+    return {"revision": config.revision, "dtype": config.dtype, **with_credentials(config.load)}
 
 
 def device_of(name: str) -> torch.device:
@@ -64,7 +66,10 @@ def read_chat_template(path: str) -> str:
         ModelError: if the file cannot be read.
     """
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
+        template = expanded(path).read_text(encoding="utf-8")
+        if not template.strip():
+            raise OSError("it is empty")
+        return template
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"policy.chat_template must be a readable Jinja file, but {path} is not ({error}): correct the path."
@@ -77,8 +82,8 @@ def load_pretrained(loader: Any, name: str, key: str, revision: str | None = Non
     Raises:
         ModelError: if there is no such folder and no such model on the hub, or what is there cannot be loaded.
     """
-    if Path(name).expanduser().is_dir():
-        name = str(Path(name).expanduser())
+    if expanded(name).is_dir():
+        name = str(expanded(name))
     elif Path(name).is_absolute() or name.startswith((".", "~")):
         raise ModelError(
             f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}: correct the path."

@@ -27,6 +27,7 @@ from duelist.models.lora_matrices import attention_projections
 from duelist.models.process_state import global_generators_kept
 from duelist.models.trained_flags import trained_kept
 from duelist.models.trained_weights import TrainedWeights
+from duelist.settings import expanded
 
 # TRL's name for the adapter that holds the reference (`DPOTrainer` looks for it by this name).
 REFERENCE = "ref"
@@ -155,5 +156,5 @@ def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
 
 def _names(model: str) -> set[str]:
     """What a model may be called: the last part of its path or hub name, and of what that is a link to."""
-    path = Path(model).expanduser()
+    path = expanded(model)
     return {path.name, path.resolve().name} - {""}

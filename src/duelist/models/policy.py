@@ -22,6 +22,7 @@ from duelist.models.policy_config import PolicyConfig
 from duelist.models.positions import context_length
 from duelist.models.probes import require_causal
 from duelist.models.trained_weights import TrainedWeights
+from duelist.settings import expanded
 
 
 class Policy:
@@ -68,9 +69,9 @@ class Policy:
         if config.adapter == "none":
             weights = AllParameters(copy.deepcopy(base), base, tokenizer)
             if config.initial_model is not None:
-                weights.load(Path(config.initial_model).expanduser())
+                weights.load(expanded(config.initial_model))
         elif config.initial_adapter is not None:
-            weights = saved_adapter(base, Path(config.initial_adapter).expanduser(), config.model)
+            weights = saved_adapter(base, expanded(config.initial_adapter), config.model)
         else:
             weights = fresh_adapter(base, config.lora, seed, config.model)
         return Policy(weights, tokenizer, config.model, base_arguments(config))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from numbers import Real
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.errors import DataError, ModelError, RewardError
+from duelist.errors import DataError, ModelError, RecipeError, RewardError, described
 from duelist.importing import import_object
 from duelist.types import Prompt, Response
 
@@ -51,30 +52,65 @@ class FunctionReward(Reward):
     def __init__(self, config: FunctionRewardConfig) -> None:
         self.config = config
         self._function = import_object(config.function)
+        if not callable(self._function):
+            raise RecipeError(
+                f"`function` must name a function, but {config.function} is a {type(self._function).__name__}: correct "
+                "the name."
+            )
+        self._require_taken({}, partly=True)
+
+    def require_columns_taken(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse a function that does not take the columns that these prompts would be handed over with.
+
+        Raises:
+            RecipeError: saying which.
+        """
+        self._require_taken(self._columns(prompts), partly=False)
+
+    def _require_taken(self, columns: Mapping[str, Any], *, partly: bool) -> None:
+        try:
+            signature = inspect.signature(self._function)
+        except (TypeError, ValueError):  # some that are written in C have none
+            return
+        bind = signature.bind_partial if partly else signature.bind
+        try:
+            bind(prompts=[], completions=[], **columns, **self.config.arguments)
+        except TypeError as error:
+            raise RecipeError(
+                f"A reward function must take `prompts`, `completions`, the prompts' other columns and `arguments` by "
+                f"name, but {self.config.function} does not: {error}. Let it take them, others as `**columns`."
+            ) from error
+
+    def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
+        """The prompts' columns, as lists, but for those that all do not have or that `arguments` take the place of."""
+        shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
+        own = {"prompts", "completions", *self.config.arguments}
+        return {k: [p.columns[k] for p in prompts] for k in sorted(shared - own)}
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
         name = self.config.function
-        shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
-        own = {"prompts", "completions", *self.config.arguments}
-        columns = {k: [p.columns[k] for p in prompts] for k in sorted(shared - own)}
+        columns = self._columns(prompts)
         completions = [r.as_trl(p) for p, r in zip(prompts, responses, strict=True)]
         try:
             values = self._function(
                 prompts=[p.as_trl() for p in prompts], completions=completions, **columns, **self.config.arguments
             )
-        except Exception as error:
+            values = values.tolist() if hasattr(values, "tolist") else values  # NumPy's and torch's arrays
+            if isinstance(values, list | tuple):
+                values = [v.item() if hasattr(v, "item") else v for v in values]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() and asyncio's cancellation too
             raise RewardError(
                 f"The reward function {name} must return one number per completion, but it raised "
-                f"{type(error).__name__}: {error}. Mend the function and run the same command again; nothing is lost."
+                f"{described(error)}. Mend the function and run the same command again; nothing is lost."
             ) from error
-        values = values.tolist() if hasattr(values, "tolist") else values  # NumPy's and torch's arrays
         if not isinstance(values, list | tuple) or len(values) != len(responses):
             got = f"{len(values)} values" if isinstance(values, list | tuple) else f"a {type(values).__name__}"
             raise RewardError(
                 f"The reward function {name} must return a list of {len(responses)} numbers, one per completion, but "
                 f"returned {got}. Mend the function and run the same command again; nothing is lost."
             )
-        values = [v.item() if hasattr(v, "item") else v for v in values]
         return finite_rewards(values, prompts, responses, name)
 
 
@@ -216,7 +252,8 @@ def finite_rewards(
     Raises:
         RewardError: if one is not; the message names the response.
     """
-    bad = [i for i, v in enumerate(values) if not isinstance(v, Real) or not math.isfinite(v)]
+    largest: Any = sys.float_info.max  # beyond it an integer is no number that an array holds
+    bad = [i for i, v in enumerate(values) if not isinstance(v, Real) or not abs(v) <= largest]
     if bad:
         i = bad[0]
         raise RewardError(

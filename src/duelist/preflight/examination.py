@@ -26,16 +26,18 @@ from duelist.preflight.combinations import require_different_responses, require_
 from duelist.preflight.pool import pairs_in_rounds, require_large_pool
 from duelist.preflight.precision import require_moving_weights
 from duelist.preflight.reach import PREPARED, Reach, require_start
+from duelist.progress import Progress
 from duelist.prompts.dataset import PromptSet
 from duelist.prompts.labelled import labelled_preferences
 from duelist.recipes.component_settings import acquisition_options, build
 from duelist.recipes.components import COMPONENTS
+from duelist.recipes.parts import prepared
 from duelist.recipes.recipe import Recipe
 from duelist.samplers.base import Sampler
 from duelist.stopping import require_gains
 from duelist.testing import random_features
 from duelist.trainers.base import Planned
-from duelist.trainers.trl_settings import TrainsWithTrl
+from duelist.trainers.trl_settings import TrainsWithTrl, require_installed_trackers
 from duelist.types import Prompt
 
 LONGEST = 256  # this many of the prompts with most characters are measured in tokens; sampling measures them all
@@ -82,9 +84,6 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     require_provided(needs, featurizers)
     if ready.reward_model is not None and "reward_N2K" in needs:
         require_posterior(ready.reward_model)
-    for kind, component, interface in (("annotator", ready.annotator, Annotator), ("reward", ready.reward, Reward)):
-        if component is not None:
-            reach.require_judge(kind, component, interface)
     if ready.online:
         require_online_trainer(trainer, ready)
     trl_configs: dict[str, Any] = {}
@@ -95,6 +94,9 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
         require_parts_that_fit(ready, ready.policy)
         require_start(ready.policy, reach.notes)
     prompts = reach.prompts(ready)
+    for kind, component, interface in (("annotator", ready.annotator, Annotator), ("reward", ready.reward, Reward)):
+        if component is not None:
+            reach.require_judge(kind, component, interface, prompts)
     for key, config in embedding_sources(ready).items():
         reach.require_embedding(ready, key, config, prompts)
     if "target_MD" in needs:
@@ -112,6 +114,30 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
             _require_fitting_prompts(ready, ready.policy, prompts, model)
     pairs = None if in_rounds is None else max(in_rounds)
     return Findings(ready, prompts, model, pairs, tuple(reach.notes))
+
+
+def examine_new(recipe: Recipe, progress: Progress) -> Findings:
+    """`examine` a recipe that is about to run; what it prepares is made first, for only then all of it can be seen.
+
+    Raises:
+        DuelistError: if something is not usable, or the preparation fails.
+    """
+    found = examine(recipe)
+    if recipe.prepare is None:
+        return found
+    prepared(recipe, progress)
+    return examine(recipe)
+
+
+def require_trackers(recipe: Recipe) -> None:
+    """Refuse a tracker that a running study is to report to from now on, and that is not installed.
+
+    Raises:
+        RecipeError: naming it.
+    """
+    trainer = build("trainer", recipe.trainer, Planned)
+    for handed_on in trainer.trl_settings if isinstance(trainer, TrainsWithTrl) else ():
+        require_installed_trackers(handed_on.train.get("report_to"), handed_on.key)
 
 
 def _require_told_gains(recipe: Recipe, notes: list[str]) -> None:
@@ -133,7 +159,8 @@ def _require_told_gains(recipe: Recipe, notes: list[str]) -> None:
     try:
         chosen = first_choice()
     except Exception as error:  # of the user's own code, so of any type
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        cause = error.__cause__ or error
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         notes.append(
             f"Whether the acquisition {name} tells the gain that `stop` needs could not be checked, for it does not "
             f"choose from a made-up pool: {reason}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from duelist.preflight.pool import prompts_in_rounds
 from duelist.preflight.precision import architecture_config
 from duelist.recipes.component_settings import build
 from duelist.recipes.recipe import Recipe, policy_of
-from duelist.recipes.rounds import asked_before, is_checkpoint, is_evaluated, listed, total_budget
+from duelist.recipes.rounds import budgets, is_checkpoint, is_evaluated, listed, total_budget
 from duelist.samplers.base import Sampler
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
@@ -164,7 +164,7 @@ def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
     longest = recipe.sampler.get("max_new_tokens")
     if longest is None:
         return None
-    past = sum(2 * asked_before(recipe, t) for t in range(1, recipe.rounds + 1))
+    past = 2 * sum(accumulate(budgets(recipe)[:-1]))
     return (responses + past) * (int(longest) + PROMPT_TOKENS)
 
 

@@ -14,13 +14,14 @@ from duelist.learners.embedding_sources import require_hidden_states, require_ve
 from duelist.models.embedding_config import EmbeddingConfig
 from duelist.models.loading import load_pretrained
 from duelist.models.policy_config import PolicyConfig
-from duelist.models.rewards import Reward, require_one_output
+from duelist.models.rewards import FunctionReward, Reward, require_one_output
 from duelist.models.sentence_encoder import require_sentence_encoder
 from duelist.prompts.dataset import PromptSet, load_prompts
 from duelist.recipes.component_settings import build
 from duelist.recipes.preparation import prepared_folder
 from duelist.recipes.recipe import Recipe, preparation_settings, uses_given_responses, with_prepared
 from duelist.rows import SUFFIXES
+from duelist.settings import expanded
 from duelist.targets import Targets
 
 PREPARED = "{prepared}"
@@ -78,8 +79,15 @@ class Reach:
         read = partial(load_pretrained, AutoConfig, policy.model, "policy.model", policy.revision)
         return self._read(read, is_local(policy.model), "The model's configuration is")
 
-    def require_judge(self, kind: str, component: dict[str, Any], interface: type[Annotator] | type[Reward]) -> None:
-        """Refuse an annotator or a reward that cannot be made; of one that loads a model, look at the configuration.
+    def require_judge(
+        self,
+        kind: str,
+        component: dict[str, Any],
+        interface: type[Annotator] | type[Reward],
+        prompts: PromptSet | None,
+    ) -> None:
+        """Refuse an annotator or a reward that cannot be made, or called; of one that loads a model, look at the
+        configuration.
 
         Raises:
             DuelistError: if it is within reach and not usable.
@@ -87,7 +95,12 @@ class Reach:
         if PREPARED in str(component):
             return
         if component["name"] not in HEAVY:
-            build(kind, component, interface)
+            judge: Any = build(kind, component, interface)
+            reward = getattr(judge, "reward", judge)
+            if isinstance(reward, FunctionReward) and prompts is not None:
+                for some in (prompts.train, prompts.held_out):
+                    if some:
+                        reward.require_columns_taken(some)
             return
         from transformers import AutoConfig
 
@@ -153,7 +166,7 @@ def require_start(policy: PolicyConfig, notes: list[str]) -> None:
     """
     for key in ("initial_adapter", "initial_model"):
         value = getattr(policy, key)
-        if value is None or PREPARED in value or Path(value).expanduser().is_dir():
+        if value is None or PREPARED in value or expanded(value).is_dir():
             continue
         if is_local(value):
             raise ModelError(f"policy.{key} must be a folder that exists, but there is no {value}: correct the path.")

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from duelist.acquisition.options import AcquisitionOptions
-from duelist.errors import RecipeError
+from duelist.credentials import with_credentials
+from duelist.errors import RecipeError, user_code
 from duelist.importing import import_object
 from duelist.recipes.components import COMPONENTS, INTERFACES
-from duelist.recipes.values import require_finite
+from duelist.recipes.values import require_plain
 from duelist.settings import explain_invalid, nearest
 
 Component = dict[str, Any]
@@ -33,7 +34,7 @@ def parse_component(kind: str, value: str | Mapping[str, Any]) -> Component:
         RecipeError: if there is no such component, or a setting is not usable.
     """
     component = {"name": value} if isinstance(value, str) else dict(value)
-    require_finite(component, kind)
+    require_plain(component, kind)
     return with_defaults(kind, component)
 
 
@@ -49,7 +50,9 @@ def build(kind: str, component: Component, interface: type[T]) -> T:
         raise _no_subclass(kind, name, f"{interface.__module__}:{interface.__qualname__}")
     make: Callable[..., T] = cls
     own, _ = _split_options(kind, component)
-    return make() if config_type is None else make(_configuration(kind, own, config_type))
+    config = () if config_type is None else (with_credentials(_configuration(kind, own, config_type)),)
+    with user_code(cls):
+        return make(*config)
 
 
 def acquisition_options(component: Component) -> AcquisitionOptions:
@@ -89,8 +92,12 @@ def resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
         raise RecipeError(
             f"`{kind}.name` must name a class, but {name} is a {type(cls).__name__}: name a class instead."
         )
-    hints = typing.get_type_hints(cls.__init__)
-    config_type = hints.get("config")
+    try:
+        config_type = typing.get_type_hints(cls.__init__).get("config")
+    except NameError as error:
+        raise RecipeError(
+            f"The annotations of {name}'s constructor must be readable, but {error}: import it outside `TYPE_CHECKING`."
+        ) from error
     _require_usable(kind, name, cls, config_type)
     return cls, config_type
 

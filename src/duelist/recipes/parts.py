@@ -9,8 +9,9 @@ from typing import Literal, TypeVar
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
-from duelist.errors import RecipeError
+from duelist.errors import RecipeError, user_code
 from duelist.featurizers.base import Featurizer
+from duelist.importing import import_object
 from duelist.models.policy_config import PolicyConfig
 from duelist.models.reward_model_config import RewardModelConfig
 from duelist.models.rewards import Reward
@@ -39,11 +40,7 @@ class Parts:
     @cached_property
     def _ready(self) -> Recipe:
         """The recipe with `{prepared}` filled in; what must be prepared is made now."""
-        preparation = self._recipe.prepare
-        if preparation is None:
-            return self._recipe
-        settings = preparation_settings(self._recipe)
-        return with_prepared(self._recipe, prepare(preparation.function, settings, self._progress))
+        return prepared(self._recipe, self._progress)
 
     @cached_property
     def policy_config(self) -> PolicyConfig:
@@ -162,3 +159,17 @@ class Parts:
 
     def _build(self, kind: str, interface: type[T]) -> T:
         return build(kind, getattr(self._ready, kind), interface)
+
+
+def prepared(recipe: Recipe, progress: Progress) -> Recipe:
+    """The recipe with `{prepared}` filled in; what must be prepared is made now.
+
+    Raises:
+        RecipeError: if the function does not take the settings.
+        DuelistError: if it fails.
+    """
+    if recipe.prepare is None:
+        return recipe
+    function = recipe.prepare.function
+    with user_code(import_object(function)):
+        return with_prepared(recipe, prepare(function, preparation_settings(recipe), progress))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from duelist._version import __version__
+from duelist.credentials import with_credentials
 from duelist.errors import RecipeError, full_disk_as_storage_error
 from duelist.importing import import_object
 from duelist.progress import Progress
@@ -31,8 +34,11 @@ def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
     """The folder that this function fills with these settings, whether it is there yet or not.
 
     The source counts, all files of it where the function lives in a package: after an edit, everything is made anew.
+
+    Raises:
+        RecipeError: if it is no function that was written for this, or the settings do not fit it.
     """
-    source = inspect.getsourcefile(inspect.unwrap(import_object(function)))
+    source = inspect.getsourcefile(inspect.unwrap(_function(function, settings)))
     sources = []
     if source is not None:
         package = Path(source).parent
@@ -47,6 +53,34 @@ def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
     return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, data, sources, __version__)}"
 
 
+def _function(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
+    """The function that prepares, held to what it takes before it is called.
+
+    Raises:
+        RecipeError: if it is none that was written for this (`os:system` is not), or the settings do not fit it.
+    """
+    call: Callable[..., Any] = import_object(name)
+    written = inspect.unwrap(call) if callable(call) else None
+    written = getattr(written, "__func__", written)  # a bound method's
+    if not inspect.isfunction(written) or str(written.__module__).partition(".")[0] in sys.stdlib_module_names:
+        raise RecipeError(
+            f"`prepare.function` must be a Python function that fills a folder, but {name} is "
+            f"{'one of the standard library' if inspect.isroutine(written) else f'a {type(call).__name__}'}: write a "
+            "function that takes the folder and the settings."
+        )
+    arguments = {**settings, **({"progress": None} if _reports(call) else {})}
+    try:
+        inspect.signature(call).bind(Path(), **arguments)
+    except TypeError as error:
+        raise RecipeError(f"`prepare.settings` must be arguments of {name}, but {error}.") from error
+    return call
+
+
+def _reports(call: Callable[..., Any]) -> bool:
+    """Whether a function takes the progress, to report stages of its own."""
+    return "progress" in inspect.signature(call).parameters
+
+
 def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path:
     """Call `function(folder, **settings)` unless it was done before, and return the folder.
 
@@ -54,19 +88,16 @@ def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path
     Two processes that need the same folder wait for one another. An interrupted preparation leaves nothing behind.
 
     Raises:
-        RecipeError: if the settings do not fit the function.
+        RecipeError: if it is no function that was written for this, the settings do not fit it, or a variable that they
+            name is not set.
         StorageError: if the disk is full.
     """
     from duelist.store.artifacts import atomic_path
 
     folder = prepared_folder(function, settings)
-    call = import_object(function)
-    reports = "progress" in inspect.signature(call).parameters
-    arguments = settings | {"progress": progress} if reports else settings
-    try:
-        inspect.signature(call).bind(folder, **arguments)
-    except TypeError as error:
-        raise RecipeError(f"`prepare.settings` must be arguments of {function}, but {error}.") from error
+    call = _function(function, settings)
+    reports = _reports(call)
+    arguments = with_credentials(settings) | ({"progress": progress} if reports else {})
     with full_disk_as_storage_error(f"the cache {folder.parent}"):
         cache_folder().mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):

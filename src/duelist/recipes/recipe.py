@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from duelist.credentials import require_no_credentials
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.models.policy_config import PolicyConfig
@@ -26,11 +27,12 @@ from duelist.recipes.schedule import (
     require_online_keys,
 )
 from duelist.recipes.shipped import recipe_path
-from duelist.recipes.values import anchored, map_strings, override, require_finite
+from duelist.recipes.values import anchored, map_strings, override, require_arm_name, require_name, require_plain
 from duelist.settings import explain_invalid, read_yaml
 from duelist.stopping import StopConfig
 from duelist.targets import TargetConfig
 
+LARGEST_FILE = 2**20  # bytes of a recipe
 SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 
 
@@ -58,8 +60,10 @@ class Recipe(BaseModel):
     name: str = Field(description="The recipe's name.")
     description: str = Field(default="", description="What it shows, in a sentence.")
     seed: int = Field(default=0, ge=0, description="The root of all randomness.")
-    rounds: int = Field(ge=1, description="Rounds, T.")
-    budget: int = Field(ge=1, description="Pairs asked per round, B. The mean, where `schedule` says otherwise.")
+    rounds: int = Field(ge=1, le=1_000_000, description="Rounds, T.")
+    budget: int = Field(
+        ge=1, le=1_000_000_000, description="Pairs asked per round, B. The mean, where `schedule` says otherwise."
+    )
     schedule: Schedule = Field(
         default="constant",
         description="How rounds × budget is split over rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
@@ -73,7 +77,7 @@ class Recipe(BaseModel):
         default=0, ge=0, description="The first so many pairs of the study are drawn at random."
     )
     torch_threads: int = Field(
-        default=1, ge=1, description="CPU threads of torch; results are equal for equal threads."
+        default=1, ge=1, le=4096, description="CPU threads of torch; results are equal for equal threads."
     )
     prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
     prompts: PromptsConfig = Field(description="Where prompts come from.")
@@ -159,15 +163,18 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = recipe_path(source)
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise OSError(f"it has more than {LARGEST_FILE:,} bytes")
         content = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(
             f"A recipe must be a readable YAML file, but {path} is not: {error}. Mend the file."
         ) from error
     if not isinstance(content, dict):
+        holds = "is empty" if content is None else f"holds a {type(content).__name__}"
         raise RecipeError(
-            f"A recipe must be a mapping of keys to values, but {path} holds a {type(content).__name__}: see a shipped "
-            "recipe (`duelist recipes`)."
+            f"A recipe must be a mapping of keys to values, but {path} {holds}: see a shipped recipe (`duelist "
+            "recipes`)."
         )
     content = map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
     for change in overrides:
@@ -181,8 +188,20 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: if a key or value is not usable; the nearest valid key is named.
     """
+    require_no_credentials(content)
+    recipe = saved_recipe(content)
+    require_name(recipe.name)
+    return recipe
+
+
+def saved_recipe(content: Mapping[str, Any]) -> Recipe:
+    """As `parse_recipe`, for the recipe that a study was begun with: what is refused since does not lock it out.
+
+    Raises:
+        RecipeError: if a key or value is not usable; the nearest valid key is named.
+    """
+    require_plain(content, "")
     values = {k: _named(k, v) for k, v in content.items()}
-    require_finite(values, "")
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -203,10 +222,9 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
         full = with_defaults("featurizer", {"name": name, **(settings or {})})
         filled["featurizers"][name] = {k: v for k, v in full.items() if k != "name"}
     for arm, differences in recipe.compare.items():
-        if not arm.replace("-", "").replace("_", "").isalnum():
-            raise RecipeError(f"An arm's name must be letters, digits, - and _, but got {arm!r}: rename it.")
+        require_arm_name(arm)
         try:
-            parse_recipe({**values, **differences, "compare": {}})
+            saved_recipe({**values, **differences, "compare": {}})
         except RecipeError as error:
             raise RecipeError(f"Every arm must be a valid recipe, but `compare.{arm}` is not. {error}") from error
     return recipe.model_copy(update=filled)
@@ -252,7 +270,7 @@ def arms(recipe: Recipe) -> dict[str, Recipe]:
     """The recipes of the studies beside this one."""
     content = recipe_content(recipe)
     return {
-        arm: parse_recipe({**content, **differences, "name": f"{recipe.name} ({arm})", "compare": {}})
+        arm: saved_recipe({**content, **differences, "name": f"{recipe.name} ({arm})", "compare": {}})
         for arm, differences in recipe.compare.items()
     }
 
@@ -264,7 +282,7 @@ def recipe_content(recipe: Recipe) -> dict[str, Any]:
 
 def completed(saved: dict[str, Any]) -> dict[str, Any]:
     """A saved recipe's content with the defaults of keys that are newer than it."""
-    return recipe_content(parse_recipe(saved))
+    return recipe_content(saved_recipe(saved))
 
 
 def uses_given_responses(recipe: Recipe) -> bool:
@@ -287,7 +305,7 @@ def preparation_settings(recipe: Recipe) -> dict[str, Any]:
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with `{prepared}` replaced by the folder that was prepared."""
-    return parse_recipe(map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
+    return saved_recipe(map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
 
 
 def _named(key: str, value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from duelist.errors import RecipeError
-from duelist.settings import nearest, read_yaml
+from duelist.settings import expanded, nearest, read_yaml
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -30,7 +30,7 @@ def recipe_path(source: str | Path) -> Path:
     shipped = shipped_recipes()
     if str(source) in shipped:
         return shipped[str(source)]
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file():
         return path
     raise RecipeError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from duelist.errors import RecipeError
 from duelist.recipes.components import COMPONENTS
-from duelist.settings import read_yaml
+from duelist.settings import DEEPEST, expanded, read_yaml
 
 # Keys whose values can be paths, in whatever component they stand.
 PATH_KEYS = (
@@ -37,6 +38,8 @@ def override(content: dict[str, Any], change: str) -> None:
     if not equals or not key:
         raise RecipeError(f"An override is written `key.path=value`, as in `budget=100`, but got {change!r}.")
     *parents, last = key.split(".")
+    if len(parents) > DEEPEST:
+        raise RecipeError(f"A recipe has {DEEPEST} levels at most, but `--set {change[:60]}...` names {len(parents)}.")
     target: Any = content
     for depth, parent in enumerate(parents):
         value = target.get(parent)
@@ -68,21 +71,62 @@ def listed_names(text: str, option: str) -> list[str]:
     return names
 
 
-def require_finite(value: Any, key: str) -> None:
-    """Hold every number in a recipe's content to be finite: of infinity or NaN nothing can be computed.
+def require_plain(value: Any, key: str) -> None:
+    """Hold a recipe's content to what every file and library can hold: finite 64-bit numbers, Unicode, text as keys.
 
     Args:
         value: the content, or a part of it.
         key: where it stands, for the message; empty for the whole.
 
     Raises:
-        RecipeError: if a number is not; the message names its key.
+        RecipeError: naming the key.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise RecipeError(f"Every number in a recipe must be finite, but `{key}` is {value}: give a finite one.")
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise RecipeError(f"Every integer in a recipe must fit 64 bits, but `{key}` does not: give a smaller one.")
+    if isinstance(value, str) and not _is_text(value):
+        raise RecipeError(
+            f"Text in a recipe must be Unicode without NUL characters, but `{key}` is {value!r:.80}: correct it."
+        )
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     for name, part in items:
-        require_finite(part, f"{key}.{name}" if key else str(name))
+        if isinstance(value, Mapping) and not (isinstance(name, str) and _is_text(name)):
+            within = f"`{key}`" if key else "the recipe"
+            raise RecipeError(f"Every key must be text, but {within} has the key {name!r:.80}: quote or correct it.")
+        require_plain(part, f"{key}.{name}" if key else str(name))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return "\0" not in value
+
+
+def require_name(name: str) -> None:
+    """Hold a recipe's name to what can be shown, and told from another, in one line.
+
+    Raises:
+        RecipeError: if it is empty, begins or ends with a space, or has characters that cannot be printed.
+    """
+    if not name or name != name.strip() or not name.isprintable():
+        raise RecipeError(
+            f"`name` must be printable text that neither begins nor ends with a space, but is {name!r:.80}: change it."
+        )
+
+
+def require_arm_name(name: str) -> None:
+    """Hold an arm's name to what a folder can be called.
+
+    Raises:
+        RecipeError: if it cannot.
+    """
+    if not re.fullmatch(r"[\w-]{1,60}", name):
+        raise RecipeError(
+            f"An arm's name must be letters, digits, - and _, but got {name!r:.80}: rename it, with 60 at most."
+        )
 
 
 def anchored(value: Any, key: str = "") -> Any:
@@ -91,10 +135,18 @@ def anchored(value: Any, key: str = "") -> Any:
         return {k: anchored(v, str(k)) for k, v in value.items()}
     if not isinstance(value, str):
         return value
-    if key == "function":
-        file, colon, name = value.rpartition(":")
-        return f"{Path(file).resolve()}:{name}" if colon and file.endswith(".py") and Path(file).is_file() else value
-    return str(Path(value).expanduser().resolve()) if key in PATH_KEYS and Path(value).expanduser().exists() else value
+    try:
+        if key == "function":
+            file, colon, name = value.rpartition(":")
+            there = colon and file.endswith(".py") and Path(file).is_file()
+            return f"{Path(file).resolve()}:{name}" if there else value
+        if value and key in PATH_KEYS and expanded(value).exists():
+            return str(expanded(value).resolve())
+    except (OSError, RuntimeError) as error:  # too long a name, a folder that must not be entered, an unknown ~user
+        raise RecipeError(
+            f"`{key}` must be a path or a name, but {value!r:.80} cannot be looked up: {error}"
+        ) from error
+    return value
 
 
 def map_strings(value: Any, change: Callable[[str], Any]) -> Any:

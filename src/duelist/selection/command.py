@@ -80,7 +80,7 @@ def select(
         dtype=dtype,
         seed=seed,
         keep_columns=keep_columns,
-        features=features or output.with_name(output.name + ".features"),
+        features=features or Path(f"{output}.features"),
         progress=progress,
     )
     if not quiet:

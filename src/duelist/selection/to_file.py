@@ -12,6 +12,7 @@ from duelist.featurizers.gradient import Normalize
 from duelist.recipes.values import override
 from duelist.selection.choice import Dtype, Picks, select
 from duelist.selection.pool import Pool
+from duelist.settings import expanded
 from duelist.store.artifacts import write_jsonl
 
 
@@ -52,7 +53,7 @@ def select_to_file(
     for setting in settings:
         override(component, setting)
     sources = [pool, arguments.get("labelled"), arguments.get("targets")]
-    _require_output(output, [Path(x).expanduser() for x in sources if isinstance(x, str | Path)])
+    _require_output(output, [expanded(x) for x in sources if isinstance(x, str | Path)])
     picks = select(pool, model, acquisition=component, normalize=normalize, dtype=dtype, **arguments)  # type: ignore[arg-type]
     with unwritable_as_storage_error(output):
         write_jsonl(output, (pick.as_row(keep_columns=keep_columns) for pick in picks))

@@ -31,7 +31,7 @@ from duelist.store.derived import (
     write_results,
 )
 from duelist.store.layout import EMBEDDINGS, ROUNDS, SELECTION
-from duelist.store.recipe_file import Completed, read_recipe
+from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.rows import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.store.vectors import VectorShelf
@@ -73,6 +73,12 @@ class StudyFolder:
             finally:
                 self.store.close()
                 self._lock.release()
+
+    def adopt(self, recipe: Mapping[str, Any]) -> None:
+        """Go on with a recipe that differs from the study's own in how training reports."""
+        self.store.keep_recipe(recipe)
+        self.recipe = dict(recipe)
+        write_recipe(self.path, recipe)
 
     def require_open(self) -> None:
         """Refuse to go on when the folder is closed, for another process may have it by now.

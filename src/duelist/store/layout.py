@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from duelist.errors import StorageError
@@ -14,7 +15,22 @@ EMBEDDINGS = "embeddings"
 ROUNDS = "rounds"
 SELECTION = "selection.json"  # in a round's folder
 LOCK = ".lock"
+LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 ARMS = "compare"  # the folder of the studies beside a study
+
+
+def require_folder_name(folder: Path) -> None:
+    """Refuse a folder that no file system can have, before anything is made on the way to it.
+
+    Raises:
+        StorageError: if a part of its path is too long.
+    """
+    longest = max((part for part in folder.parts), key=lambda part: len(os.fsencode(part)), default="")
+    if len(os.fsencode(longest)) > LONGEST_NAME or "\0" in longest:
+        raise StorageError(
+            f"A folder's name must have {LONGEST_NAME} bytes at most and no NUL, but {longest[:40]!r}... has not: give "
+            "a shorter one."
+        )
 
 
 def require_study(folder: Path) -> None:
@@ -23,5 +39,6 @@ def require_study(folder: Path) -> None:
     Raises:
         StorageError: if there is none.
     """
+    require_folder_name(folder)
     if not (folder / RECIPE).is_file() and not (folder / DATABASE).is_file():
         raise StorageError(f"A study's folder must hold a {RECIPE}, but {folder} has none: correct the path.")

@@ -11,8 +11,26 @@ from filelock import BaseFileLock, FileLock, Timeout
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
 from duelist.store.artifacts import discard, discard_temporaries
 from duelist.store.folder import StudyFolder
-from duelist.store.layout import DATABASE, EMBEDDINGS, LOCK, METRICS, PREFERENCES, RECIPE, ROUNDS, require_study
-from duelist.store.recipe_file import Completed, differences, kept_recipe, require_unedited, write_recipe
+from duelist.store.layout import (
+    DATABASE,
+    EMBEDDINGS,
+    LOCK,
+    METRICS,
+    PREFERENCES,
+    RECIPE,
+    ROUNDS,
+    require_folder_name,
+    require_study,
+)
+from duelist.store.recipe_file import (
+    Completed,
+    as_kept,
+    differences,
+    kept_recipe,
+    read_recipe,
+    require_unedited,
+    write_recipe,
+)
 from duelist.store.remains import recorded_recipe, require_whole_record
 from duelist.store.store import Store
 
@@ -32,6 +50,7 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
         RecipeError: if it holds a study of another recipe that has asked.
         StorageError: if it holds something else, has lost something of its record, or cannot be written.
     """
+    require_folder_name(path)
     with full_disk_as_storage_error(f"the new study {path}"):
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's words
@@ -57,7 +76,7 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
                 write_recipe(path, recipe)
             elif different := differences(path, recipe, completed):
                 _begin_anew(path, recipe, different, completed)
-            return _opened(path, lock, completed)
+            return _opened(path, lock, completed, recipe)
         except BaseException:
             lock.release()
             raise
@@ -91,7 +110,10 @@ def is_begun(path: Path) -> bool:
     return (path / RECIPE).is_file() or recorded_recipe(path) is not None
 
 
-def _opened(path: Path, lock: BaseFileLock, completed: Completed) -> StudyFolder:
+def _opened(
+    path: Path, lock: BaseFileLock, completed: Completed, recipe: Mapping[str, Any] | None = None
+) -> StudyFolder:
+    """Open a whole study; how training reports is taken from `recipe`, or else from recipe.yaml."""
     with full_disk_as_storage_error(f"the study {path}"):
         for place in (path, *path.glob("rounds/*")):
             discard_temporaries(place)
@@ -99,6 +121,9 @@ def _opened(path: Path, lock: BaseFileLock, completed: Completed) -> StudyFolder
         try:
             if (path / RECIPE).is_file():
                 require_unedited(path, completed)
+                wanted = completed(read_recipe(path)) if recipe is None else as_kept(recipe)
+                if wanted != completed(folder.recipe):  # in how training reports, and in nothing else
+                    folder.adopt(wanted)
             else:
                 write_recipe(path, folder.recipe)
             folder.derive()

@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from duelist.errors import RecipeError
+from duelist.settings import write_yaml
 from duelist.store.artifacts import write_text
 from duelist.store.layout import DATABASE, RECIPE
 from duelist.store.remains import recorded_recipe
 
+REPORTING = ("report_to", "run_name")  # settings of `train`, with those that begin with `logging_`
 Completed = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -37,7 +39,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
     """Write a study's recipe into its folder."""
-    write_text(path / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+    write_text(path / RECIPE, write_yaml(dict(recipe)))
 
 
 def kept_recipe(path: Path) -> dict[str, Any]:
@@ -52,15 +54,20 @@ def kept_recipe(path: Path) -> dict[str, Any]:
 
 
 def differences(path: Path, recipe: Mapping[str, Any], completed: Completed) -> list[str]:
-    """The top-level keys in which a study's recipe differs from this one.
+    """The top-level keys in which a study's recipe differs from this one, reporting aside.
 
     Args:
         path: the study's folder.
         recipe: the recipe, every default filled in.
         completed: fills in the defaults of keys that did not exist when the study was begun.
     """
-    own, wanted = completed(kept_recipe(path)), json.loads(json.dumps(dict(recipe)))
+    own, wanted = (_without_reporting(r) for r in (completed(kept_recipe(path)), as_kept(recipe)))
     return [key for key in {**own, **wanted} if own.get(key) != wanted.get(key)]
+
+
+def as_kept(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe as the database gives it back."""
+    return dict(json.loads(json.dumps(dict(recipe))))
 
 
 def require_unedited(path: Path, completed: Completed) -> None:
@@ -82,3 +89,11 @@ def require_unedited(path: Path, completed: Completed) -> None:
             "values back, or delete the file, and opening the study writes it as it was; for the changed recipe give a "
             "new --study folder."
         )
+
+
+def _without_reporting(value: Any, within: str = "") -> Any:
+    """A recipe without what may change while a study runs: where, under which name and how often training reports."""
+    if not isinstance(value, Mapping):
+        return value
+    changeable = {k for k in value if within == "train" and (k in REPORTING or k.startswith("logging_"))}
+    return {k: _without_reporting(v, k) for k, v in value.items() if k not in changeable}

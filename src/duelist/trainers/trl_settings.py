@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from duelist.errors import RecipeError
-from duelist.settings import require_arguments
+from duelist.settings import nearest, require_arguments
 
 # Keys of TRL's configurations that Duelist itself decides, and where a recipe sets them instead.
 DECIDED_ELSEWHERE = {
@@ -76,6 +76,30 @@ def require_trl_arguments(train: Mapping[str, Any], config: str) -> None:
     require_arguments(train, getattr(trl, config), DECIDED_ELSEWHERE)
 
 
+def require_installed_trackers(report_to: Any, key: str) -> None:
+    """Refuse a tracker that transformers does not know or that is not installed.
+
+    Args:
+        report_to: the setting, as transformers takes it.
+        key: where the recipe has the settings that it is one of.
+
+    Raises:
+        RecipeError: naming the tracker.
+    """
+    if report_to is None or report_to in ("none", "all", ["none"], ["all"]):
+        return
+    from transformers.integrations import get_available_reporting_integrations
+
+    installed = get_available_reporting_integrations()
+    for name in report_to if isinstance(report_to, list | tuple) else [report_to]:
+        if name not in installed:
+            raise RecipeError(
+                f"`{key}.report_to` must name trackers that are installed, but {name!r} is not: install its package, "
+                f"correct the name, or remove the key. Installed: {', '.join(installed) or 'none'}."
+                f"{nearest(str(name), installed)}"
+            )
+
+
 def trl_config(config_type: type, train: Mapping[str, Any], key: str, *, on_cpu: bool, **own: Any) -> Any:
     """A configuration of TRL's from a recipe's settings; nothing is saved, reported, or shown by TRL itself.
 
@@ -87,13 +111,14 @@ def trl_config(config_type: type, train: Mapping[str, Any], key: str, *, on_cpu:
         **own: what Duelist decides, the seed and the output folder among it.
 
     Raises:
-        RecipeError: if TRL refuses a value.
+        RecipeError: if TRL refuses a value, or a tracker is not installed.
     """
+    require_installed_trackers(train.get("report_to"), key)
     defaults = {"save_strategy": "no", "report_to": [], "logging_steps": 10} | (ON_CPU if on_cpu else {})
     own["seed"] %= 2**32
     try:
         return config_type(**{**defaults, **train, **own, "disable_tqdm": True})
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # of a type that depends on the setting: a package that it needs may be missing, say
         raise RecipeError(
             f"`{key}` must be arguments of trl.{config_type.__name__}, but it refused them: {error}"
         ) from error
