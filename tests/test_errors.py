@@ -53,7 +53,7 @@ def test_ctrl_c_and_errors_of_ours_pass(error: BaseException) -> None:
 def test_a_mistake_of_a_shipped_component_keeps_its_traceback_but_ends_no_process() -> None:
     with pytest.raises(ZeroDivisionError), user_code(Random()):
         raise ZeroDivisionError
-    with pytest.raises(DuelistError, match="Random must .* raised SystemExit: 0"), user_code(Random()):
+    with pytest.raises(DuelistError, match=r"Random must .* raised SystemExit: 0"), user_code(Random()):
         raise SystemExit(0)
 
 
