@@ -140,7 +140,7 @@ def user_code(component: object) -> Iterator[None]:
     except (DuelistError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        if isinstance(error, Exception) and module.partition(".")[0] == "duelist":
+        if module.partition(".")[0] == "duelist" and not isinstance(error, SystemExit):
             raise
         frames = traceback.extract_tb(error.__traceback__)
         file = getattr(sys.modules.get(module), "__file__", None)

@@ -122,3 +122,14 @@ def test_ctrl_c_on_the_program(write_recipe: WriteRecipe, rewards: Path, tmp_pat
         _, err = process.communicate()
     assert process.returncode == 130
     assert err == "Stopped. Nothing recorded is lost: run the same command again to go on.\n"
+
+
+@pytest.mark.parametrize("code", [0, None, 3])
+def test_whatever_ends_a_command_from_within_is_an_error(
+    code: int | None, duelist: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(study: Path) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr("duelist.report.status.status", leave)
+    assert f"ended the process (exit code {code})" in duelist("status", "s").error
