@@ -152,5 +152,5 @@ def test_select_counts_cost_by_the_default(tiny_model: Path) -> None:
         acquisition=rule,
         labelled=[{"prompt": "w1 w2", "response_a": "w3", "response_b": "w4"}],
     )
-    assert [(p.response_a, p.response_b) for p in picks] == [("w3", "w4 w5 w6"), ("w3", "w7 w8 w9 w10 w11")]
+    assert [{p.response_a, p.response_b} for p in picks] == [{"w3", "w4 w5 w6"}, {"w3", "w7 w8 w9 w10 w11"}]
     assert picks[1].score - picks[0].score == pytest.approx(2 * DEFAULT.rate)  # two tokens more to read

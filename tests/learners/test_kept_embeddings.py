@@ -14,6 +14,7 @@ from duelist import Study
 from duelist.errors import StorageError
 from duelist.models import embeddings
 from duelist.recipes.recipe import parse_recipe
+from duelist.seeding import derived_seed
 from duelist.store.vectors import VectorShelf
 from duelist.types import Response
 from outcomes import require_equal
@@ -77,7 +78,7 @@ def run(folder: Path, recipe: dict[str, Any], *, reopened: bool) -> Path:
                 break
             batch = study.ask()
         with Study.open(folder) as study:
-            study.tell(annotator.annotate(batch, 0, study.progress))
+            study.tell(annotator.annotate(batch, derived_seed(study.recipe.seed, "annotate"), study.progress))
             study.update()
     return folder
 
