@@ -23,9 +23,9 @@ import numpy as np
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.numerics.pool_rows import row_square_norms
 from duelist.errors import DuelistError
-from duelist.recipes.component_settings import build, parse_component
-from duelist.recipes.components import COMPONENTS
-from duelist.recipes.values import override
+from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.values import override
 from duelist.types import Features
 
 SAMPLES = 64  # K, posterior draws

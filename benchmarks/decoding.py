@@ -31,10 +31,10 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from duelist.models import decoding
-from duelist.models.decoding import Decoding, LocalDecoder, Order
-from duelist.models.next_token import NextLogits, next_logits
-from duelist.models.policy import Policy
+from duelist.models.decoding import local as decoding
+from duelist.models.decoding.local import Decoding, LocalDecoder, Order
+from duelist.models.decoding.next_token import NextLogits, next_logits
+from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.types import Distribution, Prompt
 

@@ -31,8 +31,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from duelist.models.logprobs import ResponseBatch, TokenizedResponse, batches_by_tokens
-from duelist.models.lora_gradients import LoraGradients
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.logprobs import ResponseBatch, TokenizedResponse, batches_by_tokens
 
 CPU = torch.device("cpu")
 VOCABULARY = 8192

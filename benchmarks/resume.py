@@ -23,7 +23,7 @@ from typing import Any
 
 from duelist.store.store import Store
 
-COMMAND = [sys.executable, "-c", "from duelist.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from duelist.cli.app import main; main()"]
 
 
 def main() -> int:

@@ -18,15 +18,15 @@ import torch
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.base import choose
 from duelist.acquisition.initial_random import InitialRandom
+from duelist.data.prompts import PromptSet
 from duelist.evaluation.held_out import EvaluationConfig, evaluate
 from duelist.featurizers.base import featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.pairing.in_prompt import InPrompt
 from duelist.progress import Silent
-from duelist.prompts.dataset import PromptSet
 from duelist.samplers.base import SampleJob
 from duelist.samplers.vanilla import Vanilla, VanillaConfig
 from duelist.seeding import derived_seed, generator
@@ -97,8 +97,8 @@ def active_dpo(
 def main() -> None:
     """The quickstart, flat."""
     from duelist.annotators.reward import RewardFunctionAnnotator, RewardFunctionConfig
-    from duelist.prompts.dataset import PromptsConfig, load_prompts
-    from duelist.recipes.preparation import prepare
+    from duelist.data.prompts import PromptsConfig, load_prompts
+    from duelist.recipe.preparation import prepare
 
     options = argparse.ArgumentParser(description=main.__doc__)
     options.add_argument("--seed", type=int, default=0)

@@ -29,7 +29,7 @@ PROCESSES.set_forkserver_preload(
         "sqlalchemy.dialects.sqlite",
         "alembic.command",
         "alembic.config",
-        "duelist.study",
+        "duelist.study.study",
         "duelist.pairing.in_prompt",
         "duelist.acquisition.activedpo",
         "duelist.annotators.reward",
@@ -104,8 +104,8 @@ def watch(moments: Moments) -> None:
     from sqlalchemy import Engine, event
     from sqlalchemy.orm import Session
 
-    from duelist.recipes import parts
     from duelist.store import artifacts, folder
+    from duelist.study import components as parts
 
     def entering(name: str, place: Callable[..., str]) -> None:
         original = getattr(folder.StudyFolder, name)
@@ -172,8 +172,8 @@ def halve(path: Path) -> None:
 
 def run_study(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
     """Run or resume a study, and die at the moment called `last`."""
-    from duelist.recipes.recipe import parse_recipe
-    from duelist.study import Study
+    from duelist.recipe.recipe import parse_recipe
+    from duelist.study.study import Study
 
     gc.freeze()  # or every collection would go through all that the server has loaded
     os.environ["DUELIST_CACHE"] = str(folder.with_suffix(".cache"))
@@ -185,9 +185,9 @@ def run_study(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
 
 def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
     """Ask for the first batch, tell the answers to every other pair, last first, and die."""
-    from duelist.recipes.recipe import parse_recipe
+    from duelist.recipe.recipe import parse_recipe
     from duelist.seeding import derived_seed
-    from duelist.study import Study
+    from duelist.study.study import Study
 
     gc.freeze()
     study = Study.create(folder, parse_recipe(recipe))
@@ -203,8 +203,8 @@ def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
 def run_until_full(folder: Path, recipe: dict[str, Any], message: Path) -> None:
     """Run or resume a study; if the disk is full, leave the error's message and exit with code 2."""
     from duelist.errors import StorageError
-    from duelist.recipes.recipe import parse_recipe
-    from duelist.study import Study
+    from duelist.recipe.recipe import parse_recipe
+    from duelist.study.study import Study
 
     gc.freeze()
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.store.layout import DATABASE
-from duelist.store.rows import Stage
+from duelist.store.row_codecs import Stage
 from duelist.store.store import Store
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder
-from duelist.store.rows import AskedPair
+from duelist.store.row_codecs import AskedPair
 from duelist.types import Features, Label, Pair, Prompt, Response, Selection
 
 RECIPE: dict[str, Any] = {

@@ -9,14 +9,14 @@ import pytest
 from pydantic import BaseModel
 
 from duelist import Study, parse_recipe
-from duelist.credentials import require_no_credentials, with_credentials
 from duelist.errors import RecipeError
-from duelist.models.loading import base_arguments
-from duelist.models.policy_config import PolicyConfig
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.loading import base_arguments
 from duelist.preflight.examination import examine
 from duelist.progress import Silent
-from duelist.recipes.parts import Parts, prepared
-from duelist.recipes.recipe import recipe_content, saved_recipe
+from duelist.recipe.recipe import recipe_content, saved_recipe
+from duelist.settings.credentials import require_no_credentials, with_credentials
+from duelist.study.components import Parts, prepared
 
 KEY = "sk-proj-4f8Jq0aa11bb22cc33"
 

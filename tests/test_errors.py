@@ -11,7 +11,7 @@ import pytest
 
 from duelist.acquisition.random import Random
 from duelist.errors import DataError, DuelistError, StorageError, full_disk_as_storage_error, user_code
-from duelist.importing import import_object
+from duelist.settings.importing import import_object
 
 
 class Own:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from duelist import Study, load_recipe, parse_recipe
-from duelist.recipes.components import COMPONENTS
-from duelist.recipes.recipe import recipe_content
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.recipe import recipe_content
 
 RULES = list(COMPONENTS["acquisition"])
 

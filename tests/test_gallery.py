@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from duelist.errors import RecipeError
 from duelist.gallery.plane import GalleryConfig, draw_rule, true_reward, write_gallery
-from duelist.recipes.components import COMPONENTS
+from duelist.recipe.components import COMPONENTS
 
 SMALL = GalleryConfig(rounds=2, points=60, picks=8, candidates=200, steps=25)
 

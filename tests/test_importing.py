@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from duelist.errors import RecipeError
-from duelist.importing import import_object
+from duelist.settings.importing import import_object
 
 
 def test_a_module_s_object() -> None:

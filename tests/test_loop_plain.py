@@ -10,9 +10,9 @@ import torch
 
 from duelist import Study, parse_recipe
 from duelist.annotators.reward import RewardFunctionAnnotator, RewardFunctionConfig
-from duelist.models.policy import Policy
+from duelist.data.prompts import load_prompts
+from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
-from duelist.prompts.dataset import load_prompts
 from duelist.seeding import derived_seed
 
 SCRIPT = Path(__file__).parents[1] / "recipes" / "loop_plain.py"
@@ -55,5 +55,5 @@ def test_the_flat_loop_picks_what_a_study_picks(tiny_recipe: dict[str, Any], tmp
 def test_it_stays_flat_and_short() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 150
-    for word in ("Study(", "duelist.store", "duelist.recipes.recipe", "duelist.study", "load_recipe"):
+    for word in ("Study(", "duelist.store", "duelist.recipe.recipe", "duelist.study.study", "load_recipe"):
         assert word not in text

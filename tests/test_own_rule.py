@@ -10,8 +10,8 @@ import pytest
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.errors import RecipeError
-from duelist.recipes.component_settings import build, parse_component
-from duelist.settings import read_yaml
+from duelist.recipe.component_settings import build, parse_component
+from duelist.settings.validation import read_yaml
 from duelist.testing import check_acquisition, random_features
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_rule.md"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from duelist import Label, Study, parse_recipe
 from duelist.acquisition.base import Acquisition
-from duelist.console import status_rows
+from duelist.annotators.reading_time import DEFAULT, ENOUGH, fit, study_reading_time, tokens_to_read
+from duelist.cli.console import status_rows
 from duelist.errors import RecipeError
-from duelist.reading_time import DEFAULT, ENOUGH, fit, study_reading_time, tokens_to_read
 from duelist.report.status import status
 from duelist.types import Features, Pair, Prompt, Response, Selection
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from duelist.data.rows import RowSource, response_text, row_pair, row_prompt, row_responses
 from duelist.errors import DataError
-from duelist.rows import RowSource, response_text, row_pair, row_prompt, row_responses
 
 USER = {"role": "user", "content": "hello"}
 SAID = {"role": "assistant", "content": "hi"}

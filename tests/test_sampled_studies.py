@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from duelist.console import TerminalProgress
+from duelist.cli.console import TerminalProgress
 from duelist.errors import BudgetError
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
 from duelist.progress import Advance, Progress
-from duelist.recipes.recipe import parse_recipe
+from duelist.recipe.recipe import parse_recipe
 from duelist.samplers.pilaf import NOTE
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
-from duelist.study import Study
+from duelist.study.study import Study
 
 
 class Noting(Progress):

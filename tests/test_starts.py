@@ -12,14 +12,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, RecipeError
-from duelist.models.logprobs import TokenizedResponse, sequence_log_probs, tokenized
-from duelist.models.tokenization import prompt_token_ids
+from duelist.models.policy.logprobs import TokenizedResponse, sequence_log_probs, tokenized
+from duelist.models.policy.tokenization import prompt_token_ids
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
-from duelist.prompts.labelled import LabelledConfig, labelled_preferences
-from duelist.recipes.recipe import parse_recipe
+from duelist.recipe.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
-from duelist.study import Study
+from duelist.study.study import Study
+from duelist.trainers.initial_preferences import LabelledConfig, labelled_preferences
 from duelist.types import Prompt
 
 

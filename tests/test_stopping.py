@@ -11,15 +11,15 @@ import pytest
 from duelist import Study, parse_recipe
 from duelist.acquisition.activedpo import ActiveDPO
 from duelist.acquisition.base import Acquisition
+from duelist.acquisition.stopping import StopConfig, stop_reason
+from duelist.cli.console import status_rows
 from duelist.compare.arms import PlannedStudy
 from duelist.compare.comparison import is_finished
-from duelist.console import status_rows
 from duelist.errors import RecipeError, RoundStateError
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
 from duelist.report.page import write_report
 from duelist.report.status import status
-from duelist.stopping import StopConfig, stop_reason
 from duelist.types import Features, Selection
 
 

@@ -13,10 +13,10 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from duelist import Label, Study, parse_recipe
-from duelist.console import status_rows
+from duelist.cli.console import status_rows
 from duelist.errors import ModelError, RecipeError, RoundStateError, StudyLockedError
-from duelist.models.logprobs import sequence_log_probs, tokenized
-from duelist.models.policy import Policy
+from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.policy import Policy
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl
@@ -292,7 +292,7 @@ def test_j_is_not_measured_where_labels_do_not_say_the_unit_of_the_reward(
 )
 def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[str, str]) -> None:
     """What is trained on and where it starts: round 2 repeated by hand from the artifacts."""
-    from duelist.models.policy import Policy
+    from duelist.models.policy.policy import Policy
     from duelist.progress import Silent
     from duelist.seeding import derived_seed
     from duelist.trainers.dpo import DPO, DPOTrainerConfig

@@ -13,14 +13,14 @@ import duelist
 from duelist import Study, parse_recipe
 from duelist.acquisition.base import Acquisition
 from duelist.errors import DataError, RecipeError
-from duelist.models.policy import Policy
+from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.preflight.examination import examine
 from duelist.progress import Silent
-from duelist.recipes.parts import Parts
 from duelist.samplers.vanilla import Vanilla
 from duelist.seeding import derived_seed
 from duelist.store import codecs
+from duelist.study.components import Parts
 from duelist.types import Features, Selection
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from duelist.data.rows import RowSource, row_prompt, row_responses
 from duelist.errors import DataError, full_disk_as_storage_error
-from duelist.models.tokenization import encode_responses, prompt_token_ids
+from duelist.models.policy.tokenization import encode_responses, prompt_token_ids
 from duelist.progress import Progress, Silent
-from duelist.rows import RowSource, row_prompt, row_responses
 from duelist.seeding import derived_seed, generator, hash_keys
 from duelist.types import Prompt, Response
 from duelist.world.model import undisturbed
@@ -286,7 +286,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _nats_per_token(model: Any, pairs: Sequence[Encoded]) -> float:
     """The language model's loss on the chosen responses, per token."""
-    from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
+    from duelist.models.policy.logprobs import TokenizedResponse, sequence_log_probs
 
     sequences = [TokenizedResponse(prompt, chosen) for prompt, chosen, _ in pairs]
     return -float(sequence_log_probs(model, sequences).sum()) / sum(len(chosen) for _, chosen, _ in pairs)
@@ -294,7 +294,7 @@ def _nats_per_token(model: Any, pairs: Sequence[Encoded]) -> float:
 
 def _rewards(folder: Path, tokenizer: Any, pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
     """Rewards of the chosen and of the rejected responses, by the very class that the annotator scores with."""
-    from duelist.models.rewards import ModelReward, ModelRewardConfig
+    from duelist.models.rewards.functions import ModelReward, ModelRewardConfig
 
     reward = ModelReward(ModelRewardConfig(model=str(folder), device="cpu"))
     asked = [prompt for prompt, _, _ in pairs]

@@ -13,9 +13,9 @@ from duelist._version import __version__
 if TYPE_CHECKING:
     from duelist.acquisition.base import Acquisition, choose
     from duelist.errors import DuelistError
-    from duelist.recipes.recipe import Recipe, load_recipe, parse_recipe
+    from duelist.recipe.recipe import Recipe, load_recipe, parse_recipe
     from duelist.selection.choice import Pick, select
-    from duelist.study import RoundReport, Study
+    from duelist.study.study import RoundReport, Study
     from duelist.types import Batch, Features, Label, Pair, Prompt, Response, Selection, Votes
 
 _HOME = {
@@ -27,15 +27,15 @@ _HOME = {
     "Pair": "duelist.types",
     "Pick": "duelist.selection.choice",
     "Prompt": "duelist.types",
-    "Recipe": "duelist.recipes.recipe",
+    "Recipe": "duelist.recipe.recipe",
     "Response": "duelist.types",
-    "RoundReport": "duelist.study",
+    "RoundReport": "duelist.study.study",
     "Selection": "duelist.types",
-    "Study": "duelist.study",
+    "Study": "duelist.study.study",
     "Votes": "duelist.types",
     "choose": "duelist.acquisition.base",
-    "load_recipe": "duelist.recipes.recipe",
-    "parse_recipe": "duelist.recipes.recipe",
+    "load_recipe": "duelist.recipe.recipe",
+    "parse_recipe": "duelist.recipe.recipe",
     "select": "duelist.selection.choice",
 }
 

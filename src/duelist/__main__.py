@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from duelist.cli import main
+from duelist.cli.app import main
 
 main()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from duelist.acquisition.bald import BALD, BALDConfig, mutual_information
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.batchbald import BatchBALD, BatchBALDConfig, estimated_seconds
-from duelist.recipes.component_settings import build, parse_component
+from duelist.recipe.component_settings import build, parse_component
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from duelist.acquisition.base import Acquisition
-from duelist.recipes.component_settings import build, parse_component
-from duelist.recipes.components import COMPONENTS
+from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.components import COMPONENTS
 from duelist.testing import check_acquisition
 
 

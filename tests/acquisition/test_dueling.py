@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.dueling import BoundsConfig, DeltaUCB, InfoMax, InfoMaxConfig, MaxMinLCB
 from duelist.acquisition.thompson import DoubleReverseThompson, Thompson, ThompsonConfig
-from duelist.recipes.component_settings import build, parse_component
+from duelist.recipe.component_settings import build, parse_component
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features
 

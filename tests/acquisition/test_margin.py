@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from duelist.acquisition.aplp import APLP, APLPConfig
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.margin import Choice, Entropy, Margin, MarginConfig, MaxDiff, label_entropy
-from duelist.recipes.component_settings import build, parse_component
+from duelist.recipe.component_settings import build, parse_component
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features
 

@@ -13,7 +13,7 @@ from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.acquisition.random import Random
 from duelist.errors import RecipeError
-from duelist.recipes.component_settings import acquisition_options, build, parse_component
+from duelist.recipe.component_settings import acquisition_options, build, parse_component
 from duelist.types import Features, Selection
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from cli_results import Command, Result, WriteRecipe
 
-from duelist.cli import main
+from duelist.cli.app import main
 
 
 @pytest.fixture

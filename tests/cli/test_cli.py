@@ -45,7 +45,7 @@ def test_recipes(duelist: Command) -> None:
 
 
 def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
-    from duelist.recipes.components import COMPONENTS
+    from duelist.recipe.components import COMPONENTS
 
     found = json.loads(duelist("methods", "--json").out)
     kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")
@@ -69,7 +69,7 @@ def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
 
 
 def test_listing_methods_loads_no_model_library() -> None:
-    probe = "import sys; from duelist.methods import methods; methods(); print('torch' in sys.modules)"
+    probe = "import sys; from duelist.cli.methods import methods; methods(); print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", probe], text=True).strip() == "False"
 
 
@@ -169,7 +169,7 @@ def test_the_recipe_that_a_dry_run_prints_is_that_study_s(duelist: Command, writ
 def test_where_training_reports_may_change_while_a_study_runs(
     duelist: Command, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("duelist.study.Study.run", lambda study, **_: study.ask())
+    monkeypatch.setattr("duelist.study.study.Study.run", lambda study, **_: study.ask())
     recipe = write_recipe(acquisition="random")
     assert duelist("run", recipe, "--study", "s", "--quiet").code == 0
     pending = everything_under(Path("s/rounds"))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from duelist.cli import app
-from duelist.console import certificate_line
+from duelist.cli.app import app
+from duelist.cli.console import certificate_line
 
 LINE = re.compile(r"the batch is within ([\d.e+-]+) % of the optimum \(D-efficiency, by an upper bound")
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from duelist.cli import app
+from duelist.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 MARK = "what follows. -->\n"

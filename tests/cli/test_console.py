@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from duelist import console
-from duelist.console import TerminalProgress, rate
+from duelist.cli.console import TerminalProgress, rate
 
 
 def test_long_work_says_how_far_it_is_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from duelist.compare.running import Outcome, in_order
 from duelist.errors import RecipeError, StudyLockedError
 from duelist.progress import Silent
 from duelist.store.store import Store
-from duelist.study import Study
+from duelist.study.study import Study
 from killing import PROCESSES
 from outcomes import require_equal, smaller
 

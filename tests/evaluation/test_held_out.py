@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from duelist.data.rows import row_prompt
 from duelist.evaluation.held_out import EvaluationConfig, evaluate
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import prompt_token_ids
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import prompt_token_ids
 from duelist.progress import Silent
-from duelist.rows import row_prompt
 
 
 @pytest.mark.parametrize("how", [{"temperature": 0}, {"top_k": 1}])

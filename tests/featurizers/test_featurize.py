@@ -15,11 +15,11 @@ from duelist.featurizers import gradient as gradient_module
 from duelist.featurizers.base import Featurizer, distinct_responses, featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.featurizers.margin import Margin, MarginConfig
-from duelist.models.logprobs import tokenized
-from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import encode_responses
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.logprobs import tokenized
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent
 from duelist.types import Pair, Prompt, Response

@@ -12,10 +12,10 @@ import pytest
 
 from duelist import Study
 from duelist.errors import StorageError
-from duelist.models import embeddings
-from duelist.recipes.recipe import parse_recipe
+from duelist.models.embeddings import sources as embeddings
+from duelist.recipe.recipe import parse_recipe
 from duelist.seeding import derived_seed
-from duelist.store.vectors import VectorShelf
+from duelist.store.vector_cache import StoredVectors
 from duelist.types import Response
 from outcomes import require_equal
 
@@ -115,7 +115,7 @@ def test_a_policy_studys_own_embeddings_are_kept(
 
 
 def test_vectors_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    shelf = VectorShelf(tmp_path)
+    shelf = StoredVectors(tmp_path)
     for i in range(3):
         shelf.add([f"r{i}"], np.full((1, 2), i, np.float32))
     (tmp_path / "000002.npz").unlink()

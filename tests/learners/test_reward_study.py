@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from duelist import Study, load_recipe
-from duelist.console import status_rows
+from duelist.cli.console import status_rows
 from duelist.errors import DataError, DuelistError, ModelError, RecipeError
-from duelist.models.embedding_files import embedding_id
-from duelist.models.reward_model import RewardModel
+from duelist.models.embeddings.files import embedding_id
+from duelist.models.rewards.network import RewardModel
 from duelist.preflight.plan import plan
-from duelist.recipes.recipe import parse_recipe, recipe_content
+from duelist.recipe.recipe import parse_recipe, recipe_content
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store import codecs

@@ -14,10 +14,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, TopKLogitsWarper, TopPLogitsWarper
 
 from duelist.errors import DataError, NumericalError
-from duelist.models.adapter_rows import rows_stay_apart
-from duelist.models.decoding import Decoding, LocalDecoder, Order, policy_is_reference
-from duelist.models.next_token import Method, draw_tokens, mix, token_probabilities
-from duelist.models.policy import Policy
+from duelist.models.decoding.adapter_rows import rows_stay_apart
+from duelist.models.decoding.local import Decoding, LocalDecoder, Order, policy_is_reference
+from duelist.models.decoding.next_token import Method, draw_tokens, mix, token_probabilities
+from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.types import Distribution, Prompt, Response
 

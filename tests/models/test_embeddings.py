@@ -12,13 +12,13 @@ from tiny_models import tiny_model as random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, NumericalError
-from duelist.models.embedder import Embedder
-from duelist.models.embedding_config import EmbeddingConfig
-from duelist.models.embedding_files import embedding_id, write_embeddings
-from duelist.models.embeddings import EmbeddingCache, make_embedder
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import encode_responses
+from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.embedder import Embedder
+from duelist.models.embeddings.files import embedding_id, write_embeddings
+from duelist.models.embeddings.sources import EmbeddingCache, make_embedder
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.types import Prompt, Response
 

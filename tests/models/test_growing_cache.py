@@ -11,8 +11,8 @@ from tiny_models import VOCABULARY, tiny_model
 from transformers import DynamicCache, MambaConfig, MambaForCausalLM
 
 from duelist.errors import ModelError
-from duelist.models.growing_cache import ROOM, GrowingLayer, grow_in_place
-from duelist.models.next_token import _Cached
+from duelist.models.decoding.growing_cache import ROOM, GrowingLayer, grow_in_place
+from duelist.models.decoding.next_token import _Cached
 
 TOKENS = torch.randint(0, VOCABULARY, (4, ROOM + 20), generator=torch.Generator().manual_seed(0))
 

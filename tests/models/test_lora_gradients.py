@@ -20,10 +20,10 @@ from tiny_models import (
 )
 
 from duelist.errors import DataError, ModelError, NumericalError
-from duelist.models import lora_gradients
-from duelist.models.logprobs import TokenizedResponse, sequence_log_probs
-from duelist.models.lora_gradients import LoraGradients
-from duelist.models.lora_matrices import attention_projections
+from duelist.models.gradients import lora_gradients
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.logprobs import TokenizedResponse, sequence_log_probs
+from duelist.models.policy.lora_matrices import attention_projections
 
 DIMENSION = 257
 

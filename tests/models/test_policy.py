@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from duelist.errors import ModelError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.margin import Margin, MarginConfig
-from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import encode_responses
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent
 from duelist.types import Pair, Prompt, Response

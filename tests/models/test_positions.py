@@ -16,7 +16,7 @@ from transformers import (
     XLNetConfig,
 )
 
-from duelist.models.positions import context_length, length_thresholds, regime
+from duelist.models.policy.positions import context_length, length_thresholds, regime
 
 LONG = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 8}
 LONG |= {"short_factor": [1.0] * 2, "long_factor": [2.0] * 2}

@@ -9,10 +9,10 @@ import torch
 from tiny_models import FAMILIES, random_sequences, tiny_model, with_lora
 
 from duelist.errors import ModelError
-from duelist.models.logprobs import sequence_log_probs
-from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy
-from duelist.models.probes import require_causal
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.logprobs import sequence_log_probs
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.probes import require_causal
 
 BIDIRECTIONAL = {"bert": {"is_decoder": False}, "xlm": {"causal": False}}
 

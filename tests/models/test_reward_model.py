@@ -10,12 +10,12 @@ import torch
 from scipy.optimize import minimize
 
 from duelist.errors import DataError, ModelError
-from duelist.models.embedding_config import EmbeddingConfig
-from duelist.models.embedding_files import embedding_id, write_embeddings
-from duelist.models.reward_model import RewardModel, last_layer_features
-from duelist.models.reward_model_config import RewardModelConfig
-from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
+from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.files import embedding_id, write_embeddings
+from duelist.models.rewards.config import RewardModelConfig
+from duelist.models.rewards.network import RewardModel, last_layer_features
 from duelist.progress import Silent
+from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, train_reward_model
 
 E = 5
 

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from duelist.errors import DataError, ModelError, RewardError
-from duelist.models.rewards import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig
+from duelist.models.rewards.functions import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig
 from duelist.types import Prompt, Response
 
 

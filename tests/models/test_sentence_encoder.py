@@ -17,12 +17,12 @@ from transformers import AutoModel, AutoTokenizer
 
 from duelist import Study
 from duelist.errors import ModelError
-from duelist.models.embedding_config import EmbeddingConfig
-from duelist.models.embeddings import make_embedder
-from duelist.models.reward_model import RewardModel
+from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.sources import make_embedder
+from duelist.models.rewards.network import RewardModel
 from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
-from duelist.recipes.recipe import parse_recipe
+from duelist.recipe.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Prompt, Response
 
@@ -171,7 +171,7 @@ def test_what_is_no_model_is_refused_before_the_study(tiny_encoder: Path, tiny_r
 
 
 def test_a_device_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("duelist.models.sentence_encoder._require_library", lambda: None)
+    monkeypatch.setattr("duelist.models.embeddings.sentence_encoder._require_library", lambda: None)
     config = EmbeddingConfig(source="sentence_transformers", model=str(tmp_path), device="nonsense")
     with pytest.raises(ModelError, match="The device 'nonsense' must exist"):
         make_embedder(config)
@@ -180,7 +180,7 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
 def test_a_library_that_is_missing_is_named_before_the_study(
     tiny_reward: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("duelist.models.sentence_encoder.find_spec", lambda name: None)
+    monkeypatch.setattr("duelist.models.embeddings.sentence_encoder.find_spec", lambda name: None)
     content = recipe(tmp_path, tiny_reward, "all-MiniLM-L6-v2")
     for attempt in (lambda: examine(parse_recipe(content)), lambda: encoder_of(tmp_path)):
         with pytest.raises(ModelError, match="pip install sentence-transformers"):

@@ -17,13 +17,13 @@ from transformers import AutoModelForCausalLM
 
 from duelist import Study
 from duelist.errors import DataError, ModelError, RecipeError
-from duelist.models.decoding import Decoder, Decoding, LocalDecoder, Order
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.server_config import ServerConfig
-from duelist.models.server_decoder import ServerDecoder
+from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, Order
+from duelist.models.decoding.server import ServerDecoder
+from duelist.models.decoding.server_config import ServerConfig
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
-from duelist.recipes.recipe import parse_recipe
+from duelist.recipe.recipe import parse_recipe
 from duelist.types import Prompt
 
 BASE = "tiny"

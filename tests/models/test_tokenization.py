@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from trl import DPOConfig, DPOTrainer
 
 from duelist.errors import DataError, ModelError
-from duelist.models.tokenization import check_length, encode_responses, prompt_token_ids, require_chat_template
+from duelist.models.policy.tokenization import check_length, encode_responses, prompt_token_ids, require_chat_template
 from duelist.trainers.trl_dpo import tokenized_dataset
 from duelist.types import Preference, Prompt, Response
 

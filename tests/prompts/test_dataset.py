@@ -10,8 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from duelist.data.prompts import PromptsConfig, load_prompts, per_round_counts, prompts_of_round
 from duelist.errors import DataError
-from duelist.prompts.dataset import PromptsConfig, load_prompts, per_round_counts, prompts_of_round
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:

@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from duelist import Study, load_recipe
+from duelist.data.rows import RowSource, row_prompt, row_responses
 from duelist.errors import DataError
-from duelist.importing import import_object
-from duelist.models.tokenization import encode_responses, prompt_token_ids
+from duelist.models.policy.tokenization import encode_responses, prompt_token_ids
 from duelist.progress import Advance, Progress
-from duelist.recipes.preparation import prepare
-from duelist.recipes.shipped import shipped_recipes
-from duelist.rows import RowSource, row_prompt, row_responses
+from duelist.recipe.preparation import prepare
+from duelist.recipe.shipped import shipped_recipes
+from duelist.settings.importing import import_object
 from duelist.store.artifacts import digest, read_jsonl
 from duelist.types import Prompt
 

@@ -16,8 +16,8 @@ from duelist import Study, load_recipe, parse_recipe
 from duelist.compare.arms import parse_arm, parse_seeds, plan_studies
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
-from duelist.recipes.recipe import recipe_content
-from duelist.recipes.shipped import shipped_recipes
+from duelist.recipe.recipe import recipe_content
+from duelist.recipe.shipped import shipped_recipes
 from duelist.store import codecs
 
 PAPERS = Path(__file__).parents[2] / "recipes" / "paper"

@@ -10,10 +10,10 @@ import pytest
 
 from duelist import Study, load_recipe, parse_recipe
 from duelist.errors import DataError
-from duelist.importing import import_object
-from duelist.models.decoding import Decoding
-from duelist.recipes.recipe import preparation_settings, recipe_content
-from duelist.recipes.rounds import budgets
+from duelist.models.decoding.local import Decoding
+from duelist.recipe.recipe import preparation_settings, recipe_content
+from duelist.recipe.round_plan import budgets
+from duelist.settings.importing import import_object
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
 

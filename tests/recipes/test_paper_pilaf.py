@@ -17,9 +17,9 @@ from transformers import AutoTokenizer
 
 from duelist import Study, load_recipe, parse_recipe
 from duelist.compare.arms import parse_arm, parse_seeds, plan_studies
-from duelist.models.tokenization import prompt_token_ids
-from duelist.recipes.recipe import recipe_content
-from duelist.rows import row_prompt
+from duelist.data.rows import row_prompt
+from duelist.models.policy.tokenization import prompt_token_ids
+from duelist.recipe.recipe import recipe_content
 from duelist.store.artifacts import read_jsonl
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "paper" / "pilaf"

@@ -7,7 +7,7 @@ import pytest
 
 from duelist.errors import RecipeError
 from duelist.progress import Silent
-from duelist.recipes.preparation import prepare, prepared_folder
+from duelist.recipe.preparation import prepare, prepared_folder
 
 COPY = """
 from pathlib import Path

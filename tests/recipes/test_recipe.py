@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from duelist import Acquisition, Study, load_recipe, parse_recipe
 from duelist.errors import RecipeError
 from duelist.preflight.examination import examine
-from duelist.recipes.component_settings import build
-from duelist.recipes.components import COMPONENTS
-from duelist.recipes.recipe import arms, preparation_settings, recipe_content, with_prepared
-from duelist.settings import read_yaml, write_yaml
+from duelist.recipe.component_settings import build
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.recipe import arms, preparation_settings, recipe_content, with_prepared
+from duelist.settings.validation import read_yaml, write_yaml
 
 LEAST: dict[str, Any] = {
     "name": "least",
@@ -343,7 +343,7 @@ def test_studies_of_different_seeds_have_worlds_of_their_own(monkeypatch: pytest
     """`Parts` prepares with the study's seed; the checks before a study look for that very folder."""
     from duelist.preflight.examination import examine
     from duelist.progress import Silent
-    from duelist.recipes.parts import Parts
+    from duelist.study.components import Parts
 
     monkeypatch.setenv("DUELIST_CACHE", str(tmp_path))
     changes = [f"prepare.settings.{k}={v}" for k, v in {"sft_steps": 1, "prompts": 30, "held_out": 24}.items()]
@@ -389,7 +389,7 @@ def test_values_that_trl_refuses_are_refused_before_anything_is_asked(
         ("pairing", "duelist.pairing.base:Pairing"),
         ("annotator", "duelist.annotators.base:Annotator"),
         ("trainer", "duelist.trainers.base:Planned"),
-        ("reward", "duelist.models.rewards:Reward"),
+        ("reward", "duelist.models.rewards.functions:Reward"),
     ],
 )
 def test_a_class_of_another_kind_is_refused(kind: str, base: str, own_rule: str) -> None:

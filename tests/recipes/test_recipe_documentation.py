@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from duelist.acquisition.options import AcquisitionOptions
-from duelist.recipes.component_settings import resolve
-from duelist.recipes.components import COMPONENTS
-from duelist.recipes.recipe import Recipe, parse_recipe
-from duelist.settings import read_yaml
+from duelist.recipe.component_settings import resolve
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.recipe import Recipe, parse_recipe
+from duelist.settings.validation import read_yaml
 
 DOCS = Path(__file__).parents[2] / "docs" / "recipe.md"
 MARK = "what follows. -->\n"

@@ -12,7 +12,7 @@ import pytest
 
 from duelist import Study, load_recipe
 from duelist.errors import DataError
-from duelist.importing import import_object
+from duelist.settings.importing import import_object
 from duelist.store.artifacts import read_jsonl
 from duelist.world.embedded import prepare_embedded, reward
 

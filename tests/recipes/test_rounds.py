@@ -14,9 +14,9 @@ from duelist import Study, parse_recipe
 from duelist.errors import BudgetError, RecipeError
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan, plan_rows
-from duelist.recipes.recipe import recipe_content
-from duelist.recipes.rounds import asked_before, budget_of, budgets, in_words, total_budget
-from duelist.recipes.schedule import scheduled
+from duelist.recipe.budget_schedule import scheduled
+from duelist.recipe.recipe import recipe_content
+from duelist.recipe.round_plan import asked_before, budget_of, budgets, in_words, total_budget
 from duelist.store import codecs
 
 NAMES = st.sampled_from(["constant", "decrease", "increase"])

@@ -21,7 +21,7 @@ from duelist.report.record import read_arm, read_arms, selected, similarity_to_e
 from duelist.report.status import status
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder
-from duelist.store.rows import AskedPair
+from duelist.store.row_codecs import AskedPair
 from duelist.types import Label, Pair, Prompt, Response, Selection, Votes
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -135,7 +135,7 @@ def whole(path: Path, rewards: Sequence[float | None], **changes: Any) -> None:
 def real_study(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Callable[[Path], Any]) -> Path:
     """A finished study of a real tiny model with another arm beside it."""
     from duelist import Study
-    from duelist.recipes.recipe import arms
+    from duelist.recipe.recipe import arms
 
     path = tmp_path_factory.mktemp("real")
     recipe = tiny_recipe(path)
@@ -154,7 +154,7 @@ def tiny_recipe() -> Callable[[Path], Any]:
         from tokenizers import Tokenizer, models, pre_tokenizers
         from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-        from duelist.recipes.recipe import parse_recipe
+        from duelist.recipe.recipe import parse_recipe
 
         words = ["<pad>", "<bos>", "<eos>", "<unk>", "<user>", "<assistant>", *(f"w{i}" for i in range(30))]
         tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))

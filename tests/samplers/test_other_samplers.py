@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 from toy import EOS, PROMPTS, all_responses, chi_square_p_value, job_for, response_probabilities, toy_policy
 
-from duelist.models.implicit_reward import log_ratios
-from duelist.models.policy import Policy
+from duelist.models.policy.implicit_reward import log_ratios
+from duelist.models.policy.policy import Policy
 from duelist.pairing.as_drawn import AsDrawn
 from duelist.progress import Silent
-from duelist.recipes.component_settings import build, parse_component
+from duelist.recipe.component_settings import build, parse_component
 from duelist.samplers import best_of_n, hybrid
 from duelist.samplers.base import Sampler
 from duelist.samplers.best_of_n import BestOfN, BestOfNConfig
@@ -148,7 +148,7 @@ def test_every_sampler_that_decodes_hands_its_settings_on(policy: Policy) -> Non
 
 def test_temperature_and_nucleus_apply_after_mixing(policy: Policy) -> None:
     """At a tiny temperature, and in a tiny nucleus, PILAF's draws are the greedy ones of the mixture."""
-    from duelist.models.decoding import Decoding, LocalDecoder, Order
+    from duelist.models.decoding.local import Decoding, LocalDecoder, Order
     from duelist.progress import Silent
 
     orders = [Order(p, kind) for p in PROMPTS for kind in ("plus", "minus") for _ in range(5)]  # type: ignore[arg-type]

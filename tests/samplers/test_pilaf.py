@@ -19,9 +19,9 @@ from toy import (
     toy_policy,
 )
 
-from duelist.models.decoding import Decoding, LocalDecoder, Order
-from duelist.models.next_token import mix, next_logits
-from duelist.models.policy import Policy
+from duelist.models.decoding.local import Decoding, LocalDecoder, Order
+from duelist.models.decoding.next_token import mix, next_logits
+from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.samplers.pilaf import NOTE, Pilaf, PilafConfig
 from duelist.samplers.vanilla import Vanilla, VanillaConfig

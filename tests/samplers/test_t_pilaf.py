@@ -20,7 +20,7 @@ from toy import (
     toy_policy,
 )
 
-from duelist.models.policy import Policy
+from duelist.models.policy.policy import Policy
 from duelist.samplers.t_pilaf import (
     NOTE,
     Tilted,

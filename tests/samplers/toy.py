@@ -15,7 +15,7 @@ from scipy import stats
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from duelist.models.policy import Policy
+from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Silent
 from duelist.samplers.base import SampleJob

@@ -19,14 +19,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
 from duelist.annotators.dataset_labels import row_decision
+from duelist.data.rows import row_pair, row_prompt
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
 from duelist.featurizers import feature_folder, resumable
-from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
-from duelist.recipes.components import COMPONENTS
-from duelist.rows import row_pair, row_prompt
+from duelist.recipe.components import COMPONENTS
 from duelist.selection.to_file import select_to_file
 
 LORA = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
@@ -58,8 +58,8 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
 
 def brute_force(rows: list[dict[str, Any]], labelled: list[dict[str, Any]], policy: Policy, budget: int) -> list[int]:
     """Indices of the rows that equations (3) and (4) pick, V inverted explicitly, gradients whole."""
-    from duelist.models.logprobs import TokenizedResponse
-    from duelist.models.tokenization import encode_responses
+    from duelist.models.policy.logprobs import TokenizedResponse
+    from duelist.models.policy.tokenization import encode_responses
     from duelist.types import Prompt
 
     def phi(r: dict[str, Any]) -> np.ndarray:

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from duelist import Label, Study, parse_recipe
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.store import Store
 from duelist.types import Batch, Votes

@@ -166,8 +166,8 @@ def test_a_disk_that_is_full_at_every_file_costs_nothing_but_time(
     from peft import peft_model
     from safetensors import SafetensorError
 
-    from duelist.recipes.recipe import parse_recipe
-    from duelist.study import Study
+    from duelist.recipe.recipe import parse_recipe
+    from duelist.study.study import Study
 
     path = tmp_path / "study"
     failed: set[str] = set()

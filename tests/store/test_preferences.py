@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from duelist.store.preferences import preference_of
-from duelist.store.rows import AskedPair, Stage
+from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.types import Label, Outcome, Pair, Prompt, Response, Votes
 

@@ -26,7 +26,7 @@ from duelist.store.codecs import pairs
 from duelist.store.database import HEAD
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.layout import DATABASE
-from duelist.store.rows import AskedPair, Stage
+from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.store.tables import Base
 from duelist.types import OUTCOMES, Label, Pair, Prompt, Response, Votes

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.process_state import global_generators_kept
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Silent
-from duelist.trainers.carried import CarriedOptimizer, one_step
 from duelist.trainers.dpo import DPO, DPOTrainerConfig
+from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.types import Preference, Prompt, Response
 
 STEPS, BATCH = 5, 4
@@ -66,7 +66,7 @@ def trl_run(policy: Policy, preferences: list[Preference], scratch: Path) -> Non
 
 
 def take_steps(
-    policy: Policy, preferences: list[Preference], carried: CarriedOptimizer, steps: range, batch: int = BATCH
+    policy: Policy, preferences: list[Preference], carried: PersistentOptimizer, steps: range, batch: int = BATCH
 ) -> None:
     trainer = DPO(DPOTrainerConfig(train={**TRAIN, "per_device_train_batch_size": batch}))
     for t in steps:
@@ -82,7 +82,7 @@ def test_rounds_of_one_step_equal_a_run_of_trl(
     one, other = fresh(tiny_model), fresh(tiny_model)
     before = weights(one)
     trl_run(one, preferences, tmp_path)
-    take_steps(other, preferences, CarriedOptimizer(STEPS), range(STEPS), batch)
+    take_steps(other, preferences, PersistentOptimizer(STEPS), range(STEPS), batch)
     expected, found = weights(one), weights(other)
     assert max((expected[n] - before[n]).abs().max() for n in before) > 5e-3
     for name, value in expected.items():
@@ -91,7 +91,7 @@ def test_rounds_of_one_step_equal_a_run_of_trl(
 
 def test_a_saved_optimizer_goes_on_to_the_bit(tiny_model: Path, preferences: list[Preference], tmp_path: Path) -> None:
     undisturbed = fresh(tiny_model)
-    carried = CarriedOptimizer(STEPS)
+    carried = PersistentOptimizer(STEPS)
     take_steps(undisturbed, preferences, carried, range(2))
     undisturbed.save_weights(tmp_path / "adapter")
     torch.save(carried.state(), tmp_path / "optimizer.pt")
@@ -100,7 +100,7 @@ def test_a_saved_optimizer_goes_on_to_the_bit(tiny_model: Path, preferences: lis
     resumed = fresh(tiny_model)
     resumed.load_weights(tmp_path / "adapter")
     state: dict[str, Any] = torch.load(tmp_path / "optimizer.pt", weights_only=True)
-    again = CarriedOptimizer(STEPS, state)
+    again = PersistentOptimizer(STEPS, state)
     take_steps(resumed, preferences, again, range(2, STEPS))
     expected, found = weights(undisturbed), weights(resumed)
     assert all(torch.equal(found[n], expected[n]) for n in expected)
@@ -108,7 +108,7 @@ def test_a_saved_optimizer_goes_on_to_the_bit(tiny_model: Path, preferences: lis
 
     forgetful = fresh(tiny_model)
     forgetful.load_weights(tmp_path / "adapter")
-    take_steps(forgetful, preferences, CarriedOptimizer(STEPS), range(2, STEPS))
+    take_steps(forgetful, preferences, PersistentOptimizer(STEPS), range(2, STEPS))
     assert not all(torch.equal(weights(forgetful)[n], expected[n]) for n in expected)
 
 

@@ -10,13 +10,13 @@ import torch
 from trl import RewardTrainer
 
 from duelist.errors import RecipeError
-from duelist.models.decoding import Decoding
-from duelist.models.generation import generate
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import encode_responses
+from duelist.models.decoding.generation import generate
+from duelist.models.decoding.local import Decoding
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
-from duelist.recipes.component_settings import parse_component
+from duelist.recipe.component_settings import parse_component
 from duelist.trainers import trl_rlhf
 from duelist.trainers.rlhf import RLHF
 from duelist.trainers.rlhf_settings import RewardModelTraining, RLHFConfig

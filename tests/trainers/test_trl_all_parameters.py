@@ -12,10 +12,10 @@ import torch
 from trl import DPOConfig
 
 from duelist.errors import RecipeError
-from duelist.models.logprobs import sequence_log_probs, tokenized
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import encode_responses
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO, DPOTrainerConfig
 from duelist.trainers.losses import Objective

@@ -12,11 +12,11 @@ import pytest
 import torch
 from trl import DPOConfig, DPOTrainer
 
-from duelist.models.logprobs import sequence_log_probs, tokenized
-from duelist.models.lora_adapter import REFERENCE
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.tokenization import encode_responses
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.lora_adapter import REFERENCE
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO, DPOTrainerConfig
 from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset

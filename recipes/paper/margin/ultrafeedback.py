@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from duelist.data.rows import RowSource, row_pair, row_prompt
 from duelist.errors import DataError
-from duelist.models.loading import load_pretrained
-from duelist.recipes.recipe import load_recipe, preparation_settings
-from duelist.rows import RowSource, row_pair, row_prompt
+from duelist.models.policy.loading import load_pretrained
+from duelist.recipe.recipe import load_recipe, preparation_settings
 from duelist.seeding import generator, hash_keys
 from duelist.types import Prompt
 

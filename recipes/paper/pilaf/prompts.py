@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from duelist.models.loading import load_pretrained
-from duelist.models.tokenization import prompt_token_ids
-from duelist.rows import RowSource, row_prompt
+from duelist.data.rows import RowSource, row_prompt
+from duelist.models.policy.loading import load_pretrained
+from duelist.models.policy.tokenization import prompt_token_ids
 from duelist.types import Prompt
 
 

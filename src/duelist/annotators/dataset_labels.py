@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.annotators.base import Annotator, label_id
+from duelist.data.rows import Row, RowSource, row_pair, row_prompt, row_responses
 from duelist.errors import DataError
 from duelist.progress import Progress
-from duelist.rows import Row, RowSource, row_pair, row_prompt, row_responses
 from duelist.types import OUTCOMES, Batch, Label, Outcome, Votes
 
 Key = tuple[str, str, str]  # prompt id and the two texts, sorted

@@ -15,7 +15,13 @@ from pydantic import Field
 from scipy.special import expit
 
 from duelist.annotators.base import Annotator, label_id
-from duelist.models.rewards import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig, Reward
+from duelist.models.rewards.functions import (
+    FunctionReward,
+    FunctionRewardConfig,
+    ModelReward,
+    ModelRewardConfig,
+    Reward,
+)
 from duelist.progress import Progress
 from duelist.seeding import hash_uniform
 from duelist.types import Batch, Label, Outcome, Pair

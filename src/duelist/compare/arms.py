@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duelist.errors import RecipeError
-from duelist.recipes.recipe import Recipe, arms, load_recipe, recipe_content
-from duelist.recipes.values import listed_names, require_arm_name
+from duelist.recipe.recipe import Recipe, arms, load_recipe, recipe_content
+from duelist.recipe.values import listed_names, require_arm_name
 
 STUDIES = "studies"
 MOST_SEEDS = 10_000

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from duelist.compare.arms import with_arms
 from duelist.progress import Progress
-from duelist.recipes.recipe import Recipe
+from duelist.recipe.recipe import Recipe
 from duelist.store.layout import ARMS
-from duelist.study import RoundReport, Study
+from duelist.study.study import RoundReport, Study
 
 
 def run_with_arms(

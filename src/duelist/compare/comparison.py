@@ -14,7 +14,7 @@ from duelist.compare.curves import Rows, read_rows
 from duelist.compare.running import Outcome, in_order, run_studies
 from duelist.errors import RecipeError, StorageError, StudyLockedError
 from duelist.progress import Progress
-from duelist.recipes.recipe import completed, recipe_content
+from duelist.recipe.recipe import completed, recipe_content
 from duelist.report.record import read_arm
 from duelist.store.artifacts import discard, write_text
 from duelist.store.layout import RECIPE

@@ -12,7 +12,7 @@ import numpy as np
 
 from duelist.compare.statistics import Floats
 from duelist.errors import RecipeError
-from duelist.settings import nearest
+from duelist.settings.validation import nearest
 from duelist.store.layout import METRICS
 
 Row = Mapping[str, Any]

@@ -17,7 +17,7 @@ from duelist.compare.curves import metrics_to_show
 from duelist.compare.picture import draw
 from duelist.compare.summary import MetricSummary, choose_baseline, summarise
 from duelist.compare.tables import curves_csv, few_seeds, markdown, table_csv
-from duelist.recipes.recipe import recipe_content
+from duelist.recipe.recipe import recipe_content
 from duelist.store.artifacts import write_json, write_text
 
 PICTURE = "curves"  # .png, .svg, and .csv with its numbers

@@ -12,7 +12,7 @@ from typing import Any
 
 from duelist.compare.arms import PlannedStudy
 from duelist.compare.worker import serve
-from duelist.recipes.recipe import recipe_content
+from duelist.recipe.recipe import recipe_content
 
 # A process of its own that has nothing of this one's: forking one that has used autograd or threads is not safe.
 PROCESSES = multiprocessing.get_context("spawn")

@@ -32,7 +32,7 @@ def serve(jobs: connection.Connection, threads: int) -> None:
         os.environ[name] = str(threads)  # read when the libraries are loaded, below
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.dup2(2, 1)  # standard output belongs to the command's own results
-    from duelist.console import calm_libraries
+    from duelist.cli.console import calm_libraries
 
     calm_libraries()
     while True:
@@ -47,8 +47,8 @@ def serve(jobs: connection.Connection, threads: int) -> None:
 
 
 def _run(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    from duelist.recipes.recipe import saved_recipe
-    from duelist.study import Study
+    from duelist.recipe.recipe import saved_recipe
+    from duelist.study.study import Study
 
     began = time.monotonic()
     error = details = None

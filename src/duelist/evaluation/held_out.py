@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duelist.errors import DataError, user_code
-from duelist.models.decoding import Decoding
-from duelist.models.generation import generate
-from duelist.models.implicit_reward import log_ratios
-from duelist.models.policy import Policy
-from duelist.models.rewards import Reward
+from duelist.models.decoding.generation import generate
+from duelist.models.decoding.local import Decoding
+from duelist.models.policy.implicit_reward import log_ratios
+from duelist.models.policy.policy import Policy
+from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
-from duelist.settings import nearest
+from duelist.settings.validation import nearest
 from duelist.types import Evaluation, Prompt, Response
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
-from duelist.models.embedding_config import EmbeddingConfig
-from duelist.models.embeddings import EmbeddingCache, make_embedder
+from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.sources import EmbeddingCache, make_embedder
 from duelist.models.trained import Models
 
 

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from duelist.errors import DuelistError
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.margin import implicit_rewards, prompt_entropies
-from duelist.models.logprobs import sequence_log_probs, tokenized
-from duelist.models.lora_gradients import LoraGradients
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 
 Normalize = Literal["response", "pair", "token", "none"]
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
-from duelist.models.implicit_reward import log_probs
-from duelist.models.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.implicit_reward import log_probs
+from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 
 
 class MarginConfig(BaseModel):

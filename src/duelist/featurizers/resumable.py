@@ -18,9 +18,9 @@ from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import GRADIENT, POLICY, REFERENCE, FeatureFolder, Precision, scratch_array
 from duelist.featurizers.gradient import Normalize, pair_gradients
 from duelist.featurizers.margin import implicit_rewards, prompt_entropies
-from duelist.models.logprobs import TokenizedResponse, batches_by_tokens, sequence_log_probs, tokenized
-from duelist.models.lora_gradients import LoraGradients
-from duelist.models.policy import Policy
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.logprobs import TokenizedResponse, batches_by_tokens, sequence_log_probs, tokenized
+from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.types import Response
 

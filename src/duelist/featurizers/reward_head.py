@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from duelist.errors import RecipeError
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
-from duelist.models.reward_model_config import RewardModelConfig
+from duelist.models.rewards.config import RewardModelConfig
 
 
 class RewardHead(Featurizer):

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.gallery.panel import Panel, grid_points
-from duelist.models.process_state import torch_threads
-from duelist.models.reward_model import RewardModel
-from duelist.models.reward_model_config import RewardModelConfig
-from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
+from duelist.models.policy.process_state import torch_threads
+from duelist.models.rewards.config import RewardModelConfig
+from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress, Silent
-from duelist.recipes.component_settings import build, parse_component
-from duelist.recipes.components import COMPONENTS
+from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.components import COMPONENTS
 from duelist.seeding import derived_seed, generator
+from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, train_reward_model
 from duelist.types import Features
 
 Floats = NDArray[np.float64]

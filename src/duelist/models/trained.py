@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from duelist.errors import RecipeError
-from duelist.models.embeddings import EmbeddingCache, Shelf
-from duelist.models.policy import Policy
-from duelist.models.reward_model import RewardModel
+from duelist.models.embeddings.sources import EmbeddingCache, Shelf
+from duelist.models.policy.policy import Policy
+from duelist.models.rewards.network import RewardModel
 
 
 @dataclass(frozen=True)

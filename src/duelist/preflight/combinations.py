@@ -6,11 +6,11 @@ from collections.abc import Set
 
 from duelist.acquisition.base import Acquisition
 from duelist.errors import RecipeError
-from duelist.models.policy_config import PolicyConfig
+from duelist.models.policy.config import PolicyConfig
 from duelist.pairing.base import Pairing
-from duelist.recipes.component_settings import build
-from duelist.recipes.components import COMPONENTS
-from duelist.recipes.recipe import Recipe
+from duelist.recipe.component_settings import build
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.recipe import Recipe
 from duelist.samplers.base import Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.trainers.base import Planned

@@ -9,34 +9,34 @@ from typing import Any
 import numpy as np
 
 from duelist.acquisition.base import Acquisition, choose
+from duelist.acquisition.stopping import require_gains
 from duelist.annotators.base import Annotator
+from duelist.data.prompts import PromptSet
 from duelist.errors import ModelError
 from duelist.evaluation.held_out import require_columns
 from duelist.featurizers.base import Featurizer, require_provided
 from duelist.featurizers.reward_head import require_posterior
-from duelist.learners.embedding_sources import embedding_sources
-from duelist.learners.online import require_online_trainer
-from duelist.models.loading import device_of, load_pretrained, read_chat_template
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.positions import context_length
-from duelist.models.rewards import Reward
-from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.loading import device_of, load_pretrained, read_chat_template
+from duelist.models.policy.positions import context_length
+from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.rewards.functions import Reward
 from duelist.pairing.base import Pairing
 from duelist.preflight.combinations import require_different_responses, require_parts_that_fit
+from duelist.preflight.embedding_sources import embedding_sources
+from duelist.preflight.lookups import PREPARED, Lookups, require_start
 from duelist.preflight.pool import pairs_in_rounds, require_large_pool
 from duelist.preflight.precision import require_moving_weights
-from duelist.preflight.reach import PREPARED, Reach, require_start
 from duelist.progress import Progress
-from duelist.prompts.dataset import PromptSet
-from duelist.prompts.labelled import labelled_preferences
-from duelist.recipes.component_settings import acquisition_options, build
-from duelist.recipes.components import COMPONENTS
-from duelist.recipes.parts import prepared
-from duelist.recipes.recipe import Recipe
+from duelist.recipe.component_settings import acquisition_options, build
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.recipe import Recipe
 from duelist.samplers.base import Sampler
-from duelist.stopping import require_gains
+from duelist.study.components import prepared
+from duelist.study.learners.online import require_online_trainer
 from duelist.testing import random_features
 from duelist.trainers.base import Planned
+from duelist.trainers.initial_preferences import labelled_preferences
 from duelist.trainers.trl_settings import TrainsWithTrl, require_installed_trackers
 from duelist.types import Prompt
 
@@ -72,7 +72,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     Raises:
         DuelistError: if something is not usable.
     """
-    reach = Reach(offline_ok)
+    reach = Lookups(offline_ok)
     ready = reach.prepared(recipe)
     build("sampler", ready.sampler, Sampler)
     build("pairing", ready.pairing, Pairing)

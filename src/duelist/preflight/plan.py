@@ -10,14 +10,14 @@ from typing import Any
 
 from duelist.acquisition.base import Acquisition
 from duelist.errors import ModelError
-from duelist.models.policy_config import PolicyConfig
-from duelist.models.reward_model_config import RewardModelConfig
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.rewards.config import RewardModelConfig
 from duelist.preflight.examination import Findings, examine
 from duelist.preflight.pool import prompts_in_rounds
 from duelist.preflight.precision import architecture_config
-from duelist.recipes.component_settings import build
-from duelist.recipes.recipe import Recipe, policy_of
-from duelist.recipes.rounds import budgets, is_checkpoint, is_evaluated, listed, total_budget
+from duelist.recipe.component_settings import build
+from duelist.recipe.recipe import Recipe, policy_of
+from duelist.recipe.round_plan import budgets, is_checkpoint, is_evaluated, listed, total_budget
 from duelist.samplers.base import Sampler
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}

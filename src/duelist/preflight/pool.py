@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from duelist.data.prompts import PromptSet, per_round_counts
 from duelist.errors import BudgetError
-from duelist.prompts.dataset import PromptSet, per_round_counts
-from duelist.recipes.component_settings import build
-from duelist.recipes.components import COMPONENTS
-from duelist.recipes.recipe import Recipe
-from duelist.recipes.rounds import budgets, in_words, total_budget
+from duelist.recipe.component_settings import build
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.recipe import Recipe
+from duelist.recipe.round_plan import budgets, in_words, total_budget
 from duelist.samplers.base import Sampler
 
 

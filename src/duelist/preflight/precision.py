@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from duelist.errors import ModelError, RecipeError
-from duelist.models.policy_config import PolicyConfig
+from duelist.models.policy.config import PolicyConfig
 
 MEDIAN = 0.674  # of |w|, where w is normal with standard deviation 1
 INITIALIZER_RANGE = 0.02  # of a configuration that does not say

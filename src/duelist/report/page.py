@@ -18,7 +18,7 @@ from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import Arm, Selected, finite, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
 from duelist.store.layout import ARMS
-from duelist.store.rows import AskedPair
+from duelist.store.row_codecs import AskedPair
 from duelist.types import OUTCOMES, Label
 
 REPORT = "report.html"

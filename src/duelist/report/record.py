@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from duelist.selected import agreement
-from duelist.stopping import StopConfig, stop_reason
+from duelist.acquisition.stopping import StopConfig, stop_reason
 from duelist.store.damage import damage
 from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study
 from duelist.store.recipe_file import read_recipe
 from duelist.store.remains import is_filled, require_whole_record
-from duelist.store.rows import AskedPair, Stage
+from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
+from duelist.study.selected_metrics import agreement
 from duelist.types import OUTCOMES, Label, Prompt
 
 _BLOCK = 256  # rows of the similarity matrix held at a time

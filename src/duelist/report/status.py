@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from duelist.reading_time import study_reading_time
+from duelist.annotators.reading_time import study_reading_time
 from duelist.report.record import Arm, read_arms
 
 

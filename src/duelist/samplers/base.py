@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from duelist.models.decoding import Decoder, LocalDecoder
+from duelist.models.decoding.local import Decoder, LocalDecoder
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.types import DrawnSet, Draws, GivenResponses, Prompt, Response

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding import Order
-from duelist.models.implicit_reward import log_ratios
+from duelist.models.decoding.local import Order
+from duelist.models.policy.implicit_reward import log_ratios
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Draws, Response

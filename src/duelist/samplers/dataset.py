@@ -12,8 +12,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
-from duelist.models.plain_tokens import plain_token_ids
-from duelist.models.tokenization import (
+from duelist.models.policy.plain_tokens import plain_token_ids
+from duelist.models.policy.tokenization import (
     check_length,
     encode_responses,
     require_chat_template,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from duelist.models.decoding import Order, policy_is_reference
+from duelist.models.decoding.local import Order, policy_is_reference
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Draws

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding import Order, as_policy, policy_is_reference
+from duelist.models.decoding.local import Order, as_policy, policy_is_reference
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
 from duelist.seeding import generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.models.decoding import Decoding
+from duelist.models.decoding.local import Decoding
 
 TEMPERATURE = "Logits are divided by this; 0 decodes greedily, the most probable token each time."
 TOP_K = "Draw from this many most probable tokens only, before the nucleus; null: from all."

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
-from duelist.models.decoding import Decoding, Order
-from duelist.models.implicit_reward import log_probs
-from duelist.models.policy import Policy
-from duelist.models.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.decoding.local import Decoding, Order
+from duelist.models.policy.implicit_reward import log_probs
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.seeding import generator
 from duelist.types import Draws, Prompt, Response

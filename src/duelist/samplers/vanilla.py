@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding import Order
+from duelist.models.decoding.local import Order
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Draws

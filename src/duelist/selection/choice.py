@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
+from duelist.annotators.reading_time import DEFAULT, tokens_to_read
+from duelist.data.rows import Row, as_json, explicit_prompt
 from duelist.errors import BudgetError, ModelError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
 from duelist.featurizers.feature_folder import Precision
 from duelist.featurizers.gradient import Normalize
 from duelist.featurizers.resumable import Stored
-from duelist.models.policy import Policy
-from duelist.models.policy_config import PolicyConfig
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
-from duelist.reading_time import DEFAULT, tokens_to_read
-from duelist.recipes.component_settings import acquisition_options, build, parse_component
-from duelist.rows import Row, as_json, explicit_prompt
+from duelist.recipe.component_settings import acquisition_options, build, parse_component
 from duelist.seeding import derived_seed, generator
 from duelist.selection.pool import Pool, read_pairs, read_some
 from duelist.types import Pair

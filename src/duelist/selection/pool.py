@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from duelist.data.rows import Row, RowSource, row_pair, row_prompt, row_responses
 from duelist.errors import DataError
-from duelist.models.policy import Policy
-from duelist.models.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
-from duelist.rows import Row, RowSource, row_pair, row_prompt, row_responses
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
 from duelist.types import Pair, Prompt, Response
 
 Pool = str | Path | Iterable[Row]

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from duelist.errors import RecipeError, StorageError, unwritable_as_storage_error
 from duelist.featurizers.gradient import Normalize
-from duelist.recipes.values import override
+from duelist.recipe.values import override
 from duelist.selection.choice import Dtype, Picks, select
 from duelist.selection.pool import Pool
-from duelist.settings import expanded
+from duelist.settings.validation import expanded
 from duelist.store.artifacts import write_jsonl
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from duelist.store.artifacts import atomic_path, copy_folder, digest, json_line, write_jsonl
 from duelist.store.export import preference_rows
 from duelist.store.layout import METRICS, PREFERENCES
-from duelist.store.rows import Stage
+from duelist.store.row_codecs import Stage
 from duelist.store.store import Store
 
 Metrics = Sequence[Mapping[str, Any]]

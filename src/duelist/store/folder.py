@@ -32,9 +32,9 @@ from duelist.store.derived import (
 )
 from duelist.store.layout import EMBEDDINGS, ROUNDS, SELECTION
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
-from duelist.store.rows import AskedPair, Stage
+from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
-from duelist.store.vectors import VectorShelf
+from duelist.store.vector_cache import StoredVectors
 from duelist.types import Prompt, Selection
 
 Value = TypeVar("Value")
@@ -114,9 +114,9 @@ class StudyFolder:
             raise StorageError(f"Round {round} must have trained for its weights to be there, but it has not.")
         return self.path / stage.artifact
 
-    def vectors(self, source: str) -> VectorShelf:
+    def vectors(self, source: str) -> StoredVectors:
         """Where the vectors of one of the study's embedding models are kept."""
-        return VectorShelf(self.path / EMBEDDINGS / source)
+        return StoredVectors(self.path / EMBEDDINGS / source)
 
     def stage(self, round: int, name: str) -> Stage | None:
         """The stage, if it is finished."""

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from duelist.errors import RecipeError
-from duelist.settings import write_yaml
+from duelist.settings.validation import write_yaml
 from duelist.store.artifacts import write_text
 from duelist.store.layout import DATABASE, RECIPE
 from duelist.store.remains import recorded_recipe

@@ -24,7 +24,7 @@ from duelist.store.database import copy_of_database, database_files, open_engine
 from duelist.store.layout import DATABASE
 from duelist.store.preferences import preference_of
 from duelist.store.remains import Known, known_to
-from duelist.store.rows import AskedPair, Stage, add_batch, label_from, label_row, now, read_asked, stage_from
+from duelist.store.row_codecs import AskedPair, Stage, add_batch, label_from, label_row, now, read_asked, stage_from
 from duelist.store.tables import LabelRow, PairRow, PreferencesFileRow, PromptRow, RecipeRow, RoundRow, StageRow
 from duelist.types import Batch, Label, Preference, Prompt, VoteRule
 

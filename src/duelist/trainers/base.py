@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from duelist.models.policy import Policy
-from duelist.models.reward_model import RewardModel
-from duelist.models.reward_training import Comparisons
+from duelist.models.policy.policy import Policy
+from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress
-from duelist.trainers.carried import CarriedOptimizer
+from duelist.trainers.persistent_optimizer import PersistentOptimizer
+from duelist.trainers.reward_fitting import Comparisons
 from duelist.types import Preference, VoteRule
 
 
@@ -95,7 +95,7 @@ class TakesSteps(ABC):
         preferences: Sequence[Preference],
         beta: float,
         seed: int,
-        carried: CarriedOptimizer,
+        carried: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
         """Take one optimizer step on `policy` in place, against its reference, on all of `preferences`.

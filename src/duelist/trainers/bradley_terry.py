@@ -13,10 +13,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from duelist.models.reward_model import RewardModel
-from duelist.models.reward_training import Comparisons, OptimizerConfig, train_reward_model
+from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress
 from duelist.trainers.base import RewardTrainer, TrainingPlan
+from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, train_reward_model
 from duelist.types import VoteRule
 
 

@@ -18,12 +18,12 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from duelist.errors import RecipeError
-from duelist.models.policy import Policy
-from duelist.models.process_state import global_generators_kept
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.trainers.base import TakesSteps, Trainer, TrainingPlan
-from duelist.trainers.carried import CarriedOptimizer, one_step
 from duelist.trainers.losses import Objective
+from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.trainers.trl_settings import TrainsWithTrl, TrlSettings, require_trl_arguments, trl_config
 from duelist.types import Preference, VoteRule
 
@@ -153,7 +153,7 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
         preferences: Sequence[Preference],
         beta: float,
         seed: int,
-        carried: CarriedOptimizer,
+        carried: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
         return self._train(policy, preferences, beta, seed, progress, carried)
@@ -165,7 +165,7 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
         beta: float,
         seed: int,
         progress: Progress,
-        carried: CarriedOptimizer | None,
+        carried: PersistentOptimizer | None,
     ) -> Mapping[str, float]:
         from trl import DPOConfig
 

@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from duelist.errors import RecipeError
-from duelist.models.policy import Policy
-from duelist.models.process_state import global_generators_kept
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.trainers.rlhf_settings import CONFIGS, RLHFConfig

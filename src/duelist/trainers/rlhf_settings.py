@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from duelist.settings import require_arguments
+from duelist.settings.validation import require_arguments
 from duelist.trainers.trl_settings import require_trl_arguments
 
 # TRL's configuration for each algorithm.

@@ -24,7 +24,7 @@ import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from duelist.models.policy import Policy
+from duelist.models.policy.policy import Policy
 from duelist.trainers.losses import Objective, PairColumns
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference, Response

@@ -17,8 +17,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 
-from duelist.models.loading import load_pretrained
-from duelist.models.policy import Policy
+from duelist.models.policy.loading import load_pretrained
+from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.trainers.rlhf_settings import RewardModelTraining
 from duelist.trainers.trl_progress import train_with_progress

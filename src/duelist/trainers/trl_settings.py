@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from duelist.errors import RecipeError
-from duelist.settings import nearest, require_arguments
+from duelist.settings.validation import nearest, require_arguments
 
 # Keys of TRL's configurations that Duelist itself decides, and where a recipe sets them instead.
 DECIDED_ELSEWHERE = {

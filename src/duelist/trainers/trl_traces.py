@@ -21,7 +21,7 @@ from typing import Any
 from peft import PeftModel
 from transformers import PrinterCallback
 
-from duelist.models.policy import Policy
+from duelist.models.policy.policy import Policy
 
 PATCHED = ("forward", "_original_forward")
 

@@ -61,7 +61,7 @@ def prepare_embedded(
             f"{prompts}, responses={responses}, held_out_responses={held_out_responses}, latent={latent}, dimension="
             f"{dimension}: correct them."
         )
-    from duelist.models.embedding_files import embedding_id, write_embeddings
+    from duelist.models.embeddings.files import embedding_id, write_embeddings
 
     rng = generator(seed, "embedded world")
     turn_LE = np.linalg.qr(rng.normal(size=(dimension, latent)))[0].T

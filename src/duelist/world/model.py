@@ -125,7 +125,7 @@ def undisturbed() -> Iterator[None]:
     import datasets
     from transformers.utils import logging
 
-    from duelist.models.process_state import global_generators_kept, torch_threads
+    from duelist.models.policy.process_state import global_generators_kept, torch_threads
 
     transformers_bars, datasets_bars = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
     try:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from duelist.errors import RecipeError
-from duelist.settings import explain_invalid
+from duelist.settings.validation import explain_invalid
 
 
 class WorldSettings(BaseModel):

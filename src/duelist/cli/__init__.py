@@ -1,0 +1,1 @@
+"""The `duelist` command, one file per command."""

@@ -1,0 +1,265 @@
+"""Rows of a data set, from a file or the hub, and what their columns mean.
+
+The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats): `prompt` is text or a list of messages, a
+response is text or a list of one assistant message. Two responses are given as `chosen` and `rejected`, as
+`response_a` and `response_b`, or as a list `responses`. Where a row has a list and two by name, as a row that `duelist
+select` picked from a list has, a comparison is of those two (`row_pair`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duelist.errors import DataError
+from duelist.settings.validation import expanded
+from duelist.types import Prompt
+
+RESPONSE_COLUMNS = ("chosen", "rejected", "response_a", "response_b", "responses")
+# Vectors beside the responses: too large to go along with a prompt.
+EMBEDDING_COLUMNS = ("embeddings", "embedding_chosen", "embedding_rejected", "embedding_a", "embedding_b")
+DEEPEST = 32  # levels that a value may be nested
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A data set: a local file, or a name on the hub with its split and configuration."""
+
+    path: str
+    split: str = "train"
+    config: str | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        """Yield each row with words that say where it stands, for error messages.
+
+        Raises:
+            DataError: if a file does not exist, has an unknown ending or cannot be read, or a line is no JSON object.
+        """
+        path = expanded(self.path)
+        if path.is_file():
+            return _readable(path, _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path))
+        if path.exists() or path.is_absolute() or self.path.endswith(SUFFIXES):
+            raise DataError(
+                f"A data set is a file ending in {', '.join(SUFFIXES)}, or a name on the hub, but there is no such "
+                f"file at {path}: correct the path."
+            )
+        return self._hub_rows()
+
+    def _hub_rows(self) -> Iterator[tuple[str, Row]]:
+        import datasets
+
+        try:
+            rows = datasets.load_dataset(self.path, self.config, split=self.split)
+        except Exception as error:
+            raise DataError(
+                f"The data set {self.path!r} (split {self.split!r}) must exist as a file here or on the hub, but "
+                f"loading it failed: {error}. Correct the name, log in to the hub, or give the path of a local file."
+            ) from error
+        for i, row in enumerate(rows):
+            yield f"row {i} of {self.path} ({self.split})", row
+
+
+def _readable(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+    try:
+        yield from rows
+    except DataError:
+        raise
+    except Exception as error:  # gzip, zlib, UTF-8 and Arrow each have errors of their own
+        raise DataError(
+            f"A data set must be readable as what its name says, but reading {path} failed: {error}. Write the file "
+            "again, or correct its ending or permissions."
+        ) from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise DataError(f"A data set file must end in {', '.join(SUFFIXES)}, but got {path}: rename or convert it.")
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig") as lines:  # with or without a byte order mark
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"line {number} of {path}"
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:  # too deep, or an integer of thousands of digits, among them
+                raise DataError(
+                    f"Each line must be one JSON object, but {where} is not ({error}): mend or drop the line."
+                ) from error
+            if not isinstance(row, dict):
+                raise DataError(
+                    f"Each line must be one JSON object, but {where} holds a {type(row).__name__}: mend or drop the "
+                    "line."
+                )
+            yield where, row
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet as pq
+
+    i = 0
+    for batch in pq.ParquetFile(path).iter_batches():
+        for row in batch.to_pylist():
+            yield f"row {i} of {path}", row
+            i += 1
+
+
+def row_prompt(row: Row, where: str) -> Prompt:
+    """The prompt of a row; its other columns, but for the responses, go along.
+
+    Raises:
+        DataError: if the row has no prompt, or a prompt without text.
+    """
+    aside = {"prompt", *RESPONSE_COLUMNS, *EMBEDDING_COLUMNS}
+    columns = as_json({k: v for k, v in row.items() if k not in aside}, where)
+    content = as_json(explicit_prompt(row, where).get("prompt"), where)
+    if content is None:
+        found = ", ".join(k for k, v in row.items() if v is not None) or "no column"
+        raise DataError(
+            f"Every row must have a `prompt`, but {where} has only {found}: give the column with the prompt that name."
+        )
+    if isinstance(content, str):
+        if not content.strip():
+            raise DataError(f"Every prompt must hold text, but that of {where} is empty: fill it in or drop the row.")
+        return Prompt.of(content, columns)
+    if not isinstance(content, list) or not content or not all(_is_message(m) for m in content):
+        raise DataError(
+            f"A prompt must be text or a list of messages with `role` and `content`, but that of {where} is "
+            f"{str(content)[:80]!r}: rewrite it or drop the row."
+        )
+    if content[-1]["role"] != "user":
+        raise DataError(
+            f"A conversational prompt must end with the user's message, but that of {where} ends with the role "
+            f"{content[-1]['role']!r}: drop what comes after the user's last message."
+        )
+    if not str(content[-1]["content"]).strip():
+        raise DataError(
+            f"Every prompt must hold text, but the last message of {where} is empty: fill it in or drop the row."
+        )
+    return Prompt.of(content, columns)
+
+
+def row_responses(row: Row, where: str) -> list[str]:
+    """The texts of all responses that a row gives: those of its list, or else its two by name; [] if none.
+
+    Raises:
+        DataError: if a response is neither text nor one assistant message, or only one of two is there.
+    """
+    if row.get("responses") is None:
+        return row_pair(row, where)
+    if not isinstance(row["responses"], list):
+        raise DataError(
+            f"`responses` must be a list, but that of {where} is {str(row['responses'])[:80]!r}: put it in a list."
+        )
+    return [response_text(r, where) for r in row["responses"]]
+
+
+def row_pair(row: Row, where: str) -> list[str]:
+    """The texts of the two responses that a row gives by name: chosen then rejected, or a then b; [] if none.
+
+    Raises:
+        DataError: if a response is neither text nor one assistant message, or only one of the two is there.
+    """
+    row = explicit_prompt(row, where)
+    for first, second in (("chosen", "rejected"), ("response_a", "response_b")):
+        if row.get(first) is not None or row.get(second) is not None:
+            if row.get(first) is None or row.get(second) is None:
+                raise DataError(
+                    f"A row with `{first}` must have `{second}` as well and the reverse, but {where} has only one of "
+                    "them: fill in the other, or drop the row."
+                )
+            return [response_text(row[first], where), response_text(row[second], where)]
+    return []
+
+
+def response_text(value: Any, where: str) -> str:
+    """A response's text, from text or from a list of one assistant message."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, list) and len(value) == 1 and _is_message(value[0]) and value[0]["role"] == "assistant":
+        text = str(value[0]["content"])
+    else:
+        raise DataError(
+            f"A response must be text or a list of one assistant message, but that of {where} is {str(value)[:80]!r}: "
+            "rewrite it or drop the row."
+        )
+    if not text.strip():
+        raise DataError(f"Every response must hold text, but one of {where} is empty: fill it in or drop the row.")
+    return _unicode(text, where)
+
+
+def _unicode(text: str, where: str) -> str:
+    """The text, unless it has half a surrogate pair, as JSON's escapes can make it: no tokenizer or file takes that."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Texts must be Unicode, but one of {where} has half a surrogate pair ({text[error.start]!r}) at position "
+            f"{error.start}: rewrite it or drop the row."
+        ) from error
+    return text
+
+
+def _is_message(value: Any) -> bool:
+    """Whether a value is a message; its content may be parts, as of a multimodal model."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("role"), str)
+        and isinstance(value.get("content"), str | list)
+    )
+
+
+def as_json(value: Any, where: str = "the row", levels: int = DEEPEST) -> Any:
+    """The value as JSON has it: NaN and infinities become null, and what JSON does not know (dates) becomes text.
+
+    Args:
+        value: the value.
+        where: where it stands, for error messages.
+        levels: how deep it may be nested.
+
+    Raises:
+        DataError: if it is deeper, or a text is not Unicode.
+    """
+    if isinstance(value, str):
+        return _unicode(value, where)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if levels == 0:
+        raise DataError(
+            f"Values must be nested {DEEPEST} levels deep at most, but one of {where} is deeper: rewrite it."
+        )
+    if isinstance(value, Mapping):
+        return {_unicode(str(k), where): as_json(v, where, levels - 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(v, where, levels - 1) for v in value]
+    # NumPy's and torch's numbers and arrays
+    return as_json(value.tolist(), where, levels - 1) if hasattr(value, "tolist") else _unicode(str(value), where)
+
+
+def explicit_prompt(row: Row, where: str) -> Row:
+    """TRL's "implicit prompt" rows made explicit: the prompt is what chosen and rejected begin with in common.
+
+    Raises:
+        DataError: if the two responses begin with nothing in common.
+    """
+    if row.get("prompt") is not None or row.get("chosen") is None or row.get("rejected") is None:
+        return row
+    from trl.data_utils import extract_prompt
+
+    chosen, rejected = row["chosen"], row["rejected"]
+    sequences = isinstance(chosen, str | list) and type(chosen) is type(rejected)
+    if not sequences or not chosen or not rejected or chosen[0] != rejected[0]:
+        raise DataError(
+            f"A row without `prompt` must have a `chosen` and a `rejected` that begin with the same prompt, but those "
+            f"of {where} begin with nothing in common: add a `prompt`."
+        )
+    return {**row, **extract_prompt({"chosen": row["chosen"], "rejected": row["rejected"]})}

@@ -1,0 +1,1 @@
+"""Decoding responses, in this process or on a server."""

@@ -1,0 +1,255 @@
+"""Decoding: responses drawn from the policy, from its reference, or from the two mixed token by token.
+
+    policy     softmax(h_θ)                           reference  softmax(h_ref)
+    plus       softmax((1 + β) h_θ − β h_ref)         minus      softmax((1 − β) h_θ + β h_ref)
+
+h are the logits after the tokens drawn so far. They are mixed in float32 or better; temperature, top-k and
+top-p come after, in this order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from duelist.errors import NumericalError
+from duelist.models.decoding.adapter_rows import rows_stay_apart
+from duelist.models.decoding.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.positions import length_thresholds
+from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.models.policy.trained_flags import frozen
+from duelist.models.policy.vocabulary import check_vocabulary
+from duelist.progress import Progress
+from duelist.types import Distribution, Prompt, Response
+
+
+@dataclass(frozen=True)
+class Order:
+    """One response that is wanted: to what, from which distribution."""
+
+    prompt: Prompt
+    drawn_from: Distribution = "policy"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How responses are decoded.
+
+    Attributes:
+        max_new_tokens: the length limit, in tokens.
+        temperature: logits are divided by this; 0 takes the most probable token.
+        top_p: the nucleus' probability.
+        batch_size: responses decoded together. One from π⁺ or π⁻ takes two rows of the model.
+        beta: β of π⁺ and π⁻.
+        top_k: tokens are drawn from this many, the most probable ones; None: from all.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    batch_size: int = 64
+    beta: float = 0.0
+    top_k: int | None = None
+
+    @property
+    def greedy(self) -> bool:
+        """Whether all draws from one distribution are the same."""
+        return self.temperature == 0 or self.top_k == 1
+
+
+class Decoder(ABC):
+    """Where responses are decoded: in this process, or by a server."""
+
+    @abstractmethod
+    def draw(
+        self, orders: Sequence[Order], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
+    ) -> list[Response]:
+        """A response to each order.
+
+        Args:
+            orders: what is wanted. A decoder that cannot draw from a distribution says so before it draws anything.
+            how: limits, temperature, β.
+            round: noted in the responses.
+            seed: the only source of randomness.
+            progress: told how many responses are done.
+            what: shown with the progress.
+
+        Returns:
+            Responses in the order of `orders`. Their text is their tokens decoded without special tokens; their token
+            ids are those drawn, with the end-of-sequence token unless the response was cut at `max_new_tokens`.
+
+        Raises:
+            RecipeError: if a distribution is out of this decoder's reach.
+            DataError: if a prompt with `max_new_tokens` more does not fit in the context.
+            ModelError: if a conversational prompt meets a tokenizer without chat template.
+        """
+
+
+class LocalDecoder(Decoder):
+    """The policy in this process, as it is now (its adapter on or off). It draws from every distribution.
+
+    What is drawn for an order depends on the seed and the order's position, not on what it is batched with (but for
+    rounding).
+    """
+
+    def __init__(self, policy: Policy, method: Method = "auto") -> None:
+        self.policy = policy
+        self._method: Method = method
+
+    def draw(
+        self, orders: Sequence[Order], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
+    ) -> list[Response]:
+        policy = self.policy
+        prompts = {o.prompt.id: o.prompt for o in orders}
+        require_chat_template(policy.tokenizer, list(prompts.values()), policy.name)
+        ids = {i: prompt_token_ids(policy.tokenizer, p) for i, p in prompts.items()}
+        check_vocabulary(policy.model.get_input_embeddings(), ids.values())
+        for prompt_id, prompt in prompts.items():
+            limit = f"max_new_tokens={how.max_new_tokens}"
+            check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, policy.context_length, limit)
+        policy.model.eval()
+        method = self._method
+        if method == "auto" and any(_kind(o.drawn_from) == "both" for o in orders):
+            method = "one_call" if rows_stay_apart(policy) else "two_calls"  # found out once, not for every batch
+        drawn: list[Response | None] = [None] * len(orders)
+        with torch.inference_mode(), progress.stage(what, len(orders)) as advance:
+            thresholds = length_thresholds(policy.model.config)
+            for kind, rows in _batches(orders, [len(ids[o.prompt.id]) for o in orders], how, thresholds):
+                batch = [orders[i] for i in rows]
+                uniform_BT = np.stack([np.random.default_rng((seed, i)).random(how.max_new_tokens) for i in rows])
+                with next_logits(policy, kind, method) as run:
+                    tokens = self._decode(run, [ids[o.prompt.id] for o in batch], batch, how, uniform_BT)
+                for i, order, token_ids in zip(rows, batch, tokens, strict=True):
+                    text = policy.tokenizer.decode(token_ids, skip_special_tokens=True)
+                    before = ids[order.prompt.id]
+                    drawn[i] = Response.of(order.prompt, text, before, token_ids, order.drawn_from, round)
+                advance(len(batch))
+        return [r for r in drawn if r is not None]
+
+    def _decode(
+        self,
+        run: NextLogits,
+        prompt_ids: Sequence[Sequence[int]],
+        orders: Sequence[Order],
+        how: Decoding,
+        uniform_BT: NDArray[np.float64],
+    ) -> list[list[int]]:
+        device = self.policy.device
+        stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
+        weights_B2 = torch.tensor([_weights(o.drawn_from, how.beta) for o in orders], dtype=torch.float64).to(device)
+        uniform = torch.from_numpy(uniform_BT).to(device)
+        tokens_BT = torch.zeros((len(orders), how.max_new_tokens), dtype=torch.long, device=device)
+        usable = torch.ones((), dtype=torch.bool, device=device)
+        logits, mask = self._read(run, prompt_ids)
+        rows = torch.arange(len(orders), device=device)  # those that are still run
+        done = torch.zeros(len(orders), dtype=torch.bool, device=device)
+        for t in range(how.max_new_tokens):
+            mixed_BV = mix(*logits, weights_B2[rows])
+            token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p, how.top_k)
+            usable = usable & (usable_B | done).all()
+            tokens_BT[rows, t] = token_B
+            done = done | torch.isin(token_B, stop)
+            going_on = len(done) - int(done.sum())
+            if going_on == 0 or t + 1 == how.max_new_tokens:
+                break
+            if 2 * going_on <= len(done):  # those that ended cost as much as those that go on: leave them behind
+                index = (~done).nonzero()[:, 0]
+                run.keep_rows(index)
+                rows, mask, token_B, done = rows[index], mask[index], token_B[index], done[index]
+            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
+            logits = run(token_B[:, None], mask)
+        if not bool(usable):
+            raise NumericalError(
+                f"Logits must be finite, but {self.policy.name} gave others while responses were drawn: look for "
+                "diverged weights (lower the learning rate), or load the model in bfloat16 or float32."
+            )
+        return [_up_to_stop(row, self.policy.stop_token_ids) for row in tokens_BT.tolist()]
+
+    def _read(
+        self, run: NextLogits, prompt_ids: Sequence[Sequence[int]]
+    ) -> tuple[tuple[torch.Tensor | None, torch.Tensor | None], torch.Tensor]:
+        """Read each distinct prompt once. For every row, though prompts repeat: the logits after it, and the mask."""
+        device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
+        place: dict[tuple[int, ...], int] = {}
+        index = [place.setdefault(tuple(ids), len(place)) for ids in prompt_ids]
+        width = max(map(len, place))
+        ids_XL = torch.tensor([[pad] * (width - len(p)) + list(p) for p in place], device=device)
+        mask_XL = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in place], device=device)
+        own, reference = run(ids_XL, mask_XL)
+        if len(place) == len(index):
+            return (own, reference), mask_XL
+        index_B = torch.tensor(index, device=device)
+        run.keep_rows(index_B)
+        logits = (None if own is None else own[index_B], None if reference is None else reference[index_B])
+        return logits, mask_XL[index_B]
+
+
+def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
+    """Whether the policy computes what its reference computes.
+
+    Where the reference is a model of its own, both must have the same weights: the same weights in two places of memory
+    may give other last bits. Where it is another state of the same model, the logits after one prompt must be the same
+    bit for bit.
+    """
+    reference = policy.weights.reference_model
+    if reference is not None:
+        theirs = reference.state_dict()
+        return all(torch.equal(weight, theirs[name]) for name, weight in policy.model.state_dict().items())
+    ids = torch.tensor([prompt_token_ids(policy.tokenizer, prompt)], device=policy.device)
+    mask = torch.ones_like(ids)
+    policy.model.eval()
+
+    def logits(kind: Kind) -> torch.Tensor | None:
+        # torch may take other kernels where something requires gradients.
+        with torch.inference_mode(), next_logits(policy, kind) as run, frozen(policy.model):
+            own, reference = run(ids, mask)
+        return own if reference is None else reference
+
+    own_BV, reference_BV = logits("policy"), logits("reference")
+    return own_BV is not None and reference_BV is not None and torch.equal(own_BV, reference_BV)
+
+
+def as_policy(orders: Sequence[Order]) -> list[Order]:
+    """The same orders, all from the policy itself: what they come to while the policy is its reference."""
+    return [replace(o, drawn_from="policy") for o in orders]
+
+
+def _weights(drawn_from: Distribution, beta: float) -> tuple[float, float]:
+    """How much of h_θ and of h_ref; PILAF (arXiv 2502.04270), Section 5."""
+    return {"plus": (1 + beta, -beta), "minus": (1 - beta, beta), "reference": (0.0, 1.0)}.get(drawn_from, (1.0, 0.0))
+
+
+def _kind(drawn_from: Distribution) -> Kind:
+    return "both" if drawn_from in ("plus", "minus") else "reference" if drawn_from == "reference" else "policy"
+
+
+def _batches(
+    orders: Sequence[Order], lengths: Sequence[int], how: Decoding, thresholds: Sequence[int]
+) -> list[tuple[Kind, list[int]]]:
+    """Positions in `orders`, grouped by whose logits they take, neighbours in length together: they need no padding.
+
+    Rows that may pass a length threshold are together only if they pass it at the same token.
+    """
+
+    def company(i: int) -> tuple[tuple[int, int], ...]:
+        n = lengths[i]
+        return tuple((n > t, n if n <= t < n + how.max_new_tokens else 0) for t in thresholds)
+
+    found: list[tuple[Kind, list[int]]] = []
+    for kind in sorted({_kind(o.drawn_from) for o in orders}):
+        rows = sorted((i for i, o in enumerate(orders) if _kind(o.drawn_from) == kind), key=lambda i: lengths[i])
+        for _, group in groupby(rows, key=company):
+            some = list(group)
+            found += [(kind, some[start : start + how.batch_size]) for start in range(0, len(some), how.batch_size)]
+    return found
+
+
+def _up_to_stop(ids: list[int], stop: frozenset[int]) -> list[int]:
+    return next((ids[: t + 1] for t, token in enumerate(ids) if token in stop), ids)

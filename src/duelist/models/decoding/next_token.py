@@ -1,0 +1,230 @@
+"""What comes next: the logits of the policy and of its reference, with their caches, and the token drawn from them."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from transformers import DynamicCache
+
+from duelist.errors import ModelError
+from duelist.models.decoding.adapter_rows import policy_then_reference, rows_stay_apart
+from duelist.models.decoding.growing_cache import grow_in_place
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.positions import length_thresholds, regime
+
+Kind = Literal["policy", "reference", "both"]
+Method = Literal["auto", "one_call", "two_calls", "no_cache"]
+
+
+class NextLogits(ABC):
+    """Reads a batch of rows on, token by token, and gives the logits of what comes next."""
+
+    @abstractmethod
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """The logits [B, V] after the last of L new tokens, of the policy and of the reference; None: not asked for.
+
+        Args:
+            ids_BL: the new tokens.
+            mask_BA: 1 for a token, 0 for padding on the left, over those read before and the new ones.
+        """
+
+    @abstractmethod
+    def keep_rows(self, index: torch.Tensor) -> None:
+        """Go on with the rows that `index` names, one of them as often as it is named."""
+
+
+@contextmanager
+def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator[NextLogits]:
+    """Within the block, logits of the policy as it is now, of its reference, or of both.
+
+    Args:
+        policy: the model and its reference. Within the block it is not to be used otherwise.
+        kind: whose logits are asked for.
+        method: how both are computed. `one_call` runs the rows of both together, with the policy's adapter on its half
+            of them; `two_calls` is right for every model and reference; `auto` takes the first where it is exact.
+            `no_cache` runs the reference over all tokens anew at every step: for comparison only.
+    """
+    if kind == "policy":
+        yield _Alone(policy.model, is_reference=False)
+    elif kind == "reference":
+        with policy.as_reference():
+            yield _Alone(policy.model, is_reference=True)
+    elif method == "one_call" or (method == "auto" and rows_stay_apart(policy)):
+        with policy_then_reference(policy):
+            yield _Together(policy.model)
+    else:
+        yield _InTurn(policy, keep_cache=method != "no_cache")
+
+
+class _Alone(NextLogits):
+    """One model."""
+
+    def __init__(self, model: Any, is_reference: bool) -> None:
+        self._model = _Cached(model)
+        self._is_reference = is_reference
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        logits_BV = self._model(ids_BL, mask_BA)
+        return (None, logits_BV) if self._is_reference else (logits_BV, None)
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        self._model.keep_rows(index)
+
+
+class _Together(NextLogits):
+    """Both models in one call, within `policy_then_reference`."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = _Cached(model)
+        self._rows = 0
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self._rows = len(ids_BL)
+        own_BV, reference_BV = self._model(ids_BL.repeat(2, 1), mask_BA.repeat(2, 1)).chunk(2)
+        return own_BV, reference_BV
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        self._model.keep_rows(torch.cat([index, index + self._rows]))
+        self._rows = len(index)
+
+
+class _InTurn(NextLogits):
+    """Both models one after the other, each with its cache; or the reference without one."""
+
+    def __init__(self, policy: Policy, keep_cache: bool) -> None:
+        self._policy = policy
+        self._own = _Cached(policy.model)
+        self._reference: _Cached | None = None
+        self._keep_cache = keep_cache
+        self._read: list[torch.Tensor] = []
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own_BV = self._own(ids_BL, mask_BA)
+        with self._policy.as_reference():
+            if not self._keep_cache:
+                self._read.append(ids_BL)
+                return own_BV, _Cached(self._policy.model)(torch.cat(self._read, dim=1), mask_BA)
+            if self._reference is None:
+                self._reference = _Cached(self._policy.model)
+            return own_BV, self._reference(ids_BL, mask_BA)
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        self._own.keep_rows(index)
+        self._read = [ids[index] for ids in self._read]
+        if self._reference is not None:
+            self._reference.keep_rows(index)
+
+
+class _Cached:
+    """A model that reads on from where it was, with the cache that the model itself makes.
+
+    At a threshold of LongRoPE it reads all tokens again, as transformers does: the cache has keys of shorter sequences.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache: Any = None
+        self._thresholds = length_thresholds(model.config)
+        self._read: list[torch.Tensor] = []  # kept only where there is a threshold
+        self._regime = 0
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        accepted = inspect.signature(base.forward).parameters
+        self._takes_positions = "position_ids" in accepted
+        # The prompt's own logits, a vocabulary for each of its tokens, are of no use here.
+        self._options = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> torch.Tensor:
+        """The logits [B, V] after the last of the new tokens."""
+        if self._thresholds:
+            self._read.append(ids_BL)
+            before, self._regime = self._regime, regime(int(mask_BA.sum(1).max()), self._thresholds)
+            if self._cache is not None and self._regime != before:
+                ids_BL, self._cache = torch.cat(self._read, dim=1), None
+        options: dict[str, Any] = dict(self._options)
+        if self._takes_positions:  # padding stands on the left and has no position
+            options["position_ids"] = (mask_BA.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
+        output = self._model(
+            input_ids=ids_BL, attention_mask=mask_BA, past_key_values=self._cache, use_cache=True, **options
+        )
+        if self._cache is None:
+            self._cache = getattr(output, "past_key_values", None)
+            if not isinstance(self._cache, DynamicCache):
+                raise ModelError(
+                    "To decode, a model must keep a cache whose rows can be selected (transformers' DynamicCache), but "
+                    f"{type(self._model).__name__} keeps {type(self._cache).__name__}: use a transformer."
+                )
+            grow_in_place(self._cache)
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        """Select rows of the cache, with repetitions."""
+        self._cache.reorder_cache(index)
+        self._read = [ids[index] for ids in self._read]
+
+
+def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_B2: torch.Tensor) -> torch.Tensor:
+    """w_θ h_θ + w_ref h_ref in float32 or better, row by row. What the policy excludes (−∞) stays excluded.
+
+    Args:
+        own_BV: the policy's logits, if they are asked for.
+        reference_BV: the reference's logits, if they are asked for.
+        weights_B2: how much of each; used only where both are.
+    """
+    if own_BV is None or reference_BV is None:
+        alone = reference_BV if own_BV is None else own_BV
+        assert alone is not None
+        return alone.to(torch.promote_types(alone.dtype, torch.float32))
+    dtype = torch.promote_types(own_BV.dtype, torch.float32)
+    own_BV, reference_BV, weights_B2 = own_BV.to(dtype), reference_BV.to(dtype), weights_B2.to(dtype)
+    mixed_BV = weights_B2[:, :1] * own_BV + weights_B2[:, 1:] * reference_BV
+    return mixed_BV.masked_fill(own_BV == -torch.inf, -torch.inf)
+
+
+def token_probabilities(
+    logits_BV: torch.Tensor, temperature: float, top_p: float, top_k: int | None = None
+) -> torch.Tensor:
+    """softmax(logits / temperature) over the `top_k` most probable tokens, and of these within the nucleus.
+
+    Tokens that tie with the k-th stay, as in transformers and vLLM. The nucleus is the fewest tokens that have
+    probability `top_p` or more among the `top_k`. The rest has probability 0; the nucleus is not scaled up to 1.
+    """
+    scaled_BV = logits_BV / temperature
+    if top_k is not None and top_k < scaled_BV.shape[1]:
+        least_B1 = scaled_BV.topk(top_k, dim=-1).values[:, -1:]
+        scaled_BV = scaled_BV.masked_fill(scaled_BV < least_B1, -torch.inf)
+    p_BV = torch.softmax(scaled_BV, dim=-1)
+    if top_p < 1:
+        sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True, stable=True)
+        before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
+        p_BV = torch.zeros_like(p_BV).scatter_(1, order_BV, sorted_BV.masked_fill_(before_BV >= top_p, 0.0))
+    return p_BV
+
+
+def draw_tokens(
+    logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float, top_k: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token a row by the inverse of the distribution function, so that a row's draw depends on nothing but the row.
+
+    Args:
+        logits_BV: float32 or float64.
+        uniform_B: a float64 number in [0, 1) for each row.
+        temperature: logits are divided by this; 0 takes the most probable token.
+        top_p: the nucleus' probability.
+        top_k: how many tokens may be drawn, the most probable ones; None: all.
+
+    Returns:
+        token_B, and whether each row's logits were usable.
+    """
+    if temperature == 0:
+        return logits_BV.argmax(dim=-1), logits_BV.amax(dim=-1).isfinite()
+    cdf_BV = token_probabilities(logits_BV, temperature, top_p, top_k).double().cumsum(dim=-1)
+    total_B = cdf_BV[:, -1]
+    token_B = torch.searchsorted(cdf_BV, (uniform_B * total_B)[:, None], right=True)[:, 0]
+    return token_B.clamp(max=logits_BV.shape[1] - 1), total_B.isfinite()

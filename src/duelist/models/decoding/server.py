@@ -1,0 +1,281 @@
+"""Decoding by a server that speaks OpenAI's completions API over HTTP, such as vLLM.
+
+Reference: vLLM's OpenAI-compatible server (`/v1/completions` with token ids in and out, `/v1/load_lora_adapter`,
+           `/v1/unload_lora_adapter`).
+
+Prompts go as token ids and responses come back as token ids, so what is drawn is what is trained on. The round's
+adapter is saved to a folder that the server can read, and loaded there under a name of the study's own with its
+fingerprint; the study's earlier ones are then unloaded and deleted. No other study uses them, though it may have an
+equal adapter on the same server. The reference is the base model as the server names it. Mixed distributions (π⁺, π⁻)
+need both models' logits at each token, which no such server gives: they are refused before anything is drawn.
+
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve my-model --enable-lora --max-lora-rank 64
+
+A server's sampling is seeded, but not bit for bit the same from one batch to the next: what a round drew is in its
+artifact, and a resumed study reads it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+
+from duelist.errors import ModelError, RecipeError
+from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, Order
+from duelist.models.decoding.server_config import ServerConfig
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
+from duelist.progress import Progress
+from duelist.seeding import derived_seed
+from duelist.types import Response
+
+LOADABLE = ("policy", "reference")
+
+# What a request leaves open, a server takes from the model's generation_config.json. Here nothing shapes the
+# distribution but temperature, top-k and top-p.
+ALL_TOKENS = -1  # as `top_k`
+NOTHING_ELSE = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+
+
+class ServerDecoder(Decoder):
+    """Draws from the policy and its reference on a server. Closes its connections at the end of a `with` block.
+
+    Args:
+        config: the server.
+        policy: what is drawn from.
+        study: the study's folder. What is loaded for it is told apart from other studies' by it.
+        transport: what carries the requests; None: the network.
+    """
+
+    def __init__(
+        self, config: ServerConfig, policy: Policy, study: Path, transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        if policy.weights.artifact != "adapter":
+            raise RecipeError(
+                "A server is given the round's adapter, but this policy trains all its parameters: set "
+                "`decoder: null` or `policy.adapter: lora`."
+            )
+        self.config = config
+        self.policy = policy
+        self.notes: list[str] = []
+        owner = hashlib.blake2b(f"{platform.node()}:{study.expanduser().resolve()}".encode(), digest_size=6)
+        self._prefix = f"duelist-{owner.hexdigest()}-"
+        self._adapters = Path(config.adapter_folder).expanduser().resolve()
+        key = None if config.api_key_variable is None else os.environ.get(config.api_key_variable)
+        if config.api_key_variable is not None and not key:
+            raise RecipeError(
+                f"decoder.api_key_variable must name an environment variable with a key, but "
+                f"{config.api_key_variable} is not set: set it, or set the key to null."
+            )
+        self._client = httpx2.Client(
+            base_url=config.url.rstrip("/") + "/",
+            timeout=config.timeout,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def draw(
+        self, orders: Sequence[Order], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
+    ) -> list[Response]:
+        beyond = sorted({o.drawn_from for o in orders} - set(LOADABLE))
+        if beyond:
+            raise RecipeError(
+                f"A server draws from the policy and its reference only, but this sampler draws from "
+                f"{', '.join(beyond)}: set `decoder: null` (decoding in this process), or use sampler vanilla, "
+                "best_of_n or hybrid."
+            )
+        try:
+            return self._draw(orders, how, round, seed, progress, what)
+        except (httpx2.HTTPError, _Refused) as error:
+            reason = f"The server at {self.config.url} failed: {str(error).removesuffix('.') or type(error).__name__}."
+            if self.config.on_failure == "stop":
+                raise ModelError(
+                    f"{reason} Mend it and run the same command again (nothing is lost), or set decoder.on_failure to "
+                    "`local` to decode in this process."
+                ) from error
+            self.notes.append(f"{reason} The responses of round {round} were decoded in this process instead.")
+            return LocalDecoder(self.policy).draw(orders, how, round=round, seed=seed, progress=progress, what=what)
+
+    def _draw(
+        self, orders: Sequence[Order], how: Decoding, round: int, seed: int, progress: Progress, what: str
+    ) -> list[Response]:
+        tokenizer, prompts = self.policy.tokenizer, {o.prompt.id: o.prompt for o in orders}
+        require_chat_template(tokenizer, list(prompts.values()), self.policy.name)
+        ids = {i: prompt_token_ids(tokenizer, p) for i, p in prompts.items()}
+        for prompt_id, prompt in prompts.items():
+            limit = f"max_new_tokens={how.max_new_tokens}"
+            check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, self.policy.context_length, limit)
+        names = {name: self._served(name) for name in sorted({o.drawn_from for o in orders})}
+        self._unload_all_but(set(names.values()))
+        drawn: list[Response | None] = [None] * len(orders)
+        with (
+            progress.stage(what, len(orders)) as advance,
+            ThreadPoolExecutor(self.config.concurrency) as pool,
+        ):
+            under_way = {
+                pool.submit(
+                    self._complete, names[o.drawn_from], ids[o.prompt.id], how, derived_seed(seed, i) % 2**31
+                ): i
+                for i, o in enumerate(orders)
+            }
+            try:
+                for done in as_completed(under_way):
+                    i, token_ids = under_way[done], done.result()
+                    order = orders[i]
+                    text = tokenizer.decode(token_ids, skip_special_tokens=True)
+                    drawn[i] = Response.of(order.prompt, text, ids[order.prompt.id], token_ids, order.drawn_from, round)
+                    advance(1)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [r for r in drawn if r is not None]
+
+    def _complete(self, model: str, prompt_ids: Sequence[int], how: Decoding, seed: int) -> list[int]:
+        answer = _content(
+            self._post(
+                "completions",
+                {
+                    "model": model,
+                    "prompt": list(prompt_ids),
+                    "max_tokens": how.max_new_tokens,
+                    "temperature": how.temperature,
+                    "top_p": how.top_p,
+                    "top_k": ALL_TOKENS if how.top_k is None else how.top_k,
+                    **NOTHING_ELSE,
+                    "seed": seed,
+                    "stop_token_ids": sorted(self.policy.stop_token_ids),
+                    "return_token_ids": True,
+                    "add_special_tokens": False,
+                },
+            )
+        )
+        match answer.get("choices"):
+            case [{"token_ids": list(token_ids), "finish_reason": reason}]:
+                return self._whole(token_ids, reason, how)
+            case [{"finish_reason": _}]:
+                raise ModelError(
+                    f"The server at {self.config.url} must return the token ids it drew (`return_token_ids`), but its "
+                    "answer has none: what is trained on must be what was drawn. Use a server that can (vLLM from "
+                    "0.10.2 on), or set `decoder: null`."
+                )
+        raise _Refused(f"completions must answer with one choice, but came with {str(answer)[:300]}")
+
+    def _whole(self, token_ids: list[Any], finish_reason: Any, how: Decoding) -> list[int]:
+        """The tokens up to the one that ends the response, which some servers leave out.
+
+        Raises:
+            _Refused: if that is no whole response: one that ended, or reached the limit.
+        """
+        stop, vocabulary = self.policy.stop_token_ids, self.policy.model.config.get_text_config().vocab_size
+        cut = token_ids
+        if all(isinstance(token, int) and (0 <= token < vocabulary or token in stop) for token in token_ids):
+            cut = next((token_ids[: t + 1] for t, token in enumerate(token_ids) if token in stop), token_ids)
+            room = how.max_new_tokens - len(cut)
+            if room == 0 or (room > 0 and cut and cut[-1] in stop):
+                return cut
+            if room > 0 and finish_reason == "stop":
+                return [*cut, int(self.policy.tokenizer.eos_token_id)]
+        raise _Refused(
+            f"a response must end, or reach {how.max_new_tokens} of the policy's {vocabulary} tokens, but one of "
+            f"{len(cut)} came with finish_reason {finish_reason!r}: {cut[:20]}"
+        )
+
+    def _served(self, drawn_from: str) -> str:
+        """The name under which the server has the policy or its reference; an adapter is loaded there first."""
+        if drawn_from == "reference" and self.policy.reference_folder is None:
+            return self.config.model
+        if drawn_from == "reference":
+            source = self.policy.reference_folder
+            name = f"{self._prefix}reference-{self.policy.fingerprint()}"
+        else:
+            source = None
+            name = f"{self._prefix}{self.policy.fingerprint()}"
+        folder = self._adapters / name
+        if not folder.is_dir():
+            unfinished = folder.with_name(f".{name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if source is None:
+                unfinished.mkdir(parents=True)
+                self.policy.save_weights(unfinished)
+            else:
+                shutil.copytree(source, unfinished)
+            unfinished.rename(folder)
+        served = self._models()
+        if self.config.model not in served:
+            raise ModelError(
+                f"decoder.model must be a model of the server at {self.config.url}, but {self.config.model!r} is not "
+                f"among {', '.join(sorted(served)) or 'none'}: correct it."
+            )
+        if name not in served:
+            self._post("load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        return name
+
+    def _unload_all_but(self, in_use: set[str]) -> None:
+        """Unload what earlier rounds of this study loaded, and delete the copies that the server read it from."""
+        try:
+            for name in sorted(n for n in self._models() if n.startswith(self._prefix) and n not in in_use):
+                self._post("unload_lora_adapter", {"lora_name": name})
+        except (httpx2.HTTPError, _Refused) as error:
+            reason = str(error).removesuffix(".") or type(error).__name__
+            self.notes.append(f"Adapters of earlier rounds stay loaded in the server at {self.config.url}: {reason}.")
+            return  # the server may read their copies again
+        for folder in self._adapters.glob(f"{self._prefix}*"):
+            if folder.name not in in_use:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _models(self) -> set[str]:
+        """What the server has, by name."""
+        match _content(self._again(lambda: self._client.get("models"))):
+            case {"data": [*models]} if all(isinstance(m, dict) and "id" in m for m in models):
+                return {str(m["id"]) for m in models}
+        raise _Refused("models must answer with a list of them, but did not: is this the API's root?")
+
+    def _post(self, path: str, content: Mapping[str, Any]) -> httpx2.Response:
+        return self._again(lambda: self._client.post(path, json=dict(content)))
+
+    def _again(self, send: Any) -> httpx2.Response:
+        """Send, and send again after a lost connection or a server's error, but never after a refusal.
+
+        Raises:
+            _Refused: if the answer is not a success.
+        """
+        for left in range(self.config.retries, -1, -1):
+            try:
+                answer: httpx2.Response = send()
+            except httpx2.TransportError:
+                if not left:
+                    raise
+                continue
+            if answer.is_success:
+                return answer
+            if answer.status_code < 500 or not left:
+                raise _Refused(f"{answer.request.url.path} answered {answer.status_code}: {answer.text[:300]}")
+        raise AssertionError("unreachable")
+
+
+class _Refused(Exception):
+    """The server answered, but did not do what it was asked to."""
+
+
+def _content(answer: httpx2.Response) -> Mapping[str, Any]:
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise _Refused(f"{answer.request.url.path} must answer with JSON, but came with {answer.text[:300]!r}")
+    return content

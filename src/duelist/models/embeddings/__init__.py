@@ -1,0 +1,1 @@
+"""Fixed embeddings of prompt and response: sources, files, cache."""

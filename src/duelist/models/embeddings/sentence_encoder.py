@@ -1,0 +1,108 @@
+"""Embeddings by the sentence-transformers library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duelist.errors import ModelError
+from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.embedder import Embedder, Vectors
+from duelist.models.policy.loading import device_of, load_pretrained
+from duelist.progress import Progress
+from duelist.types import Prompt, Response
+
+LIBRARY = "sentence_transformers"
+MODULES = "modules.json"  # what a model of that library is made of
+ORGANIZATION = "sentence-transformers"  # on the hub, of names without a slash
+
+
+class SentenceEncoder(Embedder):
+    """Any model of the library, on the prompt's last message and the response as one text."""
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: if the library is not installed, or the model cannot be loaded.
+        """
+        _require_library()
+        self.config = config
+        device, weights = str(device_of(config.device)), {"dtype": config.dtype}
+        try:
+            encoder = import_module(LIBRARY).SentenceTransformer
+            self._model: Any = encoder(str(config.model), device=device, revision=config.revision, model_kwargs=weights)
+        except Exception as error:  # the hub, transformers and the library each have errors of their own
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"`model` must be a sentence-transformers model, but {config.model!r} could not be loaded: {reason} "
+                "Correct the path or name."
+            ) from error
+
+    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        texts = [embedded_text(p, r.text) for p, r in zip(prompts, responses, strict=True)]
+        parts: list[Any] = []
+        cut = 0
+        with progress.stage("Embedding", len(texts)) as advance:
+            for start in range(0, len(texts), self.config.batch_size):
+                batch = texts[start : start + self.config.batch_size]
+                cut += self._cut(batch)
+                parts.append(self._model.encode(batch, convert_to_numpy=True, show_progress_bar=False))
+                advance(len(batch))
+        if cut:
+            progress.note(
+                f"{cut} of {len(texts)} texts (prompt, then response) fill the {self._model.max_seq_length} tokens "
+                f"that {self.config.model} reads: what goes beyond is not in the embedding."
+            )
+        return np.concatenate(parts).astype(np.float32)
+
+    def _cut(self, texts: Sequence[str]) -> int:
+        """How many texts fill all the tokens that the model reads; 0 where it has no limit."""
+        limit = self._model.max_seq_length
+        if limit is None or math.isinf(limit):
+            return 0
+        real = self._model.preprocess(list(texts)).get("attention_mask")
+        return 0 if real is None else int((real.sum(dim=1) >= limit).sum())
+
+
+def embedded_text(prompt: Prompt, response: str) -> str:
+    """What a sentence encoder reads: the prompt's last message and the response, a blank line between them."""
+    return f"{prompt.messages[-1]['content']}\n\n{response}"
+
+
+def require_sentence_encoder(config: EmbeddingConfig, key: str) -> None:
+    """Look for the library and the model, but load no weights.
+
+    Args:
+        config: with the model.
+        key: what messages call the model.
+
+    Raises:
+        ModelError: if one of them is not there.
+    """
+    _require_library()
+    name = str(config.model)
+    if (Path(name).expanduser() / MODULES).is_file():
+        return
+    from huggingface_hub import hf_hub_download
+    from transformers import AutoConfig
+
+    try:
+        hf_hub_download(name if "/" in name else f"{ORGANIZATION}/{name}", MODULES, revision=config.revision)
+    except Exception:  # no such file: then it must be a plain model of transformers, or else this says what is wrong
+        load_pretrained(AutoConfig, name, key, config.revision)
+
+
+def _require_library() -> None:
+    if find_spec(LIBRARY) is None:
+        raise ModelError(
+            "Embeddings by `sentence_transformers` need that library, but it is not installed: "
+            "`pip install sentence-transformers` (Duelist's extra `embeddings`), or use source `hidden_states` or "
+            "`file`."
+        )

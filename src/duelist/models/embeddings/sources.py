@@ -1,0 +1,171 @@
+"""Fixed embeddings of prompt and response together: what a reward model or a linear design works on.
+
+An embedding never changes during a study: each response is embedded once, and kept by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.embedder import Embedder, Vectors
+from duelist.models.policy.loading import device_of, load_pretrained
+from duelist.models.policy.logprobs import batches_by_tokens
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.positions import context_length, length_thresholds
+from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template
+from duelist.models.policy.vocabulary import check_vocabulary
+from duelist.progress import Progress
+from duelist.types import Prompt, Response
+
+
+class Shelf(Protocol):
+    """Keeps vectors from one run of a study to the next."""
+
+    def read(self) -> Mapping[str, Vectors]:
+        """All vectors that were added, by response id."""
+
+    def add(self, ids: Sequence[str], vectors_RE: Vectors) -> None:
+        """Keep R vectors: all of them or, if the process dies, none."""
+
+
+class EmbeddingCache:
+    """Embeds each response once, whoever asks."""
+
+    def __init__(self, embedder: Embedder, shelf: Shelf | None = None) -> None:
+        """Use `embedder` for what is neither known nor on the shelf.
+
+        A model's rounding depends on what it embeds together. A study that was killed embeds other responses together
+        than one that was not, so it goes on from the same numbers only if they were kept.
+        """
+        self.embedder = embedder
+        self._shelf = None if embedder.exact else shelf
+        self._known: dict[str, Vectors] = {} if self._shelf is None else dict(self._shelf.read())
+
+    def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
+
+        Raises:
+            NumericalError: if a vector holds a number that is not finite.
+        """
+        new = list({r.id: r for r in responses if r.id not in self._known}.values())
+        if new:
+            vectors_RE = self.embedder.embed([prompts[r.prompt_id] for r in new], new, progress)
+            bad = np.flatnonzero(~np.isfinite(vectors_RE).all(axis=1))
+            if len(bad):
+                raise NumericalError(
+                    f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
+                    f"({new[bad[0]].text[:40]!r}) is not, nor are {len(bad) - 1} others: correct the file or model."
+                )
+            ids = [r.id for r in new]
+            if self._shelf is not None:
+                self._shelf.add(ids, vectors_RE)
+            self._known |= dict(zip(ids, vectors_RE, strict=True))
+        return np.stack([self._known[r.id] for r in responses])
+
+
+class HiddenStates(Embedder):
+    """The last layer's hidden states of a causal language model, pooled over the response's tokens."""
+
+    def __init__(self, config: EmbeddingConfig, policy: Policy | None = None) -> None:
+        """Use `config.model`, or, where it names none, the policy's base model.
+
+        Raises:
+            ModelError: if there is neither, or the model cannot be loaded.
+        """
+        self.config = config
+        self._policy = policy if config.model is None else None
+        if self._policy is not None:
+            self._model, self._tokenizer, self._name = self._policy.model, self._policy.tokenizer, self._policy.name
+        elif config.model is None:
+            raise ModelError(
+                "Hidden states need a causal language model, but the recipe has no `policy` and the embedding no "
+                "`model`: set `model` to a folder or a hub name, or use another source."
+            )
+        else:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            model = load_pretrained(
+                AutoModelForCausalLM, config.model, "embedding.model", config.revision, dtype=config.dtype
+            )
+            self._model, self._name = model.to(device_of(config.device)).eval(), config.model
+            self._tokenizer = load_pretrained(AutoTokenizer, config.model, "embedding.model", config.revision)
+
+    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        if self._policy is None:
+            return self._pooled(self._encoded(prompts, responses), progress)
+        own_reference = self._policy.reference_folder
+        self._policy.set_reference(None)  # the base model: what is trained must not move the embedding
+        try:
+            with self._policy.as_reference():
+                return self._pooled([(r.prompt_token_ids, r.token_ids) for r in responses], progress)
+        finally:
+            self._policy.set_reference(own_reference)
+
+    def _encoded(
+        self, prompts: Sequence[Prompt], responses: Sequence[Response]
+    ) -> list[tuple[Sequence[int], Sequence[int]]]:
+        require_chat_template(self._tokenizer, prompts, self._name)
+        limit = context_length(self._model.config)
+        sequences: list[tuple[Sequence[int], Sequence[int]]] = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
+            check_length(prompt, len(prompt_ids) + len(ids), limit, "a response that is embedded")
+            sequences.append((prompt_ids, ids))
+        return sequences
+
+    def _pooled(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], progress: Progress) -> Vectors:
+        import torch
+
+        length_R = [len(p) + len(r) for p, r in sequences]
+        device = next(self._model.parameters()).device
+        vectors_RE: Vectors | None = None
+        check_vocabulary(self._model.get_input_embeddings(), (ids for both in sequences for ids in both))
+        batches = batches_by_tokens(length_R, self.config.max_tokens, length_thresholds(self._model.config))
+        with progress.stage("Embedding", len(sequences)) as advance:
+            for index_B in batches:
+                batch = index_B.tolist()
+                width = max(length_R[i] for i in batch)
+                ids = torch.zeros(len(batch), width, dtype=torch.long)
+                real, pooled = torch.zeros_like(ids), torch.zeros(len(batch), width)
+                for row, i in enumerate(batch):
+                    prompt_ids, response_ids = sequences[i]
+                    end = length_R[i]
+                    ids[row, :end] = torch.tensor([*prompt_ids, *response_ids])
+                    real[row, :end] = 1
+                    pooled[row, (end - 1 if self.config.pool == "last" else len(prompt_ids)) : end] = 1
+                with torch.no_grad():
+                    states = self._model(
+                        input_ids=ids.to(device), attention_mask=real.to(device), output_hidden_states=True
+                    ).hidden_states[-1]
+                weight = (pooled / pooled.sum(dim=1, keepdim=True)).to(device)
+                vectors = torch.einsum("rt,rte->re", weight, states.float()).cpu().numpy()
+                if vectors_RE is None:
+                    vectors_RE = np.empty((len(sequences), vectors.shape[1]), np.float32)
+                vectors_RE[batch] = vectors
+                advance(len(batch))
+        return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
+
+
+def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:
+    """The source of embeddings that `config` names.
+
+    Raises:
+        ModelError: if its model or library is not there.
+        DataError: if its file cannot be read.
+    """
+    if config.source == "sentence_transformers":
+        from duelist.models.embeddings.sentence_encoder import SentenceEncoder
+
+        return SentenceEncoder(config)
+    if config.source == "hidden_states":
+        return HiddenStates(config, policy)
+    from duelist.models.embeddings.files import FileEmbeddings
+
+    if config.path is None:
+        raise DataError("Embeddings from a file need its `path`, but there is none: set it.")
+    return FileEmbeddings(config.path, config.ids)

@@ -1,0 +1,1 @@
+"""Per-response LoRA gradients, projected as they are computed."""

@@ -1,0 +1,262 @@
+"""Per-response gradients of log π(y | x) in the LoRA parameters, in one forward and one backward pass per batch.
+
+A linear layer's weight gradient for one sequence is Σ_t g_t x_tᵀ, x_t its input and g_t the gradient of its output at
+token t. A tap on each LoRA matrix keeps x, waits for g, multiplies the two sequence by sequence, projects the product
+(`duelist.models.gradients.sketch`) and adds it to a B × D accumulator: neither a response's full gradient nor a projection matrix
+ever exists. The LoRA weights themselves are frozen meanwhile, so autograd does not also add up their gradient over the
+batch: the cost is that of one ordinary training step.
+
+Before its first batch, a model is tried on two short responses: run together and alone, and with gradient checkpointing
+off where it is on, they must have the same gradients.
+
+Parameters are ordered by name (`….lora_A.default.weight` before `….lora_B.default.weight` of the same layer, layers
+by the sort order of their names), each matrix row-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from duelist.errors import ModelError, NumericalError
+from duelist.models.gradients.sketch import SparseSketch
+from duelist.models.gradients.taps import tapped
+from duelist.models.policy.checkpointing import checkpointed_evaluation, checkpointed_layers, evaluation_mode
+from duelist.models.policy.logprobs import (
+    ResponseBatch,
+    TokenizedResponse,
+    check_sequences,
+    response_batches,
+    response_token_log_probs,
+)
+from duelist.models.policy.lora_matrices import leave_out_experts, lora_matrices
+from duelist.models.policy.positions import context_length
+from duelist.models.policy.probes import Proven, probe_ids, require_causal
+from duelist.models.policy.trained_flags import frozen
+
+# Per-sequence products are made for as many sequences at a time as fit in this many numbers (64 MiB in float32).
+_PRODUCT_NUMBERS = 2**24
+
+# The largest difference of a gradient that counts as rounding, as a part of its norm: of the same batch with gradient
+# checkpointing on and off, and of a response in company and alone, where a mixture may choose other experts.
+_ROUNDING = {torch.float64: (1e-5, 1e-4), torch.float32: (1e-3, 1e-2), torch.bfloat16: (5e-2, 0.5)}
+
+_PROVEN = Proven()
+
+
+class LoraGradients:
+    """∇ log π(y | x) of responses in the parameters of a model's active LoRA adapter. Final.
+
+    Args:
+        peft_model: a causal language model with one active LoRA adapter on linear layers. Only that adapter counts,
+            and of it the matrices that are trained (`requires_grad`), unless all are frozen.
+        dimension: D, to which gradients are projected, or None for all parameters (small models).
+        seed: which projection of the family.
+        max_tokens: the most tokens run at once, padding included.
+
+    Attributes:
+        parameter_count: the number of parameters of the adapter.
+        parameter_names: their matrices' names, in order.
+        dimension: D.
+        frozen: whether the whole adapter is frozen, so that all of it counts.
+
+    Raises:
+        ModelError: if there is no such adapter, or it trains what the taps cannot see.
+    """
+
+    def __init__(self, peft_model: torch.nn.Module, *, dimension: int | None, seed: int, max_tokens: int) -> None:
+        self._model = peft_model
+        self._max_tokens = max_tokens
+        matrices = lora_matrices(peft_model)
+        self.parameter_names = tuple(matrices)
+        self.frozen = not any(matrix.weight.requires_grad for matrix in matrices.values())
+        self._sketch = SparseSketch([m.weight.numel() for m in matrices.values()], dimension, seed)
+        self.parameter_count = self._sketch.parameter_count
+        self.dimension = self._sketch.dimension
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said about the parameters that count, if anything."""
+        if not self.frozen:
+            return None
+        return (
+            f"No matrix of the adapter is trained (requires_grad is False for all): gradients count all "
+            f"{self.parameter_count:,} of its parameters."
+        )
+
+    def __call__(
+        self, sequences: Sequence[TokenizedResponse], progress: Callable[[int], None] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32] | NDArray[np.float64]]:
+        """Differentiate log π(y | x) of R responses, without dropout. The model is as before when the call returns.
+
+        Args:
+            sequences: the R responses.
+            progress: called after each batch with the number of sequences it held.
+
+        Returns:
+            log_probs_R: log π(y | x) in nats, in the order of `sequences`.
+            gradient_RD: their projected gradients, float32, or float64 where the adapter is float64.
+
+        Raises:
+            DataError: if a sequence is longer than the model's context, or a token id is outside its vocabulary.
+            ModelError: if the adapter changed since construction, an adapted layer took no part, the model is not
+                causal, or its gradients depend on what is run together.
+            NumericalError: if a log-probability or a gradient is not finite.
+        """
+        model = self._model
+        matrices = lora_matrices(model)
+        if tuple(matrices) != self.parameter_names:
+            raise ModelError(
+                "The adapter must be the one LoraGradients was made for, but another one is active now, or other "
+                "matrices of it are trained. Activate that one again with set_adapter, or make a new LoraGradients."
+            )
+        check_sequences(model, sequences)
+        require_causal(model)
+        log_probs_R = np.empty(len(sequences), dtype=np.float64)
+        is_double = _accumulator_dtype(matrices) == torch.float64
+        gradient_RD = np.empty((len(sequences), self.dimension), dtype=np.float64 if is_double else np.float32)
+        with torch.inference_mode(False), torch.enable_grad(), frozen(model):
+            if len(sequences):
+                with suppress(NumericalError):  # the responses themselves say it better
+                    self._require_agreement(matrices)
+            with checkpointed_evaluation(model):
+                for index_B, batch in response_batches(model, sequences, self._max_tokens, square=False):
+                    log_probs_R[index_B], gradient_RD[index_B] = self._run(matrices, batch)
+                    if progress is not None:
+                        progress(len(index_B))
+        return log_probs_R, gradient_RD
+
+    def _require_agreement(self, matrices: Mapping[str, torch.nn.Linear]) -> None:
+        """Refuse a model whose gradients depend on what is run together, or on gradient checkpointing.
+
+        Raises:
+            ModelError: if they do.
+        """
+        checkpointing = bool(checkpointed_layers(self._model))
+        proof = (self.parameter_names, checkpointing)
+        if (self._model, proof) in _PROVEN:
+            return
+        long, short = probe_ids(self._model, 2, min(6, (context_length(self._model.config) or 5) + 1)).tolist()
+        sequences = [TokenizedResponse(long[:1], long[1:]), TokenizedResponse(short[:1], short[1:-2] or short[1:2])]
+        device = self._model.get_input_embeddings().weight.device
+        together = ResponseBatch.of(sequences, device)
+        same, in_company = _ROUNDING.get(next(iter(matrices.values())).weight.dtype, _ROUNDING[torch.float32])
+        if (dtype := self._model.get_input_embeddings().weight.dtype) in _ROUNDING:
+            same, in_company = max(same, _ROUNDING[dtype][0]), max(in_company, _ROUNDING[dtype][1])
+        with evaluation_mode(self._model):
+            expected_2D = self._run(matrices, together)[1]
+            alone_2D = np.concatenate([self._run(matrices, ResponseBatch.of([s], device))[1] for s in sequences])
+        if (difference := _relative_difference(expected_2D, alone_2D)) > in_company:
+            raise ModelError(
+                f"A response's gradient must not depend on what is run with it, but differs by {100 * difference:.3g} "
+                "% of its norm from the one it has alone: a layer of the adapter mixes sequences or sees them in "
+                f"another order. {leave_out_experts(self._model)}"
+            )
+        if checkpointing:
+            with checkpointed_evaluation(self._model):
+                found_2D = self._run(matrices, together)[1]
+            if (difference := _relative_difference(found_2D, expected_2D)) > same:
+                raise ModelError(
+                    f"Gradients must be the same with gradient checkpointing as without, but differ by "
+                    f"{100 * difference:.3g} % of their norm: call model.gradient_checkpointing_disable(), and lower "
+                    "max_tokens if memory is short."
+                )
+        _PROVEN.add(self._model, proof)
+
+    def _run(
+        self, matrices: Mapping[str, torch.nn.Linear], batch: ResponseBatch
+    ) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """One batch: log_probs_B and gradient_BD. Nothing of its graph outlives the call."""
+        device = batch.input_ids_RL.device
+        dtype = _accumulator_dtype(matrices)
+        accumulator_BW = self._sketch.accumulator(len(batch.start_R), dtype, device)
+        recorder = _Recorder(self._sketch, accumulator_BW, batch)
+        with tapped(self._model, matrices.values(), recorder.record):
+            log_probs_M = response_token_log_probs(self._model, batch)
+            if not log_probs_M.requires_grad:
+                raise ModelError(
+                    f"Gradients must reach the adapter, but {type(self._model.get_base_model()).__name__} cuts them "
+                    "off with a backward pass of its own: use another model, or a rule that needs no gradients."
+                )
+            torch.autograd.backward(log_probs_M.sum())
+        recorder.check_complete(self.parameter_names)
+        log_probs_B = batch.sum_per_response(log_probs_M)
+        gradient_BD: NDArray[Any] = self._sketch.finish(accumulator_BW).cpu().numpy()
+        if not np.isfinite(gradient_BD).all():
+            raise NumericalError(
+                "Gradients must be finite, but one is not, although its log-probability is. Load the model in "
+                "float32, or look for diverged weights (lower the learning rate)."
+            )
+        return log_probs_B, gradient_BD
+
+
+def _accumulator_dtype(matrices: Mapping[str, torch.nn.Linear]) -> torch.dtype:
+    return torch.promote_types(next(iter(matrices.values())).weight.dtype, torch.float32)
+
+
+def _relative_difference(found_RD: NDArray[Any], expected_RD: NDArray[Any]) -> float:
+    norm = max(float(np.linalg.norm(expected_RD, axis=1).max()), 1e-30)
+    return float(np.linalg.norm(found_RD.astype(np.float64) - expected_RD, axis=1).max()) / norm
+
+
+class _Recorder:
+    """Receives each tapped matrix's inputs and output gradients of one batch, and keeps only their sketch."""
+
+    def __init__(self, sketch: SparseSketch, accumulator_BW: torch.Tensor, batch: ResponseBatch) -> None:
+        self._sketch = sketch
+        self._accumulator_BW = accumulator_BW
+        self._batch = batch
+        self._seen: set[int] = set()
+
+    def record(self, block: int, at_output: bool, input_: torch.Tensor, grad: torch.Tensor) -> None:
+        """Add one matrix's gradient of every sequence of the batch.
+
+        Args:
+            block: the matrix's place in the order of parameters.
+            at_output: whether it belongs to the output layer, which sees the response tokens of all sequences in a
+                row, not one padded row per sequence.
+            input_: the matrix's input, B × … × in (1 × M × in at the output layer). What lies between does not matter
+                (tokens; one head and tokens, in multi-head latent attention): it is summed over.
+            grad: the gradient of its output, B × … × out (1 × M × out at the output layer).
+        """
+        self._seen.add(block)
+        input_, grad = input_.to(self._accumulator_BW.dtype), grad.to(self._accumulator_BW.dtype)
+        if at_output:
+            spans = np.split(np.arange(input_.shape[1]), self._batch.start_R[1:])
+            for row, span in enumerate(spans):
+                tokens = slice(int(span[0]), int(span[-1]) + 1)
+                self._add(block, slice(row, row + 1), input_[:, tokens], grad[:, tokens])
+            return
+        rows, columns = self._batch.input_ids_RL.shape
+        if input_.ndim == 2 and len(input_) == rows * columns:  # some models flatten sequences before their MLP
+            input_, grad = input_.unflatten(0, (rows, columns)), grad.unflatten(0, (rows, columns))
+        if input_.ndim < 3 or len(input_) != rows:
+            raise ModelError(
+                f"Adapted layers must see {rows} sequences of {columns} tokens, but one got an input of the shape "
+                f"{tuple(input_.shape)}. Leave layers that see only some of the tokens, or tokens in another order, "
+                "out of target_modules."
+            )
+        input_, grad = input_.flatten(1, -2), grad.flatten(1, -2)
+        step = max(1, _PRODUCT_NUMBERS // (input_.shape[2] * grad.shape[2]))
+        for start in range(0, rows, step):
+            some = slice(start, start + step)
+            self._add(block, some, input_[some], grad[some])
+
+    def _add(self, block: int, rows: slice, input_: torch.Tensor, grad: torch.Tensor) -> None:
+        product = torch.bmm(grad.transpose(1, 2), input_)
+        self._sketch.add_(self._accumulator_BW[rows], block, product.flatten(1))
+
+    def check_complete(self, names: Sequence[str]) -> None:
+        """Refuse a batch in which an adapted layer took no part: its gradient would silently be zero."""
+        silent = [name for block, name in enumerate(names) if block not in self._seen]
+        if silent:
+            raise ModelError(
+                f"Every adapted layer must take part in the forward pass, but {len(silent)} LoRA matrices did not, "
+                f"such as {silent[0]}. Leave layers that text does not reach out of target_modules, and do not "
+                "compile or fuse the adapted layers."
+            )

@@ -1,0 +1,98 @@
+"""All parameters of a model as what is trained. The reference is a frozen copy of the model it began as, or another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from duelist.errors import ModelError
+from duelist.models.policy.process_state import global_generators_kept
+from duelist.models.policy.trained_weights import TrainedWeights
+
+
+class AllParameters(TrainedWeights):
+    """Every parameter of `model`. Final.
+
+    Two models are in memory, and a third while the reference is neither the base model nor the policy.
+
+    Args:
+        model: is trained.
+        base: the reference that training is measured against unless another is set; frozen.
+        tokenizer: saved with the weights, so that a saved folder is a whole model.
+    """
+
+    artifact: ClassVar[str] = "model"
+
+    def __init__(self, model: Any, base: Any, tokenizer: Any) -> None:
+        self.model = self._trained = model.eval().requires_grad_(True)
+        self._base = self._reference = base.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+
+    @property
+    def reference_model(self) -> Any | None:
+        return self._reference
+
+    def parameters(self) -> Iterator[tuple[str, torch.Tensor, bool]]:
+        for name, parameter in self._base.named_parameters():
+            yield name, parameter, False
+        for name, parameter in self._trained.named_parameters():
+            yield name, parameter, True
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """Within the block, `model` is the reference."""
+        self.model = self._reference
+        try:
+            yield
+        finally:
+            self.model = self._trained
+
+    def set_reference(self, folder: Path | None) -> None:
+        if folder == self.reference_folder:
+            return
+        reference = self._base
+        if folder is not None:
+            reference = copy.deepcopy(self._base) if self._reference is self._base else self._reference
+            _read_into(reference, folder)
+        self._reference, self.reference_folder = reference, folder
+
+    def save(self, folder: Path) -> None:
+        """Write the model and tokenizer in transformers' format, loadable with `from_pretrained`."""
+        self._trained.save_pretrained(str(folder))
+        self._tokenizer.save_pretrained(str(folder))
+
+    def load(self, folder: Path) -> None:
+        _read_into(self._trained, folder)
+
+
+def _read_into(model: Any, folder: Path) -> None:
+    """Give `model` the weights saved in `folder`.
+
+    Raises:
+        ModelError: if they cannot be read or do not fit.
+    """
+    try:
+        with global_generators_kept():
+            found, report = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=model.dtype, output_loading_info=True
+            )
+    except Exception as error:  # transformers and safetensors each have errors of their own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"A model in transformers' format must lie at {folder}, but it cannot be read: {reason}"
+        ) from error
+    own, weights = model.state_dict(), found.state_dict()
+    odd = sorted(set(own) ^ set(weights) | set(report["missing_keys"]))
+    odd += [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if odd:
+        raise ModelError(
+            f"The model at {folder} must have the weights of {model.name_or_path}, but they differ at {odd[0]} (and "
+            f"{len(odd) - 1} more): give a model of the same architecture and size."
+        )
+    model.load_state_dict(weights)

@@ -1,0 +1,98 @@
+"""Reading a base model and its tokenizer from a folder or the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from duelist.errors import ModelError
+from duelist.models.policy.config import PolicyConfig
+from duelist.settings.credentials import with_credentials
+from duelist.settings.validation import expanded
+
+
+def load_base(config: PolicyConfig) -> tuple[Any, Any]:
+    """The base model, in evaluation mode on its device, and its tokenizer.
+
+    Raises:
+        ModelError: if one of them cannot be loaded.
+    """
+    base = load_pretrained(AutoModelForCausalLM, config.model, "policy.model", **base_arguments(config))
+    base = base.to(device_of(config.device))
+    tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
+    if config.chat_template is not None:
+        tokenizer.chat_template = read_chat_template(config.chat_template)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"The tokenizer of {config.model} must have an end-of-sequence token, but has none: set one.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # Sampling follows the recipe alone: a model's own generation defaults (top-k, penalties) are set aside, its stop
+    # tokens kept.
+    stop = base.generation_config.eos_token_id
+    base.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id if stop is None else stop, pad_token_id=tokenizer.pad_token_id
+    )
+    return base.eval(), tokenizer
+
+
+def base_arguments(config: PolicyConfig) -> dict[str, Any]:
+    """What `from_pretrained` is told about the base model beside its name."""
+    return {"revision": config.revision, "dtype": config.dtype, **with_credentials(config.load)}
+
+
+def device_of(name: str) -> torch.device:
+    """The device a recipe names; `auto` takes a GPU where there is one.
+
+    Raises:
+        ModelError: if there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"The device {name!r} must exist on this machine, but does not: {error}") from error
+    return device
+
+
+def read_chat_template(path: str) -> str:
+    """The chat template in a Jinja file.
+
+    Raises:
+        ModelError: if the file cannot be read.
+    """
+    try:
+        template = expanded(path).read_text(encoding="utf-8")
+        if not template.strip():
+            raise OSError("it is empty")
+        return template
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"policy.chat_template must be a readable Jinja file, but {path} is not ({error}): correct the path."
+        ) from error
+
+
+def load_pretrained(loader: Any, name: str, key: str, revision: str | None = None, **arguments: Any) -> Any:
+    """`loader.from_pretrained(name)`, with an error that names the recipe's key and the remedy.
+
+    Raises:
+        ModelError: if there is no such folder and no such model on the hub, or what is there cannot be loaded.
+    """
+    if expanded(name).is_dir():
+        name = str(expanded(name))
+    elif Path(name).is_absolute() or name.startswith((".", "~")):
+        raise ModelError(
+            f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}: correct the path."
+        )
+    try:
+        return loader.from_pretrained(name, revision=revision, **arguments)
+    except Exception as error:  # transformers, the hub and safetensors each have errors of their own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{key} must be a folder with a model or a model's name on the hub, but {name!r} could not be loaded: "
+            f"{reason} Correct the path or name; for a gated model, log in to the hub first."
+        ) from error

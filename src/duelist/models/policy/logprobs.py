@@ -1,0 +1,300 @@
+"""Log-probabilities of responses: the only code of the package that computes them.
+
+    log π(y | x) = Σ_t log π(y_t | x, y_<t), in nats, over the tokens of the response only (end of sequence included,
+    prompt excluded).
+
+Batches are padded on the right and run without an attention mask: under causal attention no real token can see the
+padding behind it, so this is exact, and it keeps the fastest attention kernels. The output layer sees only the
+positions that predict a response token; everything the model does to its logits afterwards (soft capping, scaling)
+still happens, because it happens in the model's own forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.policy.checkpointing import evaluation_mode
+from duelist.models.policy.positions import context_length, length_thresholds, regime
+from duelist.models.policy.probes import require_causal
+from duelist.models.policy.vocabulary import check_vocabulary
+from duelist.types import Response
+
+DEFAULT_MAX_TOKENS = 8192
+
+# Rows of logits are brought to float32 this many numbers at a time (16 MiB), never all at once.
+_CHUNK_NUMBERS = 2**22
+
+
+@dataclass(frozen=True)
+class TokenizedResponse:
+    """A response and the prompt before it, as the token ids that the model reads.
+
+    Args:
+        prompt_ids: at least one token: the first response token is predicted from the last of these.
+        response_ids: at least one token.
+    """
+
+    prompt_ids: Sequence[int]
+    response_ids: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not len(self.prompt_ids) or not len(self.response_ids):
+            raise DataError(
+                "A prompt and a response must have at least one token each, but got "
+                f"{len(self.prompt_ids)} and {len(self.response_ids)}. Start an empty prompt with the tokenizer's "
+                "beginning-of-sequence token; drop an empty response."
+            )
+
+    @property
+    def input_length(self) -> int:
+        """How many tokens the model reads: all but the last, which only is predicted."""
+        return len(self.prompt_ids) + len(self.response_ids) - 1
+
+
+def tokenized(responses: Sequence[Response]) -> list[TokenizedResponse]:
+    """The token ids that log-probabilities and gradients of responses are taken of."""
+    return [TokenizedResponse(r.prompt_token_ids, r.token_ids) for r in responses]
+
+
+@dataclass(frozen=True)
+class ResponseBatch:
+    """R sequences padded to L tokens, and where in them the M response tokens are predicted.
+
+    Attributes:
+        input_ids_RL: token ids, padded on the right.
+        row_M: the sequence that each response token belongs to, ascending.
+        column_M: the position that predicts it.
+        target_M: its token id.
+        start_R: where each sequence begins in the M response tokens.
+    """
+
+    input_ids_RL: torch.Tensor
+    row_M: torch.Tensor
+    column_M: torch.Tensor
+    target_M: torch.Tensor
+    start_R: NDArray[np.int64]
+
+    @staticmethod
+    def of(sequences: Sequence[TokenizedResponse], device: torch.device, width: int = 0) -> ResponseBatch:
+        """Pad `sequences` on the right, in the order given, to the longest of them or to `width` tokens."""
+        longest = max(s.input_length for s in sequences)
+        input_ids_RL = np.zeros((len(sequences), max(longest, width)), dtype=np.int64)
+        for row, s in enumerate(sequences):
+            input_ids_RL[row, : s.input_length] = (*s.prompt_ids, *s.response_ids)[:-1]
+        response_length_R = np.array([len(s.response_ids) for s in sequences])
+        column_M = np.concatenate([np.arange(len(s.prompt_ids) - 1, s.input_length) for s in sequences])
+        target_M = np.concatenate([np.asarray(s.response_ids, dtype=np.int64) for s in sequences])
+        return ResponseBatch(
+            input_ids_RL=torch.from_numpy(input_ids_RL).to(device),
+            row_M=torch.from_numpy(np.repeat(np.arange(len(sequences)), response_length_R)).to(device),
+            column_M=torch.from_numpy(column_M).to(device),
+            target_M=torch.from_numpy(target_M).to(device),
+            start_R=np.cumsum(response_length_R) - response_length_R,
+        )
+
+    def sum_per_response(self, log_probs_M: torch.Tensor) -> NDArray[np.float64]:
+        """Add up each sequence's response tokens, in float64.
+
+        Raises:
+            NumericalError: if a sum is not finite.
+        """
+        log_probs_R: NDArray[np.float64] = np.add.reduceat(log_probs_M.detach().cpu().double().numpy(), self.start_R)
+        if not np.isfinite(log_probs_R).all():
+            raise NumericalError(
+                f"Log-probabilities must be finite, but the model gave {log_probs_R[~np.isfinite(log_probs_R)][0]}. "
+                "Look for diverged weights (lower the learning rate), or load the model in bfloat16 or float32 in "
+                "place of float16."
+            )
+        return log_probs_R
+
+
+def batches_by_tokens(
+    lengths: Sequence[int] | NDArray[np.int64], max_tokens: int, thresholds: Sequence[int] = ()
+) -> list[NDArray[np.int64]]:
+    """Group sequences of like length, the longest first, so that running out of memory shows at once.
+
+    Args:
+        lengths: the length of each sequence, in tokens.
+        max_tokens: the most tokens a batch may have once padded to its longest sequence. A sequence longer than that
+            is a batch of its own.
+        thresholds: no batch holds lengths up to one of these and lengths beyond it.
+
+    Returns:
+        For each batch, the indices of its sequences. Every index appears exactly once; ties keep their order.
+
+    Raises:
+        DataError: if `max_tokens` is less than 1.
+    """
+    if max_tokens < 1:
+        raise DataError(f"max_tokens must be at least 1, but got {max_tokens}. Try {DEFAULT_MAX_TOKENS}.")
+    length_R = np.asarray(lengths, dtype=np.int64)
+    order_R = np.argsort(-length_R, kind="stable")
+    batches: list[NDArray[np.int64]] = []
+    start = 0
+    while start < len(order_R):
+        longest = int(length_R[order_R[start]])
+        rows_R = order_R[start : start + max(1, max_tokens // max(1, longest))]
+        rows_R = rows_R[[regime(int(n), thresholds) == regime(longest, thresholds) for n in length_R[rows_R]]]
+        batches.append(rows_R)
+        start += len(rows_R)
+    return batches
+
+
+def response_batches(
+    model: torch.nn.Module, sequences: Sequence[TokenizedResponse], max_tokens: int, square: bool = True
+) -> Iterator[tuple[NDArray[np.int64], ResponseBatch]]:
+    """`sequences` in batches, on the device of the model's input embeddings.
+
+    Sequences beyond one of the model's length thresholds are not batched with those up to it. A sequence's length is
+    that of its prompt and response together, though its last token is not read.
+
+    Args:
+        model: what they are for.
+        sequences: the responses.
+        max_tokens: the most tokens of a batch, padding included.
+        square: whether a batch may have as many rows as columns; if not, its last sequence goes alone.
+
+    Yields:
+        index_B: the batch's positions in `sequences`.
+        batch: what to run.
+    """
+    device = model.get_input_embeddings().weight.device
+    thresholds = [threshold - 1 for threshold in length_thresholds(model.config)]
+    length_R = [s.input_length for s in sequences]
+    for index_B in batches_by_tokens(length_R, max_tokens, thresholds):
+        apart = not square and 1 < len(index_B) == length_R[index_B[0]]
+        for part_B in (index_B[:-1], index_B[-1:]) if apart else (index_B,):
+            longest = length_R[part_B[0]]
+            # One more column, where only with its last token a sequence is beyond the threshold.
+            width = longest + 1 if longest - 1 in thresholds else longest
+            yield part_B, ResponseBatch.of([sequences[i] for i in part_B], device, width)
+
+
+def check_sequences(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]) -> None:
+    """Refuse sequences that the model has no positions or no tokens for: nothing is ever cut silently.
+
+    Raises:
+        DataError: naming the longest sequence and the model's limit, or the token id and the vocabulary.
+    """
+    limit = context_length(model.config)
+    longest = max((s.input_length for s in sequences), default=0)
+    if limit is not None and longest > limit:
+        raise DataError(
+            f"A prompt with its response may have at most {limit} tokens for this model, but one has {longest}. "
+            "Drop or shorten it, or use a model with a longer context."
+        )
+    check_vocabulary(model.get_input_embeddings(), (s.prompt_ids for s in sequences))
+    check_vocabulary(model.get_input_embeddings(), (s.response_ids[:-1] for s in sequences))
+    check_vocabulary(model.get_output_embeddings(), (s.response_ids for s in sequences))
+
+
+def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> torch.Tensor:
+    """Run the model once, and give the log-probability of each response token.
+
+    Gradients flow where they are enabled. The caller sets evaluation mode.
+
+    Args:
+        model: a causal language model of transformers, with or without a PEFT adapter.
+        batch: what to run, on the device of the model's input embeddings.
+
+    Returns:
+        log_probs_M: in nats; float32, or float64 where the logits are.
+
+    Raises:
+        ModelError: if the model's output layer is out of reach.
+    """
+    output_layer = model.get_output_embeddings()
+    if output_layer is None:
+        raise ModelError(
+            f"A causal language model with an output layer is required, but {type(model).__name__} has none. Load it "
+            "with AutoModelForCausalLM."
+        )
+
+    def keep_response_positions(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden_RLH = inputs[0]
+        hidden_MH = hidden_RLH[batch.row_M.to(hidden_RLH.device), batch.column_M.to(hidden_RLH.device)]
+        return (hidden_MH.unsqueeze(0), *inputs[1:])
+
+    handle = output_layer.register_forward_pre_hook(keep_response_positions)
+    try:
+        logits = model(input_ids=batch.input_ids_RL, use_cache=False).logits
+    finally:
+        handle.remove()
+    if logits.ndim != 3 or logits.shape[:2] != (1, len(batch.target_M)):
+        raise ModelError(
+            f"The logits must come from the model's output layer, one row for each of {len(batch.target_M)} response "
+            f"tokens, but they have the shape {tuple(logits.shape)}. Switch off fused or patched language-model heads."
+        )
+    return _TargetLogProbs.apply(logits[0], batch.target_M.to(logits.device))
+
+
+def sequence_log_probs(
+    model: torch.nn.Module,
+    sequences: Sequence[TokenizedResponse],
+    *,
+    max_tokens: int = DEFAULT_MAX_TOKENS,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float64]:
+    """log π(y | x) of R responses, without gradients and without dropout.
+
+    Args:
+        model: a causal language model of transformers, with or without a PEFT adapter. Its modes are as before when
+            the call returns.
+        sequences: the R responses.
+        max_tokens: the most tokens run at once, padding included.
+        progress: called after each batch with the number of sequences it held.
+
+    Returns:
+        log_probs_R: in nats, in the order of `sequences`.
+
+    Raises:
+        DataError: if a sequence is longer than the model's context, or a token id is outside its vocabulary.
+        ModelError: if the model is not causal, or its output layer is out of reach.
+        NumericalError: if a log-probability is not finite.
+    """
+    check_sequences(model, sequences)
+    require_causal(model)
+    log_probs_R = np.empty(len(sequences), dtype=np.float64)
+    with evaluation_mode(model), torch.inference_mode():
+        for index_B, batch in response_batches(model, sequences, max_tokens):
+            log_probs_R[index_B] = batch.sum_per_response(response_token_log_probs(model, batch))
+            if progress is not None:
+                progress(len(index_B))
+    return log_probs_R
+
+
+class _TargetLogProbs(torch.autograd.Function):  # type: ignore[misc]
+    """log softmax(logits)[target], in float32 or better, without ever holding a float32 copy of all logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_MV: torch.Tensor, target_M: torch.Tensor) -> torch.Tensor:
+        dtype = torch.promote_types(logits_MV.dtype, torch.float32)
+        log_normalizer_M = torch.empty(len(target_M), dtype=dtype, device=logits_MV.device)
+        for rows in _row_chunks(logits_MV):
+            log_normalizer_M[rows] = torch.logsumexp(logits_MV[rows].to(dtype), dim=-1)
+        ctx.save_for_backward(logits_MV, target_M, log_normalizer_M)
+        return logits_MV.gather(1, target_M[:, None])[:, 0].to(dtype) - log_normalizer_M
+
+    @staticmethod
+    def backward(ctx: Any, grad_M: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits_MV, target_M, log_normalizer_M = ctx.saved_tensors
+        grad_MV = torch.empty_like(logits_MV)
+        for rows in _row_chunks(logits_MV):
+            # ∂ log p_target / ∂ logits = onehot(target) − softmax(logits)
+            grad = logits_MV[rows].to(log_normalizer_M.dtype, copy=True)
+            grad.sub_(log_normalizer_M[rows, None]).exp_().mul_(-grad_M[rows, None])
+            grad_MV[rows] = grad.scatter_add_(1, target_M[rows, None], grad_M[rows, None])
+        return grad_MV, None
+
+
+def _row_chunks(logits_MV: torch.Tensor) -> Iterator[slice]:
+    rows, vocabulary = logits_MV.shape
+    step = max(1, _CHUNK_NUMBERS // vocabulary)
+    return (slice(start, start + step) for start in range(0, rows, step))

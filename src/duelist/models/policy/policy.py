@@ -1,0 +1,186 @@
+"""The model being aligned: a causal language model, what of it is trained, its tokenizer, and its reference."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora.layer import LoraLayer
+
+from duelist.errors import ModelError
+from duelist.models.policy.all_parameters import AllParameters
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.loading import base_arguments, load_base
+from duelist.models.policy.lora_adapter import LoraAdapter, fresh_adapter, saved_adapter
+from duelist.models.policy.model_configuration import computed_with
+from duelist.models.policy.positions import context_length
+from duelist.models.policy.probes import require_causal
+from duelist.models.policy.trained_weights import TrainedWeights
+from duelist.settings.validation import expanded
+
+
+class Policy:
+    """A causal language model that is trained, and the reference it is compared with.
+
+    What is trained, and where the reference's weights are, is `weights`' affair: a LoRA adapter, switched off for the
+    reference, or all parameters, with a frozen copy for the reference.
+
+    Args:
+        weights: what is trained, and the reference.
+        tokenizer: the model's.
+        name: the base model's folder or name on the hub, or what messages call a model in memory.
+        base_arguments: what else the base model was loaded with: revision, type of its weights ...
+
+    Raises:
+        ModelError: if the model is not causal.
+    """
+
+    def __init__(
+        self, weights: TrainedWeights, tokenizer: Any, name: str, base_arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        self.weights = weights
+        self.tokenizer = tokenizer
+        self.name = name
+        self.base_arguments = dict(base_arguments or {})
+        require_causal(self.model)
+        stop = self.model.generation_config.eos_token_id
+        stop = tokenizer.eos_token_id if stop is None else stop
+        self.stop_token_ids = frozenset(stop if isinstance(stop, list) else [stop])  # the tokens that end a response
+
+    @staticmethod
+    def load(config: PolicyConfig, seed: int) -> Policy:
+        """Load the base model and tokenizer, and the weights that the study starts from.
+
+        Args:
+            config: what to load. Without a start of its own, the policy begins as the base model.
+            seed: a fresh adapter is drawn from it.
+
+        Raises:
+            ModelError: if something cannot be loaded, or does not fit the model.
+        """
+        base, tokenizer = load_base(config)
+        weights: TrainedWeights
+        if config.adapter == "none":
+            weights = AllParameters(copy.deepcopy(base), base, tokenizer)
+            if config.initial_model is not None:
+                weights.load(expanded(config.initial_model))
+        elif config.initial_adapter is not None:
+            weights = saved_adapter(base, expanded(config.initial_adapter), config.model)
+        else:
+            weights = fresh_adapter(base, config.lora, seed, config.model)
+        return Policy(weights, tokenizer, config.model, base_arguments(config))
+
+    @staticmethod
+    def of(model: Any, tokenizer: Any, name: str = "the model in memory", reference: Any | None = None) -> Policy:
+        """A policy from a model and a tokenizer that are in memory already.
+
+        Args:
+            model: a PEFT model, whose adapter is trained; or a plain one, all of which is trained.
+            tokenizer: its tokenizer.
+            name: what messages call it.
+            reference: for a plain model, a copy of it as the reference.
+
+        Raises:
+            ModelError: if a plain model comes without a reference, or the tokenizer has no end-of-sequence token.
+        """
+        if not isinstance(model, PeftModel) and reference is None:
+            raise ModelError(
+                f"A policy must be a PEFT model with a LoRA adapter, or come with a reference, but got "
+                f"{type(model).__name__} alone: wrap it with peft.get_peft_model, or pass a copy of it as `reference`."
+            )
+        if getattr(tokenizer, "eos_token_id", None) is None:
+            raise ModelError(f"The tokenizer of {name} must have an end-of-sequence token, but has none: set one.")
+        adapted = isinstance(model, PeftModel)
+        return Policy(LoraAdapter(model) if adapted else AllParameters(model, reference, tokenizer), tokenizer, name)
+
+    @property
+    def model(self) -> Any:
+        """Computes what the policy computes; within `as_reference`, what the reference computes."""
+        return self.weights.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def context_length(self) -> int | None:
+        """The longest sequence the model takes, in tokens; None if its configuration does not say."""
+        return context_length(self.model.config)
+
+    @property
+    def reference_folder(self) -> Path | None:
+        """Where the reference's weights were read from; None for the base model."""
+        return self.weights.reference_folder
+
+    def fingerprint(self, trained: bool = True) -> str:
+        """A hash of the model's state: all that its logits and its gradients depend on.
+
+        These are all weights, what is saved beside them, the configuration, what adapters multiply their weights by,
+        and which weights are trained.
+
+        Args:
+            trained: false leaves what is trained out: the hash of the base model alone.
+        """
+        total = hashlib.blake2b(digest_size=16)
+        for name, parameter, is_trained in self.weights.parameters():
+            if is_trained and not trained:
+                continue
+            total.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
+            flat = parameter.detach().reshape(-1)
+            total.update(flat.double().cpu().numpy().tobytes() if is_trained else _bit_sums(parameter))
+        if trained:
+            total.update(computed_with(self.model.config).encode())
+            saved = self.model.state_dict().keys()
+            for name, buffer in self.model.named_buffers():
+                if name in saved:  # the others follow from the configuration
+                    total.update(name.encode() + _bit_sums(buffer))
+            own = [(name, p.requires_grad) for name, p, is_trained in self.weights.parameters() if is_trained]
+            counted = [name for name, trains in own if trains] or [name for name, _ in own]  # if all are frozen, all
+            total.update(repr(sorted(counted)).encode())
+        if trained and isinstance(self.model, PeftModel):
+            layers = ((n, m) for n, m in self.model.named_modules() if isinstance(m, LoraLayer))
+            scaling = {name: dict(layer.scaling) for name, layer in layers}
+            total.update(repr((self.model.active_adapters, sorted(scaling.items()))).encode())
+        return total.hexdigest()
+
+    def as_reference(self) -> AbstractContextManager[None]:
+        """Within the block, `model` computes what the reference computes."""
+        return self.weights.as_reference()
+
+    def set_reference(self, folder: Path | None) -> None:
+        """Let the reference be the weights saved in `folder`, or the base model (None)."""
+        self.weights.set_reference(folder)
+
+    def save_weights(self, folder: Path) -> None:
+        """Write what is trained into an existing folder: an adapter in PEFT's format, or a model in transformers'."""
+        self.weights.save(folder)
+
+    def load_weights(self, folder: Path) -> None:
+        """Replace what is trained by what was saved in `folder`.
+
+        Raises:
+            ModelError: if it does not have exactly these weights' names and shapes.
+        """
+        self.weights.load(folder)
+
+
+_WORDS = 1024  # 64-bit words a row
+
+
+def _bit_sums(parameter: torch.Tensor) -> bytes:
+    """A weight's bits as rows of 64-bit words, summed modulo 2⁶⁴ along rows and along columns.
+
+    The same on every device, and several times as fast as a hash of all bytes, which takes as long as loading them.
+    """
+    bits = parameter.detach().contiguous().reshape(-1).view(torch.uint8)
+    bits = bits.clone() if bits.storage_offset() % 8 else bits
+    whole = bits.numel() - bits.numel() % (8 * _WORDS)
+    words = bits[:whole].view(torch.int64).unflatten(0, (-1, _WORDS))
+    return b"".join(bytes(part.cpu().numpy().tobytes()) for part in (words.sum(0), words.sum(1), bits[whole:]))

@@ -1,0 +1,90 @@
+"""What the batched passes rely on, tried on a few tokens once for each model in memory.
+
+Sequences are padded on the right without an attention mask. That is exact for causal models only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from peft import PeftModel
+
+from duelist.errors import ModelError
+from duelist.models.policy.checkpointing import evaluation_mode
+from duelist.models.policy.positions import context_length
+from duelist.models.policy.process_state import global_generators_kept
+from duelist.models.policy.vocabulary import vocabulary_size
+
+_TOKENS = 8  # of the probe; the later half is changed, and left out
+
+# The largest difference that counts as rounding, as a part of the largest logit. Mixtures of experts round differently
+# with every other token in the batch.
+_ROUNDING = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_ROUNDING_FLOAT32 = 1e-3
+
+_CAUSAL: WeakSet[torch.nn.Module] = WeakSet()
+
+
+def require_causal(model: torch.nn.Module) -> None:
+    """Refuse a model whose logits depend on later tokens or on their number. It is as before when the call returns.
+
+    Raises:
+        ModelError: if they do, or the model does not run on token ids alone.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if base in _CAUSAL:
+        return
+    tokens = min(_TOKENS, context_length(model.config) or _TOKENS)
+    kept = (tokens + 1) // 2
+    ids_2T = probe_ids(model, 2, tokens)
+    ids_2T[1, :kept] = ids_2T[0, :kept]
+    with evaluation_mode(model), torch.no_grad(), global_generators_kept():
+        try:
+            together_2KV = model(input_ids=ids_2T, use_cache=False).logits[:, :kept].float()
+            alone_KV = model(input_ids=ids_2T[:1, :kept], use_cache=False).logits[0].float()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a model raises what it likes
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"A causal language model that runs on token ids alone is required, but {type(base).__name__} raised "
+                f"on {tokens} tokens: {reason} Use a text model that transformers' AutoModelForCausalLM loads."
+            ) from error
+    if not alone_KV.isfinite().all() or not together_2KV.isfinite().all():
+        return  # whoever computes with it says so
+    difference = float((together_2KV - alone_KV).abs().max() / alone_KV.abs().max().clamp(min=1e-30))
+    if difference > _ROUNDING.get(_dtype(model), _ROUNDING_FLOAT32):
+        raise ModelError(
+            f"A causal language model is required, whose logits do not depend on later tokens or on their number, but "
+            f"those of {type(base).__name__} change by {100 * difference:.3g} % with them. Use a decoder; a BERT-like "
+            "model must be trained and loaded as one (is_decoder=True), XLM with causal=True."
+        )
+    _CAUSAL.add(base)
+
+
+def probe_ids(model: Any, rows: int, tokens: int) -> torch.Tensor:
+    """Token ids that differ from row to row, on the device of the model's input embeddings."""
+    embeddings = model.get_input_embeddings()
+    size = vocabulary_size(embeddings) or 2
+    ids = (torch.arange(rows)[:, None] * (1 + size // 3) + torch.arange(tokens) * 7 + 3) % size
+    return ids.to(embeddings.weight.device)
+
+
+class Proven:
+    """What was found to hold for which model, as long as the model is in memory."""
+
+    def __init__(self) -> None:
+        self._found: WeakKeyDictionary[torch.nn.Module, set[object]] = WeakKeyDictionary()
+
+    def __contains__(self, fact: tuple[torch.nn.Module, object]) -> bool:
+        model, what = fact
+        return what in self._found.get(model, set())
+
+    def add(self, model: torch.nn.Module, what: object) -> None:
+        self._found.setdefault(model, set()).add(what)
+
+
+def _dtype(model: torch.nn.Module) -> torch.dtype:
+    return next(p.dtype for p in model.parameters() if p.is_floating_point())

@@ -1,0 +1,1 @@
+"""Reward models on fixed embeddings, and rewards given by a function or a trained classifier."""

@@ -1,0 +1,38 @@
+"""The reward model that a study trains: its settings."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from duelist.models.embeddings.config import EmbeddingConfig
+
+
+class RewardModelConfig(BaseModel):
+    """Settings of the reward model that a study trains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig, description="What it reads.")
+    hidden: tuple[int, ...] = Field(default=(64, 64, 64), description="Units of the hidden layers; []: linear.")
+    posterior: Literal["none", "ensemble", "laplace", "dropout"] = Field(
+        default="none", description="Where `reward_N2K` comes from; none: a point estimate."
+    )
+    members: int = Field(default=5, ge=2, description="K of an ensemble.")
+    draws: int = Field(default=64, ge=2, description="K, draws from a Laplace or dropout posterior.")
+    dropout: float = Field(default=0.1, gt=0, lt=1, description="Share of units dropped, with posterior `dropout`.")
+    normalize: bool = Field(
+        default=True, description="Scale each embedding to norm √E first; its length then says nothing."
+    )
+    prior_precision: float = Field(
+        default=3.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."
+    )
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if any(units < 1 for units in self.hidden):
+            raise ValueError(f"hidden must be positive numbers of units, but got {list(self.hidden)}")
+        if self.posterior == "dropout" and not self.hidden:
+            raise ValueError("posterior `dropout` drops hidden units: give at least one hidden layer")
+        return self

@@ -1,0 +1,264 @@
+"""Rewards: a Python function, or a reward model. Annotators decide by them, the evaluation reports them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from numbers import Real
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.errors import DataError, ModelError, RecipeError, RewardError, described
+from duelist.settings.importing import import_object
+from duelist.types import Prompt, Response
+
+Encoded = dict[str, list[int]]  # a tokenizer's output for one text: input_ids, attention_mask ...
+
+
+class Reward(ABC):
+    """Scores responses; higher is better."""
+
+    @abstractmethod
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
+        """One finite reward per response, `[R]`; `prompts[i]` is what `responses[i]` answers.
+
+        Raises:
+            RewardError: if a reward is missing or is no finite number.
+        DataError: if a response cannot be scored: it is too long, say.
+        """
+
+
+class FunctionRewardConfig(BaseModel):
+    """A Python callable as the reward, with the signature of TRL's reward functions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str = Field(
+        description="`package.module:name` or `file.py:name`; called as f(prompts=[...], completions=[...], **columns) "
+        "with the prompts' other columns as lists, and returning one number each."
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict, description="Further keyword arguments of the function.")
+
+
+class FunctionReward(Reward):
+    """Calls a function that scores a list of completions, as TRL's trainers do."""
+
+    def __init__(self, config: FunctionRewardConfig) -> None:
+        self.config = config
+        self._function = import_object(config.function)
+        if not callable(self._function):
+            raise RecipeError(
+                f"`function` must name a function, but {config.function} is a {type(self._function).__name__}: correct "
+                "the name."
+            )
+        self._require_taken({}, partly=True)
+
+    def require_columns_taken(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse a function that does not take the columns that these prompts would be handed over with.
+
+        Raises:
+            RecipeError: saying which.
+        """
+        self._require_taken(self._columns(prompts), partly=False)
+
+    def _require_taken(self, columns: Mapping[str, Any], *, partly: bool) -> None:
+        try:
+            signature = inspect.signature(self._function)
+        except (TypeError, ValueError):  # some that are written in C have none
+            return
+        bind = signature.bind_partial if partly else signature.bind
+        try:
+            bind(prompts=[], completions=[], **columns, **self.config.arguments)
+        except TypeError as error:
+            raise RecipeError(
+                f"A reward function must take `prompts`, `completions`, the prompts' other columns and `arguments` by "
+                f"name, but {self.config.function} does not: {error}. Let it take them, others as `**columns`."
+            ) from error
+
+    def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
+        """The prompts' columns, as lists, but for those that all do not have or that `arguments` take the place of."""
+        shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
+        own = {"prompts", "completions", *self.config.arguments}
+        return {k: [p.columns[k] for p in prompts] for k in sorted(shared - own)}
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
+        name = self.config.function
+        columns = self._columns(prompts)
+        completions = [r.as_trl(p) for p, r in zip(prompts, responses, strict=True)]
+        try:
+            values = self._function(
+                prompts=[p.as_trl() for p in prompts], completions=completions, **columns, **self.config.arguments
+            )
+            values = values.tolist() if hasattr(values, "tolist") else values  # NumPy's and torch's arrays
+            if isinstance(values, list | tuple):
+                values = [v.item() if hasattr(v, "item") else v for v in values]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() and asyncio's cancellation too
+            raise RewardError(
+                f"The reward function {name} must return one number per completion, but it raised "
+                f"{described(error)}. Mend the function and run the same command again; nothing is lost."
+            ) from error
+        if not isinstance(values, list | tuple) or len(values) != len(responses):
+            got = f"{len(values)} values" if isinstance(values, list | tuple) else f"a {type(values).__name__}"
+            raise RewardError(
+                f"The reward function {name} must return a list of {len(responses)} numbers, one per completion, but "
+                f"returned {got}. Mend the function and run the same command again; nothing is lost."
+            )
+        return finite_rewards(values, prompts, responses, name)
+
+
+class ModelRewardConfig(BaseModel):
+    """A sequence-classification model with one output as the reward."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(description="A folder with an AutoModelForSequenceClassification of one output, or a hub name.")
+    revision: str | None = Field(default=None, description="The revision, for a model of the hub.")
+    input: Literal["conversation", "segments"] = Field(
+        default="conversation",
+        description="The conversation as one text, as TRL trains reward models; or question and answer as two "
+        "segments, as encoders are trained (e.g. OpenAssistant's DeBERTa).",
+    )
+    dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the weights.")
+    device: str = Field(default="auto", description="cpu, cuda ...; auto takes a GPU where there is one.")
+    batch_size: int = Field(default=32, gt=0, description="Texts scored together.")
+    load: dict[str, Any] = Field(default_factory=dict, description="Further arguments of from_pretrained.")
+
+
+class ModelReward(Reward):
+    """Scores with a reward model: one that TRL's `RewardTrainer` made, or an encoder that reads two segments."""
+
+    def __init__(self, config: ModelRewardConfig) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        from duelist.models.policy.loading import device_of, load_pretrained
+
+        self.config = config
+        self._model = (
+            load_pretrained(
+                AutoModelForSequenceClassification,
+                config.model,
+                "the reward model",
+                config.revision,
+                dtype=config.dtype,
+                **config.load,
+            )
+            .to(device_of(config.device))
+            .eval()
+        )
+        require_one_output(self._model.config.num_labels, config.model)
+        self._tokenizer = load_pretrained(AutoTokenizer, config.model, "the reward model", config.revision)
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._model.config.pad_token_id = self._tokenizer.pad_token_id
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
+        import torch
+
+        from duelist.models.policy.vocabulary import check_vocabulary
+
+        encode = self._as_conversations if self.config.input == "conversation" else self._as_segments
+        encoded = encode(prompts, responses)
+        check_vocabulary(self._model.get_input_embeddings(), (e["input_ids"] for e in encoded))
+        values = np.empty(len(encoded))
+        for batch in self._batches([len(e["input_ids"]) for e in encoded]):
+            padded = {
+                key: torch.tensor(rows, device=self._model.device)
+                for key, rows in _padded([encoded[i] for i in batch], self._tokenizer.pad_token_id).items()
+            }
+            with torch.no_grad():
+                logits = self._model(**padded).logits
+            values[batch] = logits[:, 0].double().cpu().numpy()
+        return finite_rewards(values.tolist(), prompts, responses, self.config.model)
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Positions in `lengths`, neighbours in length together, but none on both sides of a length threshold."""
+        from duelist.models.policy.positions import length_thresholds, regime
+
+        thresholds, size = length_thresholds(self._model.config), self.config.batch_size
+        order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+        for _, group in groupby(order, key=lambda i: regime(lengths[i], thresholds)):
+            some = list(group)
+            yield from (some[start : start + size] for start in range(0, len(some), size))
+
+    def _as_conversations(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Encoded]:
+        from duelist.models.policy.tokenization import encode_responses, require_chat_template
+
+        require_chat_template(self._tokenizer, prompts, self.config.model)
+        encoded = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
+            encoded.append({"input_ids": [*prompt_ids, *ids], "attention_mask": [1] * (len(prompt_ids) + len(ids))})
+            self._require_fit(prompt, len(encoded[-1]["input_ids"]))
+        return encoded
+
+    def _as_segments(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Encoded]:
+        encoded = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            if len(prompt.messages) != 1:
+                raise DataError(
+                    "A reward model with `input: segments` reads one question and its answer, but prompt "
+                    f"{prompt.id} has {len(prompt.messages)} messages: use `input: conversation` and a reward model "
+                    "that reads conversations, or prompts of one message."
+                )
+            both = self._tokenizer(str(prompt.messages[0]["content"]), response.text.strip())
+            encoded.append({key: list(both[key]) for key in both})
+            self._require_fit(prompt, len(both["input_ids"]))
+        return encoded
+
+    def _require_fit(self, prompt: Prompt, length: int) -> None:
+        from duelist.models.policy.positions import context_length
+        from duelist.models.policy.tokenization import check_length
+
+        config = self._model.config
+        # DeBERTa's positions are relative: a sequence may be longer than those it was trained on.
+        relative = not getattr(config.get_text_config(), "position_biased_input", True)
+        limit = None if relative else context_length(config)
+        check_length(prompt, length, limit, "a response that the reward model scores")
+
+
+def _padded(encoded: Sequence[Encoded], pad: int) -> dict[str, list[list[int]]]:
+    """A batch, filled up on the right; `token_type_ids`, where there are any, and the mask with 0."""
+    width = max(len(x["input_ids"]) for x in encoded)
+    fill = {"input_ids": pad}
+    return {key: [x[key] + [fill.get(key, 0)] * (width - len(x[key])) for x in encoded] for key in encoded[0]}
+
+
+def require_one_output(outputs: int, model: str) -> None:
+    """Refuse a classifier of several classes, or a language model, as a reward model.
+
+    Raises:
+        ModelError: if there is not one output.
+    """
+    if outputs != 1:
+        raise ModelError(
+            f"A reward model must have one output, but {model} has {outputs}: use a model trained as a reward model "
+            "(num_labels=1)."
+        )
+
+
+def finite_rewards(
+    values: Sequence[Any], prompts: Sequence[Prompt], responses: Sequence[Response], name: str
+) -> NDArray[np.float64]:
+    """The rewards as an array, if all are finite numbers.
+
+    Raises:
+        RewardError: if one is not; the message names the response.
+    """
+    largest: Any = sys.float_info.max  # beyond it an integer is no number that an array holds
+    bad = [i for i, v in enumerate(values) if not isinstance(v, Real) or not abs(v) <= largest]
+    if bad:
+        i = bad[0]
+        raise RewardError(
+            f"A reward must be a finite number, but {name} gave {values[i]!r} ({len(bad)} of {len(values)} rewards are "
+            f"not finite numbers) for {responses[i].text[:60]!r} to prompt {prompts[i].id}. Mend it and run the same "
+            "command again; nothing is lost."
+        )
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Recipes: from a file to validated components."""

@@ -1,0 +1,110 @@
+"""What a recipe needs before its study: models and data made once by a function, cached, and shared by studies."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from duelist._version import __version__
+from duelist.errors import RecipeError, full_disk_as_storage_error
+from duelist.progress import Progress
+from duelist.settings.credentials import with_credentials
+from duelist.settings.importing import import_object
+from duelist.types import content_id
+
+PREPARING = "Preparing models and data (once)"
+
+
+def cache_folder() -> Path:
+    """Where prepared models and data are kept: $DUELIST_CACHE, or duelist/ in the user's cache folder."""
+    own = os.environ.get("DUELIST_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duelist"
+
+
+def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
+    """The folder that this function fills with these settings, whether it is there yet or not.
+
+    The source counts, all files of it where the function lives in a package: after an edit, everything is made anew.
+
+    Raises:
+        RecipeError: if it is no function that was written for this, or the settings do not fit it.
+    """
+    source = inspect.getsourcefile(inspect.unwrap(_function(function, settings)))
+    sources = []
+    if source is not None:
+        package = Path(source).parent
+        modules = sorted(package.rglob("*.py")) if (package / "__init__.py").is_file() else [Path(source)]
+        sources = [module.read_text(encoding="utf-8") for module in modules]
+    # Other data at the same place makes other models: files that the settings name by a path count by name, size and
+    # time. Not a bare word: that a folder of its name lies in the current one says nothing.
+    paths = [Path(v) for v in settings.values() if isinstance(v, str) and "/" in v]
+    files = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*"))) if f.is_file()]
+    data = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    name = function.rpartition(":")[2]
+    return cache_folder() / f"{name}-{content_id(function.rpartition('/')[2], settings, data, sources, __version__)}"
+
+
+def _function(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
+    """The function that prepares, held to what it takes before it is called.
+
+    Raises:
+        RecipeError: if it is none that was written for this (`os:system` is not), or the settings do not fit it.
+    """
+    call: Callable[..., Any] = import_object(name)
+    written = inspect.unwrap(call) if callable(call) else None
+    written = getattr(written, "__func__", written)  # a bound method's
+    if not inspect.isfunction(written) or str(written.__module__).partition(".")[0] in sys.stdlib_module_names:
+        raise RecipeError(
+            f"`prepare.function` must be a Python function that fills a folder, but {name} is "
+            f"{'one of the standard library' if inspect.isroutine(written) else f'a {type(call).__name__}'}: write a "
+            "function that takes the folder and the settings."
+        )
+    arguments = {**settings, **({"progress": None} if _reports(call) else {})}
+    try:
+        inspect.signature(call).bind(Path(), **arguments)
+    except TypeError as error:
+        raise RecipeError(f"`prepare.settings` must be arguments of {name}, but {error}.") from error
+    return call
+
+
+def _reports(call: Callable[..., Any]) -> bool:
+    """Whether a function takes the progress, to report stages of its own."""
+    return "progress" in inspect.signature(call).parameters
+
+
+def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path:
+    """Call `function(folder, **settings)` unless it was done before, and return the folder.
+
+    A function that takes `progress` is given it, to report stages of its own; one that does not is shown as one step.
+    Two processes that need the same folder wait for one another. An interrupted preparation leaves nothing behind.
+
+    Raises:
+        RecipeError: if it is no function that was written for this, the settings do not fit it, or a variable that they
+            name is not set.
+        StorageError: if the disk is full.
+    """
+    from duelist.store.artifacts import atomic_path
+
+    folder = prepared_folder(function, settings)
+    call = _function(function, settings)
+    reports = _reports(call)
+    arguments = with_credentials(settings) | ({"progress": progress} if reports else {})
+    with full_disk_as_storage_error(f"the cache {folder.parent}"):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                shown = nullcontext(lambda steps: None) if reports else progress.stage(PREPARING, 1)
+                with shown as advance, atomic_path(folder) as temporary:
+                    temporary.mkdir()
+                    call(temporary, **arguments)
+                    advance(1)
+    return folder

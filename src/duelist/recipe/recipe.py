@@ -1,0 +1,318 @@
+"""Recipes: a file that says what a study does, and the configurations that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from duelist.acquisition.stopping import StopConfig
+from duelist.data.prompts import PromptsConfig
+from duelist.errors import RecipeError
+from duelist.evaluation.held_out import EvaluationConfig
+from duelist.models.decoding.server_config import ServerConfig
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.rewards.config import RewardModelConfig
+from duelist.recipe.budget_schedule import (
+    Schedule,
+    fill_mean_budget,
+    require_listed_budgets,
+    require_listed_prompts,
+    require_online_keys,
+)
+from duelist.recipe.component_settings import Component, resolve, with_defaults
+from duelist.recipe.components import COMPONENTS
+from duelist.recipe.shipped import recipe_path
+from duelist.recipe.values import anchored, map_strings, override, require_arm_name, require_name, require_plain
+from duelist.settings.credentials import require_no_credentials
+from duelist.settings.validation import explain_invalid, read_yaml
+from duelist.study.targets import TargetConfig
+from duelist.trainers.initial_preferences import LabelledConfig
+
+LARGEST_FILE = 2**20  # bytes of a recipe
+SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
+
+
+class PrepareConfig(BaseModel):
+    """What must exist before the study: made once by a function of yours, and cached.
+
+    `{prepared}` anywhere in the recipe stands for the folder that the function filled. `{seed}` in a setting stands for
+    the recipe's `seed`, so that studies of different seeds differ in what is prepared too. A function that takes
+    `progress`, a `duelist.progress.Progress`, is given it to report its stages.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str = Field(description="`package.module:name` or `file.py:name`; called as f(folder, **settings).")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description='Keyword arguments of the function; "{seed}" stands for the recipe\'s seed.'
+    )
+
+
+class Recipe(BaseModel):
+    """Everything a study does. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="The recipe's name.")
+    description: str = Field(default="", description="What it shows, in a sentence.")
+    seed: int = Field(default=0, ge=0, description="The root of all randomness.")
+    rounds: int = Field(ge=1, le=1_000_000, description="Rounds, T.")
+    budget: int = Field(
+        ge=1, le=1_000_000_000, description="Pairs asked per round, B. The mean, where `schedule` says otherwise."
+    )
+    schedule: Schedule = Field(
+        default="constant",
+        description="How rounds × budget is split over rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
+    )
+    stop: StopConfig | None = Field(default=None, description="End before the budget is spent; null: never.")
+    beta: float = Field(default=0.1, gt=0, description="β of DPO and of the implicit reward.")
+    pool: Literal["regenerate", "fixed"] = Field(
+        default="regenerate", description="Draw the responses anew each round, or once."
+    )
+    initial_random: int = Field(
+        default=0, ge=0, description="The first so many pairs of the study are drawn at random."
+    )
+    torch_threads: int = Field(
+        default=1, ge=1, le=4096, description="CPU threads of torch; results are equal for equal threads."
+    )
+    prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
+    prompts: PromptsConfig = Field(description="Where prompts come from.")
+    initial: LabelledConfig | None = Field(
+        default=None,
+        description="Train the policy on preferences that are there already before round 1 asks anything; the "
+        "reference stays the base model.",
+    )
+    policy: PolicyConfig | None = Field(
+        default=None, description="The model to align; may be null where a reward model is trained."
+    )
+    reward_model: RewardModelConfig | None = Field(
+        default=None, description="The reward model that trainer `bradley_terry` trains; null elsewhere."
+    )
+    sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
+    decoder: ServerConfig | None = Field(
+        default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
+    )
+    pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
+    featurizers: dict[str, dict[str, Any]] = Field(
+        default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
+    )
+    acquisition: Component = Field(default_factory=lambda: {"name": "activedpo"}, description="Features -> choice.")
+    online: bool = Field(default=False, description="A round is one optimizer step, by one optimizer for the study.")
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="Online: keep the weights every so many rounds; null: 10."
+    )
+    target: TargetConfig = Field(
+        default_factory=TargetConfig, description="The prompts that matter, for acquisitions that need to know them."
+    )
+    annotator: Component | None = Field(default=None, description="Pairs -> labels; null where people answer by tell.")
+    trainer: Component = Field(default_factory=lambda: {"name": "dpo"}, description="Labels -> policy.")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
+    reward: Component | None = Field(
+        default=None, description="What the evaluation scores by; null: the annotator's own reward, if it has one."
+    )
+    compare: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Other studies beside this one: name -> top-level keys that differ."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        return fill_mean_budget(values)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require_listed_budgets(self.schedule, self.rounds, self.budget)
+        require_online_keys(self.online, self.checkpoint_every)
+        require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
+        return self
+
+
+def policy_of(recipe: Recipe) -> PolicyConfig:
+    """The policy of a recipe.
+
+    Raises:
+        RecipeError: if it has none.
+    """
+    if recipe.policy is None:
+        raise RecipeError(
+            "A `policy` is needed, but the recipe has none: set `policy.model` to a folder or a hub name."
+        )
+    return recipe.policy
+
+
+def trains_reward_model(recipe: Recipe) -> bool:
+    """Whether the recipe's trainer trains a reward model rather than a policy."""
+    from duelist.trainers.base import RewardTrainer
+
+    return issubclass(resolve("trainer", str(recipe.trainer["name"]))[0], RewardTrainer)
+
+
+def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe from a file, or a shipped one by name, apply `a.b=c` overrides, and validate every setting.
+
+    Args:
+        source: a YAML file's path, or the name of a shipped recipe.
+        overrides: `key.path=value`, the value in YAML.
+
+    Raises:
+        RecipeError: if there is no such recipe, or a key or value is not usable; the nearest valid key is named.
+    """
+    path = recipe_path(source)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise OSError(f"it has more than {LARGEST_FILE:,} bytes")
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(
+            f"A recipe must be a readable YAML file, but {path} is not: {error}. Mend the file."
+        ) from error
+    if not isinstance(content, dict):
+        holds = "is empty" if content is None else f"holds a {type(content).__name__}"
+        raise RecipeError(
+            f"A recipe must be a mapping of keys to values, but {path} {holds}: see a shipped recipe (`duelist "
+            "recipes`)."
+        )
+    content = map_strings(content, lambda text: text.replace("{recipe}", str(path.parent.resolve())))
+    for change in overrides:
+        override(content, change)
+    return parse_recipe(anchored(content))
+
+
+def parse_recipe(content: Mapping[str, Any]) -> Recipe:
+    """Validate a recipe's content, and fill in every default, those of the components too.
+
+    Raises:
+        RecipeError: if a key or value is not usable; the nearest valid key is named.
+    """
+    require_no_credentials(content)
+    recipe = saved_recipe(content)
+    require_name(recipe.name)
+    return recipe
+
+
+def saved_recipe(content: Mapping[str, Any]) -> Recipe:
+    """As `parse_recipe`, for the recipe that a study was begun with: what is refused since does not lock it out.
+
+    Raises:
+        RecipeError: if a key or value is not usable; the nearest valid key is named.
+    """
+    require_plain(content, "")
+    values = {k: _named(k, v) for k, v in content.items()}
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(explain_invalid(error, Recipe, "the recipe")) from error
+    filled: dict[str, Any] = {}
+    if trains_reward_model(recipe):
+        if "featurizers" not in values:
+            recipe = recipe.model_copy(update={"featurizers": {"reward_head": {}, "embedding": {}}})
+        filled["reward_model"] = recipe.reward_model or RewardModelConfig()
+    _require_what_is_trained(recipe)
+    _require_what_a_server_draws(recipe)
+    for kind in ("sampler", "pairing", "acquisition", "annotator", "trainer", "reward"):
+        component = getattr(recipe, kind)
+        if component is not None:
+            filled[kind] = with_defaults(kind, component)
+    filled["featurizers"] = {}
+    for name, settings in recipe.featurizers.items():
+        full = with_defaults("featurizer", {"name": name, **(settings or {})})
+        filled["featurizers"][name] = {k: v for k, v in full.items() if k != "name"}
+    for arm, differences in recipe.compare.items():
+        require_arm_name(arm)
+        try:
+            saved_recipe({**values, **differences, "compare": {}})
+        except RecipeError as error:
+            raise RecipeError(f"Every arm must be a valid recipe, but `compare.{arm}` is not. {error}") from error
+    return recipe.model_copy(update=filled)
+
+
+def _require_what_is_trained(recipe: Recipe) -> None:
+    name = recipe.trainer["name"]
+    if trains_reward_model(recipe):
+        return
+    if recipe.reward_model is not None:
+        raise RecipeError(
+            f"`reward_model` is what trainer `bradley_terry` trains, but the trainer is {name!r}: use that trainer, or "
+            "leave `reward_model` out (an annotator of that name is set under `annotator`)."
+        )
+    if recipe.policy is None:
+        raise RecipeError(f"`policy` must be set, for trainer {name!r} trains it: set `policy.model`.")
+    pairing = resolve("pairing", str(recipe.pairing["name"]))[0]
+    if getattr(pairing, "crosses_prompts", False):
+        raise RecipeError(
+            f"Trainer {name!r} needs two responses to one prompt, but pairing {recipe.pairing['name']!r} crosses "
+            "prompts: use pairing `in_prompt`, or train a reward model (trainer `bradley_terry`)."
+        )
+
+
+def _require_what_a_server_draws(recipe: Recipe) -> None:
+    """Refuse a server for what none can draw, at once: while the policy is its reference, it still could."""
+    if recipe.decoder is None:
+        return
+    sampler = str(recipe.sampler["name"])
+    if getattr(resolve("sampler", sampler)[0], "mixes_models", False):
+        raise RecipeError(
+            f"A server draws from the policy or from its reference, but the sampler {sampler!r} mixes the two at every "
+            "token: set `decoder: null` (decoding in this process), or use sampler vanilla, best_of_n or hybrid."
+        )
+    if recipe.policy is not None and recipe.policy.adapter == "none":
+        raise RecipeError(
+            "A server is given the round's adapter, but this policy trains all its parameters: set `decoder: null` or "
+            "`policy.adapter: lora`."
+        )
+
+
+def arms(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipes of the studies beside this one."""
+    content = recipe_content(recipe)
+    return {
+        arm: saved_recipe({**content, **differences, "name": f"{recipe.name} ({arm})", "compare": {}})
+        for arm, differences in recipe.compare.items()
+    }
+
+
+def recipe_content(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data, every default filled in; `parse_recipe` reads it back."""
+    return recipe.model_dump(mode="json", by_alias=True)
+
+
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved recipe's content with the defaults of keys that are newer than it."""
+    return recipe_content(saved_recipe(saved))
+
+
+def uses_given_responses(recipe: Recipe) -> bool:
+    """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
+    drawn = recipe.sampler["name"] in COMPONENTS["sampler"] and recipe.sampler["name"] != "dataset"
+    return not (drawn and recipe.pairing["name"] in ("in_prompt", "as_drawn"))
+
+
+def preparation_settings(recipe: Recipe) -> dict[str, Any]:
+    """The arguments of the function that prepares the study: `prepare.settings` with `{seed}` filled in.
+
+    A setting that is `"{seed}"` as a whole becomes the integer; inside a longer text it becomes its digits.
+    """
+    if recipe.prepare is None:
+        return {}
+    seed = recipe.seed
+    filled = map_strings(recipe.prepare.settings, lambda s: seed if s == SEED else s.replace(SEED, str(seed)))
+    return dict(filled)
+
+
+def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with `{prepared}` replaced by the folder that was prepared."""
+    return saved_recipe(map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
+
+
+def _named(key: str, value: Any) -> Any:
+    """A component as a mapping with its name: a bare name stands for it, and settings alone are the default's."""
+    if key not in COMPONENTS or key not in Recipe.model_fields:
+        return value
+    if isinstance(value, str):
+        return {"name": value}
+    default = Recipe.model_fields[key].get_default(call_default_factory=True)
+    return {**default, **value} if isinstance(value, dict) and default else value

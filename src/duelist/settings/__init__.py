@@ -1,0 +1,1 @@
+"""Reading and checking settings: YAML, validation messages, objects by name."""

@@ -1,0 +1,1 @@
+"""A study: ask, tell, update, run; the stages of a round; what is trained."""

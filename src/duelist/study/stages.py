@@ -1,0 +1,285 @@
+"""The stages of a round. Each leaves an artifact, and what goes on is always what the artifact holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.acquisition.base import Acquisition, choose
+from duelist.acquisition.initial_random import InitialRandom
+from duelist.acquisition.stopping import require_gains, stop_reason
+from duelist.annotators.reading_time import study_reading_time, tokens_to_read
+from duelist.data.prompts import prompts_of_round
+from duelist.errors import BudgetError, user_code
+from duelist.featurizers.base import Featurizer, featurize
+from duelist.models.decoding.server import ServerDecoder
+from duelist.pairing.base import require_one_prompt
+from duelist.progress import Progress
+from duelist.recipe.recipe import Recipe
+from duelist.recipe.round_plan import asked_before, budget_of, in_words, is_checkpoint, total_budget
+from duelist.samplers.base import SampleJob
+from duelist.seeding import derived_seed, generator
+from duelist.store import codecs
+from duelist.store.folder import StudyFolder
+from duelist.store.records import preference_json
+from duelist.store.row_codecs import AskedPair
+from duelist.study.components import Parts
+from duelist.study.learners.base import Learner
+from duelist.study.learners.online import OPTIMIZER
+from duelist.study.learners.policy import PolicyLearner
+from duelist.study.learners.reward import RewardLearner
+from duelist.study.selected_metrics import KL, selected_metrics
+from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
+
+
+class Stages:
+    """What each stage of a round does, for any round t of one study."""
+
+    def __init__(self, recipe: Recipe, folder: StudyFolder, progress: Progress) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.store = folder.store
+        self.progress = progress
+
+    def prompts(self, t: int) -> tuple[Prompt, ...]:
+        """The prompts that round t answers."""
+        drawn_in = 1 if self.recipe.pool == "fixed" else t
+        return prompts_of_round(self.parts.prompts.train, self.recipe.prompts.per_round, self.recipe.seed, drawn_in)
+
+    def sample(self, t: int, prompts: Sequence[Prompt]) -> Draws:
+        """Draw round t's responses; a fixed pool's are those of round 1."""
+        if self.recipe.pool == "fixed" and t > 1:
+            return self._fixed_pool
+
+        def compute() -> Draws:
+            seed, given = self._seed("sample", t), self.parts.prompts.given
+            models, server = self._learner.models(t - 1), self.recipe.decoder
+            decoder = None
+            if server is not None:
+                decoder = ServerDecoder(server, models.policy_for("`decoder`"), self.folder.path)
+            fewest = 1 if self.parts.pairing.crosses_prompts else 2
+            job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder, fewest)
+            with decoder or nullcontext(), user_code(self.parts.sampler):
+                draws = self.parts.sampler.sample(job)
+            if decoder is not None:
+                draws = replace(draws, notes=(*draws.notes, *decoder.notes))
+            for note in draws.notes:
+                self.progress.note(f"Round {t}: {note}")
+            return draws
+
+        return self.folder.run(t, "sample", codecs.DRAWS, compute, lambda draws: {"notes": list(draws.notes)})
+
+    def pair(self, t: int, draws: Draws, past: Sequence[Pair]) -> list[Pair]:
+        """The pairs that may be asked in round t: those that were not asked before, or a random part of them."""
+        asked = {p.id for p in past}
+
+        def compute() -> list[Pair]:
+            with user_code(self.parts.pairing):
+                possible = self.parts.pairing.pairs(draws, self.parts.prompts.given, t, self._seed("pair"))
+            if self.parts.trains == "policy":
+                require_one_prompt(possible)
+            pairs = [p for p in possible if p.id not in asked]
+            budget, fixed = budget_of(self.recipe, t), self.recipe.pool == "fixed"
+            needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
+            if len(pairs) < needed:
+                raise BudgetError(
+                    f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from "
+                    f"round {t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: "
+                    "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
+                    "make no pair)."
+                )
+            if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
+                return pairs
+            rng = generator(self.recipe.seed, "candidates", t)
+            drawn = self.parts.acquisition_options.draw([p.id for p in pairs], budget, rng)
+            return [pairs[i] for i in drawn]
+
+        return self.folder.run(t, "pair", codecs.pairs(draws.responses), compute)
+
+    def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
+        """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
+        needs = self._needs(t)
+        targets = self.target(t) if "target_MD" in needs else []
+        return self.folder.run(
+            t,
+            "featurize",
+            codecs.FEATURES,
+            lambda: self._features(t, needs, candidates, past, self.parts.featurizers, targets),
+        )
+
+    def target(self, t: int) -> list[Pair]:
+        """Pairs of the policy's responses to the prompts that matter."""
+        targets = self.parts.targets
+
+        def compute() -> Draws:
+            models, seed = self._learner.models(t - 1), self._seed("target", t)
+            return targets.sample(self.parts.target_sampler, models, t, self.recipe.beta, seed, self.progress)
+
+        return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
+
+    def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Pair], features: Features) -> None:
+        """Choose the pairs to ask, and record them as asked."""
+
+        def compute() -> tuple[Selection, list[AskedPair], list[Prompt]]:
+            rng = generator(self.recipe.seed, "select", t)
+            selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
+            if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
+                require_gains(self.recipe.stop, selection.diagnostics, str(self.recipe.acquisition["name"]))
+            selected = [candidates[i] for i in selection.indices_B]
+            # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
+            margins = self._learner.margins
+            wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
+            seen = self._features(t, wanted, selected, [], [margins])
+            if seen.log_ratio_N2 is not None:
+                known = {**selection.diagnostics, KL: float(seen.log_ratio_N2.mean())}
+                selection = replace(selection, diagnostics=known)
+            scores = zip(selected, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
+            asked = [AskedPair(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
+            needed = {r.prompt_id for p in selected for r in (p.a, p.b)}
+            return selection, asked, [p for p in prompts if p.id in needed]
+
+        self.folder.run_selection(t, compute)
+
+    @property
+    def last_round(self) -> int:
+        """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
+        t = self.store.rounds_closed()
+        for last in (t, t + 1):  # no round begins after the one that is the last
+            if self.stopped_after(last) is not None:
+                return last
+        return self.recipe.rounds
+
+    def stopped_after(self, t: int) -> str | None:
+        """Why round t is the last, by the stopping rule; None if it is not, or has selected nothing yet."""
+        stage = self.folder.stage(t, "select")
+        return None if stage is None else stop_reason(self.recipe.stop, stage.info)
+
+    def train(self, t: int) -> Mapping[str, float]:
+        """Train on the labels so far, and keep the weights."""
+        if self.recipe.online:
+            return self._step(t)
+        plan = self.parts.plan
+        preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
+
+        def fill(target: Path) -> Mapping[str, float]:
+            return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
+
+        return self.folder.run_training(t, self._learner.artifact, fill)
+
+    def _step(self, t: int) -> Mapping[str, float]:
+        """Take round t's optimizer step, and at a checkpoint keep the weights (docs/adr/0005-online-mode.md)."""
+
+        def compute() -> dict[str, Any]:
+            plan = self.parts.plan
+            preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
+            info = {**self._learner.step(t, preferences), "preferences": float(len(preferences))}
+            return {"info": info, "preferences": [preference_json(p) for p in preferences]}
+
+        done = self.folder.run(t, "step", codecs.STEP, compute)
+        if is_checkpoint(self.recipe, t, self.last_round):
+            self.folder.run(t, "optimizer", OPTIMIZER, lambda: self._learner.optimizer_state(t))
+            # Last: the weights make it a checkpoint.
+            self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
+        return dict(done["info"])
+
+    def selected(self, t: int) -> dict[str, Any]:
+        """What round t asked, in numbers, with the labels there are."""
+        stage = self.folder.stage(t, "select")
+        return selected_metrics(self.store.asked(t), self.store.current_labels(), stage.info if stage else {})
+
+    def evaluate(self, t: int) -> Evaluation:
+        """Measure the model as round t left it."""
+
+        def compute() -> Evaluation:
+            initial = None if t == 0 else self.folder.read(0, "evaluate", codecs.EVALUATION)
+            return self._learner.evaluate(t, initial)
+
+        return self.folder.run(t, "evaluate", codecs.EVALUATION, compute)
+
+    def measure_initial_model(self) -> None:
+        """Round 0: keep the weights that training starts from, and measure the model before any label."""
+        if self.store.metrics():
+            return
+        self.folder.run_training(0, self._learner.artifact, self._learner.save_initial)
+        self.folder.close_round(0, self.evaluate(0).metrics)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The components that the recipe names, made when first used."""
+        return Parts(self.recipe, self.progress)
+
+    @cached_property
+    def _fixed_pool(self) -> Draws:
+        """Round 1's responses: read once, for they serve every round."""
+        return self.folder.read(1, "sample", codecs.DRAWS)
+
+    @cached_property
+    def _learner(self) -> Learner:
+        kind = PolicyLearner if self.parts.trains == "policy" else RewardLearner
+        return kind(self.recipe, self.parts, self.folder, self.progress)
+
+    def _acquisition(self, t: int) -> Acquisition:
+        random_picks = self.recipe.initial_random - asked_before(self.recipe, t)
+        rule = self.parts.acquisition
+        return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
+
+    def _needs(self, t: int) -> frozenset[str]:
+        of_rule = self.parts.acquisition_options.needs(self.parts.acquisition)
+        return of_rule if self._acquisition(t).needs else frozenset()  # a wholly random batch needs nothing
+
+    def _features(
+        self,
+        t: int,
+        needs: frozenset[str],
+        candidates: Sequence[Pair],
+        past: Sequence[Pair],
+        featurizers: Sequence[Featurizer],
+        targets: Sequence[Pair] = (),
+    ) -> Features:
+        return featurize(
+            featurizers,
+            needs,
+            self._learner.models(t - 1),
+            candidates,
+            past,
+            prompts={**self._prompts_by_id, **({p.id: p for p in self.parts.targets.prompts} if targets else {})},
+            beta=self.recipe.beta,
+            seed=self._seed("projection"),
+            progress=self.progress,
+            targets=targets,
+            recorded=self._recorded(needs, candidates, past),
+        )
+
+    def _recorded(
+        self, needs: frozenset[str], candidates: Sequence[Pair], past: Sequence[Pair]
+    ) -> dict[str, NDArray[Any]]:
+        """What is known without a model: of past pairs what the store has of them, of all pairs what they cost."""
+        fields: dict[str, NDArray[Any]] = {}
+        n = len(candidates)
+        if "cost_N" in needs:
+            model = study_reading_time([x.pair for x in self.store.asked()], self.store.current_labels())
+            fields["cost_N"] = model.seconds(tokens_to_read([*candidates, *past]))
+        if "asked_margin_N" in needs:
+            margin = {x.pair.id: x.margin for x in self.store.asked()}
+            fields["asked_margin_N"] = np.array([0.0] * n + [margin[p.id] for p in past])
+        if "votes_N2" in needs:
+            votes = {p.id: [0, 0] for p in past}
+            for label in self.store.current_labels():
+                if label.pair_id in votes and label.outcome in ("a", "b"):
+                    votes[label.pair_id][label.outcome == "b"] += 1
+            fields["votes_N2"] = np.array([[0, 0]] * n + [votes[p.id] for p in past], np.int64).reshape(-1, 2)
+        return fields
+
+    @cached_property
+    def _prompts_by_id(self) -> dict[str, Prompt]:
+        return {p.id: p for p in self.parts.prompts.train}
+
+    def _seed(self, *names: str | int) -> int:
+        return derived_seed(self.recipe.seed, *names)

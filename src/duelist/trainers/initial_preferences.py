@@ -1,0 +1,63 @@
+"""Preferences that are there before the study: a labelled file, in TRL's preference format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from duelist.data.rows import RowSource, row_pair, row_prompt
+from duelist.errors import DataError
+from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
+from duelist.types import Pair, Preference, Response
+
+
+class LabelledConfig(BaseModel):
+    """Preferences that the policy is trained on before round 1, with the recipe's trainer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labelled: str = Field(description="Rows in TRL's preference format: `chosen`, `rejected` and (or within) `prompt`.")
+    split: str = Field(default="train", description="The split, for a data set of the hub.")
+    config: str | None = Field(default=None, description="The configuration, for a data set of the hub.")
+
+
+def labelled_preferences(
+    config: LabelledConfig, tokenizer: Any, context_length: int | None, model: str
+) -> list[Preference]:
+    """The preferences of a labelled file, sorted by pair, each once per row.
+
+    Args:
+        config: where they are.
+        tokenizer: the policy's.
+        context_length: the longest sequence its model takes, in tokens; None for no limit.
+        model: what messages call that model.
+
+    Raises:
+        DataError: if the file cannot be read, has no row, or a row is no preference or does not fit the context.
+        ModelError: if a conversational prompt meets a tokenizer without chat template.
+    """
+    found = []
+    for where, row in RowSource(config.labelled, config.split, config.config):
+        if row.get("chosen") is None or row.get("rejected") is None:
+            raise DataError(
+                f"Every row of initial.labelled must have `chosen` and `rejected`, but {where} has not: fill them in "
+                "or drop the row."
+            )
+        prompt, texts = row_prompt(row, where), row_pair(row, where)
+        if texts[0] == texts[1]:
+            raise DataError(f"`chosen` and `rejected` must differ, but those of {where} are equal: drop the row.")
+        require_chat_template(tokenizer, [prompt], model)
+        prompt_ids, ids = encode_responses(tokenizer, prompt, texts)
+        require_own_tokens(prompt, prompt_ids)
+        for token_ids in ids:
+            check_length(prompt, len(prompt_ids) + len(token_ids), context_length, f"{where}: a response")
+        chosen, rejected = (
+            Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0)
+            for text, token_ids in zip(texts, ids, strict=True)
+        )
+        who = str(row.get("annotator") or "labelled")
+        found.append(Preference(prompt, chosen, rejected, Pair.of(chosen, rejected, 0).id, who))
+    if not found:
+        raise DataError(f"initial.labelled must have at least one row, but {config.labelled} has none: fill it.")
+    return sorted(found, key=lambda p: (p.pair_id, p.annotator))

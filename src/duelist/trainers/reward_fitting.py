@@ -1,0 +1,173 @@
+"""Bradley–Terry training of a reward model on fixed embeddings, from scratch, all members at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch.nn.functional import softplus
+
+from duelist.models.rewards.network import RewardModel, last_layer_features
+from duelist.progress import Progress
+
+CHECK_EVERY = 10  # steps between two looks at the labels set aside for early stopping
+
+
+class OptimizerConfig(BaseModel):
+    """How a reward model is fitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's, falling to zero as a cosine.")
+    steps: int = Field(default=60, ge=1, description="Optimizer steps each round, or more if `passes` calls for it.")
+    passes: float = Field(default=4.0, ge=0, description="Passes over the labels, at least.")
+    batch_size: int = Field(default=128, ge=1, description="Labels in a step; all of them where there are fewer.")
+    validation: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the labels set aside to choose the best of the weights met on the way (early stopping); "
+        "0: all labels are trained on, to the end.",
+    )
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Labelled pairs by their embeddings.
+
+    Attributes:
+        first_PE: embeddings of the preferred responses.
+        second_PE: embeddings of the others.
+        share_P: the part of the votes that the first got.
+        weight_P: what multiplies a pair's loss.
+    """
+
+    first_PE: NDArray[Any]
+    second_PE: NDArray[Any]
+    share_P: NDArray[Any]
+    weight_P: NDArray[Any]
+
+
+def train_reward_model(
+    model: RewardModel, data: Comparisons, config: OptimizerConfig, seed: int, progress: Progress
+) -> Mapping[str, float]:
+    """Fit `model` in place from the weights it has; minimise Σ loss + λ/2 ‖θ‖² for every member.
+
+    A last layer of zeros is drawn anew first, uniform within ± 1/√F: from zero the hidden layers would stand still.
+
+    Args:
+        model: weights to start from.
+        data: P labelled pairs, one or more.
+        config: how.
+        seed: of the batches, the labels set aside, dropout and posterior draws.
+        progress: told how many steps are done.
+
+    Returns:
+        `train_loss`, the mean Bradley–Terry loss over the labels trained on, in nats; `validation_loss` where labels
+        were set aside.
+    """
+    rng = torch.Generator().manual_seed(seed % 2**63)
+    first, second = model.inputs(data.first_PE), model.inputs(data.second_PE)
+    share = torch.as_tensor(data.share_P, dtype=torch.float32)
+    weight = torch.as_tensor(data.weight_P, dtype=torch.float32)
+    order = torch.randperm(len(share), generator=rng)
+    aside = int(config.validation * len(order))
+    held, used = order[:aside], order[aside:]
+    size = min(config.batch_size, len(used))
+    steps = max(config.steps, math.ceil(config.passes * len(used) / size))
+    parameters = {k: v.clone() for k, v in model.weights.items()}
+    if model.config.hidden and not parameters["head"].any():
+        head = parameters["head"]
+        parameters["head"] = (torch.rand(head.shape, generator=rng) * 2 - 1) / math.sqrt(head.shape[1])
+    for value in parameters.values():
+        value.requires_grad_()
+    optimizer = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1)))
+    )
+    prior = model.config.prior_precision / (2 * len(used))
+    drop = model.config.dropout if model.config.posterior == "dropout" else 0.0
+    best: dict[str, torch.Tensor] = {}
+    best_loss_K: torch.Tensor | None = None
+
+    def losses(index: torch.Tensor, dropped: bool) -> torch.Tensor:
+        """The weighted mean loss of every member over the pairs `index`, `[K]`."""
+        both = torch.cat([first[index], second[index]])
+        masks = _masks(parameters, len(both), drop, rng) if dropped and drop else []
+        reward_KR = torch.einsum("krf,kf->kr", last_layer_features(parameters, both, masks), parameters["head"])
+        margin_KP = reward_KR[:, : len(index)] - reward_KR[:, len(index) :]
+        loss_KP = share[index] * softplus(-margin_KP) + (1 - share[index]) * softplus(margin_KP)
+        return (loss_KP * weight[index]).mean(dim=1)
+
+    with progress.stage("Training", steps) as advance:
+        for batch in _batches(used, size, steps, rng):
+            penalty = sum((p.square().sum() for p in parameters.values()), start=torch.zeros(()))
+            loss = losses(batch, True).sum() + prior * penalty
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            advance(1)
+            if aside and scheduler.last_epoch % CHECK_EVERY == 0:
+                with torch.no_grad():
+                    now_K = losses(held, False)
+                    better_K = torch.ones_like(now_K, dtype=torch.bool) if best_loss_K is None else now_K < best_loss_K
+                    best_loss_K = now_K if best_loss_K is None else torch.minimum(now_K, best_loss_K)
+                    for name, value in parameters.items():
+                        chosen = better_K.reshape(-1, *[1] * (value.dim() - 1))
+                        best[name] = torch.where(chosen, value, best.get(name, value)).clone()
+    model.weights = best or {k: v.detach() for k, v in parameters.items()}
+    with torch.no_grad():
+        parameters = model.weights
+        found = {"train_loss": float(losses(used, False).mean())}
+    if best_loss_K is not None:
+        found["validation_loss"] = float(best_loss_K.mean())
+    if model.config.posterior == "laplace":
+        model.draws = {"head": laplace_draws(model, first, second, weight, rng)}
+    return found
+
+
+def laplace_draws(
+    model: RewardModel, first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor, rng: torch.Generator
+) -> torch.Tensor:
+    """Draws of the last layer's weights, `[K, F]`, from N(w, H⁻¹), H = λI + Σ p(1 − p) δδᵀ over the labelled pairs."""
+    with torch.no_grad():
+        phi_RF = last_layer_features(model.weights, torch.cat([first, second]))[0].double()
+        delta_PF = phi_RF[: len(first)] - phi_RF[len(first) :]
+        head_F = model.weights["head"][0].double()
+        factor_FF = torch.linalg.cholesky(laplace_precision(delta_PF, head_F, weight, model.config.prior_precision))
+        noise_FK = torch.randn(len(head_F), model.config.draws, generator=rng, dtype=torch.float64)
+        draws_FK = torch.linalg.solve_triangular(factor_FF.T, noise_FK, upper=True)
+        return (head_F + draws_FK.T).float()
+
+
+def laplace_precision(
+    delta_PF: torch.Tensor, head_F: torch.Tensor, weight_P: torch.Tensor, prior_precision: float
+) -> torch.Tensor:
+    """H = λI + Σ p(1 − p) δδᵀ, `[F, F]` in float64: the Hessian of the training loss in the last layer's weights."""
+    p_P = torch.sigmoid(delta_PF @ head_F)
+    scaled_PF = delta_PF * (p_P * (1 - p_P) * weight_P.double()).sqrt()[:, None]
+    return scaled_PF.T @ scaled_PF + prior_precision * torch.eye(len(head_F), dtype=torch.float64)
+
+
+def _batches(used: torch.Tensor, size: int, steps: int, rng: torch.Generator) -> Iterator[torch.Tensor]:
+    """`steps` batches: passes over the labels, each in a new order; the short rest of a pass is left out."""
+    done = 0
+    while True:
+        order = used[torch.randperm(len(used), generator=rng)] if size < len(used) else used
+        for start in range(0, len(used) - size + 1, size):
+            if done == steps:
+                return
+            yield order[start : start + size]
+            done += 1
+
+
+def _masks(parameters: Mapping[str, torch.Tensor], rows: int, drop: float, rng: torch.Generator) -> list[torch.Tensor]:
+    layers = (len(parameters) - 1) // 2
+    shapes = [(1, rows, parameters[f"w{layer}"].shape[2]) for layer in range(layers)]
+    return [(torch.rand(shape, generator=rng) >= drop).float() / (1 - drop) for shape in shapes]
