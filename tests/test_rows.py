@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from duelist.data.rows import RowSource, response_text, row_pair, row_prompt, row_responses
+from duelist.data.rows import response_text, row_pair, row_prompt, row_responses
+from duelist.data.sources import RowSource
 from duelist.errors import DataError
 
 USER = {"role": "user", "content": "hello"}

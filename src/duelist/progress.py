@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,3 +31,14 @@ class Silent(Progress):
 
     def note(self, text: str) -> None:
         pass
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -74,7 +74,9 @@ def test_is_the_same_in_every_process_and_differs_by_seed() -> None:
     sizes, code = (
         [50, 30],
         (
-            "import json, torch; from duelist.models.gradients.sketch import SparseSketch; s = SparseSketch([50, 30], 16, 3)\n"
+            "import json, torch\n"
+            "from duelist.models.gradients.sketch import SparseSketch\n"
+            "s = SparseSketch([50, 30], 16, 3)\n"
             "a = s.accumulator(1, torch.float64, torch.device('cpu'))\n"
             "v = torch.arange(80.0, dtype=torch.float64)[None]\n"
             "for k, part in enumerate(v.split([50, 30], 1)): s.add_(a, k, part.clone())\n"

@@ -171,7 +171,7 @@ def plain_log_prob(model: Any, sequence: TokenizedResponse) -> torch.Tensor:
 
 
 def documented_sketch(sizes: list[int], dimension: int, seed: int) -> np.ndarray:
-    """The projection as a dense P × D matrix, from the documentation of `duelist.models.gradients.sketch` and nothing else."""
+    """The projection as a dense P × D matrix, from the documentation of `sketch.py` alone."""
     count, modulus = sum(sizes), 1 << 64
     prime = next((q for q in range(dimension, 1, -1) if all(q % f for f in range(2, q) if f * f <= q)), 1)
     sign_seed = derived_seed(seed, "sketch", "signs")

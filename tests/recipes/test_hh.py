@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from duelist import Study, load_recipe
-from duelist.data.rows import RowSource, row_prompt, row_responses
+from duelist.data.rows import row_prompt, row_responses
+from duelist.data.sources import RowSource
 from duelist.errors import DataError
 from duelist.models.policy.tokenization import encode_responses, prompt_token_ids
 from duelist.progress import Advance, Progress

@@ -18,8 +18,7 @@ from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
-from duelist.annotators.dataset_labels import row_decision
-from duelist.data.rows import row_pair, row_prompt
+from duelist.data.rows import row_decision, row_pair, row_prompt
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
 from duelist.featurizers import feature_folder, resumable
 from duelist.models.gradients.lora_gradients import LoraGradients

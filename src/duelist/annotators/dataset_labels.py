@@ -8,18 +8,16 @@ Cost:      none.
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.annotators.base import Annotator, label_id
-from duelist.data.rows import Row, RowSource, row_pair, row_prompt, row_responses
+from duelist.data.rows import Decision, row_decision, row_pair, row_prompt, row_responses
+from duelist.data.sources import RowSource
 from duelist.errors import DataError
 from duelist.progress import Progress
-from duelist.types import OUTCOMES, Batch, Label, Outcome, Votes
+from duelist.types import Batch, Label, Outcome, Votes
 
 Key = tuple[str, str, str]  # prompt id and the two texts, sorted
-Decision = tuple[Outcome, Votes | None]
 FLIPPED: dict[Outcome, Outcome] = {"a": "b", "b": "a", "tie": "tie", "skip": "skip", "both_bad": "both_bad"}
 
 
@@ -86,32 +84,3 @@ def _key(prompt_id: str, a: str, b: str) -> Key:
 def _flipped(decision: Decision) -> Decision:
     outcome, votes = decision
     return FLIPPED[outcome], votes and Votes(votes.n_b, votes.n_a, votes.n_eq)
-
-
-def row_decision(row: Row, where: str) -> Decision | None:
-    """What a row says of its two responses, and the votes behind it; None if it says nothing.
-
-    Raises:
-        DataError: if its label or votes are not usable.
-    """
-    if row.get("chosen") is not None:
-        return "a", None  # row_pair lists chosen first
-    if row.get("n_a") is not None and row.get("n_b") is not None:
-        counts = [row["n_a"], row["n_b"], row.get("n_eq") or 0]
-        if any(not isinstance(n, int | float) or n < 0 or n % 1 != 0 for n in counts):
-            raise DataError(
-                f"Votes must be counts of people, but those of {where} are n_a, n_b, n_eq = {counts}: correct them."
-            )
-        votes = Votes(*map(int, counts))
-        if not any(counts):
-            return None  # nobody voted: that is no label, and no tie either
-        if votes.n_a == votes.n_b or votes.n_eq > max(votes.n_a, votes.n_b):
-            return "tie", votes
-        return ("a" if votes.n_a > votes.n_b else "b"), votes
-    label: Any = row.get("label")
-    if label is None:
-        return None
-    if label not in OUTCOMES:
-        raise DataError(f"A label must be one of {', '.join(OUTCOMES)}, but that of {where} is {label!r}: rewrite it.")
-    outcome: Outcome = label
-    return outcome, None

@@ -19,7 +19,6 @@ from duelist.cli.console import (
     Json,
     Quiet,
     TerminalProgress,
-    calm_libraries,
     err,
     mapping_table,
     out,
@@ -32,7 +31,7 @@ from duelist.cli.console import (
 from duelist.cli.gallery import gallery
 from duelist.cli.select import select
 from duelist.errors import DuelistError, RecipeError, unwritable_as_storage_error
-from duelist.progress import Silent
+from duelist.progress import Silent, quiet_libraries
 from duelist.store.layout import ARMS, METRICS, PREFERENCES, RECIPE, require_folder_name, require_study
 
 STOPPED = "Stopped. Nothing recorded is lost: run the same command again to go on."
@@ -119,7 +118,7 @@ def run(
 
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
-    calm_libraries()
+    quiet_libraries()
     from duelist.recipe.recipe import load_recipe, policy_of
 
     resolved = load_recipe(recipe, overrides or [])

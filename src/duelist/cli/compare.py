@@ -13,7 +13,6 @@ from duelist.cli.console import (
     Json,
     Quiet,
     TerminalProgress,
-    calm_libraries,
     err,
     mapping_table,
     number,
@@ -21,7 +20,7 @@ from duelist.cli.console import (
     print_json,
     say,
 )
-from duelist.progress import Silent
+from duelist.progress import Silent, quiet_libraries
 
 if TYPE_CHECKING:
     from duelist.compare.arms import PlannedStudy
@@ -103,7 +102,7 @@ def compare(
     Examples: `duelist compare quickstart -a random,activedpo --seeds 0:20 -o comparison`,
     `duelist compare quickstart --arm plain: --arm small:acquisition.lambda=0.001,budget=8 --seeds 0:8 -o comparison`.
     """
-    calm_libraries()
+    quiet_libraries()
     from duelist.compare.arms import parse_each, parse_seeds
     from duelist.compare.curves import parse_metric
     from duelist.preflight.examination import examine_new

@@ -6,7 +6,6 @@ import datetime
 import json
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -194,17 +193,6 @@ def _in_progress(state: Mapping[str, Any]) -> str:
     if state["round"] is None:
         return f"nothing: stopped, {stopped}" if stopped else "nothing: all rounds are closed"
     return f"round {state['round']}" + (f", the last: {stopped}" if stopped else "")
-
-
-def calm_libraries() -> None:
-    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
-    import datasets
-    import transformers
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
 
 
 def say(text: str) -> None:

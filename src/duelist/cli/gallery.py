@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from duelist.cli.console import Quiet, TerminalProgress, calm_libraries, err, say
-from duelist.progress import Silent
+from duelist.cli.console import Quiet, TerminalProgress, err, say
+from duelist.progress import Silent, quiet_libraries
 
 
 def gallery(
@@ -30,7 +30,7 @@ def gallery(
 
     Example: `duelist gallery -o pictures -a random,activedpo,information`.
     """
-    calm_libraries()
+    quiet_libraries()
     from duelist.gallery.plane import GalleryConfig, write_gallery
     from duelist.recipe.component_settings import parse_component
     from duelist.recipe.values import listed_names

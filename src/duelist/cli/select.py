@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from duelist.cli.console import Quiet, TerminalProgress, calm_libraries, err, say, say_certificate
-from duelist.progress import Silent
+from duelist.cli.console import Quiet, TerminalProgress, err, say, say_certificate
+from duelist.progress import Silent, quiet_libraries
 
 
 def select(
@@ -60,7 +60,7 @@ def select(
 
     Example: `duelist select pool.jsonl --model my-model --adapter my-adapter --budget 100 -o to-label.jsonl`
     """
-    calm_libraries()
+    quiet_libraries()
     from duelist.selection.to_file import select_to_file
 
     progress = Silent() if quiet else TerminalProgress(err)

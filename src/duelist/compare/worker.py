@@ -32,9 +32,9 @@ def serve(jobs: connection.Connection, threads: int) -> None:
         os.environ[name] = str(threads)  # read when the libraries are loaded, below
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.dup2(2, 1)  # standard output belongs to the command's own results
-    from duelist.cli.console import calm_libraries
+    from duelist.progress import quiet_libraries
 
-    calm_libraries()
+    quiet_libraries()
     while True:
         try:
             folder, content = jobs.recv()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from duelist.data.rows import RowSource, row_prompt, row_responses
+from duelist.data.rows import row_prompt, row_responses
+from duelist.data.sources import RowSource
 from duelist.errors import DataError
 from duelist.seeding import generator, hash_keys
 from duelist.types import GivenResponses, Prompt
@@ -39,6 +40,18 @@ class PromptsConfig(BaseModel):
         if any(n < 1 for n in each):
             raise ValueError(f"every round must have 1 prompt or more, but got {per_round}: raise it.")
         return per_round
+
+
+class TargetConfig(BaseModel):
+    """Which prompts matter, and how many responses to each are drawn. Of use to some acquisitions only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = Field(default=None, description="A file or data set with the prompts; null: those trained on.")
+    prompts: int = Field(default=64, ge=1, description="So many of them, drawn at random once per study.")
+    responses_per_prompt: int = Field(
+        default=2, ge=2, description="Responses drawn to each, paired within the prompt, with the sampler's settings."
+    )
 
 
 @dataclass(frozen=True)

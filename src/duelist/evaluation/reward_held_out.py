@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from duelist.annotators.dataset_labels import row_decision
 from duelist.data.prompts import PromptsConfig
-from duelist.data.rows import RowSource, row_prompt, row_responses
+from duelist.data.rows import row_decision, row_prompt, row_responses
+from duelist.data.sources import RowSource
 from duelist.models.policy.plain_tokens import plain_token_ids
 from duelist.types import Prompt, Response
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from duelist.annotators.base import Annotator
 from duelist.data.prompts import PromptSet, load_prompts
-from duelist.data.rows import SUFFIXES
+from duelist.data.sources import SUFFIXES
 from duelist.errors import DuelistError, ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.sentence_encoder import require_sentence_encoder

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from duelist.acquisition.stopping import StopConfig
-from duelist.data.prompts import PromptsConfig
+from duelist.data.prompts import PromptsConfig, TargetConfig
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.models.decoding.server_config import ServerConfig
@@ -29,7 +29,6 @@ from duelist.recipe.shipped import recipe_path
 from duelist.recipe.values import anchored, map_strings, override, require_arm_name, require_name, require_plain
 from duelist.settings.credentials import require_no_credentials
 from duelist.settings.validation import explain_invalid, read_yaml
-from duelist.study.targets import TargetConfig
 from duelist.trainers.initial_preferences import LabelledConfig
 
 LARGEST_FILE = 2**20  # bytes of a recipe

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.reading_time import DEFAULT, tokens_to_read
-from duelist.data.rows import Row, as_json, explicit_prompt
+from duelist.data.rows import as_json, explicit_prompt
+from duelist.data.sources import Row
 from duelist.errors import BudgetError, ModelError, RecipeError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig

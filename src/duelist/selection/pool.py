@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from duelist.data.rows import Row, RowSource, row_pair, row_prompt, row_responses
+from duelist.data.rows import row_pair, row_prompt, row_responses
+from duelist.data.sources import Row, RowSource
 from duelist.errors import DataError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens

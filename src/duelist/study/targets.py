@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from duelist.data.prompts import PromptsConfig, PromptSet, load_prompts
+from duelist.data.prompts import PromptsConfig, PromptSet, TargetConfig, load_prompts
 from duelist.errors import DataError
 from duelist.models.trained import Models
 from duelist.pairing.in_prompt import InPrompt
@@ -18,18 +16,6 @@ from duelist.progress import Progress
 from duelist.samplers.base import SampleJob, Sampler
 from duelist.seeding import generator, hash_keys
 from duelist.types import Draws, GivenResponses, Pair, Prompt
-
-
-class TargetConfig(BaseModel):
-    """Which prompts matter, and how many responses to each are drawn. Of use to some acquisitions only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str | None = Field(default=None, description="A file or data set with the prompts; null: those trained on.")
-    prompts: int = Field(default=64, ge=1, description="So many of them, drawn at random once per study.")
-    responses_per_prompt: int = Field(
-        default=2, ge=2, description="Responses drawn to each, paired within the prompt, with the sampler's settings."
-    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.data.rows import RowSource, row_pair, row_prompt
+from duelist.data.rows import row_pair, row_prompt
+from duelist.data.sources import RowSource
 from duelist.errors import DataError
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
 from duelist.types import Pair, Preference, Response

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from duelist.data.rows import EMBEDDING_COLUMNS, SUFFIXES, Row, RowSource, row_prompt, row_responses
+from duelist.data.rows import EMBEDDING_COLUMNS, row_prompt, row_responses
+from duelist.data.sources import SUFFIXES, Row, RowSource
 from duelist.errors import DataError
 from duelist.models.embeddings.embedder import Embedder, Vectors
 from duelist.progress import Progress

@@ -2,7 +2,7 @@
 
 A linear layer's weight gradient for one sequence is Σ_t g_t x_tᵀ, x_t its input and g_t the gradient of its output at
 token t. A tap on each LoRA matrix keeps x, waits for g, multiplies the two sequence by sequence, projects the product
-(`duelist.models.gradients.sketch`) and adds it to a B × D accumulator: neither a response's full gradient nor a projection matrix
+(`sketch.py`) and adds it to a B × D accumulator: neither a response's full gradient nor a projection matrix
 ever exists. The LoRA weights themselves are frozen meanwhile, so autograd does not also add up their gradient over the
 batch: the cost is that of one ordinary training step.
 
