@@ -15,23 +15,17 @@ from pathlib import Path
 
 import torch
 
-from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
-from duelist.acquisition.base import choose
-from duelist.acquisition.initial_random import InitialRandom
-from duelist.data.prompts import PromptSet
-from duelist.evaluation.held_out import EvaluationConfig, evaluate
-from duelist.featurizers.base import featurize
-from duelist.featurizers.gradient import Gradient, GradientConfig
-from duelist.models.policy.config import PolicyConfig
-from duelist.models.policy.policy import Policy
-from duelist.models.trained import Models
-from duelist.pairing.in_prompt import InPrompt
+from duelist import Batch, Label, Pair, Preference, choose
+from duelist.acquisition import ActiveDPO, ActiveDPOConfig, InitialRandom
+from duelist.data import PromptSet
+from duelist.evaluation import EvaluationConfig, evaluate
+from duelist.featurizers import Gradient, GradientConfig, featurize
+from duelist.models import Models, Policy, PolicyConfig
+from duelist.pairing import InPrompt
 from duelist.progress import Silent
-from duelist.samplers.base import SampleJob
-from duelist.samplers.vanilla import Vanilla, VanillaConfig
+from duelist.samplers import SampleJob, Vanilla, VanillaConfig
 from duelist.seeding import derived_seed, generator
-from duelist.trainers.dpo import DPO, DPOTrainerConfig
-from duelist.types import Batch, Label, Pair, Preference
+from duelist.trainers import DPO, DPOTrainerConfig
 
 
 def active_dpo(
@@ -96,9 +90,9 @@ def active_dpo(
 
 def main() -> None:
     """The quickstart, flat."""
-    from duelist.annotators.reward import RewardFunctionAnnotator, RewardFunctionConfig
-    from duelist.data.prompts import PromptsConfig, load_prompts
-    from duelist.recipe.preparation import prepare
+    from duelist.annotators import RewardFunctionAnnotator, RewardFunctionConfig
+    from duelist.data import PromptsConfig, load_prompts
+    from duelist.recipe import prepare
 
     options = argparse.ArgumentParser(description=main.__doc__)
     options.add_argument("--seed", type=int, default=0)

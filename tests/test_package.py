@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -14,6 +15,9 @@ from hypothesis import settings
 
 import duelist
 
+ROOT = Path(__file__).parents[1]
+SOURCES = Path(duelist.__file__).parent
+MODULES = ("duelist.errors", "duelist.progress", "duelist.seeding", "duelist.testing", "duelist.types")
 PROBE = "import json, sys, duelist; print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
 
 
@@ -22,13 +26,30 @@ def test_import_is_light() -> None:
     assert not loaded & {"torch", "transformers", "trl", "peft", "datasets", "numpy", "sqlalchemy", "typer"}
 
 
-def test_all_is_exactly_the_public_names_and_all_resolve() -> None:
-    assert sorted(duelist.__all__) == duelist.__all__
-    assert set(duelist.__all__) == {*duelist._HOME, "__version__"}
-    assert dir(duelist) == duelist.__all__
-    for name, home in duelist._HOME.items():
-        assert getattr(duelist, name) is getattr(importlib.import_module(home), name)
-    assert not hasattr(duelist, "Stuydy")
+def documented() -> dict[str, list[str]]:
+    """The names that docs/api.md lists under each package."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("\n## Modules")[0]
+    sections = re.split(r"^## ", text, flags=re.M)[1:]
+    return {s.partition("\n")[0]: re.findall(r"`(\w+)`", s.partition("\n")[2].split(".\n", 1)[1]) for s in sections}
+
+
+@pytest.mark.parametrize("package", ["duelist", *(f"duelist.{p.name}" for p in SOURCES.iterdir() if p.is_dir())])
+def test_packages_export_what_is_documented_and_nothing_else(package: str) -> None:
+    if package in documented():
+        module = importlib.import_module(package)
+        assert sorted(module.__all__) == sorted(documented()[package])
+        assert all(getattr(module, name) is not None for name in module.__all__)
+        assert set(dir(module)) >= set(module.__all__) and not hasattr(module, "Stuydy")
+    else:
+        assert not getattr(importlib.import_module(package), "__all__", []), "what is exported is documented"
+
+
+def test_the_flat_loop_uses_public_names_only() -> None:
+    tree = ast.parse((ROOT / "recipes" / "loop_plain.py").read_text(encoding="utf-8"))
+    found = {n.module: [a.name for a in n.names] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    for module, names in found.items():
+        if (module or "").startswith("duelist"):
+            assert module in MODULES or set(names) <= set(documented()[module or ""]), module
 
 
 def test_property_tests_try_the_same_examples_every_time(request: pytest.FixtureRequest) -> None:
@@ -45,14 +66,3 @@ def test_property_tests_try_the_same_examples_every_time(request: pytest.Fixture
         if "@given" in text and re.search(r"^@settings\(.*max_examples", text, re.M)
     ]
     assert own == [], "the profile says how many examples there are"
-
-
-def test_typed_imports_cover_every_public_name() -> None:
-    """What type checkers see (the TYPE_CHECKING block) is what there is at run time."""
-    import ast
-    import inspect
-
-    tree = ast.parse(inspect.getsource(duelist))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    imported = {(a.name, n.module) for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert imported == set(duelist._HOME.items())

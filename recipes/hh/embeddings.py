@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from duelist.errors import DataError
-from duelist.models.embeddings.files import embedding_id, write_embeddings
+from duelist.models.embeddings import embedding_id, write_embeddings
 
 
 def embedded(folder: Path, data: str) -> None:

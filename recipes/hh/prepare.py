@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from duelist.data.rows import row_prompt, row_responses
-from duelist.data.sources import RowSource
+from duelist.data import RowSource, row_prompt, row_responses
 from duelist.errors import DataError, full_disk_as_storage_error
 from duelist.models.policy.tokenization import encode_responses, prompt_token_ids
 from duelist.progress import Progress, Silent

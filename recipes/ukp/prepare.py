@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from duelist.errors import DataError
-from duelist.models.embeddings.files import embedding_id, write_embeddings
+from duelist.models.embeddings import embedding_id, write_embeddings
 
 ITEMS, PAIRS, VECTORS = "items.jsonl.gz", "pairs.jsonl.gz", "items_minilm.npz"
 

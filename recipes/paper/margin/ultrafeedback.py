@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from duelist.data.rows import row_pair, row_prompt
-from duelist.data.sources import RowSource
+from duelist.data import RowSource, row_pair, row_prompt
 from duelist.errors import DataError
 from duelist.models.policy.loading import load_pretrained
 from duelist.recipe.recipe import load_recipe, preparation_settings

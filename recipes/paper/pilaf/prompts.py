@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from duelist.data.rows import row_prompt
-from duelist.data.sources import RowSource
+from duelist.data import RowSource, row_prompt
 from duelist.models.policy.loading import load_pretrained
 from duelist.models.policy.tokenization import prompt_token_ids
 from duelist.types import Prompt

@@ -1,1 +1,5 @@
 """Fixed embeddings of prompt and response: sources, files, cache."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,38 @@
+from ._version import __version__ as __version__
+from .acquisition.base import Acquisition as Acquisition
+from .acquisition.base import choose as choose
+from .errors import DuelistError as DuelistError
+from .recipe.recipe import Recipe as Recipe
+from .recipe.recipe import load_recipe as load_recipe
+from .recipe.recipe import parse_recipe as parse_recipe
+from .selection.choice import Pick as Pick
+from .selection.choice import select as select
+from .study.study import RoundReport as RoundReport
+from .study.study import Study as Study
+from .types import (
+    Batch as Batch,
+)
+from .types import (
+    Features as Features,
+)
+from .types import (
+    Label as Label,
+)
+from .types import (
+    Pair as Pair,
+)
+from .types import (
+    Preference as Preference,
+)
+from .types import (
+    Prompt as Prompt,
+)
+from .types import (
+    Response as Response,
+)
+from .types import (
+    Selection as Selection,
+)
+from .types import (
+    Votes as Votes,
+)

@@ -1,0 +1,17 @@
+from .base import Annotator as Annotator
+from .base import label_id as label_id
+from .dataset_labels import DatasetLabels as DatasetLabels
+from .dataset_labels import DatasetLabelsConfig as DatasetLabelsConfig
+from .reading_time import ReadingTime as ReadingTime
+from .reward import (
+    RewardFunctionAnnotator as RewardFunctionAnnotator,
+)
+from .reward import (
+    RewardFunctionConfig as RewardFunctionConfig,
+)
+from .reward import (
+    RewardModelAnnotator as RewardModelAnnotator,
+)
+from .reward import (
+    RewardModelConfig as RewardModelConfig,
+)

@@ -1,0 +1,2 @@
+from .held_out import EvaluationConfig as EvaluationConfig
+from .held_out import evaluate as evaluate

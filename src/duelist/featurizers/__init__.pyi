@@ -1,0 +1,10 @@
+from .base import FeatureJob as FeatureJob
+from .base import Featurizer as Featurizer
+from .base import featurize as featurize
+from .embedding import Embedding as Embedding
+from .embedding import EmbeddingFeaturizerConfig as EmbeddingFeaturizerConfig
+from .gradient import Gradient as Gradient
+from .gradient import GradientConfig as GradientConfig
+from .margin import Margin as Margin
+from .margin import MarginConfig as MarginConfig
+from .reward_head import RewardHead as RewardHead

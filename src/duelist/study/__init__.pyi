@@ -1,0 +1,2 @@
+from .study import RoundReport as RoundReport
+from .study import Study as Study
