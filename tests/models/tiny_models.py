@@ -12,6 +12,8 @@ from transformers import (
     BertLMHeadModel,
     BloomConfig,
     BloomForCausalLM,
+    CTRLConfig,
+    CTRLLMHeadModel,
     DeepseekV2Config,
     DeepseekV2ForCausalLM,
     DeepseekV3Config,
@@ -42,6 +44,8 @@ from transformers import (
     Qwen3ForCausalLM,
     XLMConfig,
     XLMWithLMHeadModel,
+    XLNetConfig,
+    XLNetLMHeadModel,
 )
 
 from duelist.models.logprobs import TokenizedResponse
@@ -125,6 +129,12 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "xlm":
                 shape = {"vocab_size": VOCABULARY, "emb_dim": 24, "n_layers": 2, "n_heads": 4}
                 model = XLMWithLMHeadModel(XLMConfig(**{**shape, "embed_init_std": 0.3, "init_std": 0.3, **changes}))
+            case "ctrl":
+                shape = {"vocab_size": VOCABULARY, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 128}
+                model = CTRLLMHeadModel(CTRLConfig(**{**shape, "dff": 40, "initializer_range": 0.3, **changes}))
+            case "xlnet":
+                shape = {"vocab_size": VOCABULARY, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40}
+                model = XLNetLMHeadModel(XLNetConfig(**{**shape, **changes}))
             case "opt":
                 shape = {"vocab_size": VOCABULARY, "hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 40}
                 shape |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
