@@ -18,6 +18,8 @@ from transformers import (
     DeepseekV2ForCausalLM,
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
+    DeepseekV32Config,
+    DeepseekV32ForCausalLM,
     FalconConfig,
     FalconForCausalLM,
     Gemma2Config,
@@ -38,6 +40,8 @@ from transformers import (
     OPTForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
+    PhimoeConfig,
+    PhimoeForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -93,6 +97,9 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "mixtral":
                 experts = {"num_local_experts": 3, "experts_implementation": "eager"}  # the other kernel lacks float64
                 model = MixtralForCausalLM(MixtralConfig(**{**_SHAPE, **experts, **changes}))
+            case "phimoe":  # its router is a linear layer that gives two things
+                experts = {"num_local_experts": 4, "experts_implementation": "eager"}
+                model = PhimoeForCausalLM(PhimoeConfig(**{**_SHAPE, **experts, **changes}))
             case "lfm2":
                 layers = {"layer_types": ["conv", "full_attention"], "tie_word_embeddings": False}
                 model = Lfm2ForCausalLM(Lfm2Config(**{**_SHAPE, **layers, **changes}))
@@ -105,7 +112,9 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "mpt":
                 shape = {"vocab_size": VOCABULARY, "d_model": 24, "n_layers": 2, "n_heads": 4, "expansion_ratio": 2}
                 model = MptForCausalLM(MptConfig(**{**shape, "max_seq_len": 64, "initializer_range": 0.3, **changes}))
-            case "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite":  # latent attention, and a mixture of experts
+            case (
+                "deepseek_v2" | "deepseek_v3" | "deepseek_v32" | "glm4_moe_lite"
+            ):  # latent attention, and a mixture of experts
                 latent = {"q_lora_rank": 12, "kv_lora_rank": 10, "qk_rope_head_dim": 8, "qk_nope_head_dim": 6}
                 latent |= {"v_head_dim": 6, "num_key_value_heads": 4, "first_k_dense_replace": 1}
                 latent |= {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
@@ -113,6 +122,7 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
                 kinds: dict[str, Any] = {
                     "deepseek_v2": (DeepseekV2Config, DeepseekV2ForCausalLM),
                     "deepseek_v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
+                    "deepseek_v32": (DeepseekV32Config, DeepseekV32ForCausalLM),
                     "glm4_moe_lite": (Glm4MoeLiteConfig, Glm4MoeLiteForCausalLM),
                 }
                 config, kind = kinds[family]

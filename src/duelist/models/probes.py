@@ -13,8 +13,10 @@ from peft import PeftModel
 
 from duelist.errors import ModelError
 from duelist.models.checkpointing import evaluation_mode
+from duelist.models.lora_matrices import working_targets
 from duelist.models.positions import context_length
 from duelist.models.process_state import global_generators_kept
+from duelist.models.trained_flags import trained_kept
 from duelist.models.vocabulary import vocabulary_size
 
 _TOKENS = 8  # of the probe; the later half is changed, and left out
@@ -50,6 +52,11 @@ def require_causal(model: torch.nn.Module) -> None:
             raise
         except Exception as error:  # a model raises what it likes
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if isinstance(model, PeftModel) and _runs_without_adapter(model, ids_2T):
+                raise ModelError(
+                    f"An adapted model must run, but {type(base).__name__} does so only without its adapter: {reason} "
+                    f"Adapt other layers: {working_targets(base) or 'those of attention'}."
+                ) from error
             raise ModelError(
                 f"A causal language model that runs on token ids alone is required, but {type(base).__name__} raised "
                 f"on {tokens} tokens: {reason} Use a text model that transformers' AutoModelForCausalLM loads."
@@ -65,6 +72,15 @@ def require_causal(model: torch.nn.Module) -> None:
             "model must be trained and loaded as one (is_decoder=True), XLM with causal=True."
         )
     _CAUSAL.add(base)
+
+
+def _runs_without_adapter(model: PeftModel, ids_2T: torch.Tensor) -> bool:
+    try:
+        with trained_kept(model), model.disable_adapter():
+            model(input_ids=ids_2T, use_cache=False)
+    except Exception:  # as with it
+        return False
+    return True
 
 
 def _looking_ahead(model: Any, ids_2T: torch.Tensor, kept: int) -> float:
