@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import (
+    BartConfig,
+    BartForCausalLM,
     BertConfig,
     BertLMHeadModel,
     BloomConfig,
@@ -46,6 +48,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
     XLMConfig,
     XLMWithLMHeadModel,
     XLNetConfig,
@@ -139,6 +143,13 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "xlm":
                 shape = {"vocab_size": VOCABULARY, "emb_dim": 24, "n_layers": 2, "n_heads": 4}
                 model = XLMWithLMHeadModel(XLMConfig(**{**shape, "embed_init_std": 0.3, "init_std": 0.3, **changes}))
+            case "roberta":  # positions are numbered from the padding token's id + 1
+                shape = {k: v for k, v in _SHAPE.items() if k != "num_key_value_heads"} | {"pad_token_id": 0}
+                model = RobertaForCausalLM(RobertaConfig(**{**shape, "is_decoder": True, **changes}))
+            case "bart":  # positions are numbered from where a batch begins
+                shape = {"vocab_size": VOCABULARY, "d_model": 24, "decoder_layers": 2, "decoder_attention_heads": 4}
+                shape |= {"decoder_ffn_dim": 40, "max_position_embeddings": 128, "init_std": 0.3}
+                model = BartForCausalLM(BartConfig(**{**shape, **changes}))
             case "ctrl":
                 shape = {"vocab_size": VOCABULARY, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 128}
                 model = CTRLLMHeadModel(CTRLConfig(**{**shape, "dff": 40, "initializer_range": 0.3, **changes}))

@@ -21,8 +21,7 @@ from duelist.models.vocabulary import vocabulary_size
 
 _TOKENS = 8  # of the probe; the later half is changed, and left out
 
-# The largest difference that counts as rounding, as a part of the largest logit. Mixtures of experts round differently
-# with every other token in the batch.
+# See `rounding`. Mixtures of experts round differently with every other token in the batch.
 _ROUNDING = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 _ROUNDING_FLOAT32 = 1e-3
 
@@ -64,8 +63,7 @@ def require_causal(model: torch.nn.Module) -> None:
     if not alone_KV.isfinite().all() or not together_2KV.isfinite().all():
         return  # whoever computes with it says so
     difference = float((together_2KV - alone_KV).abs().max() / alone_KV.abs().max().clamp(min=1e-30))
-    rounding = _ROUNDING.get(_dtype(model), _ROUNDING_FLOAT32)
-    if difference > rounding or _looking_ahead(model, ids_2T, kept) > _LOOKING_AHEAD:
+    if difference > rounding(model) or _looking_ahead(model, ids_2T, kept) > _LOOKING_AHEAD:
         raise ModelError(
             f"A causal language model is required, whose logits do not depend on later tokens or on their number, but "
             f"those of {type(base).__name__} do: {100 * difference:.3g} % here. Use a decoder; a BERT-like "
@@ -136,5 +134,7 @@ class Proven:
         self._found.setdefault(model, set()).add(what)
 
 
-def _dtype(model: torch.nn.Module) -> torch.dtype:
-    return next(p.dtype for p in model.parameters() if p.is_floating_point())
+def rounding(model: torch.nn.Module) -> float:
+    """The largest difference of logits that counts as rounding, as a part of the largest logit."""
+    dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+    return _ROUNDING.get(dtype, _ROUNDING_FLOAT32)
