@@ -69,6 +69,32 @@ def test_every_method_and_batch_size_draws_the_same_tokens(family: str) -> None:
     assert draw(policy, method="two_calls") == expected  # nothing of the other methods is left behind
 
 
+@pytest.mark.parametrize(
+    ("family", "targets"), [("bart", ["fc1"]), ("roberta", ["query"]), ("gemma2", ["q_proj"]), ("gpt2", ["c_attn"])]
+)
+def test_prompts_of_many_lengths_are_answered_as_if_each_were_alone(family: str, targets: list[str]) -> None:
+    """Also where positions do not begin after the padding, or padded rows have no logits (Gemma 2 in float64)."""
+    model = with_lora(tiny_model(family, torch.float64), target_modules=targets).eval()
+    model.generation_config.eos_token_id = EOS
+    for response in draw(Policy.of(model, tokenizer()), [Order(p) for p in PROMPTS], temperature=0.0):
+        ids = list(response.prompt_token_ids)
+        for token in response.token_ids:
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            assert logits[token] == pytest.approx(float(logits.max()), abs=1e-5)
+            ids.append(token)
+
+
+def test_a_reference_with_another_configuration_is_another_model() -> None:
+    model = tiny_model("llama")
+    policy = Policy.of(copy.deepcopy(model), tokenizer(), reference=copy.deepcopy(model))
+    assert policy_is_reference(policy, PROMPTS[0])
+    other = tiny_model("llama", rope_parameters={"rope_type": "default", "rope_theta": 5.0})
+    assert not policy_is_reference(Policy.of(model, tokenizer(), reference=other), PROMPTS[0])
+    half = copy.deepcopy(model).bfloat16()
+    assert not policy_is_reference(Policy.of(half, tokenizer(), reference=model), PROMPTS[0])
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "lfm2"])
 def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing(family: str) -> None:
     """Twenty responses to each of two prompts, most of which end at their first tokens: alone, and in one batch."""
@@ -89,6 +115,7 @@ def test_a_prompt_is_read_once_and_rows_that_ended_are_left_behind(llama: Policy
         shapes.append(tuple(keywords["input_ids"].shape))
 
     orders = [Order(p) for p in PROMPTS[:2] for _ in range(30)]
+    draw(llama, max_new_tokens=1)  # a model is tried once, before its first batch of several lengths
     hook = llama.model.get_base_model().register_forward_pre_hook(note, with_kwargs=True)
     stop, llama.stop_token_ids = llama.stop_token_ids, frozenset(range(1, 40))
     try:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, RobertaConfig
 
 from duelist.errors import ModelError
 from duelist.featurizers.base import featurize
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.model_configuration import computed_with
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
@@ -269,3 +270,28 @@ def test_what_is_frozen_stays_frozen_when_the_reference_was_asked(
     with policy.as_reference():
         pass
     assert trained == [name for name, p in policy.model.named_parameters() if p.requires_grad]
+
+
+def test_the_fingerprint_tells_of_the_reference(tiny_model: Path, tmp_path: Path) -> None:
+    """Margins depend on it: on its weights, and on a configuration of its own."""
+    policy = load(tiny_model, "none")
+    first = policy.fingerprint()
+    move(policy, seed=1)
+    policy.save_weights(tmp_path)
+    moved = policy.fingerprint()
+    policy.set_reference(tmp_path)
+    assert len({first, moved, policy.fingerprint()}) == 3
+    policy.set_reference(None)
+    assert policy.fingerprint() == moved
+    policy.weights.reference_model.config.rope_parameters["rope_theta"] = 5.0  # type: ignore[union-attr]
+    assert policy.fingerprint() != moved
+
+
+def test_the_fingerprint_tells_of_the_padding_token_where_positions_are_numbered_from_it() -> None:
+    shape = {"vocab_size": 61, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "pad_token_id": 1}
+    config = RobertaConfig(**shape, num_attention_heads=4, max_position_embeddings=32, is_decoder=True)
+    first = computed_with(config)
+    config.eos_token_id = 5
+    assert computed_with(config) == first
+    config.pad_token_id = 4
+    assert computed_with(config) != first

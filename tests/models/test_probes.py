@@ -15,6 +15,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.probes import require_causal
 
 BIDIRECTIONAL = {"bert": {"is_decoder": False}, "xlm": {"causal": False}}
+SMALL_STEPS = {"bert": {"initializer_range": 0.002}, "xlm": {"embed_init_std": 0.02, "init_std": 0.002}, "xlnet": {}}
 
 
 class _Tokenizer:
@@ -34,8 +35,17 @@ def test_bidirectional_models_are_refused(family: str, dtype: torch.dtype) -> No
         Policy.of(model, _Tokenizer())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", SMALL_STEPS)
+def test_what_a_later_token_changes_may_be_less_than_rounding(family: str, dtype: torch.dtype) -> None:
+    """Weights as small as those of a model that is not trained yet: logits hardly depend on context."""
+    model = tiny_model(family, dtype, **{**BIDIRECTIONAL.get(family, {}), **SMALL_STEPS[family]})
+    with pytest.raises(ModelError, match="do not depend on later tokens"):
+        require_causal(model)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", [*FAMILIES, "mixtral", "deepseek_v3", "lfm2", "phi3"])
+@pytest.mark.parametrize("family", [*FAMILIES, "mixtral", "deepseek_v3", "lfm2", "phi3", "ctrl"])
 def test_causal_models_pass_in_every_precision(family: str, dtype: torch.dtype) -> None:
     require_causal(tiny_model(family, dtype))
 

@@ -8,14 +8,20 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import (
+    BartConfig,
+    BartForCausalLM,
     BertConfig,
     BertLMHeadModel,
     BloomConfig,
     BloomForCausalLM,
+    CTRLConfig,
+    CTRLLMHeadModel,
     DeepseekV2Config,
     DeepseekV2ForCausalLM,
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
+    DeepseekV32Config,
+    DeepseekV32ForCausalLM,
     FalconConfig,
     FalconForCausalLM,
     Gemma2Config,
@@ -36,12 +42,18 @@ from transformers import (
     OPTForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
+    PhimoeConfig,
+    PhimoeForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
     XLMConfig,
     XLMWithLMHeadModel,
+    XLNetConfig,
+    XLNetLMHeadModel,
 )
 
 from duelist.models.policy.logprobs import TokenizedResponse
@@ -89,6 +101,9 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "mixtral":
                 experts = {"num_local_experts": 3, "experts_implementation": "eager"}  # the other kernel lacks float64
                 model = MixtralForCausalLM(MixtralConfig(**{**_SHAPE, **experts, **changes}))
+            case "phimoe":  # its router is a linear layer that gives two things
+                experts = {"num_local_experts": 4, "experts_implementation": "eager"}
+                model = PhimoeForCausalLM(PhimoeConfig(**{**_SHAPE, **experts, **changes}))
             case "lfm2":
                 layers = {"layer_types": ["conv", "full_attention"], "tie_word_embeddings": False}
                 model = Lfm2ForCausalLM(Lfm2Config(**{**_SHAPE, **layers, **changes}))
@@ -101,7 +116,9 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "mpt":
                 shape = {"vocab_size": VOCABULARY, "d_model": 24, "n_layers": 2, "n_heads": 4, "expansion_ratio": 2}
                 model = MptForCausalLM(MptConfig(**{**shape, "max_seq_len": 64, "initializer_range": 0.3, **changes}))
-            case "deepseek_v2" | "deepseek_v3" | "glm4_moe_lite":  # latent attention, and a mixture of experts
+            case (
+                "deepseek_v2" | "deepseek_v3" | "deepseek_v32" | "glm4_moe_lite"
+            ):  # latent attention, and a mixture of experts
                 latent = {"q_lora_rank": 12, "kv_lora_rank": 10, "qk_rope_head_dim": 8, "qk_nope_head_dim": 6}
                 latent |= {"v_head_dim": 6, "num_key_value_heads": 4, "first_k_dense_replace": 1}
                 latent |= {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
@@ -109,6 +126,7 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
                 kinds: dict[str, Any] = {
                     "deepseek_v2": (DeepseekV2Config, DeepseekV2ForCausalLM),
                     "deepseek_v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
+                    "deepseek_v32": (DeepseekV32Config, DeepseekV32ForCausalLM),
                     "glm4_moe_lite": (Glm4MoeLiteConfig, Glm4MoeLiteForCausalLM),
                 }
                 config, kind = kinds[family]
@@ -125,6 +143,19 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
             case "xlm":
                 shape = {"vocab_size": VOCABULARY, "emb_dim": 24, "n_layers": 2, "n_heads": 4}
                 model = XLMWithLMHeadModel(XLMConfig(**{**shape, "embed_init_std": 0.3, "init_std": 0.3, **changes}))
+            case "roberta":  # positions are numbered from the padding token's id + 1
+                shape = {k: v for k, v in _SHAPE.items() if k != "num_key_value_heads"} | {"pad_token_id": 0}
+                model = RobertaForCausalLM(RobertaConfig(**{**shape, "is_decoder": True, **changes}))
+            case "bart":  # positions are numbered from where a batch begins
+                shape = {"vocab_size": VOCABULARY, "d_model": 24, "decoder_layers": 2, "decoder_attention_heads": 4}
+                shape |= {"decoder_ffn_dim": 40, "max_position_embeddings": 128, "init_std": 0.3}
+                model = BartForCausalLM(BartConfig(**{**shape, **changes}))
+            case "ctrl":
+                shape = {"vocab_size": VOCABULARY, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 128}
+                model = CTRLLMHeadModel(CTRLConfig(**{**shape, "dff": 40, "initializer_range": 0.3, **changes}))
+            case "xlnet":
+                shape = {"vocab_size": VOCABULARY, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40}
+                model = XLNetLMHeadModel(XLNetConfig(**{**shape, **changes}))
             case "opt":
                 shape = {"vocab_size": VOCABULARY, "hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 40}
                 shape |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}

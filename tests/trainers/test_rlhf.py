@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Trainer
 from trl import RewardTrainer
 
 from duelist.errors import RecipeError
@@ -143,6 +144,33 @@ def test_the_policy_gains_reward_and_nothing_is_left_behind(
     assert {n: p.requires_grad for n, p in policy.model.named_parameters()} == state
     assert policy.reference_folder == tmp_path / "reference" and sorted(policy.model.peft_config) == ["default", "ref"]
     assert not any(p.grad is not None for p in policy.model.parameters())
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_frozen_matrices_are_frozen_when_the_loss_is_differentiated(
+    algorithm: str, policy: Policy, preferences: list[Preference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the reference was asked: their gradients would enter the norm that gradients are clipped to."""
+    for name, parameter in policy.model.named_parameters():
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    trained = {n for n, p in policy.model.named_parameters() if p.requires_grad}
+    policy.save_weights(tmp_path / "reference")
+    policy.set_reference(tmp_path / "reference")
+    seen: list[set[str]] = []
+    stock = Trainer.training_step
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = stock(self, *args, **kwargs)
+        if self.model is policy.model:
+            seen.append({n for n, p in self.model.named_parameters() if p.grad is not None})
+        return loss
+
+    monkeypatch.setattr(Trainer, "training_step", spy)
+    train = {**POLICY, "max_steps": 3}
+    config = RLHFConfig.model_validate({"algorithm": algorithm, "reward_model": REWARD, "train": train})
+    RLHF(config).train(policy, preferences, 0.01, 0, Silent())
+    assert seen == [trained] * 3
 
 
 def test_the_reward_is_of_the_tokens_that_were_drawn(

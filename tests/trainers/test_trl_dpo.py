@@ -101,6 +101,40 @@ def test_training_widens_the_margin_and_moves_the_adapter_only(policy: Policy, p
     assert any(not torch.equal(p, lora_before[n]) for n, p in adapter_weights(policy).items())
 
 
+@pytest.mark.parametrize(
+    "train",
+    [
+        {},
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}},
+    ],
+    ids=["plain", "checkpoints", "reentrant checkpoints"],
+)
+@pytest.mark.parametrize("loss", ["dpo", "xpo"])
+def test_frozen_matrices_take_no_part_in_training(
+    policy: Policy, preferences: list[Preference], tmp_path: Path, loss: str, train: dict[str, Any]
+) -> None:
+    """Nor in the norm that gradients are clipped to: steps of SGD on one batch then have a known length."""
+    for name, parameter in policy.model.named_parameters():
+        parameter.requires_grad_(".lora_B." in name and ".layers.1." in name)
+    policy.save_weights(tmp_path)
+    policy.set_reference(tmp_path)
+    flags = {n: p.requires_grad for n, p in policy.model.named_parameters()}
+    with torch.no_grad():  # so that the frozen matrices have gradients, if they are asked for
+        for name, parameter in policy.model.named_parameters():
+            if ".lora_B.default" in name:
+                parameter += 0.05
+    before = adapter_weights(policy)
+    sgd = {"optim": "sgd", "learning_rate": 0.5, "lr_scheduler_type": "constant", "max_grad_norm": 1e-3, "max_steps": 3}
+    settings = {**TRAIN, **sgd, "per_device_train_batch_size": 8, "gradient_checkpointing": False, **train}
+    config = DPOTrainerConfig.model_validate({"loss": loss, "train": settings})
+    DPO(config).train(policy, preferences, 0.5, 0, Silent())
+    moved = {n: float((p - before[n]).norm()) for n, p in adapter_weights(policy).items() if not p.equal(before[n])}
+    assert moved and all(flags[name] for name in moved)
+    assert float(np.linalg.norm(list(moved.values()))) == pytest.approx(3 * 0.5 * 1e-3, rel=0.01)
+    assert flags == {n: p.requires_grad for n, p in policy.model.named_parameters()}
+
+
 def test_global_generators_are_given_back(policy: Policy, preferences: list[Preference]) -> None:
     torch.manual_seed(5)
     np.random.seed(5)

@@ -10,7 +10,8 @@ Relied on, each held by a test in tests/trainers for the TRL versions that pypro
    `labels` and `fused_lm_head=True` and gives `log_probs`, zero outside the labels; `aux_loss_enabled` and
    `router_aux_loss_coef` say what a mixture of experts adds to the loss; `_metrics` collects what is logged. Used here
    for losses that TRL does not have.
-4. `ref_model`, if given, is the reference, as it is; otherwise see `trl_traces`.
+4. The loss switches adapters with PEFT, which makes the whole of an adapter trainable: taken back here.
+5. `ref_model`, if given, is the reference, as it is; otherwise see `trl_traces`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.trained_flags import trained_kept
 from duelist.trainers.losses import Objective, PairColumns
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference, Response
@@ -64,6 +66,10 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The mean loss of a batch: `objective`'s, or TRL's own if there is none."""
+        with trained_kept(self.model):  # before the backward pass, which may compute layers again
+            return self._batch_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _batch_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any) -> Any:
         batch = {name: value for name, value in inputs.items() if name not in COLUMNS}
         if self.objective is None:
             return super().compute_loss(model, batch, return_outputs, num_items_in_batch)

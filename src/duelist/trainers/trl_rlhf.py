@@ -3,7 +3,8 @@
 Relied on, held by tests/trainers/test_rlhf.py:
 
 1. `RewardTrainer` takes the columns `chosen_ids` and `rejected_ids` as they are.
-2. A reward function of `RLOOTrainer` and `GRPOTrainer` gets `completion_ids` and the data set's other columns.
+2. `_prepare_inputs` takes the reference's log-probabilities, and PEFT then makes the whole adapter trainable.
+3. A reward function of `RLOOTrainer` and `GRPOTrainer` gets `completion_ids` and the data set's other columns.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig
 
 from duelist.models.policy.loading import load_pretrained
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.trained_flags import trained_kept
 from duelist.progress import Progress
 from duelist.trainers.rlhf_settings import RewardModelTraining
 from duelist.trainers.trl_progress import train_with_progress
@@ -26,7 +28,24 @@ from duelist.trainers.trl_settings import trl_config
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference
 
-TRAINERS: dict[str, tuple[type, type]] = {"rloo": (RLOOConfig, RLOOTrainer), "grpo": (GRPOConfig, GRPOTrainer)}
+
+class _KeepsFrozen:
+    """Takes the reference's log-probabilities without making the whole of an adapter trainable."""
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        with trained_kept(self.model):  # type: ignore[attr-defined]
+            return super()._prepare_inputs(generation_batch)  # type: ignore[misc]
+
+
+class _RLOO(_KeepsFrozen, RLOOTrainer):  # type: ignore[misc]
+    pass
+
+
+class _GRPO(_KeepsFrozen, GRPOTrainer):  # type: ignore[misc]
+    pass
+
+
+TRAINERS: dict[str, tuple[type, type]] = {"rloo": (RLOOConfig, _RLOO), "grpo": (GRPOConfig, _GRPO)}
 
 
 def train_reward_model(

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from duelist.errors import NumericalError
 from duelist.models.decoding.adapter_rows import rows_stay_apart
-from duelist.models.decoding.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits
+from duelist.models.decoding.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits, takes_padding
+from duelist.models.policy.model_configuration import computed_with
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.positions import length_thresholds
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
@@ -120,8 +121,9 @@ class LocalDecoder(Decoder):
             method = "one_call" if rows_stay_apart(policy) else "two_calls"  # found out once, not for every batch
         drawn: list[Response | None] = [None] * len(orders)
         with torch.inference_mode(), progress.stage(what, len(orders)) as advance:
-            thresholds = length_thresholds(policy.model.config)
-            for kind, rows in _batches(orders, [len(ids[o.prompt.id]) for o in orders], how, thresholds):
+            lengths = [len(ids[o.prompt.id]) for o in orders]
+            pads = len(set(lengths)) > 1 and takes_padding(policy.model)
+            for kind, rows in _batches(orders, lengths, how, length_thresholds(policy.model.config), pads):
                 batch = [orders[i] for i in rows]
                 uniform_BT = np.stack([np.random.default_rng((seed, i)).random(how.max_new_tokens) for i in rows])
                 with next_logits(policy, kind, method) as run:
@@ -194,14 +196,16 @@ class LocalDecoder(Decoder):
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
     """Whether the policy computes what its reference computes.
 
-    Where the reference is a model of its own, both must have the same weights: the same weights in two places of memory
-    may give other last bits. Where it is another state of the same model, the logits after one prompt must be the same
-    bit for bit.
+    Where the reference is a model of its own, both must have the same weights and configuration: the same weights in
+    two places of memory may give other last bits. Where it is another state of the same model, the logits after one
+    prompt must be the same bit for bit.
     """
     reference = policy.weights.reference_model
     if reference is not None:
-        theirs = reference.state_dict()
-        return all(torch.equal(weight, theirs[name]) for name, weight in policy.model.state_dict().items())
+        own, theirs = policy.model.state_dict(), reference.state_dict()
+        if own.keys() != theirs.keys() or computed_with(policy.model.config) != computed_with(reference.config):
+            return False
+        return all(w.dtype == theirs[n].dtype and torch.equal(w, theirs[n].to(w.device)) for n, w in own.items())
     ids = torch.tensor([prompt_token_ids(policy.tokenizer, prompt)], device=policy.device)
     mask = torch.ones_like(ids)
     policy.model.eval()
@@ -231,16 +235,17 @@ def _kind(drawn_from: Distribution) -> Kind:
 
 
 def _batches(
-    orders: Sequence[Order], lengths: Sequence[int], how: Decoding, thresholds: Sequence[int]
+    orders: Sequence[Order], lengths: Sequence[int], how: Decoding, thresholds: Sequence[int], pads: bool
 ) -> list[tuple[Kind, list[int]]]:
     """Positions in `orders`, grouped by whose logits they take, neighbours in length together: they need no padding.
 
-    Rows that may pass a length threshold are together only if they pass it at the same token.
+    Rows that may pass a length threshold are together only if they pass it at the same token. Without `pads`, all rows
+    of a batch have the same length.
     """
 
-    def company(i: int) -> tuple[tuple[int, int], ...]:
+    def company(i: int) -> tuple[object, ...]:
         n = lengths[i]
-        return tuple((n > t, n if n <= t < n + how.max_new_tokens else 0) for t in thresholds)
+        return (None if pads else n, *((n > t, n if n <= t < n + how.max_new_tokens else 0) for t in thresholds))
 
     found: list[tuple[Kind, list[int]]] = []
     for kind in sorted({_kind(o.drawn_from) for o in orders}):

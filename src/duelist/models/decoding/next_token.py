@@ -15,11 +15,16 @@ from transformers import DynamicCache
 from duelist.errors import ModelError
 from duelist.models.decoding.adapter_rows import policy_then_reference, rows_stay_apart
 from duelist.models.decoding.growing_cache import grow_in_place
+from duelist.models.policy.checkpointing import evaluation_mode
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.positions import length_thresholds, regime
+from duelist.models.policy.probes import Proven, probe_ids, rounding
+from duelist.models.policy.process_state import global_generators_kept
 
 Kind = Literal["policy", "reference", "both"]
 Method = Literal["auto", "one_call", "two_calls", "no_cache"]
+
+_TAKES_PADDING = Proven()
 
 
 class NextLogits(ABC):
@@ -133,6 +138,7 @@ class _Cached:
         self._thresholds = length_thresholds(model.config)
         self._read: list[torch.Tensor] = []  # kept only where there is a threshold
         self._regime = 0
+        self._padded = False
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         accepted = inspect.signature(base.forward).parameters
         self._takes_positions = "position_ids" in accepted
@@ -147,7 +153,9 @@ class _Cached:
             if self._cache is not None and self._regime != before:
                 ids_BL, self._cache = torch.cat(self._read, dim=1), None
         options: dict[str, Any] = dict(self._options)
-        if self._takes_positions:  # padding stands on the left and has no position
+        if self._cache is None:
+            self._padded = not bool(mask_BA.all())
+        if self._takes_positions and self._padded:  # padding stands on the left and has no position
             options["position_ids"] = (mask_BA.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
         output = self._model(
             input_ids=ids_BL, attention_mask=mask_BA, past_key_values=self._cache, use_cache=True, **options
@@ -167,6 +175,30 @@ class _Cached:
         """Select rows of the cache, with repetitions."""
         self._cache.reorder_cache(index)
         self._read = [ids[index] for ids in self._read]
+
+
+def takes_padding(model: Any) -> bool:
+    """Whether rows with padding on their left have the logits that they have alone, tried once for each model.
+
+    Some models number positions from where a batch begins (BART) or from an id of their own (RoBERTa).
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if (base, True) in _TAKES_PADDING or (base, False) in _TAKES_PADDING:
+        return (base, True) in _TAKES_PADDING
+    ids_2L = probe_ids(model, 2, 6)
+    mask_2L = torch.ones_like(ids_2L)
+    mask_2L[1, :2] = 0
+    with evaluation_mode(model), torch.no_grad(), global_generators_kept():
+        together, alone = _Cached(model), _Cached(model)
+        pairs = [
+            (together(ids_2L[:, :4], mask_2L[:, :4])[1], alone(ids_2L[1:, 2:4], mask_2L[1:, 2:4])[0]),
+            (together(ids_2L[:, 4:5], mask_2L[:, :5])[1], alone(ids_2L[1:, 4:5], mask_2L[1:, 2:5])[0]),
+        ]
+    found_2V, expected_2V = (torch.stack(logits).float() for logits in zip(*pairs, strict=True))
+    difference = (found_2V - expected_2V).abs().max() / expected_2V.abs().max().clamp(min=1e-30)
+    takes = bool(difference <= rounding(model))  # not where it is no number
+    _TAKES_PADDING.add(base, takes)
+    return takes
 
 
 def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_B2: torch.Tensor) -> torch.Tensor:

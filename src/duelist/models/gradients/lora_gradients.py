@@ -34,7 +34,7 @@ from duelist.models.policy.logprobs import (
     response_batches,
     response_token_log_probs,
 )
-from duelist.models.policy.lora_matrices import leave_out_experts, lora_matrices
+from duelist.models.policy.lora_matrices import leave_out_experts, lora_matrices, working_targets
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import Proven, probe_ids, require_causal
 from duelist.models.policy.trained_flags import frozen
@@ -184,7 +184,7 @@ class LoraGradients:
                     "off with a backward pass of its own: use another model, or a rule that needs no gradients."
                 )
             torch.autograd.backward(log_probs_M.sum())
-        recorder.check_complete(self.parameter_names)
+        recorder.check_complete(self.parameter_names, working_targets(self._model))
         log_probs_B = batch.sum_per_response(log_probs_M)
         gradient_BD: NDArray[Any] = self._sketch.finish(accumulator_BW).cpu().numpy()
         if not np.isfinite(gradient_BD).all():
@@ -251,12 +251,12 @@ class _Recorder:
         product = torch.bmm(grad.transpose(1, 2), input_)
         self._sketch.add_(self._accumulator_BW[rows], block, product.flatten(1))
 
-    def check_complete(self, names: Sequence[str]) -> None:
+    def check_complete(self, names: Sequence[str], works: str | None) -> None:
         """Refuse a batch in which an adapted layer took no part: its gradient would silently be zero."""
         silent = [name for block, name in enumerate(names) if block not in self._seen]
         if silent:
             raise ModelError(
                 f"Every adapted layer must take part in the forward pass, but {len(silent)} LoRA matrices did not, "
-                f"such as {silent[0]}. Leave layers that text does not reach out of target_modules, and do not "
-                "compile or fuse the adapted layers."
+                f"such as {silent[0]}. Leave layers that text or its gradient does not reach out of target_modules"
+                f"{f' ({works})' if works else ''}, and do not compile or fuse the adapted layers."
             )

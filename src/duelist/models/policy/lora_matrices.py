@@ -71,9 +71,13 @@ def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 
 def leave_out_experts(model: torch.nn.Module) -> str:
     """The remedy where an adapter reaches layers that do not see every token in its place."""
+    return f"Leave experts out of target_modules: {working_targets(model) or 'adapt attention layers only'}."
+
+
+def working_targets(model: torch.nn.Module) -> str | None:
+    """What to say of `target_modules` that work for this model; None where nothing is known to."""
     names = ", ".join(attention_projections(model))
-    works = f"target_modules: [{names}] works for this model" if names else "adapt attention layers only"
-    return f"Leave experts out of target_modules: {works}."
+    return f"target_modules: [{names}] works for this model" if names else None
 
 
 def attention_projections(model: torch.nn.Module) -> list[str]:
@@ -83,9 +87,10 @@ def attention_projections(model: torch.nn.Module) -> list[str]:
     for path, layer in model.named_modules():
         if not isinstance(layer, torch.nn.Linear) or ".lora_" in path:
             continue
+        own_kind = type(layer).__module__.startswith("transformers.")  # grouped, say: PEFT cannot add to its output
         name = path.removesuffix(".base_layer").rpartition(".")[2]
         in_attention = ("attn" in path or "attention" in path) and not any(word in path for word in _NOT_ADAPTED)
-        (found if in_attention else taken).add(name)
+        (found if in_attention and not own_kind else taken).add(name)
     return sorted(found - taken)
 
 

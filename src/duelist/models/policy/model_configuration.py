@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from duelist.models.policy.positions import FROM_PADDING
+
 # Where a model comes from, how it is run, and which tokens end a text. Whatever is not named here counts.
 _LEFT_OUT = frozenset(
     {
@@ -25,7 +27,8 @@ def computed_with(config: Any) -> str:
 
     def kept(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {str(k): kept(v) for k, v in value.items() if k not in _LEFT_OUT}
+            counts = {"pad_token_id"} if value.get("model_type") in FROM_PADDING else set()
+            return {str(k): kept(v) for k, v in value.items() if k not in _LEFT_OUT or k in counts}
         return value
 
     return json.dumps(kept(config.to_dict()), sort_keys=True, default=str)

@@ -122,8 +122,8 @@ class Policy:
     def fingerprint(self, trained: bool = True) -> str:
         """A hash of the model's state: all that its logits and its gradients depend on.
 
-        These are all weights, what is saved beside them, the configuration, what adapters multiply their weights by,
-        and which weights are trained.
+        These are all weights, the reference's too, what is saved beside them, the configuration, what adapters multiply
+        their weights by, and which weights are trained.
 
         Args:
             trained: false leaves what is trained out: the hash of the base model alone.
@@ -136,11 +136,16 @@ class Policy:
             flat = parameter.detach().reshape(-1)
             total.update(flat.double().cpu().numpy().tobytes() if is_trained else _bit_sums(parameter))
         if trained:
-            total.update(computed_with(self.model.config).encode())
-            saved = self.model.state_dict().keys()
-            for name, buffer in self.model.named_buffers():
-                if name in saved:  # the others follow from the configuration
-                    total.update(name.encode() + _bit_sums(buffer))
+            reference = self.weights.reference_model
+            for model in [self.model] if reference is None else [self.model, reference]:
+                total.update(computed_with(model.config).encode())
+                saved = model.state_dict().keys()
+                for name, buffer in model.named_buffers():
+                    if name in saved:  # the others follow from the configuration
+                        total.update(name.encode() + _bit_sums(buffer))
+            if reference is not None and self.reference_folder is not None:  # no longer the base model
+                for name, parameter in reference.named_parameters():
+                    total.update(name.encode() + _bit_sums(parameter))
             own = [(name, p.requires_grad) for name, p, is_trained in self.weights.parameters() if is_trained]
             counted = [name for name, trains in own if trains] or [name for name, _ in own]  # if all are frozen, all
             total.update(repr(sorted(counted)).encode())

@@ -9,7 +9,7 @@ from typing import Any
 _NAMES = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
 # These number positions from the padding token's id + 1, so that their last positions are out of reach.
-_FROM_PADDING = (
+FROM_PADDING = (
     "camembert",
     "data2vec-text",
     "roberta",
@@ -26,7 +26,7 @@ def context_length(config: Any) -> int | None:
     length = next((n for name in _NAMES if (n := getattr(config, name, None)) is not None), None)
     if length is None or length < 1:  # XLNet says −1: no limit
         return None
-    if config.model_type in _FROM_PADDING and config.pad_token_id is not None:
+    if config.model_type in FROM_PADDING and config.pad_token_id is not None:
         length -= config.pad_token_id + 1
     return int(length)
 

@@ -13,16 +13,19 @@ from peft import PeftModel
 
 from duelist.errors import ModelError
 from duelist.models.policy.checkpointing import evaluation_mode
+from duelist.models.policy.lora_matrices import working_targets
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.process_state import global_generators_kept
+from duelist.models.policy.trained_flags import trained_kept
 from duelist.models.policy.vocabulary import vocabulary_size
 
 _TOKENS = 8  # of the probe; the later half is changed, and left out
 
-# The largest difference that counts as rounding, as a part of the largest logit. Mixtures of experts round differently
-# with every other token in the batch.
+# See `rounding`. Mixtures of experts round differently with every other token in the batch.
 _ROUNDING = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 _ROUNDING_FLOAT32 = 1e-3
+
+_LOOKING_AHEAD = 1e-6  # as a part of the derivative in a position's own tokens; kernels may leave a little
 
 _CAUSAL: WeakSet[torch.nn.Module] = WeakSet()
 
@@ -48,6 +51,11 @@ def require_causal(model: torch.nn.Module) -> None:
             raise
         except Exception as error:  # a model raises what it likes
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if isinstance(model, PeftModel) and _runs_without_adapter(model, ids_2T):
+                raise ModelError(
+                    f"An adapted model must run, but {type(base).__name__} does so only without its adapter: {reason} "
+                    f"Adapt other layers: {working_targets(base) or 'those of attention'}."
+                ) from error
             raise ModelError(
                 f"A causal language model that runs on token ids alone is required, but {type(base).__name__} raised "
                 f"on {tokens} tokens: {reason} Use a text model that transformers' AutoModelForCausalLM loads."
@@ -55,13 +63,53 @@ def require_causal(model: torch.nn.Module) -> None:
     if not alone_KV.isfinite().all() or not together_2KV.isfinite().all():
         return  # whoever computes with it says so
     difference = float((together_2KV - alone_KV).abs().max() / alone_KV.abs().max().clamp(min=1e-30))
-    if difference > _ROUNDING.get(_dtype(model), _ROUNDING_FLOAT32):
+    if difference > rounding(model) or _looking_ahead(model, ids_2T, kept) > _LOOKING_AHEAD:
         raise ModelError(
             f"A causal language model is required, whose logits do not depend on later tokens or on their number, but "
-            f"those of {type(base).__name__} change by {100 * difference:.3g} % with them. Use a decoder; a BERT-like "
+            f"those of {type(base).__name__} do: {100 * difference:.3g} % here. Use a decoder; a BERT-like "
             "model must be trained and loaded as one (is_decoder=True), XLM with causal=True."
         )
     _CAUSAL.add(base)
+
+
+def _runs_without_adapter(model: PeftModel, ids_2T: torch.Tensor) -> bool:
+    try:
+        with trained_kept(model), model.disable_adapter():
+            model(input_ids=ids_2T, use_cache=False)
+    except Exception:  # as with it
+        return False
+    return True
+
+
+def _looking_ahead(model: Any, ids_2T: torch.Tensor, kept: int) -> float:
+    """How much the first `kept` logits change with later tokens' embeddings, against how much with their own.
+
+    Masked attention's derivative is exactly 0, in every precision and for every expert; a small change of a logit is
+    lost in the rounding of bfloat16. It is 0 too where the model has no derivative, or other positions than tokens.
+    """
+    nudges: list[torch.Tensor] = []
+
+    def nudge(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        nudges.append(torch.zeros_like(output, requires_grad=True))
+        return output + nudges[-1]
+
+    handle = model.get_input_embeddings().register_forward_hook(nudge)
+    try:
+        with evaluation_mode(model), torch.enable_grad(), global_generators_kept():
+            logits_2KV = model(input_ids=ids_2T, use_cache=False).logits[:, :kept].float()
+            if not logits_2KV.requires_grad:
+                return 0.0
+            weights_V = torch.linspace(-1, 1, logits_2KV.shape[-1], device=logits_2KV.device)
+            gradients = torch.autograd.grad((logits_2KV * weights_V).sum(), nudges, allow_unused=True)
+    finally:
+        handle.remove()
+    tokens = ids_2T.shape[1]
+    sizes = [g.float().abs().amax(dim=2) for g in gradients if g is not None and g.ndim == 3]
+    largest_XT = [s.amax(dim=s.shape.index(2)) for s in sizes if sorted(s.shape) == [2, tokens]]  # XLNet: tokens first
+    if not largest_XT:
+        return 0.0
+    largest_T = torch.stack(largest_XT).amax(dim=0)
+    return float(largest_T[kept:].amax() / largest_T[:kept].amax().clamp(min=1e-30))
 
 
 def probe_ids(model: Any, rows: int, tokens: int) -> torch.Tensor:
@@ -86,5 +134,7 @@ class Proven:
         self._found.setdefault(model, set()).add(what)
 
 
-def _dtype(model: torch.nn.Module) -> torch.dtype:
-    return next(p.dtype for p in model.parameters() if p.is_floating_point())
+def rounding(model: torch.nn.Module) -> float:
+    """The largest difference of logits that counts as rounding, as a part of the largest logit."""
+    dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+    return _ROUNDING.get(dtype, _ROUNDING_FLOAT32)
