@@ -116,7 +116,7 @@ def main() -> None:
 
     def report(t: int) -> None:
         measured = evaluate(
-            policy, prompts.held_out, oracle.reward, None, eight, beta=beta, round=t,
+            policy, prompts.held_out, oracle.reward, None, eight, beta=beta,
             seed=derived_seed(seed, "evaluate"), progress=Silent(), label_temperature=oracle.label_temperature,
         )  # fmt: skip
         print(f"round {t}: mean reward {measured.metrics['mean_reward']:.4f}")

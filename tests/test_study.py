@@ -258,7 +258,7 @@ def test_j_is_in_label_log_odds(tiny_recipe: dict[str, Any], tmp_path: Path, tem
     assert first["j"] == pytest.approx(first["mean_reward"] / temperature)
     assert last["kl"] != 0 and last["j"] == pytest.approx(last["mean_reward"] / temperature - 0.5 * last["kl"])
     page = write_report(tmp_path / "study").read_text(encoding="utf-8")
-    assert "J (label log-odds)" in page and "J (log-odds)" in status_rows(status(tmp_path / "study"))
+    assert "J (label log-odds)" in page and "J (label log-odds)" in status_rows(status(tmp_path / "study"))
 
 
 @pytest.mark.parametrize("who", ["hard choices", "another reward", "people"])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from duelist import console
+from duelist.cli import console
 from duelist.cli.console import TerminalProgress, rate
 
 

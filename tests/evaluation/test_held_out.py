@@ -24,10 +24,7 @@ def test_a_greedy_evaluation_measures_the_responses_of_transformers(
     rows = [json.loads(line) for line in tiny_prompts.read_text("utf-8").splitlines()[:5]]
     prompts = [row_prompt(row, "here") for row in rows]
     config = EvaluationConfig(max_new_tokens=6, **how)  # type: ignore[arg-type]
-    found = [
-        evaluate(policy, prompts, None, None, config, beta=0.1, round=0, seed=seed, progress=Silent())
-        for seed in (0, 1)
-    ]
+    found = [evaluate(policy, prompts, None, None, config, beta=0.1, seed=seed, progress=Silent()) for seed in (0, 1)]
     assert found[0].samples == found[1].samples  # no chance in it
     for prompt, sample in zip(prompts, found[0].samples, strict=True):
         ids = torch.tensor([prompt_token_ids(policy.tokenizer, prompt)])

@@ -7,13 +7,14 @@ import pytest
 from scipy.stats import spearmanr
 
 from duelist.errors import DataError
-from duelist.evaluation.reward_model import longer_wins, preference_metrics, ranking_metrics, spearman
+from duelist.evaluation.metrics import measure
+from duelist.evaluation.reward_model import rankings, share_positive, spearman
 
 
 def test_ranking_by_hand() -> None:
     score = np.array([3.0, 1.0, 2.0, 0.0, 5.0, 7.0])
     truth = np.array([0.3, 0.2, 0.1, 1.0, 1.0, 0.0])
-    found = ranking_metrics([[0, 1, 2], [3, 4, 5]], score, truth)
+    found = measure("reward model", rankings([[0, 1, 2], [3, 4, 5]], score, truth))
     # Ranks 3 1 2 against 3 2 1: ρ = 1 − 6·(0 + 1 + 1)/24 = ½. Ranks 1 2 3 against 2½ 2½ 1: ρ = −1.5/√(2·1.5) = −√3/2.
     assert found["spearman_error"] == pytest.approx(1 - (0.5 - np.sqrt(3) / 2) / 2)
     assert found["best_of_n_reward"] == pytest.approx((0.3 + 0.0) / 2)
@@ -29,15 +30,16 @@ def test_spearman_equals_scipys() -> None:
 
 
 def test_scores_that_are_all_equal_rank_nothing() -> None:
-    found = ranking_metrics([[0, 1], [2]], np.zeros(3), np.array([1.0, 2.0, 9.0]))
+    found = measure("reward model", rankings([[0, 1], [2]], np.zeros(3), np.array([1.0, 2.0, 9.0])))
     assert found == {"spearman_error": 1.0, "pair_accuracy": 0.5, "best_of_n_reward": (1.5 + 9) / 2}
     with pytest.raises(DataError, match="differ in true reward"):
-        ranking_metrics([[0], [1]], np.zeros(2), np.arange(2.0))
+        rankings([[0], [1]], np.zeros(2), np.arange(2.0))
 
 
 def test_calibration_by_hand() -> None:
     probability = np.array([0.9, 0.96, 0.2, 0.5])
-    found = preference_metrics(probability, np.array([1.0, 2.0, -1.0, 0.0]))
+    right = share_positive(np.array([1.0, 2.0, -1.0, 0.0]))
+    found = measure("reward model", {"probability_N": probability, "right_N": right})
     assert found["pair_accuracy"] == pytest.approx(2.5 / 4)
     assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.96, 0.2, 0.5]).mean())
     assert found["brier"] == pytest.approx((0.01 + 0.0016 + 0.64 + 0.25) / 4)
@@ -46,4 +48,5 @@ def test_calibration_by_hand() -> None:
 
 
 def test_longer_wins() -> None:
-    assert longer_wins(np.array([3, 2, 2]), np.array([1, 2, 5])) == 0.5
+    longer = share_positive(np.array([3, 2, 2]) - np.array([1, 2, 5]))
+    assert measure("reward model", {"longer_N": longer}) == {"pair_accuracy": None, "longer_wins": 0.5}

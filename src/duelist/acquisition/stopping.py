@@ -11,7 +11,7 @@ The decision is read from what was recorded with the batch. It is the same howev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -62,6 +62,26 @@ def require_gains(stop: StopConfig | None, diagnostics: Mapping[str, Any], rule:
                 f"`stop.{key}` needs an acquisition that tells its gain in {unit.removeprefix('of ')} (the diagnostic "
                 f"`{gain}`), but {rule} does not: {remedy}, or choose another acquisition."
             )
+
+
+class End(NamedTuple):
+    """Where a study ends: its last round, and why the stopping rule ends it before the recipe's; None if not."""
+
+    round: int
+    reason: str | None
+
+
+def study_end(stop: StopConfig | None, rounds: int, selected: int, diagnostics: Mapping[str, Any]) -> End:
+    """Return where a study ends, as far as is known.
+
+    Args:
+        stop: the stopping rule.
+        rounds: rounds of the recipe.
+        selected: the last round that has selected; 0 before any has. No round begins after the last one.
+        diagnostics: of that selection.
+    """
+    reason = stop_reason(stop, diagnostics) if selected < rounds else None
+    return End(rounds if reason is None else selected, reason)
 
 
 def stop_reason(stop: StopConfig | None, diagnostics: Mapping[str, Any]) -> str | None:

@@ -154,8 +154,8 @@ def run(
     report = write_report(folder)
     if not silent:
         for arm in read_arms(folder):
-            if arm.stopped:
-                say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.stopped}.")
+            if arm.end.reason:
+                say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.end.reason}.")
         _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
         if resolved.reward_model is not None:
             weights, place = "Reward model", "reward_model"

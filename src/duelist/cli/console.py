@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,23 +27,13 @@ from rich.text import Text
 
 from duelist.progress import Advance, Progress
 
+if TYPE_CHECKING:
+    from duelist.evaluation.metrics import MetricSpec
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 out = Console()
 err = Console(stderr=True)
-
-# What is shown of metrics.jsonl, by the names it has there.
-MEASURED = {
-    "mean reward": "mean_reward",
-    "win rate": "win_rate",
-    "KL": "kl",
-    "J (log-odds)": "j",
-    "pair accuracy": "pair_accuracy",
-    "1 − Spearman": "spearman_error",
-    "best of N": "best_of_n_reward",
-    "longer wins": "longer_wins",
-    "log loss": "log_loss",
-}
 
 
 def say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
@@ -52,9 +42,9 @@ def say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
         say(where + line)
 
 
-def number(value: float | None) -> str:
-    """Four decimals, or a dash for what was not measured."""
-    return "–" if value is None else f"{value:.4f}"
+def number(value: float | None, digits: int = 4) -> str:
+    """So many decimals, or a dash for what was not measured."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def rate(speed: float) -> str:
@@ -132,7 +122,7 @@ class TerminalProgress(Progress):
 def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
     """A row per line of metrics.jsonl; what no line has measured has no column."""
     table = Table(title=title, title_justify="left")
-    measured = {name: [number(line.get(key)) for line in lines] for name, key in MEASURED.items()}
+    measured = {m.heading: [number(line.get(m.name), m.digits) for line in lines] for m in _metrics()}
     shown = {
         **{name: [str(line[name]) for line in lines] for name in ("round", "labels")},
         **{name: cells for name, cells in measured.items() if set(cells) != {number(None)}},
@@ -185,7 +175,13 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
 
 def _measured(state: Mapping[str, Any]) -> dict[str, str]:
     metrics = state["metrics"] or {}
-    return {name: number(metrics[key]) for name, key in MEASURED.items() if metrics.get(key) is not None}
+    return {m.heading: number(metrics[m.name], m.digits) for m in _metrics() if metrics.get(m.name) is not None}
+
+
+def _metrics() -> list[MetricSpec]:
+    from duelist.evaluation.metrics import shown_in  # NumPy, which `--help` does not wait for
+
+    return shown_in("terminal")
 
 
 def _in_progress(state: Mapping[str, Any]) -> str:

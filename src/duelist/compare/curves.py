@@ -6,33 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from duelist.compare.statistics import Floats
 from duelist.errors import RecipeError
+from duelist.evaluation.metrics import SHARE, MetricSpec, find, finite, shown_in
 from duelist.settings.validation import nearest
 from duelist.store.layout import METRICS
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Mapping[int, Sequence[Row]]]  # arm -> seed -> the finished study's rows, the initial model's first
-# What is shown if nothing is asked for, as far as it was measured; the first is the main metric.
-PREFERRED = (
-    "mean_reward",
-    "mean_reward_over_groups",
-    "mean_reward_weighted",
-    "spearman_error",
-    "best_of_n_reward",
-    "pair_accuracy",
-)
-UNITS = {"j": "label log-odds"}  # of metrics whose name does not say enough
-# Bounds of metrics that have them, by name or by a word of it: an interval past them is cut.
-SHARES = ("accuracy", "wins", "brier", "ece")
-RANGES = {"win_rate": (0.0, 1.0), "spearman_error": (0.0, 2.0), "log_loss": (0.0, np.inf), "mean_length": (0.0, np.inf)}
-BOOKKEEPING = ("round", "labels", "asked")
-# Metrics of which less is better, by a word of their name.
+# Words in the name of a metric that the table does not have: less is better, and values are from 0 to 1.
 LESS_IS_BETTER = ("kl", "loss", "error", "regret", "nll", "ece", "brier", "perplexity")
+SHARES = ("accuracy", "wins", "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -51,10 +39,12 @@ class Curve:
     values_E: Floats
 
 
-def range_of(metric: str) -> tuple[float, float]:
-    """The least and the largest value that a metric can have."""
-    share = set(SHARES) & set(metric.lower().split("_"))
-    return RANGES.get(metric, (0.0, 1.0) if share else (-np.inf, np.inf))
+def described(name: str) -> MetricSpec:
+    """Return a metric's entry in the table, or what the words of its name say."""
+    words = set(name.lower().split("_"))
+    better: Literal["higher", "lower"] = "lower" if words & set(LESS_IS_BETTER) else "higher"
+    bounds = SHARE if words & set(SHARES) else (-np.inf, np.inf)
+    return find(name) or MetricSpec(name, None, name, better=better, range=bounds)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -67,7 +57,7 @@ def measured(rows: Rows) -> list[str]:
     """Names of the metrics that are numbers in some row."""
     found: dict[str, None] = {}
     for row in (row for of_arm in rows.values() for of_seed in of_arm.values() for row in of_seed):
-        found |= {k: None for k, v in row.items() if k not in BOOKKEEPING and _number(v) is not None}
+        found |= {k: None for k, v in row.items() if finite(v) is not None and described(k).of != "round"}
     return list(found)
 
 
@@ -84,7 +74,7 @@ def metrics_to_show(wanted: Sequence[str], rows: Rows) -> list[Metric]:
     """
     names = measured(rows)
     if not wanted:
-        usual = [name for name in PREFERRED if name in names]
+        usual = [m.name for m in shown_in("comparison") if m.name in names]
         return [_metric(name) for name in _without_repetitions(usual, rows) or names]
     found = [parse_metric(text) for text in wanted]
     for metric in found:
@@ -116,7 +106,7 @@ def curve(rows: Sequence[Row], metric: str) -> Curve | None:
     """
     points = {}
     for row in rows:
-        value = _number(row.get(metric))
+        value = finite(row.get(metric))
         if value is not None:
             points[float(row["labels"])] = value
     if not points:
@@ -130,16 +120,11 @@ def _without_repetitions(names: Sequence[str], rows: Rows) -> list[str]:
     every = [row for of_arm in rows.values() for of_seed in of_arm.values() for row in of_seed]
     kept: dict[str, Floats] = {}
     for name in names:
-        values = np.array([_number(row.get(name)) for row in every], dtype=np.float64)  # None becomes NaN
+        values = np.array([finite(row.get(name)) for row in every], dtype=np.float64)  # None becomes NaN
         if not any(np.allclose(values, other, rtol=0, atol=1e-9, equal_nan=True) for other in kept.values()):
             kept[name] = values
     return list(kept)
 
 
 def _metric(name: str) -> Metric:
-    return Metric(name, not set(LESS_IS_BETTER) & set(name.lower().split("_")))
-
-
-def _number(value: Any) -> float | None:
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    return number if number is not None and np.isfinite(number) else None
+    return Metric(name, described(name).better != "lower")

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duelist.compare.curves import UNITS, Rows, measured, range_of
+from duelist.compare.curves import Rows, described, measured
 from duelist.compare.statistics import FEWEST_SEEDS, Mean, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary, ToTarget
 
@@ -61,7 +61,7 @@ def table_csv(summaries: Sequence[MetricSummary]) -> str:
     """One line per metric, arm and statistic; `low` and `high` are the 95 % t-interval within the metric's range."""
     lines: list[dict[str, Any]] = []
     for summary in summaries:
-        bounds = range_of(summary.metric.name)
+        bounds = described(summary.metric.name).range
         for arm in summary.arms:
             lines += [{"metric": summary.metric.name, "arm": arm.arm, **x} for x in _statistics(arm, bounds)]
     return _csv(["metric", "arm", "statistic", "value", "low", "high", "p_value", "seeds"], lines)
@@ -83,17 +83,18 @@ def curves_csv(rows: Rows) -> str:
 def _tables(summary: MetricSummary) -> list[str]:
     """The metric at the end, and under it the whole learning curve: together they would be too wide to read."""
     base, gained = summary.baseline, summary.target_gained
+    metric = described(summary.metric.name)
+    digits = metric.digits
     better = "higher" if summary.metric.higher_is_better else "lower"
     against = [f"− {base}", "p", "better on"]
     end = [["arm", "seeds", f"at {summary.highest:g} labels", *against]]
-    end += [[a.arm, str(a.final.seeds), _mean(a.final), *_paired(a.final_paired)] for a in summary.arms]
+    end += [[a.arm, str(a.final.seeds), _mean(a.final, digits), *_paired(a.final_paired, digits)] for a in summary.arms]
     way = [["arm", "area under the curve", *against, f"labels to {base}'s end", "per seed"]]
     way += [
-        [a.arm, _mean(a.area), *_paired(a.area_paired), *_to_target(a.to_target if gained else None)]
+        [a.arm, _mean(a.area, digits), *_paired(a.area_paired, digits), *_to_target(a.to_target if gained else None)]
         for a in summary.arms
     ]
-    unit = UNITS.get(summary.metric.name)
-    name = summary.metric.name + (f" in {unit}" if unit else "")
+    name = metric.name + (f" in {metric.unit}" if metric.unit else "")
     lines = [f"## {name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
     if summary.target is not None and not gained:
         lines += ["", f"{base} did not get better on average, so there is no target to count the labels to."]
@@ -119,21 +120,21 @@ def _notes(summaries: Sequence[MetricSummary]) -> list[str]:
     ]
 
 
-def _mean(value: Mean) -> str:
-    return f"{value.mean:.4f}" + ("" if value.half_width is None else f" ± {value.half_width:.4f}")
+def _mean(value: Mean, digits: int, sign: str = "") -> str:
+    interval = "" if value.half_width is None else f" ± {value.half_width:.{digits}f}"
+    return f"{value.mean:{sign}.{digits}f}" + interval
 
 
-def _paired(value: Paired | None) -> list[str]:
+def _paired(value: Paired | None, digits: int) -> list[str]:
     if value is None:
         return [NOTHING] * 3
     d = value.difference
-    difference = f"{d.mean:+.4f}" + ("" if d.half_width is None else f" ± {d.half_width:.4f}")
     if value.p_value is None:
         p = f"{d.seeds} seed{'' if d.seeds == 1 else 's'}: too few to tell"
     else:
         p = "<0.0001" if value.p_value < 1e-4 else f"{value.p_value:.4f}"
     ties = "" if value.ties == 0 else f", {value.ties} equal"
-    return [difference, p, f"{value.wins} of {d.seeds}{ties}"]
+    return [_mean(d, digits, "+"), p, f"{value.wins} of {d.seeds}{ties}"]
 
 
 def _to_target(value: ToTarget | None) -> list[str]:

@@ -1,12 +1,6 @@
-"""How good the policy is on held-out prompts.
+"""How good the policy is on held-out prompts; the metrics are in `duelist.evaluation.metrics`.
 
-Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate against the initial model; PILAF (arXiv
-           2502.04270), Section 6: KL(π_θ‖π_ref) and J = reward − β KL.
-Formula:   mean_reward = mean r(x, y), y ~ π_θ; win_rate = P(r(x, y) > r(x, y₀)) + ½ P(equal), y₀ the initial model's;
-           kl = mean log(π_θ(y|x) / π_ref(y|x)), π_ref the base model, wherever round 0 starts;
-           j = mean_reward / T − β kl, T the Bradley–Terry temperature of the labels; none where labels have no T.
-Unit:      the reward's; a probability; nats per response; label log-odds (j).
-Cost:      one decoded response and two forward passes per held-out prompt and sample.
+Cost: one decoded response and two forward passes per held-out prompt and sample.
 """
 
 from __future__ import annotations
@@ -15,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duelist.errors import DataError, user_code
+from duelist.evaluation.metrics import Floats, measure
 from duelist.models.decoding.generation import generate
 from duelist.models.decoding.local import Decoding
 from duelist.models.policy.implicit_reward import log_ratios
@@ -78,11 +72,10 @@ def evaluate(
     policy: Policy,
     prompts: Sequence[Prompt],
     reward: Reward | None,
-    initial_rewards_R: NDArray[np.float64] | None,
+    initial: Evaluation | None,
     config: EvaluationConfig,
     *,
     beta: float,
-    round: int,
     seed: int,
     progress: Progress,
     label_temperature: float | None = None,
@@ -92,53 +85,44 @@ def evaluate(
     Args:
         policy: the model; left with the reference it came with.
         prompts: the held-out prompts.
-        reward: what scores responses; without one, only `kl` is measured.
-        initial_rewards_R: the initial model's rewards on the same prompts, in the same order; None for that model.
+        reward: what scores responses; without one, only `kl` and `mean_length` are measured.
+        initial: the initial model's evaluation on the same prompts, in the same order; None for that model.
         config: settings.
         beta: β in J.
-        round: noted in the samples.
         seed: the only source of randomness.
         progress: told how many responses are done.
         label_temperature: T in P(a is preferred) = σ((r_a − r_b) / T), in units of `reward`. β log(π_θ/π_ref) is a
             label's log-odds, so the reward is one only over T. None where that is not known: then J is not measured.
     """
     if not prompts:
-        return Evaluation({"mean_reward": None, "win_rate": None, "kl": None, "j": None}, [])
+        return Evaluation(measure("policy", {}), [])
     responses = generate(
         policy,
         prompts,
         config.decoding,
         responses_per_prompt=config.responses_per_prompt,
-        round=round,
+        round=0,
         seed=seed,
         progress=progress,
         description="Evaluating",
     )
     asked = [p for p in prompts for _ in range(config.responses_per_prompt)]
     log_ratio_R = _log_ratios(policy, responses, config.max_tokens, progress)
-    kl = float(log_ratio_R.mean())
-    metrics: dict[str, Any] = {"mean_reward": None, "win_rate": None, "kl": kl, "j": None}
-    with user_code(reward):
-        rewards_R = None if reward is None else reward.score(asked, responses)
-    if rewards_R is not None:
-        baseline_R = rewards_R if initial_rewards_R is None else initial_rewards_R
-        metrics["mean_reward"] = float(rewards_R.mean())
-        metrics["win_rate"] = float((rewards_R > baseline_R).mean() + 0.5 * (rewards_R == baseline_R).mean())
-        if label_temperature is not None:
-            metrics["j"] = metrics["mean_reward"] / label_temperature - beta * kl
-        metrics |= _grouped(asked, rewards_R, config)
-    metrics["mean_length"] = float(np.mean([len(r.token_ids) for r in responses]))
+    inputs: dict[str, Any] = {"log_ratio_R": log_ratio_R, "length_R": np.array([len(r.token_ids) for r in responses])}
+    rewards: list[float] | list[None] = [None] * len(asked)
+    if reward is not None:
+        with user_code(reward):
+            rewards_R = reward.score(asked, responses)
+        rewards = rewards_R.tolist()
+        before = rewards if initial is None else [s["reward"] for s in initial.samples]
+        baseline_R = np.array(rewards if None in before else before, dtype=np.float64)
+        inputs |= {"rewards_R": rewards_R, "baseline_R": baseline_R, **_columns(asked, config)}
+        inputs |= {"beta": beta, "label_temperature": label_temperature}
     samples = [
-        {
-            "prompt_id": p.id,
-            "prompt": p.as_trl(),
-            "response": r.text,
-            "reward": None if rewards_R is None else float(rewards_R[i]),
-            "log_ratio": float(log_ratio_R[i]),
-        }
-        for i, (p, r) in enumerate(zip(asked, responses, strict=True))
+        {"prompt_id": p.id, "prompt": p.as_trl(), "response": r.text, "reward": rewarded, "log_ratio": log_ratio}
+        for p, r, rewarded, log_ratio in zip(asked, responses, rewards, log_ratio_R.tolist(), strict=True)
     ]
-    return Evaluation(metrics, samples)
+    return Evaluation(measure("policy", inputs), samples)
 
 
 def require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None:
@@ -164,9 +148,7 @@ def require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None
         )
 
 
-def _log_ratios(
-    policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress
-) -> NDArray[np.float64]:
+def _log_ratios(policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress) -> Floats:
     """log(π_θ(y|x) / π_ref(y|x)) of each response, π_ref the base model, `[R]`, in nats."""
     own_reference = policy.reference_folder
     try:
@@ -176,15 +158,8 @@ def _log_ratios(
         policy.set_reference(own_reference)
 
 
-def _grouped(prompts: Sequence[Prompt], rewards_R: NDArray[np.float64], config: EvaluationConfig) -> dict[str, Any]:
+def _columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> dict[str, Any]:
     require_columns(prompts, config)
-    found: dict[str, Any] = {}
-    if config.group_by is not None:
-        groups = np.array([str(p.columns[config.group_by]) for p in prompts])
-        per_group = {str(g): float(rewards_R[groups == g].mean()) for g in sorted(set(groups.tolist()))}
-        found["mean_reward_per_group"] = per_group
-        found["mean_reward_over_groups"] = float(np.mean(list(per_group.values())))
-    if config.weight is not None:
-        weights_R = np.array([float(p.columns[config.weight]) for p in prompts])
-        found["mean_reward_weighted"] = float(np.average(rewards_R, weights=weights_R))
-    return found
+    groups = config.group_by and np.array([str(p.columns[config.group_by]) for p in prompts])
+    weights = config.weight and np.array([float(p.columns[config.weight]) for p in prompts])
+    return {"group_R": groups, "weight_R": weights}

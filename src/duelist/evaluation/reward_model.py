@@ -1,31 +1,71 @@
-"""How good a reward model is on held-out prompts.
+"""Held-out evaluation of reward models: inputs of the metrics, from scores, true rewards and labelled pairs.
 
-Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 5.1: 1 − Spearman within prompts, best-of-N reward.
-Formula:   spearman_error = mean over prompts of 1 − ρ(r, r*), r* the true reward;
-           best_of_n_reward = mean over prompts of r*(y), y the response of highest r among the prompt's N;
-           pair_accuracy = share of labelled pairs whose preferred response has the higher r (equal: half);
-           log_loss, brier, ece: of the probability that the preferred response be preferred.
-Unit:      none; the true reward's; a share; nats.
-Cost:      a pass through a small network.
-
-Where there are no labelled pairs but true rewards, `pair_accuracy` is over all pairs within a prompt.
+Cost: a pass through a small network; the metrics are in `duelist.evaluation.metrics`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import expit
 
-from duelist.errors import DataError
+from duelist.errors import DataError, RecipeError
+from duelist.evaluation.metrics import Floats, measure
+from duelist.evaluation.reward_held_out import HeldOutResponses
+from duelist.types import Evaluation
 
-BINS = 10
-Floats = NDArray[np.float64]
+SAMPLES = 200  # scored responses that an evaluation keeps, for people to look at
 
 
-def ranking_metrics(groups: Sequence[Sequence[int]], score_R: Floats, truth_R: Floats) -> dict[str, float]:
-    """`spearman_error`, `best_of_n_reward` and `pair_accuracy` from scores and true rewards of R responses.
+def evaluate_reward_model(
+    held: HeldOutResponses, score_R: Floats, truth_R: Floats | None, sample_RK: Floats | None
+) -> Evaluation:
+    """Measure a reward model on held-out responses.
+
+    Args:
+        held: the responses and the labelled pairs among them.
+        score_R: the model's rewards.
+        truth_R: the true rewards; None if they are not known.
+        sample_RK: rewards by K draws from the model's posterior; needed where there are labelled pairs.
+
+    Raises:
+        RecipeError: if there are neither labelled pairs nor true rewards.
+        DataError: if no prompt has responses that differ in true reward.
+    """
+    inputs: dict[str, Any] = {"score_R": score_R, "truth_R": truth_R}
+    if truth_R is not None:
+        inputs |= rankings(held.groups, score_R, truth_R)
+    if sample_RK is not None and held.preferred:
+        first_N, second_N = np.array(held.preferred).T
+        length_R = np.array([len(r.token_ids) for r in held.responses])
+        probability_N = expit(sample_RK[first_N] - sample_RK[second_N]).mean(axis=1)
+        inputs |= {
+            "probability_N": np.clip(probability_N, 1e-12, 1 - 1e-12),
+            "right_N": share_positive(score_R[first_N] - score_R[second_N]),
+            "longer_N": share_positive(length_R[first_N] - length_R[second_N]),
+        }
+    elif truth_R is None:
+        raise RecipeError(
+            "Held-out prompts must have labelled pairs, or responses with a known reward, but these have neither: "
+            "add labels to the rows, set `reward`, or set `prompts.held_out` to 0."
+        )
+    samples = [
+        {
+            "prompt_id": r.prompt_id,
+            "prompt": held.prompts[r.prompt_id].as_trl(),
+            "response": r.text,
+            "score": float(score_R[i]),
+            "reward": None if truth_R is None else float(truth_R[i]),
+        }
+        for i, r in enumerate(held.responses[:SAMPLES])
+    ]
+    return Evaluation(measure("reward model", inputs), samples)
+
+
+def rankings(groups: Sequence[Sequence[int]], score_R: Floats, truth_R: Floats) -> dict[str, list[float]]:
+    """Return `errors`, `best` and `right_N` of the prompts, from scores and true rewards of R responses.
 
     A prompt whose true rewards, or fewer than two responses, leave nothing to rank is passed over by the first and the
     last. Scores that are all equal rank nothing: error 1, accuracy ½. Of equal highest scores, the mean reward counts.
@@ -49,17 +89,18 @@ def ranking_metrics(groups: Sequence[Sequence[int]], score_R: Floats, truth_R: F
         i, j = np.triu_indices(len(group), 1)
         decided = truth[i] != truth[j]
         agreement = np.sign(score[i] - score[j]) * np.sign(truth[i] - truth[j])
-        right.append(float(((1 + agreement[decided]) / 2).mean()))
+        right.append(float(share_positive(agreement[decided]).mean()))
     if not errors:
         raise DataError(
             "Some held-out prompt must have two responses that differ in true reward, but none has: add `responses` to "
             "the held-out rows."
         )
-    return {
-        "spearman_error": float(np.mean(errors)),
-        "best_of_n_reward": float(np.mean(best)),
-        "pair_accuracy": float(np.mean(right)),
-    }
+    return {"errors": errors, "best": best, "right_N": right}
+
+
+def share_positive(difference_N: Any) -> Floats:
+    """Return 1 where a difference is positive, 0 where it is negative, and ½ where it is 0."""
+    return np.asarray((1 + np.sign(difference_N)) / 2)
 
 
 def spearman(x_R: Floats, y_R: Floats) -> float:
@@ -69,29 +110,3 @@ def spearman(x_R: Floats, y_R: Floats) -> float:
     if np.ptp(x_R) == 0 or np.ptp(y_R) == 0:
         return 0.0
     return float(np.corrcoef(rankdata(x_R), rankdata(y_R))[0, 1])
-
-
-def preference_metrics(probability_N: Floats, margin_N: Floats) -> dict[str, float]:
-    """`pair_accuracy`, `log_loss`, `brier` and `ece` over N labelled pairs, the preferred response first in each.
-
-    Args:
-        probability_N: the model's probability that the first response is preferred.
-        margin_N: the first response's reward less the second's.
-    """
-    p_N = np.clip(probability_N, 1e-12, 1 - 1e-12)
-    right_N = (1 + np.sign(margin_N)) / 2
-    confidence_N = np.maximum(p_N, 1 - p_N)
-    hit_N = np.where(p_N == 0.5, 0.5, (p_N > 0.5).astype(float))
-    bin_N = np.minimum(((confidence_N - 0.5) * 2 * BINS).astype(int), BINS - 1)
-    gap_X = np.bincount(bin_N, weights=hit_N - confidence_N, minlength=BINS)
-    return {
-        "pair_accuracy": float(right_N.mean()),
-        "log_loss": float(-np.log(p_N).mean()),
-        "brier": float(((1 - p_N) ** 2).mean()),
-        "ece": float(np.abs(gap_X).sum() / len(p_N)),
-    }
-
-
-def longer_wins(first_N: NDArray[np.int64], second_N: NDArray[np.int64]) -> float:
-    """The baseline that no model should miss: the share of pairs whose preferred response is longer (equal: half)."""
-    return float(((1 + np.sign(first_N - second_N)) / 2).mean())

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
+from duelist.evaluation.reward_model import spearman
 from duelist.gallery.panel import Panel, grid_points
 from duelist.models.policy.process_state import torch_threads
 from duelist.models.rewards.config import RewardModelConfig
@@ -89,7 +90,14 @@ def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
         selection = choose(acquisition, features, config.picks, generator(config.seed, "select", t))
         picks_B2 = pair_N2[selection.indices_B]
         side = int(np.sqrt(len(grid_X2)))
-        panels.append(Panel(points_R2, picks_B2, model.rewards(grid_X2).reshape(side, side), _error(model, test_R2)))
+        panels.append(
+            Panel(
+                points_R2,
+                picks_B2,
+                model.rewards(grid_X2).reshape(side, side),
+                1 - spearman(model.rewards(test_R2), true_reward(test_R2)),
+            )
+        )
         labels = generator(config.seed, "labels", t)
         past = past.with_answers(points_R2[picks_B2], model, labels)
         model = RewardModel.fresh(MODEL, 2, derived_seed(config.seed, "model"))
@@ -219,12 +227,3 @@ def _seen(
         votes_N2=np.zeros((n, 2), np.int64),
         asked_margin_N=np.zeros(n),
     )
-
-
-def _error(model: RewardModel, points_R2: Floats) -> float:
-    from scipy.stats import spearmanr
-
-    estimate_R = model.rewards(points_R2)
-    if np.ptp(estimate_R) == 0:
-        return 1.0
-    return float(1 - spearmanr(estimate_R, true_reward(points_R2)).statistic)

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from duelist.report.record import Arm, Selected, finite
+from duelist.evaluation.metrics import MetricSpec, finite, shown_in
+from duelist.report.plots import colour, draw_level, draw_line, integer_axis, new_figure, save, style
+from duelist.report.record import Arm, Selected
 
-# Okabe and Ito's colours, told apart by colour-blind readers; markers and lines differ too, for grey paper.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":")
-STYLE = {
-    "svg.fonttype": "none",  # text stays text: searchable, and read out
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.parse_math": False,  # a name with a dollar sign is a name
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e3e6ea",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#5b6470",
-    "legend.frameon": False,
-    "lines.markersize": 5,
-}
 Series = Sequence[tuple[float, float]]
 
 
@@ -54,12 +34,11 @@ def metric_series(arm: Arm, x: str, y: str) -> list[tuple[float, float]]:
     return [(a, b) for a, b in points if a is not None and b is not None]
 
 
-def metric_figure(arms: Sequence[Arm], metric: str, title: str, caption: str, level: float | None = None) -> Picture:
-    """A metric over labels, one line per arm, with a dotted line at `level`."""
-    series = [metric_series(arm, "labels", metric) for arm in arms]
-    return _lines(
-        arms, series, title, caption, "labels", title if title.startswith("J ") else title.lower(), level=level
-    )
+def metric_figure(arms: Sequence[Arm], metric: MetricSpec) -> Picture:
+    """A metric over labels, one line per arm."""
+    series = [metric_series(arm, "labels", metric.name) for arm in arms]
+    title = metric.heading[0].upper() + metric.heading[1:]
+    return _lines(arms, series, title, metric.meaning, "labels", metric.heading, level=metric.level)
 
 
 def reward_kl_figure(arms: Sequence[Arm], caption: str) -> Picture:
@@ -77,7 +56,7 @@ def reward_kl_figure(arms: Sequence[Arm], caption: str) -> Picture:
                     xytext=(4, 5 if index % 2 == 0 else -11),
                     textcoords="offset points",
                     fontsize=8,
-                    color=COLOURS[index % len(COLOURS)],
+                    color=colour(index),
                 )
 
     x = "KL from the base model (nats per response)"
@@ -108,20 +87,20 @@ def margin_figure(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]], cap
     title = "Margins of the asked pairs"
     if not any(rounds):
         return Picture(title, caption, "")
-    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+    with style(title):
         figure, axes = _axes("round", "|margin| (nats · β)")
         width = 0.8 / len(arms)
         for index, of_arm in enumerate(rounds):
             if not of_arm:
                 continue
-            colour = COLOURS[index % len(COLOURS)]
+            ink = colour(index)
             low, q1, median, q3, high = np.array([np.percentile(c.margin_B, (5, 25, 50, 75, 95)) for c in of_arm]).T
             x = np.array([c.round + (index - (len(arms) - 1) / 2) * width for c in of_arm])
             # Axes.boxplot would load pyplot, and with it a window system's backend.
-            axes.bar(x, q3 - q1, 0.85 * width, q1, color=f"{colour}44", edgecolor=colour, label=arms[index].label)
-            axes.hlines(median, x - 0.42 * width, x + 0.42 * width, color=colour, linewidth=2)
-            axes.vlines([x, x], [low, q3], [q1, high], color=colour, linewidth=1)
-            axes.hlines([low, high], [x - 0.2 * width] * 2, [x + 0.2 * width] * 2, color=colour, linewidth=1)
+            axes.bar(x, q3 - q1, 0.85 * width, q1, color=f"{ink}44", edgecolor=ink, label=arms[index].label)
+            axes.hlines(median, x - 0.42 * width, x + 0.42 * width, color=ink, linewidth=2)
+            axes.vlines([x, x], [low, q3], [q1, high], color=ink, linewidth=1)
+            axes.hlines([low, high], [x - 0.2 * width] * 2, [x + 0.2 * width] * 2, color=ink, linewidth=1)
         axes.set_ylim(bottom=0)
         _round_axis(axes, rounds)
         _legend(axes, arms)
@@ -141,21 +120,14 @@ def _lines(
 ) -> Picture:
     if not any(series):
         return Picture(title, caption, "")
-    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+    with style(title):
         figure, axes = _axes(x, y)
         if level is not None:
-            axes.axhline(level, color="#5b6470", linestyle=":", linewidth=1)
+            draw_level(axes, level)
         for index, (arm, points) in enumerate(zip(arms, series, strict=True)):
-            axes.plot(
-                [p[0] for p in points],
-                [p[1] for p in points],
-                color=COLOURS[index % len(COLOURS)],
-                marker=MARKERS[index % len(MARKERS)],
-                linestyle=LINES[index % len(LINES)],
-                label=arm.label,
-            )
+            draw_line(axes, [p[0] for p in points], [p[1] for p in points], index, arm.label)
         if x == "labels":
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            integer_axis(axes)
         axes.margins(0.06, 0.1)
         if decorate is not None:
             decorate(axes)
@@ -165,7 +137,7 @@ def _lines(
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(5.4, 3.5), layout="constrained", facecolor="white")
+    figure = new_figure(5.4, 3.5)
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -176,7 +148,7 @@ def _round_axis(axes: Any, rounds: Sequence[Sequence[Selected]]) -> None:
     """The same axis under every figure of rounds, so that they can be read together."""
     asked_in = [c.round for of_arm in rounds for c in of_arm]
     axes.set_xlim(min(asked_in) - 0.6, max(asked_in) + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    integer_axis(axes)
 
 
 def _legend(axes: Any, arms: Sequence[Arm]) -> None:
@@ -187,10 +159,7 @@ def _legend(axes: Any, arms: Sequence[Arm]) -> None:
 def _svg(figure: Figure, words: str) -> str:
     """The figure as an `<svg>` element that says `words` to a screen reader."""
     target = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has fonts of its own
-        metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
-        figure.savefig(target, format="svg", metadata=metadata)
+    save(figure, target, "svg")
     text = target.getvalue()
     text = text[text.index("<svg") :]
     # In a page the name spaces are known, and ids must be unique: those of groups name nothing that is referred to.
@@ -208,38 +177,8 @@ def _spread(items: Sequence[Any], most: int) -> list[Any]:
 
 def result_figures(arms: Sequence[Arm]) -> list[Picture]:
     """What the arms have reached, by labels; what was not measured has no figure."""
-    held_out = "on held-out prompts after each round; 0 labels is the initial model."
-    return [
-        metric_figure(arms, "mean_reward", "Mean reward", f"Learning curve: mean reward {held_out}"),
-        metric_figure(
-            arms, "mean_reward_over_groups", "Mean reward over groups", "Each group of prompts counts the same."
-        ),
-        metric_figure(
-            arms, "mean_reward_weighted", "Weighted mean reward", "Each prompt counts by the recipe's weight column."
-        ),
-        metric_figure(
-            arms, "win_rate", "Win rate", "Share of held-out prompts won against the initial model; equal is ½.", 0.5
-        ),
-        reward_kl_figure(arms, "What the reward cost in distance from the base model; points are named by labels."),
-        metric_figure(
-            arms,
-            "j",
-            "J (label log-odds)",
-            "Mean reward over the annotator's Bradley–Terry temperature, less β · KL: what DPO maximises if the reward "
-            "is its own.",
-        ),
-        metric_figure(
-            arms, "pair_accuracy", "Pair accuracy", "Held-out pairs that the reward model orders right.", 0.5
-        ),
-        metric_figure(
-            arms,
-            "spearman_error",
-            "1 − Spearman",
-            "1 − rank correlation with the true reward within prompts; lower is better.",
-        ),
-        metric_figure(arms, "best_of_n_reward", "Best-of-N reward", "True reward of the response that scores highest."),
-        metric_figure(arms, "log_loss", "Log loss", "Of held-out labels under the reward model, in nats."),
-    ]
+    cost = "What the reward cost in distance from the base model; points are named by labels."
+    return [*(metric_figure(arms, metric) for metric in shown_in("figures")), reward_kl_figure(arms, cost)]
 
 
 def choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> list[Picture]:

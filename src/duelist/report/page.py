@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from duelist.errors import unwritable_as_storage_error
+from duelist.evaluation.metrics import METRICS, MetricSpec, finite, shown_in
 from duelist.report.figures import Picture, choice_figures, result_figures
-from duelist.report.record import Arm, Selected, finite, read_arms, reward_kl_rows, selected
+from duelist.report.record import Arm, Selected, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
 from duelist.store.layout import ARMS
 from duelist.store.row_codecs import AskedPair
@@ -27,32 +28,6 @@ _TEMPLATE = "report.html.j2"
 PEOPLE = {"name": "people (labels come by tell)"}
 _PAIRS_SHOWN = 20
 _GROUPS_SHOWN = 60
-# Metrics of metrics.jsonl in the tables' order: column, heading. A metric that no study has measured is left out.
-_METRICS = (
-    ("mean_reward", "mean reward"),
-    ("mean_reward_over_groups", "mean reward over groups"),
-    ("mean_reward_weighted", "weighted mean reward"),
-    ("win_rate", "win rate"),
-    ("kl", "KL (nats)"),
-    ("j", "J (label log-odds)"),
-    ("mean_length", "length (tokens)"),
-    ("pair_accuracy", "pair accuracy"),
-    ("longer_wins", "longer wins"),
-    ("spearman_error", "1 − Spearman"),
-    ("best_of_n_reward", "best-of-N reward"),
-    ("log_loss", "log loss (nats)"),
-    ("brier", "Brier"),
-    ("ece", "ECE"),
-)
-_RANKED = (
-    "mean_reward",
-    "mean_reward_over_groups",
-    "mean_reward_weighted",
-    "win_rate",
-    "j",
-    "pair_accuracy",
-    "best_of_n_reward",
-)
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -96,7 +71,8 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
     main = arms[0]
     of_arms = [selected(arm) for arm in arms]
     asked_in = [c.round for c in of_arms[0]]
-    measured = [(k, name) for k, name in _METRICS if any(finite(m.get(k)) is not None for a in arms for m in a.metrics)]
+    rows = [row for arm in arms for row in arm.metrics]
+    measured = [m for m in shown_in("report") if any(finite(row.get(m.name)) is not None for row in rows)]
     return {
         "name": main.recipe["name"],
         "description": main.recipe.get("description", ""),
@@ -110,6 +86,7 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "results": _drawn(result_figures(arms)),
         "choices": _drawn(choice_figures(arms, of_arms)),
         "metrics": measured,
+        "headings": {m.name: m.heading for m in METRICS},
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
         "groups": _groups(arms, of_arms),
         "outcomes": OUTCOMES,
@@ -121,8 +98,8 @@ def _state(arm: Arm) -> str:
     labels = f"{len(arm.labels)} label{'' if len(arm.labels) == 1 else 's'}"
     if not arm.metrics:
         return f"Nothing measured yet: no round of {arm.rounds} closed, {labels}."
-    if arm.finished and arm.stopped:
-        return f"Finished: stopped after {arm.rounds_closed} of {arm.rounds} rounds, {labels}; {arm.stopped}."
+    if arm.finished and arm.end.reason:
+        return f"Finished: stopped after {arm.rounds_closed} of {arm.rounds} rounds, {labels}; {arm.end.reason}."
     if arm.finished:
         return f"Finished: {arm.rounds} of {arm.rounds} rounds closed, {labels}."
     current = arm.rounds_closed + 1
@@ -175,7 +152,7 @@ def _brief(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in settings.items())
 
 
-def _comparison(arms: Sequence[Arm], measured: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+def _comparison(arms: Sequence[Arm], measured: Sequence[MetricSpec]) -> dict[str, Any] | None:
     """The arms side by side after the last round that all of them have closed; None if there is only one."""
     if len(arms) == 1:
         return None
@@ -183,35 +160,34 @@ def _comparison(arms: Sequence[Arm], measured: Sequence[tuple[str, str]]) -> dic
     if t < 1:
         return {"round": None, "sentences": ["No round is closed in every study yet: there is nothing to compare."]}
     rows = [(arm.label, arm.recipe["seed"], arm.metrics[t]) for arm in arms]
-    values = {k: [finite(m.get(k)) for _, _, m in rows] for k, _ in measured}
-    sentences = [
-        _leader([label for label, _, _ in rows], values[k], name)
-        for k, name in measured
-        if k in _RANKED and None not in values[k]
-    ]
+    values = {m.name: [finite(row.get(m.name)) for _, _, row in rows] for m in measured}
+    ranked = [m for m in measured if m.better == "higher"]
+    labels = [label for label, _, _ in rows]
+    sentences = [_leader(labels, values[m.name], m) for m in ranked if None not in values[m.name]]
     return {
         "round": t,
         "rows": rows,
         "best": {
-            k: _number(max((v for v in values[k] if v is not None), default=None)) for k in _RANKED if k in values
+            m.name: _number(max((v for v in values[m.name] if v is not None), default=None), m.digits - 1)
+            for m in ranked
         },
         "sentences": sentences or ["No reward was measured, so the arms cannot be ranked."],
         "seeds": sorted({seed for _, seed, _ in rows}),
     }
 
 
-def _leader(labels: Sequence[str], values: Sequence[float | None], metric: str) -> str:
+def _leader(labels: Sequence[str], values: Sequence[float | None], metric: MetricSpec) -> str:
     order = sorted(zip(labels, (v for v in values if v is not None), strict=True), key=lambda x: -x[1])
     # Values that are printed alike count as equal: a reader could not see which is the better one.
-    shown = [(label, _number(value)) for label, value in order]
+    shown = [(label, _number(value, metric.digits - 1)) for label, value in order]
     best = shown[0][1]
     first = [label for label, value in shown if value == best]
     if len(first) == len(shown):
-        return f"By {metric} the arms are equal ({best})."
+        return f"By {metric.heading} the arms are equal ({best})."
     others = ", ".join(f"{label} {value}" for label, value in shown[len(first) :])
     if len(first) > 1:
-        return f"By {metric} the highest value, {best}, is shared by {' and '.join(first)}, against {others}."
-    return f"By {metric} {first[0]} did better: {best}, against {others}."
+        return f"By {metric.heading} the highest value, {best}, is shared by {' and '.join(first)}, against {others}."
+    return f"By {metric.heading} {first[0]} did better: {best}, against {others}."
 
 
 def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:

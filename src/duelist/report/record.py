@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from duelist.acquisition.stopping import StopConfig, stop_reason
+from duelist.acquisition.stopping import End, StopConfig, study_end
+from duelist.evaluation.metrics import agreement, finite
 from duelist.store.damage import damage
 from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study
 from duelist.store.recipe_file import read_recipe
 from duelist.store.remains import is_filled, require_whole_record
 from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
-from duelist.study.selected_metrics import agreement
 from duelist.types import OUTCOMES, Label, Prompt
 
 _BLOCK = 256  # rows of the similarity matrix held at a time
@@ -59,20 +59,17 @@ class Arm:
         return evaluated or self.metrics
 
     @property
-    def stopped(self) -> str | None:
-        """Why no round follows the last one that has selected, by the stopping rule; None if that is not so."""
+    def end(self) -> End:
+        """The last round of the study as far as is known, and why the stopping rule ends it there."""
         rule = self.recipe.get("stop")
-        selections = [s for s in self.stages if s.name == "select"]
-        last = max(selections, key=lambda s: s.round, default=None)
-        if rule is None or last is None or last.round == self.rounds:
-            return None
-        return stop_reason(StopConfig.model_validate(rule), last.info)
+        latest = max((s for s in self.stages if s.name == "select"), key=lambda s: s.round, default=None)
+        stop = None if rule is None else StopConfig.model_validate(rule)
+        return study_end(stop, self.rounds, *((latest.round, latest.info) if latest else (0, {})))
 
     @property
     def finished(self) -> bool:
         """Whether no round is left."""
-        last = self.asked[-1].round if self.stopped else self.rounds
-        return self.rounds_closed >= last
+        return self.rounds_closed >= self.end.round
 
 
 @dataclass(frozen=True)
@@ -161,12 +158,6 @@ def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     return rows
 
 
-def finite(value: Any) -> float | None:
-    """The value as a number, or None if it is missing or not finite."""
-    number = float(value) if isinstance(value, int | float) else None
-    return number if number is not None and np.isfinite(number) else None
-
-
 def selected(arm: Arm) -> list[Selected]:
     """What was asked in each round that has asked anything."""
     similarity_P = similarity_to_earlier([{*x.pair.a.token_ids, *x.pair.b.token_ids} for x in arm.asked])
@@ -179,8 +170,8 @@ def selected(arm: Arm) -> list[Selected]:
         of_round = [i for i, x in enumerate(arm.asked) if x.round == t]
         pairs = [arm.asked[i] for i in of_round]
         outcomes = [(x, label.outcome) for x in pairs for label in labels.get(x.pair.id, [])]
-        accuracy, ranked = agreement(outcomes, lambda x: x.margin)
-        longer, unequal = agreement(outcomes, lambda x: len(x.pair.a.token_ids) - len(x.pair.b.token_ids))
+        accuracy, ranked = agreement([(x.margin, o) for x, o in outcomes])
+        longer, unequal = agreement([(len(x.pair.a.token_ids) - len(x.pair.b.token_ids), o) for x, o in outcomes])
         seen_before = [s for s in (similarity_P[i] for i in of_round) if not np.isnan(s)]
         found.append(
             Selected(

@@ -41,7 +41,7 @@ def _status(arm: Arm) -> dict[str, Any]:
         "round": in_progress,
         "stages": [s.name for s in arm.stages if s.round == in_progress],
         "pending": {"round": in_progress, "asked": len(asked), "answered": len(answered)} if asked else None,
-        "stopped": arm.stopped,
+        "stopped": arm.end.reason,
         "labels": len(arm.labels),
         "reading_time": {
             "constant": round(reading.constant, 3),

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
-from duelist.acquisition.stopping import require_gains, stop_reason
+from duelist.acquisition.stopping import End, require_gains, study_end
 from duelist.annotators.reading_time import study_reading_time, tokens_to_read
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
+from duelist.evaluation.metrics import measure
 from duelist.featurizers.base import Featurizer, featurize
 from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
@@ -35,8 +36,9 @@ from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER
 from duelist.study.learners.policy import PolicyLearner
 from duelist.study.learners.reward import RewardLearner
-from duelist.study.selected_metrics import KL, selected_metrics
 from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
+
+_KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
 
 class Stages:
@@ -138,7 +140,7 @@ class Stages:
             wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
             seen = self._features(t, wanted, selected, [], [margins])
             if seen.log_ratio_N2 is not None:
-                known = {**selection.diagnostics, KL: float(seen.log_ratio_N2.mean())}
+                known = {**selection.diagnostics, _KL: float(seen.log_ratio_N2.mean())}
                 selection = replace(selection, diagnostics=known)
             scores = zip(selected, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
             asked = [AskedPair(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
@@ -148,18 +150,11 @@ class Stages:
         self.folder.run_selection(t, compute)
 
     @property
-    def last_round(self) -> int:
-        """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
-        t = self.store.rounds_closed()
-        for last in (t, t + 1):  # no round begins after the one that is the last
-            if self.stopped_after(last) is not None:
-                return last
-        return self.recipe.rounds
-
-    def stopped_after(self, t: int) -> str | None:
-        """Why round t is the last, by the stopping rule; None if it is not, or has selected nothing yet."""
-        stage = self.folder.stage(t, "select")
-        return None if stage is None else stop_reason(self.recipe.stop, stage.info)
+    def end(self) -> End:
+        """The last round of the study as far as is known, and why the stopping rule ends it there."""
+        closed = self.store.rounds_closed()
+        stage = self.folder.stage(closed + 1, "select") or self.folder.stage(closed, "select")
+        return study_end(self.recipe.stop, self.recipe.rounds, *((stage.round, stage.info) if stage else (0, {})))
 
     def train(self, t: int) -> Mapping[str, float]:
         """Train on the labels so far, and keep the weights."""
@@ -183,7 +178,7 @@ class Stages:
             return {"info": info, "preferences": [preference_json(p) for p in preferences]}
 
         done = self.folder.run(t, "step", codecs.STEP, compute)
-        if is_checkpoint(self.recipe, t, self.last_round):
+        if is_checkpoint(self.recipe, t, self.end.round):
             self.folder.run(t, "optimizer", OPTIMIZER, lambda: self._learner.optimizer_state(t))
             # Last: the weights make it a checkpoint.
             self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
@@ -192,7 +187,14 @@ class Stages:
     def selected(self, t: int) -> dict[str, Any]:
         """What round t asked, in numbers, with the labels there are."""
         stage = self.folder.stage(t, "select")
-        return selected_metrics(self.store.asked(t), self.store.current_labels(), stage.info if stage else {})
+        margin = {x.pair.id: x.margin for x in self.store.asked(t)}
+        labels = [x for x in self.store.current_labels() if x.pair_id in margin]
+        inputs = {
+            "margin_B": np.array(list(margin.values())),
+            "decisions": [(margin[x.pair_id], x.outcome) for x in labels],
+            "recorded_kl": stage.info.get(_KL) if stage else None,
+        }
+        return measure("selection", inputs)
 
     def evaluate(self, t: int) -> Evaluation:
         """Measure the model as round t left it."""

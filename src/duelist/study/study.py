@@ -108,13 +108,12 @@ class Study:
     @property
     def last_round(self) -> int:
         """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
-        return self.stages.last_round
+        return self.stages.end.round
 
     @property
     def stopped(self) -> str | None:
         """Why the study ends before its last round, in words; None if it does not (or not yet)."""
-        t = self.last_round
-        return self.stages.stopped_after(t) if t < self.recipe.rounds else None
+        return self.stages.end.reason
 
     def ask(self) -> Batch:
         """The pairs to label this round: from sampling to selection. While a batch is pending, the same comes back.

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from duelist.errors import user_code
 from duelist.evaluation.held_out import evaluate
 from duelist.featurizers.base import Featurizer
@@ -75,15 +73,13 @@ class PolicyLearner(Learner):
         return self._online.optimizer_state(t)
 
     def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:
-        rewards = [] if initial is None else [s["reward"] for s in initial.samples]
         return evaluate(
             self._after(t),
             self.parts.prompts.held_out,
             self.parts.reward,
-            None if initial is None or None in rewards else np.array(rewards, dtype=np.float64),
+            initial,
             self.recipe.evaluation,
             beta=self.recipe.beta,
-            round=t,
             # The same random numbers every round: rounds differ by the policy alone.
             seed=derived_seed(self.recipe.seed, "evaluate"),
             progress=self.progress,

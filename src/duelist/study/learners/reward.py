@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
-from duelist.errors import RecipeError, user_code
+from duelist.errors import user_code
+from duelist.evaluation.metrics import Floats, measure
 from duelist.evaluation.reward_held_out import HeldOutResponses, held_out_responses
-from duelist.evaluation.reward_model import Floats, longer_wins, preference_metrics, ranking_metrics
+from duelist.evaluation.reward_model import evaluate_reward_model
 from duelist.featurizers.base import Featurizer
 from duelist.featurizers.reward_head import RewardHead
 from duelist.models.decoding.generation import generate
@@ -30,8 +30,6 @@ from duelist.study.components import Parts
 from duelist.study.learners.base import Learner
 from duelist.trainers.reward_fitting import Comparisons
 from duelist.types import Draws, Evaluation, Preference, Prompt, Response
-
-SAMPLES = 200  # scored responses that an evaluation keeps, for people to look at
 
 
 class RewardLearner(Learner):
@@ -76,38 +74,11 @@ class RewardLearner(Learner):
     def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:
         held = self._held_out
         if not held.responses:
-            return Evaluation({"pair_accuracy": None}, [])
+            return Evaluation(measure("reward model", {}), [])
         model = self.models(t).reward_model_for("The evaluation")[0]
         vectors_RE = self._embed(held.prompts, held.responses, self.progress)
-        score_R, truth_R = model.rewards(vectors_RE), self._true_rewards
-        metrics: dict[str, Any] = {}
-        if truth_R is not None:
-            metrics |= ranking_metrics(held.groups, score_R, truth_R)
-        if held.preferred:
-            first_N, second_N = np.array(held.preferred).T
-            sample_RK = model.samples(vectors_RE)
-            margin_NK = sample_RK[first_N] - sample_RK[second_N]
-            metrics |= preference_metrics(expit(margin_NK).mean(axis=1), score_R[first_N] - score_R[second_N])
-            length_R = np.array([len(r.token_ids) for r in held.responses])
-            metrics["longer_wins"] = longer_wins(length_R[first_N], length_R[second_N])
-        if not metrics:
-            raise RecipeError(
-                "Held-out prompts must have labelled pairs, or responses with a known reward, but these have neither: "
-                "add labels to the rows, set `reward`, or set `prompts.held_out` to 0."
-            )
-        return Evaluation(metrics, self._samples(held, score_R, truth_R))
-
-    def _samples(self, held: HeldOutResponses, score_R: Floats, truth_R: Floats | None) -> list[dict[str, Any]]:
-        return [
-            {
-                "prompt_id": r.prompt_id,
-                "prompt": held.prompts[r.prompt_id].as_trl(),
-                "response": r.text,
-                "score": float(score_R[i]),
-                "reward": None if truth_R is None else float(truth_R[i]),
-            }
-            for i, r in enumerate(held.responses[:SAMPLES])
-        ]
+        samples_RK = model.samples(vectors_RE) if held.preferred else None
+        return evaluate_reward_model(held, model.rewards(vectors_RE), self._true_rewards, samples_RK)
 
     def _comparisons(self, preferences: Sequence[Preference]) -> Comparisons:
         prompts = self.folder.store.prompts()  # a pair may cross prompts, so a preference's own is not enough

@@ -1,0 +1,190 @@
+"""The table of metrics: every number in metrics.jsonl, how it is computed and how it is shown.
+
+Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate against the initial model; PILAF (arXiv
+           2502.04270), Section 6: KL(π_θ‖π_ref) and J; Shen, Sun, Ton (arXiv 2502.04354), Section 5.1: 1 − Spearman
+           within prompts, best-of-N reward; Yang et al. (arXiv 2406.17312): margin, ranking accuracy and KL of the
+           selected pairs.
+
+The evaluations, the terminal, the report, the comparison and docs/metrics.md all read `METRICS`. To add a metric, add
+an entry: the parameters of its function name what it is computed from, `INPUTS` or earlier metrics of the same subject.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Subject = Literal["round", "policy", "reward model", "selection"]
+Place = Literal["terminal", "report", "figures", "comparison"]
+EVERYWHERE: tuple[Place, ...] = get_args(Place)
+SHARE = (0.0, 1.0)
+POSITIVE = (0.0, np.inf)
+
+# What a metric may be computed from, by subject; None where it is not known.
+INPUTS: dict[Subject, tuple[str, ...]] = {
+    # Of R responses to held-out prompts: reward, the initial model's reward, log(π_θ/π_ref) in nats, tokens, the
+    # prompt's group and weight. β, and the Bradley–Terry temperature of the labels in units of the reward.
+    "policy": (
+        *("rewards_R", "baseline_R", "log_ratio_R", "length_R", "group_R", "weight_R", "beta", "label_temperature"),
+    ),
+    # Of R held-out responses: score, true reward. Of the prompts that can be ranked: 1 − Spearman. Of the prompts: true
+    # reward of the best-scored response. Of N labelled pairs, the preferred response first: probability that it is
+    # preferred (never 0 or 1), and whether it is longer, or scores higher (equal: ½); without labelled pairs, `right_N`
+    # has the share of right pairs of each prompt that can be ranked.
+    "reward model": ("score_R", "truth_R", "errors", "best", "probability_N", "longer_N", "right_N"),
+    # Of B asked pairs: margin. Of each label: margin and outcome. The mean log(π_θ/π_ref) recorded at selection.
+    "selection": ("margin_B", "decisions", "recorded_kl"),
+}
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric: what it says, how it is computed, and where it is shown."""
+
+    name: str  # key in metrics.jsonl
+    of: Subject | None  # what is measured; None for a number that is not in the table
+    title: str  # heading without the unit
+    compute: Callable[..., Any] | None = None  # None for what the store records itself
+    meaning: str = ""  # one or two sentences: the documentation, and the figure's caption
+    unit: str = ""  # empty for shares and rewards
+    better: Literal["higher", "lower"] | None = None  # None: neither; the comparison then assumes higher
+    range: tuple[float, float] = (-np.inf, np.inf)  # the least and the largest possible value
+    digits: int = 4  # decimals on the terminal and in comparisons; the report shows one fewer
+    level: float | None = None  # a value to compare with, such as chance: a dotted line in the figure
+    always: bool = False  # null in metrics.jsonl where it could not be measured, instead of left out
+    shown: Sequence[Place] = EVERYWHERE  # terminal: rounds and `status`; comparison: metrics compared by default
+
+    @property
+    def heading(self) -> str:
+        """Title with unit."""
+        return self.title + (f" ({self.unit})" if self.unit else "")
+
+
+def measure(of: Subject, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute the metrics of a subject, in the table's order.
+
+    Args:
+        of: the subject.
+        inputs: what is known of `INPUTS[of]`.
+
+    Returns:
+        Values by name. A metric whose inputs are not all known is None if it is always recorded, else left out.
+    """
+    known: dict[str, Any] = dict.fromkeys((*INPUTS[of], *(m.name for m in METRICS))) | dict(inputs)
+    found = {}
+    for m in METRICS:
+        if m.of != of or m.compute is None:
+            continue
+        values = [known[name] for name in inspect.signature(m.compute).parameters]
+        value = None if any(v is None for v in values) else m.compute(*values)
+        if value is not None or m.always:
+            known[m.name] = found[m.name] = value if value is None or isinstance(value, Mapping) else float(value)
+    return found
+
+
+def shown_in(place: Place) -> list[MetricSpec]:
+    """Return the metrics shown in a place, in order."""
+    return [m for m in METRICS if place in m.shown]
+
+
+def find(name: str) -> MetricSpec | None:
+    """Return the table's entry of a metric, if there is one."""
+    return next((m for m in METRICS if m.name == name), None)
+
+
+def finite(value: Any) -> float | None:
+    """Return the value as a number, or None if it is missing, not a number or not finite."""
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number if number is not None and np.isfinite(number) else None
+
+
+def agreement(decisions: Sequence[tuple[float, str]]) -> tuple[float | None, int]:
+    """Return the share of preferences for the response with the advantage, and how many preferences are decided.
+
+    Args:
+        decisions: the advantage of response a, and the outcome. Ties and advantages of 0 are left out.
+    """
+    decided = [(advantage > 0) == (o == "a") for advantage, o in decisions if o in ("a", "b") and advantage != 0]
+    return (sum(decided) / len(decided) if decided else None), len(decided)
+
+
+def _per_group(rewards_R: Floats, group_R: NDArray[np.str_]) -> dict[str, float]:
+    return {str(g): float(rewards_R[group_R == g].mean()) for g in sorted(set(group_R.tolist()))}
+
+
+def _calibration_error(probability_N: Floats, bins: int = 10) -> float:
+    confidence_N = np.maximum(probability_N, 1 - probability_N)
+    hit_N = np.where(probability_N == 0.5, 0.5, (probability_N > 0.5).astype(float))
+    bin_N = np.minimum(((confidence_N - 0.5) * 2 * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_N, weights=hit_N - confidence_N, minlength=bins)
+    return float(np.abs(gaps).sum() / len(probability_N))
+
+
+# fmt: off
+METRICS = [
+    MetricSpec("round", "round", "round", meaning="The round; 0 is the initial model.", shown=()),
+    MetricSpec("labels", "round", "labels", meaning="Pairs with a label that counts, so far.", shown=()),
+
+    MetricSpec("mean_reward", "policy", "mean reward", lambda rewards_R: rewards_R.mean(), better="higher", always=True,
+        meaning="Learning curve: mean reward on held-out prompts after each round; 0 labels is the initial model."),
+    MetricSpec("win_rate", "policy", "win rate", better="higher", range=SHARE, level=0.5, always=True,
+        compute=lambda rewards_R, baseline_R: (rewards_R > baseline_R).mean() + 0.5 * (rewards_R == baseline_R).mean(),
+        meaning="Share of held-out prompts won against the initial model; equal is ½.", shown=EVERYWHERE[:3]),
+    MetricSpec("kl", "policy", "KL", lambda log_ratio_R: log_ratio_R.mean(), unit="nats", better="lower", always=True,
+        meaning="Mean log(π_θ(y|x) / π_ref(y|x)) of the policy's responses, π_ref the base model, wherever round 0 "
+        "starts.", shown=EVERYWHERE[:2]),
+    MetricSpec("j", "policy", "J", unit="label log-odds", better="higher", always=True, shown=EVERYWHERE[:3],
+        compute=lambda mean_reward, kl, beta, label_temperature: mean_reward / label_temperature - beta * kl,
+        meaning="Mean reward over the annotator's Bradley–Terry temperature, less β · KL: what DPO maximises if the "
+        "reward is its own."),
+    MetricSpec("mean_reward_per_group", "policy", "mean reward per group", _per_group,
+        meaning="Mean reward of each group of prompts (`evaluation.group_by`).", shown=()),
+    MetricSpec("mean_reward_over_groups", "policy", "mean reward over groups", better="higher", shown=EVERYWHERE[1:],
+        compute=lambda mean_reward_per_group: np.mean(list(mean_reward_per_group.values())),
+        meaning="Each group of prompts counts the same."),
+    MetricSpec("mean_reward_weighted", "policy", "weighted mean reward", better="higher", shown=EVERYWHERE[1:],
+        compute=lambda rewards_R, weight_R: np.average(rewards_R, weights=weight_R),
+        meaning="Each prompt counts by the recipe's weight column."),
+    MetricSpec("mean_length", "policy", "length", lambda length_R: length_R.mean(), unit="tokens", range=POSITIVE,
+        meaning="Mean length of the policy's responses.", shown=("report",)),
+
+    MetricSpec("spearman_error", "reward model", "1 − Spearman", lambda errors: np.mean(errors), better="lower",
+        range=(0.0, 2.0),
+        meaning="1 − rank correlation with the true reward within prompts; lower is better."),
+    MetricSpec("best_of_n_reward", "reward model", "best-of-N reward", lambda best: np.mean(best), better="higher",
+        meaning="True reward of the response that scores highest."),
+    MetricSpec("pair_accuracy", "reward model", "pair accuracy", lambda right_N: np.mean(right_N), better="higher",
+        range=SHARE, level=0.5, always=True, meaning="Held-out pairs that the reward model orders right."),
+    MetricSpec("log_loss", "reward model", "log loss", lambda probability_N: -np.log(probability_N).mean(), unit="nats",
+        better="lower", range=POSITIVE, meaning="Of held-out labels under the reward model, in nats.",
+        shown=EVERYWHERE[:3]),
+    MetricSpec("brier", "reward model", "Brier", lambda probability_N: ((1 - probability_N) ** 2).mean(),
+        better="lower", range=SHARE, shown=("report",),
+        meaning="Mean squared distance of the preferred response's probability from 1."),
+    MetricSpec("ece", "reward model", "ECE", lambda probability_N: _calibration_error(probability_N), better="lower",
+        range=SHARE, shown=("report",),
+        meaning="Expected calibration error: mean distance of confidence from accuracy, over ten bins of confidence."),
+    MetricSpec("longer_wins", "reward model", "longer wins", lambda longer_N: longer_N.mean(), range=SHARE,
+        meaning="Share of held-out pairs whose preferred response is longer; equal is ½. Baseline of pair accuracy.",
+        shown=EVERYWHERE[:2]),
+
+    MetricSpec("selected_mean_margin", "selection", "mean |margin|", unit="nats · β", range=POSITIVE, always=True,
+        compute=lambda margin_B: np.abs(margin_B).mean() if len(margin_B) else None,
+        meaning="Mean |margin| of the asked pairs, before training on them.", shown=()),
+    MetricSpec("selected_ranking_accuracy", "selection", "ranking accuracy", lambda decisions: agreement(decisions)[0],
+        range=SHARE, always=True, shown=(),
+        meaning="Share of preferences that the model already ranked right, before training on them."),
+    MetricSpec("selected_kl", "selection", "KL of the asked pairs", lambda recorded_kl: recorded_kl, unit="nats",
+        better="lower", shown=(),
+        meaning="Mean log(π_θ(y|x) / π_ref(y|x)) over both responses of the asked pairs, before training on them."),
+
+    MetricSpec("asked", "round", "asked", meaning="Pairs asked so far.", shown=()),
+    MetricSpec("seconds", "round", "seconds", meaning="Seconds spent in each stage of the round.", shown=()),
+]
+# fmt: on
