@@ -76,9 +76,9 @@ class StudyFolder:
 
     def adopt(self, recipe: Mapping[str, Any]) -> None:
         """Go on with a recipe that differs from the study's own in how training reports."""
+        write_recipe(self.path, recipe)  # first: opening the study again goes by this file
         self.store.keep_recipe(recipe)
         self.recipe = dict(recipe)
-        write_recipe(self.path, recipe)
 
     def require_open(self) -> None:
         """Refuse to go on when the folder is closed, for another process may have it by now.
