@@ -23,6 +23,8 @@ from duelist.store.opening import create_folder, open_folder
 from duelist.store.recipe_file import kept_recipe
 from duelist.store.store import Store
 
+BOMB = b"a: &a [1]\n" + b"".join(b"%c: &%c [%s]\n" % (x + 1, x + 1, b",".join([b"*%c" % x] * 9)) for x in b"abcdef")
+
 
 def edit(path: Path, **changes: Any) -> None:
     file = path / "recipe.yaml"
@@ -50,7 +52,7 @@ def test_a_recipe_changed_by_hand_is_refused_wherever_the_study_is_opened_from(t
     assert "damage" not in status(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"- a\n- list\n", b"rounds: ["])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"- a\n- list\n", b"rounds: [", BOMB, b"rounds: " + b"[" * 5000])
 def test_a_recipe_file_that_is_none_is_refused_with_the_remedy(content: bytes, tmp_path: Path) -> None:
     small_study.finished(tmp_path)
     (tmp_path / "recipe.yaml").write_bytes(content)

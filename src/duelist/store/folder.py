@@ -69,9 +69,9 @@ class StudyFolder:
             if not self._lock.is_locked:
                 return
             try:
-                self._derive()
+                with self.store.closing():
+                    self._derive()
             finally:
-                self.store.close()
                 self._lock.release()
 
     def adopt(self, recipe: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from duelist.errors import RecipeError
-from duelist.settings import write_yaml
+from duelist.settings import require_moderate, write_yaml
 from duelist.store.artifacts import write_text
 from duelist.store.layout import DATABASE, RECIPE
 from duelist.store.remains import recorded_recipe
@@ -26,7 +26,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         RecipeError: if it cannot be read as a mapping.
     """
     try:
-        content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
+        text = (path / RECIPE).read_text(encoding="utf-8")
+        require_moderate(text)
+        content = yaml.safe_load(text)  # by YAML 1.1, as earlier versions wrote it
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}")
     except (OSError, ValueError, yaml.YAMLError) as error:
