@@ -31,7 +31,7 @@ from duelist.prompts.dataset import PromptSet
 from duelist.prompts.labelled import labelled_preferences
 from duelist.recipes.component_settings import acquisition_options, build
 from duelist.recipes.components import COMPONENTS
-from duelist.recipes.parts import prepared
+from duelist.recipes.parts import prepared, require_annotator
 from duelist.recipes.recipe import Recipe
 from duelist.samplers.base import Sampler
 from duelist.stopping import require_gains
@@ -120,8 +120,10 @@ def examine_new(recipe: Recipe, progress: Progress) -> Findings:
     """`examine` a recipe that is about to run; what it prepares is made first, for only then all of it can be seen.
 
     Raises:
+        RecipeError: if it names no annotator.
         DuelistError: if something is not usable, or the preparation fails.
     """
+    require_annotator(recipe)
     found = examine(recipe)
     if recipe.prepare is None:
         return found
