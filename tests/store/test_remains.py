@@ -151,6 +151,37 @@ def test_a_kill_between_a_choice_and_its_record_is_no_loss(tmp_path: Path, monke
     again.close()
 
 
+def test_beginning_anew_that_was_killed_while_it_deleted_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_folder(tmp_path, small_study.RECIPE)
+    small_study.close(folder, 0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("duelist.store.store.add_batch", lambda session, batch, prompts: batch and killed())
+        small_study.ask(folder, 1)  # its choice lies there, and is not recorded
+    folder.close()
+    assert (tmp_path / "rounds" / "001" / "selection.json").is_file()
+
+    whole = shutil.rmtree
+
+    def deletes_one_file(path: Path) -> None:
+        features = [*path.rglob("features.npz")]
+        for file in features:
+            file.unlink()
+            killed()
+        whole(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", deletes_one_file)
+        create_folder(tmp_path, OTHER)
+    create_folder(tmp_path, OTHER).close()
+    assert not (tmp_path / "rounds").exists() and not list(tmp_path.glob(".tmp-*"))
+
+
 def test_a_study_without_its_rounds_or_with_less_beside_the_database_is_whole(tmp_path: Path) -> None:
     """Rounds may be deleted to save space; online, metrics.jsonl is behind the database."""
     small_study.finished(tmp_path)
