@@ -19,7 +19,7 @@ from duelist.progress import Silent
 from duelist.recipe.component_settings import parse_component
 from duelist.trainers import trl_rlhf
 from duelist.trainers.rlhf import RLHF
-from duelist.trainers.rlhf_settings import RewardModelTraining, RLHFConfig
+from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.types import Preference, Prompt, Response
 
 REWARD = {"train": {"num_train_epochs": 6, "learning_rate": 5e-3, "per_device_train_batch_size": 8}}
@@ -55,8 +55,8 @@ def preferences(policy: Policy) -> list[Preference]:
 
 
 def fit(policy: Policy, preferences: list[Preference], tmp_path: Path) -> tuple[Any, Any]:
-    config = RewardModelTraining.model_validate(REWARD)
-    return trl_rlhf.train_reward_model(policy, preferences, config, 0, str(tmp_path), Silent())
+    config = RewardClassifierConfig.model_validate(REWARD)
+    return trl_rlhf.train_reward_classifier(policy, preferences, config, 0, str(tmp_path), Silent())
 
 
 def sequences(preferences: list[Preference]) -> list[list[int]]:
@@ -91,8 +91,8 @@ def test_the_policys_base_model_is_loaded_as_the_policy_is(
 
     monkeypatch.setattr(trl_rlhf, "load_pretrained", spy)
     for model, dtype, expected in ((None, torch.float64, "v2"), (str(tiny_model), torch.float32, None)):
-        config = RewardModelTraining.model_validate({"model": model, "lora": None, "train": {"max_steps": 1}})
-        found, _ = trl_rlhf.train_reward_model(policy, preferences, config, 0, str(tmp_path), Silent())
+        config = RewardClassifierConfig.model_validate({"model": model, "lora": None, "train": {"max_steps": 1}})
+        found, _ = trl_rlhf.train_reward_classifier(policy, preferences, config, 0, str(tmp_path), Silent())
         assert found.dtype == dtype and seen.pop() == expected
         assert (found.config._attn_implementation == "eager") == (model is None)
 
@@ -159,8 +159,7 @@ def test_the_reward_is_of_the_tokens_that_were_drawn(
         policy,
         preferences,
         model,
-        algorithm="rloo",
-        settings={**POLICY, "max_steps": 1},
+        RLHFConfig.model_validate({"algorithm": "rloo", "train": {**POLICY, "max_steps": 1}}),
         beta=0.1,
         seed=0,
         scratch=str(tmp_path),

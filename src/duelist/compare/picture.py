@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from duelist.compare.curves import UNITS, range_of
 from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.compare.summary import ArmSummary, Band, MetricSummary
+from duelist.files.atomic import atomic_path
 from duelist.report.figures import COLOURS, LINES, MARKERS, STYLE
-from duelist.store.artifacts import atomic_path
 
 INTERVAL = f"95 % interval from {FEWEST_SEEDS} seeds on"
 WIDTH, HEIGHT = 10.8, 3.9  # inches, of a row

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
 
 from duelist.data.prompts import PromptsConfig
 from duelist.data.rows import row_decision, row_prompt, row_responses
 from duelist.data.sources import RowSource
+from duelist.errors import RecipeError
+from duelist.evaluation.reward_model import Floats, longer_wins, preference_metrics, ranking_metrics
+from duelist.models.embeddings.embedder import Vectors
 from duelist.models.policy.plain_tokens import plain_token_ids
-from duelist.types import Prompt, Response
+from duelist.models.rewards.network import RewardModel
+from duelist.types import Evaluation, Prompt, Response
+
+SAMPLES = 200  # scored responses that an evaluation keeps, for people to look at
 
 
 @dataclass(frozen=True)
@@ -65,3 +75,46 @@ def held_out_responses(config: PromptsConfig, prompts: Sequence[Prompt]) -> Held
             first, second = texts if decision[0] == "a" else texts[::-1]
             preferred.append((position[prompt.id, first], position[prompt.id, second]))
     return HeldOutResponses(by_id, responses, preferred)
+
+
+def evaluate_reward_model(
+    model: RewardModel, vectors_RE: Vectors, held: HeldOutResponses, truth_R: Floats | None
+) -> Evaluation:
+    """Measure a reward model on R held-out responses.
+
+    Args:
+        model: the reward model.
+        vectors_RE: the responses' embeddings.
+        held: the responses, one or more.
+        truth_R: their true rewards; None where no reward is known.
+
+    Raises:
+        RecipeError: if there is nothing to measure by, neither labels nor true rewards.
+    """
+    score_R = model.rewards(vectors_RE)
+    metrics: dict[str, Any] = {}
+    if truth_R is not None:
+        metrics |= ranking_metrics(held.groups, score_R, truth_R)
+    if held.preferred:
+        first_N, second_N = np.array(held.preferred).T
+        sample_RK = model.samples(vectors_RE)
+        margin_NK = sample_RK[first_N] - sample_RK[second_N]
+        metrics |= preference_metrics(expit(margin_NK).mean(axis=1), score_R[first_N] - score_R[second_N])
+        length_R = np.array([len(r.token_ids) for r in held.responses])
+        metrics["longer_wins"] = longer_wins(length_R[first_N], length_R[second_N])
+    if not metrics:
+        raise RecipeError(
+            "Held-out prompts must have labelled pairs, or responses with a known reward, but these have neither: "
+            "add labels to the rows, set `reward`, or set `prompts.held_out` to 0."
+        )
+    samples = [
+        {
+            "prompt_id": r.prompt_id,
+            "prompt": held.prompts[r.prompt_id].as_trl(),
+            "response": r.text,
+            "score": float(score_R[i]),
+            "reward": None if truth_R is None else float(truth_R[i]),
+        }
+        for i, r in enumerate(held.responses[:SAMPLES])
+    ]
+    return Evaluation(metrics, samples)

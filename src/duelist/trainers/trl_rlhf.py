@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig
 from duelist.models.policy.loading import load_pretrained
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
-from duelist.trainers.rlhf_settings import RewardModelTraining
+from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.trainers.trl_progress import train_with_progress
 from duelist.trainers.trl_settings import trl_config
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
@@ -29,15 +29,15 @@ from duelist.types import Preference
 TRAINERS: dict[str, tuple[type, type]] = {"rloo": (RLOOConfig, RLOOTrainer), "grpo": (GRPOConfig, GRPOTrainer)}
 
 
-def train_reward_model(
+def train_reward_classifier(
     policy: Policy,
     preferences: Sequence[Preference],
-    config: RewardModelTraining,
+    config: RewardClassifierConfig,
     seed: int,
     scratch: str,
     progress: Progress,
 ) -> tuple[Any, Mapping[str, float]]:
-    """A Bradley–Terry reward model of the preferences, and how its training went.
+    """A Bradley–Terry reward model of the preferences, a sequence classifier, and how its training went.
 
     Raises:
         ModelError: if what it starts from cannot be loaded.
@@ -104,9 +104,7 @@ def optimize_policy(
     policy: Policy,
     preferences: Sequence[Preference],
     reward_model: Any,
-    *,
-    algorithm: str,
-    settings: Mapping[str, Any],
+    config: RLHFConfig,
     beta: float,
     seed: int,
     scratch: str,
@@ -124,16 +122,16 @@ def optimize_policy(
     def reward(completion_ids: list[list[int]], prompt_ids_given: list[list[int]], **_: Any) -> list[float]:
         return score([[*p, *c] for p, c in zip(prompt_ids_given, completion_ids, strict=True)])
 
-    config_type, trainer_type = TRAINERS[algorithm]
+    config_type, trainer_type = TRAINERS[config.algorithm]
     on_cpu, own = policy.device.type == "cpu", {"beta": beta, "seed": seed, "output_dir": scratch}
     # Each step is logged, if the recipe does not say otherwise: the last one's mean reward is reported.
-    config = trl_config(config_type, {"logging_steps": 1, **settings}, "trainer.train", on_cpu=on_cpu, **own)
+    settings = trl_config(config_type, {"logging_steps": 1, **config.train}, "trainer.train", on_cpu=on_cpu, **own)
     reference = policy.reference_folder
-    with leaving_no_trace(policy, reference, config.gradient_checkpointing):
+    with leaving_no_trace(policy, reference, settings.gradient_checkpointing):
         trainer = trainer_type(
             model=policy.model,
             reward_funcs=reward,
-            args=config,
+            args=settings,
             train_dataset=dataset,
             processing_class=policy.tokenizer,
         )

@@ -1,16 +1,12 @@
-"""Fixed embeddings of prompt and response together: what a reward model or a linear design works on.
-
-An embedding never changes during a study: each response is embedded once, and kept by its id.
-"""
+"""Fixed embeddings of prompt and response together: what a reward model or a linear design works on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
-from duelist.errors import DataError, ModelError, NumericalError
+from duelist.errors import DataError, ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder, Vectors
 from duelist.models.policy.loading import device_of, load_pretrained
@@ -21,51 +17,6 @@ from duelist.models.policy.tokenization import check_length, encode_responses, r
 from duelist.models.policy.vocabulary import check_vocabulary
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
-
-
-class Shelf(Protocol):
-    """Keeps vectors from one run of a study to the next."""
-
-    def read(self) -> Mapping[str, Vectors]:
-        """All vectors that were added, by response id."""
-
-    def add(self, ids: Sequence[str], vectors_RE: Vectors) -> None:
-        """Keep R vectors: all of them or, if the process dies, none."""
-
-
-class EmbeddingCache:
-    """Embeds each response once, whoever asks."""
-
-    def __init__(self, embedder: Embedder, shelf: Shelf | None = None) -> None:
-        """Use `embedder` for what is neither known nor on the shelf.
-
-        A model's rounding depends on what it embeds together. A study that was killed embeds other responses together
-        than one that was not, so it goes on from the same numbers only if they were kept.
-        """
-        self.embedder = embedder
-        self._shelf = None if embedder.exact else shelf
-        self._known: dict[str, Vectors] = {} if self._shelf is None else dict(self._shelf.read())
-
-    def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
-
-        Raises:
-            NumericalError: if a vector holds a number that is not finite.
-        """
-        new = list({r.id: r for r in responses if r.id not in self._known}.values())
-        if new:
-            vectors_RE = self.embedder.embed([prompts[r.prompt_id] for r in new], new, progress)
-            bad = np.flatnonzero(~np.isfinite(vectors_RE).all(axis=1))
-            if len(bad):
-                raise NumericalError(
-                    f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
-                    f"({new[bad[0]].text[:40]!r}) is not, nor are {len(bad) - 1} others: correct the file or model."
-                )
-            ids = [r.id for r in new]
-            if self._shelf is not None:
-                self._shelf.add(ids, vectors_RE)
-            self._known |= dict(zip(ids, vectors_RE, strict=True))
-        return np.stack([self._known[r.id] for r in responses])
 
 
 class HiddenStates(Embedder):
