@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -29,6 +30,15 @@ def test_all_is_exactly_the_public_names_and_all_resolve() -> None:
     for name, home in duelist._HOME.items():
         assert getattr(duelist, name) is getattr(importlib.import_module(home), name)
     assert not hasattr(duelist, "Stuydy")
+
+
+def test_an_interface_has_at_most_two_abstract_methods() -> None:
+    for module in pkgutil.walk_packages(duelist.__path__, "duelist."):
+        if module.name.startswith(("duelist.store.migrations", "duelist.__main__")):
+            continue
+        for name, cls in vars(importlib.import_module(module.name)).items():
+            abstract = getattr(cls, "__abstractmethods__", ())
+            assert len(abstract) <= 2 or cls.__module__ != module.name, f"{module.name}.{name}: {sorted(abstract)}"
 
 
 def test_property_tests_try_the_same_examples_every_time(request: pytest.FixtureRequest) -> None:

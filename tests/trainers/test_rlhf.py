@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Phi3Config, Phi3ForSequenceClassification
 from trl import RewardTrainer
 
 from duelist.errors import RecipeError
@@ -74,6 +75,19 @@ def test_the_reward_model_learns_what_was_chosen(policy: Policy, preferences: li
         with torch.no_grad():
             alone.append(float(model(input_ids=torch.tensor([ids])).logits[0, 0]))
     torch.testing.assert_close(torch.tensor(together), torch.tensor(alone))
+
+
+def test_a_reward_is_the_same_in_the_company_of_a_longer_sequence() -> None:
+    """LongRoPE encodes every position in another way beyond 8 tokens, by the longest sequence that is run."""
+    torch.manual_seed(0)
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "original_max_position_embeddings": 8}
+    rope |= {"short_factor": [1.0, 1.1], "long_factor": [2.0, 4.0]}
+    shape = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 4}
+    shape |= {"num_hidden_layers": 1, "num_key_value_heads": 2, "pad_token_id": 0, "max_position_embeddings": 32}
+    config = Phi3Config(**shape, original_max_position_embeddings=8, rope_parameters=rope, num_labels=1)
+    score = trl_rlhf.reward_scorer(Phi3ForSequenceClassification(config).eval(), 0)
+    rows = [list(range(1, n + 1)) for n in (5, 12, 8, 9)]
+    assert score(rows) == pytest.approx([score([row])[0] for row in rows], rel=1e-4)
 
 
 def test_the_policys_base_model_is_loaded_as_the_policy_is(

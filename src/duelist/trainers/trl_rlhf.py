@@ -18,7 +18,9 @@ from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 
 from duelist.models.policy.loading import load_pretrained
+from duelist.models.policy.padding import batches_by_count, padded
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.positions import length_thresholds
 from duelist.progress import Progress
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.trainers.trl_progress import train_with_progress
@@ -86,15 +88,15 @@ def reward_scorer(model: Any, pad: int, batch_size: int = 64) -> Callable[[Seque
     """A function from token ids of prompts with responses to rewards."""
 
     def score(sequences: Sequence[Sequence[int]]) -> list[float]:
-        rewards: list[float] = []
-        device = next(model.parameters()).device
-        for start in range(0, len(sequences), batch_size):
-            some = sequences[start : start + batch_size]
-            width = max(map(len, some))
-            ids = torch.tensor([[*s, *[pad] * (width - len(s))] for s in some], device=device)
-            mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in some], device=device)
+        rewards = [0.0] * len(sequences)
+        device, lengths = next(model.parameters()).device, [len(s) for s in sequences]
+        for batch in batches_by_count(range(len(sequences)), lengths, batch_size, length_thresholds(model.config)):
+            ids = padded([sequences[i] for i in batch], pad, device)
+            mask = padded([[1] * lengths[i] for i in batch], 0, device)
             with torch.inference_mode():
-                rewards += model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
+                scores = model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
+            for i, score in zip(batch, scores, strict=True):
+                rewards[i] = score
         return rewards
 
     return score

@@ -11,6 +11,7 @@ from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder, Vectors
 from duelist.models.policy.loading import device_of, load_pretrained
 from duelist.models.policy.logprobs import batches_by_tokens
+from duelist.models.policy.padding import padded
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.positions import context_length, length_thresholds
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template
@@ -79,27 +80,24 @@ class HiddenStates(Embedder):
         batches = batches_by_tokens(length_R, self.config.max_tokens, length_thresholds(self._model.config))
         with progress.stage("Embedding", len(sequences)) as advance:
             for index_B in batches:
-                batch = index_B.tolist()
-                width = max(length_R[i] for i in batch)
-                ids = torch.zeros(len(batch), width, dtype=torch.long)
-                real, pooled = torch.zeros_like(ids), torch.zeros(len(batch), width)
-                for row, i in enumerate(batch):
-                    prompt_ids, response_ids = sequences[i]
-                    end = length_R[i]
-                    ids[row, :end] = torch.tensor([*prompt_ids, *response_ids])
-                    real[row, :end] = 1
-                    pooled[row, (end - 1 if self.config.pool == "last" else len(prompt_ids)) : end] = 1
+                batch = [sequences[i] for i in index_B]
+                ids = padded([[*p, *r] for p, r in batch], 0, device)
+                real = padded([[1] * (len(p) + len(r)) for p, r in batch], 0, device)
+                pooled = padded([self._in_pool(len(p), len(r)) for p, r in batch], 0, device).float()
                 with torch.no_grad():
-                    states = self._model(
-                        input_ids=ids.to(device), attention_mask=real.to(device), output_hidden_states=True
-                    ).hidden_states[-1]
-                weight = (pooled / pooled.sum(dim=1, keepdim=True)).to(device)
-                vectors = torch.einsum("rt,rte->re", weight, states.float()).cpu().numpy()
+                    found = self._model(input_ids=ids, attention_mask=real, output_hidden_states=True)
+                weight = pooled / pooled.sum(dim=1, keepdim=True)
+                vectors = torch.einsum("rt,rte->re", weight, found.hidden_states[-1].float()).cpu().numpy()
                 if vectors_RE is None:
                     vectors_RE = np.empty((len(sequences), vectors.shape[1]), np.float32)
-                vectors_RE[batch] = vectors
+                vectors_RE[index_B] = vectors
                 advance(len(batch))
         return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
+
+    def _in_pool(self, prompt: int, response: int) -> list[int]:
+        """1 for each token that is pooled, of a prompt and a response of so many tokens."""
+        last = self.config.pool == "last"
+        return [0] * (prompt + response - 1) + [1] if last else [0] * prompt + [1] * response
 
 
 def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:
