@@ -32,7 +32,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from duelist.models.decoding import local as decoding
-from duelist.models.decoding.local import Decoding, LocalDecoder, Order
+from duelist.models.decoding.local import Decoding, LocalDecoder, ResponseRequest
 from duelist.models.decoding.next_token import NextLogits, next_logits
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
@@ -58,17 +58,17 @@ def build_policy() -> Policy:
     return Policy.of(model.eval(), tokenizer)
 
 
-def orders(rows: int, drawn_from: Distribution) -> list[Order]:
+def requests(rows: int, drawn_from: Distribution) -> list[ResponseRequest]:
     """`rows` responses wanted to as many prompts."""
     texts = [" ".join(f"w{(7919 * i + 31 * j) % VOCABULARY}" for j in range(PROMPT_TOKENS)) for i in range(rows)]
-    return [Order(Prompt.of(text), drawn_from) for text in texts]
+    return [ResponseRequest(Prompt.of(text), drawn_from) for text in texts]
 
 
 def draw(policy: Policy, rows: int, drawn_from: Distribution, method: str = "auto") -> list[tuple[int, ...]]:
     """The tokens of one stream."""
     how = Decoding(NEW_TOKENS, batch_size=rows, beta=BETA)
     decoder = LocalDecoder(policy, method)  # type: ignore[arg-type]
-    drawn = decoder.draw(orders(rows, drawn_from), how, round=1, seed=0, progress=Silent(), what="")
+    drawn = decoder.draw(requests(rows, drawn_from), how, round=1, seed=0, progress=Silent(), what="")
     return [r.token_ids for r in drawn]
 
 
@@ -108,7 +108,7 @@ def draw_with_peft(policy: Policy, rows: int) -> list[tuple[int, ...]]:
 
 def draw_with_transformers(policy: Policy, rows: int) -> None:
     """A vanilla stream by transformers' `generate`."""
-    ids = torch.tensor([policy.tokenizer(o.prompt.as_trl())["input_ids"] for o in orders(rows, "policy")])
+    ids = torch.tensor([policy.tokenizer(r.prompt.as_trl())["input_ids"] for r in requests(rows, "policy")])
     with torch.no_grad():
         policy.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, max_new_tokens=NEW_TOKENS,

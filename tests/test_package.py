@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -50,6 +51,15 @@ def test_the_flat_loop_uses_public_names_only() -> None:
     for module, names in found.items():
         if (module or "").startswith("duelist"):
             assert module in MODULES or set(names) <= set(documented()[module or ""]), module
+
+
+def test_an_interface_has_at_most_two_abstract_methods() -> None:
+    for module in pkgutil.walk_packages(duelist.__path__, "duelist."):
+        if module.name.startswith(("duelist.store.migrations", "duelist.__main__")):
+            continue
+        for name, cls in vars(importlib.import_module(module.name)).items():
+            abstract = getattr(cls, "__abstractmethods__", ())
+            assert len(abstract) <= 2 or cls.__module__ != module.name, f"{module.name}.{name}: {sorted(abstract)}"
 
 
 def test_property_tests_try_the_same_examples_every_time(request: pytest.FixtureRequest) -> None:

@@ -139,7 +139,7 @@ def test_with_a_start_of_its_own_the_first_reference_is_the_base_model_or_that_s
     recipe["trainer"] = {**recipe["trainer"], "reference": reference, "restart": "from_reference"}
     with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
         study.ask()
-        policies = study.stages._learner._policies  # type: ignore[attr-defined]
+        policies = study.stages._learner.policies  # type: ignore[attr-defined]
         start = study.folder.trained(0)
         policy = policies.to_train(1)
         assert policy.reference_folder == (None if reference == "initial" else start)

@@ -15,7 +15,7 @@ from duelist.annotators.reward import (
     RewardFunctionAnnotator,
     RewardFunctionConfig,
     RewardModelAnnotator,
-    RewardModelConfig,
+    RewardModelAnnotatorConfig,
 )
 from duelist.progress import Silent
 from duelist.types import Batch, Pair, Prompt, Response
@@ -70,7 +70,9 @@ def length_reward(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def model_annotator(model: str, **settings: object) -> RewardModelAnnotator:
-    return RewardModelAnnotator(RewardModelConfig.model_validate({"model": model, "device": "cpu", **settings}))
+    return RewardModelAnnotator(
+        RewardModelAnnotatorConfig.model_validate({"model": model, "device": "cpu", **settings})
+    )
 
 
 def function_annotator(function: str, **settings: object) -> RewardFunctionAnnotator:

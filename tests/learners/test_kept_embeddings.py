@@ -13,9 +13,9 @@ import pytest
 from duelist import Study
 from duelist.errors import StorageError
 from duelist.models.embeddings import sources as embeddings
+from duelist.models.embeddings.cache import keep_vectors, kept_vectors
 from duelist.recipe.recipe import parse_recipe
 from duelist.seeding import derived_seed
-from duelist.store.vector_cache import StoredVectors
 from duelist.types import Response
 from outcomes import require_equal
 
@@ -115,12 +115,11 @@ def test_a_policy_studys_own_embeddings_are_kept(
 
 
 def test_vectors_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    shelf = StoredVectors(tmp_path)
     for i in range(3):
-        shelf.add([f"r{i}"], np.full((1, 2), i, np.float32))
+        keep_vectors(tmp_path, [f"r{i}"], np.full((1, 2), i, np.float32))
     (tmp_path / "000002.npz").unlink()
-    shelf.add(["r9"], np.full((1, 2), 9, np.float32))
-    assert {k: v.tolist() for k, v in shelf.read().items()} == {"r0": [0, 0], "r2": [2, 2], "r9": [9, 9]}
+    keep_vectors(tmp_path, ["r9"], np.full((1, 2), 9, np.float32))
+    assert {k: v.tolist() for k, v in kept_vectors(tmp_path).items()} == {"r0": [0, 0], "r2": [2, 2], "r9": [9, 9]}
     (tmp_path / "000001.npz").write_bytes(b"PK")
     with pytest.raises(StorageError, match=r"000001\.npz cannot be read .* delete it"):
-        shelf.read()
+        kept_vectors(tmp_path)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast, TopKLogitsWarper, TopPLogitsWa
 
 from duelist.errors import DataError, NumericalError
 from duelist.models.decoding.adapter_rows import rows_stay_apart
-from duelist.models.decoding.local import Decoding, LocalDecoder, Order, policy_is_reference
+from duelist.models.decoding.local import Decoding, LocalDecoder, ResponseRequest, policy_is_reference
 from duelist.models.decoding.next_token import Method, draw_tokens, mix, token_probabilities
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
@@ -24,7 +24,7 @@ from duelist.types import Distribution, Prompt, Response
 EOS = 1
 PROMPTS = [Prompt.of(" ".join(f"w{(3 * i + j) % 50}" for j in range(1 + i % 5))) for i in range(6)]
 KINDS: tuple[Distribution, ...] = ("policy", "plus", "minus", "reference")
-ORDERS = [Order(p, kind) for p in PROMPTS for kind in KINDS]
+ORDERS = [ResponseRequest(p, kind) for p in PROMPTS for kind in KINDS]
 BETA = 0.7
 
 
@@ -48,7 +48,7 @@ def llama() -> Policy:
 
 
 def draw(
-    policy: Policy, orders: Sequence[Order] = ORDERS, method: Method = "auto", seed: int = 3, **how: Any
+    policy: Policy, orders: Sequence[ResponseRequest] = ORDERS, method: Method = "auto", seed: int = 3, **how: Any
 ) -> list[Response]:
     decoding = Decoding(**{"max_new_tokens": 10, "top_p": 0.9, "beta": BETA, **how})
     return LocalDecoder(policy, method).draw(orders, decoding, round=1, seed=seed, progress=Silent(), what="")
@@ -76,7 +76,7 @@ def test_prompts_of_many_lengths_are_answered_as_if_each_were_alone(family: str,
     """Also where positions do not begin after the padding, or padded rows have no logits (Gemma 2 in float64)."""
     model = with_lora(tiny_model(family, torch.float64), target_modules=targets).eval()
     model.generation_config.eos_token_id = EOS
-    for response in draw(Policy.of(model, tokenizer()), [Order(p) for p in PROMPTS], temperature=0.0):
+    for response in draw(Policy.of(model, tokenizer()), [ResponseRequest(p) for p in PROMPTS], temperature=0.0):
         ids = list(response.prompt_token_ids)
         for token in response.token_ids:
             with torch.no_grad():
@@ -100,7 +100,7 @@ def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing
     """Twenty responses to each of two prompts, most of which end at their first tokens: alone, and in one batch."""
     policy = policy_of(family)
     policy.stop_token_ids = frozenset(range(1, 40))
-    orders = [Order(p, kind) for p in (PROMPTS[1], PROMPTS[4]) for kind in KINDS for _ in range(20)]
+    orders = [ResponseRequest(p, kind) for p in (PROMPTS[1], PROMPTS[4]) for kind in KINDS for _ in range(20)]
     alone = draw(policy, orders, "two_calls", batch_size=1, temperature=2.0)
     lengths = [len(r.token_ids) for r in alone]
     assert max(lengths) > 4 and 0.4 < np.mean(np.array(lengths) == 1) < 0.9
@@ -114,7 +114,7 @@ def test_a_prompt_is_read_once_and_rows_that_ended_are_left_behind(llama: Policy
     def note(_: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         shapes.append(tuple(keywords["input_ids"].shape))
 
-    orders = [Order(p) for p in PROMPTS[:2] for _ in range(30)]
+    orders = [ResponseRequest(p) for p in PROMPTS[:2] for _ in range(30)]
     draw(llama, max_new_tokens=1)  # a model is tried once, before its first batch of several lengths
     hook = llama.model.get_base_model().register_forward_pre_hook(note, with_kwargs=True)
     stop, llama.stop_token_ids = llama.stop_token_ids, frozenset(range(1, 40))
@@ -135,7 +135,7 @@ def test_the_reference_may_be_an_adapter_too(llama: Policy, tmp_path: Any) -> No
     policy.save_weights(tmp_path)
     policy.set_reference(tmp_path)
     assert policy_is_reference(policy, PROMPTS[0])
-    as_policy = [Order(o.prompt, "policy") for o in ORDERS]
+    as_policy = [ResponseRequest(o.prompt, "policy") for o in ORDERS]
     assert [r.token_ids for r in draw(policy)] == [r.token_ids for r in draw(policy, as_policy)]
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
@@ -186,7 +186,7 @@ def test_greedy_tokens_are_those_of_a_plain_loop_without_caches(llama: Policy, m
 
 
 def test_greedy_tokens_are_those_of_transformers(llama: Policy) -> None:
-    found = draw(llama, [Order(p) for p in PROMPTS], temperature=0.0)
+    found = draw(llama, [ResponseRequest(p) for p in PROMPTS], temperature=0.0)
     for prompt, response in zip(PROMPTS, found, strict=True):
         ids = torch.tensor([llama.tokenizer(prompt.as_trl())["input_ids"]])
         output = llama.model.generate(
@@ -235,7 +235,7 @@ def test_top_k_and_then_the_nucleus_are_those_of_transformers(top_k: int, temper
 def test_draws_stay_within_the_top_k_of_whatever_they_are_drawn_from(llama: Policy) -> None:
     """Twenty first tokens from each distribution, against the k largest logits of the mixture by a plain pass."""
     k, weights = 4, {"policy": (1, 0), "plus": (1 + BETA, -BETA), "minus": (1 - BETA, BETA), "reference": (0, 1)}
-    orders = [Order(p, kind) for p in PROMPTS for kind in KINDS for _ in range(20)]
+    orders = [ResponseRequest(p, kind) for p in PROMPTS for kind in KINDS for _ in range(20)]
     drawn = draw(llama, orders, max_new_tokens=1, top_p=1.0, top_k=k, temperature=3.0)
     for prompt in PROMPTS:
         ids = torch.tensor([llama.tokenizer(prompt.as_trl())["input_ids"]])
@@ -303,7 +303,7 @@ def test_long_rope_draws_the_same_alone_and_in_company() -> None:
     prompts = [
         Prompt.of(" ".join(f"w{(3 * i + j) % 50}" for j in range(n))) for i, n in enumerate((1, 2, 5, 5, 7, 9, 12))
     ]
-    drawn = draw(policy, [Order(p) for p in prompts], temperature=0, top_p=1.0, max_new_tokens=6)
+    drawn = draw(policy, [ResponseRequest(p) for p in prompts], temperature=0, top_p=1.0, max_new_tokens=6)
     for response in drawn:
         ids = list(response.prompt_token_ids)
         for token in response.token_ids:
@@ -316,4 +316,4 @@ def test_a_prompt_with_tokens_outside_the_vocabulary_is_refused() -> None:
     policy = policy_of("llama")
     policy.tokenizer.add_tokens(["new"])
     with pytest.raises(DataError, match="resize_token_embeddings"):
-        draw(policy, [Order(Prompt.of("w1 new"))])
+        draw(policy, [ResponseRequest(Prompt.of("w1 new"))])

@@ -12,10 +12,11 @@ from tiny_models import tiny_model as random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder
 from duelist.models.embeddings.files import embedding_id, write_embeddings
-from duelist.models.embeddings.sources import EmbeddingCache, make_embedder
+from duelist.models.embeddings.sources import make_embedder
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses

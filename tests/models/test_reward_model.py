@@ -15,7 +15,7 @@ from duelist.models.embeddings.files import embedding_id, write_embeddings
 from duelist.models.rewards.config import RewardModelConfig
 from duelist.models.rewards.network import RewardModel, last_layer_features
 from duelist.progress import Silent
-from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, train_reward_model
+from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, fit_reward_model
 
 E = 5
 
@@ -38,7 +38,7 @@ def scaled(vectors: np.ndarray) -> torch.Tensor:
 
 def trained(config: RewardModelConfig, data: Comparisons, **settings: float) -> RewardModel:
     model = RewardModel.fresh(config, E, 0)
-    train_reward_model(model, data, OptimizerConfig.model_validate(settings), 0, Silent())
+    fit_reward_model(model, data, OptimizerConfig.model_validate(settings), 0, Silent())
     return model
 
 
@@ -102,14 +102,14 @@ def test_members_are_trained_together_as_they_would_be_alone() -> None:
     fresh = RewardModel.fresh(config, E, 0)
     fresh.weights["head"] = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
     together = RewardModel(config, fresh.weights, {})
-    train_reward_model(together, data, settings, 7, Silent())
+    fit_reward_model(together, data, settings, 7, Silent())
     rewards = together.samples(data.first_PE)
     assert len(np.unique(rewards.round(4), axis=1).T) == 3
     for k in range(3):
         alone = RewardModel(
             RewardModelConfig(hidden=(6,), prior_precision=1.0), {n: w[k : k + 1] for n, w in fresh.weights.items()}, {}
         )
-        train_reward_model(alone, data, settings, 7, Silent())
+        fit_reward_model(alone, data, settings, 7, Silent())
         np.testing.assert_allclose(alone.rewards(data.first_PE), rewards[:, k], atol=1e-5)
     np.testing.assert_allclose(together.rewards(data.first_PE), rewards.mean(axis=1))
 
@@ -134,7 +134,7 @@ def test_early_stopping_keeps_the_best_weights_it_met() -> None:
     for share in (0.0, 0.3):
         model = RewardModel.fresh(config, E, 0)
         settings = OptimizerConfig(steps=400, learning_rate=3e-3, validation=share)
-        found[share] = train_reward_model(model, data, settings, 0, Silent())
+        found[share] = fit_reward_model(model, data, settings, 0, Silent())
     assert found[0.0]["train_loss"] < 0.05
     assert found[0.3]["train_loss"] > 0.3
     assert found[0.3]["validation_loss"] < 1.0

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from duelist import Study
 from duelist.errors import DataError, ModelError, RecipeError
-from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, Order
+from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, ResponseRequest
 from duelist.models.decoding.server import ServerDecoder
 from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.policy.config import PolicyConfig
@@ -123,9 +123,9 @@ def policy(tiny_model: Path) -> Policy:
 
 
 @pytest.fixture
-def orders() -> list[Order]:
+def orders() -> list[ResponseRequest]:
     prompts = [Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}]) for i in range(6)]
-    return [Order(p, drawn_from) for p in prompts for drawn_from in ("policy", "reference", "policy")]
+    return [ResponseRequest(p, drawn_from) for p in prompts for drawn_from in ("policy", "reference", "policy")]
 
 
 STUDY = Path("/studies/one")
@@ -136,12 +136,12 @@ def decoder(server: Server, policy: Policy, folder: Path, study: Path = STUDY, *
     return ServerDecoder(ServerConfig.model_validate(settings), policy, study)
 
 
-def draw(decoder: Decoder, orders: list[Order], seed: int = 3, how: Decoding = HOW) -> list[Any]:
+def draw(decoder: Decoder, orders: list[ResponseRequest], seed: int = 3, how: Decoding = HOW) -> list[Any]:
     return decoder.draw(orders, how, round=2, seed=seed, progress=Silent(), what="Sampling")
 
 
 def test_responses_are_the_tokens_that_the_named_model_drew(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     drawn = draw(decoder(server, policy, tmp_path), orders)
     assert [r.prompt_id for r in drawn] == [o.prompt.id for o in orders]
@@ -162,7 +162,7 @@ def test_responses_are_the_tokens_that_the_named_model_drew(
 
 @pytest.mark.parametrize("how", [{"temperature": 0.0}, {"top_k": 1, "temperature": 0.8}])
 def test_greedy_tokens_are_those_of_this_process(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, how: dict[str, Any]
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path, how: dict[str, Any]
 ) -> None:
     greedy = Decoding(max_new_tokens=5, **how)
     drawn = draw(decoder(server, policy, tmp_path), orders, how=greedy)
@@ -171,7 +171,7 @@ def test_greedy_tokens_are_those_of_this_process(
 
 
 def test_a_request_says_all_that_shapes_the_distribution(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     """What it left open, vLLM would take from the model's generation_config.json."""
     none = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -193,7 +193,7 @@ def move(policy: Policy) -> None:
 
 
 def test_a_policy_that_moved_is_loaded_anew_in_place_of_the_one_before(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     draw(decoder(server, policy, tmp_path), orders[:1])
     draw(decoder(server, policy, tmp_path, Path("/studies/two")), orders[:1])  # an equal adapter, another study's
@@ -207,7 +207,7 @@ def test_a_policy_that_moved_is_loaded_anew_in_place_of_the_one_before(
 
 
 def test_an_adapter_that_cannot_be_unloaded_is_a_note(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     draw(decoder(server, policy, tmp_path), orders[:1])
     move(policy)
@@ -226,15 +226,15 @@ def test_what_is_no_url_is_refused_in_the_recipe(tiny_recipe: dict[str, Any], ur
 
 
 def test_mixed_distributions_are_refused_before_anything_is_drawn(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match=r"plus.*decoder: null"):
-        draw(decoder(server, policy, tmp_path), [*orders, Order(orders[0].prompt, "plus")])
+        draw(decoder(server, policy, tmp_path), [*orders, ResponseRequest(orders[0].prompt, "plus")])
     assert not server.completions and not server.adapters
 
 
 def test_errors_are_tried_again_and_then_stop_the_round(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     server.fail = [503, 500]
     expected = draw(decoder(server, policy, tmp_path), orders)
@@ -247,7 +247,7 @@ def test_errors_are_tried_again_and_then_stop_the_round(
         draw(decoder(server, policy, tmp_path, concurrency=1), orders[:1])
 
 
-def test_failing_over_is_noted(policy: Policy, orders: list[Order], tmp_path: Path) -> None:
+def test_failing_over_is_noted(policy: Policy, orders: list[ResponseRequest], tmp_path: Path) -> None:
     settings = {"url": "http://127.0.0.1:9/v1", "model": BASE, "adapter_folder": str(tmp_path), "retries": 0}
     away = ServerDecoder(ServerConfig.model_validate(settings), policy, STUDY)
     with pytest.raises(ModelError, match=r"127\.0\.0\.1:9.*on_failure"):
@@ -260,7 +260,7 @@ def test_failing_over_is_noted(policy: Policy, orders: list[Order], tmp_path: Pa
 
 
 def test_a_server_without_token_ids_or_the_model_is_refused(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="'other' is not among tiny"):
         draw(decoder(server, policy, tmp_path, model="other"), orders)
@@ -274,7 +274,12 @@ def test_a_server_without_token_ids_or_the_model_is_refused(
     [([3, 4], "abort"), ([3, 4], "length"), ([3], None), ([3] * 6, "length"), ([9999] * 5, "length"), (["3"], "stop")],
 )
 def test_what_is_no_whole_response_is_a_failure(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, token_ids: list[Any], finish_reason: str | None
+    server: Server,
+    policy: Policy,
+    orders: list[ResponseRequest],
+    tmp_path: Path,
+    token_ids: list[Any],
+    finish_reason: str | None,
 ) -> None:
     server.choices = [{"token_ids": token_ids, "finish_reason": finish_reason}]
     with pytest.raises(ModelError, match=r"must end, or reach 5 .* run the same command again"):
@@ -285,7 +290,7 @@ def test_what_is_no_whole_response_is_a_failure(
 
 
 def test_an_end_that_the_server_leaves_out_is_put_back(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     end = policy.tokenizer.eos_token_id
     for token_ids, expected in (([3, 4], (3, 4, end)), ([], (end,)), ([3, end, 4], (3, end)), ([3] * 5, (3,) * 5)):
@@ -295,7 +300,7 @@ def test_an_end_that_the_server_leaves_out_is_put_back(
 
 @pytest.mark.parametrize("choices", [[], [{"token_ids": [3], "finish_reason": "stop"}] * 2, [None], "ab", {"0": 1}])
 def test_one_choice_is_what_is_asked_for(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, choices: Any
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path, choices: Any
 ) -> None:
     server.choices = choices
     with pytest.raises(ModelError, match="one choice"):
@@ -304,7 +309,7 @@ def test_one_choice_is_what_is_asked_for(
 
 @pytest.mark.parametrize("body", [b'{"choices": [{"tok', b"<html>", b"[1]"])
 def test_an_answer_that_is_cut_or_no_json_is_a_failure(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path, body: bytes
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path, body: bytes
 ) -> None:
     server.body = body
     with pytest.raises(ModelError, match=r"must answer with JSON.*run the same command again"):
@@ -314,7 +319,7 @@ def test_an_answer_that_is_cut_or_no_json_is_a_failure(
 
 
 def test_the_models_own_generation_defaults_are_overruled(
-    server: Server, policy: Policy, orders: list[Order], tmp_path: Path
+    server: Server, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
 ) -> None:
     draw(decoder(server, policy, tmp_path), orders[:1])
     sent = server.completions[0]
@@ -325,7 +330,7 @@ def test_the_models_own_generation_defaults_are_overruled(
 def test_prompts_that_are_too_long_are_refused(server: Server, policy: Policy, tmp_path: Path) -> None:
     long = Prompt.of([{"role": "user", "content": " ".join(["w1"] * 90)}])
     with pytest.raises(DataError, match="max_new_tokens=5"):
-        draw(decoder(server, policy, tmp_path), [Order(long)])
+        draw(decoder(server, policy, tmp_path), [ResponseRequest(long)])
 
 
 def test_a_key_that_is_named_must_be_there(

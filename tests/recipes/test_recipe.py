@@ -388,7 +388,7 @@ def test_values_that_trl_refuses_are_refused_before_anything_is_asked(
         ("sampler", "duelist.samplers.base:Sampler"),
         ("pairing", "duelist.pairing.base:Pairing"),
         ("annotator", "duelist.annotators.base:Annotator"),
-        ("trainer", "duelist.trainers.base:Planned"),
+        ("trainer", "duelist.trainers.base:Trainer"),
         ("reward", "duelist.models.rewards.functions:Reward"),
     ],
 )

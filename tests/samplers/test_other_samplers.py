@@ -148,10 +148,10 @@ def test_every_sampler_that_decodes_hands_its_settings_on(policy: Policy) -> Non
 
 def test_temperature_and_nucleus_apply_after_mixing(policy: Policy) -> None:
     """At a tiny temperature, and in a tiny nucleus, PILAF's draws are the greedy ones of the mixture."""
-    from duelist.models.decoding.local import Decoding, LocalDecoder, Order
+    from duelist.models.decoding.local import Decoding, LocalDecoder, ResponseRequest
     from duelist.progress import Silent
 
-    orders = [Order(p, kind) for p in PROMPTS for kind in ("plus", "minus") for _ in range(5)]  # type: ignore[arg-type]
+    orders = [ResponseRequest(p, kind) for p in PROMPTS for kind in ("plus", "minus") for _ in range(5)]  # type: ignore[arg-type]
     drawn = [
         [r.token_ids for r in LocalDecoder(policy).draw(orders, how, round=1, seed=0, progress=Silent(), what="")]
         for how in (

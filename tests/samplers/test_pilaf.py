@@ -19,7 +19,7 @@ from toy import (
     toy_policy,
 )
 
-from duelist.models.decoding.local import Decoding, LocalDecoder, Order
+from duelist.models.decoding.local import Decoding, LocalDecoder, ResponseRequest
 from duelist.models.decoding.next_token import mix, next_logits
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
@@ -62,7 +62,7 @@ def test_the_mixture_is_the_formula_at_every_prefix(policy: Policy, method: str)
 def test_the_frequencies_of_what_is_drawn(policy: Policy, drawn_from: str, beta: float) -> None:
     responses = all_responses()
     how = Decoding(max_new_tokens=3, batch_size=4000, beta=BETA)
-    orders = [Order(PROMPTS[0], drawn_from)] * 4000  # type: ignore[arg-type]
+    orders = [ResponseRequest(PROMPTS[0], drawn_from)] * 4000  # type: ignore[arg-type]
     drawn = LocalDecoder(policy).draw(orders, how, round=1, seed=5, progress=Silent(), what="")
     index = {r: i for i, r in enumerate(responses)}
     counts = np.bincount([index[r.token_ids] for r in drawn], minlength=len(responses))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from duelist.errors import DuelistError, StorageError
-from duelist.store.artifacts import atomic_path, copy_folder, digest, discard_temporaries, read_jsonl, write_jsonl
+from duelist.files.atomic import atomic_path, discard_temporaries
+from duelist.store.artifacts import copy_folder, digest, read_jsonl, write_jsonl
 
 
 def write_file(path: Path, text: str) -> None:

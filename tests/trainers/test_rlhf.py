@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import Phi3Config, Phi3ForSequenceClassification, Trainer
 from trl import RewardTrainer
 
 from duelist.errors import RecipeError
@@ -20,7 +20,7 @@ from duelist.progress import Silent
 from duelist.recipe.component_settings import parse_component
 from duelist.trainers import trl_rlhf
 from duelist.trainers.rlhf import RLHF
-from duelist.trainers.rlhf_settings import RewardModelTraining, RLHFConfig
+from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.types import Preference, Prompt, Response
 
 REWARD = {"train": {"num_train_epochs": 6, "learning_rate": 5e-3, "per_device_train_batch_size": 8}}
@@ -56,8 +56,8 @@ def preferences(policy: Policy) -> list[Preference]:
 
 
 def fit(policy: Policy, preferences: list[Preference], tmp_path: Path) -> tuple[Any, Any]:
-    config = RewardModelTraining.model_validate(REWARD)
-    return trl_rlhf.train_reward_model(policy, preferences, config, 0, str(tmp_path), Silent())
+    config = RewardClassifierConfig.model_validate(REWARD)
+    return trl_rlhf.train_reward_classifier(policy, preferences, config, 0, str(tmp_path), Silent())
 
 
 def sequences(preferences: list[Preference]) -> list[list[int]]:
@@ -77,6 +77,19 @@ def test_the_reward_model_learns_what_was_chosen(policy: Policy, preferences: li
     torch.testing.assert_close(torch.tensor(together), torch.tensor(alone))
 
 
+def test_a_reward_is_the_same_in_the_company_of_a_longer_sequence() -> None:
+    """LongRoPE encodes every position in another way beyond 8 tokens, by the longest sequence that is run."""
+    torch.manual_seed(0)
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "original_max_position_embeddings": 8}
+    rope |= {"short_factor": [1.0, 1.1], "long_factor": [2.0, 4.0]}
+    shape = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 4}
+    shape |= {"num_hidden_layers": 1, "num_key_value_heads": 2, "pad_token_id": 0, "max_position_embeddings": 32}
+    config = Phi3Config(**shape, original_max_position_embeddings=8, rope_parameters=rope, num_labels=1)
+    score = trl_rlhf.reward_scorer(Phi3ForSequenceClassification(config).eval(), 0)
+    rows = [list(range(1, n + 1)) for n in (5, 12, 8, 9)]
+    assert score(rows) == pytest.approx([score([row])[0] for row in rows], rel=1e-4)
+
+
 def test_the_policys_base_model_is_loaded_as_the_policy_is(
     tiny_model: Path, preferences: list[Preference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,8 +105,8 @@ def test_the_policys_base_model_is_loaded_as_the_policy_is(
 
     monkeypatch.setattr(trl_rlhf, "load_pretrained", spy)
     for model, dtype, expected in ((None, torch.float64, "v2"), (str(tiny_model), torch.float32, None)):
-        config = RewardModelTraining.model_validate({"model": model, "lora": None, "train": {"max_steps": 1}})
-        found, _ = trl_rlhf.train_reward_model(policy, preferences, config, 0, str(tmp_path), Silent())
+        config = RewardClassifierConfig.model_validate({"model": model, "lora": None, "train": {"max_steps": 1}})
+        found, _ = trl_rlhf.train_reward_classifier(policy, preferences, config, 0, str(tmp_path), Silent())
         assert found.dtype == dtype and seen.pop() == expected
         assert (found.config._attn_implementation == "eager") == (model is None)
 
@@ -187,8 +200,7 @@ def test_the_reward_is_of_the_tokens_that_were_drawn(
         policy,
         preferences,
         model,
-        algorithm="rloo",
-        settings={**POLICY, "max_steps": 1},
+        RLHFConfig.model_validate({"algorithm": "rloo", "train": {**POLICY, "max_steps": 1}}),
         beta=0.1,
         seed=0,
         scratch=str(tmp_path),

@@ -13,5 +13,5 @@ from .reward import (
     RewardModelAnnotator as RewardModelAnnotator,
 )
 from .reward import (
-    RewardModelConfig as RewardModelConfig,
+    RewardModelAnnotatorConfig as RewardModelAnnotatorConfig,
 )

@@ -38,7 +38,7 @@ class RewardFunctionConfig(FunctionRewardConfig):
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
 
-class RewardModelConfig(ModelRewardConfig):
+class RewardModelAnnotatorConfig(ModelRewardConfig):
     """Settings of the `reward_model` annotator."""
 
     choice: Choice = Field(
@@ -63,7 +63,7 @@ class RewardFunctionAnnotator(Annotator):
 class RewardModelAnnotator(Annotator):
     """Decides by a reward model."""
 
-    def __init__(self, config: RewardModelConfig) -> None:
+    def __init__(self, config: RewardModelAnnotatorConfig) -> None:
         self.config = config
         self.reward = ModelReward(config)
         self.label_temperature = _label_temperature(config.choice, config.temperature)

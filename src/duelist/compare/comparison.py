@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from duelist.compare.arms import PlannedStudy
 from duelist.compare.curves import Rows, read_rows
 from duelist.compare.running import Outcome, in_order, run_studies
 from duelist.errors import RecipeError, StorageError, StudyLockedError
+from duelist.files.atomic import discard
+from duelist.files.locks import held
 from duelist.progress import Progress
 from duelist.recipe.recipe import completed, recipe_content
 from duelist.report.record import read_arm
-from duelist.store.artifacts import discard, write_text
+from duelist.store.artifacts import write_text
 from duelist.store.layout import RECIPE
 from duelist.store.recipe_file import differences
 
@@ -83,15 +83,12 @@ def run_comparison(
         StudyLockedError: if another process works on this comparison.
     """
     threads = max(study.recipe.torch_threads for study in studies)
+    in_use = StudyLockedError(
+        f"One process at a time may work on a comparison, but another one works on {folder}: wait for it or stop it."
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StudyLockedError(
-            f"One process at a time may work on a comparison, but another one works on {folder}: wait for it or stop "
-            "it."
-        ) from None
+        lock = held(folder / LOCK, in_use)
     except OSError as error:
         raise StorageError(f"A comparison's folder must be writable, but {folder} is not: {error}.") from error
     failures: list[Failure] = []

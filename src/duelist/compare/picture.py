@@ -11,8 +11,8 @@ import numpy as np
 from duelist.compare.curves import described
 from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.compare.summary import ArmSummary, Band, MetricSummary
+from duelist.files.atomic import atomic_path
 from duelist.report.plots import EDGE, colour, draw_level, draw_line, integer_axis, new_figure, save, style
-from duelist.store.artifacts import atomic_path
 
 INTERVAL = f"95 % interval from {FEWEST_SEEDS} seeds on"
 WIDTH, HEIGHT = 10.8, 3.9  # inches, of a row

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
+from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.embeddings.config import EmbeddingConfig
-from duelist.models.embeddings.sources import EmbeddingCache, make_embedder
+from duelist.models.embeddings.sources import make_embedder
 from duelist.models.trained import Models
 
 
@@ -49,5 +50,5 @@ class Embedding(Featurizer):
         if models.embeddings is not None and self.config == EmbeddingFeaturizerConfig():
             return models.embeddings
         if self._own is None:
-            self._own = EmbeddingCache(make_embedder(self.config, models.policy), models.shelf)
+            self._own = EmbeddingCache(make_embedder(self.config, models.policy), models.embeddings_folder)
         return self._own

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import IO, Any, Literal, final
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from duelist.errors import StorageError, full_disk_as_storage_error
+from duelist.files.locks import held
 from duelist.types import Response
 
 Precision = Literal["float32", "float16"]
@@ -100,23 +100,18 @@ class FeatureFolder:
             StorageError: if the folder cannot be written, is damaged or in use, or belongs to another model or
                 projection.
         """
-        lock = FileLock(folder / ".lock")
+        in_use = StorageError(
+            f"One process at a time may work on a folder of features, but another one works on {folder}: wait for it, "
+            "or give another --features folder."
+        )
         with _as_storage_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise StorageError(
-                    f"One process at a time may work on a folder of features, but another one works on {folder}: wait "
-                    "for it, or give another --features folder."
-                ) from None
-        try:
+            lock = held(folder / ".lock", in_use)
+        with lock:
             with _as_storage_error(folder):
                 found = FeatureFolder(folder, model, response_keys(responses), width, seed, precision)
             yield found
             found.save()
-        finally:
-            lock.release()
 
     def missing(self, numbers: int) -> NDArray[np.int64]:
         """Positions of the responses that lack one of these numbers (`POLICY | REFERENCE`, say)."""

@@ -29,7 +29,7 @@ from duelist.progress import Progress, Silent
 from duelist.recipe.component_settings import build, parse_component
 from duelist.recipe.components import COMPONENTS
 from duelist.seeding import derived_seed, generator
-from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, train_reward_model
+from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, fit_reward_model
 from duelist.types import Features
 
 Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
         model = RewardModel.fresh(MODEL, 2, derived_seed(config.seed, "model"))
         share_P = np.ones(len(past.points_P22))
         data = Comparisons(past.preferred(0), past.preferred(1), share_P, share_P)
-        train_reward_model(model, data, optimizer, derived_seed(config.seed, "train", t), Silent())
+        fit_reward_model(model, data, optimizer, derived_seed(config.seed, "train", t), Silent())
     return panels
 
 

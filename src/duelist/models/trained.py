@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from duelist.errors import RecipeError
-from duelist.models.embeddings.sources import EmbeddingCache, Shelf
+from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.policy.policy import Policy
 from duelist.models.rewards.network import RewardModel
 
@@ -18,13 +19,13 @@ class Models:
         policy: the language model being aligned, with its reference.
         reward_model: the reward model being trained.
         embeddings: what the reward model reads.
-        shelf: where a featurizer that has embeddings of its own keeps them.
+        embeddings_folder: where a featurizer that has embeddings of its own keeps them.
     """
 
     policy: Policy | None = None
     reward_model: RewardModel | None = None
     embeddings: EmbeddingCache | None = None
-    shelf: Shelf | None = None
+    embeddings_folder: Path | None = None
 
     def policy_for(self, user: str) -> Policy:
         """The policy, which `user` cannot do without.

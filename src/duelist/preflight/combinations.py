@@ -13,7 +13,7 @@ from duelist.recipe.components import COMPONENTS
 from duelist.recipe.recipe import Recipe
 from duelist.samplers.base import Sampler
 from duelist.samplers.settings import DecodingConfig
-from duelist.trainers.base import Planned
+from duelist.trainers.base import Trainer
 from duelist.trainers.dpo import DPO
 from duelist.trainers.rlhf import RLHF
 
@@ -43,7 +43,7 @@ def require_parts_that_fit(recipe: Recipe, policy: PolicyConfig) -> None:
             f"{sampler!r} draws none: use the sampler `hybrid`, or `loss: dpo`."
         )
     if build("sampler", recipe.sampler, Sampler).weighs_pairs:
-        _require_weights_used(sampler, build("trainer", recipe.trainer, Planned))
+        _require_weights_used(sampler, build("trainer", recipe.trainer, Trainer))
 
 
 def require_different_responses(recipe: Recipe, needs: Set[str]) -> None:

@@ -8,8 +8,9 @@ from duelist.data.prompts import PromptSet
 from duelist.errors import DataError, RecipeError
 from duelist.evaluation.reward_held_out import held_out_responses
 from duelist.featurizers.embedding import EmbeddingFeaturizerConfig
+from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.embeddings.config import EmbeddingConfig
-from duelist.models.embeddings.sources import EmbeddingCache, make_embedder
+from duelist.models.embeddings.sources import make_embedder
 from duelist.progress import Silent
 from duelist.recipe.recipe import Recipe
 from duelist.settings.validation import expanded

@@ -35,9 +35,9 @@ from duelist.samplers.base import Sampler
 from duelist.study.components import prepared, require_annotator
 from duelist.study.learners.online import require_online_trainer
 from duelist.testing import random_features
-from duelist.trainers.base import Planned
+from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import labelled_preferences
-from duelist.trainers.trl_settings import TrainsWithTrl, require_installed_trackers
+from duelist.trainers.trl_settings import require_installed_trackers
 from duelist.types import Prompt
 
 LONGEST = 256  # this many of the prompts with most characters are measured in tokens; sampling measures them all
@@ -76,7 +76,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     ready = reach.prepared(recipe)
     build("sampler", ready.sampler, Sampler)
     build("pairing", ready.pairing, Pairing)
-    trainer = build("trainer", ready.trainer, Planned)
+    trainer = build("trainer", ready.trainer, Trainer)
     needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
     require_different_responses(ready, needs)
     _require_told_gains(ready, reach.notes)
@@ -88,9 +88,8 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
         require_online_trainer(trainer, ready)
     trl_configs: dict[str, Any] = {}
     if ready.policy is not None:
-        if isinstance(trainer, TrainsWithTrl):
-            on_cpu = device_of(ready.policy.device).type == "cpu"
-            trl_configs = {handed_on.key: handed_on.filled(on_cpu=on_cpu) for handed_on in trainer.trl_settings}
+        on_cpu = device_of(ready.policy.device).type == "cpu"
+        trl_configs = {handed_on.key: handed_on.filled(on_cpu=on_cpu) for handed_on in trainer.trl_settings}
         require_parts_that_fit(ready, ready.policy)
         require_start(ready.policy, reach.notes)
     prompts = reach.prompts(ready)
@@ -137,8 +136,8 @@ def require_trackers(recipe: Recipe) -> None:
     Raises:
         RecipeError: naming it.
     """
-    trainer = build("trainer", recipe.trainer, Planned)
-    for handed_on in trainer.trl_settings if isinstance(trainer, TrainsWithTrl) else ():
+    trainer = build("trainer", recipe.trainer, Trainer)
+    for handed_on in trainer.trl_settings:
         require_installed_trackers(handed_on.train.get("report_to"), handed_on.key)
 
 

@@ -9,7 +9,7 @@ INTERFACES: dict[str, str] = {
     "featurizer": "duelist.featurizers.base:Featurizer",
     "acquisition": "duelist.acquisition.base:Acquisition",
     "annotator": "duelist.annotators.base:Annotator",
-    "trainer": "duelist.trainers.base:Planned",
+    "trainer": "duelist.trainers.base:Trainer",
     "reward": "duelist.models.rewards.functions:Reward",
 }
 

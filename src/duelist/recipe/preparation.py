@@ -92,7 +92,7 @@ def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path
             name is not set.
         StorageError: if the disk is full.
     """
-    from duelist.store.artifacts import atomic_path
+    from duelist.files.atomic import atomic_path
 
     folder = prepared_folder(function, settings)
     call = _function(function, settings)

@@ -145,9 +145,8 @@ def policy_of(recipe: Recipe) -> PolicyConfig:
 
 def trains_reward_model(recipe: Recipe) -> bool:
     """Whether the recipe's trainer trains a reward model rather than a policy."""
-    from duelist.trainers.base import RewardTrainer
-
-    return issubclass(resolve("trainer", str(recipe.trainer["name"]))[0], RewardTrainer)
+    trainer: Any = resolve("trainer", str(recipe.trainer["name"]))[0]
+    return bool(trainer.trains == "reward_model")
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding.local import Order
+from duelist.models.decoding.local import ResponseRequest
 from duelist.models.policy.implicit_reward import log_ratios
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
@@ -46,7 +46,7 @@ class BestOfN(Sampler):
     def sample(self, job: SampleJob) -> Draws:
         n = self.config.n
         drawn = job.decoder_for(NAME).draw(
-            [Order(p) for p in job.prompts for _ in range(self.config.pairs_per_prompt * n)],
+            [ResponseRequest(p) for p in job.prompts for _ in range(self.config.pairs_per_prompt * n)],
             self.config.decoding(job.beta),
             round=job.round,
             seed=job.seed,

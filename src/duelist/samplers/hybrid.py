@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from duelist.models.decoding.local import Order, policy_is_reference
+from duelist.models.decoding.local import ResponseRequest, policy_is_reference
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
-from duelist.types import Draws
+from duelist.types import Distribution, Draws
 
 NAME = "Sampler `hybrid`"
+KINDS: tuple[Distribution, ...] = ("policy", "reference")
 NOTE = "The policy is still its reference, so the hybrid sets were drawn as vanilla ones."
 
 
@@ -40,7 +41,7 @@ class Hybrid(Sampler):
         prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
         same = bool(prompts) and policy_is_reference(job.models.policy_for(NAME), prompts[0])
         drawn = job.decoder_for(NAME).draw(
-            [order for p in prompts for order in (Order(p, "policy"), Order(p, "reference"))],
+            [ResponseRequest(p, kind) for p in prompts for kind in KINDS],
             self.config.decoding(job.beta),
             round=job.round,
             seed=job.seed,

@@ -13,13 +13,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding.local import Order, as_policy, policy_is_reference
+from duelist.models.decoding.local import ResponseRequest, as_policy, policy_is_reference
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
 from duelist.seeding import generator
-from duelist.types import Draws
+from duelist.types import Distribution, Draws
 
 NAME = "Sampler `pilaf`"
+MIXED: tuple[Distribution, ...] = ("plus", "minus")
+PLAIN: tuple[Distribution, ...] = ("policy", "policy")
 NOTE = "The policy is still its reference, so PILAF's sets were drawn as vanilla ones."
 
 
@@ -45,19 +47,17 @@ class Pilaf(Sampler):
     def sample(self, job: SampleJob) -> Draws:
         prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
         mixed = generator(job.seed, "mixed").random(len(prompts)) < 0.5
-        orders = [
-            order
+        requests = [
+            ResponseRequest(prompt, kind)
             for prompt, is_mixed in zip(prompts, mixed, strict=True)
-            for order in (
-                (Order(prompt, "plus"), Order(prompt, "minus")) if is_mixed else (Order(prompt), Order(prompt))
-            )
+            for kind in (MIXED if is_mixed else PLAIN)
         ]
         notes = []
         if prompts and policy_is_reference(job.models.policy_for(NAME), prompts[0]):
-            orders = as_policy(orders)
+            requests = as_policy(requests)
             notes.append(NOTE)
         drawn = job.decoder_for(NAME).draw(
-            orders,
+            requests,
             self.config.decoding(job.beta),
             round=job.round,
             seed=job.seed,

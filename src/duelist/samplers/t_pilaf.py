@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
-from duelist.models.decoding.local import Decoding, Order
+from duelist.models.decoding.local import Decoding, ResponseRequest
 from duelist.models.policy.implicit_reward import log_probs
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
@@ -142,7 +142,7 @@ class TPilaf(Sampler):
         """N draws of the policy for each prompt, more where its sets need more."""
         n = self.counts.decoded
         drawn = job.decoder_for(NAME).draw(
-            [Order(p) for p in job.prompts for _ in range(n)],
+            [ResponseRequest(p) for p in job.prompts for _ in range(n)],
             Decoding(self.config.max_new_tokens, batch_size=self.config.batch_size),
             round=job.round,
             seed=job.seed,

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding.local import Order
+from duelist.models.decoding.local import ResponseRequest
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Draws
@@ -39,7 +39,7 @@ class Vanilla(Sampler):
     def sample(self, job: SampleJob) -> Draws:
         m = self.config.responses_per_prompt
         drawn = job.decoder_for("Sampler `vanilla`").draw(
-            [Order(p) for p in job.prompts for _ in range(m)],
+            [ResponseRequest(p) for p in job.prompts for _ in range(m)],
             self.config.decoding(job.beta),
             round=job.round,
             seed=job.seed,

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
 from duelist.errors import StorageError
-from duelist.store.artifacts import discard
+from duelist.files.atomic import discard
 from duelist.store.layout import DATABASE
 
 HEAD = "0004"

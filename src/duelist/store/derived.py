@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from duelist.store.artifacts import atomic_path, copy_folder, digest, json_line, write_jsonl
+from duelist.files.atomic import atomic_path
+from duelist.store.artifacts import copy_folder, digest, json_line, write_jsonl
 from duelist.store.export import preference_rows
 from duelist.store.layout import METRICS, PREFERENCES
 from duelist.store.row_codecs import Stage

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from filelock import BaseFileLock
 
 from duelist.errors import RoundStateError, StorageError, full_disk_as_storage_error
-from duelist.store.artifacts import atomic_path, digest, discard, write_json
+from duelist.files.atomic import atomic_path, discard
+from duelist.store.artifacts import digest, write_json
 from duelist.store.codecs import FEATURES, Codec
 from duelist.store.derived import (
     closed_rounds,
@@ -34,7 +35,6 @@ from duelist.store.layout import EMBEDDINGS, ROUNDS, SELECTION
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
-from duelist.store.vector_cache import StoredVectors
 from duelist.types import Prompt, Selection
 
 Value = TypeVar("Value")
@@ -114,9 +114,9 @@ class StudyFolder:
             raise StorageError(f"Round {round} must have trained for its weights to be there, but it has not.")
         return self.path / stage.artifact
 
-    def vectors(self, source: str) -> StoredVectors:
+    def embeddings(self, source: str) -> Path:
         """Where the vectors of one of the study's embedding models are kept."""
-        return StoredVectors(self.path / EMBEDDINGS / source)
+        return self.path / EMBEDDINGS / source
 
     def stage(self, round: int, name: str) -> Stage | None:
         """The stage, if it is finished."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock
 
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
-from duelist.store.artifacts import TEMPORARY, discard, discard_temporaries
+from duelist.files.atomic import TEMPORARY, discard, discard_temporaries
+from duelist.files.locks import held
 from duelist.store.folder import StudyFolder
 from duelist.store.layout import (
     DATABASE,
@@ -135,20 +136,17 @@ def _opened(
 
 
 def _lock(path: Path) -> BaseFileLock:
-    lock = FileLock(path / LOCK, thread_local=False)  # whichever thread closes the study
+    in_use = StudyLockedError(
+        f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
+        "`duelist status` and `duelist export` work meanwhile."
+    )
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StudyLockedError(
-            f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
-            "`duelist status` and `duelist export` work meanwhile."
-        ) from None
+        return held(path / LOCK, in_use).lock
     except OSError as error:
         raise StorageError(
             f"A study's folder must be writable, but {path / LOCK} cannot be made: {error}. Mend the permissions or "
             "free disk space, then run the same command again."
         ) from error
-    return lock
 
 
 def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str], completed: Completed) -> None:

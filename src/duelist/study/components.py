@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
@@ -24,7 +24,7 @@ from duelist.samplers.base import Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.settings.importing import import_object
 from duelist.study.targets import Targets
-from duelist.trainers.base import Planned, RewardTrainer, Trainer, TrainingPlan
+from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.trainers.initial_preferences import LabelledConfig
 
 T = TypeVar("T")
@@ -61,20 +61,15 @@ class Parts:
         """Where prompts come from."""
         return self._ready.prompts
 
-    @cached_property
+    @property
     def plan(self) -> TrainingPlan:
-        """What is trained, and on what."""
-        return self._build("trainer", Planned).plan
+        """What is trained on, and from where."""
+        return self.trainer.plan
 
     @property
     def trains(self) -> Literal["policy", "reward_model"]:
         """What the study trains."""
-        return self.plan.trains
-
-    @cached_property
-    def reward_trainer(self) -> RewardTrainer:
-        """Labels -> reward model."""
-        return self._build("trainer", RewardTrainer)
+        return self.trainer.trains
 
     @property
     def labelled(self) -> LabelledConfig | None:
@@ -128,8 +123,8 @@ class Parts:
         return acquisition_options(self._ready.acquisition)
 
     @cached_property
-    def trainer(self) -> Trainer:
-        """Labels -> policy."""
+    def trainer(self) -> Trainer[Any, Any]:
+        """Labels -> policy or reward model."""
         return self._build("trainer", Trainer)
 
     @cached_property

@@ -32,8 +32,9 @@ from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_json
 from duelist.store.row_codecs import AskedPair
 from duelist.study.components import Parts
+from duelist.study.evaluators import Evaluator, PolicyEvaluator, RewardModelEvaluator
 from duelist.study.learners.base import Learner
-from duelist.study.learners.online import OPTIMIZER
+from duelist.study.learners.online import OPTIMIZER, OnlineLearner
 from duelist.study.learners.policy import PolicyLearner
 from duelist.study.learners.reward import RewardLearner
 from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
@@ -174,12 +175,12 @@ class Stages:
         def compute() -> dict[str, Any]:
             plan = self.parts.plan
             preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
-            info = {**self._learner.step(t, preferences), "preferences": float(len(preferences))}
+            info = {**self._online.step(t, preferences), "preferences": float(len(preferences))}
             return {"info": info, "preferences": [preference_json(p) for p in preferences]}
 
         done = self.folder.run(t, "step", codecs.STEP, compute)
         if is_checkpoint(self.recipe, t, self.end.round):
-            self.folder.run(t, "optimizer", OPTIMIZER, lambda: self._learner.optimizer_state(t))
+            self.folder.run(t, "optimizer", OPTIMIZER, lambda: self._online.optimizer_state(t))
             # Last: the weights make it a checkpoint.
             self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
         return dict(done["info"])
@@ -201,7 +202,7 @@ class Stages:
 
         def compute() -> Evaluation:
             initial = None if t == 0 else self.folder.read(0, "evaluate", codecs.EVALUATION)
-            return self._learner.evaluate(t, initial)
+            return self._evaluator(self._learner.models(t), t, initial)
 
         return self.folder.run(t, "evaluate", codecs.EVALUATION, compute)
 
@@ -209,7 +210,7 @@ class Stages:
         """Round 0: keep the weights that training starts from, and measure the model before any label."""
         if self.store.metrics():
             return
-        self.folder.run_training(0, self._learner.artifact, self._learner.save_initial)
+        self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
         self.folder.close_round(0, self.evaluate(0).metrics)
 
     @cached_property
@@ -224,8 +225,20 @@ class Stages:
 
     @cached_property
     def _learner(self) -> Learner:
+        if self.recipe.online:
+            return self._online
         kind = PolicyLearner if self.parts.trains == "policy" else RewardLearner
         return kind(self.recipe, self.parts, self.folder, self.progress)
+
+    @cached_property
+    def _online(self) -> OnlineLearner:
+        return OnlineLearner(PolicyLearner(self.recipe, self.parts, self.folder, self.progress))
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        if self.parts.trains == "policy":
+            return PolicyEvaluator(self.recipe, self.parts, self.progress)
+        return RewardModelEvaluator(self.recipe, self.parts, self.folder, self.progress)
 
     def _acquisition(self, t: int) -> Acquisition:
         random_picks = self.recipe.initial_random - asked_before(self.recipe, t)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
+from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
-from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
-from duelist.trainers.reward_fitting import Comparisons
+from duelist.trainers.trl_settings import TrlSettings
 from duelist.types import Preference, VoteRule
+
+Model = TypeVar("Model")
+Data = TypeVar("Data")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class TrainingPlan:
         reference: the base model (`initial`), or the policy of the `previous` round.
         votes: what vote counts are worth, `majority` or `soft` (`Store.preferences`).
         ties: whether ties are trained on.
-        trains: the policy, or a reward model on fixed embeddings.
+        takes_steps: whether the trainer can train online (`Trainer.step`).
     """
 
     accumulate: Literal["all", "round"]
@@ -34,31 +37,32 @@ class TrainingPlan:
     reference: Literal["initial", "previous"]
     votes: VoteRule = "majority"
     ties: bool = False
-    trains: Literal["policy", "reward_model"] = "policy"
+    takes_steps: bool = False
 
 
-class Planned(ABC):
-    """What all trainers say of themselves."""
+class Trainer(ABC, Generic[Model, Data]):
+    """Trains a model on decided comparisons.
+
+    Attributes:
+        trains: a `policy` (`Trainer[Policy, Sequence[Preference]]`), or a `reward_model` on fixed embeddings
+            (`Trainer[RewardModel, Comparisons]`).
+    """
+
+    trains: ClassVar[Literal["policy", "reward_model"]] = "policy"
 
     @property
     @abstractmethod
     def plan(self) -> TrainingPlan:
         """What to train on and where to start; `Study` sets the model and the preferences up accordingly."""
 
-
-class Trainer(Planned):
-    """Trains the policy on decided comparisons."""
-
     @abstractmethod
-    def train(
-        self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
-    ) -> Mapping[str, float]:
-        """Train `policy` in place, against its reference, on `preferences` (one or more).
+    def train(self, model: Model, data: Data, beta: float, seed: int, progress: Progress) -> Mapping[str, float]:
+        """Train `model` in place.
 
         Args:
-            policy: at the weights training starts from, with its reference set.
-            preferences: sorted, so that the order in which labels came changes nothing.
-            beta: β of the implicit reward.
+            model: at the weights training starts from; a policy with its reference set.
+            data: one comparison or more, sorted, so that the order in which labels came changes nothing.
+            beta: β of the implicit reward; a reward model has none.
             seed: the only source of randomness.
             progress: told how many optimizer steps are done.
 
@@ -66,48 +70,37 @@ class Trainer(Planned):
             Numbers worth reporting, such as the mean training loss.
         """
 
-
-class RewardTrainer(Planned):
-    """Trains a reward model on decided comparisons; its plan's `trains` is `reward_model`."""
-
-    @abstractmethod
-    def fit(self, model: RewardModel, data: Comparisons, seed: int, progress: Progress) -> Mapping[str, float]:
-        """Train `model` in place.
-
-        Args:
-            model: at the weights training starts from.
-            data: one labelled pair or more.
-            seed: the only source of randomness.
-            progress: told how many optimizer steps are done.
-
-        Returns:
-            Numbers worth reporting.
-        """
-
-
-class TakesSteps(ABC):
-    """What a trainer can do beside `Trainer`, if it can train online: one optimizer step at a time."""
-
-    @abstractmethod
     def step(
         self,
         policy: Policy,
         preferences: Sequence[Preference],
         beta: float,
         seed: int,
-        carried: PersistentOptimizer,
+        optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        """Take one optimizer step on `policy` in place, against its reference, on all of `preferences`.
+        """Take one optimizer step on `policy` in place, on all of `preferences`; for plans with `takes_steps`.
 
         Args:
             policy: at the weights that the last step left, with its reference set.
             preferences: one or more.
             beta: β of the implicit reward.
             seed: the only source of randomness.
-            carried: the optimizer, in the state that the last step left.
+            optimizer: in the state that the last step left.
             progress: told how many optimizer steps are done.
 
         Returns:
             Numbers worth reporting.
+
+        Raises:
+            RecipeError: if this trainer trains in one piece.
         """
+        raise RecipeError(
+            f"`online: true` needs a trainer that takes single steps, but {type(self).__name__} trains in one piece: "
+            "use `dpo`, or set `online` to false."
+        )
+
+    @property
+    def trl_settings(self) -> Sequence[TrlSettings]:
+        """The configurations of TRL's that a round's training makes, if TRL does the training."""
+        return ()

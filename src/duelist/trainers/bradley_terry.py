@@ -9,14 +9,14 @@ Cost:      `steps` batches, or `passes` over the labels, through a small network
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress
-from duelist.trainers.base import RewardTrainer, TrainingPlan
-from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, train_reward_model
+from duelist.trainers.base import Trainer, TrainingPlan
+from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, fit_reward_model
 from duelist.types import VoteRule
 
 
@@ -33,8 +33,10 @@ class BradleyTerryConfig(OptimizerConfig):
     )
 
 
-class BradleyTerry(RewardTrainer):
+class BradleyTerry(Trainer[RewardModel, Comparisons]):
     """Fits the reward model that the recipe's `reward_model` describes."""
+
+    trains: ClassVar[Literal["policy", "reward_model"]] = "reward_model"
 
     def __init__(self, config: BradleyTerryConfig) -> None:
         self.config = config
@@ -42,9 +44,9 @@ class BradleyTerry(RewardTrainer):
     @property
     def plan(self) -> TrainingPlan:
         c = self.config
-        return TrainingPlan(
-            "all", "from_reference", "initial", votes=c.votes, ties=c.ties == "half", trains="reward_model"
-        )
+        return TrainingPlan("all", "from_reference", "initial", c.votes, ties=c.ties == "half")
 
-    def fit(self, model: RewardModel, data: Comparisons, seed: int, progress: Progress) -> Mapping[str, float]:
-        return train_reward_model(model, data, self.config, seed, progress)
+    def train(
+        self, model: RewardModel, data: Comparisons, beta: float, seed: int, progress: Progress
+    ) -> Mapping[str, float]:
+        return fit_reward_model(model, data, self.config, seed, progress)

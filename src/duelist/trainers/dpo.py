@@ -21,10 +21,10 @@ from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
-from duelist.trainers.base import TakesSteps, Trainer, TrainingPlan
+from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
-from duelist.trainers.trl_settings import TrainsWithTrl, TrlSettings, require_trl_arguments, trl_config
+from duelist.trainers.trl_settings import TrlSettings, require_trl_arguments, trl_config
 from duelist.types import Preference, VoteRule
 
 # Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7): Duelist's losses
@@ -107,7 +107,7 @@ class DPOTrainerConfig(BaseModel):
                 )
 
 
-class DPO(Trainer, TakesSteps, TrainsWithTrl):
+class DPO(Trainer[Policy, Sequence[Preference]]):
     """Train the policy with TRL. An optimizer is made anew each round, but carried from step to step online; no adapter
     or wrapper piles up."""
 
@@ -117,7 +117,7 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
     @property
     def plan(self) -> TrainingPlan:
         c = self.config
-        return TrainingPlan(c.accumulate, c.restart, c.reference, c.votes, ties=c.ties != "drop")
+        return TrainingPlan(c.accumulate, c.restart, c.reference, c.votes, ties=c.ties != "drop", takes_steps=True)
 
     @property
     def trl_settings(self) -> Sequence[TrlSettings]:
@@ -145,7 +145,7 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
-        return self._train(policy, preferences, beta, seed, progress, None)
+        return self._train(policy, preferences, beta, seed, progress)
 
     def step(
         self,
@@ -153,10 +153,10 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
         preferences: Sequence[Preference],
         beta: float,
         seed: int,
-        carried: PersistentOptimizer,
+        optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        return self._train(policy, preferences, beta, seed, progress, carried)
+        return self._train(policy, preferences, beta, seed, progress, optimizer)
 
     def _train(
         self,
@@ -165,7 +165,7 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
         beta: float,
         seed: int,
         progress: Progress,
-        carried: PersistentOptimizer | None,
+        optimizer: PersistentOptimizer | None = None,
     ) -> Mapping[str, float]:
         from trl import DPOConfig
 
@@ -178,11 +178,11 @@ class DPO(Trainer, TakesSteps, TrainsWithTrl):
             own = {"beta": beta, "seed": seed, "output_dir": scratch, "max_length": None}
             on_cpu = policy.device.type == "cpu"
             config = trl_config(DPOConfig, self.config.train, "trainer.train", on_cpu=on_cpu, **own)
-            if carried is not None:
+            if optimizer is not None:
                 config = replace(config, **one_step(len(preferences), config.per_device_train_batch_size))
             with dpo_trainer(policy, policy.reference_folder, dataset, config, objective) as trainer:
-                if carried is not None:
-                    carried.hand_to(trainer)
+                if optimizer is not None:
+                    optimizer.hand_to(trainer)
                 outcome = train_with_progress(trainer, "Training", progress)
         done = {"train_loss": float(outcome.training_loss), "optimizer_steps": float(outcome.global_step)}
         if self.config.loss == "xpo":

@@ -53,7 +53,7 @@ class Comparisons:
     weight_P: NDArray[Any]
 
 
-def train_reward_model(
+def fit_reward_model(
     model: RewardModel, data: Comparisons, config: OptimizerConfig, seed: int, progress: Progress
 ) -> Mapping[str, float]:
     """Fit `model` in place from the weights it has; minimise Σ loss + λ/2 ‖θ‖² for every member.

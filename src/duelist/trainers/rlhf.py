@@ -22,11 +22,11 @@ from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.trainers.rlhf_settings import CONFIGS, RLHFConfig
-from duelist.trainers.trl_settings import TrainsWithTrl, TrlSettings
+from duelist.trainers.trl_settings import TrlSettings
 from duelist.types import Preference
 
 
-class RLHF(Trainer, TrainsWithTrl):
+class RLHF(Trainer[Policy, Sequence[Preference]]):
     """Train a reward model on the labels, from scratch, then the policy's adapter on that reward model."""
 
     def __init__(self, config: RLHFConfig) -> None:
@@ -46,7 +46,7 @@ class RLHF(Trainer, TrainsWithTrl):
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
-        from duelist.trainers.trl_rlhf import optimize_policy, train_reward_model
+        from duelist.trainers.trl_rlhf import optimize_policy, train_reward_classifier
 
         if policy.weights.reference_model is not None:
             raise RecipeError(
@@ -54,18 +54,8 @@ class RLHF(Trainer, TrainsWithTrl):
                 "trainer `dpo`."
             )
         with tempfile.TemporaryDirectory(prefix="duelist-rlhf-") as scratch, global_generators_kept():
-            reward_model, fitted = train_reward_model(
+            classifier, fitted = train_reward_classifier(
                 policy, preferences, self.config.reward_model, seed, scratch, progress
             )
-            optimized = optimize_policy(
-                policy,
-                preferences,
-                reward_model,
-                algorithm=self.config.algorithm,
-                settings=self.config.train,
-                beta=beta,
-                seed=seed,
-                scratch=scratch,
-                progress=progress,
-            )
+            optimized = optimize_policy(policy, preferences, classifier, self.config, beta, seed, scratch, progress)
         return {**fitted, **optimized}

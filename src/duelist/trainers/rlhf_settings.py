@@ -13,7 +13,7 @@ from duelist.trainers.trl_settings import require_trl_arguments
 CONFIGS = {"rloo": "RLOOConfig", "grpo": "GRPOConfig"}
 
 
-class RewardModelTraining(BaseModel):
+class RewardClassifierConfig(BaseModel):
     """How the reward model is made and trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +55,9 @@ class RLHFConfig(BaseModel):
     reference: Literal["initial", "previous"] = Field(
         default="initial", description="Hold the policy close to the initial one, or to last round's."
     )
-    reward_model: RewardModelTraining = Field(default_factory=RewardModelTraining, description="The reward model.")
+    reward_model: RewardClassifierConfig = Field(
+        default_factory=RewardClassifierConfig, description="The reward model."
+    )
     train: dict[str, Any] = Field(
         default_factory=dict,
         description="Handed to trl.RLOOConfig or GRPOConfig whole: max_completion_length, num_generations ...",

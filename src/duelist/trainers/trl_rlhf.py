@@ -19,10 +19,12 @@ from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 
 from duelist.models.policy.loading import load_pretrained
+from duelist.models.policy.padding import batches_by_count, padded
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.positions import length_thresholds
 from duelist.models.policy.trained_flags import trained_kept
 from duelist.progress import Progress
-from duelist.trainers.rlhf_settings import RewardModelTraining
+from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.trainers.trl_progress import train_with_progress
 from duelist.trainers.trl_settings import trl_config
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
@@ -48,15 +50,15 @@ class _GRPO(_KeepsFrozen, GRPOTrainer):  # type: ignore[misc]
 TRAINERS: dict[str, tuple[type, type]] = {"rloo": (RLOOConfig, _RLOO), "grpo": (GRPOConfig, _GRPO)}
 
 
-def train_reward_model(
+def train_reward_classifier(
     policy: Policy,
     preferences: Sequence[Preference],
-    config: RewardModelTraining,
+    config: RewardClassifierConfig,
     seed: int,
     scratch: str,
     progress: Progress,
 ) -> tuple[Any, Mapping[str, float]]:
-    """A Bradley–Terry reward model of the preferences, and how its training went.
+    """A Bradley–Terry reward model of the preferences, a sequence classifier, and how its training went.
 
     Raises:
         ModelError: if what it starts from cannot be loaded.
@@ -105,15 +107,15 @@ def reward_scorer(model: Any, pad: int, batch_size: int = 64) -> Callable[[Seque
     """A function from token ids of prompts with responses to rewards."""
 
     def score(sequences: Sequence[Sequence[int]]) -> list[float]:
-        rewards: list[float] = []
-        device = next(model.parameters()).device
-        for start in range(0, len(sequences), batch_size):
-            some = sequences[start : start + batch_size]
-            width = max(map(len, some))
-            ids = torch.tensor([[*s, *[pad] * (width - len(s))] for s in some], device=device)
-            mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in some], device=device)
+        rewards = [0.0] * len(sequences)
+        device, lengths = next(model.parameters()).device, [len(s) for s in sequences]
+        for batch in batches_by_count(range(len(sequences)), lengths, batch_size, length_thresholds(model.config)):
+            ids = padded([sequences[i] for i in batch], pad, device)
+            mask = padded([[1] * lengths[i] for i in batch], 0, device)
             with torch.inference_mode():
-                rewards += model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
+                scores = model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
+            for i, score in zip(batch, scores, strict=True):
+                rewards[i] = score
         return rewards
 
     return score
@@ -123,9 +125,7 @@ def optimize_policy(
     policy: Policy,
     preferences: Sequence[Preference],
     reward_model: Any,
-    *,
-    algorithm: str,
-    settings: Mapping[str, Any],
+    config: RLHFConfig,
     beta: float,
     seed: int,
     scratch: str,
@@ -143,16 +143,16 @@ def optimize_policy(
     def reward(completion_ids: list[list[int]], prompt_ids_given: list[list[int]], **_: Any) -> list[float]:
         return score([[*p, *c] for p, c in zip(prompt_ids_given, completion_ids, strict=True)])
 
-    config_type, trainer_type = TRAINERS[algorithm]
+    config_type, trainer_type = TRAINERS[config.algorithm]
     on_cpu, own = policy.device.type == "cpu", {"beta": beta, "seed": seed, "output_dir": scratch}
     # Each step is logged, if the recipe does not say otherwise: the last one's mean reward is reported.
-    config = trl_config(config_type, {"logging_steps": 1, **settings}, "trainer.train", on_cpu=on_cpu, **own)
+    settings = trl_config(config_type, {"logging_steps": 1, **config.train}, "trainer.train", on_cpu=on_cpu, **own)
     reference = policy.reference_folder
-    with leaving_no_trace(policy, reference, config.gradient_checkpointing):
+    with leaving_no_trace(policy, reference, settings.gradient_checkpointing):
         trainer = trainer_type(
             model=policy.model,
             reward_funcs=reward,
-            args=config,
+            args=settings,
             train_dataset=dataset,
             processing_class=policy.tokenizer,
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +53,6 @@ class TrlSettings:
         import trl
 
         return trl_config(getattr(trl, self.config), self.train, self.key, on_cpu=on_cpu, seed=0, output_dir="unused")
-
-
-class TrainsWithTrl(ABC):
-    """What a trainer says beside `Trainer`, if TRL does the training."""
-
-    @property
-    @abstractmethod
-    def trl_settings(self) -> Sequence[TrlSettings]:
-        """The configurations that a round's training makes."""
 
 
 def require_trl_arguments(train: Mapping[str, Any], config: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from duelist.models.decoding.local import Decoding, LocalDecoder, Order
+from duelist.models.decoding.local import Decoding, LocalDecoder, ResponseRequest
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
@@ -40,5 +40,5 @@ def generate(
         DataError: if a prompt with `max_new_tokens` more does not fit in the context.
         ModelError: if a conversational prompt meets a tokenizer without chat template.
     """
-    orders = [Order(p) for p in prompts for _ in range(responses_per_prompt)]
-    return LocalDecoder(policy).draw(orders, how, round=round, seed=seed, progress=progress, what=description)
+    requests = [ResponseRequest(p) for p in prompts for _ in range(responses_per_prompt)]
+    return LocalDecoder(policy).draw(requests, how, round=round, seed=seed, progress=progress, what=description)

@@ -32,7 +32,7 @@ from duelist.types import Distribution, Prompt, Response
 
 
 @dataclass(frozen=True)
-class Order:
+class ResponseRequest:
     """One response that is wanted: to what, from which distribution."""
 
     prompt: Prompt
@@ -70,12 +70,19 @@ class Decoder(ABC):
 
     @abstractmethod
     def draw(
-        self, orders: Sequence[Order], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
+        self,
+        requests: Sequence[ResponseRequest],
+        how: Decoding,
+        *,
+        round: int,
+        seed: int,
+        progress: Progress,
+        what: str,
     ) -> list[Response]:
-        """A response to each order.
+        """A response to each request.
 
         Args:
-            orders: what is wanted. A decoder that cannot draw from a distribution says so before it draws anything.
+            requests: what is wanted. A decoder that cannot draw from a distribution says so before it draws anything.
             how: limits, temperature, β.
             round: noted in the responses.
             seed: the only source of randomness.
@@ -83,7 +90,7 @@ class Decoder(ABC):
             what: shown with the progress.
 
         Returns:
-            Responses in the order of `orders`. Their text is their tokens decoded without special tokens; their token
+            Responses in the order of `requests`. Their text is their tokens decoded without special tokens; their token
             ids are those drawn, with the end-of-sequence token unless the response was cut at `max_new_tokens`.
 
         Raises:
@@ -96,7 +103,7 @@ class Decoder(ABC):
 class LocalDecoder(Decoder):
     """The policy in this process, as it is now (its adapter on or off). It draws from every distribution.
 
-    What is drawn for an order depends on the seed and the order's position, not on what it is batched with (but for
+    What is drawn for a request depends on the seed and the request's position, not on what it is batched with (but for
     rounding).
     """
 
@@ -105,10 +112,17 @@ class LocalDecoder(Decoder):
         self._method: Method = method
 
     def draw(
-        self, orders: Sequence[Order], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
+        self,
+        requests: Sequence[ResponseRequest],
+        how: Decoding,
+        *,
+        round: int,
+        seed: int,
+        progress: Progress,
+        what: str,
     ) -> list[Response]:
         policy = self.policy
-        prompts = {o.prompt.id: o.prompt for o in orders}
+        prompts = {r.prompt.id: r.prompt for r in requests}
         require_chat_template(policy.tokenizer, list(prompts.values()), policy.name)
         ids = {i: prompt_token_ids(policy.tokenizer, p) for i, p in prompts.items()}
         check_vocabulary(policy.model.get_input_embeddings(), ids.values())
@@ -117,21 +131,21 @@ class LocalDecoder(Decoder):
             check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, policy.context_length, limit)
         policy.model.eval()
         method = self._method
-        if method == "auto" and any(_kind(o.drawn_from) == "both" for o in orders):
+        if method == "auto" and any(_kind(r.drawn_from) == "both" for r in requests):
             method = "one_call" if rows_stay_apart(policy) else "two_calls"  # found out once, not for every batch
-        drawn: list[Response | None] = [None] * len(orders)
-        with torch.inference_mode(), progress.stage(what, len(orders)) as advance:
-            lengths = [len(ids[o.prompt.id]) for o in orders]
+        drawn: list[Response | None] = [None] * len(requests)
+        with torch.inference_mode(), progress.stage(what, len(requests)) as advance:
+            lengths = [len(ids[r.prompt.id]) for r in requests]
             pads = len(set(lengths)) > 1 and takes_padding(policy.model)
-            for kind, rows in _batches(orders, lengths, how, length_thresholds(policy.model.config), pads):
-                batch = [orders[i] for i in rows]
+            for kind, rows in _batches(requests, lengths, how, length_thresholds(policy.model.config), pads):
+                batch = [requests[i] for i in rows]
                 uniform_BT = np.stack([np.random.default_rng((seed, i)).random(how.max_new_tokens) for i in rows])
                 with next_logits(policy, kind, method) as run:
-                    tokens = self._decode(run, [ids[o.prompt.id] for o in batch], batch, how, uniform_BT)
-                for i, order, token_ids in zip(rows, batch, tokens, strict=True):
+                    tokens = self._decode(run, [ids[r.prompt.id] for r in batch], batch, how, uniform_BT)
+                for i, request, token_ids in zip(rows, batch, tokens, strict=True):
                     text = policy.tokenizer.decode(token_ids, skip_special_tokens=True)
-                    before = ids[order.prompt.id]
-                    drawn[i] = Response.of(order.prompt, text, before, token_ids, order.drawn_from, round)
+                    before = ids[request.prompt.id]
+                    drawn[i] = Response.of(request.prompt, text, before, token_ids, request.drawn_from, round)
                 advance(len(batch))
         return [r for r in drawn if r is not None]
 
@@ -139,19 +153,19 @@ class LocalDecoder(Decoder):
         self,
         run: NextLogits,
         prompt_ids: Sequence[Sequence[int]],
-        orders: Sequence[Order],
+        requests: Sequence[ResponseRequest],
         how: Decoding,
         uniform_BT: NDArray[np.float64],
     ) -> list[list[int]]:
         device = self.policy.device
         stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
-        weights_B2 = torch.tensor([_weights(o.drawn_from, how.beta) for o in orders], dtype=torch.float64).to(device)
+        weights_B2 = torch.tensor([_weights(r.drawn_from, how.beta) for r in requests], dtype=torch.float64).to(device)
         uniform = torch.from_numpy(uniform_BT).to(device)
-        tokens_BT = torch.zeros((len(orders), how.max_new_tokens), dtype=torch.long, device=device)
+        tokens_BT = torch.zeros((len(requests), how.max_new_tokens), dtype=torch.long, device=device)
         usable = torch.ones((), dtype=torch.bool, device=device)
         logits, mask = self._read(run, prompt_ids)
-        rows = torch.arange(len(orders), device=device)  # those that are still run
-        done = torch.zeros(len(orders), dtype=torch.bool, device=device)
+        rows = torch.arange(len(requests), device=device)  # those that are still run
+        done = torch.zeros(len(requests), dtype=torch.bool, device=device)
         for t in range(how.max_new_tokens):
             mixed_BV = mix(*logits, weights_B2[rows])
             token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p, how.top_k)
@@ -220,9 +234,9 @@ def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
     return own_BV is not None and reference_BV is not None and torch.equal(own_BV, reference_BV)
 
 
-def as_policy(orders: Sequence[Order]) -> list[Order]:
-    """The same orders, all from the policy itself: what they come to while the policy is its reference."""
-    return [replace(o, drawn_from="policy") for o in orders]
+def as_policy(requests: Sequence[ResponseRequest]) -> list[ResponseRequest]:
+    """The same requests, all from the policy itself: what they come to while the policy is its reference."""
+    return [replace(r, drawn_from="policy") for r in requests]
 
 
 def _weights(drawn_from: Distribution, beta: float) -> tuple[float, float]:
@@ -235,9 +249,13 @@ def _kind(drawn_from: Distribution) -> Kind:
 
 
 def _batches(
-    orders: Sequence[Order], lengths: Sequence[int], how: Decoding, thresholds: Sequence[int], pads: bool
+    requests: Sequence[ResponseRequest],
+    lengths: Sequence[int],
+    how: Decoding,
+    thresholds: Sequence[int],
+    pads: bool,
 ) -> list[tuple[Kind, list[int]]]:
-    """Positions in `orders`, grouped by whose logits they take, neighbours in length together: they need no padding.
+    """Positions in `requests`, grouped by whose logits they take, neighbours in length together: they need no padding.
 
     Rows that may pass a length threshold are together only if they pass it at the same token. Without `pads`, all rows
     of a batch have the same length.
@@ -248,8 +266,8 @@ def _batches(
         return (None if pads else n, *((n > t, n if n <= t < n + how.max_new_tokens else 0) for t in thresholds))
 
     found: list[tuple[Kind, list[int]]] = []
-    for kind in sorted({_kind(o.drawn_from) for o in orders}):
-        rows = sorted((i for i, o in enumerate(orders) if _kind(o.drawn_from) == kind), key=lambda i: lengths[i])
+    for kind in sorted({_kind(r.drawn_from) for r in requests}):
+        rows = sorted((i for i, r in enumerate(requests) if _kind(r.drawn_from) == kind), key=lambda i: lengths[i])
         for _, group in groupby(rows, key=company):
             some = list(group)
             found += [(kind, some[start : start + how.batch_size]) for start in range(0, len(some), how.batch_size)]

@@ -29,7 +29,7 @@ from typing import Any, Self
 import httpx2
 
 from duelist.errors import ModelError, RecipeError
-from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, Order
+from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, ResponseRequest
 from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
@@ -89,9 +89,16 @@ class ServerDecoder(Decoder):
         self._client.close()
 
     def draw(
-        self, orders: Sequence[Order], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
+        self,
+        requests: Sequence[ResponseRequest],
+        how: Decoding,
+        *,
+        round: int,
+        seed: int,
+        progress: Progress,
+        what: str,
     ) -> list[Response]:
-        beyond = sorted({o.drawn_from for o in orders} - set(LOADABLE))
+        beyond = sorted({r.drawn_from for r in requests} - set(LOADABLE))
         if beyond:
             raise RecipeError(
                 f"A server draws from the policy and its reference only, but this sampler draws from "
@@ -99,7 +106,7 @@ class ServerDecoder(Decoder):
                 "best_of_n or hybrid."
             )
         try:
-            return self._draw(orders, how, round, seed, progress, what)
+            return self._draw(requests, how, round, seed, progress, what)
         except (httpx2.HTTPError, _Refused) as error:
             reason = f"The server at {self.config.url} failed: {str(error).removesuffix('.') or type(error).__name__}."
             if self.config.on_failure == "stop":
@@ -108,36 +115,38 @@ class ServerDecoder(Decoder):
                     "`local` to decode in this process."
                 ) from error
             self.notes.append(f"{reason} The responses of round {round} were decoded in this process instead.")
-            return LocalDecoder(self.policy).draw(orders, how, round=round, seed=seed, progress=progress, what=what)
+            return LocalDecoder(self.policy).draw(requests, how, round=round, seed=seed, progress=progress, what=what)
 
     def _draw(
-        self, orders: Sequence[Order], how: Decoding, round: int, seed: int, progress: Progress, what: str
+        self, requests: Sequence[ResponseRequest], how: Decoding, round: int, seed: int, progress: Progress, what: str
     ) -> list[Response]:
-        tokenizer, prompts = self.policy.tokenizer, {o.prompt.id: o.prompt for o in orders}
+        tokenizer, prompts = self.policy.tokenizer, {r.prompt.id: r.prompt for r in requests}
         require_chat_template(tokenizer, list(prompts.values()), self.policy.name)
         ids = {i: prompt_token_ids(tokenizer, p) for i, p in prompts.items()}
         for prompt_id, prompt in prompts.items():
             limit = f"max_new_tokens={how.max_new_tokens}"
             check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, self.policy.context_length, limit)
-        names = {name: self._served(name) for name in sorted({o.drawn_from for o in orders})}
+        names = {name: self._served(name) for name in sorted({r.drawn_from for r in requests})}
         self._unload_all_but(set(names.values()))
-        drawn: list[Response | None] = [None] * len(orders)
+        drawn: list[Response | None] = [None] * len(requests)
         with (
-            progress.stage(what, len(orders)) as advance,
+            progress.stage(what, len(requests)) as advance,
             ThreadPoolExecutor(self.config.concurrency) as pool,
         ):
             under_way = {
                 pool.submit(
-                    self._complete, names[o.drawn_from], ids[o.prompt.id], how, derived_seed(seed, i) % 2**31
+                    self._complete, names[r.drawn_from], ids[r.prompt.id], how, derived_seed(seed, i) % 2**31
                 ): i
-                for i, o in enumerate(orders)
+                for i, r in enumerate(requests)
             }
             try:
                 for done in as_completed(under_way):
                     i, token_ids = under_way[done], done.result()
-                    order = orders[i]
+                    request = requests[i]
                     text = tokenizer.decode(token_ids, skip_special_tokens=True)
-                    drawn[i] = Response.of(order.prompt, text, ids[order.prompt.id], token_ids, order.drawn_from, round)
+                    drawn[i] = Response.of(
+                        request.prompt, text, ids[request.prompt.id], token_ids, request.drawn_from, round
+                    )
                     advance(1)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -1,71 +1,23 @@
-"""Fixed embeddings of prompt and response together: what a reward model or a linear design works on.
-
-An embedding never changes during a study: each response is embedded once, and kept by its id.
-"""
+"""Fixed embeddings of prompt and response together: what a reward model or a linear design works on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
-from duelist.errors import DataError, ModelError, NumericalError
+from duelist.errors import DataError, ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder, Vectors
 from duelist.models.policy.loading import device_of, load_pretrained
 from duelist.models.policy.logprobs import batches_by_tokens
+from duelist.models.policy.padding import padded
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.positions import context_length, length_thresholds
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template
 from duelist.models.policy.vocabulary import check_vocabulary
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
-
-
-class Shelf(Protocol):
-    """Keeps vectors from one run of a study to the next."""
-
-    def read(self) -> Mapping[str, Vectors]:
-        """All vectors that were added, by response id."""
-
-    def add(self, ids: Sequence[str], vectors_RE: Vectors) -> None:
-        """Keep R vectors: all of them or, if the process dies, none."""
-
-
-class EmbeddingCache:
-    """Embeds each response once, whoever asks."""
-
-    def __init__(self, embedder: Embedder, shelf: Shelf | None = None) -> None:
-        """Use `embedder` for what is neither known nor on the shelf.
-
-        A model's rounding depends on what it embeds together. A study that was killed embeds other responses together
-        than one that was not, so it goes on from the same numbers only if they were kept.
-        """
-        self.embedder = embedder
-        self._shelf = None if embedder.exact else shelf
-        self._known: dict[str, Vectors] = {} if self._shelf is None else dict(self._shelf.read())
-
-    def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
-
-        Raises:
-            NumericalError: if a vector holds a number that is not finite.
-        """
-        new = list({r.id: r for r in responses if r.id not in self._known}.values())
-        if new:
-            vectors_RE = self.embedder.embed([prompts[r.prompt_id] for r in new], new, progress)
-            bad = np.flatnonzero(~np.isfinite(vectors_RE).all(axis=1))
-            if len(bad):
-                raise NumericalError(
-                    f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
-                    f"({new[bad[0]].text[:40]!r}) is not, nor are {len(bad) - 1} others: correct the file or model."
-                )
-            ids = [r.id for r in new]
-            if self._shelf is not None:
-                self._shelf.add(ids, vectors_RE)
-            self._known |= dict(zip(ids, vectors_RE, strict=True))
-        return np.stack([self._known[r.id] for r in responses])
 
 
 class HiddenStates(Embedder):
@@ -128,27 +80,24 @@ class HiddenStates(Embedder):
         batches = batches_by_tokens(length_R, self.config.max_tokens, length_thresholds(self._model.config))
         with progress.stage("Embedding", len(sequences)) as advance:
             for index_B in batches:
-                batch = index_B.tolist()
-                width = max(length_R[i] for i in batch)
-                ids = torch.zeros(len(batch), width, dtype=torch.long)
-                real, pooled = torch.zeros_like(ids), torch.zeros(len(batch), width)
-                for row, i in enumerate(batch):
-                    prompt_ids, response_ids = sequences[i]
-                    end = length_R[i]
-                    ids[row, :end] = torch.tensor([*prompt_ids, *response_ids])
-                    real[row, :end] = 1
-                    pooled[row, (end - 1 if self.config.pool == "last" else len(prompt_ids)) : end] = 1
+                batch = [sequences[i] for i in index_B]
+                ids = padded([[*p, *r] for p, r in batch], 0, device)
+                real = padded([[1] * (len(p) + len(r)) for p, r in batch], 0, device)
+                pooled = padded([self._in_pool(len(p), len(r)) for p, r in batch], 0, device).float()
                 with torch.no_grad():
-                    states = self._model(
-                        input_ids=ids.to(device), attention_mask=real.to(device), output_hidden_states=True
-                    ).hidden_states[-1]
-                weight = (pooled / pooled.sum(dim=1, keepdim=True)).to(device)
-                vectors = torch.einsum("rt,rte->re", weight, states.float()).cpu().numpy()
+                    found = self._model(input_ids=ids, attention_mask=real, output_hidden_states=True)
+                weight = pooled / pooled.sum(dim=1, keepdim=True)
+                vectors = torch.einsum("rt,rte->re", weight, found.hidden_states[-1].float()).cpu().numpy()
                 if vectors_RE is None:
                     vectors_RE = np.empty((len(sequences), vectors.shape[1]), np.float32)
-                vectors_RE[batch] = vectors
+                vectors_RE[index_B] = vectors
                 advance(len(batch))
         return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
+
+    def _in_pool(self, prompt: int, response: int) -> list[int]:
+        """1 for each token that is pooled, of a prompt and a response of so many tokens."""
+        last = self.config.pool == "last"
+        return [0] * (prompt + response - 1) + [1] if last else [0] * prompt + [1] * response
 
 
 def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:

@@ -6,18 +6,18 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, final
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from duelist.errors import ModelError
 from duelist.models.policy.process_state import global_generators_kept
-from duelist.models.policy.trained_weights import TrainedWeights
 
 
-class AllParameters(TrainedWeights):
-    """Every parameter of `model`. Final.
+@final
+class AllParameters:
+    """Every parameter of `model`. `LoraAdapter` has the same members, and says what they are.
 
     Two models are in memory, and a third while the reference is neither the base model nor the policy.
 
@@ -27,18 +27,16 @@ class AllParameters(TrainedWeights):
         tokenizer: saved with the weights, so that a saved folder is a whole model.
     """
 
-    artifact: ClassVar[str] = "model"
+    artifact = "model"
 
     def __init__(self, model: Any, base: Any, tokenizer: Any) -> None:
         self.model = self._trained = model.eval().requires_grad_(True)
-        self._base = self._reference = base.eval().requires_grad_(False)
+        self._base = self.reference_model = base.eval().requires_grad_(False)
         self._tokenizer = tokenizer
-
-    @property
-    def reference_model(self) -> Any | None:
-        return self._reference
+        self.reference_folder: Path | None = None
 
     def parameters(self) -> Iterator[tuple[str, torch.Tensor, bool]]:
+        """Each parameter of the base model and of the trained one: its name, and whether it is trained."""
         for name, parameter in self._base.named_parameters():
             yield name, parameter, False
         for name, parameter in self._trained.named_parameters():
@@ -47,20 +45,21 @@ class AllParameters(TrainedWeights):
     @contextmanager
     def as_reference(self) -> Iterator[None]:
         """Within the block, `model` is the reference."""
-        self.model = self._reference
+        self.model = self.reference_model
         try:
             yield
         finally:
             self.model = self._trained
 
     def set_reference(self, folder: Path | None) -> None:
+        """Let the reference be the model saved in `folder`, or the base model (None)."""
         if folder == self.reference_folder:
             return
         reference = self._base
         if folder is not None:
-            reference = copy.deepcopy(self._base) if self._reference is self._base else self._reference
+            reference = copy.deepcopy(self._base) if self.reference_model is self._base else self.reference_model
             _read_into(reference, folder)
-        self._reference, self.reference_folder = reference, folder
+        self.reference_model, self.reference_folder = reference, folder
 
     def save(self, folder: Path) -> None:
         """Write the model and tokenizer in transformers' format, loadable with `from_pretrained`."""
@@ -68,6 +67,11 @@ class AllParameters(TrainedWeights):
         self._tokenizer.save_pretrained(str(folder))
 
     def load(self, folder: Path) -> None:
+        """Replace the trained weights by those saved in `folder`.
+
+        Raises:
+            ModelError: if they cannot be read, or do not have exactly these weights' names and shapes.
+        """
         _read_into(self._trained, folder)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models.policy.checkpointing import evaluation_mode
+from duelist.models.policy.padding import padded
 from duelist.models.policy.positions import context_length, length_thresholds, regime
 from duelist.models.policy.probes import require_causal
 from duelist.models.policy.vocabulary import check_vocabulary
@@ -84,15 +85,11 @@ class ResponseBatch:
     @staticmethod
     def of(sequences: Sequence[TokenizedResponse], device: torch.device, width: int = 0) -> ResponseBatch:
         """Pad `sequences` on the right, in the order given, to the longest of them or to `width` tokens."""
-        longest = max(s.input_length for s in sequences)
-        input_ids_RL = np.zeros((len(sequences), max(longest, width)), dtype=np.int64)
-        for row, s in enumerate(sequences):
-            input_ids_RL[row, : s.input_length] = (*s.prompt_ids, *s.response_ids)[:-1]
         response_length_R = np.array([len(s.response_ids) for s in sequences])
         column_M = np.concatenate([np.arange(len(s.prompt_ids) - 1, s.input_length) for s in sequences])
         target_M = np.concatenate([np.asarray(s.response_ids, dtype=np.int64) for s in sequences])
         return ResponseBatch(
-            input_ids_RL=torch.from_numpy(input_ids_RL).to(device),
+            input_ids_RL=padded([(*s.prompt_ids, *s.response_ids)[:-1] for s in sequences], 0, device, width),
             row_M=torch.from_numpy(np.repeat(np.arange(len(sequences)), response_length_R)).to(device),
             column_M=torch.from_numpy(column_M).to(device),
             target_M=torch.from_numpy(target_M).to(device),

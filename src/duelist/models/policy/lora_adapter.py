@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, final
 
 import torch
 from peft import (
@@ -26,26 +26,32 @@ from duelist.errors import ModelError
 from duelist.models.policy.lora_matrices import attention_projections
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.models.policy.trained_flags import trained_kept
-from duelist.models.policy.trained_weights import TrainedWeights
 from duelist.settings.validation import expanded
 
 # TRL's name for the adapter that holds the reference (`DPOTrainer` looks for it by this name).
 REFERENCE = "ref"
 
 
-class LoraAdapter(TrainedWeights):
-    """The adapter `default` of a PEFT model. Final."""
+@final
+class LoraAdapter:
+    """The adapter `default` of a PEFT model. `AllParameters` has the same members.
 
-    artifact: ClassVar[str] = "adapter"
+    Attributes:
+        artifact: what a folder with these weights is called in a study.
+        model: computes what the policy computes; within `as_reference`, what the reference computes.
+        reference_model: the reference where it is a model of its own; None, for here it is another state of `model`.
+        reference_folder: where the reference's weights were read from; None for the base model.
+    """
+
+    artifact = "adapter"
+    reference_model = None
 
     def __init__(self, model: Any) -> None:
         self.model = model
-
-    @property
-    def reference_model(self) -> Any | None:
-        return None
+        self.reference_folder: Path | None = None
 
     def parameters(self) -> Iterator[tuple[str, torch.Tensor, bool]]:
+        """Each parameter of the base model and of the adapter: its name, and whether it is the adapter's."""
         for name, parameter in self.model.named_parameters():
             yield name, parameter, "lora_" in name
 
@@ -57,6 +63,7 @@ class LoraAdapter(TrainedWeights):
             yield
 
     def set_reference(self, folder: Path | None) -> None:
+        """Let the reference be the adapter saved in `folder`, or the base model (None)."""
         with trained_kept(self.model):
             if REFERENCE in self.model.peft_config:
                 self.model.delete_adapter(REFERENCE)
@@ -76,6 +83,11 @@ class LoraAdapter(TrainedWeights):
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
+        """Replace the adapter's weights by those saved in `folder`.
+
+        Raises:
+            ModelError: if they cannot be read, or do not have exactly these weights' names and shapes.
+        """
         try:
             weights = load_peft_weights(str(folder), device=str(next(self.model.parameters()).device))
         except (OSError, ValueError) as error:

@@ -32,22 +32,7 @@ def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
     for name, layer in model.named_modules():
         if not isinstance(layer, LoraLayer) or adapter not in layer.lora_A:
             continue
-        if layer.merged:
-            raise ModelError(f"The adapter must not be merged, but {name} is. Call unmerge_adapter() first.")
-        if layer.disable_adapters:
-            raise ModelError(f"The adapter must be enabled, but it is disabled in {name}. Leave disable_adapter().")
-        if ".experts." in name:
-            raise ModelError(
-                f"Adapted layers must see every token in its place, but {name} is an expert of a mixture and sees some "
-                f"of them, in any order. {leave_out_experts(model)}"
-            )
-        if isinstance(layer, ParamWrapper):
-            raise ModelError(
-                f"Plain LoRA on linear layers is required, but {name} has another form: it adapts a parameter of a "
-                f"mixture of experts, as target_parameters and all-linear do. {leave_out_experts(model)}"
-            )
-        if adapter in layer.lora_variant:
-            raise ModelError(f"Plain LoRA on linear layers is required, but {name} has another form. {_SUPPORTED}")
+        _require_plain_lora(model, name, layer, adapter)
         for part in ("lora_A", "lora_B"):
             matrix = getattr(layer, part)[adapter]
             if not isinstance(matrix, torch.nn.Linear):
@@ -67,6 +52,30 @@ def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
         )
     trained = {name: matrix for name, matrix in matrices.items() if matrix.weight.requires_grad}
     return dict(sorted((trained or matrices).items()))
+
+
+def _require_plain_lora(model: torch.nn.Module, name: str, layer: LoraLayer, adapter: str) -> None:
+    """Refuse an adapted layer whose LoRA is off or merged, of another form, or sees tokens out of their places.
+
+    Raises:
+        ModelError: naming the layer.
+    """
+    if layer.merged:
+        raise ModelError(f"The adapter must not be merged, but {name} is. Call unmerge_adapter() first.")
+    if layer.disable_adapters:
+        raise ModelError(f"The adapter must be enabled, but it is disabled in {name}. Leave disable_adapter().")
+    if ".experts." in name:
+        raise ModelError(
+            f"Adapted layers must see every token in its place, but {name} is an expert of a mixture and sees some "
+            f"of them, in any order. {leave_out_experts(model)}"
+        )
+    if isinstance(layer, ParamWrapper):
+        raise ModelError(
+            f"Plain LoRA on linear layers is required, but {name} has another form: it adapts a parameter of a "
+            f"mixture of experts, as target_parameters and all-linear do. {leave_out_experts(model)}"
+        )
+    if adapter in layer.lora_variant:
+        raise ModelError(f"Plain LoRA on linear layers is required, but {name} has another form. {_SUPPORTED}")
 
 
 def leave_out_experts(model: torch.nn.Module) -> str:

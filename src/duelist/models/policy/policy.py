@@ -21,7 +21,6 @@ from duelist.models.policy.lora_adapter import LoraAdapter, fresh_adapter, saved
 from duelist.models.policy.model_configuration import computed_with
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import require_causal
-from duelist.models.policy.trained_weights import TrainedWeights
 from duelist.settings.validation import expanded
 
 
@@ -42,7 +41,11 @@ class Policy:
     """
 
     def __init__(
-        self, weights: TrainedWeights, tokenizer: Any, name: str, base_arguments: Mapping[str, Any] | None = None
+        self,
+        weights: LoraAdapter | AllParameters,
+        tokenizer: Any,
+        name: str,
+        base_arguments: Mapping[str, Any] | None = None,
     ) -> None:
         self.weights = weights
         self.tokenizer = tokenizer
@@ -65,7 +68,7 @@ class Policy:
             ModelError: if something cannot be loaded, or does not fit the model.
         """
         base, tokenizer = load_base(config)
-        weights: TrainedWeights
+        weights: LoraAdapter | AllParameters
         if config.adapter == "none":
             weights = AllParameters(copy.deepcopy(base), base, tokenizer)
             if config.initial_model is not None:

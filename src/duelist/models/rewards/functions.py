@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal
 
@@ -162,31 +161,27 @@ class ModelReward(Reward):
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
         import torch
 
+        from duelist.models.policy.padding import batches_by_count, padded
+        from duelist.models.policy.positions import length_thresholds
         from duelist.models.policy.vocabulary import check_vocabulary
 
         encode = self._as_conversations if self.config.input == "conversation" else self._as_segments
         encoded = encode(prompts, responses)
         check_vocabulary(self._model.get_input_embeddings(), (e["input_ids"] for e in encoded))
         values = np.empty(len(encoded))
-        for batch in self._batches([len(e["input_ids"]) for e in encoded]):
-            padded = {
-                key: torch.tensor(rows, device=self._model.device)
-                for key, rows in _padded([encoded[i] for i in batch], self._tokenizer.pad_token_id).items()
+        fill = {"input_ids": self._tokenizer.pad_token_id or 0}  # of the mask and other keys: 0
+        lengths = [len(e["input_ids"]) for e in encoded]
+        by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])
+        thresholds = length_thresholds(self._model.config)
+        for batch in batches_by_count(by_length, lengths, self.config.batch_size, thresholds):
+            inputs = {
+                key: padded([encoded[i][key] for i in batch], fill.get(key, 0), self._model.device)
+                for key in encoded[0]
             }
             with torch.no_grad():
-                logits = self._model(**padded).logits
+                logits = self._model(**inputs).logits
             values[batch] = logits[:, 0].double().cpu().numpy()
         return finite_rewards(values.tolist(), prompts, responses, self.config.model)
-
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Positions in `lengths`, neighbours in length together, but none on both sides of a length threshold."""
-        from duelist.models.policy.positions import length_thresholds, regime
-
-        thresholds, size = length_thresholds(self._model.config), self.config.batch_size
-        order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-        for _, group in groupby(order, key=lambda i: regime(lengths[i], thresholds)):
-            some = list(group)
-            yield from (some[start : start + size] for start in range(0, len(some), size))
 
     def _as_conversations(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Encoded]:
         from duelist.models.policy.tokenization import encode_responses, require_chat_template
@@ -222,13 +217,6 @@ class ModelReward(Reward):
         relative = not getattr(config.get_text_config(), "position_biased_input", True)
         limit = None if relative else context_length(config)
         check_length(prompt, length, limit, "a response that the reward model scores")
-
-
-def _padded(encoded: Sequence[Encoded], pad: int) -> dict[str, list[list[int]]]:
-    """A batch, filled up on the right; `token_type_ids`, where there are any, and the mask with 0."""
-    width = max(len(x["input_ids"]) for x in encoded)
-    fill = {"input_ids": pad}
-    return {key: [x[key] + [fill.get(key, 0)] * (width - len(x[key])) for x in encoded] for key in encoded[0]}
 
 
 def require_one_output(outputs: int, model: str) -> None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from duelist.errors import DataError, ModelError
-from duelist.models.embeddings.sources import EmbeddingCache, make_embedder
+from duelist.models.embeddings.cache import EmbeddingCache
+from duelist.models.embeddings.sources import make_embedder
 from duelist.models.policy.plain_tokens import plain_token_ids
 from duelist.models.rewards.config import RewardModelConfig
 from duelist.progress import Silent

@@ -13,15 +13,16 @@ import torch
 
 from duelist.errors import RecipeError, user_code
 from duelist.models.policy.policy import Policy
+from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
 from duelist.recipe.recipe import Recipe
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.codecs import Codec
-from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_from
-from duelist.study.learners.round_policies import RoundPolicies
-from duelist.trainers.base import Planned, TakesSteps, Trainer
+from duelist.study.learners.base import Learner
+from duelist.study.learners.policy import PolicyLearner
+from duelist.trainers.base import Trainer
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.types import Preference
 
@@ -41,22 +42,22 @@ def _read_state(path: Path) -> dict[str, Any]:
 OPTIMIZER = Codec("optimizer.pt", _write_state, _read_state)
 
 
-def require_online_trainer(trainer: Planned, recipe: Recipe) -> TakesSteps:
-    """The trainer as one that takes steps.
+def require_online_trainer(trainer: Trainer[Any, Any], recipe: Recipe) -> None:
+    """Refuse a trainer that takes no single steps, or whose settings contradict one step a round.
 
     Args:
         trainer: what the recipe names.
         recipe: the recipe, with its settings.
 
     Raises:
-        RecipeError: if it cannot, or its settings contradict one step a round.
+        RecipeError: naming the trainer or the setting.
     """
-    if not isinstance(trainer, TakesSteps):
+    plan = trainer.plan
+    if not plan.takes_steps:
         raise RecipeError(
             f"`online: true` needs a trainer that takes single steps, but {recipe.trainer['name']} trains in one "
             "piece: use `dpo`, or set `online` to false."
         )
-    plan = trainer.plan
     for key, wanted in (("accumulate", "round"), ("restart", "continue"), ("reference", "initial")):
         if getattr(plan, key) != wanted:
             raise RecipeError(
@@ -70,54 +71,58 @@ def require_online_trainer(trainer: Planned, recipe: Recipe) -> TakesSteps:
                 f"`online: true` takes one optimizer step a round, but `trainer.train.{key}` says how many to take: "
                 "remove it, and set `rounds` and `budget`."
             )
-    return trainer
 
 
 @final
-class OnlinePolicy:
+class OnlineLearner(Learner):
     """Holds the policy and its optimizer after one round, and brings them to another.
 
     Args:
-        recipe: the study's.
-        trainer: the recipe's.
-        folder: has the checkpoints, and what every step was taken on.
-        policies: reads checkpoints.
-        progress: told how many steps are taken again.
+        inner: reads and writes checkpoints.
     """
 
-    def __init__(
-        self, recipe: Recipe, trainer: Trainer, folder: StudyFolder, policies: RoundPolicies, progress: Progress
-    ) -> None:
-        self._recipe = recipe
-        self._trainer = require_online_trainer(trainer, recipe)
-        self._folder = folder
-        self._policies = policies
-        self._progress = progress
+    def __init__(self, inner: PolicyLearner) -> None:
+        self.artifact, self.margins = inner.artifact, inner.margins
+        self._inner = inner
+        self._recipe = inner.recipe
+        self._trainer = inner.parts.trainer
+        require_online_trainer(self._trainer, inner.recipe)
+        self._folder = inner.folder
         self._at: int | None = None  # the round that policy and optimizer are at; None: in the middle of a step, or new
         self._policy: Policy | None = None
-        self._carried = PersistentOptimizer(recipe.rounds)
+        self._optimizer = PersistentOptimizer(inner.recipe.rounds)
 
-    def after(self, t: int) -> Policy:
+    def models(self, t: int) -> Models:
+        return self._inner.models_of(self._after(t))
+
+    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
+        """Write the weights after round t, whose step has been taken; round 0 is any study's."""
+        if t == 0:
+            return self._inner.train(0, preferences, target)
+        self._after(t).save_weights(target)
+        return {}
+
+    def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
+        """Take round t's step from where the round before left the policy."""
+        return self._advance(self._after(t - 1), t, preferences, self._inner.progress)
+
+    def optimizer_state(self, t: int) -> dict[str, Any]:
+        """The optimizer's state after round t."""
+        self._after(t)
+        return self._optimizer.state()
+
+    def _after(self, t: int) -> Policy:
         """The policy as round t left it; to be left unchanged."""
         policy = self._policy
         if policy is None or self._at is None or not self._checkpoint_before(t) <= self._at <= t:
             policy = self._load(self._checkpoint_before(t))
         missing = range((self._at or 0) + 1, t + 1)
         if missing:
-            with self._progress.stage("Training again since the checkpoint", len(missing)) as advance:
+            with self._inner.progress.stage("Training again since the checkpoint", len(missing)) as advance:
                 for s in missing:
                     self._advance(policy, s, self._preferences(s), Silent())
                     advance(1)
         return policy
-
-    def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
-        """Take round t's step from where the round before left the policy."""
-        return self._advance(self.after(t - 1), t, preferences, self._progress)
-
-    def optimizer_state(self, t: int) -> dict[str, Any]:
-        """The optimizer's state after round t."""
-        self.after(t)
-        return self._carried.state()
 
     def _advance(
         self, policy: Policy, t: int, preferences: Sequence[Preference], progress: Progress
@@ -127,16 +132,16 @@ class OnlinePolicy:
         if preferences:
             seed = derived_seed(self._recipe.seed, "train", t)
             with user_code(self._trainer):
-                done = self._trainer.step(policy, preferences, self._recipe.beta, seed, self._carried, progress)
+                done = self._trainer.step(policy, preferences, self._recipe.beta, seed, self._optimizer, progress)
         self._at = t
         return done
 
     def _load(self, checkpoint: int) -> Policy:
         self._at = None
         # The weights that the next round's training starts from, which the caller may change.
-        self._policy = self._policies.to_train(checkpoint + 1)
+        self._policy = self._inner.policies.to_train(checkpoint + 1)
         state = self._folder.read(checkpoint, "optimizer", OPTIMIZER) if checkpoint else {}
-        self._carried = PersistentOptimizer(self._recipe.rounds, state)
+        self._optimizer = PersistentOptimizer(self._recipe.rounds, state)
         self._at = checkpoint
         return self._policy
 

@@ -1,4 +1,4 @@
-"""A study that aligns a policy: training against a reference, measured on held-out prompts."""
+"""A study that aligns a policy: training against a reference, round by round."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from duelist.errors import user_code
-from duelist.evaluation.held_out import evaluate
-from duelist.featurizers.base import Featurizer
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.models.policy.all_parameters import AllParameters
 from duelist.models.policy.lora_adapter import LoraAdapter
@@ -21,10 +19,9 @@ from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
 from duelist.study.components import Parts
 from duelist.study.learners.base import Learner
-from duelist.study.learners.online import OnlinePolicy
 from duelist.study.learners.round_policies import RoundPolicies
 from duelist.trainers.initial_preferences import labelled_preferences
-from duelist.types import Evaluation, Preference
+from duelist.types import Preference
 
 
 class PolicyLearner(Learner):
@@ -35,20 +32,26 @@ class PolicyLearner(Learner):
         self.parts = parts
         self.folder = folder
         self.progress = progress
-
-    @property
-    def artifact(self) -> str:
-        return (LoraAdapter if self.parts.policy_config.adapter == "lora" else AllParameters).artifact
-
-    @property
-    def margins(self) -> Featurizer:
-        return Margin(MarginConfig())
+        self.artifact = (LoraAdapter if parts.policy_config.adapter == "lora" else AllParameters).artifact
+        self.margins = Margin(MarginConfig())
 
     def models(self, t: int) -> Models:
-        return Models(policy=self._after(t), shelf=self.folder.vectors("featurizer"))
+        return self.models_of(self.policies.after(t))
 
-    def save_initial(self, target: Path) -> Mapping[str, Any]:
-        policy = self._policies.initial
+    def models_of(self, policy: Policy) -> Models:
+        """The models of this study with `policy` as the policy."""
+        return Models(policy, embeddings_folder=self.folder.embeddings("featurizer"))
+
+    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
+        if t == 0:
+            return self._begin(target)
+        policy = self.policies.to_train(t)
+        done = self._train(policy, preferences, "train", t) if preferences else {}
+        policy.save_weights(target)
+        return done
+
+    def _begin(self, target: Path) -> Mapping[str, Any]:
+        policy = self.policies.initial
         kept: dict[str, Any] = {"base_model": policy.fingerprint(trained=False)}
         labelled = self.parts.labelled
         if labelled is not None:
@@ -57,52 +60,17 @@ class PolicyLearner(Learner):
         policy.save_weights(target)
         return kept
 
-    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, float]:
-        if self.recipe.online:
-            self._after(t).save_weights(target)  # the steps have been taken
-            return {}
-        policy = self._policies.to_train(t)
-        done = self._train(policy, preferences, "train", t) if preferences else {}
-        policy.save_weights(target)
-        return done
-
-    def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
-        return self._online.step(t, preferences)
-
-    def optimizer_state(self, t: int) -> dict[str, Any]:
-        return self._online.optimizer_state(t)
-
-    def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:
-        return evaluate(
-            self._after(t),
-            self.parts.prompts.held_out,
-            self.parts.reward,
-            initial,
-            self.recipe.evaluation,
-            beta=self.recipe.beta,
-            # The same random numbers every round: rounds differ by the policy alone.
-            seed=derived_seed(self.recipe.seed, "evaluate"),
-            progress=self.progress,
-            label_temperature=self.parts.label_temperature,
-        )
-
     def _train(self, policy: Policy, preferences: Sequence[Preference], *seed_names: str | int) -> Mapping[str, float]:
         seed = derived_seed(self.recipe.seed, *seed_names)
         with user_code(self.parts.trainer):
             return self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
 
-    def _after(self, t: int) -> Policy:
-        return self._online.after(t) if self.recipe.online else self._policies.after(t)
-
     @cached_property
-    def _online(self) -> OnlinePolicy:
-        return OnlinePolicy(self.recipe, self.parts.trainer, self.folder, self._policies, self.progress)
-
-    @cached_property
-    def _policies(self) -> RoundPolicies:
+    def policies(self) -> RoundPolicies:
+        """The policy as it was after any round."""
         start = self.folder.stage(0, "train")
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")
         config = self.parts.policy_config
         fresh = self.recipe.initial is None and config.initial_adapter is None and config.initial_model is None
-        return RoundPolicies(config, self.parts.trainer.plan, self.folder.trained, seed, base, fresh)
+        return RoundPolicies(config, self.parts.plan, self.folder.trained, seed, base, fresh)

@@ -10,13 +10,9 @@ from typing import Any
 import numpy as np
 
 from duelist.errors import user_code
-from duelist.evaluation.metrics import Floats, measure
-from duelist.evaluation.reward_held_out import HeldOutResponses, held_out_responses
-from duelist.evaluation.reward_model import evaluate_reward_model
-from duelist.featurizers.base import Featurizer
 from duelist.featurizers.reward_head import RewardHead
-from duelist.models.decoding.generation import generate
-from duelist.models.embeddings.sources import EmbeddingCache, make_embedder
+from duelist.models.embeddings.cache import EmbeddingCache
+from duelist.models.embeddings.sources import make_embedder
 from duelist.models.policy.policy import Policy
 from duelist.models.rewards.config import RewardModelConfig
 from duelist.models.rewards.network import RewardModel
@@ -24,61 +20,45 @@ from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
 from duelist.seeding import derived_seed
-from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.study.components import Parts
 from duelist.study.learners.base import Learner
 from duelist.trainers.reward_fitting import Comparisons
-from duelist.types import Draws, Evaluation, Preference, Prompt, Response
+from duelist.types import Preference, Response
 
 
 class RewardLearner(Learner):
     """Trains the reward model that the recipe describes; a policy, where there is one, only writes the responses."""
+
+    artifact = "reward_model"
 
     def __init__(self, recipe: Recipe, parts: Parts, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
         self.parts = parts
         self.folder = folder
         self.progress = progress
+        self.margins = RewardHead()
         self._loaded: tuple[int, RewardModel] | None = None
-
-    @property
-    def artifact(self) -> str:
-        return "reward_model"
-
-    @property
-    def margins(self) -> Featurizer:
-        return RewardHead()
 
     def models(self, t: int) -> Models:
         if self._loaded is None or self._loaded[0] != t:
             self._loaded = (t, RewardModel.load(self.folder.trained(t)))
-        return Models(self._policy, self._loaded[1], self._embed, self.folder.vectors("featurizer"))
+        return Models(self._policy, self._loaded[1], self._embed, self.folder.embeddings("featurizer"))
 
-    def save_initial(self, target: Path) -> Mapping[str, Any]:
-        model = self._fresh(self._dimension())
-        model.save(target)
-        return {"embedding_dimension": model.dimension}
-
-    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, float]:
+    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
+        if t == 0:
+            model = self._fresh(self._dimension())
+            model.save(target)
+            return {"embedding_dimension": model.dimension}
         model = self._fresh(RewardModel.load(self.folder.trained(0)).dimension)
         done: Mapping[str, float] = {}
         if preferences:
             data = self._comparisons(preferences)
-            seed = derived_seed(self.recipe.seed, "train", t)
-            with user_code(self.parts.reward_trainer):
-                done = self.parts.reward_trainer.fit(model, data, seed, self.progress)
+            trainer, seed = self.parts.trainer, derived_seed(self.recipe.seed, "train", t)
+            with user_code(trainer):
+                done = trainer.train(model, data, self.recipe.beta, seed, self.progress)
         model.save(target)
         return done
-
-    def evaluate(self, t: int, initial: Evaluation | None) -> Evaluation:
-        held = self._held_out
-        if not held.responses:
-            return Evaluation(measure("reward model", {}), [])
-        model = self.models(t).reward_model_for("The evaluation")[0]
-        vectors_RE = self._embed(held.prompts, held.responses, self.progress)
-        samples_RK = model.samples(vectors_RE) if held.preferred else None
-        return evaluate_reward_model(held, model.rewards(vectors_RE), self._true_rewards, samples_RK)
 
     def _comparisons(self, preferences: Sequence[Preference]) -> Comparisons:
         prompts = self.folder.store.prompts()  # a pair may cross prompts, so a preference's own is not enough
@@ -121,36 +101,4 @@ class RewardLearner(Learner):
     @cached_property
     def _embed(self) -> EmbeddingCache:
         embedder = make_embedder(self.parts.reward_model_config.embedding, self._policy)
-        return EmbeddingCache(embedder, self.folder.vectors(self.artifact))
-
-    @cached_property
-    def _held_out(self) -> HeldOutResponses:
-        prompts = self.parts.prompts.held_out
-        held = held_out_responses(self.parts.prompts_config, prompts)
-        policy = self._policy
-        if held.responses or policy is None:
-            return held
-        # The policy that writes the responses is not trained: its answers are drawn once, and kept.
-        drawn = self.folder.run(0, "held_out", codecs.DRAWS, lambda: self._drawn(policy, prompts))
-        return HeldOutResponses({p.id: p for p in prompts}, drawn.responses, ())
-
-    def _drawn(self, policy: Policy, prompts: Sequence[Prompt]) -> Draws:
-        config = self.recipe.evaluation
-        answers = generate(
-            policy,
-            prompts,
-            config.decoding,
-            responses_per_prompt=config.responses_per_prompt,
-            round=0,
-            seed=derived_seed(self.recipe.seed, "evaluate"),
-            progress=self.progress,
-        )
-        return Draws(tuple({r.id: r for r in answers}.values()))
-
-    @cached_property
-    def _true_rewards(self) -> Floats | None:
-        reward, held = self.parts.reward, self._held_out
-        if reward is None:
-            return None
-        with user_code(reward):
-            return reward.score([held.prompts[r.prompt_id] for r in held.responses], held.responses)
+        return EmbeddingCache(embedder, self.folder.embeddings(self.artifact))

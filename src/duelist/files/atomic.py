@@ -1,0 +1,70 @@
+"""Files written so that they are either whole or not there: temporary name, sync, rename, sync of the folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from duelist.errors import full_disk_as_storage_error
+
+TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write a file or a folder at; on success it takes the place of `path`.
+
+    Raises:
+        StorageError: if the disk is full. Then, as after any other exception, `path` is what it was before (or whole
+            and new, if no more than the last sync failed).
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    discard(temporary)
+    with full_disk_as_storage_error(f"{path.name} in {path.parent}"):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            for part in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
+                _sync(part)
+            if temporary.is_dir() and path.exists():
+                # A folder cannot be renamed onto one that is not empty: the old one steps aside first.
+                old = path.with_name(f"{TEMPORARY}old-{path.name}")
+                discard(old)
+                path.rename(old)
+                try:
+                    temporary.rename(path)
+                except BaseException:
+                    old.rename(path)
+                    raise
+                discard(old)
+            else:
+                temporary.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            discard(temporary)
+            raise
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def discard_temporaries(folder: Path) -> None:
+    """Remove what interrupted writers left behind in a folder; its subfolders may be others' (a study's arms)."""
+    for path in sorted(folder.glob(f"{TEMPORARY}*")):
+        discard(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,92 @@
+"""Embeddings that were computed, kept in memory and in a study's folder: a file for each time that some were added.
+
+An embedding never changes during a study: each response is embedded once, and kept by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from duelist.errors import NumericalError, StorageError
+from duelist.files.atomic import atomic_path, discard_temporaries
+from duelist.models.embeddings.embedder import Embedder, Vectors
+from duelist.progress import Progress
+from duelist.types import Prompt, Response
+
+
+class EmbeddingCache:
+    """Embeds each response once, whoever asks."""
+
+    def __init__(self, embedder: Embedder, folder: Path | None = None) -> None:
+        """Use `embedder` for what is neither known nor in `folder`.
+
+        A model's rounding depends on what it embeds together. A study that was killed embeds other responses together
+        than one that was not, so it goes on from the same numbers only if they were kept.
+
+        Raises:
+            StorageError: if a file in `folder` is not what was written.
+        """
+        self.embedder = embedder
+        self._folder = None if embedder.exact else folder
+        self._known = {} if self._folder is None else kept_vectors(self._folder)
+
+    def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
+
+        Raises:
+            NumericalError: if a vector holds a number that is not finite.
+            StorageError: if the disk is full.
+        """
+        new = list({r.id: r for r in responses if r.id not in self._known}.values())
+        if new:
+            vectors_RE = self.embedder.embed([prompts[r.prompt_id] for r in new], new, progress)
+            bad = np.flatnonzero(~np.isfinite(vectors_RE).all(axis=1))
+            if len(bad):
+                raise NumericalError(
+                    f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
+                    f"({new[bad[0]].text[:40]!r}) is not, nor are {len(bad) - 1} others: correct the file or model."
+                )
+            ids = [r.id for r in new]
+            if self._folder is not None:
+                keep_vectors(self._folder, ids, vectors_RE)
+            self._known |= dict(zip(ids, vectors_RE, strict=True))
+        return np.stack([self._known[r.id] for r in responses])
+
+
+def kept_vectors(folder: Path) -> dict[str, Vectors]:
+    """All vectors that were kept in `folder`, by response id.
+
+    Raises:
+        StorageError: if a file is not what was written.
+    """
+    discard_temporaries(folder)
+    found: dict[str, Vectors] = {}
+    for path in _files(folder):
+        try:
+            with path.open("rb") as file, np.load(file) as arrays:
+                found |= dict(zip(arrays["id"].tolist(), arrays["vector"], strict=True))
+        except Exception as error:  # NumPy, zipfile and zlib each have errors of their own
+            raise StorageError(
+                f"Vectors must be read back as they were written, but {path} cannot be read ({error}): restore it "
+                "from a copy, or delete it; its responses are then embedded again."
+            ) from error
+    return found
+
+
+def keep_vectors(folder: Path, ids: Sequence[str], vectors_RE: Vectors) -> None:
+    """Keep R vectors in `folder`: all of them or, if the process dies, none.
+
+    Raises:
+        StorageError: if the disk is full.
+    """
+    last = [int(path.stem) for path in _files(folder)[-1:]]
+    path = folder / f"{sum(last) + 1:06d}.npz"
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, id=np.asarray(ids, dtype=np.str_), vector=vectors_RE)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.npz"))

@@ -1,0 +1,36 @@
+"""Locks on folders (files/locks.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from filelock import FileLock
+
+from duelist.errors import StudyLockedError
+from duelist.files.locks import held
+
+
+def test_a_lock_that_another_holds_is_not_waited_for(tmp_path: Path) -> None:
+    in_use = StudyLockedError("another process works on it")
+    with FileLock(tmp_path / "lock"), pytest.raises(StudyLockedError) as refused:
+        held(tmp_path / "lock", in_use)
+    assert refused.value is in_use
+
+
+def test_a_lock_is_free_again_after_its_block_whatever_came_of_it(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), held(tmp_path / "lock", StudyLockedError("")):
+        raise ZeroDivisionError
+    with held(tmp_path / "lock", StudyLockedError("")), pytest.raises(StudyLockedError):
+        held(tmp_path / "lock", StudyLockedError(""))
+    with FileLock(tmp_path / "lock", timeout=0):
+        pass
+
+
+def test_another_thread_may_release_the_lock(tmp_path: Path) -> None:
+    lock = held(tmp_path / "lock", StudyLockedError("")).lock
+    thread = Thread(target=lock.release)
+    thread.start()
+    thread.join()
+    assert not lock.is_locked
