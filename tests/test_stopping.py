@@ -11,7 +11,7 @@ import pytest
 from duelist import Study, parse_recipe
 from duelist.acquisition.activedpo import ActiveDPO
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.stopping import StopConfig, stop_reason
+from duelist.acquisition.stopping import StopConfig, stop_reason, study_end
 from duelist.cli.console import status_rows
 from duelist.compare.arms import PlannedStudy
 from duelist.compare.comparison import is_finished
@@ -51,6 +51,18 @@ class Halving(Acquisition):
 def test_the_reason_is_true_as_it_is_printed(gain: float, below: float, said: str) -> None:
     reason = stop_reason(StopConfig(below_nats=below), {"gain_nats": gain})
     assert reason == f"the best remaining label was worth {said}"
+
+
+@pytest.mark.parametrize(
+    ("selected", "gain", "last"),
+    [(0, None, 6), (1, None, 6), (2, 0.5, 6), (2, 0.1, 2), (5, 0.1, 5), (6, 0.1, 6), (7, 0.1, 6)],
+)
+def test_a_study_ends_with_the_round_that_tells_too_little_and_never_after_the_recipes_last(
+    selected: int, gain: float | None, last: int
+) -> None:
+    end = study_end(StopConfig(below_nats=0.2), 6, selected, {"gain_nats": gain})
+    assert end.round == last and (end.reason is None) == (last == 6)
+    assert study_end(None, 6, selected, {"gain_nats": gain}) == (6, None)
 
 
 @pytest.fixture

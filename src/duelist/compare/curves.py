@@ -12,7 +12,8 @@ import numpy as np
 
 from duelist.compare.statistics import Floats
 from duelist.errors import RecipeError
-from duelist.evaluation.metrics import SHARE, MetricSpec, find, finite, shown_in
+from duelist.evaluation import metrics
+from duelist.evaluation.metrics import SHARE, MetricSpec, finite, shown_in
 from duelist.settings.validation import nearest
 from duelist.store.layout import METRICS
 
@@ -44,7 +45,8 @@ def described(name: str) -> MetricSpec:
     words = set(name.lower().split("_"))
     better: Literal["higher", "lower"] = "lower" if words & set(LESS_IS_BETTER) else "higher"
     bounds = SHARE if words & set(SHARES) else (-np.inf, np.inf)
-    return find(name) or MetricSpec(name, None, name, better=better, range=bounds)
+    guess = MetricSpec(name, None, name, better=better, range=bounds)
+    return next((m for m in metrics.METRICS if m.name == name), guess)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

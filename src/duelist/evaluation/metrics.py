@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 Subject = Literal["round", "policy", "reward model", "selection"]
 Place = Literal["terminal", "report", "figures", "comparison"]
 EVERYWHERE: tuple[Place, ...] = get_args(Place)
+NOT_COMPARED, IN_TABLES, NOT_ON_TERMINAL = EVERYWHERE[:3], EVERYWHERE[:2], EVERYWHERE[1:]
 SHARE = (0.0, 1.0)
 POSITIVE = (0.0, np.inf)
 
@@ -93,11 +94,6 @@ def shown_in(place: Place) -> list[MetricSpec]:
     return [m for m in METRICS if place in m.shown]
 
 
-def find(name: str) -> MetricSpec | None:
-    """Return the table's entry of a metric, if there is one."""
-    return next((m for m in METRICS if m.name == name), None)
-
-
 def finite(value: Any) -> float | None:
     """Return the value as a number, or None if it is missing, not a number or not finite."""
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -129,26 +125,26 @@ def _calibration_error(probability_N: Floats, bins: int = 10) -> float:
 # fmt: off
 METRICS = [
     MetricSpec("round", "round", "round", meaning="The round; 0 is the initial model.", shown=()),
-    MetricSpec("labels", "round", "labels", meaning="Pairs with a label that counts, so far.", shown=()),
+    MetricSpec("labels", "round", "labels", meaning="Labels that count, so far.", shown=()),
 
     MetricSpec("mean_reward", "policy", "mean reward", lambda rewards_R: rewards_R.mean(), better="higher", always=True,
         meaning="Learning curve: mean reward on held-out prompts after each round; 0 labels is the initial model."),
     MetricSpec("win_rate", "policy", "win rate", better="higher", range=SHARE, level=0.5, always=True,
         compute=lambda rewards_R, baseline_R: (rewards_R > baseline_R).mean() + 0.5 * (rewards_R == baseline_R).mean(),
-        meaning="Share of held-out prompts won against the initial model; equal is ½.", shown=EVERYWHERE[:3]),
+        meaning="Share of held-out prompts won against the initial model; equal is ½.", shown=NOT_COMPARED),
     MetricSpec("kl", "policy", "KL", lambda log_ratio_R: log_ratio_R.mean(), unit="nats", better="lower", always=True,
         meaning="Mean log(π_θ(y|x) / π_ref(y|x)) of the policy's responses, π_ref the base model, wherever round 0 "
-        "starts.", shown=EVERYWHERE[:2]),
-    MetricSpec("j", "policy", "J", unit="label log-odds", better="higher", always=True, shown=EVERYWHERE[:3],
+        "starts.", shown=IN_TABLES),
+    MetricSpec("j", "policy", "J", unit="label log-odds", better="higher", always=True, shown=NOT_COMPARED,
         compute=lambda mean_reward, kl, beta, label_temperature: mean_reward / label_temperature - beta * kl,
         meaning="Mean reward over the annotator's Bradley–Terry temperature, less β · KL: what DPO maximises if the "
         "reward is its own."),
     MetricSpec("mean_reward_per_group", "policy", "mean reward per group", _per_group,
         meaning="Mean reward of each group of prompts (`evaluation.group_by`).", shown=()),
-    MetricSpec("mean_reward_over_groups", "policy", "mean reward over groups", better="higher", shown=EVERYWHERE[1:],
+    MetricSpec("mean_reward_over_groups", "policy", "mean reward over groups", better="higher", shown=NOT_ON_TERMINAL,
         compute=lambda mean_reward_per_group: np.mean(list(mean_reward_per_group.values())),
         meaning="Each group of prompts counts the same."),
-    MetricSpec("mean_reward_weighted", "policy", "weighted mean reward", better="higher", shown=EVERYWHERE[1:],
+    MetricSpec("mean_reward_weighted", "policy", "weighted mean reward", better="higher", shown=NOT_ON_TERMINAL,
         compute=lambda rewards_R, weight_R: np.average(rewards_R, weights=weight_R),
         meaning="Each prompt counts by the recipe's weight column."),
     MetricSpec("mean_length", "policy", "length", lambda length_R: length_R.mean(), unit="tokens", range=POSITIVE,
@@ -163,7 +159,7 @@ METRICS = [
         range=SHARE, level=0.5, always=True, meaning="Held-out pairs that the reward model orders right."),
     MetricSpec("log_loss", "reward model", "log loss", lambda probability_N: -np.log(probability_N).mean(), unit="nats",
         better="lower", range=POSITIVE, meaning="Of held-out labels under the reward model, in nats.",
-        shown=EVERYWHERE[:3]),
+        shown=NOT_COMPARED),
     MetricSpec("brier", "reward model", "Brier", lambda probability_N: ((1 - probability_N) ** 2).mean(),
         better="lower", range=SHARE, shown=("report",),
         meaning="Mean squared distance of the preferred response's probability from 1."),
@@ -172,7 +168,7 @@ METRICS = [
         meaning="Expected calibration error: mean distance of confidence from accuracy, over ten bins of confidence."),
     MetricSpec("longer_wins", "reward model", "longer wins", lambda longer_N: longer_N.mean(), range=SHARE,
         meaning="Share of held-out pairs whose preferred response is longer; equal is ½. Baseline of pair accuracy.",
-        shown=EVERYWHERE[:2]),
+        shown=IN_TABLES),
 
     MetricSpec("selected_mean_margin", "selection", "mean |margin|", unit="nats · β", range=POSITIVE, always=True,
         compute=lambda margin_B: np.abs(margin_B).mean() if len(margin_B) else None,

@@ -47,8 +47,7 @@ def reward_kl_figure(arms: Sequence[Arm], caption: str) -> Picture:
 
     def name_points(axes: Any) -> None:
         for index, arm in enumerate(arms):
-            measured = [m for m in arm.metrics if finite(m.get("kl")) is not None]
-            measured = [m for m in measured if finite(m.get("mean_reward")) is not None]
+            measured = [m for m in arm.metrics if None not in (finite(m.get("kl")), finite(m.get("mean_reward")))]
             for m in _spread(measured, 5):
                 axes.annotate(
                     str(m["labels"]),
