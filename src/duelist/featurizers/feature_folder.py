@@ -104,6 +104,8 @@ class FeatureFolder:
             f"One process at a time may work on a folder of features, but another one works on {folder}: wait for it, "
             "or give another --features folder."
         )
+        with _as_storage_error(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with held(folder / ".lock", "A folder of features", in_use):
             with _as_storage_error(folder):
                 found = FeatureFolder(folder, model, response_keys(responses), width, seed, precision)
