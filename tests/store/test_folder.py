@@ -16,6 +16,7 @@ import pytest
 
 from duelist import Study, parse_recipe
 from duelist.errors import DuelistError, RecipeError, StorageError, StudyLockedError
+from duelist.files import atomic
 from duelist.store import artifacts, codecs
 from duelist.store.export import label_rows
 from duelist.store.folder import StudyFolder
@@ -171,10 +172,10 @@ def test_a_disk_that_is_full_at_every_file_costs_nothing_but_time(
 
     path = tmp_path / "study"
     failed: set[str] = set()
-    sync, save = artifacts._sync, peft_model.safe_save_file
+    sync, save = atomic._sync, peft_model.safe_save_file
 
     def full_at_first_sync(file: Path) -> None:
-        if file.name.startswith(artifacts.TEMPORARY) and str(file) not in failed:
+        if file.name.startswith(atomic.TEMPORARY) and str(file) not in failed:
             failed.add(str(file))
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(file)
@@ -186,7 +187,7 @@ def test_a_disk_that_is_full_at_every_file_costs_nothing_but_time(
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         save(weights, file, **arguments)
 
-    monkeypatch.setattr(artifacts, "_sync", full_at_first_sync)
+    monkeypatch.setattr(atomic, "_sync", full_at_first_sync)
     monkeypatch.setattr(peft_model, "safe_save_file", full_at_first_save)
     errors: list[StorageError] = []
     with pytest.raises(StorageError, match=r"recipe.yaml"):
@@ -197,7 +198,7 @@ def test_a_disk_that_is_full_at_every_file_costs_nothing_but_time(
                 study.run()
             except StorageError as error:
                 errors.append(error)
-                assert not list(path.rglob(f"{artifacts.TEMPORARY}*"))
+                assert not list(path.rglob(f"{atomic.TEMPORARY}*"))
     for error in errors:
         assert error.errno == errno.ENOSPC
         assert "Disk space is required for" in str(error)

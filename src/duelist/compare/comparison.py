@@ -10,7 +10,7 @@ from pathlib import Path
 from duelist.compare.arms import PlannedStudy
 from duelist.compare.curves import Rows, read_rows
 from duelist.compare.running import Outcome, in_order, run_studies
-from duelist.errors import RecipeError, StorageError, StudyLockedError
+from duelist.errors import RecipeError, StudyLockedError
 from duelist.files.atomic import discard
 from duelist.files.locks import held
 from duelist.progress import Progress
@@ -86,13 +86,8 @@ def run_comparison(
     in_use = StudyLockedError(
         f"One process at a time may work on a comparison, but another one works on {folder}: wait for it or stop it."
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = held(folder / LOCK, in_use)
-    except OSError as error:
-        raise StorageError(f"A comparison's folder must be writable, but {folder} is not: {error}.") from error
     failures: list[Failure] = []
-    with lock:
+    with held(folder / LOCK, "A comparison's folder", in_use):
         missing = [study for study in studies if not is_finished(study)]
         if not missing:
             return []

@@ -106,8 +106,7 @@ class FeatureFolder:
         )
         with _as_storage_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = held(folder / ".lock", in_use)
-        with lock:
+        with held(folder / ".lock", "A folder of features", in_use):
             with _as_storage_error(folder):
                 found = FeatureFolder(folder, model, response_keys(responses), width, seed, precision)
             yield found

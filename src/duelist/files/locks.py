@@ -6,20 +6,31 @@ from pathlib import Path
 
 from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
-from duelist.errors import DuelistError
+from duelist.errors import DuelistError, StorageError
 
 
-def held(path: Path, in_use: DuelistError) -> AcquireReturnProxy[BaseFileLock]:
+def held(path: Path, what: str, in_use: DuelistError) -> AcquireReturnProxy[BaseFileLock]:
     """Lock the file at `path` at once, and until the end of the `with` block that this begins.
 
-    Any thread of this process may release it.
+    Any thread of this process may release it. The file's folder is made if it does not exist.
+
+    Args:
+        path: the file.
+        what: what messages call its folder.
+        in_use: raised if another process holds the lock.
 
     Raises:
         DuelistError: `in_use`, if another process holds the lock.
-        OSError: if the file cannot be made.
+        StorageError: if the file cannot be made.
     """
     lock: BaseFileLock = FileLock(path, thread_local=False)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         return lock.acquire(timeout=0)
     except Timeout:
         raise in_use from None
+    except OSError as error:
+        raise StorageError(
+            f"{what} must be writable, but {path.parent} is not: {error}. Fix the permissions, free disk space or give "
+            "another folder, then run the same command again."
+        ) from error

@@ -47,17 +47,17 @@ class Pilaf(Sampler):
     def sample(self, job: SampleJob) -> Draws:
         prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
         mixed = generator(job.seed, "mixed").random(len(prompts)) < 0.5
-        requests = [
+        wanted = [
             ResponseRequest(prompt, kind)
             for prompt, is_mixed in zip(prompts, mixed, strict=True)
             for kind in (MIXED if is_mixed else PLAIN)
         ]
         notes = []
         if prompts and policy_is_reference(job.models.policy_for(NAME), prompts[0]):
-            requests = as_policy(requests)
+            wanted = as_policy(wanted)
             notes.append(NOTE)
         drawn = job.decoder_for(NAME).draw(
-            requests,
+            wanted,
             self.config.decoding(job.beta),
             round=job.round,
             seed=job.seed,

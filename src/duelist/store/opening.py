@@ -140,13 +140,7 @@ def _lock(path: Path) -> BaseFileLock:
         f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
         "`duelist status` and `duelist export` work meanwhile."
     )
-    try:
-        return held(path / LOCK, in_use).lock
-    except OSError as error:
-        raise StorageError(
-            f"A study's folder must be writable, but {path / LOCK} cannot be made: {error}. Mend the permissions or "
-            "free disk space, then run the same command again."
-        ) from error
+    return held(path / LOCK, "A study's folder", in_use).lock
 
 
 def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str], completed: Completed) -> None:

@@ -25,27 +25,22 @@ from duelist.types import Draws, Evaluation, Prompt
 Evaluator = Callable[[Models, int, Evaluation | None], Evaluation]
 
 
-class PolicyEvaluator:
-    """Draws responses to the held-out prompts, and scores them."""
-
-    def __init__(self, recipe: Recipe, parts: Parts, progress: Progress) -> None:
-        self.recipe = recipe
-        self.parts = parts
-        self.progress = progress
-
-    def __call__(self, models: Models, t: int, initial: Evaluation | None) -> Evaluation:
-        return evaluate(
-            models.policy_for("The evaluation"),
-            self.parts.prompts.held_out,
-            self.parts.reward,
-            initial,
-            self.recipe.evaluation,
-            beta=self.recipe.beta,
-            # The same random numbers every round: rounds differ by the policy alone.
-            seed=derived_seed(self.recipe.seed, "evaluate"),
-            progress=self.progress,
-            label_temperature=self.parts.label_temperature,
-        )
+def evaluate_policy(
+    recipe: Recipe, parts: Parts, progress: Progress, models: Models, t: int, initial: Evaluation | None
+) -> Evaluation:
+    """Draw the policy's responses to the held-out prompts, and score them."""
+    return evaluate(
+        models.policy_for("The evaluation"),
+        parts.prompts.held_out,
+        parts.reward,
+        initial,
+        recipe.evaluation,
+        beta=recipe.beta,
+        # The same random numbers every round: rounds differ by the policy alone.
+        seed=derived_seed(recipe.seed, "evaluate"),
+        progress=progress,
+        label_temperature=parts.label_temperature,
+    )
 
 
 class RewardModelEvaluator:

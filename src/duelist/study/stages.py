@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_json
 from duelist.store.row_codecs import AskedPair
 from duelist.study.components import Parts
-from duelist.study.evaluators import Evaluator, PolicyEvaluator, RewardModelEvaluator
+from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
 from duelist.study.learners.policy import PolicyLearner
@@ -237,7 +237,7 @@ class Stages:
     @cached_property
     def _evaluator(self) -> Evaluator:
         if self.parts.trains == "policy":
-            return PolicyEvaluator(self.recipe, self.parts, self.progress)
+            return partial(evaluate_policy, self.recipe, self.parts, self.progress)
         return RewardModelEvaluator(self.recipe, self.parts, self.folder, self.progress)
 
     def _acquisition(self, t: int) -> Acquisition:

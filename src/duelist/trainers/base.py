@@ -79,18 +79,7 @@ class Trainer(ABC, Generic[Model, Data]):
         optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        """Take one optimizer step on `policy` in place, on all of `preferences`; for plans with `takes_steps`.
-
-        Args:
-            policy: at the weights that the last step left, with its reference set.
-            preferences: one or more.
-            beta: β of the implicit reward.
-            seed: the only source of randomness.
-            optimizer: in the state that the last step left.
-            progress: told how many optimizer steps are done.
-
-        Returns:
-            Numbers worth reporting.
+        """`train` by one step of `optimizer` on all of `preferences`, from where the last step left the two.
 
         Raises:
             RecipeError: if this trainer trains in one piece.

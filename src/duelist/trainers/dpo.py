@@ -142,11 +142,6 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
             xpo_alpha=c.xpo_alpha if c.loss == "xpo" else 0.0,
         )
 
-    def train(
-        self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
-    ) -> Mapping[str, float]:
-        return self._train(policy, preferences, beta, seed, progress)
-
     def step(
         self,
         policy: Policy,
@@ -156,9 +151,9 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
         optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        return self._train(policy, preferences, beta, seed, progress, optimizer)
+        return self.train(policy, preferences, beta, seed, progress, optimizer)
 
-    def _train(
+    def train(
         self,
         policy: Policy,
         preferences: Sequence[Preference],

@@ -40,5 +40,5 @@ def generate(
         DataError: if a prompt with `max_new_tokens` more does not fit in the context.
         ModelError: if a conversational prompt meets a tokenizer without chat template.
     """
-    requests = [ResponseRequest(p) for p in prompts for _ in range(responses_per_prompt)]
-    return LocalDecoder(policy).draw(requests, how, round=round, seed=seed, progress=progress, what=description)
+    wanted = [ResponseRequest(p) for p in prompts for _ in range(responses_per_prompt)]
+    return LocalDecoder(policy).draw(wanted, how, round=round, seed=seed, progress=progress, what=description)

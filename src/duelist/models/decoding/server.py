@@ -89,16 +89,9 @@ class ServerDecoder(Decoder):
         self._client.close()
 
     def draw(
-        self,
-        requests: Sequence[ResponseRequest],
-        how: Decoding,
-        *,
-        round: int,
-        seed: int,
-        progress: Progress,
-        what: str,
+        self, wanted: Sequence[ResponseRequest], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
     ) -> list[Response]:
-        beyond = sorted({r.drawn_from for r in requests} - set(LOADABLE))
+        beyond = sorted({r.drawn_from for r in wanted} - set(LOADABLE))
         if beyond:
             raise RecipeError(
                 f"A server draws from the policy and its reference only, but this sampler draws from "
@@ -106,7 +99,7 @@ class ServerDecoder(Decoder):
                 "best_of_n or hybrid."
             )
         try:
-            return self._draw(requests, how, round, seed, progress, what)
+            return self._draw(wanted, how, round, seed, progress, what)
         except (httpx2.HTTPError, _Refused) as error:
             reason = f"The server at {self.config.url} failed: {str(error).removesuffix('.') or type(error).__name__}."
             if self.config.on_failure == "stop":
@@ -115,34 +108,34 @@ class ServerDecoder(Decoder):
                     "`local` to decode in this process."
                 ) from error
             self.notes.append(f"{reason} The responses of round {round} were decoded in this process instead.")
-            return LocalDecoder(self.policy).draw(requests, how, round=round, seed=seed, progress=progress, what=what)
+            return LocalDecoder(self.policy).draw(wanted, how, round=round, seed=seed, progress=progress, what=what)
 
     def _draw(
-        self, requests: Sequence[ResponseRequest], how: Decoding, round: int, seed: int, progress: Progress, what: str
+        self, wanted: Sequence[ResponseRequest], how: Decoding, round: int, seed: int, progress: Progress, what: str
     ) -> list[Response]:
-        tokenizer, prompts = self.policy.tokenizer, {r.prompt.id: r.prompt for r in requests}
+        tokenizer, prompts = self.policy.tokenizer, {r.prompt.id: r.prompt for r in wanted}
         require_chat_template(tokenizer, list(prompts.values()), self.policy.name)
         ids = {i: prompt_token_ids(tokenizer, p) for i, p in prompts.items()}
         for prompt_id, prompt in prompts.items():
             limit = f"max_new_tokens={how.max_new_tokens}"
             check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, self.policy.context_length, limit)
-        names = {name: self._served(name) for name in sorted({r.drawn_from for r in requests})}
+        names = {name: self._served(name) for name in sorted({r.drawn_from for r in wanted})}
         self._unload_all_but(set(names.values()))
-        drawn: list[Response | None] = [None] * len(requests)
+        drawn: list[Response | None] = [None] * len(wanted)
         with (
-            progress.stage(what, len(requests)) as advance,
+            progress.stage(what, len(wanted)) as advance,
             ThreadPoolExecutor(self.config.concurrency) as pool,
         ):
             under_way = {
                 pool.submit(
                     self._complete, names[r.drawn_from], ids[r.prompt.id], how, derived_seed(seed, i) % 2**31
                 ): i
-                for i, r in enumerate(requests)
+                for i, r in enumerate(wanted)
             }
             try:
                 for done in as_completed(under_way):
                     i, token_ids = under_way[done], done.result()
-                    request = requests[i]
+                    request = wanted[i]
                     text = tokenizer.decode(token_ids, skip_special_tokens=True)
                     drawn[i] = Response.of(
                         request.prompt, text, ids[request.prompt.id], token_ids, request.drawn_from, round
