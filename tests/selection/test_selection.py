@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import duelist
 from duelist.data.rows import row_decision, row_pair, row_prompt
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
-from duelist.featurizers import feature_folder, resumable
+from duelist.featurizers import feature_folder, gradient, mapped_files
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
@@ -261,16 +261,16 @@ def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
 ) -> None:
     arguments: dict[str, Any] = {"adapter": adapter, "budget": 6, "dimension": 256}
     in_memory = duelist.select(pool, str(tiny_model), **arguments)
-    monkeypatch.setattr(resumable, "MAPPED_ABOVE", 0)
-    monkeypatch.setattr(resumable, "PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(gradient, "MAPPED_ABOVE", 0)
+    monkeypatch.setattr(gradient, "PAIRS_AT_ONCE", 7)
     mapped_types: list[Any] = []
-    scratch = feature_folder.scratch_array
+    scratch = mapped_files.scratch_array
 
     def noting(folder: Path, dtype: Any, shape: tuple[int, int]) -> Any:
         mapped_types.append(dtype)
         return scratch(folder, dtype, shape)
 
-    monkeypatch.setattr(resumable, "scratch_array", noting)
+    monkeypatch.setattr(gradient, "scratch_array", noting)
     folder = tmp_path / "features"
     mapped = duelist.select(pool, str(tiny_model), features=folder, **arguments)
     assert len({p.row_number for p in in_memory} & {p.row_number for p in mapped}) >= 5
@@ -278,7 +278,7 @@ def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
     small = {**arguments, "normalize": "none", "beta": 1e-9}
     mapped = duelist.select(pool, str(tiny_model), features=folder, **small)
     assert mapped_types == [np.float16, np.float32]
-    monkeypatch.setattr(resumable, "MAPPED_ABOVE", 2**31)
+    monkeypatch.setattr(gradient, "MAPPED_ABOVE", 2**31)
     in_memory = duelist.select(pool, str(tiny_model), **small)
     assert [(p.row_number, p.score) for p in mapped] == [
         (p.row_number, pytest.approx(p.score, rel=1e-5)) for p in in_memory
