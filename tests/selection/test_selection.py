@@ -340,16 +340,65 @@ def test_features_of_another_configuration_or_of_other_matrices_are_refused(
         duelist.select(pool, model, tokenizer=tokenizer, **arguments)
 
 
-def test_a_folder_from_before_configurations_counted_is_refused(
-    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("format", "said"),
+    [(None, r"has 1: .*did not look at the model's configuration"), (2, "has 2: .*gradients scaled to unit norm")],
+)
+def test_a_folder_of_an_earlier_format_is_refused(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, format: int | None, said: str
 ) -> None:
-    arguments: dict[str, Any] = {"adapter": adapter, "budget": 3, "features": tmp_path, "dimension": 64}
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 3, "features": tmp_path / "features", "dimension": 64}
     duelist.select(pool, str(tiny_model), **arguments)
-    state = json.loads((tmp_path / "state.json").read_text())
-    del state["format"]
-    (tmp_path / "state.json").write_text(json.dumps(state))
-    with pytest.raises(StorageError, match=r"has 1: .*did not look at the model's configuration"):
+    path = tmp_path / "features" / "state.json"
+    state = {k: v for k, v in json.loads(path.read_text()).items() if k != "format"}
+    path.write_text(json.dumps(state if format is None else {**state, "format": format}))
+    before = (tmp_path / "features" / "rows.bin").read_bytes()
+    with pytest.raises(StorageError, match=said):
         duelist.select(pool, str(tiny_model), **arguments)
+    assert (tmp_path / "features" / "rows.bin").read_bytes() == before
+
+
+def test_a_killed_run_goes_on_with_a_larger_pool(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was computed before the kill is not computed again, although the new rows change how the rest is batched."""
+    monkeypatch.setattr(feature_folder, "SAVE_SECONDS", 0.0)
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 5, "dimension": 64, "max_tokens": 70}
+    rows = [row(i) for i in range(30)]
+    calls: list[int] = []
+    engine = LoraGradients.__call__
+
+    def dying(self: LoraGradients, sequences: Any, *rest: Any, **more: Any) -> Any:
+        if len(calls) == 3:
+            raise Killed
+        calls.append(len(sequences))
+        return engine(self, sequences, *rest, **more)
+
+    monkeypatch.setattr(LoraGradients, "__call__", dying)
+    with pytest.raises(Killed):
+        duelist.select(rows[:20], str(tiny_model), features=tmp_path / "features", **arguments)
+    before = sum(calls)
+    monkeypatch.setattr(LoraGradients, "__call__", engine)
+    fresh = duelist.select(rows, str(tiny_model), **arguments)
+    calls.clear()
+
+    def counting(self: LoraGradients, sequences: Any, *rest: Any, **more: Any) -> Any:
+        calls.append(len(sequences))
+        return engine(self, sequences, *rest, **more)
+
+    monkeypatch.setattr(LoraGradients, "__call__", counting)
+    grown = duelist.select(rows, str(tiny_model), features=tmp_path / "features", **arguments)
+    responses = sum(len({r["response_a"], r["response_b"]}) for r in rows)
+    assert before > 0 and sum(calls) == responses - before
+    assert [(p.row_number, pytest.approx(p.score, rel=1e-4)) for p in grown] == [(p.row_number, p.score) for p in fresh]
+
+
+@pytest.mark.parametrize("setting", [{"dimension": 0}, {"max_tokens": 0}, {"normalize": "no"}])
+def test_settings_of_gradients_that_are_not_usable_are_refused(
+    tiny_model: Path, adapter: Path, pool: Path, setting: dict[str, Any]
+) -> None:
+    with pytest.raises(RecipeError, match=next(iter(setting))):
+        duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, **setting)
 
 
 def test_that_a_frozen_adapter_counts_whole_is_said(tiny_model: Path, adapter: Path, pool: Path) -> None:
