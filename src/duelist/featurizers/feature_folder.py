@@ -65,6 +65,7 @@ class FeatureFolder:
 
     Attributes:
         folder: where it is.
+        count: R.
         exact: whether nothing may be rounded to float16.
         dimension: D of the gradients; 0 if they were not asked for.
         dtype: the type in which gradients are read.
@@ -79,9 +80,10 @@ class FeatureFolder:
         computed_in: np.dtype[Any] | None,
     ) -> None:
         self.folder = folder
+        self.count = len(responses)
         self.exact = cache.precision == "computed"
         self.dimension = int(state.get("dimension", 0))
-        stored_in = self._matched_state(cache, state, len(responses), computed_in)
+        stored_in = self._matched_state(cache, state, computed_in)
         self.dtype = np.promote_types(stored_in, np.float32)
         self._rows = mapped_array(self.folder / "rows.bin", _RECORD, self._size("rows.bin") // _RECORD.itemsize)
         self._row_R = self._allocated([_key(r) for r in responses])
@@ -215,13 +217,13 @@ class FeatureFolder:
                 array.flush()
 
     def _matched_state(
-        self, cache: FeatureCache, state: Mapping[str, Any], count: int, computed_in: np.dtype[Any] | None
+        self, cache: FeatureCache, state: Mapping[str, Any], computed_in: np.dtype[Any] | None
     ) -> np.dtype[Any]:
         """The type in which gradients are stored, once the folder is known to be this model's and projection's."""
         found: dict[str, Any] = self._found_state()
         wanted: dict[str, Any] = {"format": FORMAT, **state}
         if computed_in is not None:
-            large = count * self.dimension * computed_in.itemsize > HALF_ABOVE
+            large = self.count * self.dimension * computed_in.itemsize > HALF_ABOVE
             automatic = found.get("precision", "float16" if large else computed_in.name)
             named = {"computed": computed_in.name, "automatic": automatic}
             wanted["precision"] = named.get(cache.precision, cache.precision)

@@ -24,6 +24,7 @@ from duelist.models.policy.logprobs import (
     tokenized,
 )
 from duelist.models.policy.policy import Policy
+from duelist.progress import Progress
 from duelist.types import Response
 
 AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2"})  # features that need log π_ref
@@ -72,16 +73,7 @@ def response_numbers(
             check_sequences(policy.model, some)
             return [missing_X[index_B] for index_B in plan_batches(policy.model, some, max_tokens, square)]
 
-        batches = kept.batches(numbers, plan)
-        found = len(responses) - sum(map(len, batches))
-        with job.progress.stage(what, len(responses)) as advance:
-            if found:
-                job.progress.note(f"{what}: {found} of {len(responses)} responses found in {kept.folder}")
-                advance(found)
-            for positions_B in batches:
-                kept.put(positions_B, compute([sequences[i] for i in positions_B]))
-                advance(len(positions_B))
-        kept.save()
+        _run(what, kept, kept.batches(numbers, plan), lambda b: compute([sequences[i] for i in b]), job.progress)
 
     if engine is not None and engine.note is not None:
         job.progress.note(engine.note)
@@ -94,3 +86,21 @@ def response_numbers(
             with policy.as_reference():
                 fill("Reference", ("reference",), log_probs("reference"))
         yield kept
+
+
+def _run(
+    what: str,
+    kept: FeatureFolder,
+    batches: Sequence[NDArray[np.int64]],
+    compute: Callable[[NDArray[np.int64]], Mapping[Number, NDArray[Any]]],
+    progress: Progress,
+) -> None:
+    found = kept.count - sum(map(len, batches))
+    with progress.stage(what, kept.count) as advance:
+        if found:
+            progress.note(f"{what}: {found} of {kept.count} responses found in {kept.folder}")
+            advance(found)
+        for positions_B in batches:
+            kept.put(positions_B, compute(positions_B))
+            advance(len(positions_B))
+    kept.save()
