@@ -19,7 +19,7 @@ from duelist import Batch, Label, Pair, Preference, choose
 from duelist.acquisition import ActiveDPO, ActiveDPOConfig, InitialRandom
 from duelist.data import PromptSet
 from duelist.evaluation import EvaluationConfig, evaluate
-from duelist.featurizers import Gradient, GradientConfig, featurize
+from duelist.featurizers import FeatureJob, Gradient, GradientConfig, featurize
 from duelist.models import Models, Policy, PolicyConfig
 from duelist.pairing import InPrompt
 from duelist.progress import Silent
@@ -56,16 +56,16 @@ def active_dpo(
         policy.save_weights(Path(folder))  # π_0, where every round's training starts
 
         # Line 3: draw responses, and make every pair of two responses to the same prompt.
-        job = SampleJob(Models(policy), prompts.train, prompts.given, 1, beta, derived_seed(seed, "sample", 1), silent)
-        pool = InPrompt().pairs(sampler.sample(job), prompts.given, 1)
+        draw = SampleJob(Models(policy), prompts.train, prompts.given, 1, beta, derived_seed(seed, "sample", 1), silent)
+        pool = InPrompt().pairs(sampler.sample(draw), prompts.given, 1)
 
         for t in range(1, rounds + 1):
             # Lines 5-9: gradients of the current policy's implicit reward, then greedily argmax ‖φ‖ in V⁻¹.
             asked = {p.id for p in past}
             candidates = [p for p in pool if p.id not in asked]
             rule = InitialRandom(acquisition, max(0, initial_random - (t - 1) * budget), budget)
-            settings = {"prompts": by_id, "beta": beta, "seed": derived_seed(seed, "projection"), "progress": silent}
-            features = featurize([featurizer], rule.needs, Models(policy), candidates, past, **settings)
+            job = FeatureJob(Models(policy), candidates, past, by_id, beta, derived_seed(seed, "projection"), silent)
+            features = featurize([featurizer], rule.needs, job)
             selection = choose(rule, features, budget, generator(seed, "select", t))
             chosen = [candidates[i] for i in selection.indices_B]
             past += chosen

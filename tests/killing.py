@@ -183,6 +183,14 @@ def run_study(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
         study.run(WatchedAnnotator(study.stages.parts.annotator, moments, shown_log(folder)))
 
 
+def run_study_saving_every_batch(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
+    """As `run_study`, but what a batch gave to the features counts at once, and not after a second."""
+    from duelist.featurizers import feature_folder
+
+    feature_folder.SAVE_SECONDS = 0.0
+    run_study(folder, recipe, last)
+
+
 def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
     """Ask for the first batch, tell the answers to every other pair, last first, and die."""
     from duelist.recipe.recipe import parse_recipe

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from killing import KINDS, in_process, run_study, shown_log, tell_half_and_die
+from killing import KINDS, in_process, run_study, run_study_saving_every_batch, shown_log, tell_half_and_die
 from outcomes import lines, outcome, require_equal, smaller
 
 
@@ -102,6 +102,31 @@ def test_study_killed_everywhere_equals_the_undisturbed_one(
     assert not list(tmp_path.rglob(".tmp-*"))
     if kind == "committed":  # no answer was lost, so nobody was asked twice
         assert lines(shown_log(folder)) == lines(shown_log(example.undisturbed))
+
+
+def test_a_killed_featurize_goes_on_with_the_next_batch(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Killed twice in one round, in the gradients and in the reference's pass: no batch is computed twice."""
+    gradient = {"dimension": 64, "max_tokens": 40}
+    changes = {"rounds": 1, "acquisition": {"name": "information"}, "featurizers": {"gradient": gradient}}
+    recipe = {**smaller(tiny_recipe), **changes}
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "study"
+
+    def batches(study: Path) -> int:
+        return sum(x.startswith("1-featurize/inside/") for x in lines(study.with_suffix(".trace")))
+
+    assert in_process(run_study_saving_every_batch, undisturbed, recipe, None) == 0
+    expected = batches(undisturbed)  # gradients, then the reference
+    assert expected >= 8
+    assert in_process(run_study_saving_every_batch, folder, recipe, "1-featurize/inside/3") == -signal.SIGKILL
+    assert (folder / "rounds/001/.features/gradient.bin").is_file()
+    # In the second life, the first step is the three batches that were found.
+    last = f"1-featurize/inside/{expected - 4}"
+    assert in_process(run_study_saving_every_batch, folder, recipe, last) == -signal.SIGKILL
+    assert in_process(run_study_saving_every_batch, folder, recipe, None) == 0
+    # A step for what was found: once in the second life, and in the third for the gradients and for the reference.
+    assert batches(folder) == expected + 3
+    require_equal(folder, undisturbed)
+    assert not (folder / "rounds/001/.features").exists()
 
 
 def test_moments_cover_every_stage(

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from duelist.errors import DuelistError
-from duelist.featurizers import gradient as gradient_module
-from duelist.featurizers.base import Featurizer, distinct_responses, featurize
+from duelist.featurizers import response_numbers
+from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.models.gradients.lora_gradients import LoraGradients
@@ -60,17 +60,8 @@ def plain_log_prob(policy: Policy, response: Response) -> float:
 
 
 def run(policy: Policy, pairs: list[Pair], past: list[Pair], needs: set[str], featurizers: Any = None) -> Any:
-    return featurize(
-        featurizers or FEATURIZERS,
-        frozenset(needs),
-        Models(policy),
-        pairs,
-        past,
-        prompts={},
-        beta=0.5,
-        seed=0,
-        progress=Silent(),
-    )
+    job = FeatureJob(Models(policy), pairs, past, prompts={}, beta=0.5, seed=0, progress=Silent())
+    return featurize(featurizers or FEATURIZERS, frozenset(needs), job)
 
 
 def test_margins_equal_a_plain_computation(policy: Policy, pairs: list[Pair]) -> None:
@@ -95,13 +86,13 @@ def test_margins_come_with_the_gradients_in_the_same_pass(
 ) -> None:
     alone = run(policy, pairs, [], {"margin_N"}).margin_N
     calls: list[int] = []
-    plain = gradient_module.sequence_log_probs
+    plain = response_numbers.sequence_log_probs
 
     def counting(model: Any, sequences: Any, **more: Any) -> Any:
         calls.append(len(sequences))
         return plain(model, sequences, **more)
 
-    monkeypatch.setattr(gradient_module, "sequence_log_probs", counting)
+    monkeypatch.setattr(response_numbers, "sequence_log_probs", counting)
     both = run(policy, pairs, [], {"margin_N", "gradient_ND"})
     np.testing.assert_allclose(both.margin_N, alone, atol=1e-10)
     assert calls == [15]  # the reference's pass over the 15 distinct responses, and no other

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, RobertaConfig
 
 from duelist.errors import ModelError
-from duelist.featurizers.base import featurize
+from duelist.featurizers.base import FeatureJob, featurize
 from duelist.featurizers.margin import Margin, MarginConfig
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.config import PolicyConfig
@@ -200,17 +200,8 @@ def test_margins_work_and_lora_gradients_say_what_they_need(tiny_model: Path) ->
     texts = ["w3 w4 w5", "w6"]
     prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
     a, b = (Response.of(prompt, t, prompt_ids, i, "dataset", 1) for t, i in zip(texts, ids, strict=True))
-    features = featurize(
-        [Margin(MarginConfig())],
-        frozenset({"margin_N"}),
-        Models(policy=policy),
-        [Pair.of(a, b, 1)],
-        [],
-        prompts={prompt.id: prompt},
-        beta=0.5,
-        seed=0,
-        progress=Silent(),
-    )
+    job = FeatureJob(Models(policy=policy), [Pair.of(a, b, 1)], [], {prompt.id: prompt}, 0.5, 0, Silent())
+    features = featurize([Margin(MarginConfig())], frozenset({"margin_N"}), job)
 
     def log_prob(response: Response) -> float:
         whole = torch.tensor([[*response.prompt_token_ids, *response.token_ids]])

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import duelist
 from duelist.data.rows import row_decision, row_pair, row_prompt
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
-from duelist.featurizers import feature_folder, resumable
+from duelist.featurizers import feature_folder, gradient, mapped_files
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
@@ -261,16 +261,16 @@ def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
 ) -> None:
     arguments: dict[str, Any] = {"adapter": adapter, "budget": 6, "dimension": 256}
     in_memory = duelist.select(pool, str(tiny_model), **arguments)
-    monkeypatch.setattr(resumable, "MAPPED_ABOVE", 0)
-    monkeypatch.setattr(resumable, "PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(gradient, "MAPPED_ABOVE", 0)
+    monkeypatch.setattr(gradient, "PAIRS_AT_ONCE", 7)
     mapped_types: list[Any] = []
-    scratch = feature_folder.scratch_array
+    scratch = mapped_files.scratch_array
 
     def noting(folder: Path, dtype: Any, shape: tuple[int, int]) -> Any:
         mapped_types.append(dtype)
         return scratch(folder, dtype, shape)
 
-    monkeypatch.setattr(resumable, "scratch_array", noting)
+    monkeypatch.setattr(gradient, "scratch_array", noting)
     folder = tmp_path / "features"
     mapped = duelist.select(pool, str(tiny_model), features=folder, **arguments)
     assert len({p.row_number for p in in_memory} & {p.row_number for p in mapped}) >= 5
@@ -278,7 +278,7 @@ def test_a_pool_larger_than_memory_is_mapped_and_picks_the_same(
     small = {**arguments, "normalize": "none", "beta": 1e-9}
     mapped = duelist.select(pool, str(tiny_model), features=folder, **small)
     assert mapped_types == [np.float16, np.float32]
-    monkeypatch.setattr(resumable, "MAPPED_ABOVE", 2**31)
+    monkeypatch.setattr(gradient, "MAPPED_ABOVE", 2**31)
     in_memory = duelist.select(pool, str(tiny_model), **small)
     assert [(p.row_number, p.score) for p in mapped] == [
         (p.row_number, pytest.approx(p.score, rel=1e-5)) for p in in_memory
@@ -340,16 +340,65 @@ def test_features_of_another_configuration_or_of_other_matrices_are_refused(
         duelist.select(pool, model, tokenizer=tokenizer, **arguments)
 
 
-def test_a_folder_from_before_configurations_counted_is_refused(
-    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("format", "said"),
+    [(None, r"has 1: .*did not look at the model's configuration"), (2, "has 2: .*gradients scaled to unit norm")],
+)
+def test_a_folder_of_an_earlier_format_is_refused(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, format: int | None, said: str
 ) -> None:
-    arguments: dict[str, Any] = {"adapter": adapter, "budget": 3, "features": tmp_path, "dimension": 64}
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 3, "features": tmp_path / "features", "dimension": 64}
     duelist.select(pool, str(tiny_model), **arguments)
-    state = json.loads((tmp_path / "state.json").read_text())
-    del state["format"]
-    (tmp_path / "state.json").write_text(json.dumps(state))
-    with pytest.raises(StorageError, match=r"has 1: .*did not look at the model's configuration"):
+    path = tmp_path / "features" / "state.json"
+    state = {k: v for k, v in json.loads(path.read_text()).items() if k != "format"}
+    path.write_text(json.dumps(state if format is None else {**state, "format": format}))
+    before = (tmp_path / "features" / "rows.bin").read_bytes()
+    with pytest.raises(StorageError, match=said):
         duelist.select(pool, str(tiny_model), **arguments)
+    assert (tmp_path / "features" / "rows.bin").read_bytes() == before
+
+
+def test_a_killed_run_goes_on_with_a_larger_pool(
+    tiny_model: Path, adapter: Path, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was computed before the kill is not computed again, although the new rows change how the rest is batched."""
+    monkeypatch.setattr(feature_folder, "SAVE_SECONDS", 0.0)
+    arguments: dict[str, Any] = {"adapter": adapter, "budget": 5, "dimension": 64, "max_tokens": 70}
+    rows = [row(i) for i in range(30)]
+    calls: list[int] = []
+    engine = LoraGradients.__call__
+
+    def dying(self: LoraGradients, sequences: Any, *rest: Any, **more: Any) -> Any:
+        if len(calls) == 3:
+            raise Killed
+        calls.append(len(sequences))
+        return engine(self, sequences, *rest, **more)
+
+    monkeypatch.setattr(LoraGradients, "__call__", dying)
+    with pytest.raises(Killed):
+        duelist.select(rows[:20], str(tiny_model), features=tmp_path / "features", **arguments)
+    before = sum(calls)
+    monkeypatch.setattr(LoraGradients, "__call__", engine)
+    fresh = duelist.select(rows, str(tiny_model), **arguments)
+    calls.clear()
+
+    def counting(self: LoraGradients, sequences: Any, *rest: Any, **more: Any) -> Any:
+        calls.append(len(sequences))
+        return engine(self, sequences, *rest, **more)
+
+    monkeypatch.setattr(LoraGradients, "__call__", counting)
+    grown = duelist.select(rows, str(tiny_model), features=tmp_path / "features", **arguments)
+    responses = sum(len({r["response_a"], r["response_b"]}) for r in rows)
+    assert before > 0 and sum(calls) == responses - before
+    assert [(p.row_number, pytest.approx(p.score, rel=1e-4)) for p in grown] == [(p.row_number, p.score) for p in fresh]
+
+
+@pytest.mark.parametrize("setting", [{"dimension": 0}, {"max_tokens": 0}, {"normalize": "no"}])
+def test_settings_of_gradients_that_are_not_usable_are_refused(
+    tiny_model: Path, adapter: Path, pool: Path, setting: dict[str, Any]
+) -> None:
+    with pytest.raises(RecipeError, match=next(iter(setting))):
+        duelist.select(pool, str(tiny_model), adapter=adapter, budget=3, **setting)
 
 
 def test_that_a_frozen_adapter_counts_whole_is_said(tiny_model: Path, adapter: Path, pool: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duelist.errors import RecipeError, user_code
+from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.types import Features, Pair, Prompt, Response
@@ -27,25 +27,32 @@ class FeatureJob:
 
     Attributes:
         models: the models of the study, as the last round left them.
-        pairs: candidates, then past pairs, then target pairs: N rows in all.
-        candidates: how many of `pairs` are candidates.
-        past: how many are past pairs.
+        candidates: the candidate pairs.
+        past: the past pairs.
         prompts: the pairs' prompts, by id.
-        wanted: which of the fields that the featurizer provides to compute, one or more.
         beta: β of the implicit reward.
         seed: fixed for a study, so that projections agree from round to round.
         progress: told how much is done.
+        targets: the target pairs.
+        cache: where numbers of responses are kept while features are computed.
+        wanted: which of the fields that the featurizer provides to compute, one or more.
     """
 
     models: Models
-    pairs: Sequence[Pair]
-    candidates: int
-    past: int
+    candidates: Sequence[Pair]
+    past: Sequence[Pair]
     prompts: Mapping[str, Prompt]
-    wanted: frozenset[str]
     beta: float
     seed: int
     progress: Progress
+    targets: Sequence[Pair] = ()
+    cache: FeatureCache = field(default_factory=FeatureCache)
+    wanted: frozenset[str] = frozenset()
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        """Candidates, then past pairs, then target pairs: N rows in all."""
+        return [*self.candidates, *self.past, *self.targets]
 
 
 class Featurizer(ABC):
@@ -64,15 +71,7 @@ class Featurizer(ABC):
 def featurize(
     featurizers: Sequence[Featurizer],
     needs: frozenset[str],
-    models: Models,
-    candidates: Sequence[Pair],
-    past: Sequence[Pair],
-    *,
-    prompts: Mapping[str, Prompt],
-    beta: float,
-    seed: int,
-    progress: Progress,
-    targets: Sequence[Pair] = (),
+    job: FeatureJob,
     recorded: Mapping[str, NDArray[Any]] | None = None,
 ) -> Features:
     """The features of the candidate pairs that `needs` names, and of the past pairs if it names `past`.
@@ -82,48 +81,36 @@ def featurize(
     Args:
         featurizers: what may be asked.
         needs: fields of `Features`, and `past`.
-        models: the models of the study.
-        candidates: N pairs.
-        past: P pairs.
-        prompts: the prompts of all pairs, by id.
-        beta: β of the implicit reward.
-        seed: of projections and posterior draws.
-        progress: told how much is done.
-        targets: M pairs on the prompts that matter, where `needs` names `target_MD`.
+        job: the pairs, and what to featurise them with. Target pairs count where `needs` names `target_MD`.
         recorded: fields that no model is needed for, over candidates and then past pairs: `[N + P, ...]`.
 
     Raises:
         RecipeError: if no featurizer provides a field that is needed.
     """
-    n, with_past, with_targets = len(candidates), "past" in needs, "target_MD" in needs
-    features, features_past = Features.identities(candidates), Features.identities(past)
-    for name, values in (recorded or {}).items():
-        if name in needs:
-            known: dict[str, Any] = {name: values[:n]}
-            known_of_past: dict[str, Any] = {name: values[n:]}
-            features = dataclasses.replace(features, **known)
-            features_past = dataclasses.replace(features_past, **known_of_past)
-    wanted = {name for name in needs - {"past", "target_MD"} if getattr(features, name) is None}
+    with_past, with_targets = "past" in needs, "target_MD" in needs
+    job = replace(job, past=job.past if with_past else (), targets=job.targets if with_targets else ())
+    features = Features.identities(job.candidates)
+    fields = {name: values for name, values in (recorded or {}).items() if name in needs}
+    wanted = {x for x in needs - {"past", "target_MD", *fields} if getattr(features, x) is None}
     wanted |= {"gradient_ND"} if with_targets else set()
-    pairs = [*candidates, *(past if with_past else ()), *(targets if with_targets else ())]
-    p = len(past) if with_past else 0
     # One featurizer may give in one pass what two would in two: those that provide most of what is wanted come first.
     for featurizer in sorted(featurizers, key=lambda f: -len(wanted & set(f.provides))):
         of_this = frozenset(wanted & set(featurizer.provides))
         if of_this:
-            job = FeatureJob(models, pairs, n, p, prompts, of_this, beta, seed, progress)
             with user_code(featurizer):
-                fields = {name: values for name, values in featurizer.compute(job).items() if name in wanted}
-            of_candidates: dict[str, Any] = {k: v[:n] for k, v in fields.items()}
-            of_past: dict[str, Any] = {k: v[n : n + p] for k, v in fields.items()}
-            if with_targets and "gradient_ND" in fields:
-                of_candidates["target_MD"] = fields["gradient_ND"][n + p :]
-            features = dataclasses.replace(features, **of_candidates)
-            features_past = dataclasses.replace(features_past, **of_past)
-            wanted -= set(fields)
+                computed = featurizer.compute(replace(job, wanted=of_this))
+                fields |= {name: values for name, values in computed.items() if name in wanted}
+            wanted -= fields.keys()
     if wanted:
         raise _not_provided(wanted, featurizers)
-    return dataclasses.replace(features, past=features_past) if with_past else features
+    n, p = len(job.candidates), len(job.past)
+    own: dict[str, Any] = {name: values[:n] for name, values in fields.items()}
+    if with_targets:
+        own["target_MD"] = fields["gradient_ND"][n + p :]
+    if with_past:
+        of_past: dict[str, Any] = {name: values[n : n + p] for name, values in fields.items()}
+        own["past"] = replace(Features.identities(job.past), **of_past)
+    return replace(features, **own)
 
 
 def require_provided(needs: frozenset[str], featurizers: Sequence[Featurizer]) -> None:

@@ -1,53 +1,62 @@
-"""Log-probabilities and projected gradients by response, in a folder: whatever is there need not be computed again.
+"""Cache of log-probabilities and projected gradients by response, in a folder.
 
-A folder belongs to one state of the model (weights, configuration, what is trained) and one projection, and is refused
-for any other. Within it, a row is found by a hash of the tokens that the model reads, so that another budget, rule,
-order of the pool or list of past pairs finds what it shares with those before. A row counts once its numbers have
-reached the disk: a kill leaves it uncounted.
+A folder belongs to one state of the model (weights, configuration, what is trained) and one projection. Within it, a
+row is found by a hash of the response and of the tokens that the model reads. Another budget, rule, order of the pool
+or list of past pairs finds what it shares with those before. A row counts once its numbers have reached the disk: a
+kill leaves it uncounted.
 
-    state.json    format (2), model (a hash), and of the gradients: dimension, seed, precision
-    rows.bin      a record a row: the response's key, which of its numbers are there, and the numbers
-    gradient.bin  a row each: the projected gradient scaled to unit norm
+    state.json    format (3), model (a hash), and of the gradients: dimension, seed, precision
+    rows.bin      a record a row: the response's key, which of its numbers are there, its unfinished batch, the numbers
+    gradient.bin  a row each: the projected gradient as it was computed; in float16, scaled to unit norm
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.errors import StorageError, full_disk_as_storage_error
+from duelist.errors import StorageError
+from duelist.featurizers.mapped_files import as_storage_error, mapped_array
 from duelist.files.locks import held
 from duelist.types import Response
 
 Precision = Literal["float32", "float16"]
+Number = Literal["policy", "reference", "gradient"]
 
-HALF_ABOVE = 8 * 2**30  # bytes of float32 gradients above which they are stored in float16
-FORMAT = 2  # of a folder; in the first, the model's hash was of its weights alone
+HALF_ABOVE = 8 * 2**30  # bytes of gradients above which `automatic` stores them in float16
+FORMAT = 3  # of a folder
 SAVE_SECONDS = 1.0  # at most so much work is lost when a run is killed
 
-POLICY, REFERENCE, GRADIENT = 1, 2, 4  # which numbers a row has
-_RECORD = np.dtype([("key", "<u8"), ("has", "u1"), ("policy", "<f8"), ("reference", "<f8"), ("norm", "<f8")])
+_BITS: Mapping[Number, int] = {"policy": 1, "reference": 2, "gradient": 4}  # which numbers a row has
+_RECORD = np.dtype(
+    [("key", "<u8"), ("has", "u1"), ("batch", "<i8"), ("policy", "<f8"), ("reference", "<f8"), ("scale", "<f8")]
+)
 
 
-def response_keys(responses: Sequence[Response]) -> NDArray[np.uint64]:
-    """A 64-bit hash of what the model reads of each response, `[R]`: the prompt's tokens and its own."""
-    hashes = (
-        hashlib.blake2b(
-            np.array([len(r.prompt_token_ids), *r.prompt_token_ids, *r.token_ids], "<i8").tobytes(), digest_size=8
-        )
-        for r in responses
-    )
-    return np.fromiter((int.from_bytes(h.digest(), "little") for h in hashes), np.uint64, len(responses))
+@dataclass(frozen=True)
+class FeatureCache:
+    """Where the numbers of responses are kept.
+
+    Attributes:
+        folder: is made if it does not exist; None for a temporary one that goes once the features are computed.
+        precision: how gradients are stored: `computed` as they are computed; `automatic` likewise, or in float16 above
+            8 GiB. All but `computed` allow features of large pools to be stored in float16, too.
+        disposable: discard what belongs to another model or projection, or is damaged. Otherwise it is refused.
+    """
+
+    folder: Path | None = None
+    precision: Precision | Literal["computed", "automatic"] = "computed"
+    disposable: bool = False
 
 
 @final
@@ -55,97 +64,129 @@ class FeatureFolder:
     """The rows of R responses in a folder, made where they are not there yet. Use it within `open`.
 
     Attributes:
-        row_R: each response's row.
+        folder: where it is.
+        count: R.
+        exact: whether nothing may be rounded to float16.
+        dimension: D of the gradients; 0 if they were not asked for.
+        dtype: the type in which gradients are read.
     """
 
     def __init__(
-        self, folder: Path, model: str, keys_R: NDArray[np.uint64], width: int, seed: int, precision: Precision | None
+        self,
+        folder: Path,
+        cache: FeatureCache,
+        state: Mapping[str, Any],
+        responses: Sequence[Response],
+        computed_in: np.dtype[Any] | None,
     ) -> None:
-        self._folder = folder
-        state = self._state(model, len(keys_R), width, seed, precision)
-        self._rows = self._map("rows.bin", _RECORD, self._size("rows.bin") // _RECORD.itemsize)
-        self.row_R = self._allocated(keys_R)
+        self.folder = folder
+        self.count = len(responses)
+        self.exact = cache.precision == "computed"
+        self.dimension = int(state.get("dimension", 0))
+        stored_in = self._matched_state(cache, state, computed_in)
+        self.dtype = np.promote_types(stored_in, np.float32)
+        self._rows = mapped_array(self.folder / "rows.bin", _RECORD, self._size("rows.bin") // _RECORD.itemsize)
+        self._row_R = self._allocated([_key(r) for r in responses])
         self._gradient: NDArray[Any] | None = None
-        if width:
-            numbers = np.dtype((np.dtype(state["precision"]), (width,)))
-            finished_X = np.flatnonzero(self._rows["has"] & GRADIENT)
+        if self.dimension:
+            numbers = np.dtype((stored_in, (self.dimension,)))
+            finished_X = np.flatnonzero(self._rows["has"] & _BITS["gradient"])
             if self._size("gradient.bin") < numbers.itemsize * (1 + int(finished_X.max(initial=-1))):
                 raise self._damaged("gradient.bin")
-            self._gradient = self._map("gradient.bin", numbers, len(self._rows))
+            self._gradient = mapped_array(self.folder / "gradient.bin", numbers, len(self._rows))
         self._unsaved: list[tuple[int, NDArray[np.int64]]] = []
         self._saved_at = time.monotonic()
 
     @staticmethod
     @contextmanager
     def open(
-        folder: Path,
-        model: str,
+        cache: FeatureCache,
+        state: Mapping[str, Any],
         responses: Sequence[Response],
-        *,
-        width: int,
-        seed: int,
-        precision: Precision | None,
+        computed_in: np.dtype[Any] | None,
     ) -> Iterator[FeatureFolder]:
         """Within the block, no other process works on the folder.
 
         Args:
-            folder: is made if it does not exist.
-            model: a hash of the model's state.
+            cache: where the folder is, and how gradients are stored.
+            state: what the numbers depend on: `model`, a hash; where gradients are wanted, `dimension` and `seed`.
             responses: the R responses.
-            width: D, the gradients' dimensions; 0 where gradients are not wanted.
-            seed: the projection's.
-            precision: how gradients are stored; where left out, as they are, or float16 above 8 GiB.
+            computed_in: the type in which gradients are computed; None where they are not wanted.
 
         Raises:
-            StorageError: if the folder cannot be written, is damaged or in use, or belongs to another model or
-                projection.
+            StorageError: if the folder cannot be written or is in use; if it is damaged or belongs to another model or
+                projection, and is not disposable.
         """
-        in_use = StorageError(
-            f"One process at a time may work on a folder of features, but another one works on {folder}: wait for it, "
-            "or give another --features folder."
-        )
-        with _as_storage_error(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with held(folder / ".lock", "A folder of features", in_use):
-            with _as_storage_error(folder):
-                found = FeatureFolder(folder, model, response_keys(responses), width, seed, precision)
+        with ExitStack() as stack:
+            folder = cache.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="duelist-features-")))
+            in_use = StorageError(
+                f"One process at a time may work on a folder of features, but another one works on {folder}: wait for "
+                "it, or give another --features folder."
+            )
+            with as_storage_error(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder / ".lock", "A folder of features", in_use))
+            with as_storage_error(folder):
+                try:
+                    found = FeatureFolder(folder, cache, state, responses, computed_in)
+                except StorageError:
+                    if not cache.disposable:
+                        raise
+                    (folder / "state.json").unlink(missing_ok=True)  # without it, the rest does not count
+                    found = FeatureFolder(folder, cache, state, responses, computed_in)
             yield found
-            found.save()
 
-    def missing(self, numbers: int) -> NDArray[np.int64]:
-        """Positions of the responses that lack one of these numbers (`POLICY | REFERENCE`, say)."""
-        return np.flatnonzero(self._rows["has"][self.row_R] & numbers != numbers)
+    def batches(
+        self, numbers: Sequence[Number], plan: Callable[[NDArray[np.int64]], list[NDArray[np.int64]]]
+    ) -> list[NDArray[np.int64]]:
+        """The batches to compute for all responses to have these numbers: positions among the responses.
 
-    def put(
-        self,
-        positions_B: NDArray[np.int64],
-        *,
-        policy_B: NDArray[np.float64] | None = None,
-        reference_B: NDArray[np.float64] | None = None,
-        gradient_BD: NDArray[Any] | None = None,
-    ) -> None:
-        """Keep what was computed of some responses; it is saved every `SAVE_SECONDS`, and at the end of `open`."""
-        row_B, has = self.row_R[positions_B], 0
-        if policy_B is not None:
-            self._rows["policy"][row_B] = policy_B
-            has |= POLICY
-        if reference_B is not None:
-            self._rows["reference"][row_B] = reference_B
-            has |= REFERENCE
-        if gradient_BD is not None:
-            assert self._gradient is not None  # a width was given
-            norm_B = np.linalg.norm(gradient_BD.astype(np.float64, copy=False), axis=1)
-            safe_B1 = np.where(norm_B > 0, norm_B, 1.0)[:, None]
-            self._gradient[row_B] = (gradient_BD / safe_B1).astype(self._gradient.dtype)
-            self._rows["norm"][row_B] = norm_B
-            has |= GRADIENT
-        self._unsaved.append((has, row_B))
+        The last bits depend on what is computed together. A computation that was killed thus goes on with the batches
+        that were planned when it began, and computes a batch whole even if some of its rows are there. Where that plan
+        does not fit the responses asked for now, the responses that lack numbers are planned anew.
+
+        Args:
+            numbers: which.
+            plan: groups positions into batches.
+        """
+        bits = sum(_BITS[number] for number in numbers)
+        missing_X = np.flatnonzero(self._rows["has"][self._row_R] & bits != bits)
+        if not len(missing_X):
+            return []
+        batch_R = self._rows["batch"][self._row_R]
+        planned = np.count_nonzero(self._rows["batch"]) == np.count_nonzero(batch_R)  # and for nothing else
+        if not planned or (batch_R[missing_X] % 8 != bits).any():
+            self._rows["batch"] = 0
+            for number, positions_B in enumerate(plan(missing_X), start=1):
+                self._rows["batch"][self._row_R[positions_B]] = 8 * number + bits
+            self._sync()
+            batch_R = self._rows["batch"][self._row_R]
+        order_R = np.argsort(batch_R, kind="stable")
+        unfinished = set(batch_R[missing_X].tolist())
+        batches = np.split(order_R, np.flatnonzero(np.diff(batch_R[order_R])) + 1)
+        return [index_B for index_B in batches if int(batch_R[index_B[0]]) in unfinished]
+
+    def put(self, positions_B: NDArray[np.int64], numbers: Mapping[Number, NDArray[Any]]) -> None:
+        """Keep what was computed of some responses. It is saved every `SAVE_SECONDS`, and by `save`."""
+        row_B = self._row_R[positions_B]
+        for name, values in numbers.items():
+            if name != "gradient":
+                self._rows[name][row_B] = values
+                continue
+            assert self._gradient is not None  # `open` was told their type
+            scale_B = np.ones(len(row_B))
+            if self._gradient.dtype == np.float16:  # whose range is too small for gradients as they are
+                norm_B = np.linalg.norm(values.astype(np.float64), axis=1)
+                scale_B = np.where(norm_B > 0, norm_B, 1.0)
+                values = values / scale_B[:, None]
+            self._gradient[row_B], self._rows["scale"][row_B] = values, scale_B
+        self._unsaved.append((sum(_BITS[name] for name in numbers), row_B))
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
         """Let the numbers reach the disk, and only then let them count."""
-        with _as_storage_error(self._folder):
+        with as_storage_error(self.folder):
             self._sync()
             for has, row_B in self._unsaved:
                 self._rows["has"][row_B] |= has
@@ -153,124 +194,100 @@ class FeatureFolder:
             self._sync()
         self._saved_at = time.monotonic()
 
-    def numbers(self, name: Literal["policy", "reference", "norm"]) -> NDArray[np.float64]:
-        """One number of each response, `[R]`: a log-probability in nats, or the gradient's norm before scaling."""
-        return np.asarray(self._rows[name][self.row_R])
+    def log_probs(self, number: Literal["policy", "reference"]) -> NDArray[np.float64]:
+        """log π(y|x) of each response under the policy or its reference, `[R]`, in nats."""
+        return np.asarray(self._rows[number][self._row_R])
 
-    @property
-    def unit_XD(self) -> NDArray[Any] | None:
-        """The gradients scaled to unit norm, a row each, not in the responses' order; None without gradients."""
-        return self._gradient
+    def gradients(self, positions_S: NDArray[np.int64]) -> NDArray[Any]:
+        """The projected gradients of some of the responses, `[S, D]`."""
+        assert self._gradient is not None  # `open` was told their type
+        row_S = self._row_R[positions_S]
+        stored_SD = self._gradient[row_S]
+        if stored_SD.dtype == self.dtype:
+            return np.asarray(stored_SD)
+        scale_S1 = self._rows["scale"][row_S, None].astype(self.dtype)
+        return np.asarray(stored_SD.astype(self.dtype) * scale_S1)
 
     def _sync(self) -> None:
         for array in (self._gradient, self._rows):
             if isinstance(array, np.memmap):
                 array.flush()
 
-    def _state(self, model: str, count: int, width: int, seed: int, precision: Precision | None) -> Mapping[str, Any]:
-        """What the folder belongs to, once it is known to be this model and projection."""
-        path = self._folder / "state.json"
-        found: dict[str, Any] = {}
-        if path.is_file():
-            try:
-                found = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise self._damaged(path.name) from error
-            if found.get("format") != FORMAT:
-                raise StorageError(
-                    f"A folder of features must have format {FORMAT}, but {self._folder} has {found.get('format', 1)}: "
-                    "another version of Duelist made it. One that did not look at the model's configuration and at "
-                    "which of its matrices are trained may have computed other features. Delete it, or give another "
-                    "--features folder."
-                )
-            if not (self._folder / "rows.bin").is_file():
-                raise self._damaged("rows.bin")
-        else:
-            for name in ("rows.bin", "gradient.bin"):
-                (self._folder / name).unlink(missing_ok=True)
-        wanted: dict[str, Any] = {"format": FORMAT, "model": model}
-        if width:
-            half = count * width * 4 > HALF_ABOVE
-            kept = found.get("precision", "float16" if half else "float32")
-            wanted |= {"dimension": width, "seed": seed, "precision": precision or kept}
+    def _matched_state(
+        self, cache: FeatureCache, state: Mapping[str, Any], computed_in: np.dtype[Any] | None
+    ) -> np.dtype[Any]:
+        """The type in which gradients are stored, once the folder is known to be this model's and projection's."""
+        found: dict[str, Any] = self._found_state()
+        wanted: dict[str, Any] = {"format": FORMAT, **state}
+        if computed_in is not None:
+            large = self.count * self.dimension * computed_in.itemsize > HALF_ABOVE
+            automatic = found.get("precision", "float16" if large else computed_in.name)
+            named = {"computed": computed_in.name, "automatic": automatic}
+            wanted["precision"] = named.get(cache.precision, cache.precision)
         different = [k for k in wanted if k in found and found[k] != wanted[k]]
         if different:
             raise StorageError(
-                f"A folder of features belongs to one model and projection, but {self._folder} was made with other "
+                f"A folder of features belongs to one model and projection, but {self.folder} was made with other "
                 f"values of {', '.join(different)} ({different[0]}: {found[different[0]]!r} there, "
                 f"{wanted[different[0]]!r} now): delete it, or give another --features folder."
             )
-        if width and "dimension" not in found:
-            (self._folder / "gradient.bin").unlink(missing_ok=True)
-        (self._folder / "rows.bin").touch()
-        temporary = path.with_name("state.json.tmp")
+        if "dimension" in wanted and "dimension" not in found:
+            (self.folder / "gradient.bin").unlink(missing_ok=True)
+        (self.folder / "rows.bin").touch()
+        temporary = self.folder / "state.json.tmp"
         temporary.write_text(json.dumps({**found, **wanted}), encoding="utf-8")
-        temporary.replace(path)
-        return {**found, **wanted}
+        temporary.replace(self.folder / "state.json")
+        stored_in: np.dtype[Any] = np.dtype(wanted.get("precision", "float32"))
+        return stored_in
 
-    def _allocated(self, keys_R: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """A row for each response: its own, or one that nobody has finished, or a new one."""
-        done_X = np.flatnonzero(self._rows["has"] > 0)
-        row_of = dict(zip(self._rows["key"][done_X].tolist(), done_X.tolist(), strict=True))
-        new = [key for key in dict.fromkeys(keys_R.tolist()) if key not in row_of]
+    def _found_state(self) -> dict[str, Any]:
+        path = self.folder / "state.json"
+        if not path.is_file():
+            for name in ("rows.bin", "gradient.bin"):
+                (self.folder / name).unlink(missing_ok=True)
+            return {}
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise self._damaged(path.name) from error
+        if found.get("format") != FORMAT:
+            raise StorageError(
+                f"A folder of features must have format {FORMAT}, but {self.folder} has {found.get('format', 1)}: "
+                "another version of Duelist made it. Format 1 did not look at the model's configuration and at which "
+                "of its matrices are trained; format 2 kept gradients scaled to unit norm. Delete it, or give another "
+                "--features folder."
+            )
+        if not (self.folder / "rows.bin").is_file():
+            raise self._damaged("rows.bin")
+        return found
+
+    def _allocated(self, keys: Sequence[int]) -> NDArray[np.int64]:
+        """A row for each response: its own, or one that nobody has begun, or a new one."""
+        begun = (self._rows["has"] > 0) | (self._rows["batch"] > 0)
+        begun_X, free_X = np.flatnonzero(begun), np.flatnonzero(~begun)
+        row_of = dict(zip(self._rows["key"][begun_X].tolist(), begun_X.tolist(), strict=True))
+        new = [key for key in keys if key not in row_of]
         if new:
-            free_X = np.flatnonzero(self._rows["has"] == 0)
             rows = len(self._rows)
             row_X = np.concatenate([free_X, np.arange(rows, rows + len(new))])[: len(new)]
-            self._rows = self._map("rows.bin", _RECORD, max(rows, int(row_X[-1]) + 1))
+            self._rows = mapped_array(self.folder / "rows.bin", _RECORD, max(rows, int(row_X[-1]) + 1))
             self._rows["key"][row_X] = new
             row_of |= dict(zip(new, row_X.tolist(), strict=True))
-        return np.array([row_of[key] for key in keys_R.tolist()], np.int64)
-
-    def _map(self, name: str, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
-        """The file as an array of at least so many rows; new ones are zeros."""
-        path, needed = self._folder / name, rows * dtype.itemsize
-        if not needed:
-            return np.empty(0, dtype)
-        with path.open("ab") as file:
-            if file.tell() < needed:
-                _reserve(file, needed)
-        return np.memmap(path, dtype=dtype.base, mode="r+", shape=(rows, *dtype.shape))
+        return np.array([row_of[key] for key in keys], np.int64)
 
     def _size(self, name: str) -> int:
-        path = self._folder / name
+        path = self.folder / name
         return path.stat().st_size if path.is_file() else 0
 
     def _damaged(self, name: str) -> StorageError:
         return StorageError(
-            f"{self._folder / name} must be what was saved, but it is gone or damaged: delete {self._folder}, or give "
+            f"{self.folder / name} must be what was saved, but it is gone or damaged: delete {self.folder}, or give "
             "another --features folder."
         )
 
 
-def scratch_array(folder: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """A memory-mapped array in a file of `folder` that has no name and goes with the process, however it ends.
-
-    Raises:
-        StorageError: if the disk has no room for it.
-    """
-    with _as_storage_error(folder), tempfile.TemporaryFile(dir=folder) as file:
-        _reserve(file, shape[0] * shape[1] * dtype.itemsize)
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    """Make a file so many bytes long. A full disk shows here, not as a crash when a mapped page is written."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)
-
-
-@contextmanager
-def _as_storage_error(folder: Path) -> Iterator[None]:
-    try:
-        with full_disk_as_storage_error(f"the features in {folder}"):
-            yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"{folder} must be a folder that can be written, but it cannot: {error}. Mend it, or give another "
-            "--features folder."
-        ) from error
+def _key(response: Response) -> int:
+    """A 64-bit hash of a response and of what the model reads of it: the prompt's tokens and its own."""
+    tokens = np.array([len(response.prompt_token_ids), *response.prompt_token_ids, *response.token_ids], "<i8")
+    digest = hashlib.blake2b(response.id.encode() + tokens.tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

@@ -22,9 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DuelistError
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
-from duelist.featurizers.margin import implicit_rewards, prompt_entropies
+from duelist.featurizers.feature_folder import FeatureFolder
+from duelist.featurizers.mapped_files import scratch_array
+from duelist.featurizers.margin import log_prob_features
+from duelist.featurizers.response_numbers import response_numbers
 from duelist.models.gradients.lora_gradients import LoraGradients
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+
+MAPPED_ABOVE = 2 * 2**30  # bytes of pair features above which they are not held in memory
+PAIRS_AT_ONCE = 1024  # pairs per block of features
 
 Normalize = Literal["response", "pair", "token", "none"]
 
@@ -61,25 +66,44 @@ class Gradient(Featurizer):
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         policy = job.models.policy_for("The `gradient` featurizer")
         responses, index_N2 = distinct_responses(job.pairs)
-        limit = self.config.max_tokens
-        engine = LoraGradients(policy.model, dimension=self.config.dimension, seed=job.seed, max_tokens=limit)
-        if engine.note is not None:
-            job.progress.note(engine.note)
-        sequences = tokenized(responses)
-        fields: dict[str, NDArray[Any]] = {}
-        with job.progress.stage("Gradients", len(responses)) as advance:
-            log_prob_R, gradient_RD = engine(sequences, progress=advance)
-        if "gradient_ND" in job.wanted:
-            length_R = np.array([len(r.token_ids) for r in responses])
-            fields["gradient_ND"] = pair_gradients(gradient_RD, index_N2, job.beta, self.config.normalize, length_R)
-        # The policy's log-probabilities come from the same pass.
-        if "prompt_entropy_N" in job.wanted:
-            fields["prompt_entropy_N"] = prompt_entropies(log_prob_R, [r.prompt_id for r in responses], index_N2)
-        if job.wanted & {"margin_N", "log_ratio_N2"}:
-            with job.progress.stage("Reference", len(responses)) as advance, policy.as_reference():
-                reference_R = sequence_log_probs(policy.model, sequences, max_tokens=limit, progress=advance)
-            fields |= implicit_rewards(log_prob_R - reference_R, index_N2, job.beta)
+        dimension, limit = self.config.dimension, self.config.max_tokens
+        engine = LoraGradients(policy.model, dimension=dimension, seed=job.seed, max_tokens=limit)
+        with response_numbers(job, policy, responses, limit, engine) as kept:
+            fields = log_prob_features(job, kept, responses, index_N2)
+            if "gradient_ND" in job.wanted:
+                length_R = np.array([len(r.token_ids) for r in responses])
+                fields["gradient_ND"] = pair_features(kept, index_N2, length_R, job.beta, self.config.normalize)
         return fields
+
+
+def pair_features(
+    kept: FeatureFolder, index_N2: NDArray[np.int64], length_R: NDArray[Any], beta: float, normalize: Normalize
+) -> NDArray[Any]:
+    """φ of N pairs from their responses' kept gradients, `[N, D]`, computed a block of pairs at a time.
+
+    It is in memory up to `MAPPED_ABOVE` bytes. A larger pool's is in a memory-mapped file beside the gradients that
+    goes with the process. There it has the gradients' type; if they need not be exact, φ of unit gradients is in
+    float16, where small gradients would underflow.
+
+    Args:
+        kept: the gradients of R responses.
+        index_N2: positions of each pair's a and b among the responses.
+        length_R: the responses' lengths in tokens.
+        beta: see `pair_gradients`.
+        normalize: see `pair_gradients`.
+    """
+    shape = (len(index_N2), kept.dimension)
+    if shape[0] * shape[1] * kept.dtype.itemsize <= MAPPED_ABOVE:
+        phi_ND: NDArray[Any] = np.empty(shape, kept.dtype)
+    else:
+        half = not kept.exact and normalize in ("response", "pair")
+        phi_ND = scratch_array(kept.folder, np.dtype(np.float16) if half else kept.dtype, shape)
+    for start in range(0, shape[0], PAIRS_AT_ONCE):
+        rows = slice(start, start + PAIRS_AT_ONCE)
+        responses_S, position_M2 = np.unique(index_N2[rows], return_inverse=True)
+        gradient_SD, length_S = kept.gradients(responses_S), length_R[responses_S]
+        phi_ND[rows] = pair_gradients(gradient_SD, position_M2.reshape(-1, 2), beta, normalize, length_S)
+    return phi_ND
 
 
 def pair_gradients(

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
-from duelist.models.policy.implicit_reward import log_probs
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.featurizers.feature_folder import FeatureFolder
+from duelist.featurizers.response_numbers import AGAINST_REFERENCE, response_numbers
+from duelist.types import Response
 
 
 class MarginConfig(BaseModel):
@@ -43,25 +44,29 @@ class Margin(Featurizer):
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         policy = job.models.policy_for("The `margin` featurizer")
         responses, index_N2 = distinct_responses(job.pairs)
-        limit = self.config.max_tokens
-        fields: dict[str, NDArray[Any]] = {}
-        if job.wanted & {"margin_N", "log_ratio_N2"}:
-            policy_R, reference_R = log_probs(policy, responses, limit, job.progress)
-            fields |= implicit_rewards(policy_R - reference_R, index_N2, job.beta)
-        else:
-            with job.progress.stage("Log-probabilities", len(responses)) as advance:
-                policy_R = sequence_log_probs(policy.model, tokenized(responses), max_tokens=limit, progress=advance)
-        if "prompt_entropy_N" in job.wanted:
-            fields["prompt_entropy_N"] = prompt_entropies(policy_R, [r.prompt_id for r in responses], index_N2)
-        return fields
+        with response_numbers(job, policy, responses, self.config.max_tokens) as kept:
+            return log_prob_features(job, kept, responses, index_N2)
 
 
-def implicit_rewards(
-    log_ratio_R: NDArray[np.float64], index_N2: NDArray[np.int64], beta: float
+def log_prob_features(
+    job: FeatureJob, kept: FeatureFolder, responses: Sequence[Response], index_N2: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """`margin_N` and `log_ratio_N2` from log(π_θ/π_ref) of R responses and the pairs' positions among them."""
-    log_ratio_N2 = log_ratio_R[index_N2]
-    return {"margin_N": beta * (log_ratio_N2[:, 0] - log_ratio_N2[:, 1]), "log_ratio_N2": log_ratio_N2}
+    """Those of the wanted fields that follow from log-probabilities.
+
+    Args:
+        job: which fields are wanted, and β.
+        kept: the log-probabilities of R responses.
+        responses: the R responses.
+        index_N2: positions of each pair's a and b among them.
+    """
+    fields: dict[str, NDArray[Any]] = {}
+    policy_R = kept.log_probs("policy")
+    if job.wanted & AGAINST_REFERENCE:
+        log_ratio_N2 = (policy_R - kept.log_probs("reference"))[index_N2]
+        fields |= {"margin_N": job.beta * (log_ratio_N2[:, 0] - log_ratio_N2[:, 1]), "log_ratio_N2": log_ratio_N2}
+    if "prompt_entropy_N" in job.wanted:
+        fields["prompt_entropy_N"] = prompt_entropies(policy_R, [r.prompt_id for r in responses], index_N2)
+    return fields
 
 
 def prompt_entropies(

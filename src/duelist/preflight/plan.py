@@ -39,7 +39,7 @@ class Plan:
         base_parameters: parameters of the base model.
         trained_parameters: those of the adapter, of the reward model, or all.
         memory_bytes: model, optimizer and features at their largest; activations come on top.
-        disk_bytes: the study's folder at the end, and one round's features at their largest.
+        disk_bytes: the study's folder at the end, and one round's features and gradients at their largest.
         notes: what is not known, and why.
     """
 
@@ -106,9 +106,9 @@ def plan(recipe: Recipe) -> Plan:
         # reference; features as computed and as reordered.
         each = BYTES["float32" if policy.adapter == "lora" else policy.dtype]
         memory = base * BYTES[policy.dtype] + max(adapter * 4 * each, adapter * each + features * 2)
-        # The weights that are kept and a copy of the latest (online each with Adam's moments); one round's features;
-        # every token as JSON.
-        disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + features + (tokens or 0) * 8
+        # The weights that are kept and a copy of the latest (online each with Adam's moments); one round's features and
+        # the gradients, at most two a pair, that they come from; every token as JSON.
+        disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + 3 * features + (tokens or 0) * 8
     return Plan(
         total_budget(recipe), _told(in_rounds), generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
     )

@@ -9,7 +9,6 @@ for pick in picks:
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +23,9 @@ from duelist.annotators.reading_time import DEFAULT, tokens_to_read
 from duelist.data.rows import as_json, explicit_prompt
 from duelist.data.sources import Row
 from duelist.errors import BudgetError, ModelError, RecipeError
-from duelist.featurizers.base import featurize
-from duelist.featurizers.embedding import Embedding, EmbeddingFeaturizerConfig
-from duelist.featurizers.feature_folder import Precision
+from duelist.featurizers.base import FeatureJob, Featurizer, featurize
+from duelist.featurizers.feature_folder import FeatureCache, Precision
 from duelist.featurizers.gradient import Normalize
-from duelist.featurizers.resumable import Stored
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
@@ -178,23 +175,25 @@ def select(
     drawn = options.draw([x.pair.id for x in candidates], budget, generator(seed, "candidates"))
     candidates = [candidates[i] for i in drawn]
     pairs, past_pairs, target_pairs = ([x.pair for x in found] for found in (candidates, past, aims))
-    with tempfile.TemporaryDirectory(prefix="duelist-select-") as scratch:
-        folder = Path(features) if features is not None else Path(scratch)
-        stored = Stored(folder, dimension=dimension, normalize=normalize, max_tokens=max_tokens, precision=precision)
-        seen = featurize(
-            [stored, Embedding(EmbeddingFeaturizerConfig())],
-            needs,
-            Models(policy),
-            pairs,
-            past_pairs,
-            prompts={x.prompt.id: x.prompt for x in (*candidates, *past, *aims)},
-            beta=beta,
-            seed=derived_seed(seed, "projection"),
-            progress=progress,
-            targets=target_pairs,
-            recorded=_recorded(pairs, past_pairs),
-        )
-        selection = choose(rule, seen, budget, generator(seed, "select"))
+    settings = (
+        {"name": "margin", "max_tokens": max_tokens},
+        {"name": "gradient", "dimension": dimension, "normalize": normalize, "max_tokens": max_tokens},
+        {"name": "embedding"},
+    )
+    featurizers = [build("featurizer", component, Featurizer) for component in settings]
+    job = FeatureJob(
+        Models(policy),
+        pairs,
+        past_pairs,
+        prompts={x.prompt.id: x.prompt for x in (*candidates, *past, *aims)},
+        beta=beta,
+        seed=derived_seed(seed, "projection"),
+        progress=progress,
+        targets=target_pairs,
+        cache=FeatureCache(None if features is None else Path(features), precision or "automatic"),
+    )
+    seen = featurize(featurizers, needs, job, _recorded(pairs, past_pairs))
+    selection = choose(rule, seen, budget, generator(seed, "select"))
     chosen = zip(selection.indices_B, selection.scores_B.tolist(), strict=True)
     picks = (
         Pick(

@@ -31,7 +31,7 @@ from duelist.store.derived import (
     write_preferences,
     write_results,
 )
-from duelist.store.layout import EMBEDDINGS, ROUNDS, SELECTION
+from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, ROUNDS, SELECTION
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
@@ -118,6 +118,10 @@ class StudyFolder:
         """Where the vectors of one of the study's embedding models are kept."""
         return self.path / EMBEDDINGS / source
 
+    def feature_cache(self, round: int) -> Path:
+        """Where what features are computed from is kept, so that a killed study need not compute it again."""
+        return self.round_folder(round) / FEATURE_CACHE
+
     def stage(self, round: int, name: str) -> Stage | None:
         """The stage, if it is finished."""
         return self.store.stage(round, name)
@@ -194,6 +198,7 @@ class StudyFolder:
     def discard_features(self, round: int) -> None:
         """Drop a round's features: large, and of no use once the choice is made."""
         discard(self.round_folder(round) / FEATURES.file)
+        discard(self.feature_cache(round))
 
     def close_round(self, round: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Close a round: record its metrics, and derive the files that users read.

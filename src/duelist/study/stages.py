@@ -19,7 +19,8 @@ from duelist.annotators.reading_time import study_reading_time, tokens_to_read
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
 from duelist.evaluation.metrics import measure
-from duelist.featurizers.base import Featurizer, featurize
+from duelist.featurizers.base import FeatureJob, featurize
+from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
 from duelist.progress import Progress
@@ -110,12 +111,13 @@ class Stages:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
         needs = self._needs(t)
         targets = self.target(t) if "target_MD" in needs else []
-        return self.folder.run(
-            t,
-            "featurize",
-            codecs.FEATURES,
-            lambda: self._features(t, needs, candidates, past, self.parts.featurizers, targets),
-        )
+        cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
+
+        def compute() -> Features:
+            job = replace(self._feature_job(t, candidates, past, targets), cache=cache)
+            return featurize(self.parts.featurizers, needs, job, self._recorded(needs, candidates, past))
+
+        return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
     def target(self, t: int) -> list[Pair]:
         """Pairs of the policy's responses to the prompts that matter."""
@@ -139,7 +141,7 @@ class Stages:
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
             margins = self._learner.margins
             wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
-            seen = self._features(t, wanted, selected, [], [margins])
+            seen = featurize([margins], wanted, self._feature_job(t, selected))
             if seen.log_ratio_N2 is not None:
                 known = {**selection.diagnostics, _KL: float(seen.log_ratio_N2.mean())}
                 selection = replace(selection, diagnostics=known)
@@ -249,18 +251,10 @@ class Stages:
         of_rule = self.parts.acquisition_options.needs(self.parts.acquisition)
         return of_rule if self._acquisition(t).needs else frozenset()  # a wholly random batch needs nothing
 
-    def _features(
-        self,
-        t: int,
-        needs: frozenset[str],
-        candidates: Sequence[Pair],
-        past: Sequence[Pair],
-        featurizers: Sequence[Featurizer],
-        targets: Sequence[Pair] = (),
-    ) -> Features:
-        return featurize(
-            featurizers,
-            needs,
+    def _feature_job(
+        self, t: int, candidates: Sequence[Pair], past: Sequence[Pair] = (), targets: Sequence[Pair] = ()
+    ) -> FeatureJob:
+        return FeatureJob(
             self._learner.models(t - 1),
             candidates,
             past,
@@ -269,7 +263,6 @@ class Stages:
             seed=self._seed("projection"),
             progress=self.progress,
             targets=targets,
-            recorded=self._recorded(needs, candidates, past),
         )
 
     def _recorded(

@@ -63,6 +63,7 @@ class LoraGradients:
         parameter_count: the number of parameters of the adapter.
         parameter_names: their matrices' names, in order.
         dimension: D.
+        dtype: the type of gradients: float32, or float64 where the adapter is float64.
         frozen: whether the whole adapter is frozen, so that all of it counts.
 
     Raises:
@@ -78,6 +79,8 @@ class LoraGradients:
         self._sketch = SparseSketch([m.weight.numel() for m in matrices.values()], dimension, seed)
         self.parameter_count = self._sketch.parameter_count
         self.dimension = self._sketch.dimension
+        is_double = _accumulator_dtype(matrices) == torch.float64
+        self.dtype = np.dtype(np.float64 if is_double else np.float32)
 
     @property
     def note(self) -> str | None:
@@ -100,7 +103,7 @@ class LoraGradients:
 
         Returns:
             log_probs_R: log π(y | x) in nats, in the order of `sequences`.
-            gradient_RD: their projected gradients, float32, or float64 where the adapter is float64.
+            gradient_RD: their projected gradients, of type `dtype`.
 
         Raises:
             DataError: if a sequence is longer than the model's context, or a token id is outside its vocabulary.
@@ -118,8 +121,7 @@ class LoraGradients:
         check_sequences(model, sequences)
         require_causal(model)
         log_probs_R = np.empty(len(sequences), dtype=np.float64)
-        is_double = _accumulator_dtype(matrices) == torch.float64
-        gradient_RD = np.empty((len(sequences), self.dimension), dtype=np.float64 if is_double else np.float32)
+        gradient_RD = np.empty((len(sequences), self.dimension), dtype=self.dtype)
         with torch.inference_mode(False), torch.enable_grad(), frozen(model):
             if len(sequences):
                 with suppress(NumericalError):  # the responses themselves say it better

@@ -144,10 +144,10 @@ def batches_by_tokens(
     return batches
 
 
-def response_batches(
+def plan_batches(
     model: torch.nn.Module, sequences: Sequence[TokenizedResponse], max_tokens: int, square: bool = True
-) -> Iterator[tuple[NDArray[np.int64], ResponseBatch]]:
-    """`sequences` in batches, on the device of the model's input embeddings.
+) -> list[NDArray[np.int64]]:
+    """Group sequences of like length, as they are run together. A batch alone is planned as itself.
 
     Sequences beyond one of the model's length thresholds are not batched with those up to it. A sequence's length is
     that of its prompt and response together, though its last token is not read.
@@ -158,20 +158,36 @@ def response_batches(
         max_tokens: the most tokens of a batch, padding included.
         square: whether a batch may have as many rows as columns; if not, its last sequence goes alone.
 
+    Returns:
+        index_B: each batch's positions in `sequences`.
+    """
+    length_R = [s.input_length for s in sequences]
+    batches: list[NDArray[np.int64]] = []
+    for index_B in batches_by_tokens(length_R, max_tokens, _thresholds(model)):
+        apart = not square and 1 < len(index_B) == length_R[index_B[0]]
+        batches += (index_B[:-1], index_B[-1:]) if apart else (index_B,)
+    return batches
+
+
+def response_batches(
+    model: torch.nn.Module, sequences: Sequence[TokenizedResponse], max_tokens: int, square: bool = True
+) -> Iterator[tuple[NDArray[np.int64], ResponseBatch]]:
+    """`sequences` in the batches of `plan_batches`, on the device of the model's input embeddings.
+
     Yields:
         index_B: the batch's positions in `sequences`.
         batch: what to run.
     """
-    device = model.get_input_embeddings().weight.device
-    thresholds = [threshold - 1 for threshold in length_thresholds(model.config)]
-    length_R = [s.input_length for s in sequences]
-    for index_B in batches_by_tokens(length_R, max_tokens, thresholds):
-        apart = not square and 1 < len(index_B) == length_R[index_B[0]]
-        for part_B in (index_B[:-1], index_B[-1:]) if apart else (index_B,):
-            longest = length_R[part_B[0]]
-            # One more column, where only with its last token a sequence is beyond the threshold.
-            width = longest + 1 if longest - 1 in thresholds else longest
-            yield part_B, ResponseBatch.of([sequences[i] for i in part_B], device, width)
+    device, thresholds = model.get_input_embeddings().weight.device, _thresholds(model)
+    for index_B in plan_batches(model, sequences, max_tokens, square):
+        longest = sequences[index_B[0]].input_length
+        # One more column, where only with its last token a sequence is beyond the threshold.
+        width = longest + 1 if longest - 1 in thresholds else longest
+        yield index_B, ResponseBatch.of([sequences[i] for i in index_B], device, width)
+
+
+def _thresholds(model: torch.nn.Module) -> list[int]:
+    return [threshold - 1 for threshold in length_thresholds(model.config)]
 
 
 def check_sequences(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]) -> None:

@@ -1,0 +1,64 @@
+"""Arrays in memory-mapped files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.errors import StorageError, full_disk_as_storage_error
+
+
+def mapped_array(path: Path, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
+    """Map a file as an array of so many rows. It is made or extended as needed; new rows are zeros."""
+    needed = rows * dtype.itemsize
+    if not needed:
+        return np.empty(0, dtype)
+    with path.open("ab") as file:
+        if file.tell() < needed:
+            _reserve(file, needed)
+    return np.memmap(path, dtype=dtype.base, mode="r+", shape=(rows, *dtype.shape))
+
+
+def scratch_array(folder: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """A memory-mapped array in a file of `folder` that has no name and goes with the process, however it ends.
+
+    Raises:
+        StorageError: if the disk has no room for it.
+    """
+    with as_storage_error(folder), tempfile.TemporaryFile(dir=folder) as file:
+        _reserve(file, shape[0] * shape[1] * dtype.itemsize)
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+@contextmanager
+def as_storage_error(folder: Path) -> Iterator[None]:
+    """Report an error of the file system as one that names the folder and what can be done.
+
+    Raises:
+        StorageError: in place of an OSError.
+    """
+    try:
+        with full_disk_as_storage_error(f"the features in {folder}"):
+            yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{folder} must be a folder that can be written, but it cannot: {error}. Fix it, or give another "
+            "--features folder."
+        ) from error
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Make a file so many bytes long. A full disk shows here, not as a crash when a mapped page is written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)

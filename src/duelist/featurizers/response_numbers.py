@@ -1,0 +1,106 @@
+"""Numbers of responses under a policy: log π_θ(y|x), log π_ref(y|x) and the projected gradient of log π_θ(y|x).
+
+They are computed in batches of like length into a cache (`feature_folder`). What the cache has is not computed again:
+a run that was killed resumes where it stopped. Features of pairs are derived from them (`gradient`, `margin`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.featurizers.base import FeatureJob
+from duelist.featurizers.feature_folder import FeatureFolder, Number
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.logprobs import (
+    TokenizedResponse,
+    check_sequences,
+    plan_batches,
+    sequence_log_probs,
+    tokenized,
+)
+from duelist.models.policy.policy import Policy
+from duelist.progress import Progress
+from duelist.types import Response
+
+AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2"})  # features that need log π_ref
+
+Compute = Callable[[list[TokenizedResponse]], Mapping[Number, NDArray[Any]]]
+
+
+@contextmanager
+def response_numbers(
+    job: FeatureJob,
+    policy: Policy,
+    responses: Sequence[Response],
+    max_tokens: int,
+    engine: LoraGradients | None = None,
+) -> Iterator[FeatureFolder]:
+    """Compute what `job.cache` lacks of R responses, and yield the cache while it is locked.
+
+    Args:
+        job: the wanted features, which say whether the reference is needed, and the cache.
+        policy: the policy and its reference.
+        responses: the R responses.
+        max_tokens: tokens per pass, padding included.
+        engine: also take gradients with it, made for the policy's model and `job.seed`; log π_θ comes with them.
+
+    Raises:
+        StorageError: if the cache cannot be used.
+        DuelistError: if the policy cannot compute the numbers.
+    """
+    sequences = tokenized(responses)
+    # Nobody else sees a temporary folder, so that hashing the model for it would be in vain.
+    state: dict[str, Any] = {"model": policy.fingerprint() if job.cache.folder else None}
+    if engine is not None:
+        state |= {"dimension": engine.dimension, "seed": job.seed}
+
+    def differentiate(some: list[TokenizedResponse]) -> Mapping[Number, NDArray[Any]]:
+        assert engine is not None
+        log_prob_B, gradient_BD = engine(some)
+        return {"policy": log_prob_B, "gradient": gradient_BD}
+
+    def log_probs(number: Number) -> Compute:
+        return lambda some: {number: sequence_log_probs(policy.model, some, max_tokens=max_tokens)}
+
+    def fill(what: str, numbers: Sequence[Number], compute: Compute, square: bool = True) -> None:
+        def plan(missing_X: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+            some = [sequences[i] for i in missing_X]
+            check_sequences(policy.model, some)
+            return [missing_X[index_B] for index_B in plan_batches(policy.model, some, max_tokens, square)]
+
+        _run(what, kept, kept.batches(numbers, plan), lambda b: compute([sequences[i] for i in b]), job.progress)
+
+    if engine is not None and engine.note is not None:
+        job.progress.note(engine.note)
+    with FeatureFolder.open(job.cache, state, responses, engine.dtype if engine else None) as kept:
+        if engine is not None:
+            fill("Gradients", ("policy", "gradient"), differentiate, square=False)
+        else:
+            fill("Log-probabilities", ("policy",), log_probs("policy"))
+        if job.wanted & AGAINST_REFERENCE:
+            with policy.as_reference():
+                fill("Reference", ("reference",), log_probs("reference"))
+        yield kept
+
+
+def _run(
+    what: str,
+    kept: FeatureFolder,
+    batches: Sequence[NDArray[np.int64]],
+    compute: Callable[[NDArray[np.int64]], Mapping[Number, NDArray[Any]]],
+    progress: Progress,
+) -> None:
+    found = kept.count - sum(map(len, batches))
+    with progress.stage(what, kept.count) as advance:
+        if found:
+            progress.note(f"{what}: {found} of {kept.count} responses found in {kept.folder}")
+            advance(found)
+        for positions_B in batches:
+            kept.put(positions_B, compute(positions_B))
+            advance(len(positions_B))
+    kept.save()
