@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite
 from duelist.errors import BudgetError, DuelistError, NumericalError, user_code
 from duelist.seeding import hash_keys
+from duelist.settings.context import Context
 from duelist.types import Features, Selection
 
 # The fields that have a row for each pair; `target_MD` has rows of its own.
@@ -54,6 +55,16 @@ class Acquisition(ABC):
 
         Returns:
             B distinct positions in the pool, in pick order, with their scores and the score's unit.
+        """
+
+    def check(self, context: Context) -> None:  # noqa: B027  # most have nothing to refuse
+        """Refuse a recipe in which it cannot work, before anything is drawn, asked or written. By default: none.
+
+        Args:
+            context: facts about the recipe.
+
+        Raises:
+            DuelistError: naming what does not fit.
         """
 
 

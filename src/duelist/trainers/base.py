@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress
+from duelist.settings.context import Context
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.reward_fitting import Comparisons
 from duelist.types import Preference, VoteRule
@@ -44,6 +46,24 @@ class Planned(ABC):
     @abstractmethod
     def plan(self) -> TrainingPlan:
         """What to train on and where to start; `Study` sets the model and the preferences up accordingly."""
+
+    def check(self, context: Context) -> None:
+        """Refuse a recipe in which it cannot work. By default: single steps, if its plan contradicts them.
+
+        Raises:
+            RecipeError: naming what does not fit.
+        """
+        if context.online and not isinstance(self, TakesSteps):
+            raise RecipeError(
+                f"`online: true` needs a trainer that takes single steps, but {context.names['trainer']} trains in one "
+                "piece: use `dpo`, or set `online` to false."
+            )
+        for key, wanted in (("accumulate", "round"), ("restart", "continue"), ("reference", "initial")):
+            if context.online and getattr(self.plan, key) != wanted:
+                raise RecipeError(
+                    f"`online: true` goes on from the last step with this round's labels, so `trainer.{key}` must be "
+                    f"`{wanted}`, but is `{getattr(self.plan, key)}`: change it, or set `online` to false."
+                )
 
 
 class Trainer(Planned):

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import torch
 
-from duelist.errors import RecipeError, user_code
+from duelist.errors import user_code
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress, Silent
 from duelist.recipe.recipe import Recipe
@@ -21,12 +21,9 @@ from duelist.store.codecs import Codec
 from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_from
 from duelist.study.learners.round_policies import RoundPolicies
-from duelist.trainers.base import Planned, TakesSteps, Trainer
+from duelist.trainers.base import TakesSteps
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.types import Preference
-
-# The settings of TRL that say how many steps are taken, which online is one a round.
-STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
 
 
 def _write_state(path: Path, state: dict[str, Any]) -> None:
@@ -39,38 +36,6 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 OPTIMIZER = Codec("optimizer.pt", _write_state, _read_state)
-
-
-def require_online_trainer(trainer: Planned, recipe: Recipe) -> TakesSteps:
-    """The trainer as one that takes steps.
-
-    Args:
-        trainer: what the recipe names.
-        recipe: the recipe, with its settings.
-
-    Raises:
-        RecipeError: if it cannot, or its settings contradict one step a round.
-    """
-    if not isinstance(trainer, TakesSteps):
-        raise RecipeError(
-            f"`online: true` needs a trainer that takes single steps, but {recipe.trainer['name']} trains in one "
-            "piece: use `dpo`, or set `online` to false."
-        )
-    plan = trainer.plan
-    for key, wanted in (("accumulate", "round"), ("restart", "continue"), ("reference", "initial")):
-        if getattr(plan, key) != wanted:
-            raise RecipeError(
-                f"`online: true` goes on from the last step with this round's labels, so `trainer.{key}` must be "
-                f"`{wanted}`, but is `{getattr(plan, key)}`: change it, or set `online` to false."
-            )
-    # The last two have a meaning for the training on data that is there before the study.
-    for key in STEP_SETTINGS if recipe.initial is None else STEP_SETTINGS[:1]:
-        if key in (recipe.trainer.get("train") or {}):
-            raise RecipeError(
-                f"`online: true` takes one optimizer step a round, but `trainer.train.{key}` says how many to take: "
-                "remove it, and set `rounds` and `budget`."
-            )
-    return trainer
 
 
 @final
@@ -86,10 +51,10 @@ class OnlinePolicy:
     """
 
     def __init__(
-        self, recipe: Recipe, trainer: Trainer, folder: StudyFolder, policies: RoundPolicies, progress: Progress
+        self, recipe: Recipe, trainer: TakesSteps, folder: StudyFolder, policies: RoundPolicies, progress: Progress
     ) -> None:
         self._recipe = recipe
-        self._trainer = require_online_trainer(trainer, recipe)
+        self._trainer = trainer
         self._folder = folder
         self._policies = policies
         self._progress = progress

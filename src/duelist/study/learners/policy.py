@@ -18,10 +18,10 @@ from duelist.models.policy.lora_adapter import LoraAdapter
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Progress
-from duelist.recipe.recipe import Recipe
+from duelist.recipe.recipe import Recipe, policy_of
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
-from duelist.study.components import Parts
+from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OnlinePolicy
 from duelist.study.learners.round_policies import RoundPolicies
@@ -32,15 +32,15 @@ from duelist.types import Evaluation, Preference
 class PolicyLearner(Learner):
     """Trains the policy, an adapter or all of it, with the recipe's trainer."""
 
-    def __init__(self, recipe: Recipe, parts: Parts, folder: StudyFolder, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, components: StudyComponents, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
-        self.parts = parts
+        self.components = components
         self.folder = folder
         self.progress = progress
 
     @property
     def artifact(self) -> str:
-        return (LoraAdapter if self.parts.policy_config.adapter == "lora" else AllParameters).artifact
+        return (LoraAdapter if policy_of(self.components.recipe).adapter == "lora" else AllParameters).artifact
 
     @property
     def margins(self) -> Featurizer:
@@ -52,7 +52,7 @@ class PolicyLearner(Learner):
     def save_initial(self, target: Path) -> Mapping[str, Any]:
         policy = self._policies.initial
         kept: dict[str, Any] = {"base_model": policy.fingerprint(trained=False)}
-        labelled = self.parts.labelled
+        labelled = self.components.recipe.initial
         if labelled is not None:
             preferences = labelled_preferences(labelled, policy.tokenizer, policy.context_length, policy.name)
             kept |= {**self._train(policy, preferences, "initial"), "preferences": float(len(preferences))}
@@ -78,8 +78,8 @@ class PolicyLearner(Learner):
         rewards = [] if initial is None else [s["reward"] for s in initial.samples]
         return evaluate(
             self._after(t),
-            self.parts.prompts.held_out,
-            self.parts.reward,
+            self.components.prompts.held_out,
+            self.components.reward,
             None if initial is None or None in rewards else np.array(rewards, dtype=np.float64),
             self.recipe.evaluation,
             beta=self.recipe.beta,
@@ -87,26 +87,29 @@ class PolicyLearner(Learner):
             # The same random numbers every round: rounds differ by the policy alone.
             seed=derived_seed(self.recipe.seed, "evaluate"),
             progress=self.progress,
-            label_temperature=self.parts.label_temperature,
+            label_temperature=self.components.label_temperature,
         )
 
     def _train(self, policy: Policy, preferences: Sequence[Preference], *seed_names: str | int) -> Mapping[str, float]:
         seed = derived_seed(self.recipe.seed, *seed_names)
-        with user_code(self.parts.trainer):
-            return self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
+        with user_code(self.components.trainer):
+            done: Mapping[str, float] = self.components.trainer.train(
+                policy, preferences, self.recipe.beta, seed, self.progress
+            )
+            return done
 
     def _after(self, t: int) -> Policy:
         return self._online.after(t) if self.recipe.online else self._policies.after(t)
 
     @cached_property
     def _online(self) -> OnlinePolicy:
-        return OnlinePolicy(self.recipe, self.parts.trainer, self.folder, self._policies, self.progress)
+        return OnlinePolicy(self.recipe, self.components.trainer, self.folder, self._policies, self.progress)
 
     @cached_property
     def _policies(self) -> RoundPolicies:
         start = self.folder.stage(0, "train")
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")
-        config = self.parts.policy_config
+        config = policy_of(self.components.recipe)
         fresh = self.recipe.initial is None and config.initial_adapter is None and config.initial_model is None
-        return RoundPolicies(config, self.parts.trainer.plan, self.folder.trained, seed, base, fresh)
+        return RoundPolicies(config, self.components.trainer.plan, self.folder.trained, seed, base, fresh)

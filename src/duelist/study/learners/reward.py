@@ -22,11 +22,11 @@ from duelist.models.rewards.config import RewardModelConfig
 from duelist.models.rewards.network import RewardModel
 from duelist.models.trained import Models
 from duelist.progress import Progress
-from duelist.recipe.recipe import Recipe
+from duelist.recipe.recipe import Recipe, policy_of
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
-from duelist.study.components import Parts
+from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
 from duelist.trainers.reward_fitting import Comparisons
 from duelist.types import Draws, Evaluation, Preference, Prompt, Response
@@ -37,9 +37,9 @@ SAMPLES = 200  # scored responses that an evaluation keeps, for people to look a
 class RewardLearner(Learner):
     """Trains the reward model that the recipe describes; a policy, where there is one, only writes the responses."""
 
-    def __init__(self, recipe: Recipe, parts: Parts, folder: StudyFolder, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, components: StudyComponents, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
-        self.parts = parts
+        self.components = components
         self.folder = folder
         self.progress = progress
         self._loaded: tuple[int, RewardModel] | None = None
@@ -68,8 +68,8 @@ class RewardLearner(Learner):
         if preferences:
             data = self._comparisons(preferences)
             seed = derived_seed(self.recipe.seed, "train", t)
-            with user_code(self.parts.reward_trainer):
-                done = self.parts.reward_trainer.fit(model, data, seed, self.progress)
+            with user_code(self.components.trainer):
+                done = self.components.trainer.fit(model, data, seed, self.progress)
         model.save(target)
         return done
 
@@ -124,8 +124,8 @@ class RewardLearner(Learner):
         return RewardModel.fresh(self._config, dimension, derived_seed(self.recipe.seed, "reward model"))
 
     def _dimension(self) -> int:
-        prompt = self.parts.prompts.train[0]
-        texts = self.parts.prompts.given.texts.get(prompt.id) or ["."]
+        prompt = self.components.prompts.train[0]
+        texts = self.components.prompts.given.texts.get(prompt.id) or ["."]
         probe = Response.of(prompt, texts[0], *self._probe_tokens(), "dataset", 0)
         return int(self._embed({prompt.id: prompt}, [probe], self.progress).shape[1])
 
@@ -135,9 +135,9 @@ class RewardLearner(Learner):
 
     @cached_property
     def _config(self) -> RewardModelConfig:
-        config = self.parts.reward_model_config
+        config = self.components.recipe.reward_model or RewardModelConfig()
         if config.embedding.source == "hidden_states" and config.embedding.model is None and self._policy is not None:
-            named = config.embedding.model_copy(update={"model": self.parts.policy_config.model})
+            named = config.embedding.model_copy(update={"model": policy_of(self.components.recipe).model})
             return config.model_copy(update={"embedding": named})  # so that the saved model can be used without a study
         return config
 
@@ -145,17 +145,17 @@ class RewardLearner(Learner):
     def _policy(self) -> Policy | None:
         if self.recipe.policy is None:
             return None
-        return Policy.load(self.parts.policy_config, derived_seed(self.recipe.seed, "lora"))
+        return Policy.load(policy_of(self.components.recipe), derived_seed(self.recipe.seed, "lora"))
 
     @cached_property
     def _embed(self) -> EmbeddingCache:
-        embedder = make_embedder(self.parts.reward_model_config.embedding, self._policy)
+        embedder = make_embedder((self.components.recipe.reward_model or RewardModelConfig()).embedding, self._policy)
         return EmbeddingCache(embedder, self.folder.vectors(self.artifact))
 
     @cached_property
     def _held_out(self) -> HeldOutResponses:
-        prompts = self.parts.prompts.held_out
-        held = held_out_responses(self.parts.prompts_config, prompts)
+        prompts = self.components.prompts.held_out
+        held = held_out_responses(self.components.recipe.prompts, prompts)
         policy = self._policy
         if held.responses or policy is None:
             return held
@@ -178,7 +178,7 @@ class RewardLearner(Learner):
 
     @cached_property
     def _true_rewards(self) -> Floats | None:
-        reward, held = self.parts.reward, self._held_out
+        reward, held = self.components.reward, self._held_out
         if reward is None:
             return None
         with user_code(reward):
