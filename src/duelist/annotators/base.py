@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 
 from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
-from duelist.settings.context import Context
+from duelist.settings.context import Checked, Context
 from duelist.types import Batch, Label, Pair, content_id
 
 
-class Annotator(ABC):
+class Annotator(Checked, ABC):
     """Decides comparisons.
 
     Attributes:
@@ -35,11 +35,6 @@ class Annotator(ABC):
         """
 
     def check(self, context: Context) -> None:
-        """Refuse a recipe in which it cannot work. By default: one in which its reward cannot.
-
-        Raises:
-            DuelistError: naming what does not fit.
-        """
         if self.reward is not None:
             self.reward.check(context)
 

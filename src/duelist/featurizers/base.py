@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from duelist.errors import RecipeError, user_code
 from duelist.models.trained import Models
 from duelist.progress import Progress
-from duelist.settings.context import Context
+from duelist.settings.context import Checked
 from duelist.types import Features, Pair, Prompt, Response
 
 # What a study knows of pairs without a featurizer.
@@ -49,7 +49,7 @@ class FeatureJob:
     progress: Progress
 
 
-class Featurizer(ABC):
+class Featurizer(Checked, ABC):
     """Computes some of the fields of `Features` with a model."""
 
     @property
@@ -60,16 +60,6 @@ class Featurizer(ABC):
     @abstractmethod
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         """The fields `job.wanted` (others may come along) over `job.pairs`, one row each."""
-
-    def check(self, context: Context) -> None:  # noqa: B027  # most have nothing to refuse
-        """Refuse a recipe in which it cannot work, before anything is drawn, asked or written. By default: none.
-
-        Args:
-            context: facts about the recipe.
-
-        Raises:
-            DuelistError: naming what does not fit.
-        """
 
 
 def featurize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from duelist.errors import RecipeError
-from duelist.settings.context import Context
+from duelist.settings.context import Checked, Context
 from duelist.types import DrawnSet, Draws, GivenResponses, Pair, Response
 
 
@@ -27,7 +27,7 @@ class PoolSize:
     given: int | None
 
 
-class Pairing(ABC):
+class Pairing(Checked, ABC):
     """Says which responses may be compared.
 
     Attributes:
@@ -57,11 +57,6 @@ class Pairing(ABC):
         return None
 
     def check(self, context: Context) -> None:
-        """Refuse a recipe in which it cannot work. By default: pairs that cross prompts, for a policy.
-
-        Raises:
-            RecipeError: naming what does not fit.
-        """
         if self.crosses_prompts and context.trains == "policy":
             raise RecipeError(
                 f"Trainer {context.names['trainer']!r} needs two responses to one prompt, but pairing "

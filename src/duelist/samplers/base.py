@@ -12,7 +12,7 @@ from duelist.models.decoding.local import Decoder, LocalDecoder
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.samplers.settings import DecodingConfig
-from duelist.settings.context import Context
+from duelist.settings.context import Checked, Context
 from duelist.types import DrawnSet, Draws, GivenResponses, Prompt, Response
 
 FROM_DATASET = frozenset({"dataset"})  # the origins of responses that are looked up
@@ -68,7 +68,7 @@ class Counts:
     decoded: int
 
 
-class Sampler(ABC):
+class Sampler(Checked, ABC):
     """Draws (or looks up) the responses that become the pool.
 
     Attributes:
@@ -91,11 +91,6 @@ class Sampler(ABC):
         """Responses to every prompt, and which of them were drawn together."""
 
     def check(self, context: Context) -> None:
-        """Refuse a recipe in which it cannot work. By default: mixtures from a server, equal responses.
-
-        Raises:
-            RecipeError: naming what does not fit.
-        """
         if self.mixes_models and context.decoder:
             raise RecipeError(
                 f"A server draws from the policy or from its reference, but the sampler {context.names['sampler']!r} "

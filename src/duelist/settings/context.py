@@ -70,3 +70,16 @@ class Context:
     held_out: Sequence[Prompt] = ()
     given: Callable[[], Sequence[Response]] = list
     lookups: Lookups = field(default_factory=Lookups)
+
+
+class Checked:
+    """Abstract: what every component can say beside what its interface asks for."""
+
+    def check(self, context: Context) -> None:
+        """Refuse a recipe in which it cannot work; called before anything is drawn, asked or written.
+
+        A component that loads something does so when it is first used, so that it can be made for this alone.
+
+        Raises:
+            DuelistError: naming what does not fit.
+        """

@@ -11,7 +11,7 @@ from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress
-from duelist.settings.context import Context
+from duelist.settings.context import Checked, Context
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.reward_fitting import Comparisons
 from duelist.types import Preference, VoteRule
@@ -39,7 +39,7 @@ class TrainingPlan:
     trains: Literal["policy", "reward_model"] = "policy"
 
 
-class Planned(ABC):
+class Planned(Checked, ABC):
     """What all trainers say of themselves."""
 
     @property
@@ -48,11 +48,6 @@ class Planned(ABC):
         """What to train on and where to start; `Study` sets the model and the preferences up accordingly."""
 
     def check(self, context: Context) -> None:
-        """Refuse a recipe in which it cannot work. By default: single steps, if its plan contradicts them.
-
-        Raises:
-            RecipeError: naming what does not fit.
-        """
         if context.online and not isinstance(self, TakesSteps):
             raise RecipeError(
                 f"`online: true` needs a trainer that takes single steps, but {context.names['trainer']} trains in one "

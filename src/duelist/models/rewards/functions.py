@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError, ModelError, RecipeError, RewardError, described
-from duelist.settings.context import Context
+from duelist.settings.context import Checked, Context
 from duelist.settings.importing import import_object
 from duelist.types import Prompt, Response
 
 Encoded = dict[str, list[int]]  # a tokenizer's output for one text: input_ids, attention_mask ...
 
 
-class Reward(ABC):
+class Reward(Checked, ABC):
     """Scores responses; higher is better."""
 
     @abstractmethod
@@ -33,16 +33,6 @@ class Reward(ABC):
         Raises:
             RewardError: if a reward is missing or is no finite number.
         DataError: if a response cannot be scored: it is too long, say.
-        """
-
-    def check(self, context: Context) -> None:  # noqa: B027  # most have nothing to refuse
-        """Refuse a recipe in which it cannot work, before anything is drawn, asked or written. By default: none.
-
-        Args:
-            context: facts about the recipe.
-
-        Raises:
-            DuelistError: naming what does not fit.
         """
 
 
