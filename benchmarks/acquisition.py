@@ -23,7 +23,7 @@ import numpy as np
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.numerics.pool_rows import row_square_norms
 from duelist.errors import DuelistError
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.recipe.components import COMPONENTS
 from duelist.recipe.values import override
 from duelist.types import Features
@@ -91,7 +91,7 @@ def main() -> None:
     began = time.process_time()
     row_square_norms(pool.gradient_ND)  # type: ignore[arg-type]
     reading = time.process_time() - began
-    baseline, _ = seconds_of(build("acquisition", {"name": "random"}, Acquisition), pool, options.budget, 3)
+    baseline, _ = seconds_of(Component.of(Acquisition, "random").build(), pool, options.budget, 3)
     print(f"N = {options.candidates:,}, D = {options.features}, B = {options.budget}, P = {options.past}; one thread")
     print(f"one reading of the pool {reading:.4f} s; random {baseline:.4f} s")
     print(f"{'rule':44}{'CPU s':>10}{'x random':>10}{'x reading':>11}  diagnostics", flush=True)
@@ -101,7 +101,7 @@ def main() -> None:
         for setting in filter(None, name.split(":")[1:]):
             override(component, setting)
         try:
-            rule = build("acquisition", parse_component("acquisition", component), Acquisition)
+            rule = Component.of(Acquisition, component).build()
             taken, found = seconds_of(rule, only_needed(pool, rule), options.budget, options.repeats)
         except DuelistError as error:
             print(f"{name:44}  {error}", flush=True)

@@ -180,7 +180,7 @@ def run_study(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
     moments = Moments(folder.with_suffix(".trace"), last)
     watch(moments)
     with Study.create(folder, parse_recipe(recipe), moments) as study:
-        study.run(WatchedAnnotator(study.stages.parts.annotator, moments, shown_log(folder)))
+        study.run(WatchedAnnotator(study.stages.components.annotator, moments, shown_log(folder)))
 
 
 def run_study_saving_every_batch(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
@@ -202,7 +202,7 @@ def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
     batch = study.ask()
     every_other = batch.only([p.id for p in batch.pairs[::2]])
     moments = Moments(folder.with_suffix(".trace"), None)
-    annotator = WatchedAnnotator(study.stages.parts.annotator, moments, shown_log(folder))
+    annotator = WatchedAnnotator(study.stages.components.annotator, moments, shown_log(folder))
     labels = annotator.annotate(every_other, derived_seed(study.recipe.seed, "annotate"), moments)
     study.tell(labels[::-1])
     os.kill(os.getpid(), signal.SIGKILL)

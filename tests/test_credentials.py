@@ -16,7 +16,7 @@ from duelist.preflight.examination import examine
 from duelist.progress import Silent
 from duelist.recipe.recipe import recipe_content, saved_recipe
 from duelist.settings.credentials import require_no_credentials, with_credentials
-from duelist.study.components import Parts, prepared
+from duelist.study.components import StudyComponents, prepared
 
 KEY = "sk-proj-4f8Jq0aa11bb22cc33"
 
@@ -116,7 +116,7 @@ def test_references_of_own_components_models_and_preparations(
     own: Path, tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     recipe = parse_recipe(tiny_recipe | {"annotator": {"name": f"{own}:Own"}})
-    made: Any = Parts(recipe, Silent()).annotator
+    made: Any = StudyComponents(prepared(recipe, Silent())).annotator
     assert made.config.key == KEY and made.config.nested == {"a": [f"x {KEY}"]}
     assert base_arguments(PolicyConfig(model="m", load={"token": "${DUELIST_TEST_KEY}"}))["token"] == KEY
     settings = {"function": f"{own}:make", "settings": {"key": "${DUELIST_TEST_KEY}"}}

@@ -60,7 +60,7 @@ def test_files_that_users_read_are_those_of_the_last_checkpoint(online: dict[str
     folder = tmp_path / "study"
     with Study.create(folder, parse_recipe(online)) as study:
         for _ in range(5):
-            study.tell(study.stages.parts.annotator.annotate(study.ask(), 0, study.progress))
+            study.tell(study.stages.components.annotator.annotate(study.ask(), 0, study.progress))
             study.update()
         weights_file = "adapter_model.safetensors"
         assert len(read_jsonl(folder / "metrics.jsonl")) == 4 and len(study.store.metrics()) == 6
@@ -72,7 +72,7 @@ def test_a_policy_between_checkpoints_is_replayed_to_the_bit(online: dict[str, A
     found = {}
     with Study.create(tmp_path / "study", parse_recipe(online)) as study:
         for t in range(1, 6):
-            study.tell(study.stages.parts.annotator.annotate(study.ask(), 0, study.progress))
+            study.tell(study.stages.components.annotator.annotate(study.ask(), 0, study.progress))
             study.update()
             found[t] = weights(study, t)
         assert not same(found[4], found[5])
@@ -127,7 +127,7 @@ def test_a_step_that_could_not_be_recorded_is_not_taken_twice(
     with Study.create(tmp_path / "undisturbed", recipe) as study:
         study.run()
     with Study.create(tmp_path / "study", recipe) as study:
-        study.tell(study.stages.parts.annotator.annotate(study.ask(), 0, study.progress))
+        study.tell(study.stages.components.annotator.annotate(study.ask(), 0, study.progress))
         finish = study.folder._finish
 
         def fail(round: int, name: str, *rest: Any) -> None:
@@ -202,6 +202,8 @@ def test_pilaf_online_opened_anew_every_round_equals_one_run(online: dict[str, A
     Study.create(tmp_path / "other", recipe).close()
     for _ in range(5):
         with Study.open(tmp_path / "other") as study:
-            study.tell(study.stages.parts.annotator.annotate(study.ask(), derived_seed(0, "annotate"), study.progress))
+            study.tell(
+                study.stages.components.annotator.annotate(study.ask(), derived_seed(0, "annotate"), study.progress)
+            )
             study.update()
     require_equal(tmp_path / "other", tmp_path / "one")

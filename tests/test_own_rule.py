@@ -10,7 +10,7 @@ import pytest
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.errors import RecipeError
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.settings.validation import read_yaml
 from duelist.testing import check_acquisition, random_features
 
@@ -37,9 +37,9 @@ def test_it_is_short(example: str) -> None:
 
 
 def test_the_recipe_of_the_page_builds_it_and_it_conforms(example: str) -> None:
-    component = parse_component("acquisition", read_yaml(blocks("yaml")[0])["acquisition"])
-    assert component["words"] == 50
-    rule = build("acquisition", component, Acquisition)
+    component = Component.of(Acquisition, read_yaml(blocks("yaml")[0])["acquisition"])
+    assert component.setting("words") == 50
+    rule = component.build()
     assert isinstance(rule, Acquisition)
     check_acquisition(rule)
     features = random_features(20, rule.needs)
@@ -52,10 +52,10 @@ def test_the_recipe_of_the_page_builds_it_and_it_conforms(example: str) -> None:
 def test_a_dotted_path_works_too_and_a_wrong_setting_is_named(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    component = parse_component("acquisition", "my_rules:ShortAndUnsure")
-    check_acquisition(build("acquisition", component, Acquisition))
+    component = Component.of(Acquisition, "my_rules:ShortAndUnsure")
+    check_acquisition(component.build())
     with pytest.raises(RecipeError, match="Did you mean 'words'"):
-        parse_component("acquisition", {"name": "my_rules:ShortAndUnsure", "word": 3})
+        Component.of(Acquisition, {"name": "my_rules:ShortAndUnsure", "word": 3})
     monkeypatch.delitem(sys.modules, "my_rules")
 
 
@@ -88,4 +88,4 @@ def test_a_class_that_cannot_be_used_is_refused_before_anything_runs(
     (tmp_path / "mine.py").write_text(head + code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match=said):
-        parse_component("acquisition", "mine.py:Mine")
+        Component.of(Acquisition, "mine.py:Mine")

@@ -187,7 +187,7 @@ def test_parts_that_cannot_work_together_are_refused_before_anything_is_asked(ti
         examine(parse_recipe({**weighted, "trainer": {"name": "rlhf"}}))
     server = {"url": "http://127.0.0.1:9/v1", "model": "m", "adapter_folder": "adapters"}
     with pytest.raises(RecipeError, match="'pilaf' mixes the two"):
-        parse_recipe({**tiny_recipe, "sampler": {"name": "pilaf", "max_new_tokens": 4}, "decoder": server})
+        examine(parse_recipe({**tiny_recipe, "sampler": {"name": "pilaf", "max_new_tokens": 4}, "decoder": server}))
     with pytest.raises(RecipeError, match="trains all its parameters: set `decoder: null`"):
         parse_recipe({**recipe, "decoder": server})
     assert parse_recipe({**tiny_recipe, "decoder": server}).decoder is not None

@@ -77,7 +77,7 @@ def test_a_study_ends_with_the_batch_whose_last_pick_is_worth_too_little(
     folder = tmp_path / "study"
     with Study.create(folder, recipe) as study:
         for t in (1, 2):
-            study.tell(study.stages.parts.annotator.annotate(study.ask(), 0, study.progress))
+            study.tell(study.stages.components.annotator.annotate(study.ask(), 0, study.progress))
             assert study.update().round == t and study.rounds_left == 6 - t and study.stopped is None
         study.ask()  # gain 1/8: the last
         assert (study.rounds_left, study.last_round) == (1, 3)

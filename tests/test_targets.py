@@ -20,7 +20,7 @@ from duelist.progress import Silent
 from duelist.samplers.vanilla import Vanilla
 from duelist.seeding import derived_seed
 from duelist.store import codecs
-from duelist.study.components import Parts
+from duelist.study.components import StudyComponents, prepared
 from duelist.types import Features, Selection
 
 
@@ -50,15 +50,15 @@ def test_targets_are_drawn_from_the_current_policy_on_the_same_prompts(aiming: d
         rounds = [study.folder.read(t, "target", codecs.TARGET) for t in (1, 2)]
         prompts = [[*dict.fromkeys(r.prompt_id for r in drawn.responses)] for drawn in rounds]
         assert prompts[0] == prompts[1] and len(prompts[0]) == 5
-        assert {*prompts[0]} <= {p.id for p in study.stages.parts.prompts.train}
+        assert {*prompts[0]} <= {p.id for p in study.stages.components.prompts.train}
         first, second = (drawn.responses for drawn in rounds)
         assert {r.round for r in second} == {2} and 15 <= len(first) <= 20
         assert {r.id for r in first} != {r.id for r in second}
         for t, drawn in enumerate(rounds, start=1):
             stage = study.folder.stage(t, "select")
-            assert stage is not None and stage.info["targets"] == len(study.stages.parts.targets.pairs(drawn, t))
+            assert stage is not None and stage.info["targets"] == len(study.stages.components.targets.pairs(drawn, t))
         # Drawn from the policy that the round before left.
-        parts, policy = study.stages.parts, Policy.load(study.recipe.policy, 0)
+        parts, policy = study.stages.components, Policy.load(study.recipe.policy, 0)
         policy.load_weights(study.folder.trained(1))
         seed = derived_seed(study.recipe.seed, "target", 2)
         again = parts.targets.sample(parts.target_sampler, Models(policy), 2, 0.5, seed, study.progress)
@@ -68,7 +68,7 @@ def test_targets_are_drawn_from_the_current_policy_on_the_same_prompts(aiming: d
 def test_targets_are_the_policys_own_whatever_the_sampler(aiming: dict[str, Any]) -> None:
     """PILAF's ± sets are not what the policy says; the decoding settings are the sampler's."""
     sampler = {"name": "pilaf", "max_new_tokens": 6, "temperature": 0.7}
-    parts = Parts(parse_recipe({**aiming, "sampler": sampler}), Silent())
+    parts = StudyComponents(prepared(parse_recipe({**aiming, "sampler": sampler}), Silent()))
     assert isinstance(parts.target_sampler, Vanilla)
     config = parts.target_sampler.config
     assert (config.responses_per_prompt, config.max_new_tokens, config.temperature) == (4, 6, 0.7)
@@ -81,7 +81,7 @@ def test_targets_may_come_from_a_file(aiming: dict[str, Any], tmp_path: Path) ->
     aiming["target"]["path"] = str(file)
     with Study.create(tmp_path / "study", parse_recipe({**aiming, "rounds": 1})) as study:
         study.run()
-        assert [p.messages[0]["content"] for p in study.stages.parts.targets.prompts] == ["w3", "w4"]
+        assert [p.messages[0]["content"] for p in study.stages.components.targets.prompts] == ["w3", "w4"]
         assert len(study.store.asked()) == 6
     aiming["target"]["path"] = str(tmp_path / "none.jsonl")
     with pytest.raises(DataError, match=r"none\.jsonl"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from duelist.acquisition.bald import BALD, BALDConfig, mutual_information
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.batchbald import BatchBALD, BatchBALDConfig, estimated_seconds
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features
 
@@ -24,7 +24,7 @@ SAMPLES = frozenset({"reward_N2K"})
 @pytest.mark.parametrize("name", ["bald", "batchbald"])
 @pytest.mark.parametrize("settings", [{}, {"posterior": "samples"}, {"features": "embedding", "lambda": 0.1}])
 def test_they_conform(name: str, settings: dict[str, object]) -> None:
-    check_acquisition(build("acquisition", parse_component("acquisition", {"name": name, **settings}), Acquisition))
+    check_acquisition(Component.of(Acquisition, {"name": name, **settings}).build())
 
 
 def test_sampled_configurations_conform() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from duelist.acquisition.base import Acquisition
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.recipe.components import COMPONENTS
 from duelist.testing import check_acquisition
 
 
 @pytest.mark.parametrize("name", COMPONENTS["acquisition"])
 def test_every_rule_keeps_the_contract(name: str) -> None:
-    check_acquisition(build("acquisition", parse_component("acquisition", name), Acquisition))
+    check_acquisition(Component.of(Acquisition, name).build())

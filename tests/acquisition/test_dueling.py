@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.dueling import BoundsConfig, DeltaUCB, InfoMax, InfoMaxConfig, MaxMinLCB
 from duelist.acquisition.thompson import DoubleReverseThompson, Thompson, ThompsonConfig
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features
 
@@ -26,7 +26,7 @@ RULES = ["thompson", "drts", "delta_ucb", "max_min_lcb", "info_max"]
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("settings", [{}, {"posterior": "samples"}, {"features": "embedding", "lambda": 0.1}])
 def test_they_conform(name: str, settings: dict[str, object]) -> None:
-    check_acquisition(build("acquisition", parse_component("acquisition", {"name": name, **settings}), Acquisition))
+    check_acquisition(Component.of(Acquisition, {"name": name, **settings}).build())
 
 
 def prompt_of(features: Features, i: int) -> tuple[str, ...]:

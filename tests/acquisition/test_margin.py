@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from duelist.acquisition.aplp import APLP, APLPConfig
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.margin import Choice, Entropy, Margin, MarginConfig, MaxDiff, label_entropy
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features
 
@@ -41,7 +41,7 @@ def test_the_others_conform(rule: Acquisition) -> None:
 
 @pytest.mark.parametrize("name", ["margin", "entropy", "maxdiff", "aplp"])
 def test_recipes_can_name_them(name: str) -> None:
-    check_acquisition(build("acquisition", parse_component("acquisition", name), Acquisition))
+    check_acquisition(Component.of(Acquisition, name).build())
 
 
 def brute_force(features: Features, size: list[float], instance: str | None, corpus: str, budget: int) -> list[int]:

@@ -13,7 +13,7 @@ from duelist.acquisition.base import Acquisition
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.acquisition.random import Random
 from duelist.errors import RecipeError
-from duelist.recipe.component_settings import acquisition_options, build, parse_component
+from duelist.recipe.component import Component
 from duelist.types import Features, Selection
 
 
@@ -59,10 +59,13 @@ def test_cost_is_asked_for_where_it_counts_and_refused_where_it_cannot() -> None
 
 
 def test_any_rule_takes_them_in_a_recipe_and_never_sees_them() -> None:
-    component = parse_component("acquisition", {"name": "activedpo", "candidates": 5, "lambda": 0.1})
-    assert component["candidates"] == 5 and component["lambda"] == 0.1
-    assert acquisition_options(component) == AcquisitionOptions(candidates=5)
-    assert build("acquisition", component, Acquisition).config.lambda_ == 0.1
-    assert parse_component("acquisition", {"name": "random", "candidates": 5}) == {"name": "random", "candidates": 5}
+    component = Component.of(Acquisition, {"name": "activedpo", "candidates": 5, "lambda": 0.1})
+    assert component.content()["candidates"] == 5 and component.content()["lambda"] == 0.1
+    assert component.options == AcquisitionOptions(candidates=5)
+    assert component.build().config.lambda_ == 0.1
+    assert Component.of(Acquisition, {"name": "random", "candidates": 5}).content() == {
+        "name": "random",
+        "candidates": 5,
+    }
     with pytest.raises(RecipeError, match="candidates"):
-        parse_component("acquisition", {"name": "random", "candidates": 0})
+        Component.of(Acquisition, {"name": "random", "candidates": 0})

@@ -177,7 +177,7 @@ def test_where_training_reports_may_change_while_a_study_runs(
     changes = ["report_to=none", "run_name=second", "logging_steps=2", "logging_first_step=true"]
     words = [word for change in changes for word in ("--set", f"trainer.train.{change}")]
     assert duelist("run", recipe, "--study", "s", "--quiet", *words).code == 0
-    assert load_recipe("s/recipe.yaml").trainer["train"]["run_name"] == "second"
+    assert load_recipe("s/recipe.yaml").trainer.setting("train")["run_name"] == "second"
     error = duelist("run", recipe, "--study", "s", "--set", "trainer.train.report_to=no-tracker").error
     assert "`trainer.train.report_to` must name trackers that are installed, but 'no-tracker' is not" in error
     of_arm = "compare.other.trainer.train.report_to=no-tracker"
@@ -185,7 +185,7 @@ def test_where_training_reports_may_change_while_a_study_runs(
     for change in ("trainer.train.learning_rate=0.5", "trainer.loss=xpo"):
         error = duelist("run", recipe, "--study", "s", *words, "--set", change, "--set", "sampler=hybrid").error
         assert "begun with other values of" in error and "trainer" in error
-    assert load_recipe("s/recipe.yaml").trainer["train"]["run_name"] == "second"
+    assert load_recipe("s/recipe.yaml").trainer.setting("train")["run_name"] == "second"
     assert everything_under(Path("s/rounds")) == pending
 
 

@@ -81,8 +81,8 @@ def test_every_arm_on_every_seed(source: str, tmp_path: Path) -> None:
     for s in studies:
         assert (s.recipe.seed, s.recipe.rounds, s.recipe.compare) == (s.seed, 1, {})
         assert s.folder == study_folder(tmp_path / "c", s.arm, s.seed)
-    assert studies[0].recipe.acquisition == {"name": "random"}
-    assert studies[1].recipe.acquisition["lambda"] == 0.5
+    assert studies[0].recipe.acquisition.content() == {"name": "random"}
+    assert studies[1].recipe.acquisition.setting("lambda_") == 0.5
     assert studies[1].recipe.name == "tiny (own)"
 
 

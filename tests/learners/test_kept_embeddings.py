@@ -69,7 +69,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def run(folder: Path, recipe: dict[str, Any], *, reopened: bool) -> Path:
     with Study.create(folder, parse_recipe(recipe)) as study:
-        annotator = study.stages.parts.annotator
+        annotator = study.stages.components.annotator
         if not reopened:
             study.run()
     while reopened:

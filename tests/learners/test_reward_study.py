@@ -70,7 +70,7 @@ def test_features_are_the_reward_models(tmp_path: Path) -> None:
     recipe = recipe_content(small(*changes)) | {"acquisition": {"name": f"{__file__}:Everything"}}
     with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
         batch = study.ask()
-        study.tell(study.stages.parts.annotator.annotate(batch, 0, study.progress))
+        study.tell(study.stages.components.annotator.annotate(batch, 0, study.progress))
         study.update()
         stages = study.stages
         past = [x.pair for x in study.store.asked()]
@@ -79,7 +79,7 @@ def test_features_are_the_reward_models(tmp_path: Path) -> None:
         model = RewardModel.load(study.folder.trained(1))
     index = {str(x): i for i, x in enumerate(np.load(model.config.embedding.path)["id"])}
     vectors = np.load(model.config.embedding.path)["embedding"]
-    prompts = {p.id: p for p in stages.parts.prompts.train}
+    prompts = {p.id: p for p in stages.components.prompts.train}
     for pairs, found in ((candidates, features), (past, features.past)):
         both = [
             np.stack([vectors[index[embedding_id(prompts[r.prompt_id].as_trl(), r.text)]] for r in side])
@@ -135,7 +135,7 @@ def _prepared(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def test_what_does_not_fit_together_is_refused(tiny_recipe: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="crosses prompts: use pairing `in_prompt`"):
-        parse_recipe(tiny_recipe | {"pairing": "cross_prompt"})
+        plan(parse_recipe(tiny_recipe | {"pairing": "cross_prompt"}))
     with pytest.raises(RecipeError, match="`policy` must be set"):
         parse_recipe({k: v for k, v in tiny_recipe.items() if k != "policy"})
     with pytest.raises(RecipeError, match="is what trainer `bradley_terry` trains"):
@@ -247,8 +247,8 @@ def test_other_embeddings_are_noticed(tmp_path: Path) -> None:
     """Whatever comes first after the change: training, or the next round's features."""
     with Study.create(tmp_path / "study", small("rounds=2")) as study:
         batch = study.ask()
-        path = Path(study.stages.parts.reward_model_config.embedding.path or "")
-        study.tell(study.stages.parts.annotator.annotate(batch, 0, study.progress))
+        path = Path(study.stages.components.recipe.reward_model.embedding.path or "")
+        study.tell(study.stages.components.annotator.annotate(batch, 0, study.progress))
     with np.load(path) as old:
         arrays = dict(old)
     for trained in (False, True):

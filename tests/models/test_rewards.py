@@ -137,12 +137,12 @@ def test_a_model_scores_the_whole_conversation(reward_model: Path, batch_size: i
 
 def test_a_model_of_two_outputs_is_no_reward_model(save_reward_model: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match=r"must have one output, but .* has 2: use a model trained as a reward model"):
-        ModelReward(ModelRewardConfig(model=str(save_reward_model(2))))
+        ModelReward(ModelRewardConfig(model=str(save_reward_model(2)))).score([], [])
 
 
 def test_a_missing_model_is_named() -> None:
     with pytest.raises(ModelError, match=r"the reward model must be a folder that exists .*/nowhere/rm: correct"):
-        ModelReward(ModelRewardConfig(model="/nowhere/rm"))
+        ModelReward(ModelRewardConfig(model="/nowhere/rm")).score([], [])
 
 
 def test_what_the_model_cannot_read_is_refused(save_reward_model: Callable[..., Path]) -> None:

@@ -349,7 +349,7 @@ def test_a_study_draws_from_a_server_and_goes_on_where_it_failed(
     recipe = parse_recipe({**tiny_recipe, "rounds": 2, "decoder": settings})
     with Study.create(tmp_path / "study", recipe) as study:
         study.ask()
-        study.tell(study.stages.parts.annotator.annotate(study.ask(), 0, Silent()))
+        study.tell(study.stages.components.annotator.annotate(study.ask(), 0, Silent()))
         study.update()
         drawn = len(server.completions)
         server.fail = [500]

@@ -94,13 +94,13 @@ def test_every_shipped_recipe_loads_under_its_own_name(name: str) -> None:
 
 def test_the_papers_recipe_has_the_papers_settings() -> None:
     recipe = load_recipe("paper/activedpo")
-    assert (recipe.prompts.per_round, recipe.sampler["responses_per_prompt"], recipe.budget) == (1000, 3, 50)
+    assert (recipe.prompts.per_round, recipe.sampler.setting("responses_per_prompt"), recipe.budget) == (1000, 3, 50)
     assert (recipe.policy.lora["r"], recipe.policy.lora["lora_alpha"]) == (128, 512)
-    assert recipe.featurizers["gradient"]["dimension"] == 8192
-    assert recipe.featurizers["gradient"]["normalize"] == "response"
-    train = recipe.trainer["train"]
+    assert recipe.featurizers["gradient"].setting("dimension") == 8192
+    assert recipe.featurizers["gradient"].setting("normalize") == "response"
+    train = recipe.trainer.setting("train")
     assert (train["num_train_epochs"], train["learning_rate"]) == (4, 1e-4)
-    plan = [recipe.trainer[key] for key in ("accumulate", "restart", "reference")]
+    plan = [recipe.trainer.setting(key) for key in ("accumulate", "restart", "reference")]
     assert plan == ["round", "continue", "initial"]
     assert (recipe.pool, recipe.prompts.held_out) == ("regenerate", 100)
 
@@ -232,7 +232,7 @@ def test_the_tiny_recipe_runs_and_the_reward_model_decides(
     recipe = load_recipe("hh/tiny", [f"{key}={value}" for key, value in changes.items()])
     with Study.create(tmp_path / "study", recipe) as study:
         study.run()
-        reward = study.stages.parts.reward
+        reward = study.stages.components.reward
         assert reward is not None
         batch = study.store.batch(1)
         preferences = study.store.preferences(1)

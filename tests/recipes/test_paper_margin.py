@@ -23,19 +23,20 @@ split = import_object(f"{Path(__file__).parents[2] / 'recipes' / 'paper' / 'marg
 def test_the_papers_protocol_is_the_recipes() -> None:
     """Sections 3.2 and 4.1 and Appendix A of the paper, read off its text."""
     recipe = load_recipe("paper/margin")
-    train, policy = recipe.trainer["train"], recipe.policy
+    train, policy = recipe.trainer.setting("train"), recipe.policy
     assert policy is not None and policy.model.endswith("Llama-3-8B") and policy.dtype == "float32" and train["bf16"]
     assert (recipe.beta, train["learning_rate"], train["num_train_epochs"]) == (0.1, 5e-7, 1)
     assert train["per_device_train_batch_size"] * train["gradient_accumulation_steps"] == 128
-    assert (recipe.trainer["accumulate"], recipe.trainer["restart"]) == ("round", "continue")
-    assert recipe.trainer["reference"] == "initial"
+    assert (recipe.trainer.setting("accumulate"), recipe.trainer.setting("restart")) == ("round", "continue")
+    assert recipe.trainer.setting("reference") == "initial"
     assert recipe.prompts.per_round == (15_000, 10_000, 5_000)
     assert [2 * b for b in budgets(recipe)] == [15_000, 10_000, 5_000]  # half of each part is labelled
-    assert recipe.sampler["responses_per_prompt"] == 8 and recipe.pairing["name"] == "in_prompt"
-    assert [recipe.sampler[k] for k in ("temperature", "top_k", "top_p", "max_new_tokens")] == [1.0, 50, 1.0, 512]
+    assert recipe.sampler.setting("responses_per_prompt") == 8 and recipe.pairing.name == "in_prompt"
+    decoding = [recipe.sampler.setting(k) for k in ("temperature", "top_k", "top_p", "max_new_tokens")]
+    assert decoding == [1.0, 50, 1.0, 512]
     assert recipe.evaluation.decoding == Decoding(512, temperature=0.0)
     rule = {"instance": "smallest", "corpus": "smallest", "length_normalized": False}
-    assert recipe.acquisition == {"name": "margin", **rule}
+    assert recipe.acquisition.content() == {"name": "margin", **rule}
     assert recipe.initial is not None and preparation_settings(recipe)["labelled"] == 10_000
 
 

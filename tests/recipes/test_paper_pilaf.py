@@ -28,10 +28,10 @@ FOLDER = Path(__file__).parents[2] / "recipes" / "paper" / "pilaf"
 @pytest.mark.parametrize("name", ["paper/pilaf", "paper/pilaf/online", "paper/pilaf/overfitted"])
 def test_the_papers_method_is_the_recipes(name: str) -> None:
     recipe = load_recipe(name)
-    train = recipe.trainer["train"]
-    assert recipe.sampler["name"] == "pilaf" and recipe.pairing["name"] == "as_drawn" and recipe.beta == 0.1
-    assert (recipe.sampler["top_p"], recipe.sampler["max_new_tokens"]) == (0.95, 896)
-    assert recipe.sampler["temperature"] == (0.7 if name == "paper/pilaf" else 1.0)
+    train = recipe.trainer.setting("train")
+    assert recipe.sampler.name == "pilaf" and recipe.pairing.name == "as_drawn" and recipe.beta == 0.1
+    assert (recipe.sampler.setting("top_p"), recipe.sampler.setting("max_new_tokens")) == (0.95, 896)
+    assert recipe.sampler.setting("temperature") == (0.7 if name == "paper/pilaf" else 1.0)
     assert recipe.policy is not None and recipe.policy.adapter == "none"
     assert recipe.policy.dtype == "float32" and train["bf16"]  # at 5e-7 half-precision weights do not move
     assert (train["learning_rate"], train["lr_scheduler_type"], train["warmup_steps"]) == (5e-7, "cosine", 0.03)

@@ -11,10 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duelist import Acquisition, Study, load_recipe, parse_recipe
+from duelist import Study, load_recipe, parse_recipe
 from duelist.errors import RecipeError
 from duelist.preflight.examination import examine
-from duelist.recipe.component_settings import build
 from duelist.recipe.components import COMPONENTS
 from duelist.recipe.recipe import arms, preparation_settings, recipe_content, with_prepared
 from duelist.settings.validation import read_yaml, write_yaml
@@ -92,8 +91,8 @@ def test_the_content_of_a_recipe_is_that_recipe() -> None:
 
 def test_a_bare_name_and_bare_settings_stand_for_a_component() -> None:
     recipe = parse_recipe(LEAST | {"acquisition": "random", "sampler": {"max_new_tokens": 7}})
-    assert recipe.acquisition == {"name": "random"}
-    assert recipe.sampler["name"] == "vanilla" and recipe.sampler["max_new_tokens"] == 7
+    assert recipe.acquisition.content() == {"name": "random"}
+    assert recipe.sampler.name == "vanilla" and recipe.sampler.setting("max_new_tokens") == 7
 
 
 @pytest.mark.parametrize("kind", sorted(set(COMPONENTS) - {"featurizer"}))
@@ -107,7 +106,7 @@ def test_every_short_name_resolves_or_says_which_setting_is_missing(kind: str) -
                 parse_recipe(LEAST | {kind: name})
         settings = {} if key is None else {key: needed[key]}
         trainer = {"trainer": "bradley_terry"} if name == "cross_prompt" else {}
-        assert getattr(parse_recipe(LEAST | trainer | {kind: {"name": name, **settings}}), kind)["name"] == name
+        assert getattr(parse_recipe(LEAST | trainer | {kind: {"name": name, **settings}}), kind).name == name
 
 
 @pytest.mark.parametrize(
@@ -204,9 +203,11 @@ def test_overrides(tmp_path: Path) -> None:
         "trainer.train.weight_decay=1e-2",
     ]
     recipe = load_recipe(file, [*overrides, "annotator=null", "evaluation={max_new_tokens: 3}", "description=a=b"])
-    assert recipe.budget == 5 and recipe.acquisition["lambda"] == 2 and recipe.annotator is None
-    assert recipe.featurizers == {"gradient": {"dimension": 16, "normalize": "response", "max_tokens": 8192}}
-    assert recipe.trainer["train"] == {"weight_decay": 0.01}
+    assert recipe.budget == 5 and recipe.acquisition.setting("lambda_") == 2 and recipe.annotator is None
+    assert recipe_content(recipe)["featurizers"] == {
+        "gradient": {"dimension": 16, "normalize": "response", "max_tokens": 8192}
+    }
+    assert recipe.trainer.setting("train") == {"weight_decay": 0.01}
     assert recipe.evaluation.max_new_tokens == 3 and recipe.description == "a=b"
     assert load_recipe(file).description == f"{tmp_path}/x"
 
@@ -319,7 +320,7 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 def test_arms_are_whole_recipes_that_differ_where_told() -> None:
     recipe = parse_recipe(LEAST | {"compare": {"random": {"acquisition": "random"}, "more": {"budget": 9}}})
     found = arms(recipe)
-    assert found["random"].acquisition == {"name": "random"} and found["random"].budget == 3
+    assert found["random"].acquisition.content() == {"name": "random"} and found["random"].budget == 3
     assert found["more"].acquisition == recipe.acquisition and found["more"].budget == 9
     assert all(arm.compare == {} and arm.seed == recipe.seed for arm in found.values())
 
@@ -340,25 +341,25 @@ def test_the_seed_is_filled_into_what_is_prepared() -> None:
 
 
 def test_studies_of_different_seeds_have_worlds_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`Parts` prepares with the study's seed; the checks before a study look for that very folder."""
+    """A study prepares with the study's seed; the checks before a study look for that very folder."""
     from duelist.preflight.examination import examine
     from duelist.progress import Silent
-    from duelist.study.components import Parts
+    from duelist.study.components import StudyComponents, prepared
 
     monkeypatch.setenv("DUELIST_CACHE", str(tmp_path))
     changes = [f"prepare.settings.{k}={v}" for k, v in {"sft_steps": 1, "prompts": 30, "held_out": 24}.items()]
     texts = []
     for seed in (0, 1):
         recipe = load_recipe("quickstart", [*changes, f"seed={seed}", "budget=1"])
-        texts.append([p.messages for p in Parts(recipe, Silent()).prompts.train])
+        texts.append([p.messages for p in StudyComponents(prepared(recipe, Silent())).prompts.train])
         assert examine(recipe).model is not None  # None before it is prepared
     assert texts[0] != texts[1]
 
 
 def test_a_class_of_the_user_s_own_is_built_with_its_settings(own_rule: str) -> None:
     recipe = parse_recipe(LEAST | {"acquisition": {"name": f"{own_rule}:Shortest", "sign": 1}})
-    assert build("acquisition", recipe.acquisition, Acquisition).sign == 1
-    assert parse_recipe(LEAST | {"acquisition": f"{own_rule}:Shortest"}).acquisition["sign"] == -1
+    assert recipe.acquisition.build().sign == 1
+    assert parse_recipe(LEAST | {"acquisition": f"{own_rule}:Shortest"}).acquisition.setting("sign") == -1
     with pytest.raises(RecipeError, match="Did you mean 'sign'"):
         parse_recipe(LEAST | {"acquisition": {"name": f"{own_rule}:Shortest", "sgn": 1}})
     with pytest.raises(RecipeError, match=r"has no settings, but got sign: remove it"):

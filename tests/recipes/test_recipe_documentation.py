@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from duelist.acquisition.options import AcquisitionOptions
-from duelist.recipe.component_settings import resolve
+from duelist.recipe.component import Component, resolve
 from duelist.recipe.components import COMPONENTS
 from duelist.recipe.recipe import Recipe, parse_recipe
 from duelist.settings.validation import read_yaml
@@ -82,7 +82,7 @@ def word(annotation: Any) -> str:
         return "keys below"
     named = {str: "text", int: "integer", float: "number", bool: "true | false", type(None): "null"}
     origin = typing.get_origin(annotation) or annotation
-    return named.get(origin) or {dict: "mapping", list: "list", tuple: "list"}.get(origin, "any")
+    return named.get(origin) or {dict: "mapping", Component: "mapping", list: "list", tuple: "list"}.get(origin, "any")
 
 
 def test_the_documentation_has_every_key_and_setting() -> None:
@@ -93,7 +93,7 @@ def test_the_documentation_has_every_key_and_setting() -> None:
 def test_the_recipe_on_the_page_is_one() -> None:
     _, _, after = DOCS.read_text(encoding="utf-8").partition("```yaml\n")
     recipe = parse_recipe(read_yaml(after.partition("```")[0]))
-    assert recipe.acquisition["name"] == "information" and recipe.acquisition["lambda"] == 0.1
+    assert recipe.acquisition.name == "information" and recipe.acquisition.setting("lambda_") == 0.1
 
 
 def test_every_key_and_setting_says_what_it_means() -> None:

@@ -130,11 +130,11 @@ def test_the_embedded_world_is_the_same_again_and_its_reward_is_no_line(tmp_path
 
 def test_the_papers_recipe_has_the_papers_settings() -> None:
     recipe = load_recipe("paper/active-reward-modelling")
-    assert (recipe.prompts.per_round, recipe.sampler["responses_per_prompt"], recipe.budget) == (500, 10, 500)
-    assert recipe.acquisition["candidates"] * recipe.budget == 20_000
+    assert (recipe.prompts.per_round, recipe.sampler.setting("responses_per_prompt"), recipe.budget) == (500, 10, 500)
+    assert recipe.acquisition.options.candidates * recipe.budget == 20_000
     assert recipe.reward_model is not None
     assert recipe.reward_model.hidden == (64, 64, 64)
-    assert recipe.acquisition["optimizer"] == "one-shot"
+    assert recipe.acquisition.setting("optimizer") == "one-shot"
 
 
 @pytest.mark.parametrize("name", ["ukp", "paper/active-reward-modelling"])

@@ -14,7 +14,7 @@ from duelist.models.policy.implicit_reward import log_ratios
 from duelist.models.policy.policy import Policy
 from duelist.pairing.as_drawn import AsDrawn
 from duelist.progress import Silent
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.samplers import best_of_n, hybrid
 from duelist.samplers.base import Sampler
 from duelist.samplers.best_of_n import BestOfN, BestOfNConfig
@@ -41,7 +41,7 @@ def policy() -> Policy:
 @pytest.mark.parametrize("trained", [False, True])
 def test_every_sampler_keeps_the_contract(component: dict[str, Any], trained: bool) -> None:
     policy = toy_policy(trained)
-    sampler = build("sampler", parse_component("sampler", component), Sampler)
+    sampler = Component.of(Sampler, component).build()
     draws = sampler.sample(job_for(policy))
     ids = [r.id for r in draws.responses]
     assert len(set(ids)) == len(ids) and all(r.round == 1 for r in draws.responses)
@@ -73,7 +73,7 @@ def test_the_sides_of_a_pair_do_not_say_how_it_was_drawn(policy: Policy, name: s
     """Best and worst, plus and minus, policy and reference: each is `a` in about half of the pairs."""
     prompts = [Prompt.of(" ".join(words)) for k in (1, 2, 3) for words in product("abcd", repeat=k)]
     component = {"name": name, "pairs_per_prompt": 4, "max_new_tokens": 6}
-    draws = build("sampler", parse_component("sampler", component), Sampler).sample(job_for(policy, prompts=prompts))
+    draws = Component.of(Sampler, component).build().sample(job_for(policy, prompts=prompts))
     pairs = AsDrawn().pairs(draws, GivenResponses({}, {}), 1)
     origins = {frozenset((s.a, s.b)): dict(zip((s.a, s.b), s.drawn_from or (), strict=True)) for s in draws.sets[::-1]}
     assert all({r.id: r.drawn_from for r in (p.a, p.b)} == origins[frozenset((p.a.id, p.b.id))] for p in pairs)
@@ -136,7 +136,7 @@ def test_every_sampler_that_decodes_hands_its_settings_on(policy: Policy) -> Non
         component = {"name": name, "max_new_tokens": 1, "temperature": 50.0, **many}
         first = {}
         for setting in ({}, {"top_k": 2}, {"top_k": 1}, {"temperature": 0}):
-            sampler = build("sampler", parse_component("sampler", {**component, **setting}), Sampler)
+            sampler = Component.of(Sampler, {**component, **setting}).build()
             drawn = sampler.sample(job_for(policy, prompts=PROMPTS[:1])).responses
             first[str(setting)] = {r.token_ids[0] for r in drawn}
         everything, two, one, greedy = first.values()

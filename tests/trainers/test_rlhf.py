@@ -17,8 +17,9 @@ from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
-from duelist.recipe.component_settings import parse_component
+from duelist.recipe.component import Component
 from duelist.trainers import trl_rlhf
+from duelist.trainers.base import Planned
 from duelist.trainers.rlhf import RLHF
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.types import Preference, Prompt, Response
@@ -226,21 +227,21 @@ def test_equal_seeds_give_equal_weights(tiny_model: Path, preferences: list[Pref
 def test_settings_that_are_decided_elsewhere_or_unknown_are_refused() -> None:
     for train in ({"beta": 0.3}, {"num_generation": 4}):
         with pytest.raises(RecipeError, match=next(iter(train))):
-            parse_component("trainer", {"name": "rlhf", "train": train})
+            Component.of(Planned, {"name": "rlhf", "train": train})
     with pytest.raises(RecipeError, match="algorithm"):
-        parse_component("trainer", {"name": "rlhf", "algorithm": "ppo"})
+        Component.of(Planned, {"name": "rlhf", "algorithm": "ppo"})
     with pytest.raises(RecipeError, match=r"disable_tqdm.*shows its own progress"):
-        parse_component("trainer", {"name": "rlhf", "reward_model": {"train": {"disable_tqdm": False}}})
+        Component.of(Planned, {"name": "rlhf", "reward_model": {"train": {"disable_tqdm": False}}})
 
 
 def test_each_algorithm_has_the_settings_of_its_own_trainer() -> None:
     for algorithm, other, key in (("grpo", "rloo", "scale_rewards"), ("rloo", "grpo", "normalize_advantages")):
         settings: dict[str, Any] = {"name": "rlhf", "train": {key: True}}
-        assert parse_component("trainer", {**settings, "algorithm": algorithm})["train"] == {key: True}
+        assert Component.of(Planned, {**settings, "algorithm": algorithm}).setting("train") == {key: True}
         with pytest.raises(RecipeError, match=f"`{key}` must be an argument of {other.upper()}Config"):
-            parse_component("trainer", {**settings, "algorithm": other})
+            Component.of(Planned, {**settings, "algorithm": other})
 
 
 def test_the_reward_models_adapter_has_peft_arguments() -> None:
     with pytest.raises(RecipeError, match="`rank` must be an argument of LoraConfig"):
-        parse_component("trainer", {"name": "rlhf", "reward_model": {"lora": {"rank": 8}}})
+        Component.of(Planned, {"name": "rlhf", "reward_model": {"lora": {"rank": 8}}})

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite
 from duelist.errors import BudgetError, DuelistError, NumericalError, user_code
 from duelist.seeding import hash_keys
+from duelist.settings.context import Checked
 from duelist.types import Features, Selection
 
 # The fields that have a row for each pair; `target_MD` has rows of its own.
 ARRAY_FIELDS = tuple(f.name for f in dataclasses.fields(Features) if f.name not in ("past", "target_MD"))
 
 
-class Acquisition(ABC):
+class Acquisition(Checked, ABC):
     """A rule that picks the pairs to label.
 
     Subclass it with two members and name the class in a recipe by its dotted path (`my_package.my_module:MyRule`).

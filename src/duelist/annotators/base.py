@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
+from duelist.settings.context import Checked, Context
 from duelist.types import Batch, Label, Pair, content_id
 
 
-class Annotator(ABC):
-    """Decides comparisons."""
+class Annotator(Checked, ABC):
+    """Decides comparisons.
+
+    Attributes:
+        reward: what it decides by, if that is a reward; the evaluation reports it.
+        label_temperature: Bradley–Terry temperature of its labels, in units of that reward; None where not known.
+    """
+
+    reward: Reward | None = None
+    label_temperature: float | None = None
 
     @abstractmethod
     def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
@@ -23,6 +33,10 @@ class Annotator(ABC):
             seed: the only source of randomness; the same for the same study whatever the round.
             progress: told how many pairs are done.
         """
+
+    def check(self, context: Context) -> None:
+        if self.reward is not None:
+            self.reward.check(context)
 
 
 def label_id(seed: int, pair: Pair, annotator: str) -> str:

@@ -50,6 +50,8 @@ class RewardModelAnnotatorConfig(ModelRewardConfig):
 class RewardFunctionAnnotator(Annotator):
     """Decides by a Python function with the signature of TRL's reward functions."""
 
+    reward: Reward
+
     def __init__(self, config: RewardFunctionConfig) -> None:
         self.config = config
         self.reward = FunctionReward(config)
@@ -63,9 +65,11 @@ class RewardFunctionAnnotator(Annotator):
 class RewardModelAnnotator(Annotator):
     """Decides by a reward model."""
 
+    reward: Reward
+
     def __init__(self, config: RewardModelAnnotatorConfig) -> None:
         self.config = config
-        self.reward = ModelReward(config)
+        self.reward = ModelReward(config, "annotator")
         self.label_temperature = _label_temperature(config.choice, config.temperature)
 
     def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:

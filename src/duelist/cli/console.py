@@ -147,7 +147,7 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
     """A study's status in words, for a table; see `duelist.report.status.status`."""
     pending = state["pending"]
     rows = {
-        "recipe": str(state["name"]),
+        "recipe": str(state.get("name", "")),
         "rounds closed": f"{state['rounds_closed']} of {state['rounds']}",
         "labels": str(state["labels"]),
         "in progress": _in_progress(state),

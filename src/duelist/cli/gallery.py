@@ -31,13 +31,14 @@ def gallery(
     Example: `duelist gallery -o pictures -a random,activedpo,information`.
     """
     quiet_libraries()
+    from duelist.acquisition.base import Acquisition
     from duelist.gallery.plane import GalleryConfig, write_gallery
-    from duelist.recipe.component_settings import parse_component
+    from duelist.recipe.component import Component
     from duelist.recipe.values import listed_names
 
     names = None if acquisition is None else listed_names(acquisition, "--acquisition")
     for name in names or ():
-        parse_component("acquisition", name)  # an unknown one shows before the folder is made
+        Component.of(Acquisition, name)  # an unknown one shows before the folder is made
     progress = Silent() if quiet else TerminalProgress(err)
     written = write_gallery(output, names, GalleryConfig(rounds=rounds, picks=picks, seed=seed), progress)
     if not quiet:

@@ -107,7 +107,7 @@ def acquisition_arms(names: str, recipe: Recipe) -> list[ArmSettings]:
     Raises:
         RecipeError: if the list names none.
     """
-    own = str(recipe.acquisition["name"])
+    own = recipe.acquisition.name
     return [
         ArmSettings(name.rpartition(":")[2], () if name == own else (f"acquisition={name}",))
         for name in listed_names(names, "--acquisition")
@@ -120,7 +120,7 @@ def with_arms(recipe: Recipe) -> dict[str, Recipe]:
     Raises:
         RecipeError: if an arm has the name of the recipe's own acquisition.
     """
-    own = str(recipe.acquisition["name"]).rpartition(":")[2]
+    own = recipe.acquisition.name.rpartition(":")[2]
     others = arms(recipe)
     if own in others:
         raise RecipeError(f"Arms must have different names, but `compare.{own}` is this study's own: rename that arm.")

@@ -48,7 +48,7 @@ def write_results(
     """
     rows = finished_rows(studies)
     recipes = recipes_of_arms(studies)
-    baseline = choose_baseline({arm: str(recipe.acquisition["name"]) for arm, recipe in recipes.items()})
+    baseline = choose_baseline({arm: recipe.acquisition.name for arm, recipe in recipes.items()})
     found = [summarise(rows, metric, baseline) for metric in metrics_to_show(metrics, rows)]
     summaries = [s for s in found if s is not None]
     missing = {arm: [s.seed for s in studies if s.arm == arm and s.seed not in rows[arm]] for arm in recipes}

@@ -14,6 +14,7 @@ from duelist.errors import RecipeError, user_code
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.trained import Models
 from duelist.progress import Progress
+from duelist.settings.context import Checked
 from duelist.types import Features, Pair, Prompt, Response
 
 # What a study knows of pairs without a featurizer.
@@ -55,7 +56,7 @@ class FeatureJob:
         return [*self.candidates, *self.past, *self.targets]
 
 
-class Featurizer(ABC):
+class Featurizer(Checked, ABC):
     """Computes some of the fields of `Features` with a model."""
 
     @property

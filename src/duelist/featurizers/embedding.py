@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.models.embeddings.cache import EmbeddingCache
+from duelist.models.embeddings.checking import require_source
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.sources import make_embedder
 from duelist.models.trained import Models
+from duelist.settings.context import Context
 
 
 class EmbeddingFeaturizerConfig(EmbeddingConfig):
@@ -38,6 +40,10 @@ class Embedding(Featurizer):
     @property
     def provides(self) -> tuple[str, ...]:
         return ("embedding_ND",)
+
+    def check(self, context: Context) -> None:
+        if self.config != EmbeddingFeaturizerConfig():
+            require_source("featurizers.embedding", self.config, context)
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         responses, index_N2 = distinct_responses(job.pairs)

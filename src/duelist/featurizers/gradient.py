@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.errors import DuelistError
+from duelist.errors import DuelistError, RecipeError
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import FeatureFolder
 from duelist.featurizers.mapped_files import scratch_array
 from duelist.featurizers.margin import log_prob_features
 from duelist.featurizers.response_numbers import response_numbers
 from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.settings.context import Context
 
 MAPPED_ABOVE = 2 * 2**30  # bytes of pair features above which they are not held in memory
 PAIRS_AT_ONCE = 1024  # pairs per block of features
@@ -62,6 +63,14 @@ class Gradient(Featurizer):
     @property
     def provides(self) -> tuple[str, ...]:
         return ("gradient_ND", "margin_N", "log_ratio_N2", "prompt_entropy_N")
+
+    def check(self, context: Context) -> None:
+        if context.adapter == "none" and context.needs & {"gradient_ND", "target_MD"}:
+            raise RecipeError(
+                "Gradient features are those of a LoRA adapter, which the acquisition "
+                f"{context.names['acquisition']!r} needs, but `policy.adapter` is none: set `policy.adapter: lora`, or "
+                "choose a rule on margins or embeddings."
+            )
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         policy = job.models.policy_for("The `gradient` featurizer")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from duelist.errors import RecipeError
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
-from duelist.models.rewards.config import RewardModelConfig
+from duelist.settings.context import Context
 
 
 class RewardHead(Featurizer):
@@ -29,10 +29,14 @@ class RewardHead(Featurizer):
     def provides(self) -> tuple[str, ...]:
         return ("margin_N", "gradient_ND", "reward_N2K")
 
+    def check(self, context: Context) -> None:
+        if "reward_N2K" in context.needs and context.posterior is not None:
+            require_posterior(context.posterior)
+
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         model, embed = job.models.reward_model_for("The `reward_head` featurizer")
         if "reward_N2K" in job.wanted:
-            require_posterior(model.config)
+            require_posterior(model.config.posterior)
         responses, index_N2 = distinct_responses(job.pairs)
         fields: dict[str, NDArray[Any]] = {}
         vectors_RE = embed(job.prompts, responses, job.progress) if responses else np.empty((0, model.dimension))
@@ -47,13 +51,13 @@ class RewardHead(Featurizer):
         return fields
 
 
-def require_posterior(config: RewardModelConfig) -> None:
+def require_posterior(posterior: str) -> None:
     """Require that a reward model has more than one reward to give.
 
     Raises:
         RecipeError: if it has not.
     """
-    if config.posterior == "none":
+    if posterior == "none":
         raise RecipeError(
             "`reward_N2K` needs a reward model with a posterior, but `reward_model.posterior` is `none`: set it to "
             "`ensemble`, `laplace` or `dropout`, or choose another acquisition."

@@ -26,7 +26,7 @@ from duelist.models.policy.process_state import torch_threads
 from duelist.models.rewards.config import RewardModelConfig
 from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress, Silent
-from duelist.recipe.component_settings import build, parse_component
+from duelist.recipe.component import Component
 from duelist.recipe.components import COMPONENTS
 from duelist.seeding import derived_seed, generator
 from duelist.trainers.reward_fitting import Comparisons, OptimizerConfig, fit_reward_model
@@ -74,7 +74,7 @@ def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
     Raises:
         RecipeError: if there is no such rule.
     """
-    acquisition = build("acquisition", parse_component("acquisition", rule), Acquisition)
+    acquisition = Component.of(Acquisition, rule).build()
     model = RewardModel.fresh(MODEL, 2, derived_seed(config.seed, "model"))
     optimizer = OptimizerConfig(learning_rate=1e-2, steps=config.steps)
     past = _Asked.none()

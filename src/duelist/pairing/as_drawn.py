@@ -7,8 +7,10 @@ Cost:      one pair a set at most; no model is run.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from duelist.errors import DataError
-from duelist.pairing.base import Pairing, pair_of
+from duelist.pairing.base import Pairing, PoolSize, pair_of
 from duelist.types import Draws, GivenResponses, Pair
 
 
@@ -18,6 +20,8 @@ class AsDrawn(Pairing):
     A set of two equal texts makes no pair: there is nothing to decide. Sets of the same two responses make one pair;
     samplers give them the same weight.
     """
+
+    uses_given: ClassVar[bool] = False
 
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         if draws.responses and not draws.sets:
@@ -33,3 +37,6 @@ class AsDrawn(Pairing):
                 pair = pair_of(a, b, round, drawn)
                 found.setdefault(pair.id, pair)
         return list(found.values())
+
+    def most_pairs(self, pool: PoolSize) -> int | None:
+        return pool.sets

@@ -8,7 +8,7 @@ Cost:      one pair a row; no model is run.
 from __future__ import annotations
 
 from duelist.errors import DataError
-from duelist.pairing.base import Pairing
+from duelist.pairing.base import Pairing, PoolSize
 from duelist.types import Draws, GivenResponses, Pair
 
 
@@ -36,3 +36,6 @@ class AsGiven(Pairing):
                 "`response_b`), but the data set has none: use pairing `in_prompt` for rows with a list `responses`."
             )
         return list(found.values())
+
+    def most_pairs(self, pool: PoolSize) -> int | None:
+        return pool.given

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from duelist.errors import RecipeError
+from duelist.settings.context import Checked, Context
 from duelist.types import DrawnSet, Draws, GivenResponses, Pair, Response
 
 
-class Pairing(ABC):
+@dataclass(frozen=True)
+class PoolSize:
+    """What is known of a round's pool before it is drawn; None where a number is not known.
+
+    Attributes:
+        responses: responses of each prompt, at most.
+        sets: sets of two drawn together, at most.
+        given: pairs in the data set's rows.
+    """
+
+    responses: Sequence[int] | None
+    sets: int | None
+    given: int | None
+
+
+class Pairing(Checked, ABC):
     """Says which responses may be compared.
 
     Attributes:
         crosses_prompts: whether a pair's responses may answer two prompts.
+        uses_given: whether it may look at the pairs that the data set had.
     """
 
     crosses_prompts: ClassVar[bool] = False
+    uses_given: ClassVar[bool] = True
 
     @abstractmethod
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
@@ -33,6 +51,18 @@ class Pairing(ABC):
             round: noted in the pairs, from 1.
             seed: the only source of randomness, the same every round.
         """
+
+    def most_pairs(self, pool: PoolSize) -> int | None:
+        """Return how many pairs such a pool has at most; None if that cannot be said."""
+        return None
+
+    def check(self, context: Context) -> None:
+        if self.crosses_prompts and context.trains == "policy":
+            raise RecipeError(
+                f"Trainer {context.names['trainer']!r} needs two responses to one prompt, but pairing "
+                f"{context.names['pairing']!r} crosses prompts: use pairing `in_prompt`, or train a reward model "
+                "(trainer `bradley_terry`)."
+            )
 
 
 def pair_of(a: Response, b: Response, round: int, drawn: DrawnSet | None) -> Pair:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.pairing.base import Pairing
+from duelist.pairing.base import Pairing, PoolSize
 from duelist.seeding import generator
 from duelist.types import Draws, GivenResponses, Pair
 
@@ -47,6 +47,12 @@ class CrossPrompt(Pairing):
             if a.prompt_id != b.prompt_id or a.text != b.text:
                 found.append(Pair.of(a, b, round))
         return found
+
+    def most_pairs(self, pool: PoolSize) -> int | None:
+        if pool.responses is None:
+            return self.config.pairs
+        n = sum(pool.responses)
+        return min(self.config.pairs, n * (n - 1) // 2)
 
 
 def draw_pairs(n: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -8,13 +8,16 @@ Cost:      O(m²) pairs a prompt; no model is run.
 from __future__ import annotations
 
 from itertools import combinations
+from typing import ClassVar
 
-from duelist.pairing.base import Pairing, pair_of
+from duelist.pairing.base import Pairing, PoolSize, pair_of
 from duelist.types import Draws, GivenResponses, Pair, Response
 
 
 class InPrompt(Pairing):
     """Pair every two responses to the same prompt whose texts differ: nobody can prefer one of two equal texts."""
+
+    uses_given: ClassVar[bool] = False
 
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         drawn = {frozenset((s.a, s.b)): s for s in draws.sets}
@@ -29,3 +32,6 @@ class InPrompt(Pairing):
             for pair in [pair_of(a, b, round, drawn.get(frozenset((a.id, b.id))))]
         }
         return list(found.values())
+
+    def most_pairs(self, pool: PoolSize) -> int | None:
+        return None if pool.responses is None else sum(m * (m - 1) // 2 for m in pool.responses)

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from duelist.acquisition.base import Acquisition, choose
+from duelist.acquisition.base import choose
 from duelist.acquisition.stopping import require_gains
-from duelist.annotators.base import Annotator
 from duelist.data.prompts import PromptSet
 from duelist.errors import ModelError
 from duelist.evaluation.held_out import require_columns
-from duelist.featurizers.base import Featurizer, require_provided
-from duelist.featurizers.reward_head import require_posterior
+from duelist.featurizers.base import require_provided
+from duelist.models.embeddings.checking import require_source
 from duelist.models.policy.config import PolicyConfig
-from duelist.models.policy.loading import device_of, load_pretrained, read_chat_template
+from duelist.models.policy.loading import load_pretrained, read_chat_template
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
-from duelist.models.rewards.functions import Reward
-from duelist.pairing.base import Pairing
-from duelist.preflight.combinations import require_different_responses, require_parts_that_fit
-from duelist.preflight.embedding_sources import embedding_sources
-from duelist.preflight.lookups import PREPARED, Lookups, require_start
+from duelist.preflight.lookups import model_config, prepared_recipe, prompts_in_reach, require_start, require_target
 from duelist.preflight.pool import pairs_in_rounds, require_large_pool
-from duelist.preflight.precision import require_moving_weights
+from duelist.preflight.precision import rounding
 from duelist.progress import Progress
-from duelist.recipe.component_settings import acquisition_options, build
-from duelist.recipe.components import COMPONENTS
 from duelist.recipe.recipe import Recipe
-from duelist.samplers.base import Sampler
-from duelist.study.components import prepared, require_annotator
-from duelist.study.learners.online import require_online_trainer
+from duelist.settings.lookups import PREPARED, Lookups
+from duelist.study.components import StudyComponents, prepared, require_annotator
 from duelist.testing import random_features
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import labelled_preferences
@@ -72,47 +63,30 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     Raises:
         DuelistError: if something is not usable.
     """
-    reach = Lookups(offline_ok)
-    ready = reach.prepared(recipe)
-    build("sampler", ready.sampler, Sampler)
-    build("pairing", ready.pairing, Pairing)
-    trainer = build("trainer", ready.trainer, Trainer)
-    needs = acquisition_options(ready.acquisition).needs(build("acquisition", ready.acquisition, Acquisition))
-    require_different_responses(ready, needs)
-    _require_told_gains(ready, reach.notes)
-    featurizers = [build("featurizer", {"name": name, **c}, Featurizer) for name, c in ready.featurizers.items()]
-    require_provided(needs, featurizers)
-    if ready.reward_model is not None and "reward_N2K" in needs:
-        require_posterior(ready.reward_model)
-    if ready.online:
-        require_online_trainer(trainer, ready)
-    trl_configs: dict[str, Any] = {}
-    if ready.policy is not None:
-        on_cpu = device_of(ready.policy.device).type == "cpu"
-        trl_configs = {handed_on.key: handed_on.filled(on_cpu=on_cpu) for handed_on in trainer.trl_settings}
-        require_parts_that_fit(ready, ready.policy)
-        require_start(ready.policy, reach.notes)
-    prompts = reach.prompts(ready)
-    for kind, component, interface in (("annotator", ready.annotator, Annotator), ("reward", ready.reward, Reward)):
-        if component is not None:
-            reach.require_judge(kind, component, interface, prompts)
-    for key, config in embedding_sources(ready).items():
-        reach.require_embedding(ready, key, config, prompts)
-    if "target_MD" in needs:
-        reach.require_target(ready, prompts)
-    model = None if ready.policy is None else reach.model_config(ready.policy)
-    if ready.policy is not None:
-        require_moving_weights(ready.policy, model, trl_configs)
+    lookups = Lookups(offline_ok)
+    ready = prepared_recipe(recipe, lookups)
+    components, policy, reward_model = StudyComponents(ready), ready.policy, ready.reward_model
+    _require_told_gains(ready, components, lookups.notes)
+    require_provided(components.needs, components.featurizers)
+    if policy is not None:
+        require_start(policy, lookups)
+    prompts, model = prompts_in_reach(ready, lookups), model_config(policy, lookups)
+    context = components.context(lookups, prompts, None if policy is None else rounding(policy, model))
+    components.check(context)
+    if reward_model is not None:
+        require_source("reward_model.embedding", reward_model.embedding, context)
+    if "target_MD" in components.needs:
+        require_target(ready, prompts, lookups)
     in_rounds = pairs_in_rounds(ready, prompts)
     if prompts is not None:
-        if ready.reward_model is None:
+        if reward_model is None:
             require_columns(prompts.held_out, ready.evaluation)
         if in_rounds is not None:
             require_large_pool(ready, prompts, in_rounds)
-        if model is not None and ready.policy is not None:
-            _require_fitting_prompts(ready, ready.policy, prompts, model)
+        if model is not None and policy is not None:
+            _require_fitting_prompts(ready, policy, prompts, model)
     pairs = None if in_rounds is None else max(in_rounds)
-    return Findings(ready, prompts, model, pairs, tuple(reach.notes))
+    return Findings(ready, prompts, model, pairs, tuple(lookups.notes))
 
 
 def examine_new(recipe: Recipe, progress: Progress) -> Findings:
@@ -136,12 +110,12 @@ def require_trackers(recipe: Recipe) -> None:
     Raises:
         RecipeError: naming it.
     """
-    trainer = build("trainer", recipe.trainer, Trainer)
+    trainer: Trainer[Any, Any] = recipe.trainer.build()
     for handed_on in trainer.trl_settings:
         require_installed_trackers(handed_on.train.get("report_to"), handed_on.key)
 
 
-def _require_told_gains(recipe: Recipe, notes: list[str]) -> None:
+def _require_told_gains(recipe: Recipe, components: StudyComponents, notes: list[str]) -> None:
     """Refuse a stopping rule whose gain the acquisition does not tell, by letting it choose from a made-up pool.
 
     A rule of the user's may need a pool of its own kind: where it fails on this one, a note says so.
@@ -151,15 +125,13 @@ def _require_told_gains(recipe: Recipe, notes: list[str]) -> None:
     """
     if recipe.stop is None:
         return
-    rule, name = build("acquisition", recipe.acquisition, Acquisition), str(recipe.acquisition["name"])
-    pool = random_features(12, acquisition_options(recipe.acquisition).needs(rule))
-    first_choice = partial(choose, rule, pool, 2, np.random.default_rng(0))
-    if name in COMPONENTS["acquisition"]:
-        require_gains(recipe.stop, first_choice().diagnostics, name)
-        return
+    name = recipe.acquisition.name
     try:
-        chosen = first_choice()
+        pool = random_features(12, components.needs)
+        chosen = choose(components.acquisition, pool, 2, np.random.default_rng(0))
     except Exception as error:  # of the user's own code, so of any type
+        if recipe.acquisition.is_shipped:
+            raise
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         notes.append(
@@ -187,7 +159,7 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
     context = context_length(config)
     if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
         labelled_preferences(recipe.initial, tokenizer, context, policy.model)
-    drawn = int(recipe.sampler.get("max_new_tokens", 0))
+    drawn = int(recipe.sampler.setting("max_new_tokens") or 0)
     for some, room in ((prompts.train, drawn), (prompts.held_out, recipe.evaluation.max_new_tokens)):
         require_chat_template(tokenizer, some, policy.model)
         for prompt in sorted(some, key=_characters, reverse=True)[:LONGEST]:

@@ -8,17 +8,14 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from duelist.acquisition.base import Acquisition
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.rewards.config import RewardModelConfig
 from duelist.preflight.examination import Findings, examine
 from duelist.preflight.pool import prompts_in_rounds
 from duelist.preflight.precision import architecture_config
-from duelist.recipe.component_settings import build
 from duelist.recipe.recipe import Recipe, policy_of
 from duelist.recipe.round_plan import budgets, is_checkpoint, is_evaluated, listed, total_budget
-from duelist.samplers.base import Sampler
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
@@ -65,15 +62,14 @@ def plan(recipe: Recipe) -> Plan:
     notes = list(found.notes)
     ready = found.recipe
     in_rounds = prompts_in_rounds(ready, found.prompts)
-    counts = build("sampler", ready.sampler, Sampler).counts
+    counts = ready.sampler.build().counts
     m = 2 if counts is None else counts.responses
     pairs = found.pairs
     if ready.reward_model is not None and ready.policy is None:
         return _reward_plan(ready, ready.reward_model, found, notes)
     generations = tokens = None
     if in_rounds is not None:
-        in_prompt = m // 2 if ready.pairing["name"] == "as_drawn" else m * (m - 1) // 2
-        pairs = max(in_rounds) * in_prompt if pairs is None else pairs
+        pairs = max(in_rounds) * (m * (m - 1) // 2) if pairs is None else pairs
         answered = in_rounds[0] if ready.pool == "fixed" else sum(in_rounds)
         generations = 0 if counts is None else answered * counts.decoded
         tokens = _gradient_tokens(ready, sum(in_rounds) * m)
@@ -89,11 +85,9 @@ def plan(recipe: Recipe) -> Plan:
     base, adapter = _parameter_counts(policy, found, notes)
     if ready.reward_model is not None:
         adapter = 0  # the policy only writes
-    dimension = ready.featurizers.get("gradient", {}).get("dimension") or adapter
-    uses_gradients = (
-        ready.reward_model is None and "gradient_ND" in build("acquisition", ready.acquisition, Acquisition).needs
-    )
-    if not uses_gradients:
+    gradient = ready.featurizers.get("gradient")
+    dimension = (gradient and gradient.setting("dimension")) or adapter
+    if ready.reward_model is not None or "gradient_ND" not in ready.acquisition.build().needs:
         tokens, dimension = 0, 0
     elif tokens is not None:
         notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
@@ -122,7 +116,7 @@ def _reward_plan(recipe: Recipe, config: RewardModelConfig, found: Findings, not
     members = config.members if config.posterior == "ensemble" else 1
     sizes = [inputs, *config.hidden]
     trained = members * (sum(a * b + b for a, b in pairwise(sizes)) + sizes[-1])
-    needs = build("acquisition", recipe.acquisition, Acquisition).needs
+    needs = recipe.acquisition.build().needs
     width = sizes[-1] * members * ("gradient_ND" in needs) + inputs * ("embedding_ND" in needs)
     features = None if pairs is None else (pairs + total_budget(recipe)) * width * 8
     memory = disk = None
@@ -161,7 +155,7 @@ def _told(in_rounds: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
 
 def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
     """An upper bound: the responses of all rounds as long as they may be, past pairs again each round."""
-    longest = recipe.sampler.get("max_new_tokens")
+    longest = recipe.sampler.setting("max_new_tokens")
     if longest is None:
         return None
     past = 2 * sum(accumulate(budgets(recipe)[:-1]))

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from duelist.data.prompts import PromptSet, per_round_counts
 from duelist.errors import BudgetError
-from duelist.recipe.component_settings import build
-from duelist.recipe.components import COMPONENTS
+from duelist.pairing.base import PoolSize
 from duelist.recipe.recipe import Recipe
 from duelist.recipe.round_plan import budgets, in_words, total_budget
-from duelist.samplers.base import Sampler
+from duelist.samplers.base import FROM_DATASET
 
 
 def prompts_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...] | None:
@@ -41,17 +40,11 @@ def pairs_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...
         One number a round; None where prompts that are out of reach or components' own code alone say it.
     """
     in_rounds = prompts_in_rounds(recipe, prompts)
-    if recipe.pairing["name"] == "cross_prompt":
-        drawn = int(recipe.pairing["pairs"])
-        responses = None if in_rounds is None else _responses_of_prompts(recipe, prompts, max(in_rounds))
-        if in_rounds is None or responses is None:
-            return (drawn,) * recipe.rounds
-        totals = (sum(responses[:n]) for n in in_rounds)
-        return tuple(min(drawn, r * (r - 1) // 2) for r in totals)
-    if in_rounds is None or recipe.pairing["name"] not in COMPONENTS["pairing"]:
-        return None
-    pairs = _pairs_of_prompts(recipe, prompts, max(in_rounds))
-    return None if pairs is None else tuple(sum(pairs[:n]) for n in in_rounds)
+    pairing = recipe.pairing.build()
+    pools = [_pool_size(recipe, prompts, n) for n in in_rounds or [None] * recipe.rounds]
+    pairs = [pairing.most_pairs(pool) for pool in pools]
+    known = tuple(n for n in pairs if n is not None)
+    return known if len(known) == len(pairs) else None
 
 
 def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[int]) -> None:
@@ -65,7 +58,7 @@ def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[i
     Raises:
         BudgetError: naming both.
     """
-    drawn = build("sampler", recipe.sampler, Sampler).counts is not None
+    drawn = recipe.sampler.build().counts is not None
     # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
     same = recipe.pool == "fixed" or not drawn
     everything = in_rounds[0]
@@ -85,25 +78,21 @@ def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[i
         )
 
 
-def _responses_of_prompts(recipe: Recipe, prompts: PromptSet | None, most: int) -> list[int] | None:
-    """How many responses `most` prompts have, those with most first; None if that is not known."""
-    counts = build("sampler", recipe.sampler, Sampler).counts
+def _pool_size(recipe: Recipe, prompts: PromptSet | None, n: int | None) -> PoolSize:
+    """What is known of a pool of n prompts, those with most in the data set; None for a number not known."""
+    sampler = recipe.sampler.build()
+    counts, looked_up = sampler.counts, sampler.origins == FROM_DATASET
+    if n is None or (counts is None and (prompts is None or not looked_up)):
+        return PoolSize(None, None, None)
+    given = None
+    if prompts is not None:
+        rows = (prompts.given.pairs.get(p.id, []) for p in prompts.train)
+        given = sum(_most([len({tuple(sorted(pair)) for pair in pairs}) for pairs in rows], n))
     if counts is not None:
-        return [counts.responses] * most
-    if prompts is None or recipe.sampler["name"] != "dataset":
-        return None
-    return sorted((len(prompts.given.texts.get(p.id, [])) for p in prompts.train), reverse=True)
+        return PoolSize([counts.responses] * n, counts.sets * n, given)
+    texts = [] if prompts is None else [len(prompts.given.texts.get(p.id, [])) for p in prompts.train]
+    return PoolSize(_most(texts, n), None, given)
 
 
-def _pairs_of_prompts(recipe: Recipe, prompts: PromptSet | None, most: int) -> list[int] | None:
-    """How many pairs `most` prompts have within each of them, those with most first; None if that is not known."""
-    pairing, counts = recipe.pairing["name"], build("sampler", recipe.sampler, Sampler).counts
-    if pairing == "as_given":
-        if prompts is None or (counts is None and recipe.sampler["name"] != "dataset"):
-            return None
-        given = (prompts.given.pairs.get(p.id, []) for p in prompts.train)
-        return sorted((len({tuple(sorted(pair)) for pair in pairs}) for pairs in given), reverse=True)
-    if pairing == "as_drawn":
-        return None if counts is None else [counts.sets] * most
-    responses = _responses_of_prompts(recipe, prompts, most)
-    return None if responses is None else [m * (m - 1) // 2 for m in responses]
+def _most(counts: Sequence[int], n: int) -> list[int]:
+    return sorted(counts, reverse=True)[:n]

@@ -7,49 +7,33 @@ rounded off. A step of Adam's is about the learning rate, however small the grad
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from duelist.errors import ModelError, RecipeError
+from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
+from duelist.settings.context import Rounding
 
 MEDIAN = 0.674  # of |w|, where w is normal with standard deviation 1
 INITIALIZER_RANGE = 0.02  # of a configuration that does not say
-STEPS_OF_LEARNING_RATE = ("adam", "lion")  # optimizers, by a part of their name
 
 
-def require_moving_weights(policy: PolicyConfig, model: Any, trl_configs: Mapping[str, Any]) -> None:
-    """Refuse to train all of a half-precision policy at a learning rate at which most of its weights cannot move.
+def rounding(policy: PolicyConfig, model: Any) -> Rounding | None:
+    """How coarse the policy's weights are, where all of them are trained in half precision; None elsewhere.
 
     Args:
         policy: the policy.
         model: its configuration; None where it is out of reach.
-        trl_configs: TRL's configurations, by their keys in the recipe.
 
     Raises:
         ModelError: if `policy.architecture` is no model's configuration.
-        RecipeError: naming type and learning rate.
     """
     dtype = _weights_type(policy, model)
     if policy.adapter != "none" or dtype is None or torch.finfo(dtype).bits > 16:
-        return
-    scale = _initializer_range(model or architecture_config(policy))
-    least = half_spacing(MEDIAN * scale, dtype)
-    for key, config in trl_configs.items():
-        optimizer = str(getattr(config.optim, "value", config.optim))
-        rounds_at_random = "stochastic" in str(config.optim_args)
-        if rounds_at_random or not any(name in optimizer for name in STEPS_OF_LEARNING_RATE):
-            continue
-        if config.learning_rate < least:
-            short = str(dtype).removeprefix("torch.")
-            raise RecipeError(
-                f"Most weights must be able to move, but the policy's are all trained in {short}, and `{key}."
-                f"learning_rate` is {config.learning_rate:g}: a step of {optimizer} is about that, and steps below "
-                f"{least:.2g} are lost in the rounding of a typical weight ({MEDIAN * scale:.2g}). Set "
-                f"`policy.dtype: float32` and `{key}.bf16: true`, or raise the learning rate."
-            )
+        return None
+    weight = MEDIAN * _initializer_range(model or architecture_config(policy))
+    return Rounding(str(dtype).removeprefix("torch."), weight, half_spacing(weight, dtype))
 
 
 def half_spacing(weight: float, dtype: torch.dtype) -> float:

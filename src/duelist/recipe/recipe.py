@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
+from pydantic_core import core_schema
 
+from duelist.acquisition.base import Acquisition
 from duelist.acquisition.stopping import StopConfig
+from duelist.annotators.base import Annotator
 from duelist.data.prompts import PromptsConfig, TargetConfig
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
+from duelist.featurizers.base import Featurizer
 from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.rewards.config import RewardModelConfig
+from duelist.models.rewards.functions import Reward
+from duelist.pairing.base import Pairing
 from duelist.recipe.budget_schedule import (
     Schedule,
     fill_mean_budget,
@@ -23,12 +29,15 @@ from duelist.recipe.budget_schedule import (
     require_listed_prompts,
     require_online_keys,
 )
-from duelist.recipe.component_settings import Component, resolve, with_defaults
+from duelist.recipe.component import Component
 from duelist.recipe.components import COMPONENTS
 from duelist.recipe.shipped import recipe_path
 from duelist.recipe.values import anchored, map_strings, override, require_arm_name, require_name, require_plain
+from duelist.samplers.base import Sampler
 from duelist.settings.credentials import require_no_credentials
+from duelist.settings.lookups import PREPARED
 from duelist.settings.validation import explain_invalid, read_yaml
+from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import LabelledConfig
 
 LARGEST_FILE = 2**20  # bytes of a recipe
@@ -49,6 +58,33 @@ class PrepareConfig(BaseModel):
     settings: dict[str, Any] = Field(
         default_factory=dict, description='Keyword arguments of the function; "{seed}" stands for the recipe\'s seed.'
     )
+
+
+def _default(name: str, description: str) -> Any:
+    """A component that is `name` where the recipe does not say; as data, so that the documentation can show it."""
+    return Field(default={"name": name}, validate_default=True, description=description)
+
+
+def _featurizers(settings: dict[str, dict[str, Any]]) -> dict[str, Component[Featurizer]]:
+    return {name: Component.of(Featurizer, {"name": name, **own}) for name, own in settings.items()}
+
+
+def _settings(featurizers: dict[str, Component[Featurizer]]) -> dict[str, dict[str, Any]]:
+    contents = {name: featurizer.content() for name, featurizer in featurizers.items()}
+    return {name: {k: v for k, v in own.items() if k != "name"} for name, own in contents.items()}
+
+
+# In a recipe, a mapping from names to settings.
+Featurizers = Annotated[
+    dict[str, Component[Featurizer]],
+    GetPydanticSchema(
+        lambda _, handler: core_schema.no_info_after_validator_function(
+            _featurizers,
+            handler.generate_schema(dict[str, dict[str, Any]]),
+            serialization=core_schema.plain_serializer_function_ser_schema(_settings),
+        )
+    ),
+]
 
 
 class Recipe(BaseModel):
@@ -91,15 +127,17 @@ class Recipe(BaseModel):
     reward_model: RewardModelConfig | None = Field(
         default=None, description="The reward model that trainer `bradley_terry` trains; null elsewhere."
     )
-    sampler: Component = Field(default_factory=lambda: {"name": "vanilla"}, description="Prompts -> responses.")
+    sampler: Component[Sampler] = _default("vanilla", "Prompts -> responses.")
     decoder: ServerConfig | None = Field(
         default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
     )
-    pairing: Component = Field(default_factory=lambda: {"name": "in_prompt"}, description="Responses -> pairs.")
-    featurizers: dict[str, dict[str, Any]] = Field(
-        default={"margin": {}, "gradient": {}}, description="Pairs -> features, by name."
+    pairing: Component[Pairing] = _default("in_prompt", "Responses -> pairs.")
+    featurizers: Featurizers = Field(
+        default_factory=lambda: {"margin": {}, "gradient": {}},
+        validate_default=True,
+        description="Pairs -> features, by name.",
     )
-    acquisition: Component = Field(default_factory=lambda: {"name": "activedpo"}, description="Features -> choice.")
+    acquisition: Component[Acquisition] = _default("activedpo", "Features -> choice.")
     online: bool = Field(default=False, description="A round is one optimizer step, by one optimizer for the study.")
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="Online: keep the weights every so many rounds; null: 10."
@@ -107,10 +145,12 @@ class Recipe(BaseModel):
     target: TargetConfig = Field(
         default_factory=TargetConfig, description="The prompts that matter, for acquisitions that need to know them."
     )
-    annotator: Component | None = Field(default=None, description="Pairs -> labels; null where people answer by tell.")
-    trainer: Component = Field(default_factory=lambda: {"name": "dpo"}, description="Labels -> policy.")
+    annotator: Component[Annotator] | None = Field(
+        default=None, description="Pairs -> labels; null where people answer by tell."
+    )
+    trainer: Component[Trainer[Any, Any]] = _default("dpo", "Labels -> policy.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
-    reward: Component | None = Field(
+    reward: Component[Reward] | None = Field(
         default=None, description="What the evaluation scores by; null: the annotator's own reward, if it has one."
     )
     compare: dict[str, dict[str, Any]] = Field(
@@ -120,6 +160,13 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, values: Any) -> Any:
+        """Settings without a name are those of the component that a recipe has by default."""
+        if not isinstance(values, dict):
+            return values
+        for kind in COMPONENTS.keys() & values.keys() & cls.model_fields.keys():
+            default = cls.model_fields[kind].default
+            if default and isinstance(values[kind], dict):
+                values = {**values, kind: {**default, **values[kind]}}
         return fill_mean_budget(values)
 
     @model_validator(mode="after")
@@ -127,6 +174,11 @@ class Recipe(BaseModel):
         require_listed_budgets(self.schedule, self.rounds, self.budget)
         require_online_keys(self.online, self.checkpoint_every)
         require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
+        if self.decoder is not None and self.policy is not None and self.policy.adapter == "none":
+            raise ValueError(
+                "A server is given the round's adapter, but this policy trains all its parameters: set `decoder: null` "
+                "or `policy.adapter: lora`."
+            )
         return self
 
 
@@ -145,7 +197,7 @@ def policy_of(recipe: Recipe) -> PolicyConfig:
 
 def trains_reward_model(recipe: Recipe) -> bool:
     """Whether the recipe's trainer trains a reward model rather than a policy."""
-    trainer: Any = resolve("trainer", str(recipe.trainer["name"]))[0]
+    trainer: Any = recipe.trainer.cls
     return bool(trainer.trains == "reward_model")
 
 
@@ -199,39 +251,28 @@ def saved_recipe(content: Mapping[str, Any]) -> Recipe:
         RecipeError: if a key or value is not usable; the nearest valid key is named.
     """
     require_plain(content, "")
-    values = {k: _named(k, v) for k, v in content.items()}
     try:
-        recipe = Recipe.model_validate(values)
+        recipe = Recipe.model_validate(dict(content))
     except ValidationError as error:
         raise RecipeError(explain_invalid(error, Recipe, "the recipe")) from error
-    filled: dict[str, Any] = {}
     if trains_reward_model(recipe):
-        if "featurizers" not in values:
-            recipe = recipe.model_copy(update={"featurizers": {"reward_head": {}, "embedding": {}}})
-        filled["reward_model"] = recipe.reward_model or RewardModelConfig()
-    _require_what_is_trained(recipe)
-    _require_what_a_server_draws(recipe)
-    for kind in ("sampler", "pairing", "acquisition", "annotator", "trainer", "reward"):
-        component = getattr(recipe, kind)
-        if component is not None:
-            filled[kind] = with_defaults(kind, component)
-    filled["featurizers"] = {}
-    for name, settings in recipe.featurizers.items():
-        full = with_defaults("featurizer", {"name": name, **(settings or {})})
-        filled["featurizers"][name] = {k: v for k, v in full.items() if k != "name"}
+        filled: dict[str, Any] = {"reward_model": recipe.reward_model or RewardModelConfig()}
+        if "featurizers" not in content:
+            filled["featurizers"] = _featurizers({"reward_head": {}, "embedding": {}})
+        recipe = recipe.model_copy(update=filled)
+    else:
+        _require_policy(recipe)
     for arm, differences in recipe.compare.items():
         require_arm_name(arm)
         try:
-            saved_recipe({**values, **differences, "compare": {}})
+            saved_recipe({**content, **differences, "compare": {}})
         except RecipeError as error:
             raise RecipeError(f"Every arm must be a valid recipe, but `compare.{arm}` is not. {error}") from error
-    return recipe.model_copy(update=filled)
+    return recipe
 
 
-def _require_what_is_trained(recipe: Recipe) -> None:
-    name = recipe.trainer["name"]
-    if trains_reward_model(recipe):
-        return
+def _require_policy(recipe: Recipe) -> None:
+    name = recipe.trainer.name
     if recipe.reward_model is not None:
         raise RecipeError(
             f"`reward_model` is what trainer `bradley_terry` trains, but the trainer is {name!r}: use that trainer, or "
@@ -239,29 +280,6 @@ def _require_what_is_trained(recipe: Recipe) -> None:
         )
     if recipe.policy is None:
         raise RecipeError(f"`policy` must be set, for trainer {name!r} trains it: set `policy.model`.")
-    pairing = resolve("pairing", str(recipe.pairing["name"]))[0]
-    if getattr(pairing, "crosses_prompts", False):
-        raise RecipeError(
-            f"Trainer {name!r} needs two responses to one prompt, but pairing {recipe.pairing['name']!r} crosses "
-            "prompts: use pairing `in_prompt`, or train a reward model (trainer `bradley_terry`)."
-        )
-
-
-def _require_what_a_server_draws(recipe: Recipe) -> None:
-    """Refuse a server for what none can draw, at once: while the policy is its reference, it still could."""
-    if recipe.decoder is None:
-        return
-    sampler = str(recipe.sampler["name"])
-    if getattr(resolve("sampler", sampler)[0], "mixes_models", False):
-        raise RecipeError(
-            f"A server draws from the policy or from its reference, but the sampler {sampler!r} mixes the two at every "
-            "token: set `decoder: null` (decoding in this process), or use sampler vanilla, best_of_n or hybrid."
-        )
-    if recipe.policy is not None and recipe.policy.adapter == "none":
-        raise RecipeError(
-            "A server is given the round's adapter, but this policy trains all its parameters: set `decoder: null` or "
-            "`policy.adapter: lora`."
-        )
 
 
 def arms(recipe: Recipe) -> dict[str, Recipe]:
@@ -284,9 +302,9 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def uses_given_responses(recipe: Recipe) -> bool:
-    """Whether the data set's own responses matter; a sampler or pairing of the user's may look at them."""
-    drawn = recipe.sampler["name"] in COMPONENTS["sampler"] and recipe.sampler["name"] != "dataset"
-    return not (drawn and recipe.pairing["name"] in ("in_prompt", "as_drawn"))
+    """Whether the data set's own responses matter."""
+    origins = recipe.sampler.cls.origins
+    return origins is None or "dataset" in origins or recipe.pairing.cls.uses_given
 
 
 def preparation_settings(recipe: Recipe) -> dict[str, Any]:
@@ -303,14 +321,4 @@ def preparation_settings(recipe: Recipe) -> dict[str, Any]:
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with `{prepared}` replaced by the folder that was prepared."""
-    return saved_recipe(map_strings(recipe_content(recipe), lambda text: text.replace("{prepared}", str(folder))))
-
-
-def _named(key: str, value: Any) -> Any:
-    """A component as a mapping with its name: a bare name stands for it, and settings alone are the default's."""
-    if key not in COMPONENTS or key not in Recipe.model_fields:
-        return value
-    if isinstance(value, str):
-        return {"name": value}
-    default = Recipe.model_fields[key].get_default(call_default_factory=True)
-    return {**default, **value} if isinstance(value, dict) and default else value
+    return saved_recipe(map_strings(recipe_content(recipe), lambda text: text.replace(PREPARED, str(folder))))

@@ -1,4 +1,4 @@
-"""A recipe's content before it is validated: overrides, paths, placeholders."""
+"""A recipe's content as plain data: names, overrides, paths, placeholders."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ PATH_KEYS = (
     "initial_model",
     "labelled",
 )
+
+
+def name_of(content: Mapping[str, Any], kind: str = "") -> str:
+    """Return a recipe's name, or that of one of its components, from its plain content; empty where there is none."""
+    part = content.get(kind) if kind else content
+    return str((part or {}).get("name", ""))
 
 
 def override(content: dict[str, Any], change: str) -> None:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from duelist.errors import unwritable_as_storage_error
 from duelist.evaluation.metrics import METRICS, MetricSpec, finite, shown_in
+from duelist.recipe.values import name_of
 from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import Arm, Selected, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
@@ -25,7 +26,7 @@ from duelist.types import OUTCOMES, Label
 REPORT = "report.html"
 REWARD_KL = "reward_kl.csv"
 _TEMPLATE = "report.html.j2"
-PEOPLE = {"name": "people (labels come by tell)"}
+PEOPLE = "people (labels come by tell)"
 _PAIRS_SHOWN = 20
 _GROUPS_SHOWN = 60
 
@@ -74,7 +75,7 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
     rows = [row for arm in arms for row in arm.metrics]
     measured = [m for m in shown_in("report") if any(finite(row.get(m.name)) is not None for row in rows)]
     return {
-        "name": main.recipe["name"],
+        "name": name_of(main.recipe),
         "description": main.recipe.get("description", ""),
         "state": _state(main),
         "damage": [f"{arm.label}: {wrong}" if len(arms) > 1 else wrong for arm in arms for wrong in arm.damage],
@@ -113,7 +114,6 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
     recipe = arm.recipe
     acquisition = dict(recipe["acquisition"])
     rule = str(acquisition.pop("name"))
-    trainer = recipe["trainer"]
     split = recipe.get("schedule", "constant")
     asked = f"{recipe['budget']} pairs a round, {recipe['rounds']} rounds" + (
         "" if split == "constant" else f", schedule {split if isinstance(split, str) else _brief({'list': split})}"
@@ -122,11 +122,11 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
     return [
         ("Model", _prepared(_model(recipe), recipe)),
         ("Acquisition", _prepared(f"{rule} ({_brief(acquisition)})" if acquisition else rule, recipe)),
-        ("Trainer", _prepared(str(trainer["name"]), recipe)),
+        ("Trainer", _prepared(name_of(recipe, "trainer"), recipe)),
         ("β", str(recipe["beta"])),
         ("Budget", asked + random_first),
         ("Pool", str(recipe["pool"])),
-        ("Annotator", _prepared(str((recipe.get("annotator") or PEOPLE)["name"]), recipe)),
+        ("Annotator", _prepared(name_of(recipe, "annotator") or PEOPLE, recipe)),
         ("Seed", str(recipe["seed"])),
     ]
 

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from duelist.acquisition.stopping import End, StopConfig, study_end
 from duelist.evaluation.metrics import agreement, finite
+from duelist.recipe.values import name_of
 from duelist.store.damage import damage
 from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study
 from duelist.store.recipe_file import read_recipe
@@ -130,7 +131,7 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
         store.close()
     known = {x.pair.id for x in asked}
     counted = [x for x in labels if x.pair_id in known]
-    name = label or str(recipe["acquisition"]["name"]).rpartition(":")[2]
+    name = label or name_of(recipe, "acquisition").rpartition(":")[2]
     return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
 
 

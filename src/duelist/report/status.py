@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.annotators.reading_time import study_reading_time
+from duelist.recipe.values import name_of
 from duelist.report.record import Arm, read_arms
 
 
@@ -35,7 +36,7 @@ def _status(arm: Arm) -> dict[str, Any]:
     answered = asked & {label.pair_id for label in arm.labels}
     reading = study_reading_time([x.pair for x in arm.asked], arm.labels)
     return {
-        "name": arm.recipe["name"],
+        "name": name_of(arm.recipe),
         "rounds": arm.rounds,
         "rounds_closed": arm.rounds_closed,
         "round": in_progress,

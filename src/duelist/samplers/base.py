@@ -7,10 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from duelist.errors import RecipeError
 from duelist.models.decoding.local import Decoder, LocalDecoder
 from duelist.models.trained import Models
 from duelist.progress import Progress
+from duelist.samplers.settings import DecodingConfig
+from duelist.settings.context import Checked, Context
 from duelist.types import DrawnSet, Draws, GivenResponses, Prompt, Response
+
+FROM_DATASET = frozenset({"dataset"})  # the origins of responses that are looked up
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,18 @@ class Counts:
     decoded: int
 
 
-class Sampler(ABC):
+class Sampler(Checked, ABC):
     """Draws (or looks up) the responses that become the pool.
 
     Attributes:
         mixes_models: whether it draws from the policy and its reference mixed token by token, which no server can.
         weighs_pairs: whether its pairs have loss weights of their own.
-        draws_from_policy_alone: whether greedy decoding makes all its responses to a prompt the same.
+        origins: where its responses come from, in the words of `Response.drawn_from`; None: it may use the data set's.
     """
 
     mixes_models: ClassVar[bool] = False
     weighs_pairs: ClassVar[bool] = False
-    draws_from_policy_alone: ClassVar[bool] = False
+    origins: ClassVar[frozenset[str] | None] = None
 
     @property
     @abstractmethod
@@ -84,6 +89,17 @@ class Sampler(ABC):
     @abstractmethod
     def sample(self, job: SampleJob) -> Draws:
         """Responses to every prompt, and which of them were drawn together."""
+
+    def check(self, context: Context) -> None:
+        if self.mixes_models and context.decoder:
+            raise RecipeError(
+                f"A server draws from the policy or from its reference, but the sampler {context.names['sampler']!r} "
+                "mixes the two at every token: set `decoder: null` (decoding in this process), or use sampler vanilla, "
+                "best_of_n or hybrid."
+            )
+        config = getattr(self, "config", None)
+        if isinstance(config, DecodingConfig):
+            config.require_different_responses(self.origins, context)
 
 
 def draws_of(

@@ -33,7 +33,7 @@ class BestOfNConfig(DecodingConfig):
 class BestOfN(Sampler):
     """Keep the best and the worst of every N draws; the others are dropped."""
 
-    draws_from_policy_alone: ClassVar[bool] = True
+    origins: ClassVar[frozenset[str] | None] = frozenset({"policy"})
 
     def __init__(self, config: BestOfNConfig) -> None:
         self.config = config

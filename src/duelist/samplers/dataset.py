@@ -9,6 +9,8 @@ In a study without a policy there is no tokenizer: tokens are words and punctuat
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError
@@ -19,7 +21,7 @@ from duelist.models.policy.tokenization import (
     require_chat_template,
     require_own_tokens,
 )
-from duelist.samplers.base import SampleJob, Sampler, draws_of
+from duelist.samplers.base import FROM_DATASET, SampleJob, Sampler, draws_of
 from duelist.types import Draws, Response
 
 
@@ -35,6 +37,8 @@ class DatasetSamplerConfig(BaseModel):
 
 class DatasetSampler(Sampler):
     """Look responses up in the prompts' data set (`chosen`/`rejected`, `response_a`/`response_b`, `responses`)."""
+
+    origins: ClassVar[frozenset[str] | None] = FROM_DATASET
 
     def __init__(self, config: DatasetSamplerConfig) -> None:
         self.config = config

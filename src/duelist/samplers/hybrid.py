@@ -8,6 +8,8 @@ Cost:      two decoded responses a set.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from duelist.models.decoding.local import ResponseRequest, policy_is_reference
@@ -28,6 +30,8 @@ class HybridConfig(DecodingConfig):
 
 class Hybrid(Sampler):
     """Draw `pairs_per_prompt` sets of one response from the policy and one from the reference."""
+
+    origins: ClassVar[frozenset[str] | None] = frozenset({"policy", "reference"})
 
     def __init__(self, config: HybridConfig) -> None:
         self.config = config

@@ -35,6 +35,7 @@ class Pilaf(Sampler):
     """Draw `pairs_per_prompt` sets to each prompt, each of them mixed or not by the toss of a coin."""
 
     mixes_models: ClassVar[bool] = True
+    origins: ClassVar[frozenset[str] | None] = frozenset({"policy", "plus", "minus"})
 
     def __init__(self, config: PilafConfig) -> None:
         self.config = config

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from duelist.errors import RecipeError
 from duelist.models.decoding.local import Decoding
+from duelist.settings.context import Context
 
 TEMPERATURE = "Logits are divided by this; 0 decodes greedily, the most probable token each time."
 TOP_K = "Draw from this many most probable tokens only, before the nucleus; null: from all."
@@ -26,3 +28,36 @@ class DecodingConfig(BaseModel):
     def decoding(self, beta: float) -> Decoding:
         """The same for a decoder."""
         return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size, beta, self.top_k)
+
+    def require_different_responses(self, origins: frozenset[str] | None, context: Context) -> None:
+        """Refuse greedy decoding where it makes the two responses of every pair the same, which is no pair.
+
+        Args:
+            origins: where the sampler's responses come from.
+            context: the recipe.
+
+        Raises:
+            RecipeError: naming sampler and setting.
+        """
+        if not self.decoding(context.beta).greedy:
+            return
+        setting, name = "temperature: 0" if self.temperature == 0 else "top_k: 1", context.names["sampler"]
+        if "target_MD" in context.needs:
+            raise RecipeError(
+                f"The target's responses are drawn with the sampler's settings and must be able to differ, but "
+                f"`sampler.{setting}` decodes greedily: sample at a temperature above 0, or choose another acquisition."
+            )
+        if not context.within_prompts:
+            return
+        if origins == frozenset({"policy"}):
+            raise RecipeError(
+                f"The two responses of a pair must be able to differ, but with `sampler.{setting}` the sampler "
+                f"{name!r} draws the same response to a prompt every time: sample at a temperature above 0 (greedy "
+                "decoding is for `evaluation`)."
+            )
+        if context.starts_as_reference:
+            raise RecipeError(
+                f"The two responses of a pair must be able to differ, but with `sampler.{setting}` they are the same "
+                "while the policy is its reference, as it is in round 1: sample at a temperature above 0, or start "
+                "from a trained policy (`policy.initial_model`, `policy.initial_adapter` or `initial`)."
+            )

@@ -92,6 +92,7 @@ class TPilaf(Sampler):
     """Draw `pairs_per_prompt` weighted sets to each prompt."""
 
     weighs_pairs: ClassVar[bool] = True
+    origins: ClassVar[frozenset[str] | None] = frozenset({"policy", "plus", "minus"})
 
     def __init__(self, config: TPilafConfig) -> None:
         self.config = config

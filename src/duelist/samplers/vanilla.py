@@ -26,7 +26,7 @@ class VanillaConfig(DecodingConfig):
 class Vanilla(Sampler):
     """Draw `responses_per_prompt` responses to each prompt from the policy, two to a set."""
 
-    draws_from_policy_alone: ClassVar[bool] = True
+    origins: ClassVar[frozenset[str] | None] = frozenset({"policy"})
 
     def __init__(self, config: VanillaConfig) -> None:
         self.config = config

@@ -30,7 +30,7 @@ from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
-from duelist.recipe.component_settings import acquisition_options, build, parse_component
+from duelist.recipe.component import Component
 from duelist.seeding import derived_seed, generator
 from duelist.selection.pool import Pool, read_pairs, read_some
 from duelist.types import Pair
@@ -180,7 +180,7 @@ def select(
         {"name": "gradient", "dimension": dimension, "normalize": normalize, "max_tokens": max_tokens},
         {"name": "embedding"},
     )
-    featurizers = [build("featurizer", component, Featurizer) for component in settings]
+    featurizers = [Component.of(Featurizer, setting).build() for setting in settings]
     job = FeatureJob(
         Models(policy),
         pairs,
@@ -214,8 +214,8 @@ def select(
 def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisition, AcquisitionOptions]:
     if isinstance(acquisition, Acquisition):
         return acquisition, AcquisitionOptions()
-    component = parse_component("acquisition", acquisition)
-    return build("acquisition", component, Acquisition), acquisition_options(component)
+    component = Component.of(Acquisition, acquisition)
+    return component.build(), component.options
 
 
 def _policy(

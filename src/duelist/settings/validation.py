@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from yaml.constructor import ConstructorError
 
+from duelist.errors import DuelistError
+
 DEEPEST = 32  # levels of a YAML text
 LARGEST = 50_000  # its values, with aliases written out; a hundred characters of text count as one more
 _TAG = "tag:yaml.org,2002:"
@@ -170,6 +172,8 @@ def explain_invalid(error: ValidationError, model: type[BaseModel], where: str) 
             lines.append(f"Unknown key `{key}` in {where}.{hint}")
         elif problem["type"] == "missing":
             lines.append(f"The key `{key}` is required in {where}, but is missing: add it.{_meaning(model, path)}")
+        elif isinstance(problem.get("ctx", {}).get("error"), DuelistError):  # a component's, told in full
+            lines.append(str(problem["ctx"]["error"]))
         elif problem["type"] == "value_error":  # from a validator of ours, which says all there is to say
             place = f"`{key}` in {where}" if key else where[:1].upper() + where[1:]
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")

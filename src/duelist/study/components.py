@@ -1,131 +1,100 @@
-"""The components a recipe names, made when first used, so that a study that only records loads no model."""
+"""The objects that a recipe's components stand for, made when first used, and held to the recipe they stand in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from duelist.acquisition.base import Acquisition
-from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.base import Annotator
-from duelist.data.prompts import PromptsConfig, PromptSet, load_prompts
+from duelist.data.prompts import PromptSet, load_prompts
 from duelist.errors import RecipeError, user_code
+from duelist.evaluation.reward_held_out import held_out_responses
 from duelist.featurizers.base import Featurizer
-from duelist.models.policy.config import PolicyConfig
-from duelist.models.rewards.config import RewardModelConfig
+from duelist.models.policy.loading import device_of
 from duelist.models.rewards.functions import Reward
 from duelist.pairing.base import Pairing
 from duelist.progress import Progress
-from duelist.recipe.component_settings import acquisition_options, build
+from duelist.recipe.component import Component
 from duelist.recipe.preparation import prepare
-from duelist.recipe.recipe import Recipe, policy_of, preparation_settings, uses_given_responses, with_prepared
-from duelist.samplers.base import Sampler
+from duelist.recipe.recipe import (
+    Recipe,
+    preparation_settings,
+    trains_reward_model,
+    uses_given_responses,
+    with_prepared,
+)
+from duelist.samplers.base import FROM_DATASET, Sampler
 from duelist.samplers.settings import DecodingConfig
+from duelist.settings.context import Context, Rounding
 from duelist.settings.importing import import_object
+from duelist.settings.lookups import PREPARED, Lookups
 from duelist.study.targets import Targets
-from duelist.trainers.base import Trainer, TrainingPlan
-from duelist.trainers.initial_preferences import LabelledConfig
-
-T = TypeVar("T")
+from duelist.trainers.base import Trainer
+from duelist.types import Response
 
 
-class Parts:
-    """What a recipe's names stand for."""
+class StudyComponents:
+    """A study's components, so that one that only records loads no model.
 
-    def __init__(self, recipe: Recipe, progress: Progress) -> None:
-        self._recipe = recipe
-        self._progress = progress
+    Attributes:
+        recipe: the recipe, with `{prepared}` filled in.
+    """
 
-    @cached_property
-    def _ready(self) -> Recipe:
-        """The recipe with `{prepared}` filled in; what must be prepared is made now."""
-        return prepared(self._recipe, self._progress)
-
-    @cached_property
-    def policy_config(self) -> PolicyConfig:
-        """How to load the policy.
-
-        Raises:
-            RecipeError: if the recipe has none.
-        """
-        return policy_of(self._ready)
-
-    @cached_property
-    def reward_model_config(self) -> RewardModelConfig:
-        """The reward model that the study trains."""
-        return self._ready.reward_model or RewardModelConfig()
-
-    @property
-    def prompts_config(self) -> PromptsConfig:
-        """Where prompts come from."""
-        return self._ready.prompts
-
-    @property
-    def plan(self) -> TrainingPlan:
-        """What is trained on, and from where."""
-        return self.trainer.plan
-
-    @property
-    def trains(self) -> Literal["policy", "reward_model"]:
-        """What the study trains."""
-        return self.trainer.trains
-
-    @property
-    def labelled(self) -> LabelledConfig | None:
-        """The preferences that the policy is trained on before round 1, if any."""
-        return self._ready.initial
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
 
     @cached_property
     def prompts(self) -> PromptSet:
         """The prompts, to train on and held out."""
-        return load_prompts(self._ready.prompts, self._recipe.seed, responses=uses_given_responses(self._recipe))
+        return load_prompts(self.recipe.prompts, self.recipe.seed, responses=uses_given_responses(self.recipe))
 
     @cached_property
     def sampler(self) -> Sampler:
         """Prompts -> responses."""
-        return self._build("sampler", Sampler)
+        return self.recipe.sampler.build()
 
     @cached_property
     def targets(self) -> Targets:
         """The prompts that matter."""
-        given = uses_given_responses(self._recipe)
-        return Targets.load(self._ready.target, self.prompts, self._recipe.seed, responses=given)
+        given = uses_given_responses(self.recipe)
+        return Targets.load(self.recipe.target, self.prompts, self.recipe.seed, responses=given)
 
     @cached_property
     def target_sampler(self) -> Sampler:
         """Target prompts -> responses: the data set's, or the policy's own, decoded as the recipe's sampler does."""
-        settings = dict(self._ready.sampler)
-        if settings["name"] != "dataset":
-            decoding = {k: v for k, v in settings.items() if k in DecodingConfig.model_fields}
-            count = self._ready.target.responses_per_prompt
-            settings = {"name": "vanilla", **decoding, "responses_per_prompt": count}
-        return build("sampler", settings, Sampler)
+        component = self.recipe.sampler
+        if component.cls.origins == FROM_DATASET:
+            return self.sampler
+        decoding = {k: v for k, v in component.content().items() if k in DecodingConfig.model_fields}
+        count = self.recipe.target.responses_per_prompt
+        return Component.of(Sampler, {"name": "vanilla", **decoding, "responses_per_prompt": count}).build()
 
     @cached_property
     def pairing(self) -> Pairing:
         """Responses -> candidate pairs."""
-        return self._build("pairing", Pairing)
+        return self.recipe.pairing.build()
 
     @cached_property
     def featurizers(self) -> Sequence[Featurizer]:
         """Pairs -> features."""
-        return [build("featurizer", {"name": name, **c}, Featurizer) for name, c in self._ready.featurizers.items()]
+        return [featurizer.build() for featurizer in self.recipe.featurizers.values()]
 
     @cached_property
     def acquisition(self) -> Acquisition:
         """Features -> selection."""
-        return self._build("acquisition", Acquisition)
+        return self.recipe.acquisition.build()
 
     @cached_property
-    def acquisition_options(self) -> AcquisitionOptions:
-        """What the acquisition was told beside its own settings."""
-        return acquisition_options(self._ready.acquisition)
+    def needs(self) -> frozenset[str]:
+        """The fields of `Features` that the acquisition needs."""
+        return self.recipe.acquisition.options.needs(self.acquisition)
 
     @cached_property
     def trainer(self) -> Trainer[Any, Any]:
         """Labels -> policy or reward model."""
-        return self._build("trainer", Trainer)
+        return self.recipe.trainer.build()
 
     @cached_property
     def annotator(self) -> Annotator:
@@ -134,25 +103,84 @@ class Parts:
         Raises:
             RecipeError: if the recipe names none.
         """
-        require_annotator(self._ready)
-        return self._build("annotator", Annotator)
+        require_annotator(self.recipe)
+        assert self.recipe.annotator is not None
+        return self.recipe.annotator.build()
 
     @cached_property
     def reward(self) -> Reward | None:
         """What the evaluation scores by: the recipe's `reward`, or the annotator's own."""
-        if self._ready.reward is not None:
-            return self._build("reward", Reward)
-        return None if self._ready.annotator is None else getattr(self.annotator, "reward", None)
+        if self.recipe.reward is not None:
+            return self.recipe.reward.build()
+        return None if self.recipe.annotator is None else self.annotator.reward
 
     @cached_property
     def label_temperature(self) -> float | None:
         """Bradley–Terry temperature of the labels, in units of what the evaluation scores by; None where not known."""
-        if self._ready.reward is not None or self._ready.annotator is None:
+        if self.recipe.reward is not None or self.recipe.annotator is None:
             return None  # another reward than the one that decides, or people
-        return getattr(self.annotator, "label_temperature", None)
+        return self.annotator.label_temperature
 
-    def _build(self, kind: str, interface: type[T]) -> T:
-        return build(kind, getattr(self._ready, kind), interface)
+    def check(self, context: Context) -> None:
+        """Let each component refuse what it cannot do in this recipe, but for judges that are not prepared yet.
+
+        Raises:
+            DuelistError: naming what does not fit.
+        """
+        for component in self._made():
+            with user_code(component):
+                component.check(context)
+
+    def _made(self) -> Iterator[Any]:
+        yield from (self.sampler, self.pairing, *self.featurizers, self.acquisition, self.trainer)
+        for kind in ("annotator", "reward"):
+            component = getattr(self.recipe, kind)
+            if component is not None and PREPARED not in str(component.content()):
+                yield getattr(self, kind)
+
+    def context(self, lookups: Lookups, prompts: PromptSet | None, rounding: Rounding | None = None) -> Context:
+        """Return what the components may know of the recipe.
+
+        Args:
+            lookups: looks up what may be out of reach.
+            prompts: the recipe's prompts; None where they are out of reach.
+            rounding: of the weights that are trained.
+        """
+        recipe, policy, sampler, pairing = self.recipe, self.recipe.policy, self.sampler, self.pairing
+        kinds = ("sampler", "pairing", "acquisition", "trainer")
+        starts = None if policy is None else policy.initial_model or policy.initial_adapter
+        crosses = pairing.crosses_prompts
+        return Context(
+            names={kind: getattr(recipe, kind).name for kind in kinds},
+            trains="reward_model" if trains_reward_model(recipe) else "policy",
+            needs=self.needs,
+            beta=recipe.beta,
+            online=recipe.online,
+            decoder=recipe.decoder is not None,
+            adapter=None if policy is None else policy.adapter,
+            on_cpu=policy is None or device_of(policy.device).type == "cpu",
+            starts_as_reference=recipe.initial is None and starts is None,
+            labelled_start=recipe.initial is not None,
+            posterior=None if recipe.reward_model is None else recipe.reward_model.posterior,
+            origins=sampler.origins,
+            weighs_pairs=sampler.weighs_pairs,
+            within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
+            rounding=rounding,
+            train=() if prompts is None else prompts.train,
+            held_out=() if prompts is None else prompts.held_out,
+            given=lambda: self._given(prompts),
+            lookups=lookups,
+        )
+
+    def _given(self, prompts: PromptSet | None) -> list[Response]:
+        """The data set's own responses that the study embeds."""
+        if prompts is None or self.sampler.origins != FROM_DATASET:
+            return []
+        texts = [(p, text) for p in prompts.train for text in prompts.given.texts.get(p.id, [])]
+        responses = [Response.of(p, text, [], [0], "dataset", 0) for p, text in texts]
+        if self.recipe.reward_model is not None:
+            responses += held_out_responses(self.recipe.prompts, prompts.held_out).responses
+        return responses
 
 
 def require_annotator(recipe: Recipe) -> None:

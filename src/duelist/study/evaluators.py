@@ -18,7 +18,7 @@ from duelist.recipe.recipe import Recipe
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
-from duelist.study.components import Parts
+from duelist.study.components import StudyComponents
 from duelist.types import Draws, Evaluation, Prompt
 
 # Measures the models as round t left them; the last argument is the evaluation of round 0, None in round 0.
@@ -26,29 +26,29 @@ Evaluator = Callable[[Models, int, Evaluation | None], Evaluation]
 
 
 def evaluate_policy(
-    recipe: Recipe, parts: Parts, progress: Progress, models: Models, t: int, initial: Evaluation | None
+    recipe: Recipe, components: StudyComponents, progress: Progress, models: Models, t: int, initial: Evaluation | None
 ) -> Evaluation:
     """Draw the policy's responses to the held-out prompts, and score them."""
     return evaluate(
         models.policy_for("The evaluation"),
-        parts.prompts.held_out,
-        parts.reward,
+        components.prompts.held_out,
+        components.reward,
         initial,
         recipe.evaluation,
         beta=recipe.beta,
         # The same random numbers every round: rounds differ by the policy alone.
         seed=derived_seed(recipe.seed, "evaluate"),
         progress=progress,
-        label_temperature=parts.label_temperature,
+        label_temperature=components.label_temperature,
     )
 
 
 class RewardModelEvaluator:
     """Scores held-out responses with the reward model: those of the data set, or the policy's own."""
 
-    def __init__(self, recipe: Recipe, parts: Parts, folder: StudyFolder, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, components: StudyComponents, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
-        self.parts = parts
+        self.components = components
         self.folder = folder
         self.progress = progress
         self._policy: Policy | None = None
@@ -65,8 +65,8 @@ class RewardModelEvaluator:
 
     @cached_property
     def _held_out(self) -> HeldOutResponses:
-        prompts = self.parts.prompts.held_out
-        held = held_out_responses(self.parts.prompts_config, prompts)
+        prompts = self.components.prompts.held_out
+        held = held_out_responses(self.components.recipe.prompts, prompts)
         policy = self._policy
         if held.responses or policy is None:
             return held
@@ -89,7 +89,7 @@ class RewardModelEvaluator:
 
     @cached_property
     def _true_rewards(self) -> Floats | None:
-        reward, held = self.parts.reward, self._held_out
+        reward, held = self.components.reward, self._held_out
         if reward is None:
             return None
         with user_code(reward):

@@ -24,15 +24,16 @@ from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
 from duelist.progress import Progress
-from duelist.recipe.recipe import Recipe
+from duelist.recipe.recipe import Recipe, trains_reward_model
 from duelist.recipe.round_plan import asked_before, budget_of, in_words, is_checkpoint, total_budget
 from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
+from duelist.settings.lookups import Lookups
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.records import preference_json
 from duelist.store.row_codecs import AskedPair
-from duelist.study.components import Parts
+from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
@@ -55,7 +56,9 @@ class Stages:
     def prompts(self, t: int) -> tuple[Prompt, ...]:
         """The prompts that round t answers."""
         drawn_in = 1 if self.recipe.pool == "fixed" else t
-        return prompts_of_round(self.parts.prompts.train, self.recipe.prompts.per_round, self.recipe.seed, drawn_in)
+        return prompts_of_round(
+            self.components.prompts.train, self.recipe.prompts.per_round, self.recipe.seed, drawn_in
+        )
 
     def sample(self, t: int, prompts: Sequence[Prompt]) -> Draws:
         """Draw round t's responses; a fixed pool's are those of round 1."""
@@ -63,15 +66,15 @@ class Stages:
             return self._fixed_pool
 
         def compute() -> Draws:
-            seed, given = self._seed("sample", t), self.parts.prompts.given
+            seed, given = self._seed("sample", t), self.components.prompts.given
             models, server = self._learner.models(t - 1), self.recipe.decoder
             decoder = None
             if server is not None:
                 decoder = ServerDecoder(server, models.policy_for("`decoder`"), self.folder.path)
-            fewest = 1 if self.parts.pairing.crosses_prompts else 2
+            fewest = 1 if self.components.pairing.crosses_prompts else 2
             job = SampleJob(models, prompts, given, t, self.recipe.beta, seed, self.progress, decoder, fewest)
-            with decoder or nullcontext(), user_code(self.parts.sampler):
-                draws = self.parts.sampler.sample(job)
+            with decoder or nullcontext(), user_code(self.components.sampler):
+                draws = self.components.sampler.sample(job)
             if decoder is not None:
                 draws = replace(draws, notes=(*draws.notes, *decoder.notes))
             for note in draws.notes:
@@ -85,9 +88,9 @@ class Stages:
         asked = {p.id for p in past}
 
         def compute() -> list[Pair]:
-            with user_code(self.parts.pairing):
-                possible = self.parts.pairing.pairs(draws, self.parts.prompts.given, t, self._seed("pair"))
-            if self.parts.trains == "policy":
+            with user_code(self.components.pairing):
+                possible = self.components.pairing.pairs(draws, self.components.prompts.given, t, self._seed("pair"))
+            if not trains_reward_model(self.recipe):
                 require_one_prompt(possible)
             pairs = [p for p in possible if p.id not in asked]
             budget, fixed = budget_of(self.recipe, t), self.recipe.pool == "fixed"
@@ -102,7 +105,7 @@ class Stages:
             if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
                 return pairs
             rng = generator(self.recipe.seed, "candidates", t)
-            drawn = self.parts.acquisition_options.draw([p.id for p in pairs], budget, rng)
+            drawn = self.recipe.acquisition.options.draw([p.id for p in pairs], budget, rng)
             return [pairs[i] for i in drawn]
 
         return self.folder.run(t, "pair", codecs.pairs(draws.responses), compute)
@@ -115,17 +118,17 @@ class Stages:
 
         def compute() -> Features:
             job = replace(self._feature_job(t, candidates, past, targets), cache=cache)
-            return featurize(self.parts.featurizers, needs, job, self._recorded(needs, candidates, past))
+            return featurize(self.components.featurizers, needs, job, self._recorded(needs, candidates, past))
 
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
     def target(self, t: int) -> list[Pair]:
         """Pairs of the policy's responses to the prompts that matter."""
-        targets = self.parts.targets
+        targets = self.components.targets
 
         def compute() -> Draws:
             models, seed = self._learner.models(t - 1), self._seed("target", t)
-            return targets.sample(self.parts.target_sampler, models, t, self.recipe.beta, seed, self.progress)
+            return targets.sample(self.components.target_sampler, models, t, self.recipe.beta, seed, self.progress)
 
         return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
 
@@ -136,7 +139,7 @@ class Stages:
             rng = generator(self.recipe.seed, "select", t)
             selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
-                require_gains(self.recipe.stop, selection.diagnostics, str(self.recipe.acquisition["name"]))
+                require_gains(self.recipe.stop, selection.diagnostics, self.recipe.acquisition.name)
             selected = [candidates[i] for i in selection.indices_B]
             # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
             margins = self._learner.margins
@@ -163,7 +166,7 @@ class Stages:
         """Train on the labels so far, and keep the weights."""
         if self.recipe.online:
             return self._step(t)
-        plan = self.parts.plan
+        plan = self.components.trainer.plan
         preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
 
         def fill(target: Path) -> Mapping[str, float]:
@@ -175,7 +178,7 @@ class Stages:
         """Take round t's optimizer step, and at a checkpoint keep the weights (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            plan = self.parts.plan
+            plan = self.components.trainer.plan
             preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
             info = {**self._online.step(t, preferences), "preferences": float(len(preferences))}
             return {"info": info, "preferences": [preference_json(p) for p in preferences]}
@@ -212,13 +215,15 @@ class Stages:
         """Round 0: keep the weights that training starts from, and measure the model before any label."""
         if self.store.metrics():
             return
+        if self.folder.stage(0, "train") is None:  # later, what is refused since does not lock the study out
+            self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
         self.folder.close_round(0, self.evaluate(0).metrics)
 
     @cached_property
-    def parts(self) -> Parts:
-        """The components that the recipe names, made when first used."""
-        return Parts(self.recipe, self.progress)
+    def components(self) -> StudyComponents:
+        """What the recipe's components stand for; what must be prepared is made now."""
+        return StudyComponents(prepared(self.recipe, self.progress))
 
     @cached_property
     def _fixed_pool(self) -> Draws:
@@ -229,26 +234,26 @@ class Stages:
     def _learner(self) -> Learner:
         if self.recipe.online:
             return self._online
-        kind = PolicyLearner if self.parts.trains == "policy" else RewardLearner
-        return kind(self.recipe, self.parts, self.folder, self.progress)
+        kind = RewardLearner if trains_reward_model(self.recipe) else PolicyLearner
+        return kind(self.recipe, self.components, self.folder, self.progress)
 
     @cached_property
     def _online(self) -> OnlineLearner:
-        return OnlineLearner(PolicyLearner(self.recipe, self.parts, self.folder, self.progress))
+        return OnlineLearner(PolicyLearner(self.recipe, self.components, self.folder, self.progress))
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        if self.parts.trains == "policy":
-            return partial(evaluate_policy, self.recipe, self.parts, self.progress)
-        return RewardModelEvaluator(self.recipe, self.parts, self.folder, self.progress)
+        if trains_reward_model(self.recipe):
+            return RewardModelEvaluator(self.recipe, self.components, self.folder, self.progress)
+        return partial(evaluate_policy, self.recipe, self.components, self.progress)
 
     def _acquisition(self, t: int) -> Acquisition:
         random_picks = self.recipe.initial_random - asked_before(self.recipe, t)
-        rule = self.parts.acquisition
+        rule = self.components.acquisition
         return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
 
     def _needs(self, t: int) -> frozenset[str]:
-        of_rule = self.parts.acquisition_options.needs(self.parts.acquisition)
+        of_rule = self.components.needs
         return of_rule if self._acquisition(t).needs else frozenset()  # a wholly random batch needs nothing
 
     def _feature_job(
@@ -258,7 +263,7 @@ class Stages:
             self._learner.models(t - 1),
             candidates,
             past,
-            prompts={**self._prompts_by_id, **({p.id: p for p in self.parts.targets.prompts} if targets else {})},
+            prompts={**self._prompts_by_id, **({p.id: p for p in self.components.targets.prompts} if targets else {})},
             beta=self.recipe.beta,
             seed=self._seed("projection"),
             progress=self.progress,
@@ -287,7 +292,7 @@ class Stages:
 
     @cached_property
     def _prompts_by_id(self) -> dict[str, Prompt]:
-        return {p.id: p for p in self.parts.prompts.train}
+        return {p.id: p for p in self.components.prompts.train}
 
     def _seed(self, *names: str | int) -> int:
         return derived_seed(self.recipe.seed, *names)

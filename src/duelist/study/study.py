@@ -205,7 +205,7 @@ class Study:
             on_round: called with each round's report.
         """
         self.folder.require_open()
-        annotator = annotator or self.stages.parts.annotator
+        annotator = annotator or self.stages.components.annotator
         self.folder.derive()  # a full disk may have kept the last round from leaving its results
         while self.rounds_left > 0:
             batch = self.ask()

@@ -10,6 +10,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
+from duelist.settings.context import Checked, Context
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.trl_settings import TrlSettings
 from duelist.types import Preference, VoteRule
@@ -40,7 +41,7 @@ class TrainingPlan:
     takes_steps: bool = False
 
 
-class Trainer(ABC, Generic[Model, Data]):
+class Trainer(Checked, ABC, Generic[Model, Data]):
     """Trains a model on decided comparisons.
 
     Attributes:
@@ -54,6 +55,21 @@ class Trainer(ABC, Generic[Model, Data]):
     @abstractmethod
     def plan(self) -> TrainingPlan:
         """What to train on and where to start; `Study` sets the model and the preferences up accordingly."""
+
+    def check(self, context: Context) -> None:
+        if not context.online:
+            return
+        if not self.plan.takes_steps:
+            raise RecipeError(
+                f"`online: true` needs a trainer that takes single steps, but {context.names['trainer']} trains in one "
+                "piece: use `dpo`, or set `online` to false."
+            )
+        for key, wanted in (("accumulate", "round"), ("restart", "continue"), ("reference", "initial")):
+            if getattr(self.plan, key) != wanted:
+                raise RecipeError(
+                    f"`online: true` goes on from the last step with this round's labels, so `trainer.{key}` must be "
+                    f"`{wanted}`, but is `{getattr(self.plan, key)}`: change it, or set `online` to false."
+                )
 
     @abstractmethod
     def train(self, model: Model, data: Data, beta: float, seed: int, progress: Progress) -> Mapping[str, float]:

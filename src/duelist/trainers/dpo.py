@@ -21,12 +21,15 @@ from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
+from duelist.settings.context import Context
 from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
-from duelist.trainers.trl_settings import TrlSettings, require_trl_arguments, trl_config
+from duelist.trainers.trl_settings import TrlSettings, require_accepted, require_trl_arguments, trl_config
 from duelist.types import Preference, VoteRule
 
+# The settings of TRL that say how many steps are taken, which online is one a round.
+STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
 # Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7): Duelist's losses
 # take the place of TRL's, and would leave these without effect.
 TRL_LOSS: dict[str, Any] = {
@@ -122,6 +125,28 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
     @property
     def trl_settings(self) -> Sequence[TrlSettings]:
         return [TrlSettings("DPOConfig", self.config.train, "trainer.train")]
+
+    def check(self, context: Context) -> None:
+        super().check(context)
+        # The last two have a meaning for the training on data that is there before the study.
+        for key in STEP_SETTINGS[: 1 if context.labelled_start else None] if context.online else ():
+            if key in self.config.train:
+                raise RecipeError(
+                    f"`online: true` takes one optimizer step a round, but `trainer.train.{key}` says how many to "
+                    "take: remove it, and set `rounds` and `budget`."
+                )
+        name = context.names["sampler"]
+        if self.config.loss == "xpo" and context.origins is not None and "reference" not in context.origins:
+            raise RecipeError(
+                f"`trainer.loss: xpo` is DPO unless some responses are drawn from the reference, but the sampler "
+                f"{name!r} draws none: use the sampler `hybrid`, or `loss: dpo`."
+            )
+        if context.weighs_pairs:
+            try:
+                self.config.require_stock_loss(f"The loss weights of sampler {name!r}")
+            except ValueError as error:
+                raise RecipeError(str(error)) from error
+        require_accepted(self.trl_settings, context)
 
     def objective(self, preferences: Sequence[Preference]) -> Objective | None:
         """The loss that the settings and the preferences call for; None for TRL's own.

@@ -20,9 +20,10 @@ from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
+from duelist.settings.context import Context
 from duelist.trainers.base import Trainer, TrainingPlan
 from duelist.trainers.rlhf_settings import CONFIGS, RLHFConfig
-from duelist.trainers.trl_settings import TrlSettings
+from duelist.trainers.trl_settings import TrlSettings, require_accepted
 from duelist.types import Preference
 
 
@@ -43,16 +44,25 @@ class RLHF(Trainer[Policy, Sequence[Preference]]):
             TrlSettings(CONFIGS[self.config.algorithm], self.config.train, "trainer.train"),
         ]
 
+    def check(self, context: Context) -> None:
+        super().check(context)
+        if context.adapter == "none":
+            raise RecipeError(
+                "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, "
+                "or use the trainer `dpo`."
+            )
+        if context.weighs_pairs:
+            raise RecipeError(
+                f"The loss weights of sampler {context.names['sampler']!r} are left out by the trainer `rlhf`: use "
+                "`dpo`, or another sampler."
+            )
+        require_accepted(self.trl_settings, context)
+
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
         from duelist.trainers.trl_rlhf import optimize_policy, train_reward_classifier
 
-        if policy.weights.reference_model is not None:
-            raise RecipeError(
-                "The trainer `rlhf` trains a LoRA adapter, but `policy.adapter` is none: set it to lora, or use the "
-                "trainer `dpo`."
-            )
         with tempfile.TemporaryDirectory(prefix="duelist-rlhf-") as scratch, global_generators_kept():
             classifier, fitted = train_reward_classifier(
                 policy, preferences, self.config.reward_model, seed, scratch, progress

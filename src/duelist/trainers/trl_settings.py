@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from duelist.errors import RecipeError
+from duelist.settings.context import Context, Rounding
 from duelist.settings.validation import nearest, require_arguments
 
 # Keys of TRL's configurations that Duelist itself decides, and where a recipe sets them instead.
@@ -23,6 +24,8 @@ DECIDED_ELSEWHERE = {
     "push_to_hub": "upload the study's adapter/ (or model/) folder with `hf upload`",
     "resume_from_checkpoint": "a study resumes by itself",
 }
+# Optimizers whose steps are about the learning rate, by a part of their name.
+STEPS_OF_LEARNING_RATE = ("adam", "lion")
 # TRL's own defaults are bf16 and gradient checkpointing, meant for GPUs.
 ON_CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 
@@ -53,6 +56,32 @@ class TrlSettings:
         import trl
 
         return trl_config(getattr(trl, self.config), self.train, self.key, on_cpu=on_cpu, seed=0, output_dir="unused")
+
+
+def require_accepted(settings: Sequence[TrlSettings], context: Context) -> None:
+    """Have TRL look at what a recipe hands on to it, and refuse steps that most weights could not take.
+
+    Raises:
+        RecipeError: if TRL refuses a value, or a learning rate is lost in the weights' rounding.
+    """
+    for handed_on in settings:
+        config = handed_on.filled(on_cpu=context.on_cpu)
+        if context.rounding is not None:
+            _require_moving_weights(config, handed_on.key, context.rounding)
+
+
+def _require_moving_weights(config: Any, key: str, rounding: Rounding) -> None:
+    optimizer = str(getattr(config.optim, "value", config.optim))
+    rounds_at_random = "stochastic" in str(config.optim_args)
+    if rounds_at_random or not any(name in optimizer for name in STEPS_OF_LEARNING_RATE):
+        return
+    if config.learning_rate < rounding.least:
+        raise RecipeError(
+            f"Most weights must be able to move, but the policy's are all trained in {rounding.dtype}, and `{key}."
+            f"learning_rate` is {config.learning_rate:g}: a step of {optimizer} is about that, and steps below "
+            f"{rounding.least:.2g} are lost in the rounding of a typical weight ({rounding.weight:.2g}). Set "
+            f"`policy.dtype: float32` and `{key}.bf16: true`, or raise the learning rate."
+        )
 
 
 def require_trl_arguments(train: Mapping[str, Any], config: str) -> None:

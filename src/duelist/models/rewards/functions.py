@@ -6,6 +6,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from numbers import Real
 from typing import Any, Literal
 
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import DataError, ModelError, RecipeError, RewardError, described
+from duelist.settings.context import Checked, Context
 from duelist.settings.importing import import_object
 from duelist.types import Prompt, Response
 
 Encoded = dict[str, list[int]]  # a tokenizer's output for one text: input_ids, attention_mask ...
 
 
-class Reward(ABC):
+class Reward(Checked, ABC):
     """Scores responses; higher is better."""
 
     @abstractmethod
@@ -58,13 +60,10 @@ class FunctionReward(Reward):
             )
         self._require_taken({}, partly=True)
 
-    def require_columns_taken(self, prompts: Sequence[Prompt]) -> None:
-        """Refuse a function that does not take the columns that these prompts would be handed over with.
-
-        Raises:
-            RecipeError: saying which.
-        """
-        self._require_taken(self._columns(prompts), partly=False)
+    def check(self, context: Context) -> None:
+        for prompts in (context.train, context.held_out):
+            if prompts:
+                self._require_taken(self._columns(prompts), partly=False)
 
     def _require_taken(self, columns: Mapping[str, Any], *, partly: bool) -> None:
         try:
@@ -134,29 +133,47 @@ class ModelRewardConfig(BaseModel):
 class ModelReward(Reward):
     """Scores with a reward model: one that TRL's `RewardTrainer` made, or an encoder that reads two segments."""
 
-    def __init__(self, config: ModelRewardConfig) -> None:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    def __init__(self, config: ModelRewardConfig, kind: str = "reward") -> None:
+        """Remember what to load when it first scores; `kind` is the recipe's key that names it."""
+        self.config = config
+        self._kind = kind
+
+    def check(self, context: Context) -> None:
+        from transformers import AutoConfig
+
+        from duelist.models.policy.loading import load_pretrained
+
+        name, revision = self.config.model, self.config.revision
+
+        def read() -> None:
+            found = load_pretrained(AutoConfig, name, f"{self._kind}.model", revision)
+            require_one_output(found.num_labels, name)
+
+        context.lookups.read(name, read, "The reward model's configuration is")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        from duelist.models.policy.loading import load_pretrained
+
+        tokenizer = load_pretrained(AutoTokenizer, self.config.model, "the reward model", self.config.revision)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import AutoModelForSequenceClassification
 
         from duelist.models.policy.loading import device_of, load_pretrained
 
-        self.config = config
-        self._model = (
-            load_pretrained(
-                AutoModelForSequenceClassification,
-                config.model,
-                "the reward model",
-                config.revision,
-                dtype=config.dtype,
-                **config.load,
-            )
-            .to(device_of(config.device))
-            .eval()
-        )
-        require_one_output(self._model.config.num_labels, config.model)
-        self._tokenizer = load_pretrained(AutoTokenizer, config.model, "the reward model", config.revision)
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        self._model.config.pad_token_id = self._tokenizer.pad_token_id
+        c = self.config
+        loader, dtype = AutoModelForSequenceClassification, {"dtype": c.dtype}
+        model = load_pretrained(loader, c.model, "the reward model", c.revision, **dtype, **c.load)
+        require_one_output(model.config.num_labels, c.model)
+        model.config.pad_token_id = self._tokenizer.pad_token_id
+        return model.to(device_of(c.device)).eval()
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
         import torch

@@ -11,23 +11,18 @@ from typing import Any, final
 
 import torch
 
-from duelist.errors import RecipeError, user_code
+from duelist.errors import user_code
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
-from duelist.recipe.recipe import Recipe
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.codecs import Codec
 from duelist.store.records import preference_from
 from duelist.study.learners.base import Learner
 from duelist.study.learners.policy import PolicyLearner
-from duelist.trainers.base import Trainer
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.types import Preference
-
-# The settings of TRL that say how many steps are taken, which online is one a round.
-STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
 
 
 def _write_state(path: Path, state: dict[str, Any]) -> None:
@@ -42,37 +37,6 @@ def _read_state(path: Path) -> dict[str, Any]:
 OPTIMIZER = Codec("optimizer.pt", _write_state, _read_state)
 
 
-def require_online_trainer(trainer: Trainer[Any, Any], recipe: Recipe) -> None:
-    """Refuse a trainer that takes no single steps, or whose settings contradict one step a round.
-
-    Args:
-        trainer: what the recipe names.
-        recipe: the recipe, with its settings.
-
-    Raises:
-        RecipeError: naming the trainer or the setting.
-    """
-    plan = trainer.plan
-    if not plan.takes_steps:
-        raise RecipeError(
-            f"`online: true` needs a trainer that takes single steps, but {recipe.trainer['name']} trains in one "
-            "piece: use `dpo`, or set `online` to false."
-        )
-    for key, wanted in (("accumulate", "round"), ("restart", "continue"), ("reference", "initial")):
-        if getattr(plan, key) != wanted:
-            raise RecipeError(
-                f"`online: true` goes on from the last step with this round's labels, so `trainer.{key}` must be "
-                f"`{wanted}`, but is `{getattr(plan, key)}`: change it, or set `online` to false."
-            )
-    # The last two have a meaning for the training on data that is there before the study.
-    for key in STEP_SETTINGS if recipe.initial is None else STEP_SETTINGS[:1]:
-        if key in (recipe.trainer.get("train") or {}):
-            raise RecipeError(
-                f"`online: true` takes one optimizer step a round, but `trainer.train.{key}` says how many to take: "
-                "remove it, and set `rounds` and `budget`."
-            )
-
-
 @final
 class OnlineLearner(Learner):
     """Holds the policy and its optimizer after one round, and brings them to another.
@@ -85,8 +49,7 @@ class OnlineLearner(Learner):
         self.artifact, self.margins = inner.artifact, inner.margins
         self._inner = inner
         self._recipe = inner.recipe
-        self._trainer = inner.parts.trainer
-        require_online_trainer(self._trainer, inner.recipe)
+        self._trainer = inner.components.trainer
         self._folder = inner.folder
         self._at: int | None = None  # the round that policy and optimizer are at; None: in the middle of a step, or new
         self._policy: Policy | None = None

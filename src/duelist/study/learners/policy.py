@@ -14,10 +14,10 @@ from duelist.models.policy.lora_adapter import LoraAdapter
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Progress
-from duelist.recipe.recipe import Recipe
+from duelist.recipe.recipe import Recipe, policy_of
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
-from duelist.study.components import Parts
+from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
 from duelist.study.learners.round_policies import RoundPolicies
 from duelist.trainers.initial_preferences import labelled_preferences
@@ -27,12 +27,12 @@ from duelist.types import Preference
 class PolicyLearner(Learner):
     """Trains the policy, an adapter or all of it, with the recipe's trainer."""
 
-    def __init__(self, recipe: Recipe, parts: Parts, folder: StudyFolder, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, components: StudyComponents, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
-        self.parts = parts
+        self.components = components
         self.folder = folder
         self.progress = progress
-        self.artifact = (LoraAdapter if parts.policy_config.adapter == "lora" else AllParameters).artifact
+        self.artifact = (LoraAdapter if policy_of(components.recipe).adapter == "lora" else AllParameters).artifact
         self.margins = Margin(MarginConfig())
 
     def models(self, t: int) -> Models:
@@ -53,7 +53,7 @@ class PolicyLearner(Learner):
     def _begin(self, target: Path) -> Mapping[str, Any]:
         policy = self.policies.initial
         kept: dict[str, Any] = {"base_model": policy.fingerprint(trained=False)}
-        labelled = self.parts.labelled
+        labelled = self.components.recipe.initial
         if labelled is not None:
             preferences = labelled_preferences(labelled, policy.tokenizer, policy.context_length, policy.name)
             kept |= {**self._train(policy, preferences, "initial"), "preferences": float(len(preferences))}
@@ -62,8 +62,11 @@ class PolicyLearner(Learner):
 
     def _train(self, policy: Policy, preferences: Sequence[Preference], *seed_names: str | int) -> Mapping[str, float]:
         seed = derived_seed(self.recipe.seed, *seed_names)
-        with user_code(self.parts.trainer):
-            return self.parts.trainer.train(policy, preferences, self.recipe.beta, seed, self.progress)
+        with user_code(self.components.trainer):
+            done: Mapping[str, float] = self.components.trainer.train(
+                policy, preferences, self.recipe.beta, seed, self.progress
+            )
+            return done
 
     @cached_property
     def policies(self) -> RoundPolicies:
@@ -71,6 +74,6 @@ class PolicyLearner(Learner):
         start = self.folder.stage(0, "train")
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")
-        config = self.parts.policy_config
+        config = policy_of(self.components.recipe)
         fresh = self.recipe.initial is None and config.initial_adapter is None and config.initial_model is None
-        return RoundPolicies(config, self.parts.plan, self.folder.trained, seed, base, fresh)
+        return RoundPolicies(config, self.components.trainer.plan, self.folder.trained, seed, base, fresh)

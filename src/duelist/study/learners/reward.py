@@ -18,10 +18,10 @@ from duelist.models.rewards.config import RewardModelConfig
 from duelist.models.rewards.network import RewardModel
 from duelist.models.trained import Models
 from duelist.progress import Progress
-from duelist.recipe.recipe import Recipe
+from duelist.recipe.recipe import Recipe, policy_of
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
-from duelist.study.components import Parts
+from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
 from duelist.trainers.reward_fitting import Comparisons
 from duelist.types import Preference, Response
@@ -32,9 +32,9 @@ class RewardLearner(Learner):
 
     artifact = "reward_model"
 
-    def __init__(self, recipe: Recipe, parts: Parts, folder: StudyFolder, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, components: StudyComponents, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
-        self.parts = parts
+        self.components = components
         self.folder = folder
         self.progress = progress
         self.margins = RewardHead()
@@ -54,7 +54,7 @@ class RewardLearner(Learner):
         done: Mapping[str, float] = {}
         if preferences:
             data = self._comparisons(preferences)
-            trainer, seed = self.parts.trainer, derived_seed(self.recipe.seed, "train", t)
+            trainer, seed = self.components.trainer, derived_seed(self.recipe.seed, "train", t)
             with user_code(trainer):
                 done = trainer.train(model, data, self.recipe.beta, seed, self.progress)
         model.save(target)
@@ -75,8 +75,8 @@ class RewardLearner(Learner):
         return RewardModel.fresh(self._config, dimension, derived_seed(self.recipe.seed, "reward model"))
 
     def _dimension(self) -> int:
-        prompt = self.parts.prompts.train[0]
-        texts = self.parts.prompts.given.texts.get(prompt.id) or ["."]
+        prompt = self.components.prompts.train[0]
+        texts = self.components.prompts.given.texts.get(prompt.id) or ["."]
         probe = Response.of(prompt, texts[0], *self._probe_tokens(), "dataset", 0)
         return int(self._embed({prompt.id: prompt}, [probe], self.progress).shape[1])
 
@@ -86,9 +86,9 @@ class RewardLearner(Learner):
 
     @cached_property
     def _config(self) -> RewardModelConfig:
-        config = self.parts.reward_model_config
+        config = self.components.recipe.reward_model or RewardModelConfig()
         if config.embedding.source == "hidden_states" and config.embedding.model is None and self._policy is not None:
-            named = config.embedding.model_copy(update={"model": self.parts.policy_config.model})
+            named = config.embedding.model_copy(update={"model": policy_of(self.components.recipe).model})
             return config.model_copy(update={"embedding": named})  # so that the saved model can be used without a study
         return config
 
@@ -96,9 +96,9 @@ class RewardLearner(Learner):
     def _policy(self) -> Policy | None:
         if self.recipe.policy is None:
             return None
-        return Policy.load(self.parts.policy_config, derived_seed(self.recipe.seed, "lora"))
+        return Policy.load(policy_of(self.components.recipe), derived_seed(self.recipe.seed, "lora"))
 
     @cached_property
     def _embed(self) -> EmbeddingCache:
-        embedder = make_embedder(self.parts.reward_model_config.embedding, self._policy)
+        embedder = make_embedder((self.components.recipe.reward_model or RewardModelConfig()).embedding, self._policy)
         return EmbeddingCache(embedder, self.folder.embeddings(self.artifact))
