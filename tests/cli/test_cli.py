@@ -170,7 +170,8 @@ def test_where_training_reports_may_change_while_a_study_runs(
     duelist: Command, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("duelist.study.study.Study.run", lambda study, **_: study.ask())
-    recipe = write_recipe(acquisition="random")
+    trainer = {"name": "dpo", "train": {"learning_rate": 0.1}}
+    recipe = write_recipe(acquisition="random", compare={"other": {"trainer": trainer}})
     assert duelist("run", recipe, "--study", "s", "--quiet").code == 0
     pending = everything_under(Path("s/rounds"))
     changes = ["report_to=none", "run_name=second", "logging_steps=2", "logging_first_step=true"]
@@ -179,6 +180,8 @@ def test_where_training_reports_may_change_while_a_study_runs(
     assert load_recipe("s/recipe.yaml").trainer["train"]["run_name"] == "second"
     error = duelist("run", recipe, "--study", "s", "--set", "trainer.train.report_to=no-tracker").error
     assert "`trainer.train.report_to` must name trackers that are installed, but 'no-tracker' is not" in error
+    of_arm = "compare.other.trainer.train.report_to=no-tracker"
+    assert "'no-tracker' is not" in duelist("run", recipe, "--study", "s", *words, "--set", of_arm).error
     for change in ("trainer.train.learning_rate=0.5", "trainer.loss=xpo"):
         error = duelist("run", recipe, "--study", "s", *words, "--set", change, "--set", "sampler=hybrid").error
         assert "begun with other values of" in error and "trainer" in error

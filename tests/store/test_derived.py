@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import small_study
+from duelist.errors import RoundStateError
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl
+from duelist.store.layout import DATABASE
 from duelist.store.opening import open_folder
 from duelist.types import Label
 
@@ -121,3 +125,35 @@ def test_labels_told_after_the_last_round_reach_preferences_when_the_study_is_cl
     assert chosen.count(pair.b.text) == 2 and chosen.count(pair.a.text) == 0
     del unchanged["preferences.jsonl"]
     assert unchanged.items() <= times(tmp_path).items()  # nothing else was written again
+
+
+def test_a_label_told_while_the_study_closes_is_in_the_preferences_or_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_study.finished(tmp_path)
+    folder = open_folder(tmp_path)
+    derive = folder._derive
+    told: list[int] = []
+    refused: list[RoundStateError] = []
+
+    def tell() -> None:
+        try:
+            told.append(folder.store.add_labels([Label(small_study.pairs_of(1)[0].pair.id, "late", "a")]))
+        except RoundStateError as error:
+            refused.append(error)
+
+    teller = threading.Thread(target=tell)
+
+    def derive_then_tell() -> None:
+        derive()
+        teller.start()
+        teller.join(timeout=0.3)  # it waits until the study is closed
+
+    monkeypatch.setattr(folder, "_derive", derive_then_tell)
+    folder.close()
+    teller.join()
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    (recorded,) = connection.execute("SELECT COUNT(*) FROM labels").fetchone()
+    connection.close()
+    assert len((tmp_path / "preferences.jsonl").read_text().splitlines()) == recorded
+    assert len(told) + len(refused) == 1

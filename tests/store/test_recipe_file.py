@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 
 import duelist.store
+import duelist.store.folder as folder_module
 import small_study
 from duelist import Study, parse_recipe
 from duelist.errors import RecipeError, RoundStateError
@@ -20,6 +21,9 @@ from duelist.store.database import connect
 from duelist.store.layout import DATABASE
 from duelist.store.opening import create_folder, open_folder
 from duelist.store.recipe_file import kept_recipe
+from duelist.store.store import Store
+
+BOMB = b"a: &a [1]\n" + b"".join(b"%c: &%c [%s]\n" % (x + 1, x + 1, b",".join([b"*%c" % x] * 9)) for x in b"abcdef")
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -48,7 +52,7 @@ def test_a_recipe_changed_by_hand_is_refused_wherever_the_study_is_opened_from(t
     assert "damage" not in status(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"- a\n- list\n", b"rounds: ["])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"- a\n- list\n", b"rounds: [", BOMB, b"rounds: " + b"[" * 5000])
 def test_a_recipe_file_that_is_none_is_refused_with_the_remedy(content: bytes, tmp_path: Path) -> None:
     small_study.finished(tmp_path)
     (tmp_path / "recipe.yaml").write_bytes(content)
@@ -122,3 +126,42 @@ def test_what_a_closed_folder_refuses(tmp_path: Path) -> None:
         with pytest.raises(RoundStateError, match=r"was closed: open it again"):
             doing()
     open_folder(tmp_path).close()
+
+
+def reporting_to(name: str) -> dict[str, Any]:
+    """The recipe with another name for its training runs."""
+    trainer = small_study.RECIPE["trainer"]
+    return {**small_study.RECIPE, "trainer": {**trainer, "train": {**trainer["train"], "run_name": name}}}
+
+
+@pytest.mark.parametrize("interrupted", ["write_recipe", "keep_recipe"])
+def test_where_training_reports_is_taken_over_whole_after_an_interruption(
+    interrupted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_study.finished(tmp_path)
+    place: Any = {"write_recipe": folder_module, "keep_recipe": Store}[interrupted]
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, interrupted, killed)
+        with pytest.raises(KeyboardInterrupt):
+            create_folder(tmp_path, reporting_to("second"))
+    create_folder(tmp_path, reporting_to("second")).close()
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == reporting_to("second")
+    folder = open_folder(tmp_path)
+    assert folder.recipe == reporting_to("second") == kept_recipe(tmp_path)
+    folder.close()
+
+
+def test_only_the_trainer_reports_so_other_settings_of_that_name_make_another_recipe(tmp_path: Path) -> None:
+    own = {**small_study.RECIPE, "annotator": {"name": "own.py:Own", "train": {"logging_bias": 0.1, "run_name": "x"}}}
+    create_folder(tmp_path, own).close()
+    folder = open_folder(tmp_path)
+    small_study.close(folder, 0)
+    small_study.ask(folder, 1)
+    folder.close()
+    edit(tmp_path, annotator={**own["annotator"], "train": {"logging_bias": 0.9, "run_name": "x"}})
+    with pytest.raises(RecipeError, match="`annotator`"):
+        open_folder(tmp_path)

@@ -53,10 +53,16 @@ def delete_rows(path: Path) -> None:
     in_sql(path, *(f"DELETE FROM {table}" for table in tables))
 
 
+def restore_without_wal(path: Path) -> None:
+    delete_rows(path)
+    in_sql(path, "PRAGMA journal_mode=DELETE")
+
+
 LOSSES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (remove, "it is missing"),
     "0 bytes": (empty, "it is empty"),
     "new": (new, "metrics.jsonl has 3 closed rounds, the database 0"),
+    "a copy of another journal mode": (restore_without_wal, "metrics.jsonl has 3 closed rounds, the database 0"),
     "rows deleted": (delete_rows, "metrics.jsonl has 3 closed rounds, the database 0"),
     "a pair deleted": (
         lambda p: in_sql(
@@ -149,6 +155,37 @@ def test_a_kill_between_a_choice_and_its_record_is_no_loss(tmp_path: Path, monke
     small_study.ask(again, 2)
     assert len(again.store.asked()) == 6
     again.close()
+
+
+def test_beginning_anew_that_was_killed_while_it_deleted_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_folder(tmp_path, small_study.RECIPE)
+    small_study.close(folder, 0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("duelist.store.store.add_batch", lambda session, batch, prompts: batch and killed())
+        small_study.ask(folder, 1)  # its choice lies there, and is not recorded
+    folder.close()
+    assert (tmp_path / "rounds" / "001" / "selection.json").is_file()
+
+    whole = shutil.rmtree
+
+    def deletes_one_file(path: Path) -> None:
+        features = [*path.rglob("features.npz")]
+        for file in features:
+            file.unlink()
+            killed()
+        whole(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", deletes_one_file)
+        create_folder(tmp_path, OTHER)
+    create_folder(tmp_path, OTHER).close()
+    assert not (tmp_path / "rounds").exists() and not list(tmp_path.glob(".tmp-*"))
 
 
 def test_a_study_without_its_rounds_or_with_less_beside_the_database_is_whole(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -259,6 +260,18 @@ def test_a_closed_store_records_nothing_more(store: Store) -> None:
         store.add_labels([Label(PAIRS[0].id, "ann", "a")])
     store.close()
     assert store.labels() == []
+
+
+@pytest.mark.parametrize("labels", [None, 5, Label(PAIRS[0].id, "ann", "a"), [None], "ab", {"a": 1}])
+def test_what_is_no_list_of_labels_is_refused(labels: Any, store: Store) -> None:
+    with pytest.raises(DataError, match=r"must be a list of `duelist.Label`.*put such labels in a list"):
+        store.add_labels(labels)
+
+
+def test_labels_may_come_in_any_sequence_or_be_made_one_by_one(store: Store) -> None:
+    labels = [Label(p.id, "ann", "a") for p in PAIRS]
+    assert store.add_labels(tuple(labels)) == len(labels)
+    assert store.add_labels(iter(labels)) == 0  # type: ignore[arg-type]
 
 
 def test_threads_that_tell_the_same_labels_record_each_once(store: Store) -> None:

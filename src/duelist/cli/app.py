@@ -138,7 +138,8 @@ def run(
     silent = quiet or as_json
     progress = Silent() if silent else TerminalProgress(err)
     if (folder / RECIPE).is_file():
-        require_trackers(resolved)  # the one thing that may be new about it
+        for own in with_arms(resolved).values():
+            require_trackers(own)  # the one thing that may be new about it
     else:
         notes = [note for own in with_arms(resolved).values() for note in examine_new(own, progress).notes]
         for note in () if silent else dict.fromkeys(notes):

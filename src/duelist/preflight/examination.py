@@ -32,7 +32,7 @@ from duelist.recipe.component_settings import acquisition_options, build
 from duelist.recipe.components import COMPONENTS
 from duelist.recipe.recipe import Recipe
 from duelist.samplers.base import Sampler
-from duelist.study.components import prepared
+from duelist.study.components import prepared, require_annotator
 from duelist.study.learners.online import require_online_trainer
 from duelist.testing import random_features
 from duelist.trainers.base import Planned
@@ -120,8 +120,10 @@ def examine_new(recipe: Recipe, progress: Progress) -> Findings:
     """`examine` a recipe that is about to run; what it prepares is made first, for only then all of it can be seen.
 
     Raises:
+        RecipeError: if it names no annotator.
         DuelistError: if something is not usable, or the preparation fails.
     """
+    require_annotator(recipe)
     found = examine(recipe)
     if recipe.prepare is None:
         return found

@@ -72,7 +72,7 @@ def read_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: if it is not YAML, has a key twice or a tag, or is deeper or larger than any recipe.
     """
-    _require_moderate(text)
+    require_moderate(text)
     return yaml.load(text, Loader=_Loader)
 
 
@@ -81,8 +81,8 @@ def write_yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _require_moderate(text: str) -> None:
-    """Refuse a text whose values could not be held: found out without making them, for aliases can stand for billions.
+def require_moderate(text: str) -> None:
+    """Refuse a YAML text of values that could not be held, without making them: aliases can stand for billions.
 
     Raises:
         yaml.YAMLError: saying where.

@@ -69,16 +69,16 @@ class StudyFolder:
             if not self._lock.is_locked:
                 return
             try:
-                self._derive()
+                with self.store.closing():
+                    self._derive()
             finally:
-                self.store.close()
                 self._lock.release()
 
     def adopt(self, recipe: Mapping[str, Any]) -> None:
         """Go on with a recipe that differs from the study's own in how training reports."""
+        write_recipe(self.path, recipe)  # first: opening the study again goes by this file
         self.store.keep_recipe(recipe)
         self.recipe = dict(recipe)
-        write_recipe(self.path, recipe)
 
     def require_open(self) -> None:
         """Refuse to go on when the folder is closed, for another process may have it by now.

@@ -23,8 +23,14 @@ def require_folder_name(folder: Path) -> None:
     """Refuse a folder that no file system can have, before anything is made on the way to it.
 
     Raises:
-        StorageError: if a part of its path is too long.
+        StorageError: if a part of its path is too long, or the path is no Unicode text, as libraries need it.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise StorageError(
+            f"A folder's path must be Unicode text, but that of {str(folder)!r} is not: give another one."
+        ) from error
     longest = max((part for part in folder.parts), key=lambda part: len(os.fsencode(part)), default="")
     if len(os.fsencode(longest)) > LONGEST_NAME or "\0" in longest:
         raise StorageError(

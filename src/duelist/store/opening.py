@@ -9,7 +9,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
-from duelist.store.artifacts import discard, discard_temporaries
+from duelist.store.artifacts import TEMPORARY, discard, discard_temporaries
 from duelist.store.folder import StudyFolder
 from duelist.store.layout import (
     DATABASE,
@@ -121,8 +121,9 @@ def _opened(
         try:
             if (path / RECIPE).is_file():
                 require_unedited(path, completed)
-                wanted = completed(read_recipe(path)) if recipe is None else as_kept(recipe)
-                if wanted != completed(folder.recipe):  # in how training reports, and in nothing else
+                said = completed(read_recipe(path))
+                wanted = said if recipe is None else as_kept(recipe)
+                if not said == wanted == completed(folder.recipe):  # in how training reports, and in nothing else
                     folder.adopt(wanted)
             else:
                 write_recipe(path, folder.recipe)
@@ -170,6 +171,8 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str],
         )
     weights = {Path(s.artifact).name for s in stages if s.name == "train"}
     database = [DATABASE + end for end in ("-wal", "-shm", "")]
-    for name in (METRICS, PREFERENCES, EMBEDDINGS, *weights, ROUNDS, *database):
+    if (path / ROUNDS).is_dir():  # at once: of a choice in flight, what a kill left could look like one that was asked
+        (path / ROUNDS).rename(path / f"{TEMPORARY}{ROUNDS}")
+    for name in (METRICS, PREFERENCES, EMBEDDINGS, *weights, *database):
         discard(path / name)
     write_recipe(path, recipe)

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 
 from duelist.errors import RecipeError
-from duelist.settings.validation import write_yaml
+from duelist.settings.validation import require_moderate, write_yaml
 from duelist.store.artifacts import write_text
 from duelist.store.layout import DATABASE, RECIPE
 from duelist.store.remains import recorded_recipe
 
-REPORTING = ("report_to", "run_name")  # settings of `train`, with those that begin with `logging_`
+REPORTING = ("report_to", "run_name")  # settings of `trainer...train`, with those that begin with `logging_`
 Completed = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -26,7 +26,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         RecipeError: if it cannot be read as a mapping.
     """
     try:
-        content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
+        text = (path / RECIPE).read_text(encoding="utf-8")
+        require_moderate(text)
+        content = yaml.safe_load(text)  # by YAML 1.1, as earlier versions wrote it
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}")
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -91,9 +93,10 @@ def require_unedited(path: Path, completed: Completed) -> None:
         )
 
 
-def _without_reporting(value: Any, within: str = "") -> Any:
+def _without_reporting(value: Any, path: tuple[str, ...] = ()) -> Any:
     """A recipe without what may change while a study runs: where, under which name and how often training reports."""
     if not isinstance(value, Mapping):
         return value
-    changeable = {k for k in value if within == "train" and (k in REPORTING or k.startswith("logging_"))}
-    return {k: _without_reporting(v, k) for k, v in value.items() if k not in changeable}
+    trains = "trainer" in path and path[-1] == "train"  # settings of that name in the user's components are the user's
+    changeable = {k for k in value if trains and (k in REPORTING or k.startswith("logging_"))}
+    return {k: _without_reporting(v, (*path, k)) for k, v in value.items() if k not in changeable}

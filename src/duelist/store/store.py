@@ -8,7 +8,7 @@ for any pair that was asked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +67,15 @@ class Store:
         self._engine.dispose()
         if self._copy is not None:
             self._copy.cleanup()
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close the store after the block. Nobody else records meanwhile, so what the block derives lacks no label."""
+        with self._writing:
+            try:
+                yield
+            finally:
+                self.close()
 
     @contextmanager
     def _recording(self) -> Iterator[Session]:
@@ -164,8 +173,8 @@ class Store:
             DataError: if a label is for a pair that was never asked, or cannot be recorded.
             RoundStateError: if the store is closed.
         """
-        labels = labels if isinstance(labels, Label) else list(labels)
-        if isinstance(labels, Label) or not all(isinstance(label, Label) for label in labels):
+        labels = list(labels) if isinstance(labels, Iterable) else labels
+        if not isinstance(labels, list) or not all(isinstance(label, Label) for label in labels):
             raise DataError(f"Labels must be a list of `duelist.Label`, but got {labels!r}: put such labels in a list.")
         new = 0
         with self._recording() as session:

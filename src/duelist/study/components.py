@@ -139,8 +139,7 @@ class Parts:
         Raises:
             RecipeError: if the recipe names none.
         """
-        if self._ready.annotator is None:
-            raise RecipeError("`annotator` must be set to run a study by itself, but it is null: use ask() and tell().")
+        require_annotator(self._ready)
         return self._build("annotator", Annotator)
 
     @cached_property
@@ -159,6 +158,16 @@ class Parts:
 
     def _build(self, kind: str, interface: type[T]) -> T:
         return build(kind, getattr(self._ready, kind), interface)
+
+
+def require_annotator(recipe: Recipe) -> None:
+    """Refuse a recipe without annotator, where a study is to run by itself.
+
+    Raises:
+        RecipeError: if it names none.
+    """
+    if recipe.annotator is None:
+        raise RecipeError("`annotator` must be set to run a study by itself, but it is null: use ask() and tell().")
 
 
 def prepared(recipe: Recipe, progress: Progress) -> Recipe:
