@@ -53,10 +53,16 @@ def delete_rows(path: Path) -> None:
     in_sql(path, *(f"DELETE FROM {table}" for table in tables))
 
 
+def restore_without_wal(path: Path) -> None:
+    delete_rows(path)
+    in_sql(path, "PRAGMA journal_mode=DELETE")
+
+
 LOSSES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (remove, "it is missing"),
     "0 bytes": (empty, "it is empty"),
     "new": (new, "metrics.jsonl has 3 closed rounds, the database 0"),
+    "a copy of another journal mode": (restore_without_wal, "metrics.jsonl has 3 closed rounds, the database 0"),
     "rows deleted": (delete_rows, "metrics.jsonl has 3 closed rounds, the database 0"),
     "a pair deleted": (
         lambda p: in_sql(

@@ -40,6 +40,8 @@ def open_engine(url: str, *, migrate: bool) -> Engine:
     engine = connect(url)
     try:
         if migrate:
+            if engine.dialect.name == "sqlite":
+                event.listen(engine, "connect", _write_ahead)
             _upgrade(engine)
         elif not inspect(engine).has_table("rounds"):
             raise StorageError(f"A study database must lie at {url}, but there is none: run the study first.")
@@ -69,10 +71,13 @@ def _durable_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # a committed label survives a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _write_ahead(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")  # stays with the file: those who only read must not set it
 
 
 def _begin_sqlite(connection: Connection) -> None:
