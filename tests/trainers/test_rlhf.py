@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Phi3Config, Phi3ForSequenceClassification, Trainer
+import transformers
+from transformers import Phi3Config, Phi3ForSequenceClassification
 from trl import RewardTrainer
 
 from duelist.errors import RecipeError
@@ -19,7 +20,7 @@ from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.recipe.component import Component
 from duelist.trainers import trl_rlhf
-from duelist.trainers.base import Planned
+from duelist.trainers.base import Trainer
 from duelist.trainers.rlhf import RLHF
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.types import Preference, Prompt, Response
@@ -172,7 +173,7 @@ def test_frozen_matrices_are_frozen_when_the_loss_is_differentiated(
     policy.save_weights(tmp_path / "reference")
     policy.set_reference(tmp_path / "reference")
     seen: list[set[str]] = []
-    stock = Trainer.training_step
+    stock = transformers.Trainer.training_step
 
     def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
         loss = stock(self, *args, **kwargs)
@@ -180,7 +181,7 @@ def test_frozen_matrices_are_frozen_when_the_loss_is_differentiated(
             seen.append({n for n, p in self.model.named_parameters() if p.grad is not None})
         return loss
 
-    monkeypatch.setattr(Trainer, "training_step", spy)
+    monkeypatch.setattr(transformers.Trainer, "training_step", spy)
     train = {**POLICY, "max_steps": 3}
     config = RLHFConfig.model_validate({"algorithm": algorithm, "reward_model": REWARD, "train": train})
     RLHF(config).train(policy, preferences, 0.01, 0, Silent())
@@ -227,21 +228,21 @@ def test_equal_seeds_give_equal_weights(tiny_model: Path, preferences: list[Pref
 def test_settings_that_are_decided_elsewhere_or_unknown_are_refused() -> None:
     for train in ({"beta": 0.3}, {"num_generation": 4}):
         with pytest.raises(RecipeError, match=next(iter(train))):
-            Component.of(Planned, {"name": "rlhf", "train": train})
+            Component.of(Trainer, {"name": "rlhf", "train": train})
     with pytest.raises(RecipeError, match="algorithm"):
-        Component.of(Planned, {"name": "rlhf", "algorithm": "ppo"})
+        Component.of(Trainer, {"name": "rlhf", "algorithm": "ppo"})
     with pytest.raises(RecipeError, match=r"disable_tqdm.*shows its own progress"):
-        Component.of(Planned, {"name": "rlhf", "reward_model": {"train": {"disable_tqdm": False}}})
+        Component.of(Trainer, {"name": "rlhf", "reward_model": {"train": {"disable_tqdm": False}}})
 
 
 def test_each_algorithm_has_the_settings_of_its_own_trainer() -> None:
     for algorithm, other, key in (("grpo", "rloo", "scale_rewards"), ("rloo", "grpo", "normalize_advantages")):
         settings: dict[str, Any] = {"name": "rlhf", "train": {key: True}}
-        assert Component.of(Planned, {**settings, "algorithm": algorithm}).setting("train") == {key: True}
+        assert Component.of(Trainer, {**settings, "algorithm": algorithm}).setting("train") == {key: True}
         with pytest.raises(RecipeError, match=f"`{key}` must be an argument of {other.upper()}Config"):
-            Component.of(Planned, {**settings, "algorithm": other})
+            Component.of(Trainer, {**settings, "algorithm": other})
 
 
 def test_the_reward_models_adapter_has_peft_arguments() -> None:
     with pytest.raises(RecipeError, match="`rank` must be an argument of LoraConfig"):
-        Component.of(Planned, {"name": "rlhf", "reward_model": {"lora": {"rank": 8}}})
+        Component.of(Trainer, {"name": "rlhf", "reward_model": {"lora": {"rank": 8}}})
