@@ -218,7 +218,7 @@ def test_draws_stay_within_the_top_k_of_whatever_they_are_drawn_from(llama: Poli
                 reference = llama.model(input_ids=ids).logits[0, -1]
         for kind, (of_own, of_reference) in weights.items():
             allowed = set((of_own * own + of_reference * reference).topk(k).indices.tolist())
-            found = {r.token_ids[0] for r in drawn if r.prompt_id == prompt.id and r.drawn_from == kind}
+            found = {r.token_ids[0] for r, o in zip(drawn, orders, strict=True) if o == Order(prompt, kind)}
             assert found <= allowed and len(found) > 1
 
 

@@ -55,7 +55,7 @@ def require_vectors(recipe: Recipe, key: str, config: EmbeddingConfig, prompts: 
         return
     by_id = {p.id: p for p in (*prompts.train, *prompts.held_out)}
     texts = [(p, text) for p in prompts.train for text in prompts.given.texts.get(p.id, [])]
-    responses = [Response.of(p, text, [], [0], "dataset", 0) for p, text in texts]
+    responses = [Response.of(p, text, [], [0], 0) for p, text in texts]
     if recipe.reward_model is not None:
         responses += held_out_responses(recipe.prompts, prompts.held_out).responses
     if responses:

@@ -18,7 +18,7 @@ from duelist.errors import StorageError
 from duelist.store.artifacts import discard
 from duelist.store.layout import DATABASE
 
-HEAD = "0004"
+HEAD = "0005"
 
 
 def connect(url: str) -> Engine:

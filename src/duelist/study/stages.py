@@ -28,7 +28,7 @@ from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
-from duelist.store.records import preference_json
+from duelist.store.preferences import preference_json
 from duelist.store.row_codecs import AskedPair
 from duelist.study.components import Parts
 from duelist.study.learners.base import Learner
@@ -101,7 +101,7 @@ class Stages:
             drawn = self.parts.acquisition_options.draw([p.id for p in pairs], budget, rng)
             return [pairs[i] for i in drawn]
 
-        return self.folder.run(t, "pair", codecs.pairs(draws.responses), compute)
+        return self.folder.run(t, "pair", codecs.pairs(draws), compute)
 
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""

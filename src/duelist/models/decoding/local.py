@@ -129,7 +129,7 @@ class LocalDecoder(Decoder):
                 for i, order, token_ids in zip(rows, batch, tokens, strict=True):
                     text = policy.tokenizer.decode(token_ids, skip_special_tokens=True)
                     before = ids[order.prompt.id]
-                    drawn[i] = Response.of(order.prompt, text, before, token_ids, order.drawn_from, round)
+                    drawn[i] = Response.of(order.prompt, text, before, token_ids, round)
                 advance(len(batch))
         return [r for r in drawn if r is not None]
 

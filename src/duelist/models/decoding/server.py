@@ -137,7 +137,7 @@ class ServerDecoder(Decoder):
                     i, token_ids = under_way[done], done.result()
                     order = orders[i]
                     text = tokenizer.decode(token_ids, skip_special_tokens=True)
-                    drawn[i] = Response.of(order.prompt, text, ids[order.prompt.id], token_ids, order.drawn_from, round)
+                    drawn[i] = Response.of(order.prompt, text, ids[order.prompt.id], token_ids, round)
                     advance(1)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -19,7 +19,7 @@ from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.codecs import Codec
 from duelist.store.folder import StudyFolder
-from duelist.store.records import preference_from
+from duelist.store.preferences import preference_from
 from duelist.study.learners.round_policies import RoundPolicies
 from duelist.trainers.base import Planned, TakesSteps, Trainer
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
@@ -150,5 +150,4 @@ class OnlinePolicy:
         store = self._folder.store
         pairs = {x.pair.id: x.pair for x in store.asked(t)}
         prompts = store.prompts()
-        sides = [{r.id: r for r in (pairs[row["pair_id"]].a, pairs[row["pair_id"]].b)} for row in rows]
-        return [preference_from(row, prompts, responses) for row, responses in zip(rows, sides, strict=True)]
+        return [preference_from(row, pairs[row["pair_id"]], prompts) for row in rows]
