@@ -23,7 +23,7 @@ from sqlalchemy import create_engine
 from duelist.errors import DataError, DuelistError, LabelConflictError, RoundStateError, StorageError
 from duelist.labels import recorded_label
 from duelist.store.codecs import DRAWS, pairs
-from duelist.store.database import HEAD
+from duelist.store.database import HEAD, url_of
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.layout import DATABASE
 from duelist.store.preferences import preference_from, preference_json
@@ -286,7 +286,7 @@ def test_a_full_database_records_nothing_and_goes_on_when_there_is_room(store: S
 
 
 def test_migrations_give_the_schema_of_the_tables(store: Store) -> None:
-    engine = create_engine(f"sqlite:///{store.folder / DATABASE}")
+    engine = create_engine(url_of(store.folder))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert context.get_current_revision() == HEAD
