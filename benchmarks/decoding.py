@@ -94,15 +94,39 @@ class PeftRows(NextLogits):
         raise NotImplementedError  # here every prompt has one response, and none ends early
 
 
+class NoReferenceCache(NextLogits):
+    """The policy's logits with its cache, the reference's over all tokens anew."""
+
+    def __init__(self, policy: Policy, own: NextLogits) -> None:
+        self.policy, self.own, self.read = policy, own, []
+
+    def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        self.read.append(ids)
+        own, _ = self.own(ids, mask)
+        with self.policy.as_reference():
+            output = self.policy.model(torch.cat(self.read, dim=1), mask, use_cache=False, logits_to_keep=1)
+        return own, output.logits[:, -1]
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        raise NotImplementedError  # as above
+
+
 @contextmanager
 def peft_rows(policy: Policy, *_: object) -> Iterator[NextLogits]:
     """In place of `next_logits`."""
     yield PeftRows(policy)
 
 
-def draw_with_peft(policy: Policy, rows: int) -> list[tuple[int, ...]]:
-    """A mixed stream with PEFT's own way of running two adapters at once, in the same decoding loop."""
-    with patch.object(decoding, "next_logits", peft_rows):
+@contextmanager
+def no_reference_cache(policy: Policy, *_: object) -> Iterator[NextLogits]:
+    """In place of `next_logits`."""
+    with next_logits(policy, "policy") as own:
+        yield NoReferenceCache(policy, own)
+
+
+def draw_with(logits: Callable[..., object], policy: Policy, rows: int) -> list[tuple[int, ...]]:
+    """A mixed stream with other logits in the same decoding loop: `peft_rows` or `no_reference_cache`."""
+    with patch.object(decoding, "next_logits", logits):
         return draw(policy, rows, "plus")
 
 
@@ -122,12 +146,12 @@ def variants(policy: Policy, rows: int, with_no_cache: bool) -> dict[str, Callab
         "vanilla": lambda: draw(policy, rows, "policy"),
         "one call": lambda: draw(policy, rows, "plus"),
         "two calls": lambda: draw(policy, rows, "plus", "two_calls"),
-        "PEFT mixed adapters": lambda: draw_with_peft(policy, rows),
+        "PEFT mixed adapters": lambda: draw_with(peft_rows, policy, rows),
         "vanilla, 2B rows": lambda: draw(policy, 2 * rows, "policy"),
         "vanilla by transformers": lambda: draw_with_transformers(policy, rows),
     }
     if with_no_cache:
-        found["no reference cache"] = lambda: draw(policy, rows, "plus", "no_cache")
+        found["no reference cache"] = lambda: draw_with(no_reference_cache, policy, rows)
     return found
 
 
@@ -137,8 +161,8 @@ def check(policy: Policy) -> None:
     Raises:
         SystemExit: if they do not.
     """
-    expected = draw(policy, 4, "plus", "no_cache")
-    found = [draw(policy, 4, "plus"), draw(policy, 4, "plus", "two_calls"), draw_with_peft(policy, 4)]
+    expected = draw_with(no_reference_cache, policy, 4)
+    found = [draw(policy, 4, "plus"), draw(policy, 4, "plus", "two_calls"), draw_with(peft_rows, policy, 4)]
     with next_logits(policy, "both") as run:
         own, reference = run(torch.tensor([[1, 2, 3]]), torch.ones((1, 3), dtype=torch.long))
     if any(f != expected for f in found) or own is None or reference is None or torch.equal(own, reference):

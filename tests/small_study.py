@@ -32,7 +32,7 @@ PAIRS = 3  # in each round
 def pairs_of(t: int) -> list[AskedPair]:
     """The pairs of round t."""
     texts = [(f"yes {t} {i}", f"no {t} {i}") for i in range(PAIRS)]
-    responses = [[Response.of(PROMPT, text, [1], [2, 3 + t], "policy", t) for text in both] for both in texts]
+    responses = [[Response.of(PROMPT, text, [1], [2, 3 + t], t) for text in both] for both in texts]
     return [AskedPair(Pair.of(a, b, t), t, i, 0.5, "nats", 0.1) for i, (a, b) in enumerate(responses)]
 
 

@@ -87,7 +87,7 @@ def test_falling_times_give_a_constant() -> None:
 def a_pair(prompt_tokens: int, a: int, b: int, other_prompt: bool = False) -> Pair:
     prompts = [Prompt.of("one", {}), Prompt.of("two" if other_prompt else "one", {})]
     first, second = (
-        Response.of(p, f"{n} {k}", range(prompt_tokens), [k] * n, "policy", 1)
+        Response.of(p, f"{n} {k}", range(prompt_tokens), [k] * n, 1)
         for k, (p, n) in enumerate(zip(prompts, (a, b), strict=True))
     )
     return Pair.of(first, second, 1)

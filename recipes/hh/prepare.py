@@ -303,7 +303,7 @@ def _rewards(folder: Path, tokenizer: Any, pairs: Sequence[Pair]) -> tuple[list[
         responses = []
         for prompt, text in zip(asked, texts, strict=True):
             prompt_ids, (ids,) = encode_responses(tokenizer, prompt, [text])
-            responses.append(Response.of(prompt, text, prompt_ids, ids, "dataset", 0))
+            responses.append(Response.of(prompt, text, prompt_ids, ids, 0))
         return [float(value) for value in reward.score(asked, responses)]
 
     return score([chosen for _, chosen, _ in pairs]), score([rejected for _, _, rejected in pairs])

@@ -28,6 +28,7 @@ from duelist.labels import Votes as Votes
 Message = Mapping[str, Any]
 VoteRule = Literal["majority", "soft"]
 Distribution = Literal["policy", "reference", "plus", "minus", "dataset"]
+Origins = tuple[Distribution, Distribution]
 
 
 def content_id(*parts: Any) -> str:
@@ -76,24 +77,18 @@ class Response:
     text: str
     prompt_token_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
-    drawn_from: Distribution
     round: int
 
     @staticmethod
     def of(
-        prompt: Prompt,
-        text: str,
-        prompt_token_ids: Sequence[int],
-        token_ids: Sequence[int],
-        drawn_from: Distribution,
-        round: int,
+        prompt: Prompt, text: str, prompt_token_ids: Sequence[int], token_ids: Sequence[int], round: int
     ) -> Response:
         """A response whose id is a hash of its prompt and tokens."""
         ids = tuple(map(int, token_ids))
         if not ids:
             raise DataError(f"A response must have at least one token, but prompt {prompt.id} got one with none.")
         response_id = content_id("response", prompt.id, text, ids)
-        return Response(response_id, prompt.id, text, tuple(map(int, prompt_token_ids)), ids, drawn_from, round)
+        return Response(response_id, prompt.id, text, tuple(map(int, prompt_token_ids)), ids, round)
 
     def as_trl(self, prompt: Prompt) -> str | list[dict[str, Any]]:
         """The value of TRL's `chosen` or `rejected` column: text, or a list of one assistant message."""
@@ -116,14 +111,13 @@ class DrawnSet:
         a: the first.
         b: the second.
         weight: what a comparison of the two weighs in the loss.
-        drawn_from: which distributions drew the two here, for another set may have drawn the same response from another
-            one; None: those that the responses name.
+        drawn_from: the distributions that drew the two; None: those of `Draws.drawn_from`.
     """
 
     a: str
     b: str
     weight: float = 1.0
-    drawn_from: tuple[Distribution, Distribution] | None = None
+    drawn_from: Origins | None = None
 
 
 @dataclass(frozen=True)
@@ -134,20 +128,29 @@ class Draws:
         responses: distinct responses, prompt by prompt: equal draws are one.
         sets: which of them were drawn together; a set may hold one response twice.
         notes: what a user should know of how they were drawn, a sentence each.
+        drawn_from: the distribution of each response's first draw, by the response's id.
     """
 
     responses: tuple[Response, ...]
     sets: tuple[DrawnSet, ...] = ()
     notes: tuple[str, ...] = ()
+    drawn_from: Mapping[str, Distribution] = field(default_factory=dict)
+
+    def origins(self, a: str, b: str) -> Origins | None:
+        """Return the distributions that drew two responses first, by id; None where they are not known."""
+        one, other = self.drawn_from.get(a), self.drawn_from.get(b)
+        return None if one is None or other is None else (one, other)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses to compare, with the distributions that drew them for this comparison.
+    """Two responses to compare.
 
-    The id does not depend on which one is called `a`, nor on the weight in the loss. `Pair.of` decides which one is
-    `a` by a hash of the id, so that the sides say nothing of how the two were drawn, scored or labelled: whoever
-    compares them stays blind. A pair that was stored keeps the sides it was stored with.
+    `drawn_from` holds the distributions that drew a and b for this comparison; None where they are not known.
+
+    The id does not depend on which one is called `a`, on the weight in the loss, or on the origins. `Pair.of` decides
+    which one is `a` by a hash of the id, so that the sides say nothing of how the two were drawn, scored or labelled:
+    whoever compares them stays blind. A pair that was stored keeps the sides it was stored with.
     """
 
     id: str
@@ -155,17 +158,19 @@ class Pair:
     b: Response
     round: int
     weight: float = 1.0
+    drawn_from: Origins | None = None
 
     @staticmethod
-    def of(a: Response, b: Response, round: int, weight: float = 1.0) -> Pair:
-        """Return the comparison of two responses; the order in which they are given changes nothing."""
+    def of(a: Response, b: Response, round: int, weight: float = 1.0, drawn_from: Origins | None = None) -> Pair:
+        """Return the comparison of two responses; the order in which they are given, with origins, changes nothing."""
         if a.id == b.id:
             raise DataError(f"A pair must hold two different responses, but got response {a.id} twice.")
         first, second = (a, b) if a.id < b.id else (b, a)
         pair_id = content_id("pair", first.id, second.id)
         if int(content_id("sides", pair_id), 16) % 2:
             first, second = second, first
-        return Pair(pair_id, first, second, round, weight)
+        origins = drawn_from if drawn_from is None or first is a else (drawn_from[1], drawn_from[0])
+        return Pair(pair_id, first, second, round, weight, origins)
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,8 @@ class Preference:
 
     `share` is the part of the votes that `chosen` got, where a label is an aggregate of several people's votes or where
     ties are trained on: 1 for a plain decision, 0.5 for a tie. `weight` multiplies the pair's loss, where the way its
-    responses were drawn calls for one.
+    responses were drawn calls for one. `drawn_from` holds the distributions that drew the chosen and the rejected one,
+    which XPO's loss needs; None where they are not known.
     """
 
     prompt: Prompt
@@ -184,6 +190,7 @@ class Preference:
     annotator: str
     share: float = 1.0
     weight: float = 1.0
+    drawn_from: Origins | None = None
 
 
 @dataclass(frozen=True)

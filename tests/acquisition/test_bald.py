@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from duelist.acquisition.bald import BALD, BALDConfig, mutual_information
 from duelist.acquisition.base import Acquisition, choose
-from duelist.acquisition.batchbald import BatchBALD, BatchBALDConfig, estimated_seconds
+from duelist.acquisition.batchbald import BatchBALD, BatchBALDConfig
 from duelist.recipe.component import Component
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features
@@ -184,10 +184,3 @@ def test_gains_never_rise(seed: int) -> None:
     chosen = choose(rule, random_features(20, SAMPLES, seed=seed), 10, np.random.default_rng(seed))
     assert (np.diff(chosen.scores_B) <= 1e-12).all()
     assert chosen.diagnostics["information_nats"] <= math.log(10) + 1e-12
-
-
-def test_the_estimate_grows_with_the_work() -> None:
-    assert estimated_seconds(1000, 1, 32) == pytest.approx(estimated_seconds(2000, 1, 32) / 2)
-    assert estimated_seconds(1000, 9, 32) > 30 * estimated_seconds(1000, 4, 32)  # twice as long a label while exact
-    first, second, third = (estimated_seconds(1000, b, 32) for b in (20, 30, 40))
-    assert second - first == pytest.approx(third - second)  # and then each the same

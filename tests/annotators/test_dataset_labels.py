@@ -18,7 +18,7 @@ PROMPT = Prompt.of("which?")
 
 def pair(a: str, b: str) -> Pair:
     """The pair with these sides."""
-    x, y = (Response.of(PROMPT, text, [1], [ord(text[0]), 2], "dataset", 1) for text in (a, b))
+    x, y = (Response.of(PROMPT, text, [1], [ord(text[0]), 2], 1) for text in (a, b))
     return dataclasses.replace(Pair.of(x, y, 1), a=x, b=y)
 
 
@@ -142,7 +142,7 @@ def test_a_study_on_labels_that_exist_already(labelled: tuple[Path, dict[str, An
         outcomes = {label.outcome for label in study.store.labels()}
     assert len({x.pair.id for x in asked}) == 8
     assert outcomes == {"a", "b"}
-    assert {r.drawn_from for x in asked for r in (x.pair.a, x.pair.b)} == {"dataset"}
+    assert {x.pair.drawn_from for x in asked} == {("dataset", "dataset")}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     exported = [json.loads(line) for line in (tmp_path / "study" / "preferences.jsonl").read_text().splitlines()]
     assert len(exported) == 8

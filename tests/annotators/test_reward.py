@@ -29,7 +29,7 @@ def batch_of(pairs: list[Pair]) -> Batch:
 
 def all_pairs(texts: list[str], prompts: int = 40) -> list[Pair]:
     """Every pair of the texts, as responses to each of the first prompts."""
-    answers = [[Response.of(p, t, [1], [2, i], "policy", 1) for i, t in enumerate(texts)] for p in PROMPTS[:prompts]]
+    answers = [[Response.of(p, t, [1], [2, i], 1) for i, t in enumerate(texts)] for p in PROMPTS[:prompts]]
     return [Pair.of(a, b, 1) for group in answers for a, b in itertools.combinations(group, 2)]
 
 
@@ -139,7 +139,7 @@ def test_two_studies_of_a_seed_are_told_the_same_of_the_same_pair(length_reward:
     assert set(found.values()) == {"w1", "w2 w30"}  # at this temperature the noise decides
 
     def anew(r: Response) -> Response:
-        return dataclasses.replace(r, drawn_from="plus", round=5)
+        return dataclasses.replace(r, round=5)
 
     later = [Pair.of(anew(p.b), anew(p.a), 5) for p in pairs[::3]]
     assert winners(annotator, later) == {p.id: found[p.id] for p in later}

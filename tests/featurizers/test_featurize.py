@@ -44,9 +44,7 @@ def pairs(policy: Policy) -> list[Pair]:
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}", "w5"]
         prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        a, b, c = (
-            Response.of(prompt, t, prompt_ids, token_ids, "dataset", 1) for t, token_ids in zip(texts, ids, strict=True)
-        )
+        a, b, c = (Response.of(prompt, t, prompt_ids, token_ids, 1) for t, token_ids in zip(texts, ids, strict=True))
         found += [Pair.of(a, b, 1), Pair.of(a, c, 1), Pair.of(b, c, 1)]
     return found
 

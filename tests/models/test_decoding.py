@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from tiny_models import FAMILIES, VOCABULARY, tiny_model, with_lora
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, TopKLogitsWarper, TopPLogitsWarper
 
 from duelist.errors import DataError, NumericalError
+from duelist.models.decoding import local
 from duelist.models.decoding.adapter_rows import rows_stay_apart
 from duelist.models.decoding.local import Decoding, LocalDecoder, ResponseRequest, policy_is_reference
-from duelist.models.decoding.next_token import Method, draw_tokens, mix, token_probabilities
+from duelist.models.decoding.next_token import (
+    Kind,
+    Method,
+    NextLogits,
+    draw_tokens,
+    mix,
+    next_logits,
+    token_probabilities,
+)
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.types import Distribution, Prompt, Response
@@ -47,6 +60,41 @@ def llama() -> Policy:
     return policy_of("llama")
 
 
+class WithoutCache(NextLogits):
+    """Read all tokens anew at every step: what every method must agree with."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.read_BL = torch.empty(0)
+
+    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.read_BL = torch.cat([self.read_BL, ids_BL], dim=1) if len(self.read_BL) else ids_BL
+        base = self.policy.model
+        base = base.get_base_model() if isinstance(base, PeftModel) else base
+        options: dict[str, Any] = {"attention_mask": mask_BA, "use_cache": False}
+        if "position_ids" in inspect.signature(base.forward).parameters:
+            options["position_ids"] = (mask_BA.cumsum(1) - 1).clamp(min=0)
+        own = self.policy.model(input_ids=self.read_BL, **options).logits[:, -1]
+        with self.policy.as_reference():
+            return own, self.policy.model(input_ids=self.read_BL, **options).logits[:, -1]
+
+    def keep_rows(self, index: torch.Tensor) -> None:
+        self.read_BL = self.read_BL[index]
+
+
+def draw_without_cache(policy: Policy, orders: Sequence[ResponseRequest] = ORDERS, **how: Any) -> list[Response]:
+    @contextmanager
+    def without_cache(policy: Policy, kind: Kind, method: Method) -> Iterator[NextLogits]:
+        if kind == "both":
+            yield WithoutCache(policy)
+        else:
+            with next_logits(policy, kind) as run:
+                yield run
+
+    with mock.patch.object(local, "next_logits", without_cache):
+        return draw(policy, orders, "two_calls", **how)
+
+
 def draw(
     policy: Policy, orders: Sequence[ResponseRequest] = ORDERS, method: Method = "auto", seed: int = 3, **how: Any
 ) -> list[Response]:
@@ -60,7 +108,7 @@ def test_every_method_and_batch_size_draws_the_same_tokens(family: str) -> None:
     lora = {"target_modules": ["q_proj", "fc1"]} if family == "opt" else {}
     policy = policy_of(family, **lora)
     assert rows_stay_apart(policy) == (family != "opt")  # OPT flattens rows and positions before fc1
-    expected = draw(policy, method="no_cache", batch_size=1)
+    expected = draw_without_cache(policy, batch_size=1)
     assert len({r.token_ids for r in expected}) > 15
     assert family in ("opt", "lfm2") or {len(r.token_ids) for r in expected} != {10}  # some end before the limit
     for method, size in (("auto", 64), ("auto", 5), ("two_calls", 7)):
@@ -104,8 +152,9 @@ def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing
     alone = draw(policy, orders, "two_calls", batch_size=1, temperature=2.0)
     lengths = [len(r.token_ids) for r in alone]
     assert max(lengths) > 4 and 0.4 < np.mean(np.array(lengths) == 1) < 0.9
-    for method in ("one_call", "two_calls", "no_cache"):
+    for method in ("one_call", "two_calls"):
         assert draw(policy, orders, method, batch_size=80, temperature=2.0) == alone  # type: ignore[arg-type]
+    assert draw_without_cache(policy, orders, batch_size=80, temperature=2.0) == alone
 
 
 def test_a_prompt_is_read_once_and_rows_that_ended_are_left_behind(llama: Policy) -> None:
@@ -156,13 +205,13 @@ def test_the_reference_may_be_a_model_of_its_own() -> None:
         for parameter in policy.model.parameters():
             parameter *= 0.9
     assert not policy_is_reference(policy, PROMPTS[0])
-    assert draw(policy) == draw(policy, method="no_cache", batch_size=1)
+    assert draw(policy) == draw_without_cache(policy, batch_size=1)
 
 
 def test_adapters_that_are_not_plain_lora_take_two_calls() -> None:
     policy = policy_of("llama", target_modules=["q_proj"], use_dora=True)
     assert not rows_stay_apart(policy)
-    assert draw(policy) == draw(policy, method="no_cache", batch_size=1)
+    assert draw(policy) == draw_without_cache(policy, batch_size=1)
 
 
 @pytest.mark.parametrize("method", ["auto", "two_calls"])
@@ -245,7 +294,7 @@ def test_draws_stay_within_the_top_k_of_whatever_they_are_drawn_from(llama: Poli
                 reference = llama.model(input_ids=ids).logits[0, -1]
         for kind, (of_own, of_reference) in weights.items():
             allowed = set((of_own * own + of_reference * reference).topk(k).indices.tolist())
-            found = {r.token_ids[0] for r in drawn if r.prompt_id == prompt.id and r.drawn_from == kind}
+            found = {r.token_ids[0] for r, o in zip(drawn, orders, strict=True) if o == ResponseRequest(prompt, kind)}
             assert found <= allowed and len(found) > 1
 
 

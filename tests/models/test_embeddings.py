@@ -29,7 +29,7 @@ def answers(tokenizer: object | None = None) -> tuple[list[Prompt], list[Respons
     responses = []
     for prompt, text in zip(prompts, ("w4", "w5 w6 w7", "w8 w9"), strict=True):
         ids = ([1], [[2]]) if tokenizer is None else encode_responses(tokenizer, prompt, [text])
-        responses.append(Response.of(prompt, text, ids[0], ids[1][0], "dataset", 1))
+        responses.append(Response.of(prompt, text, ids[0], ids[1][0], 1))
     return prompts, responses
 
 
@@ -53,7 +53,7 @@ def test_long_rope_embeds_a_response_alike_alone_and_in_company(tiny_model: Path
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     embedder = make_embedder(EmbeddingConfig(model=str(tmp_path), device="cpu"))
     prompt = Prompt.of("w1 w2 w3")
-    responses = [Response.of(prompt, " ".join(["w4"] * n), [1], [n], "dataset", 1) for n in (1, 4, 5, 12)]
+    responses = [Response.of(prompt, " ".join(["w4"] * n), [1], [n], 1) for n in (1, 4, 5, 12)]
     vectors = embedder.embed([prompt] * 4, responses, Silent())
     for vector, response in zip(vectors, responses, strict=True):
         ids, (answer,) = encode_responses(AutoTokenizer.from_pretrained(tiny_model), prompt, [response.text])
@@ -100,7 +100,7 @@ def test_vectors_come_from_every_kind_of_file(tmp_path: Path) -> None:
         ids_file = str(tmp_path / "ids.txt") if name == "v.npy" else None
         config = EmbeddingConfig(source="file", path=str(tmp_path / name), ids=ids_file)
         np.testing.assert_array_equal(make_embedder(config).embed(prompts, responses, Silent()), vectors)
-    other = Response.of(prompts[0], "w9", [1], [2], "dataset", 1)
+    other = Response.of(prompts[0], "w9", [1], [2], 1)
     with pytest.raises(DataError, match=r"Every response must have a vector in .*v\.jsonl, but 'w9'"):
         make_embedder(config).embed([prompts[0]], [other], Silent())
     with pytest.raises(DataError, match="there is none at"):
@@ -144,7 +144,7 @@ def test_a_vector_may_stand_twice(tmp_path: Path) -> None:
                      np.stack([VECTORS[0], VECTORS[1], VECTORS[0], rounded]))  # fmt: skip
     prompt = Prompt.of("w")
     source = make_embedder(EmbeddingConfig(source="file", path=str(tmp_path / "v.npz")))
-    found = source.embed([prompt], [Response.of(prompt, "y", [1], [2], "dataset", 1)], Silent())
+    found = source.embed([prompt], [Response.of(prompt, "y", [1], [2], 1)], Silent())
     np.testing.assert_array_equal(found, VECTORS[1:])
 
 

@@ -199,7 +199,7 @@ def test_margins_work_and_lora_gradients_say_what_they_need(tiny_model: Path) ->
     prompt = Prompt.of([{"role": "user", "content": "w1 w2"}])
     texts = ["w3 w4 w5", "w6"]
     prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-    a, b = (Response.of(prompt, t, prompt_ids, i, "dataset", 1) for t, i in zip(texts, ids, strict=True))
+    a, b = (Response.of(prompt, t, prompt_ids, i, 1) for t, i in zip(texts, ids, strict=True))
     job = FeatureJob(Models(policy=policy), [Pair.of(a, b, 1)], [], {prompt.id: prompt}, 0.5, 0, Silent())
     features = featurize([Margin(MarginConfig())], frozenset({"margin_N"}), job)
 

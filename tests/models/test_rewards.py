@@ -22,7 +22,7 @@ from duelist.types import Prompt, Response
 
 
 def response(prompt: Prompt, text: str) -> Response:
-    return Response.of(prompt, text, [1], [3, 2], "policy", 1)
+    return Response.of(prompt, text, [1], [3, 2], 1)
 
 
 CHAT = [Prompt.of([{"role": "user", "content": f"w{i}"}], {"kind": i, "extra": "x"}) for i in range(4)]

@@ -61,7 +61,7 @@ def static_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def answers(*texts: tuple[str, str]) -> tuple[list[Prompt], list[Response]]:
     prompts = [Prompt.of(prompt) for prompt, _ in texts]
-    return prompts, [Response.of(p, t, [], [1], "dataset", 1) for p, (_, t) in zip(prompts, texts, strict=True)]
+    return prompts, [Response.of(p, t, [], [1], 1) for p, (_, t) in zip(prompts, texts, strict=True)]
 
 
 def encoder_of(folder: Path, **settings: Any) -> Any:

@@ -66,7 +66,7 @@ def duelist_rows(tokenizer: Any, rows: list[dict[str, Any]]) -> list[dict[str, A
         responses = []
         for text in texts:  # each by itself, as sampling and featurising see them
             prompt_ids, (ids,) = encode_responses(tokenizer, prompt, [text])
-            responses.append(Response.of(prompt, text, prompt_ids, ids, "dataset", 1))
+            responses.append(Response.of(prompt, text, prompt_ids, ids, 1))
         preferences.append(Preference(prompt, responses[0], responses[1], "pair", "someone"))
     return list(tokenized_dataset(preferences).select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]))
 

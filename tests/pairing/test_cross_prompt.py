@@ -18,7 +18,7 @@ NOTHING = GivenResponses({}, {})
 
 def pool(prompts: int, each: int) -> list[Response]:
     made = [Prompt.of(f"p{i}") for i in range(prompts)]
-    return [Response.of(p, f"r{k}", [1], [i, k], "dataset", 1) for i, p in enumerate(made) for k in range(each)]
+    return [Response.of(p, f"r{k}", [1], [i, k], 1) for i, p in enumerate(made) for k in range(each)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 50])

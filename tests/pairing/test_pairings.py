@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -12,17 +11,22 @@ from duelist.errors import DataError
 from duelist.pairing.as_drawn import AsDrawn
 from duelist.pairing.as_given import AsGiven
 from duelist.pairing.base import Pairing
+from duelist.pairing.cross_prompt import CrossPrompt, CrossPromptConfig
 from duelist.pairing.in_prompt import InPrompt
-from duelist.types import DrawnSet, Draws, GivenResponses, Pair, Prompt, Response, content_id
+from duelist.types import Distribution, DrawnSet, Draws, GivenResponses, Pair, Prompt, Response, content_id
 
 PROMPT = Prompt.of("question")
-A, B, C, D = (Response.of(PROMPT, text, [1], [2 + k, 9], "policy", 3) for k, text in enumerate("abcd"))
-SAME_TEXT = Response.of(PROMPT, "a", [1], [7, 8, 9], "minus", 3)
+A, B, C, D = (Response.of(PROMPT, text, [1], [2 + k, 9], 3) for k, text in enumerate("abcd"))
+SAME_TEXT = Response.of(PROMPT, "a", [1], [7, 8, 9], 3)
 NOTHING = GivenResponses({}, {})
 
 
 def responses(n: int) -> list[Response]:
-    return [Response.of(PROMPT, f"text {k}", [1], [2 + k, 9], "dataset", 3) for k in range(n)]
+    return [Response.of(PROMPT, f"text {k}", [1], [2 + k, 9], 3) for k in range(n)]
+
+
+def origins(pair: Pair) -> dict[str, str]:
+    return dict(zip((pair.a.text, pair.b.text), pair.drawn_from or (), strict=True))
 
 
 def test_the_order_in_which_two_responses_are_given_changes_nothing() -> None:
@@ -30,9 +34,10 @@ def test_the_order_in_which_two_responses_are_given_changes_nothing() -> None:
         pair = Pair.of(a, b, 3, 0.5)
         assert pair == Pair.of(b, a, 3, 0.5) and {pair.a, pair.b} == {a, b}
         assert pair.id == content_id("pair", *sorted((a.id, b.id)))  # as in every study so far
-        plus, minus = replace(a, drawn_from="plus"), replace(b, drawn_from="minus")
-        drawn = Pair.of(plus, minus, 3)
-        assert (drawn.a.id, drawn.b.id) == (pair.a.id, pair.b.id) and {drawn.a, drawn.b} == {plus, minus}
+        drawn = Pair.of(a, b, 3, drawn_from=("plus", "minus"))
+        assert drawn == Pair.of(b, a, 3, drawn_from=("minus", "plus"))
+        assert (drawn.id, drawn.a, drawn.b) == (pair.id, pair.a, pair.b)
+        assert origins(drawn) == {a.text: "plus", b.text: "minus"}
 
 
 def test_a_response_is_a_in_half_of_its_pairs() -> None:
@@ -67,10 +72,21 @@ def test_a_pair_knows_from_where_its_own_set_drew_the_two(pairing: Pairing) -> N
     sets = (DrawnSet(B.id, A.id, 1.0, ("policy", "reference")), DrawnSet(A.id, C.id, 1.0, ("policy", "reference")))
     draws = Draws((A, B, C), sets)
     pairs = pairing.pairs(draws, NOTHING, 3)
-    origins = [{r.text: r.drawn_from for r in (p.a, p.b)} for p in pairs]
     for expected in ({"b": "policy", "a": "reference"}, {"a": "policy", "c": "reference"}):
-        assert expected in origins
-    assert draws.responses == (A, B, C)
+        assert expected in [origins(p) for p in pairs if p.drawn_from]
+
+
+def test_responses_that_no_set_drew_together_keep_the_origins_of_their_first_draws() -> None:
+    """`in_prompt` and `cross_prompt` compare them all the same, `as_given` and `as_drawn` where rows and sets do."""
+    first: dict[str, Distribution] = {A.id: "policy", B.id: "reference", C.id: "plus"}
+    given = GivenResponses({}, {PROMPT.id: [("a", "b"), ("c", "a"), ("d", "a")]})
+    sets = (DrawnSet(B.id, A.id), DrawnSet(C.id, A.id), DrawnSet(D.id, A.id))
+    draws = Draws((A, B, C, D), sets, drawn_from=first)
+    for pairing in (AsDrawn(), InPrompt(), AsGiven(), CrossPrompt(CrossPromptConfig())):
+        found = {frozenset((p.a.text, p.b.text)): p for p in pairing.pairs(draws, given, 3)}
+        assert origins(found[frozenset("ab")]) == {"a": "policy", "b": "reference"}
+        assert origins(found[frozenset("ca")]) == {"a": "policy", "c": "plus"}
+        assert found[frozenset("da")].drawn_from is None  # of D nothing is known
 
 
 def test_a_set_of_equal_texts_makes_no_pair() -> None:

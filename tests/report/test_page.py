@@ -88,7 +88,7 @@ class Page(HTMLParser):
 
 
 def answer(prompt: Prompt, text: str, tokens: Sequence[int]) -> Response:
-    return Response.of(prompt, text, [1], tokens, "policy", 1)
+    return Response.of(prompt, text, [1], tokens, 1)
 
 
 def asked(round: int, position: int, a: Response, b: Response, margin: float) -> AskedPair:

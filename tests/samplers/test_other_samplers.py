@@ -46,6 +46,13 @@ def test_every_sampler_keeps_the_contract(component: dict[str, Any], trained: bo
     ids = [r.id for r in draws.responses]
     assert len(set(ids)) == len(ids) and all(r.round == 1 for r in draws.responses)
     assert {r.prompt_id for r in draws.responses} == {p.id for p in PROMPTS}
+    assert draws.drawn_from.keys() == set(ids)
+    firsts: dict[str, str] = {}
+    for s in draws.sets:
+        assert s.drawn_from is not None
+        for i, origin in zip((s.a, s.b), s.drawn_from, strict=True):
+            firsts.setdefault(i, origin)
+    assert {i: draws.drawn_from[i] for i in firsts} == firsts
     prompt_of = {r.id: r.prompt_id for r in draws.responses}
     for s in draws.sets:
         assert prompt_of[s.a] == prompt_of[s.b] and s.weight > 0
@@ -76,12 +83,16 @@ def test_the_sides_of_a_pair_do_not_say_how_it_was_drawn(policy: Policy, name: s
     draws = Component.of(Sampler, component).build().sample(job_for(policy, prompts=prompts))
     pairs = AsDrawn().pairs(draws, GivenResponses({}, {}), 1)
     origins = {frozenset((s.a, s.b)): dict(zip((s.a, s.b), s.drawn_from or (), strict=True)) for s in draws.sets[::-1]}
-    assert all({r.id: r.drawn_from for r in (p.a, p.b)} == origins[frozenset((p.a.id, p.b.id))] for p in pairs)
+    drawn = [p.drawn_from or () for p in pairs]
+    assert all(
+        dict(zip((p.a.id, p.b.id), both, strict=True)) == origins[frozenset((p.a.id, p.b.id))]
+        for p, both in zip(pairs, drawn, strict=True)
+    )
     ratio_N2 = log_ratios(policy, [r for p in pairs for r in (p.a, p.b)], 16384, Silent()).reshape(-1, 2)
     first = {
         "best_of_n": ratio_N2[:, 0] > ratio_N2[:, 1],
-        "hybrid": [p.a.drawn_from == "policy" for p in pairs],
-    }.get(name, [p.a.drawn_from == "plus" for p in pairs if "plus" in (p.a.drawn_from, p.b.drawn_from)])
+        "hybrid": [both[0] == "policy" for both in drawn],
+    }.get(name, [both[0] == "plus" for both in drawn if "plus" in both])
     low, high = stats.binom.interval(1 - 1e-6, len(first), 0.5)
     assert len(first) >= 60 and low <= sum(first) <= high
 

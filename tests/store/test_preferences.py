@@ -14,7 +14,7 @@ from duelist.store.store import Store
 from duelist.types import Label, Outcome, Pair, Prompt, Response, Votes
 
 PROMPT = Prompt.of("question")
-A, B = (Response.of(PROMPT, f"answer {k}", [1, 2], [3 + k, 4], "policy", 1) for k in range(2))
+A, B = (Response.of(PROMPT, f"answer {k}", [1, 2], [3 + k, 4], 1) for k in range(2))
 PAIR = replace(Pair.of(A, B, 1), a=A, b=B)
 
 
@@ -55,7 +55,7 @@ def test_the_share_makes_one_item_as_good_as_its_votes_one_by_one() -> None:
 
 def test_the_store_gives_what_is_asked_for(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    other = Pair.of(A, Response.of(PROMPT, "answer 2", [1, 2], [5, 4], "policy", 1), 1)
+    other = Pair.of(A, Response.of(PROMPT, "answer 2", [1, 2], [5, 4], 1), 1)
     asked = [AskedPair(p, 1, i, 0.5, "nats", 0.0) for i, p in enumerate((PAIR, other))]
     store.finish_stage(Stage(1, "select", "x", "00", 0.1, {}), asked, [PROMPT])
     outcomes: list[Outcome] = ["a", "tie", "skip", "both_bad"]

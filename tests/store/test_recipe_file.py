@@ -17,7 +17,7 @@ import small_study
 from duelist import Study, parse_recipe
 from duelist.errors import RecipeError, RoundStateError
 from duelist.report.status import status
-from duelist.store.database import connect
+from duelist.store.database import connect, url_of
 from duelist.store.layout import DATABASE
 from duelist.store.opening import create_folder, open_folder
 from duelist.store.recipe_file import kept_recipe
@@ -87,7 +87,7 @@ def test_a_study_of_version_0003_keeps_its_recipe_from_its_first_opening_on(tmp_
     path = tmp_path / "study"
     path.mkdir()
     (path / "recipe.yaml").write_text(yaml.safe_dump(small_study.RECIPE))
-    engine = connect(f"sqlite:///{path / DATABASE}")
+    engine = connect(url_of(path))
     with engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(Path(duelist.store.__file__).parent / "migrations"))

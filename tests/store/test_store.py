@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -23,17 +23,18 @@ from sqlalchemy import create_engine
 
 from duelist.errors import DataError, DuelistError, LabelConflictError, RoundStateError, StorageError
 from duelist.labels import recorded_label
-from duelist.store.codecs import pairs
-from duelist.store.database import HEAD
+from duelist.store.codecs import DRAWS, pairs
+from duelist.store.database import HEAD, url_of
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.layout import DATABASE
+from duelist.store.preferences import preference_from, preference_json
 from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.store.tables import Base
-from duelist.types import OUTCOMES, Label, Pair, Prompt, Response, Votes
+from duelist.types import OUTCOMES, DrawnSet, Draws, Label, Pair, Preference, Prompt, Response, Votes
 
 PROMPTS = [Prompt.of([{"role": "user", "content": f"question {i}"}], {"kind": i}) for i in range(2)]
-RESPONSES = [Response.of(p, f"answer {k}", [1, 2], [3 + k, 4], "policy", 1) for p in PROMPTS for k in range(3)]
+RESPONSES = [Response.of(p, f"answer {k}", [1, 2], [3 + k, 4], 1) for p in PROMPTS for k in range(3)]
 PAIRS = [
     Pair.of(RESPONSES[0], RESPONSES[1], 1),
     Pair.of(RESPONSES[1], RESPONSES[2], 1, weight=0.1),
@@ -298,7 +299,7 @@ def test_a_full_database_records_nothing_and_goes_on_when_there_is_room(store: S
 
 
 def test_migrations_give_the_schema_of_the_tables(store: Store) -> None:
-    engine = create_engine(f"sqlite:///{store.folder / DATABASE}")
+    engine = create_engine(url_of(store.folder))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert context.get_current_revision() == HEAD
@@ -313,6 +314,7 @@ def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(asked_f
         connection.execute(f"DROP TABLE {table}")
     for column in ("weight", "drawn_a", "drawn_b"):
         connection.execute(f"ALTER TABLE pairs DROP COLUMN {column}")
+    connection.execute("ALTER TABLE responses ADD COLUMN drawn_from TEXT NOT NULL DEFAULT 'policy'")
     connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.commit()
     connection.close()
@@ -320,7 +322,33 @@ def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(asked_f
         Store(tmp_path, migrate=False)
     store = Store(tmp_path)
     try:
-        assert store.asked() == [replace(x, pair=replace(x.pair, weight=1.0)) for x in ASKED]
+        drawn = ("policy", "policy")
+        assert store.asked() == [replace(x, pair=replace(x.pair, weight=1.0, drawn_from=drawn)) for x in ASKED]
+    finally:
+        store.close()
+    test_migrations_give_the_schema_of_the_tables(store)
+
+
+def test_pairs_of_version_0004_keep_their_origins_and_get_those_that_only_their_responses_had(tmp_path: Path) -> None:
+    """Answer 1 was first drawn from the reference, answers 0 and 2 from the policy; round 2 drew answer 0 otherwise."""
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        connection.executescript((Path(__file__).parent / "version_0004.sql").read_text())
+    store = Store(tmp_path)
+    try:
+        asked, preferences = store.asked(), store.preferences()
+        origins = [dict(zip((x.pair.a.text, x.pair.b.text), x.pair.drawn_from or (), strict=True)) for x in asked]
+        assert origins == [
+            {"answer 1": "reference", "answer 0": "policy"},
+            {"answer 1": "reference", "answer 2": "policy"},
+            {"answer 0": "reference", "answer 2": "policy"},
+        ]
+        assert [x.pair.id for x in asked] == ["a0b14e1f976d69e6", "ab7d57d09715e692", "0c8bc9dd29bd181f"]
+        assert [x.pair.weight for x in asked] == [1.0, 0.25, 1.0]
+        assert [(p.chosen.text, p.rejected.text, p.drawn_from) for p in preferences] == [
+            ("answer 0", "answer 2", ("reference", "policy")),
+            ("answer 1", "answer 0", ("reference", "policy")),
+            ("answer 2", "answer 1", ("policy", "reference")),
+        ]
     finally:
         store.close()
     test_migrations_give_the_schema_of_the_tables(store)
@@ -336,26 +364,75 @@ def test_a_pair_keeps_its_weight_into_training_and_exports(store: Store) -> None
 
 def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, tmp_path: Path) -> None:
     """The answer that the policy gave to another pair is the reference's here."""
-    one, drawn = PAIRS[0], Pair.of(replace(RESPONSES[0], drawn_from="reference"), RESPONSES[2], 3)
-    store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedPair(drawn, 3, 0, 0.5, "nats", 0.0)])
-    store.add_labels([Label(drawn.id, "ann", "a"), Label(one.id, "ann", "a")])
-    assert store.asked(3)[0].pair == drawn
-    origins = {(p.pair_id, r.id): r.drawn_from for p in store.preferences() for r in (p.chosen, p.rejected)}
-    assert origins == {
-        (drawn.id, RESPONSES[0].id): "reference",
-        (drawn.id, RESPONSES[2].id): "policy",
-        (one.id, RESPONSES[0].id): "policy",
-        (one.id, RESPONSES[1].id): "policy",
-    }
-    codec = pairs([*RESPONSES])
-    codec.write(tmp_path / "pairs.jsonl", [drawn, one])
-    assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one]
+    drawn = Pair.of(RESPONSES[0], RESPONSES[2], 3, drawn_from=("reference", "policy"))
+    one = Pair.of(RESPONSES[3], RESPONSES[5], 3, drawn_from=("policy", "plus"))
+    unknown = PAIRS[0]
+    asked = [AskedPair(p, 3, i, 0.5, "nats", 0.0) for i, p in enumerate((drawn, one))]
+    store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), asked)
+    assert [x.pair for x in store.asked(3)] == [drawn, one]
+    for outcome in ("a", "b"):
+        store.add_labels([Label(p.id, "ann", outcome) for p in (drawn, one, unknown)])
+        origins = {
+            p.pair_id: p.drawn_from and {p.chosen.id: p.drawn_from[0], p.rejected.id: p.drawn_from[1]}
+            for p in store.preferences()
+        }
+        assert origins == {
+            drawn.id: {RESPONSES[0].id: "reference", RESPONSES[2].id: "policy"},
+            one.id: {RESPONSES[3].id: "policy", RESPONSES[5].id: "plus"},
+            unknown.id: None,
+        }
+        taken = store.preferences()
+        assert [preference_from(preference_json(p), *known(store, p)) for p in taken] == taken
+    codec = pairs(Draws(tuple(RESPONSES)))
+    codec.write(tmp_path / "pairs.jsonl", [drawn, one, unknown])
+    assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one, unknown]
+
+
+def known(store: Store, preference: Preference) -> tuple[Pair, dict[str, Prompt]]:
+    return next(x.pair for x in store.asked() if x.pair.id == preference.pair_id), store.prompts()
+
+
+def test_draws_come_back_with_their_origins(tmp_path: Path) -> None:
+    sets = (
+        DrawnSet(RESPONSES[1].id, RESPONSES[0].id, 0.5, ("plus", "minus")),
+        DrawnSet(RESPONSES[0].id, RESPONSES[2].id),
+    )
+    origins = {RESPONSES[0].id: "policy", RESPONSES[1].id: "plus"}
+    draws = Draws(tuple(RESPONSES[:3]), sets, drawn_from=origins)  # type: ignore[arg-type]
+    DRAWS.write(tmp_path / "responses.jsonl", draws)
+    assert DRAWS.read(tmp_path / "responses.jsonl") == draws
+    rows = [json.loads(line) for line in (tmp_path / "responses.jsonl").read_text().splitlines()]
+    assert [row.get("drawn_from") for row in rows] == ["policy", "plus", None]
+
+
+def test_artifacts_of_earlier_versions_say_where_responses_were_drawn(tmp_path: Path) -> None:
+    """A response said where it was drawn; pairs and sets said it later, and pairs their weight."""
+    a, b, c = RESPONSES[:3]
+    rows = [
+        {**json.loads(json.dumps(vars(r))), "drawn_from": origin}
+        for r, origin in ((a, "policy"), (b, "reference"), (c, "plus"))
+    ]
+    rows[0]["drawn_with"] = [[1, b.id, 2.0], [0, c.id, 1.0, ["minus", "plus"]]]
+    (tmp_path / "responses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    draws = DRAWS.read(tmp_path / "responses.jsonl")
+    assert draws.responses == (a, b, c)
+    assert draws.sets == (DrawnSet(a.id, c.id, 1.0, ("minus", "plus")), DrawnSet(a.id, b.id, 2.0))
+    assert draws.drawn_from == {a.id: "policy", b.id: "reference", c.id: "plus"}
+    old = [
+        {"id": "one", "a": b.id, "b": a.id, "round": 1},
+        {"id": "two", "a": c.id, "b": a.id, "round": 1, "weight": 2.0, "drawn_from": ["plus", "minus"]},
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert pairs(draws).read(tmp_path / "pairs.jsonl") == [
+        Pair("one", b, a, 1, 1.0, ("reference", "policy")),
+        Pair("two", c, a, 1, 2.0, ("plus", "minus")),
+    ]
 
 
 def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
     """A label names a side, so a pair that an earlier version stored must come back the way it was shown."""
-    pair = Pair.of(replace(RESPONSES[0], drawn_from="plus"), replace(RESPONSES[2], drawn_from="minus"), 3)
-    turned = replace(pair, a=pair.b, b=pair.a)
+    pair = Pair.of(RESPONSES[0], RESPONSES[2], 3)
+    turned = replace(pair, a=pair.b, b=pair.a, drawn_from=("plus", "minus"))
     store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedPair(turned, 3, 0, 0.5, "nats", 0.0)])
     store.add_labels([Label(turned.id, "ann", "a")])
     assert store.asked(3)[0].pair == turned and store.batch(3).pairs == (turned,)
@@ -363,7 +440,7 @@ def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
     assert (preference.chosen, preference.rejected) == (turned.a, turned.b)
     (row,) = (row for row in label_rows(store) if row["pair_id"] == turned.id)
     assert (row["response_a"], row["response_b"]) == (turned.a.text, turned.b.text)
-    codec = pairs([*RESPONSES])
+    codec = pairs(Draws(tuple(RESPONSES)))
     codec.write(tmp_path / "pairs.jsonl", [turned])
     assert codec.read(tmp_path / "pairs.jsonl") == [turned]
 

@@ -31,7 +31,6 @@ def preferences() -> list[Preference]:
                 f"{side} {i}",
                 [4, 6 + i % 7, 5],
                 [6 + (k * i + j) % 40 for j in range(3 + i % 3)] + [2],
-                "policy",
                 1,
             )
             for k, side in ((3, "chosen"), (5, "rejected"))

@@ -52,7 +52,7 @@ def preferences(policy: Policy) -> list[Preference]:
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{39 - i} w3{i % 10}", f"w{i} w{(i + 2) % 10}"]
         prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        a, b = (Response.of(prompt, t, prompt_ids, x, "dataset", 1) for t, x in zip(texts, ids, strict=True))
+        a, b = (Response.of(prompt, t, prompt_ids, x, 1) for t, x in zip(texts, ids, strict=True))
         found.append(Preference(prompt, a, b, f"pair{i}", "someone"))
     return found
 

@@ -45,8 +45,7 @@ def preferences(policy: Policy) -> list[Preference]:
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}"]
         prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
         chosen, rejected = (
-            Response.of(prompt, text, prompt_ids, token_ids, "dataset", 1)
-            for text, token_ids in zip(texts, ids, strict=True)
+            Response.of(prompt, text, prompt_ids, token_ids, 1) for text, token_ids in zip(texts, ids, strict=True)
         )
         found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone"))
     return found

@@ -13,7 +13,7 @@ import pytest
 import torch
 from trl import DPOConfig, DPOTrainer
 
-from duelist.errors import RecipeError
+from duelist.errors import DataError, RecipeError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
@@ -51,14 +51,10 @@ def preferences(policy: Policy) -> list[Preference]:
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}"]
         prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
         chosen, rejected = (
-            Response.of(prompt, text, prompt_ids, token_ids, "policy", 1)
-            for text, token_ids in zip(texts, ids, strict=True)
+            Response.of(prompt, text, prompt_ids, token_ids, 1) for text, token_ids in zip(texts, ids, strict=True)
         )
-        if i % 2:
-            rejected = replace(rejected, drawn_from="reference")
-        if i == 4:
-            chosen = replace(chosen, drawn_from="reference")
-        found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone"))
+        drawn = ("reference" if i == 4 else "policy", "reference" if i % 2 else "policy")
+        found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone", drawn_from=drawn))
     return found
 
 
@@ -138,7 +134,7 @@ def test_xpo_is_dpo_plus_alpha_times_what_the_reference_said(
 ) -> None:
     objective = DPO(DPOTrainerConfig(loss="xpo", xpo_alpha=0.25)).objective(preferences)
     h, log_probs = by_hand(policy, preferences)
-    drawn = np.array([[p.chosen.drawn_from, p.rejected.drawn_from] for p in preferences]) == "reference"
+    drawn = np.array([p.drawn_from for p in preferences]) == "reference"
     assert drawn.sum() == 4
     expected = (np.log1p(np.exp(-h)).sum() + 0.25 * log_probs[drawn].sum()) / len(preferences)
     assert loss_in_trl(policy, preferences, objective, tmp_path) == pytest.approx(expected, rel=1e-5)
@@ -146,10 +142,16 @@ def test_xpo_is_dpo_plus_alpha_times_what_the_reference_said(
     assert default == Objective(xpo_alpha=5e-6)
 
 
+def test_xpo_refuses_a_pair_that_does_not_say_where_it_was_drawn(policy: Policy, preferences: list[Preference]) -> None:
+    unknown = [*preferences[1:], replace(preferences[0], drawn_from=None)]
+    with pytest.raises(DataError, match=r"which responses the reference drew, but pair pair0 does not say.*loss: dpo"):
+        DPO(DPOTrainerConfig(loss="xpo", train=ONE_BATCH)).train(policy, unknown, BETA, 0, Silent())
+
+
 def test_training_by_xpo_makes_what_the_reference_said_less_likely(
     policy: Policy, preferences: list[Preference], tmp_path: Path
 ) -> None:
-    drawn = np.array([[p.chosen.drawn_from, p.rejected.drawn_from] for p in preferences]) == "reference"
+    drawn = np.array([p.drawn_from for p in preferences]) == "reference"
     policy.save_weights(tmp_path)
     after = {}
     for loss in ("dpo", "xpo"):

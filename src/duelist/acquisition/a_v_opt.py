@@ -11,7 +11,7 @@ Cost:      O(N D) a pick and O(N D²) every 64 picks, D at most N + P + M; `wors
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class VOptConfig(AOptConfig):
 class _VarianceRule(Acquisition):
     """What both rules do; only `select` differs in what matters."""
 
-    honours_cost: ClassVar[bool] = True
+    honours_cost = True
 
     def __init__(self, config: AOptConfig) -> None:
         self._config = config

@@ -9,29 +9,22 @@ Cost:      one gradient per response; then O((P + B) N D) for the picks at most,
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.design_bound import Certificate, certificate
 from duelist.acquisition.numerics.greedy import pick_greedily
-from duelist.acquisition.numerics.linear_features import pool_scale
+from duelist.acquisition.numerics.linear_features import RidgeConfig
 from duelist.acquisition.numerics.optimal_design import Design, DesignProblem
 from duelist.acquisition.numerics.pool_rows import row_square_norms
 from duelist.types import Features, Selection
 
 
-class ActiveDPOConfig(BaseModel):
+class ActiveDPOConfig(RidgeConfig):
     """Settings of ActiveDPO. How gradients are projected and normalised is set in `featurizers.gradient`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
     lambda_: float = Field(default=0.01, gt=0, alias="lambda", description="λ in V = λI + Σ φφᵀ.")
-    lambda_relative: bool = Field(
-        default=True, description="λ is a multiple of the pool's mean |φ|² (true), or an absolute number (false)."
-    )
     certificate: Certificate = Field(
         default=False,
         description="Bound how far logdet V is from the best batch's, see `d_opt`. The pool is then held in memory.",
@@ -44,7 +37,7 @@ class ActiveDPO(Acquisition):
     Where cost counts, the log-determinant gained per second is maximised: log(1 + ‖φ‖²_{V⁻¹}) / seconds.
     """
 
-    honours_cost: ClassVar[bool] = True
+    honours_cost = True
 
     def __init__(self, config: ActiveDPOConfig) -> None:
         self.config = config
@@ -58,7 +51,7 @@ class ActiveDPO(Acquisition):
         past = features.past
         assert phi_ND is not None and past is not None and past.gradient_ND is not None  # `choose` checked the needs
         square_norm_N = row_square_norms(phi_ND)
-        regularizer = self.config.lambda_ * (pool_scale(square_norm_N) if self.config.lambda_relative else 1.0)
+        regularizer = self.config.regularizer(square_norm_N)
         picks = pick_greedily(  # eq. (3) and (4)
             phi_ND, past.gradient_ND, regularizer, budget, square_norm_N, cost_N=features.cost_N
         )

@@ -9,15 +9,13 @@ Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N K).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, xlogy
 
-from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.grouping import without_noise
 from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.posterior_rule import PosteriorRule
 from duelist.acquisition.top import highest
 from duelist.types import Features, Selection
 
@@ -31,17 +29,13 @@ class BALDConfig(PosteriorConfig):
     """Settings of BALD: those of its posterior."""
 
 
-class BALD(Acquisition):
+class BALD(PosteriorRule[BALDConfig]):
     """The pairs of largest mutual information between their label and the parameters, each scored by itself."""
 
-    honours_cost: ClassVar[bool] = True
+    honours_cost = True
 
     def __init__(self, config: BALDConfig) -> None:
         self.config = config
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.config.needs
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         information_N = mutual_information(Posterior(features, self.config).margin_draws(rng))

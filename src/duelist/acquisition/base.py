@@ -32,7 +32,7 @@ class Acquisition(Checked, ABC):
         within_prompts: whether the rule chooses among the responses to one prompt; the gallery gives it such pairs.
     """
 
-    honours_cost: ClassVar[bool] = False
+    honours_cost: bool = False
     within_prompts: ClassVar[bool] = False
 
     @property
@@ -91,7 +91,18 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
     order_N = np.argsort(hash_keys(rng, features.pair_id_N.tolist()), kind="stable")
     with user_code(acquisition):
         selection = acquisition.select(take(features, order_N), budget, rng)
-    name = type(acquisition).__name__
+    return _checked(selection, type(acquisition).__name__, features.pair_id_N, budget, order_N)
+
+
+def _checked(
+    selection: Any, name: str, pair_id_N: NDArray[np.str_], budget: int, order_N: NDArray[np.int64]
+) -> Selection:
+    """Return what a rule named `name` picked from a pool in `order_N` as positions in the pool as it was given.
+
+    Raises:
+        NumericalError: if a score is NaN or infinite.
+        DuelistError: if it is no selection of `budget` pairs with their scores and the scores' unit.
+    """
     if not isinstance(selection, Selection):
         raise DuelistError(f"{name}.select must return a Selection, but returned a {type(selection).__name__}.")
     if not _is_words(selection.unit):
@@ -104,12 +115,12 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
         raise DuelistError(f"{name} must pick positions, a whole number each, but picked {indices_B!r}.")
     if len(indices_B) != budget or scores_B.shape != (budget,) or len(np.unique(indices_B)) != budget:
         raise DuelistError(f"{name} must pick {budget} distinct pairs with one score each, but picked {indices_B!r}.")
-    if indices_B.min() < 0 or indices_B.max() >= features.n:
-        raise DuelistError(f"{name} must pick positions in 0..{features.n - 1}, but picked {indices_B!r}.")
+    if indices_B.min() < 0 or indices_B.max() >= len(order_N):
+        raise DuelistError(f"{name} must pick positions in 0..{len(order_N) - 1}, but picked {indices_B!r}.")
     if not np.isfinite(scores_B).all():
         b = int(np.flatnonzero(~np.isfinite(scores_B))[0])
         raise NumericalError(
-            f"{name} must give every pick a finite score, but gave pair {features.pair_id_N[order_N[indices_B[b]]]} "
+            f"{name} must give every pick a finite score, but gave pair {pair_id_N[order_N[indices_B[b]]]} "
             f"{scores_B[b]}: look for a division by zero or an overflow in the rule."
         )
     diagnostics = _numbers(selection.diagnostics, name)

@@ -5,8 +5,7 @@ Reference: Kirsch, van Amersfoort, Gal, "BatchBALD: Efficient and Diverse Batch 
 Formula:   greedily maximise I(labels; k) = H(y_1 ... y_B) − mean_k Σ_i H(y_i | k);  a pick's gain is
            Σ_c p(c) [H(y | c) − Σ_k p(k | c) H(y | k)] over the configurations c of the batch's labels.
 Unit:      nats.
-Cost:      that of the posterior; then O(N K C) per pick at most, C the configurations (lazily much less). See
-           `estimated_seconds`.
+Cost:      that of the posterior; then O(N K C) per pick at most, C the configurations (lazily much less).
 
 The labels y_1 ... y_b of the batch so far have 2^b configurations. For the first picks all are summed over, each
 weighted by its probability; later picks go by a sample of them, drawn from their joint distribution and continued label
@@ -27,7 +26,7 @@ is then a fair draw, and `informed_picks` says how many were not. Use a K that g
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,8 @@ from pydantic import Field
 from scipy.special import expit
 
 from duelist.acquisition.bald import entropy
-from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.posterior_rule import PosteriorRule
 from duelist.types import Features, Selection
 
 Floats = NDArray[np.float64]
@@ -46,8 +45,6 @@ Integers = NDArray[np.int64]
 TIE_NATS = 1e-12
 # How many pairs are looked at together at first, and at most; each further look takes twice as many.
 FIRST_LOOK, LARGEST_LOOK = 16, 1024
-# Seconds of one core for one multiplication, and for one entropy (two logarithms): for `estimated_seconds`.
-SECONDS_PER_PRODUCT, SECONDS_PER_ENTROPY = 2.5e-10, 2.5e-8
 
 
 class BatchBALDConfig(PosteriorConfig):
@@ -60,21 +57,13 @@ class BatchBALDConfig(PosteriorConfig):
     configurations: int = Field(default=256, ge=1, description="Configurations sampled for later picks.")
 
 
-class BatchBALD(Acquisition):
-    """Greedy maximisation of the mutual information between the labels of the batch and the parameters.
+class BatchBALD(PosteriorRule[BatchBALDConfig]):
+    """Greedy maximisation of the mutual information between the labels of the batch and the parameters."""
 
-    A large budget takes long, and nothing reports how far it is: `estimated_seconds(n, budget, k)` says beforehand how
-    long at most.
-    """
-
-    honours_cost: ClassVar[bool] = True
+    honours_cost = True
 
     def __init__(self, config: BatchBALDConfig) -> None:
         self.config = config
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.config.needs
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         margin_NK = Posterior(features, self.config).margin_draws(rng)
@@ -105,21 +94,6 @@ class BatchBALD(Acquisition):
             "gains_computed": float(batch.gains_computed),
         }
         return Selection(indices_B, scores_B, unit, diagnostics)
-
-
-def estimated_seconds(n: int, budget: int, k: int, exact_picks: int = 8, configurations: int = 256) -> float:
-    """About how long BatchBALD takes at most, on one core of a server: if every gain were computed for every pick.
-
-    Args:
-        n: candidate pairs, N.
-        budget: picks, B.
-        k: posterior draws, K.
-        exact_picks: see `BatchBALDConfig`.
-        configurations: see `BatchBALDConfig`.
-    """
-    exact = min(budget - 1, exact_picks)
-    looked_at = sum(2**b for b in range(exact + 1)) + max(0, budget - 1 - exact) * configurations
-    return float(n * looked_at) * (k * SECONDS_PER_PRODUCT + SECONDS_PER_ENTROPY)
 
 
 @final

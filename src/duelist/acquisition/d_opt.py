@@ -54,11 +54,8 @@ class _DesignRule(Acquisition):
 
     def __init__(self, config: DOptConfig) -> None:
         self.config = config
-
-    @property
-    def honours_cost(self) -> bool:  # type: ignore[override]  # it depends on the settings
-        """Exchange's swaps keep the number of pairs and not their cost."""
-        return self.config.optimizer != "exchange"
+        # Exchange's swaps keep the number of pairs and not their cost.
+        self.honours_cost = config.optimizer != "exchange"
 
     @abstractmethod
     def information(self, features: Features) -> NDArray[np.float64]:

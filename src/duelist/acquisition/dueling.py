@@ -22,16 +22,18 @@ smaller than that, DeltaUCB and InfoMax take the prompts whose pair scores highe
 
 from __future__ import annotations
 
-from typing import ClassVar
+from abc import abstractmethod
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.duels import Duels, first_of_largest
 from duelist.acquisition.numerics.grouping import group_by_group, prompt_groups, without_noise
 from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.posterior_rule import Config, PosteriorRule
+from duelist.acquisition.top import per_second
 from duelist.types import Features, Selection
 
 Floats = NDArray[np.float64]
@@ -48,7 +50,26 @@ class InfoMaxConfig(PosteriorConfig):
     """Settings of InfoMax: those of its posterior."""
 
 
-class DeltaUCB(Acquisition):
+class _BestOfEachPrompt(PosteriorRule[Config]):
+    """The highest score of every prompt, then the second highest, and so on; within one pass the highest first."""
+
+    within_prompts: ClassVar[bool] = True
+    honours_cost = True
+    unit: ClassVar[str]
+
+    @abstractmethod
+    def scores(self, mean_N: Floats, deviation_N: Floats) -> Floats:
+        """Return the scores of N pairs from the posterior mean and standard deviation of their margins."""
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        score_N = self.scores(*Posterior(features, self.config).moments())
+        score_N, unit = per_second(score_N, self.unit, features.cost_N)
+        indices_B = group_by_group(prompt_groups(features), without_noise(score_N))[:budget]
+        return Selection(indices_B, score_N[indices_B], unit)
+
+
+@final
+class DeltaUCB(_BestOfEachPrompt[BoundsConfig]):
     """The pair of a prompt whose rewards may differ most: the largest upper confidence bound of the difference.
 
     Reference: Melikidze et al., "ActiveUltraFeedback", ICML 2026, arXiv 2603.09692.
@@ -57,23 +78,17 @@ class DeltaUCB(Acquisition):
     Cost:      that of the posterior (Laplace: O(N D P)); then O(N log N).
     """
 
-    within_prompts: ClassVar[bool] = True
-    honours_cost: ClassVar[bool] = True
+    unit: ClassVar[str] = "upper bound of |r1 − r2|"
 
     def __init__(self, config: BoundsConfig) -> None:
         self.config = config
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.config.needs
-
-    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        mean_N, deviation_N = Posterior(features, self.config).moments()
-        bound_N = np.abs(mean_N) + self.config.beta * deviation_N
-        return _best_of_each_prompt(features, bound_N, budget, "upper bound of |r1 − r2|")
+    def scores(self, mean_N: Floats, deviation_N: Floats) -> Floats:
+        return np.abs(mean_N) + self.config.beta * deviation_N
 
 
-class InfoMax(Acquisition):
+@final
+class InfoMax(_BestOfEachPrompt[InfoMaxConfig]):
     """The pair of a prompt of whose margin least is known: the largest posterior standard deviation.
 
     Reference: Saha, NeurIPS 2021; as a baseline in Melikidze et al., "ActiveUltraFeedback", arXiv 2603.09692.
@@ -82,30 +97,17 @@ class InfoMax(Acquisition):
     Cost:      that of the posterior (Laplace: O(N D P)); then O(N log N).
     """
 
-    within_prompts: ClassVar[bool] = True
-    honours_cost: ClassVar[bool] = True
+    unit: ClassVar[str] = "posterior standard deviation of the margin"
 
     def __init__(self, config: InfoMaxConfig) -> None:
         self.config = config
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.config.needs
-
-    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        _, deviation_N = Posterior(features, self.config).moments()
-        return _best_of_each_prompt(features, deviation_N, budget, "posterior standard deviation of the margin")
+    def scores(self, mean_N: Floats, deviation_N: Floats) -> Floats:
+        return deviation_N
 
 
-def _best_of_each_prompt(features: Features, score_N: Floats, budget: int, unit: str) -> Selection:
-    """The highest score of every prompt, then the second highest, and so on; within one pass the highest first."""
-    if features.cost_N is not None:
-        score_N, unit = score_N / features.cost_N, f"{unit} per second"
-    indices_B = group_by_group(prompt_groups(features), without_noise(score_N))[:budget]
-    return Selection(indices_B, score_N[indices_B], unit)
-
-
-class MaxMinLCB(Acquisition):
+@final
+class MaxMinLCB(PosteriorRule[BoundsConfig]):
     """The response that wins most surely against its strongest rival, and that rival.
 
     A prompt's further pairs are chosen by the same game over the pairs it has left. Where fewer than two plausible
@@ -123,10 +125,6 @@ class MaxMinLCB(Acquisition):
     def __init__(self, config: BoundsConfig) -> None:
         self.config = config
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.config.needs
-
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         mean_N, deviation_N = (without_noise(v) for v in Posterior(features, self.config).moments())
         duels = Duels.of(features)
@@ -134,21 +132,15 @@ class MaxMinLCB(Acquisition):
         width_E = self.config.beta * deviation_N[duels.pair_E]
         plausible_A = np.logical_and.reduceat(mean_E + width_E > 0, duels.start_A)
         plausible_E = plausible_A[duels.from_E] & plausible_A[duels.to_E]
-        available_E = np.ones(len(mean_E), bool)
-        picked: list[Integers] = []
-        scores: list[Floats] = []
-        left = budget
-        while left:
-            edge_B = _play(duels, mean_E - width_E, available_E, plausible_E)
-            edge_B = rng.permutation(edge_B)[:left]
-            available_E &= ~np.isin(duels.pair_E, duels.pair_E[edge_B])
-            picked.append(duels.pair_E[edge_B])
-            scores.append((mean_E - width_E)[edge_B])
-            left -= len(edge_B)
+        lower_E = mean_E - width_E
+
+        def pick(available_E: NDArray[np.bool_], most: int) -> tuple[Integers, Floats]:
+            edge_B = rng.permutation(_play(duels, lower_E, available_E, plausible_E))[:most]
+            return edge_B, lower_E[edge_B]
+
+        indices_B, scores_B, _ = duels.prompt_by_prompt(pick, budget)
         unit = "lower bound of the margin over the strongest rival"
-        return Selection(
-            np.concatenate(picked), np.concatenate(scores), unit, {"plausible_responses": float(plausible_A.sum())}
-        )
+        return Selection(indices_B, scores_B, unit, {"plausible_responses": float(plausible_A.sum())})
 
 
 def _play(duels: Duels, lower_E: Floats, available_E: NDArray[np.bool_], plausible_E: NDArray[np.bool_]) -> Integers:

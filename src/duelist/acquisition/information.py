@@ -10,7 +10,7 @@ Cost:      as ActiveDPO, and the margins: one forward pass of the reference for 
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class InformationConfig(LabelInformationConfig):
 class Information(Acquisition):
     """Greedy D-optimal design on the information matrix of the preference labels."""
 
-    honours_cost: ClassVar[bool] = True
+    honours_cost = True
 
     def __init__(self, config: InformationConfig) -> None:
         self.config = config

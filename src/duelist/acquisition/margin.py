@@ -10,7 +10,7 @@ Cost:      two forward passes over each distinct response (policy), or one of th
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.grouping import group_by_group, prompt_groups, without_noise
+from duelist.acquisition.top import per_second
 from duelist.types import Features, Selection
 
 Choice = Literal["smallest", "largest", "random"]
@@ -47,11 +48,8 @@ class Margin(Acquisition):
 
     def __init__(self, config: MarginConfig) -> None:
         self.config = config
-
-    @property
-    def honours_cost(self) -> bool:  # type: ignore[override]  # it depends on the settings
-        """A random choice gains nothing that could be divided by seconds."""
-        return "random" not in (self.config.instance, self.config.corpus)
+        # A random choice gains nothing that could be divided by seconds.
+        self.honours_cost = "random" not in (config.instance, config.corpus)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -68,14 +66,33 @@ class Margin(Acquisition):
             within_N = _preference(size_N, settings.instance, cost_N)
             order_N = group_by_group(prompt_groups(features), within_N, corpus_N)
         if cost_N is not None:
-            score_N = (label_entropy(size_N) if settings.corpus == "smallest" else size_N) / cost_N
-            unit = "label entropy in nats per second" if settings.corpus == "smallest" else "|ρ| per second"
+            unit = "label entropy in nats" if settings.corpus == "smallest" else "|ρ|"
+            score_N, unit = per_second(_gain(size_N, settings.corpus), unit, cost_N)
         else:
             score_N, unit = size_N, "|ρ| per token, without β" if settings.length_normalized else "|ρ|"
         return _selection(order_N[:budget], score_N, size_N, unit)
 
 
-class Entropy(Acquisition):
+class _ByMargin(Acquisition):
+    """The pairs of smallest or largest |ρ| in the whole pool."""
+
+    honours_cost = True
+    choice: ClassVar[Choice]
+    unit: ClassVar[str]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"margin_N"})
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        size_N = _margin_sizes(features, length_normalized=False)
+        order_N = np.argsort(-_preference(size_N, self.choice, features.cost_N), kind="stable")
+        score_N, unit = per_second(_gain(size_N, self.choice), self.unit, features.cost_N)
+        return _selection(order_N[:budget], score_N, size_N, unit)
+
+
+@final
+class Entropy(_ByMargin):
     """The pairs whose label is least predictable: maximum entropy of σ(ρ), the order of smallest margin.
 
     Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
@@ -85,22 +102,12 @@ class Entropy(Acquisition):
     Cost:      that of the margins; then O(N log N).
     """
 
-    honours_cost: ClassVar[bool] = True
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"margin_N"})
-
-    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        size_N = _margin_sizes(features, length_normalized=False)
-        order_N = np.argsort(-_preference(size_N, "smallest", features.cost_N), kind="stable")
-        score_N, unit = label_entropy(size_N), "label entropy in nats"
-        if features.cost_N is not None:
-            score_N, unit = score_N / features.cost_N, f"{unit} per second"
-        return _selection(order_N[:budget], score_N, size_N, unit)
+    choice: ClassVar[Choice] = "smallest"
+    unit: ClassVar[str] = "label entropy in nats"
 
 
-class MaxDiff(Acquisition):
+@final
+class MaxDiff(_ByMargin):
     """The pairs whose rewards differ most: the order of largest margin, and of APLP's certainty.
 
     Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
@@ -110,19 +117,8 @@ class MaxDiff(Acquisition):
     Cost:      that of the margins; then O(N log N).
     """
 
-    honours_cost: ClassVar[bool] = True
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"margin_N"})
-
-    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        size_N = _margin_sizes(features, length_normalized=False)
-        order_N = np.argsort(-_preference(size_N, "largest", features.cost_N), kind="stable")
-        score_N, unit = size_N, "|r1 − r2|"
-        if features.cost_N is not None:
-            score_N, unit = score_N / features.cost_N, f"{unit} per second"
-        return _selection(order_N[:budget], score_N, size_N, unit)
+    choice: ClassVar[Choice] = "largest"
+    unit: ClassVar[str] = "|r1 − r2|"
 
 
 def label_entropy(margin_N: Floats) -> Floats:
@@ -160,6 +156,11 @@ def _preference(size_N: Floats, choice: Choice, cost_N: Floats | None) -> Floats
     gain_N = without_noise(_log_label_entropy(size_N) - np.log(cost_N))
     _, place_N = np.unique(np.stack([-gain_N, size_N], axis=1), axis=0, return_inverse=True)
     return -np.asarray(place_N.reshape(-1), np.float64)
+
+
+def _gain(size_N: Floats, choice: Choice) -> Floats:
+    """What may be divided by seconds: the label's entropy where the smallest |ρ| are wanted, else |ρ|."""
+    return label_entropy(size_N) if choice == "smallest" else size_N
 
 
 def _selection(indices_B: NDArray[np.int64], score_N: Floats, size_N: Floats, unit: str) -> Selection:

@@ -12,7 +12,7 @@ Cost:      as `information` for the features; then one reading of the pool for e
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class PolicyGapConfig(LabelInformationConfig):
 class PolicyGap(Acquisition):
     """Greedy reduction of tr(Σ I⁻¹), with the exact gain of every candidate at each pick."""
 
-    honours_cost: ClassVar[bool] = True
+    honours_cost = True
 
     def __init__(self, config: PolicyGapConfig) -> None:
         self.config = config

@@ -21,15 +21,15 @@ response's reward by itself, uniformly within its confidence bounds); a batch sh
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.duels import Duels, first_of_largest, slices_of
 from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
+from duelist.acquisition.posterior_rule import PosteriorRule
 from duelist.types import Features, Selection
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,65 @@ class ThompsonConfig(PosteriorConfig):
     redraws: int = Field(default=30, ge=1, description="Draws for the second response before it is taken at random.")
 
 
-class Thompson(Acquisition):
+class _DoubleThompson(PosteriorRule[ThompsonConfig]):
+    """Two posterior draws choose the two responses of a prompt."""
+
+    within_prompts: ClassVar[bool] = True
+    sign: ClassVar[float]  # +1: the second response is its draw's best; −1: its draw's worst
+
+    def __init__(self, config: ThompsonConfig) -> None:
+        self.config = config
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        posterior = Posterior(features, self.config)
+        duels = Duels.of(features)
+        if posterior.has_rewards:
+            reward_AK = duels.known_rewards(posterior.reward_N2K)
+        else:
+            reward_AK = duels.rewards_of_margins(posterior.margin_draws(rng))
+
+        def pick(available_E: NDArray[np.bool_], most: int) -> tuple[Integers, Floats]:
+            return self._one_pair_of_each_prompt(duels, reward_AK, available_E, most, rng)
+
+        indices_B, scores_B, passes = duels.prompt_by_prompt(pick, budget)
+        unit = "margin under a posterior draw"
+        return Selection(indices_B, scores_B, unit, {"rounds_of_prompts": float(passes)})
+
+    def _one_pair_of_each_prompt(
+        self, duels: Duels, reward_AK: Floats, available_E: NDArray[np.bool_], most: int, rng: np.random.Generator
+    ) -> tuple[Integers, Floats]:
+        """One available edge of each group that has any, in random order, `most` at most, and their scores."""
+        k = reward_AK.shape[1]
+        open_A = np.logical_or.reduceat(available_E, duels.start_A)
+        group_B = rng.permutation(duels.groups)
+        group_B = group_B[np.logical_or.reduceat(open_A, duels.start_G)[group_B]][:most]
+
+        end_G = np.append(duels.start_G[1:], len(open_A))
+        arm, begin_B = slices_of(duels.start_G[group_B], end_G[group_B])
+        draw_B = rng.integers(k, size=len(group_B))
+        group_of_arm = np.repeat(np.arange(len(group_B)), np.diff(begin_B, append=len(arm)))
+        value = np.where(open_A[arm], reward_AK[arm, draw_B[group_of_arm]], -np.inf)
+        first_B = arm[first_of_largest(value, begin_B)[1]]
+
+        end_A = np.append(duels.start_A[1:], len(available_E))
+        edge, _ = slices_of(duels.start_A[first_B], end_A[first_B])
+        group_of_edge = np.repeat(np.arange(len(first_B)), end_A[first_B] - duels.start_A[first_B])
+        edge, group_of_edge = edge[available_E[edge]], group_of_edge[available_E[edge]]
+        begin_B = np.flatnonzero(np.diff(group_of_edge, prepend=-1))
+
+        draw_BT = rng.integers(k, size=(len(first_B), self.config.redraws))
+        value_ET = self.sign * reward_AK[duels.to_E[edge][:, None], draw_BT[group_of_edge]]
+        best_BT, position_BT = first_of_largest(value_ET, begin_B)
+        differs_BT = best_BT > self.sign * reward_AK[first_B[:, None], draw_BT]
+        t_B = differs_BT.argmax(axis=1)
+        anyone_B = first_of_largest(rng.random(len(edge)), begin_B)[1]
+        rows_B = np.arange(len(first_B))
+        edge_B = edge[np.where(differs_BT[rows_B, t_B], position_BT[rows_B, t_B], anyone_B)]
+        return edge_B, reward_AK[first_B, draw_B] - reward_AK[duels.to_E[edge_B], draw_B]
+
+
+@final
+class Thompson(_DoubleThompson):
     """Double Thompson sampling: each response of a pair is the best one under a posterior draw of its own.
 
     Reference: Wu, Liu, NeurIPS 2016, arXiv 1604.07101; Dwaracherla et al., ICML 2024, arXiv 2402.00396; in the form of
@@ -52,20 +110,11 @@ class Thompson(Acquisition):
     Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) a round of prompts.
     """
 
-    within_prompts: ClassVar[bool] = True
-
-    def __init__(self, config: ThompsonConfig) -> None:
-        self.config = config
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.config.needs
-
-    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        return _select(features, budget, rng, self.config, reverse=False)
+    sign: ClassVar[float] = 1.0
 
 
-class DoubleReverseThompson(Acquisition):
+@final
+class DoubleReverseThompson(_DoubleThompson):
     """Double reverse Thompson sampling: the best response under one posterior draw against the worst under another.
 
     Reference: Melikidze et al., "ActiveUltraFeedback", ICML 2026, arXiv 2603.09692.
@@ -74,82 +123,4 @@ class DoubleReverseThompson(Acquisition):
     Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) a round of prompts.
     """
 
-    within_prompts: ClassVar[bool] = True
-
-    def __init__(self, config: ThompsonConfig) -> None:
-        self.config = config
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.config.needs
-
-    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        return _select(features, budget, rng, self.config, reverse=True)
-
-
-def _select(
-    features: Features, budget: int, rng: np.random.Generator, config: ThompsonConfig, reverse: bool
-) -> Selection:
-    posterior = Posterior(features, config)
-    duels = Duels.of(features)
-    if posterior.has_rewards:
-        reward_AK = duels.known_rewards(posterior.reward_N2K)
-    else:
-        reward_AK = duels.rewards_of_margins(posterior.margin_draws(rng))
-    available_E = np.ones(len(duels.from_E), bool)
-    picked: list[Integers] = []
-    scores: list[Floats] = []
-    left = budget
-    while left:
-        edge_B, score_B = _one_pair_of_each_prompt(duels, reward_AK, available_E, left, rng, config.redraws, reverse)
-        pair_B = duels.pair_E[edge_B]
-        available_E &= ~np.isin(duels.pair_E, pair_B)
-        picked.append(pair_B)
-        scores.append(score_B)
-        left -= len(pair_B)
-    return Selection(
-        np.concatenate(picked),
-        np.concatenate(scores),
-        "margin under a posterior draw",
-        {"rounds_of_prompts": float(len(picked))},
-    )
-
-
-def _one_pair_of_each_prompt(
-    duels: Duels,
-    reward_AK: Floats,
-    available_E: NDArray[np.bool_],
-    most: int,
-    rng: np.random.Generator,
-    redraws: int,
-    reverse: bool,
-) -> tuple[Integers, Floats]:
-    """One available edge of each group that has any, in random order, `most` at most, and their scores."""
-    k = reward_AK.shape[1]
-    open_A = np.logical_or.reduceat(available_E, duels.start_A)
-    group_B = rng.permutation(duels.groups)
-    group_B = group_B[np.logical_or.reduceat(open_A, duels.start_G)[group_B]][:most]
-
-    end_G = np.append(duels.start_G[1:], len(open_A))
-    arm, begin_B = slices_of(duels.start_G[group_B], end_G[group_B])
-    draw_B = rng.integers(k, size=len(group_B))
-    group_of_arm = np.repeat(np.arange(len(group_B)), np.diff(begin_B, append=len(arm)))
-    value = np.where(open_A[arm], reward_AK[arm, draw_B[group_of_arm]], -np.inf)
-    first_B = arm[first_of_largest(value, begin_B)[1]]
-
-    end_A = np.append(duels.start_A[1:], len(available_E))
-    edge, _ = slices_of(duels.start_A[first_B], end_A[first_B])
-    group_of_edge = np.repeat(np.arange(len(first_B)), end_A[first_B] - duels.start_A[first_B])
-    edge, group_of_edge = edge[available_E[edge]], group_of_edge[available_E[edge]]
-    begin_B = np.flatnonzero(np.diff(group_of_edge, prepend=-1))
-
-    sign = -1.0 if reverse else 1.0
-    draw_BT = rng.integers(k, size=(len(first_B), redraws))
-    value_ET = sign * reward_AK[duels.to_E[edge][:, None], draw_BT[group_of_edge]]
-    best_BT, position_BT = first_of_largest(value_ET, begin_B)
-    differs_BT = best_BT > sign * reward_AK[first_B[:, None], draw_BT]
-    t_B = differs_BT.argmax(axis=1)
-    anyone_B = first_of_largest(rng.random(len(edge)), begin_B)[1]
-    rows_B = np.arange(len(first_B))
-    edge_B = edge[np.where(differs_BT[rows_B, t_B], position_BT[rows_B, t_B], anyone_B)]
-    return edge_B, reward_AK[first_B, draw_B] - reward_AK[duels.to_E[edge_B], draw_B]
+    sign: ClassVar[float] = -1.0

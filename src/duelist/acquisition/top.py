@@ -19,7 +19,13 @@ def highest(
         unit: what a score measures, in words.
         cost_N: expected seconds per pair, positive; None where cost does not count.
     """
-    if cost_N is not None:
-        score_N, unit = score_N / cost_N, f"{unit} per second"
+    score_N, unit = per_second(score_N, unit, cost_N)
     indices_B = np.argsort(-score_N, kind="stable")[:budget]
     return Selection(indices_B, score_N[indices_B], unit)
+
+
+def per_second(
+    score_N: NDArray[np.float64], unit: str, cost_N: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], str]:
+    """Return scores and their unit, divided by the cost in seconds where it counts."""
+    return (score_N, unit) if cost_N is None else (score_N / cost_N, f"{unit} per second")

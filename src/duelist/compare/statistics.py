@@ -74,10 +74,10 @@ def paired(values_S: Sequence[float], baseline_S: Sequence[float], higher_is_bet
     n = len(difference_S)
     p_value: float | None = None
     if n > 1:
-        error = float(difference_S.std(ddof=1) / np.sqrt(n))
-        mean = abs(float(difference_S.mean()))
-        # Without any spread T is 0 / 0 or infinite: equal arms differ by nothing, others by chance never.
-        p_value = float(2 * stats.t.sf(mean / error, n - 1)) if error > 0 else (1.0 if mean == 0 else 0.0)
+        if np.ptp(difference_S) > 0:
+            p_value = float(stats.ttest_rel(values_S, baseline_S).pvalue)
+        else:  # T is 0 / 0 or infinite: equal arms differ by nothing, others by chance never
+            p_value = 0.0 if difference_S[0] else 1.0
     return Paired(mean_interval(difference_S), p_value, int(better_S.sum()), int((difference_S == 0).sum()))
 
 

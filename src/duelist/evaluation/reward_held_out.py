@@ -59,7 +59,7 @@ def held_out_responses(config: PromptsConfig, prompts: Sequence[Prompt]) -> Held
             if (prompt.id, text) not in position:
                 position[prompt.id, text] = len(responses)
                 tokens = plain_token_ids(str(prompt.messages[-1]["content"])), plain_token_ids(text)
-                responses.append(Response.of(prompt, text, *tokens, "dataset", 0))
+                responses.append(Response.of(prompt, text, *tokens, 0))
         decision = row_decision(row, where) if len(texts) == 2 and texts[0] != texts[1] else None
         if decision is not None and decision[0] in ("a", "b"):
             first, second = texts if decision[0] == "a" else texts[::-1]

@@ -105,8 +105,8 @@ def share_positive(difference_N: Any) -> Floats:
 
 def spearman(x_R: Floats, y_R: Floats) -> float:
     """Spearman's rank correlation, mean ranks for ties; 0 where one of the two is constant."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     if np.ptp(x_R) == 0 or np.ptp(y_R) == 0:
         return 0.0
-    return float(np.corrcoef(rankdata(x_R), rankdata(y_R))[0, 1])
+    return float(spearmanr([x_R, y_R], axis=1).statistic)

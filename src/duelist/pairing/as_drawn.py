@@ -34,7 +34,7 @@ class AsDrawn(Pairing):
         for drawn in draws.sets:
             a, b = by_id[drawn.a], by_id[drawn.b]
             if a.text != b.text:
-                pair = pair_of(a, b, round, drawn)
+                pair = pair_of(draws, a, b, round, drawn)
                 found.setdefault(pair.id, pair)
         return list(found.values())
 

@@ -8,7 +8,7 @@ Cost:      one pair a row; no model is run.
 from __future__ import annotations
 
 from duelist.errors import DataError
-from duelist.pairing.base import Pairing, PoolSize
+from duelist.pairing.base import Pairing, PoolSize, pair_of
 from duelist.types import Draws, GivenResponses, Pair
 
 
@@ -28,7 +28,7 @@ class AsGiven(Pairing):
                         "not in the pool: use it with sampler `dataset`, or use pairing `in_prompt`."
                     )
                 a, b = (m for m in members if m is not None)
-                pair = Pair.of(a, b, round)
+                pair = pair_of(draws, a, b, round)
                 found[pair.id] = pair
         if not found and responses:
             raise DataError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from duelist.errors import RecipeError
@@ -42,8 +42,8 @@ class Pairing(Checked, ABC):
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
         """The candidate pairs, without repetition, two different texts in each.
 
-        Two responses that were drawn together keep the weight of their set, and from where it drew them; others weigh
-        1.
+        Two responses that were drawn together keep the weight and the origins of their set; others weigh 1
+        (`pair_of`).
 
         Args:
             draws: the round's responses, and which of them were drawn together.
@@ -65,14 +65,20 @@ class Pairing(Checked, ABC):
             )
 
 
-def pair_of(a: Response, b: Response, round: int, drawn: DrawnSet | None) -> Pair:
-    """The comparison of `a` with `b`; of two that were drawn together, with the weight and the origins of their set."""
-    if drawn is None:
-        return Pair.of(a, b, round)
-    if drawn.drawn_from is not None:
-        origin = dict(zip((drawn.a, drawn.b), drawn.drawn_from, strict=True))
-        a, b = replace(a, drawn_from=origin[a.id]), replace(b, drawn_from=origin[b.id])
-    return Pair.of(a, b, round, drawn.weight)
+def pair_of(draws: Draws, a: Response, b: Response, round: int, drawn: DrawnSet | None = None) -> Pair:
+    """Return the comparison of two of a round's draws, with their origins.
+
+    Args:
+        draws: the round's draws.
+        a: one response.
+        b: the other.
+        round: noted in the pair.
+        drawn: the set in which the two were drawn together, if any: it gives the pair its weight and origins.
+    """
+    weight, origins = (1.0, None) if drawn is None else (drawn.weight, drawn.drawn_from)
+    if drawn is not None and origins is not None and drawn.a != a.id:
+        origins = origins[1], origins[0]
+    return Pair.of(a, b, round, weight, origins or draws.origins(a.id, b.id))
 
 
 def require_one_prompt(pairs: Sequence[Pair]) -> None:

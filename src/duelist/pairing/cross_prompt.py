@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.pairing.base import Pairing, PoolSize
+from duelist.pairing.base import Pairing, PoolSize, pair_of
 from duelist.seeding import generator
 from duelist.types import Draws, GivenResponses, Pair
 
@@ -45,7 +45,7 @@ class CrossPrompt(Pairing):
         for i, j in draw_pairs(len(pool), self.config.pairs, rng).tolist():
             a, b = pool[i], pool[j]
             if a.prompt_id != b.prompt_id or a.text != b.text:
-                found.append(Pair.of(a, b, round))
+                found.append(pair_of(draws, a, b, round))
         return found
 
     def most_pairs(self, pool: PoolSize) -> int | None:

@@ -29,7 +29,7 @@ class InPrompt(Pairing):
             for group in by_prompt.values()
             for a, b in combinations(group, 2)
             if a.text != b.text
-            for pair in [pair_of(a, b, round, drawn.get(frozenset((a.id, b.id))))]
+            for pair in [pair_of(draws, a, b, round, drawn.get(frozenset((a.id, b.id))))]
         }
         return list(found.values())
 

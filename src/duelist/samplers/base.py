@@ -5,15 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from duelist.errors import RecipeError
-from duelist.models.decoding.local import Decoder, LocalDecoder
+from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, ResponseRequest
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.samplers.settings import DecodingConfig
 from duelist.settings.context import Checked, Context
-from duelist.types import DrawnSet, Draws, GivenResponses, Prompt, Response
+from duelist.types import Distribution, DrawnSet, Draws, GivenResponses, Prompt, Response
+
+
+class Drawn(NamedTuple):
+    """A response, and the distribution that it was drawn from this time."""
+
+    response: Response
+    drawn_from: Distribution
+
+
+Together = tuple[Drawn, Drawn, float]  # two draws, and the weight of comparing them
 
 FROM_DATASET = frozenset({"dataset"})  # the origins of responses that are looked up
 
@@ -44,13 +54,17 @@ class SampleJob:
     decoder: Decoder | None = None
     fewest: int = 2
 
-    def decoder_for(self, user: str) -> Decoder:
-        """Where `user`'s responses are decoded.
+    def draw(self, user: str, orders: Sequence[ResponseRequest], how: Decoding) -> list[Drawn]:
+        """Decode what `user` orders, in its order.
 
         Raises:
             RecipeError: if that is in this process and the study has no policy.
         """
-        return self.decoder or LocalDecoder(self.models.policy_for(user))
+        decoder = self.decoder or LocalDecoder(self.models.policy_for(user))
+        drawn = decoder.draw(
+            orders, how, round=self.round, seed=self.seed, progress=self.progress, what="Sampling responses"
+        )
+        return [Drawn(response, order.drawn_from) for response, order in zip(drawn, orders, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -102,15 +116,19 @@ class Sampler(Checked, ABC):
             config.require_different_responses(self.origins, context)
 
 
-def draws_of(
-    drawn: Iterable[Response], sets: Iterable[tuple[Response, Response, float]] = (), notes: Sequence[str] = ()
-) -> Draws:
-    """Draws from all responses, repetitions included, and from the sets with their weights.
+def draws_of(drawn: Iterable[Drawn], sets: Iterable[Together] = (), notes: Sequence[str] = ()) -> Draws:
+    """Return the draws from all that was drawn, repetitions included, and from the sets with their weights.
 
-    Of equal draws the first stays; each set keeps from where its own two were drawn.
+    Of equal responses the first draw stays; each set keeps the origins of its own two.
     """
-    by_id: dict[str, Response] = {}
-    for response in drawn:
-        by_id.setdefault(response.id, response)
-    together = tuple(DrawnSet(a.id, b.id, weight, (a.drawn_from, b.drawn_from)) for a, b, weight in sets)
-    return Draws(tuple(by_id.values()), together, tuple(notes))
+    first: dict[str, Drawn] = {}
+    for draw in drawn:
+        first.setdefault(draw.response.id, draw)
+    together = [DrawnSet(a.response.id, b.response.id, w, (a.drawn_from, b.drawn_from)) for a, b, w in sets]
+    origins = {i: draw.drawn_from for i, draw in first.items()}
+    return Draws(tuple(draw.response for draw in first.values()), tuple(together), tuple(notes), origins)
+
+
+def two_by_two(drawn: Sequence[Drawn], m: int = 2) -> list[Together]:
+    """Return the sets of neighbours among each prompt's `m` draws, each of weight 1."""
+    return [(drawn[i + k], drawn[i + k + 1], 1.0) for i in range(0, len(drawn), m) for k in range(0, m - 1, 2)]

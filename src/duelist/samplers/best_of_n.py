@@ -14,9 +14,9 @@ from pydantic import Field
 
 from duelist.models.decoding.local import ResponseRequest
 from duelist.models.policy.implicit_reward import log_ratios
-from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.base import Counts, SampleJob, Sampler, Together, draws_of
 from duelist.samplers.settings import DecodingConfig
-from duelist.types import Draws, Response
+from duelist.types import Draws
 
 NAME = "Sampler `best_of_n`"
 NOTE = "The policy is still its reference: all implicit rewards are 0, so best-of-N's sets are any two of its draws."
@@ -45,21 +45,15 @@ class BestOfN(Sampler):
 
     def sample(self, job: SampleJob) -> Draws:
         n = self.config.n
-        drawn = job.decoder_for(NAME).draw(
-            [ResponseRequest(p) for p in job.prompts for _ in range(self.config.pairs_per_prompt * n)],
-            self.config.decoding(job.beta),
-            round=job.round,
-            seed=job.seed,
-            progress=job.progress,
-            what="Sampling responses",
-        )
-        distinct = list({r.id: r for r in drawn}.values())
+        orders = [ResponseRequest(p) for p in job.prompts for _ in range(self.config.pairs_per_prompt * n)]
+        drawn = job.draw(NAME, orders, self.config.decoding(job.beta))
+        distinct = list({d.response.id: d.response for d in drawn}.values())
         ratio_R = log_ratios(job.models.policy_for(NAME), distinct, self.config.max_tokens, job.progress)
         ratio = {r.id: float(ratio) for r, ratio in zip(distinct, ratio_R, strict=True)}
-        sets: list[tuple[Response, Response, float]] = []
+        sets: list[Together] = []
         for start in range(0, len(drawn), n):
             # Among equals the earlier draw is the worse, so that N equal rewards give two draws, not one twice.
-            ranked = sorted(drawn[start : start + n], key=lambda r: ratio[r.id])
+            ranked = sorted(drawn[start : start + n], key=lambda d: ratio[d.response.id])
             sets.append((ranked[-1], ranked[0], 1.0))
         notes = [] if any(ratio.values()) else [NOTE]
-        return draws_of([r for best, worst, _ in sets for r in (best, worst)], sets, notes)
+        return draws_of([d for best, worst, _ in sets for d in (best, worst)], sets, notes)

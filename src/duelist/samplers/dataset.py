@@ -21,7 +21,7 @@ from duelist.models.policy.tokenization import (
     require_chat_template,
     require_own_tokens,
 )
-from duelist.samplers.base import FROM_DATASET, SampleJob, Sampler, draws_of
+from duelist.samplers.base import FROM_DATASET, Drawn, SampleJob, Sampler, draws_of
 from duelist.types import Draws, Response
 
 
@@ -52,7 +52,7 @@ class DatasetSampler(Sampler):
         if policy is not None:
             require_chat_template(policy.tokenizer, job.prompts, policy.name)
         limit = self.config.max_length or (None if policy is None else policy.context_length)
-        responses: list[Response] = []
+        found: list[Drawn] = []
         with job.progress.stage("Reading responses", len(job.prompts)) as advance:
             for prompt in job.prompts:
                 texts = job.given.texts.get(prompt.id, [])
@@ -72,6 +72,6 @@ class DatasetSampler(Sampler):
                     require_own_tokens(prompt, prompt_ids)
                 for text, token_ids in zip(texts, ids, strict=True):
                     check_length(prompt, len(prompt_ids) + len(token_ids), limit, "a given response")
-                    responses.append(Response.of(prompt, text, prompt_ids, token_ids, "dataset", job.round))
+                    found.append(Drawn(Response.of(prompt, text, prompt_ids, token_ids, job.round), "dataset"))
                 advance(1)
-        return draws_of(responses)
+        return draws_of(found)

@@ -13,7 +13,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from duelist.models.decoding.local import ResponseRequest, policy_is_reference
-from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of, two_by_two
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Distribution, Draws
 
@@ -44,12 +44,6 @@ class Hybrid(Sampler):
     def sample(self, job: SampleJob) -> Draws:
         prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
         same = bool(prompts) and policy_is_reference(job.models.policy_for(NAME), prompts[0])
-        drawn = job.decoder_for(NAME).draw(
-            [ResponseRequest(p, kind) for p in prompts for kind in KINDS],
-            self.config.decoding(job.beta),
-            round=job.round,
-            seed=job.seed,
-            progress=job.progress,
-            what="Sampling responses",
-        )
-        return draws_of(drawn, zip(drawn[::2], drawn[1::2], [1.0] * len(prompts), strict=True), [NOTE] if same else [])
+        orders = [ResponseRequest(p, kind) for p in prompts for kind in KINDS]
+        drawn = job.draw(NAME, orders, self.config.decoding(job.beta))
+        return draws_of(drawn, two_by_two(drawn), [NOTE] if same else [])

@@ -14,7 +14,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from duelist.models.decoding.local import ResponseRequest, as_policy, policy_is_reference
-from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of, two_by_two
 from duelist.samplers.settings import DecodingConfig
 from duelist.seeding import generator
 from duelist.types import Distribution, Draws
@@ -57,12 +57,5 @@ class Pilaf(Sampler):
         if prompts and policy_is_reference(job.models.policy_for(NAME), prompts[0]):
             wanted = as_policy(wanted)
             notes.append(NOTE)
-        drawn = job.decoder_for(NAME).draw(
-            wanted,
-            self.config.decoding(job.beta),
-            round=job.round,
-            seed=job.seed,
-            progress=job.progress,
-            what="Sampling responses",
-        )
-        return draws_of(drawn, zip(drawn[::2], drawn[1::2], [1.0] * len(prompts), strict=True), notes)
+        drawn = job.draw(NAME, wanted, self.config.decoding(job.beta))
+        return draws_of(drawn, two_by_two(drawn), notes)

@@ -16,7 +16,7 @@ picked. The bias falls with N; the draws of π_θ itself are exact.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
 
@@ -29,7 +29,7 @@ from duelist.models.decoding.local import Decoding, ResponseRequest
 from duelist.models.policy.implicit_reward import log_probs
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
-from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.base import Counts, Drawn, SampleJob, Sampler, draws_of
 from duelist.seeding import generator
 from duelist.types import Draws, Prompt, Response
 
@@ -120,7 +120,7 @@ class TPilaf(Sampler):
         weights = np.repeat(loss_weights(np.array(log_zz)), self.config.pairs_per_prompt) if sets else np.empty(0)
         notes = [NOTE] if flat and np.array_equal(own_R, reference_R) else []
         weighted = [(a, b, float(w)) for (a, b), w in zip(sets, weights, strict=True)]
-        return draws_of([r for pair in sets for r in pair], weighted, notes)
+        return draws_of([d for pair in sets for d in pair], weighted, notes)
 
     def _all(self, job: SampleJob, policy: Policy, vocabulary: int) -> list[list[Response]]:
         """Every response there is, for each prompt."""
@@ -132,24 +132,15 @@ class TPilaf(Sampler):
             before = prompt_token_ids(policy.tokenizer, prompt)
             limit = f"max_new_tokens={self.config.max_new_tokens}"
             check_length(prompt, len(before) + self.config.max_new_tokens, policy.context_length, limit)
-            return [
-                Response.of(prompt, text, before, ids, "policy", job.round)
-                for text, ids in zip(texts, tokens, strict=True)
-            ]
+            return [Response.of(prompt, text, before, ids, job.round) for text, ids in zip(texts, tokens, strict=True)]
 
         return [to(p) for p in job.prompts]
 
     def _drawn(self, job: SampleJob) -> list[list[Response]]:
         """N draws of the policy for each prompt, more where its sets need more."""
         n = self.counts.decoded
-        drawn = job.decoder_for(NAME).draw(
-            [ResponseRequest(p) for p in job.prompts for _ in range(n)],
-            Decoding(self.config.max_new_tokens, batch_size=self.config.batch_size),
-            round=job.round,
-            seed=job.seed,
-            progress=job.progress,
-            what="Sampling responses",
-        )
+        how = Decoding(self.config.max_new_tokens, batch_size=self.config.batch_size)
+        drawn = [d.response for d in job.draw(NAME, [ResponseRequest(p) for p in job.prompts for _ in range(n)], how)]
         return [drawn[start : start + n] for start in range(0, len(drawn), n)]
 
 
@@ -169,15 +160,13 @@ def every_response(vocabulary: int, stop: frozenset[int], max_new_tokens: int) -
             yield from ((*begun, token) for token in ends)
 
 
-def _draw(
-    tilted: Tilted, responses: Sequence[Response], rng: np.random.Generator, exact: bool
-) -> tuple[Response, Response]:
+def _draw(tilted: Tilted, responses: Sequence[Response], rng: np.random.Generator, exact: bool) -> tuple[Drawn, Drawn]:
     """One set. Of R draws two different ones are two independent draws of the policy."""
     if rng.random() < tilted.p_mixed:
         a, b = rng.choice(len(responses), p=tilted.plus_R), rng.choice(len(responses), p=tilted.minus_R)
-        return replace(responses[a], drawn_from="plus"), replace(responses[b], drawn_from="minus")
+        return Drawn(responses[a], "plus"), Drawn(responses[b], "minus")
     first, second = rng.choice(len(responses), size=2, replace=exact, p=tilted.policy_R if exact else None)
-    return responses[first], responses[second]
+    return Drawn(responses[first], "policy"), Drawn(responses[second], "policy")
 
 
 def _vocabulary(policy: Policy) -> int:

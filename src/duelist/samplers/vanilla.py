@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from duelist.models.decoding.local import ResponseRequest
-from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of
+from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of, two_by_two
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Draws
 
@@ -38,13 +38,6 @@ class Vanilla(Sampler):
 
     def sample(self, job: SampleJob) -> Draws:
         m = self.config.responses_per_prompt
-        drawn = job.decoder_for("Sampler `vanilla`").draw(
-            [ResponseRequest(p) for p in job.prompts for _ in range(m)],
-            self.config.decoding(job.beta),
-            round=job.round,
-            seed=job.seed,
-            progress=job.progress,
-            what="Sampling responses",
-        )
-        sets = [(drawn[i + k], drawn[i + k + 1], 1.0) for i in range(0, len(drawn), m) for k in range(0, m - 1, 2)]
-        return draws_of(drawn, sets)
+        orders = [ResponseRequest(p) for p in job.prompts for _ in range(m)]
+        drawn = job.draw("Sampler `vanilla`", orders, self.config.decoding(job.beta))
+        return draws_of(drawn, two_by_two(drawn, m))

@@ -92,9 +92,6 @@ def _responses(
         for token_ids in ids:
             check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, "a response")
         prompt_ids, *ids = ([token.setdefault(i, i) for i in some] for some in (prompt_ids, *ids))
-        return [
-            Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0)
-            for text, token_ids in zip(texts, ids, strict=True)
-        ]
+        return [Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)]
     except DataError as error:  # what is wrong with the text; where it stands
         raise DataError(f"In {where}: {error}") from error

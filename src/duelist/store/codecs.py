@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from duelist.store.artifacts import read_jsonl
-from duelist.store.records import pair_from, pair_json, response_from, response_json
 from duelist.types import DrawnSet, Draws, Evaluation, Features, Pair, Response
 
 Value = TypeVar("Value")
+RESPONSE = TypeAdapter(Response)  # ignores what a row has beside
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ def _write_draws(path: Path, draws: Draws) -> None:
     sets: dict[str, list[tuple[Any, ...]]] = {}
     for position, drawn in enumerate(draws.sets):
         sets.setdefault(drawn.a, []).append((position, drawn.b, drawn.weight, drawn.drawn_from))
-    rows = [response_json(r) | ({"drawn_with": sets[r.id]} if r.id in sets else {}) for r in draws.responses]
+    beside = {"drawn_from": draws.drawn_from, "drawn_with": sets}
+    rows = [
+        RESPONSE.dump_python(r, mode="json") | {name: of[r.id] for name, of in beside.items() if r.id in of}
+        for r in draws.responses
+    ]
     _write_rows(path, rows)
 
 
@@ -46,19 +51,28 @@ def _read_draws(path: Path) -> Draws:
     sets = {
         i: DrawnSet(row["id"], b, weight, tuple(drawn_from[0]) if drawn_from and drawn_from[0] else None)
         for row in rows
-        for i, b, weight, *drawn_from in row.pop("drawn_with", [])  # an earlier version wrote three
+        for i, b, weight, *drawn_from in row.get("drawn_with", [])  # an earlier version wrote three
     }
-    return Draws(tuple(response_from(row) for row in rows), tuple(sets[i] for i in sorted(sets)))
+    origins = {row["id"]: row["drawn_from"] for row in rows if "drawn_from" in row}
+    responses = tuple(map(RESPONSE.validate_python, rows))
+    return Draws(responses, tuple(sets[i] for i in sorted(sets)), drawn_from=origins)
 
 
 def _write_pairs(path: Path, pairs: list[Pair]) -> None:
-    _write_rows(path, [pair_json(p) for p in pairs])
+    _write_rows(path, [vars(p) | {"a": p.a.id, "b": p.b.id} for p in pairs])
 
 
-def pairs(responses: Sequence[Response]) -> Codec[list[Pair]]:
-    """Pairs, by the ids of `responses`."""
-    by_id = {r.id: r for r in responses}
-    return Codec("pairs.jsonl", _write_pairs, lambda path: [pair_from(row, by_id) for row in read_jsonl(path)])
+def pairs(draws: Draws) -> Codec[list[Pair]]:
+    """Return the codec of pairs, by the ids of the responses that were drawn."""
+    by_id = {r.id: r for r in draws.responses}
+
+    def pair(row: dict[str, Any]) -> Pair:
+        a, b = by_id[row["a"]], by_id[row["b"]]
+        # An earlier version wrote no origins, and before that no weight.
+        origins = tuple(row.get("drawn_from") or ()) or draws.origins(a.id, b.id)
+        return Pair(row["id"], a, b, row["round"], row.get("weight", 1.0), origins)
+
+    return Codec("pairs.jsonl", _write_pairs, lambda path: [pair(row) for row in read_jsonl(path)])
 
 
 def _write_features(path: Path, features: Features) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -18,10 +18,15 @@ from duelist.errors import StorageError
 from duelist.files.atomic import discard
 from duelist.store.layout import DATABASE
 
-HEAD = "0004"
+HEAD = "0005"
 
 
-def connect(url: str) -> Engine:
+def url_of(folder: Path) -> URL:
+    """Return the URL of the database of the study in a folder."""
+    return URL.create("sqlite", database=str(folder / DATABASE))
+
+
+def connect(url: URL) -> Engine:
     """An engine whose SQLite connections keep what was committed; the schema is left as it is."""
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
@@ -30,7 +35,7 @@ def connect(url: str) -> Engine:
     return engine
 
 
-def open_engine(url: str, *, migrate: bool) -> Engine:
+def open_engine(url: URL, *, migrate: bool) -> Engine:
     """Connect, and bring the schema up to date where `migrate` says so.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from duelist.types import Label, Pair, Preference, Prompt, VoteRule
 
@@ -23,9 +24,26 @@ def preference_of(
     """
     if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
         return None
-    chosen, rejected = (pair.b, pair.a) if label.outcome == "b" else (pair.a, pair.b)
-    prompt, share = prompts[chosen.prompt_id], _share(label, votes)
-    return Preference(prompt, chosen, rejected, pair.id, label.annotator, share, pair.weight)
+    return _preference(pair, label.outcome != "b", prompts, label.annotator, _share(label, votes))
+
+
+def preference_json(preference: Preference) -> dict[str, Any]:
+    """Return a preference as JSON, by the ids of its prompt, pair and responses."""
+    by_id = {name: getattr(preference, name).id for name in ("prompt", "chosen", "rejected")}
+    return {**by_id, **{name: getattr(preference, name) for name in ("pair_id", "annotator", "share", "weight")}}
+
+
+def preference_from(value: Mapping[str, Any], pair: Pair, prompts: Mapping[str, Prompt]) -> Preference:
+    """Return the preference that `preference_json` wrote; what it says beside is the pair's."""
+    chose_a, share = value["chosen"] == pair.a.id, value.get("share", 1.0)
+    return _preference(pair, chose_a, prompts, value["annotator"], share)
+
+
+def _preference(pair: Pair, chose_a: bool, prompts: Mapping[str, Prompt], annotator: str, share: float) -> Preference:
+    a, b, origins = pair.a, pair.b, pair.drawn_from
+    if not chose_a:
+        a, b, origins = b, a, origins and (origins[1], origins[0])
+    return Preference(prompts[a.prompt_id], a, b, pair.id, annotator, share, pair.weight, origins)
 
 
 def _share(label: Label, rule: VoteRule) -> float:

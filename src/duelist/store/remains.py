@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import StorageError
 from duelist.store.codecs import EVALUATION, FEATURES, STEP
-from duelist.store.database import connect, unusable
+from duelist.store.database import connect, unusable, url_of
 from duelist.store.layout import DATABASE, METRICS, PREFERENCES, ROUNDS, SELECTION
 from duelist.store.tables import LabelRow, PairRow, RecipeRow, RoundRow
 
@@ -72,7 +72,7 @@ def _reading(path: Path, tables: set[str]) -> Iterator[Connection | None]:
     if not is_filled(database):
         yield None
         return
-    engine = connect(f"sqlite:///{database}")
+    engine = connect(url_of(path))
     try:
         with engine.begin() as connection:
             yield connection if tables <= set(inspect(connection).get_table_names()) else None

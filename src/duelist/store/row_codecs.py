@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from duelist.labels import OUTCOMES, recorded_label
-from duelist.store.records import pair_from, response_from, response_json
+from duelist.store.codecs import RESPONSE
 from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, StageRow
-from duelist.types import Label, Pair, Prompt, Response, Votes
+from duelist.types import Label, Pair, Prompt, Votes
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,13 @@ class Stage:
 
 def read_asked(session: Session) -> list[AskedPair]:
     """All pairs that were asked, in pick order."""
-    responses = {r.id: _response(r) for r in session.scalars(select(ResponseRow))}
-    return [
-        AskedPair(
-            pair_from(_pair_json(r), responses),
-            r.round,
-            r.position,
-            r.score,
-            r.unit,
-            r.margin,
-        )
-        for r in session.scalars(select(PairRow).order_by(PairRow.round, PairRow.position))
-    ]
-
-
-def _pair_json(row: PairRow) -> dict[str, Any]:
-    origins = {} if row.drawn_a is None else {"drawn_from": (row.drawn_a, row.drawn_b)}
-    return {"id": row.id, "a": row.a, "b": row.b, "round": row.round, "weight": row.weight, **origins}
+    responses = {r.id: RESPONSE.validate_python(vars(r)) for r in session.scalars(select(ResponseRow))}
+    asked = []
+    for r in session.scalars(select(PairRow).order_by(PairRow.round, PairRow.position)):
+        origins = (r.drawn_a, r.drawn_b) if r.drawn_a and r.drawn_b else None
+        pair = Pair(r.id, responses[r.a], responses[r.b], r.round, r.weight, origins)
+        asked.append(AskedPair(pair, r.round, r.position, r.score, r.unit, r.margin))
+    return asked
 
 
 def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
@@ -74,9 +64,10 @@ def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Pr
     session.flush()
     for response in {r.id: r for x in batch for r in (x.pair.a, x.pair.b)}.values():
         if response.id not in known:
-            session.add(ResponseRow(**response_json(response)))
+            session.add(ResponseRow(**RESPONSE.dump_python(response, mode="json")))
     session.flush()
     for x in batch:
+        drawn_a, drawn_b = x.pair.drawn_from or (None, None)
         session.add(
             PairRow(
                 id=x.pair.id,
@@ -88,8 +79,8 @@ def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Pr
                 unit=x.unit,
                 margin=x.margin,
                 weight=x.pair.weight,
-                drawn_a=x.pair.a.drawn_from,
-                drawn_b=x.pair.b.drawn_from,
+                drawn_a=drawn_a,
+                drawn_b=drawn_b,
             )
         )
     session.flush()
@@ -98,11 +89,6 @@ def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Pr
 def stage_from(row: StageRow) -> Stage:
     """A finished stage from its row."""
     return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
-
-
-def _response(row: ResponseRow) -> Response:
-    names = ("id", "prompt_id", "text", "prompt_token_ids", "token_ids", "drawn_from", "round")
-    return response_from({name: getattr(row, name) for name in names})
 
 
 def label_from(row: LabelRow) -> tuple[Label | None, str]:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from duelist.errors import DataError, LabelConflictError, RoundStateError, StorageError
-from duelist.store.database import copy_of_database, database_files, open_engine, transaction
+from duelist.store.database import copy_of_database, database_files, open_engine, transaction, url_of
 from duelist.store.layout import DATABASE
 from duelist.store.preferences import preference_of
 from duelist.store.remains import Known, known_to
@@ -50,7 +50,7 @@ class Store:
                 self._copy, migrate = copy_of_database(folder), True
                 place = Path(self._copy.name)
         try:
-            self._engine = open_engine(f"sqlite:///{place / DATABASE}", migrate=migrate)
+            self._engine = open_engine(url_of(place), migrate=migrate)
         except BaseException:
             if self._copy is not None:
                 self._copy.cleanup()

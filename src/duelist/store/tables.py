@@ -7,11 +7,13 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from duelist.types import Distribution
+
 
 class Base(DeclarativeBase):
     """The root of the tables."""
 
-    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, str: Text}  # noqa: RUF012 (SQLAlchemy's interface)
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, str: Text, Distribution: Text}  # noqa: RUF012 (SQLAlchemy's interface)
 
 
 class PromptRow(Base):
@@ -33,7 +35,6 @@ class ResponseRow(Base):
     text: Mapped[str]
     prompt_token_ids: Mapped[list[Any]]
     token_ids: Mapped[list[Any]]
-    drawn_from: Mapped[str]
     round: Mapped[int]
 
 
@@ -50,8 +51,8 @@ class PairRow(Base):
     unit: Mapped[str]
     margin: Mapped[float]
     weight: Mapped[float]
-    drawn_a: Mapped[str | None]
-    drawn_b: Mapped[str | None]
+    drawn_a: Mapped[Distribution | None]
+    drawn_b: Mapped[Distribution | None]
     __table_args__ = (UniqueConstraint("round", "position"),)
 
 

@@ -177,7 +177,7 @@ class StudyComponents:
         if prompts is None or self.sampler.origins != FROM_DATASET:
             return []
         texts = [(p, text) for p in prompts.train for text in prompts.given.texts.get(p.id, [])]
-        responses = [Response.of(p, text, [], [0], "dataset", 0) for p, text in texts]
+        responses = [Response.of(p, text, [], [0], 0) for p, text in texts]
         if self.recipe.reward_model is not None:
             responses += held_out_responses(self.recipe.prompts, prompts.held_out).responses
         return responses

@@ -31,7 +31,7 @@ from duelist.seeding import derived_seed, generator
 from duelist.settings.lookups import Lookups
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
-from duelist.store.records import preference_json
+from duelist.store.preferences import preference_json
 from duelist.store.row_codecs import AskedPair
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
@@ -108,7 +108,7 @@ class Stages:
             drawn = self.recipe.acquisition.options.draw([p.id for p in pairs], budget, rng)
             return [pairs[i] for i in drawn]
 
-        return self.folder.run(t, "pair", codecs.pairs(draws.responses), compute)
+        return self.folder.run(t, "pair", codecs.pairs(draws), compute)
 
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
         """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from duelist.errors import RecipeError
+from duelist.errors import DataError, RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
@@ -192,6 +192,8 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
         from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
         from duelist.trainers.trl_progress import train_with_progress
 
+        if self.config.loss == "xpo":
+            _require_origins(preferences)
         objective = self.objective(preferences)
         dataset = tokenized_dataset(preferences)
         with tempfile.TemporaryDirectory(prefix="duelist-dpo-") as scratch, global_generators_kept():
@@ -206,6 +208,14 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
                 outcome = train_with_progress(trainer, "Training", progress)
         done = {"train_loss": float(outcome.training_loss), "optimizer_steps": float(outcome.global_step)}
         if self.config.loss == "xpo":
-            drawn = [r.drawn_from == "reference" for p in preferences for r in (p.chosen, p.rejected)]
-            done["reference_responses"] = float(sum(drawn))
+            done["reference_responses"] = float(sum((p.drawn_from or ()).count("reference") for p in preferences))
         return done
+
+
+def _require_origins(preferences: Sequence[Preference]) -> None:
+    unknown = next((p.pair_id for p in preferences if p.drawn_from is None), None)
+    if unknown is not None:
+        raise DataError(
+            f"`loss: xpo` needs to know which responses the reference drew, but pair {unknown} does not say: make "
+            "pairs with `duelist.pairing.base.pair_of`, or set `trainer.loss: dpo`."
+        )

@@ -54,11 +54,11 @@ def labelled_preferences(
         for token_ids in ids:
             check_length(prompt, len(prompt_ids) + len(token_ids), context_length, f"{where}: a response")
         chosen, rejected = (
-            Response.of(prompt, text, prompt_ids, token_ids, "dataset", 0)
-            for text, token_ids in zip(texts, ids, strict=True)
+            Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)
         )
         who = str(row.get("annotator") or "labelled")
-        found.append(Preference(prompt, chosen, rejected, Pair.of(chosen, rejected, 0).id, who))
+        pair_id = Pair.of(chosen, rejected, 0).id
+        found.append(Preference(prompt, chosen, rejected, pair_id, who, drawn_from=("dataset", "dataset")))
     if not found:
         raise DataError(f"initial.labelled must have at least one row, but {config.labelled} has none: fill it.")
     return sorted(found, key=lambda p: (p.pair_id, p.annotator))

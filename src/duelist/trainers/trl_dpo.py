@@ -108,8 +108,8 @@ def tokenized_dataset(preferences: Sequence[Preference]) -> Dataset:
 
 
 def _columns(preference: Preference) -> dict[str, float]:
-    sides = {"chosen": preference.chosen, "rejected": preference.rejected}
-    drawn = {f"{name}_from_reference": float(r.drawn_from == "reference") for name, r in sides.items()}
+    chosen, rejected = (float(origin == "reference") for origin in preference.drawn_from or (None, None))
+    drawn = {"chosen_from_reference": chosen, "rejected_from_reference": rejected}
     return {"weight": preference.weight, "share": preference.share, **drawn}
 
 

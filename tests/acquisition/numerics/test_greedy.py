@@ -16,10 +16,18 @@ from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.base import choose
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.numerics import greedy
-from duelist.acquisition.numerics.greedy import greedy_uncertainty, pick_greedily
+from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.acquisition.numerics.pool_rows import PoolRows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 from duelist.testing import random_features
+
+
+def greedy_uncertainty(
+    phi_ND: np.ndarray, past_PD: np.ndarray, regularizer: float, budget: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The engine's picks, and ‖φ‖²_{V⁻¹} of each at the moment it was picked."""
+    picks = greedy.pick_greedily(phi_ND, past_PD, regularizer, budget)
+    return picks.indices_B, picks.square_B
 
 
 def brute_force(

@@ -7,6 +7,7 @@ arms and edges are numbered in the order of the pool, so taking the first among 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,29 @@ class Duels:
     def groups(self) -> int:
         """The number of groups, G."""
         return len(self.start_G)
+
+    def prompt_by_prompt(
+        self, pick: Callable[[NDArray[np.bool_], int], tuple[Integers, Floats]], budget: int
+    ) -> tuple[Integers, Floats, int]:
+        """Pick one pair of each prompt that has any left, again and again until the budget is used.
+
+        Args:
+            pick: from which edges are still available, and how many pairs may be picked: edges of different groups, one
+                or more, and their scores.
+            budget: how many pairs to pick, B.
+
+        Returns:
+            The pairs, their scores, and the passes over the prompts.
+        """
+        available_E = np.ones(len(self.from_E), bool)
+        pairs: list[Integers] = []
+        scores: list[Floats] = []
+        while (left := budget - sum(map(len, pairs))) > 0:
+            edge_B, score_B = pick(available_E, left)
+            pairs.append(self.pair_E[edge_B])
+            scores.append(score_B)
+            available_E &= ~np.isin(self.pair_E, pairs[-1])
+        return np.concatenate(pairs), np.concatenate(scores), len(pairs)
 
     def known_rewards(self, reward_N2K: Floats) -> Floats:
         """The rewards of the arms, `[A, K]`, where pairs carry those of their responses."""

@@ -77,14 +77,6 @@ class GreedyPicks:
         return float(np.log1p(self.square_B).sum())
 
 
-def greedy_uncertainty(
-    phi_ND: NDArray[Any] | PoolRows, past_PD: NDArray[Any], regularizer: float, budget: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The picks of `pick_greedily`, and ‖φ‖²_{V⁻¹} of each at the moment it was picked."""
-    picks = pick_greedily(phi_ND, past_PD, regularizer, budget)
-    return picks.indices_B, picks.square_B
-
-
 def pick_greedily(
     phi_ND: NDArray[Any] | PoolRows,
     past_PD: NDArray[Any],

@@ -12,24 +12,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from duelist.acquisition.numerics.calibration import fit_temperature
 from duelist.acquisition.numerics.linear_features import (
     FeatureName,
+    RidgeConfig,
     bernoulli_information,
     field_of,
-    pool_scale,
     rows_of,
 )
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
 from duelist.types import Features
 
 
-class LabelInformationConfig(BaseModel):
+class LabelInformationConfig(RidgeConfig):
     """Settings of the rules that weigh pairs by the information in their labels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     lambda_: float = Field(default=0.01, gt=0, alias="lambda", description="λ in I = λI + Σ p(1 − p)·φφᵀ.")
     lambda_relative: bool = Field(
@@ -98,7 +96,7 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
     weight_N = bernoulli_information(features.margin_N / temperature)
     weight_P = bernoulli_information(past.margin_N / temperature)
     square_norm_N = weight_N * row_square_norms(phi_ND)
-    regularizer = config.lambda_ * (pool_scale(square_norm_N) if config.lambda_relative else 1.0)
+    regularizer = config.regularizer(square_norm_N)
     return LabelInformation(
         phi_ND,
         as_rows(phi_ND).scaled(np.sqrt(weight_N)),

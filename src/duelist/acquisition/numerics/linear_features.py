@@ -43,6 +43,21 @@ class PriorConfig(BaseModel):
         return pool_scale(information_N * row_square_norms(rows_ND)) / self.prior_variance
 
 
+class RidgeConfig(BaseModel):
+    """Abstract: settings of a rule with λI in its matrix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    lambda_: float = Field(default=1.0, gt=0, alias="lambda", description="λ, the prior's precision (laplace).")
+    lambda_relative: bool = Field(
+        default=True, description="λ is a multiple of the pool's mean |φ|² (true), or an absolute number (false)."
+    )
+
+    def regularizer(self, square_norm_N: NDArray[np.float64]) -> float:
+        """Return λ, absolute, for a pool of these w|φ|²."""
+        return self.lambda_ * (pool_scale(square_norm_N) if self.lambda_relative else 1.0)
+
+
 def field_of(which: FeatureName) -> str:
     """The field of `Features` that holds these features."""
     return f"{which}_ND"

@@ -17,16 +17,16 @@ from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.linalg import solve_triangular
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import past_directions
 from duelist.acquisition.numerics.linear_features import (
     FeatureName,
+    RidgeConfig,
     bernoulli_information,
     field_of,
-    pool_scale,
     rows_of,
 )
 from duelist.acquisition.numerics.pool_rows import as_rows, row_square_norms
@@ -35,19 +35,13 @@ from duelist.types import Features
 Floats = NDArray[np.float64]
 
 
-class PosteriorConfig(BaseModel):
+class PosteriorConfig(RidgeConfig):
     """Settings of a posterior: part of the settings of every rule that uses one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     posterior: Literal["samples", "laplace"] = Field(
         default="laplace", description="An ensemble's or sampler's rewards, or Laplace's approximation."
     )
     draws: int = Field(default=32, ge=1, description="Draws from Laplace's approximation, K.")
-    lambda_: float = Field(default=1.0, gt=0, alias="lambda", description="λ, the prior's precision (laplace).")
-    lambda_relative: bool = Field(
-        default=True, description="λ is a multiple of the pool's mean |φ|² (true), or an absolute number (false)."
-    )
     features: FeatureName = Field(default="gradient", description="φ (laplace).")
 
     @property
@@ -100,8 +94,7 @@ class _Laplace:
         rows, past_rows = rows_of(features, config.features), rows_of(past, config.features)
         self.margin_N = np.asarray(features.margin_N, np.float64)
         self._rows = as_rows(rows)
-        scale = pool_scale(row_square_norms(self._rows)) if config.lambda_relative else 1.0
-        self._regularizer = regularizer = config.lambda_ * scale
+        self._regularizer = regularizer = config.regularizer(row_square_norms(self._rows))
         weight_P = bernoulli_information(np.asarray(past.margin_N, np.float64))
         past_PD = np.asarray(past_rows, np.float64) * np.sqrt(weight_P)[:, None]
         n_past, d = past_PD.shape

@@ -131,7 +131,7 @@ class LocalDecoder(Decoder):
                 for i, request, token_ids in zip(rows, batch, tokens, strict=True):
                     text = policy.tokenizer.decode(token_ids, skip_special_tokens=True)
                     before = ids[request.prompt.id]
-                    drawn[i] = Response.of(request.prompt, text, before, token_ids, request.drawn_from, round)
+                    drawn[i] = Response.of(request.prompt, text, before, token_ids, round)
                 advance(len(batch))
         return [r for r in drawn if r is not None]
 

@@ -22,7 +22,7 @@ from duelist.models.policy.probes import Proven, probe_ids, rounding
 from duelist.models.policy.process_state import global_generators_kept
 
 Kind = Literal["policy", "reference", "both"]
-Method = Literal["auto", "one_call", "two_calls", "no_cache"]
+Method = Literal["auto", "one_call", "two_calls"]
 
 _TAKES_PADDING = Proven()
 
@@ -53,7 +53,6 @@ def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator
         kind: whose logits are asked for.
         method: how both are computed. `one_call` runs the rows of both together, with the policy's adapter on its half
             of them; `two_calls` is right for every model and reference; `auto` takes the first where it is exact.
-            `no_cache` runs the reference over all tokens anew at every step: for comparison only.
     """
     if kind == "policy":
         yield _Alone(policy.model, is_reference=False)
@@ -64,7 +63,7 @@ def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator
         with policy_then_reference(policy):
             yield _Together(policy.model)
     else:
-        yield _InTurn(policy, keep_cache=method != "no_cache")
+        yield _InTurn(policy)
 
 
 class _Alone(NextLogits):
@@ -100,28 +99,22 @@ class _Together(NextLogits):
 
 
 class _InTurn(NextLogits):
-    """Both models one after the other, each with its cache; or the reference without one."""
+    """Both models one after the other, each with its cache."""
 
-    def __init__(self, policy: Policy, keep_cache: bool) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._own = _Cached(policy.model)
         self._reference: _Cached | None = None
-        self._keep_cache = keep_cache
-        self._read: list[torch.Tensor] = []
 
     def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         own_BV = self._own(ids_BL, mask_BA)
         with self._policy.as_reference():
-            if not self._keep_cache:
-                self._read.append(ids_BL)
-                return own_BV, _Cached(self._policy.model)(torch.cat(self._read, dim=1), mask_BA)
             if self._reference is None:
                 self._reference = _Cached(self._policy.model)
             return own_BV, self._reference(ids_BL, mask_BA)
 
     def keep_rows(self, index: torch.Tensor) -> None:
         self._own.keep_rows(index)
-        self._read = [ids[index] for ids in self._read]
         if self._reference is not None:
             self._reference.keep_rows(index)
 

@@ -137,9 +137,7 @@ class ServerDecoder(Decoder):
                     i, token_ids = under_way[done], done.result()
                     request = wanted[i]
                     text = tokenizer.decode(token_ids, skip_special_tokens=True)
-                    drawn[i] = Response.of(
-                        request.prompt, text, ids[request.prompt.id], token_ids, request.drawn_from, round
-                    )
+                    drawn[i] = Response.of(request.prompt, text, ids[request.prompt.id], token_ids, round)
                     advance(1)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -185,10 +185,7 @@ class RewardModel:
         if not responses:
             return np.empty(0)
         asked = [Prompt.of(p) for p in prompts]
-        answers = [
-            Response.of(p, text, [], plain_token_ids(text), "dataset", 0)
-            for p, text in zip(asked, responses, strict=True)
-        ]
+        answers = [Response.of(p, text, [], plain_token_ids(text), 0) for p, text in zip(asked, responses, strict=True)]
         embed = EmbeddingCache(make_embedder(self.config.embedding))
         return self.rewards(embed({p.id: p for p in asked}, answers, Silent()))
 

@@ -18,7 +18,7 @@ from duelist.progress import Progress, Silent
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.codecs import Codec
-from duelist.store.records import preference_from
+from duelist.store.preferences import preference_from
 from duelist.study.learners.base import Learner
 from duelist.study.learners.policy import PolicyLearner
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
@@ -118,5 +118,4 @@ class OnlineLearner(Learner):
         store = self._folder.store
         pairs = {x.pair.id: x.pair for x in store.asked(t)}
         prompts = store.prompts()
-        sides = [{r.id: r for r in (pairs[row["pair_id"]].a, pairs[row["pair_id"]].b)} for row in rows]
-        return [preference_from(row, prompts, responses) for row, responses in zip(rows, sides, strict=True)]
+        return [preference_from(row, pairs[row["pair_id"]], prompts) for row in rows]

@@ -77,7 +77,7 @@ class RewardLearner(Learner):
     def _dimension(self) -> int:
         prompt = self.components.prompts.train[0]
         texts = self.components.prompts.given.texts.get(prompt.id) or ["."]
-        probe = Response.of(prompt, texts[0], *self._probe_tokens(), "dataset", 0)
+        probe = Response.of(prompt, texts[0], *self._probe_tokens(), 0)
         return int(self._embed({prompt.id: prompt}, [probe], self.progress).shape[1])
 
     def _probe_tokens(self) -> tuple[Sequence[int], Sequence[int]]:
