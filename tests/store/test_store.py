@@ -28,6 +28,7 @@ from duelist.store.database import HEAD, url_of
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.layout import DATABASE
 from duelist.store.preferences import preference_from, preference_json
+from duelist.store.remains import recorded_recipe
 from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.store.tables import Base
@@ -443,6 +444,17 @@ def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
     codec = pairs(Draws(tuple(RESPONSES)))
     codec.write(tmp_path / "pairs.jsonl", [turned])
     assert codec.read(tmp_path / "pairs.jsonl") == [turned]
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    """Also one with characters that mean something in a URL."""
+    folder = tmp_path / "50%25? of #1 & more"
+    folder.mkdir()
+    store = Store(folder)
+    store.keep_recipe({"name": "x"})
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name] and (folder / DATABASE).is_file()
+    assert recorded_recipe(folder) == {"name": "x"}
 
 
 def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
