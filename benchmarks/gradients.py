@@ -71,8 +71,8 @@ def batch_log_prob(model: torch.nn.Module, batch: ResponseBatch) -> torch.Tensor
     """Σ log π over the batch, in plain PyTorch."""
     llama = model.get_base_model()
     hidden = llama.model(input_ids=batch.input_ids_RL, use_cache=False).last_hidden_state
-    logits = llama.lm_head(hidden[batch.row_M, batch.column_M])
-    return -torch.nn.functional.cross_entropy(logits, batch.target_M, reduction="sum")
+    logits = llama.lm_head(hidden[batch.row_T, batch.column_T])
+    return -torch.nn.functional.cross_entropy(logits, batch.target_T, reduction="sum")
 
 
 def run_floor(model: torch.nn.Module, sequences: list[TokenizedResponse]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 import duelist
+import duelist.types
 
 ROOT = Path(__file__).parents[1]
 SOURCES = Path(duelist.__file__).parent
@@ -76,3 +77,21 @@ def test_property_tests_try_the_same_examples_every_time(request: pytest.Fixture
         if "@given" in text and re.search(r"^@settings\(.*max_examples", text, re.M)
     ]
     assert own == [], "the profile says how many examples there are"
+
+
+def dimension_suffixes(source: str) -> set[str]:
+    """The letters at the end of a module's names, its arguments', attributes' and keywords' among them."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {n.id for n in nodes if isinstance(n, ast.Name)} | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    names |= {n.arg for n in nodes if isinstance(n, ast.arg | ast.keyword) and n.arg} - {"lora_A", "lora_B"}
+    ends = (re.search(r"[a-z0-9]_([A-Z0-9]*[A-Z][A-Z0-9]*)$", name) for name in names - {"lora_A", "lora_B"})
+    return {letter for end in ends if end for letter in end[1] if letter.isalpha()}
+
+
+def test_every_dimension_suffix_is_in_the_table_once() -> None:
+    root = Path(duelist.__file__).parent
+    table = re.findall(r"^\| `([A-Z])` \| ", (root.parents[1] / "CONTRIBUTING.md").read_text(), re.M)
+    used = {letter for path in root.rglob("*.py") for letter in dimension_suffixes(path.read_text())}
+    assert used == set(table) and len(table) == len(set(table))
+    heading = re.findall(r"\b([A-Z])  [a-z]", duelist.types.__doc__ or "")
+    assert heading and set(heading) <= set(table)

@@ -183,7 +183,7 @@ def test_demonstrations_use_both_styles_of_every_kind_equally_and_no_held_out_pr
     for prompt, response in demonstrations:
         kind = language.kinds.index(prompt.split()[0])
         used = {language.words.index(word) for word in response.split()}
-        styles[kind, tuple(used <= set(style_S.tolist()) for style_S in rules.styles_C2S[kind])] += 1
+        styles[kind, tuple(used <= set(style_S.tolist()) for style_S in rules.styles_X2X[kind])] += 1
         assert len(response.split()) == 4
     assert styles == {(kind, style): 100 for kind in (0, 1) for style in ((True, False), (False, True))}
     assert not set(held_out.texts) & {prompt for prompt, _ in demonstrations}

@@ -1,11 +1,10 @@
 """The records that flow between the stages: frozen, and made of NumPy arrays and plain Python only.
 
-Dimension suffixes, here and in every name of the package:
+Dimension suffixes (CONTRIBUTING.md has those of the whole package):
 
-    N  candidate pairs          P  past pairs (selected earlier, whatever came of them)
+    N  candidate pairs          P  past pairs (selected earlier, regardless of outcome)
     D  feature dimensions       B  pairs picked
-    R  responses                T  tokens
-    K  posterior samples        M  target pairs (on the prompts that matter)
+    M  target pairs             K  posterior samples
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def random_pairs(count: int, seed: int = 0, longest: int = 14) -> list[Pair]:
     """Pairs whose responses have all lengths."""
     prompt = Prompt.of("x")
     found = [
-        Response.of(prompt, str(i), s.prompt_ids, s.response_ids, "dataset", 1)
+        Response.of(prompt, str(i), s.prompt_ids, s.response_ids, 1)
         for i, s in enumerate(random_sequences(2 * count, seed, longest))
     ]
     return [Pair.of(a, b, 1) for a, b in zip(found[::2], found[1::2], strict=True)]

@@ -158,9 +158,9 @@ def test_padding_is_small_for_a_long_tailed_pool() -> None:
 def test_a_batch_is_padded_on_the_right() -> None:
     batch = ResponseBatch.of([TokenizedResponse((5, 6), (7, 8)), TokenizedResponse((9,), (3,))], torch.device("cpu"))
     assert batch.input_ids_RL.tolist() == [[5, 6, 7], [9, 0, 0]]
-    assert batch.row_M.tolist() == [0, 0, 1]
-    assert batch.column_M.tolist() == [1, 2, 0]
-    assert batch.target_M.tolist() == [7, 8, 3]
+    assert batch.row_T.tolist() == [0, 0, 1]
+    assert batch.column_T.tolist() == [1, 2, 0]
+    assert batch.target_T.tolist() == [7, 8, 3]
     assert batch.start_R.tolist() == [0, 2]
 
 

@@ -46,7 +46,7 @@ def trained(config: RewardModelConfig, data: Comparisons, **settings: float) -> 
 def test_without_hidden_layers_training_is_logistic_regression(shares: bool) -> None:
     """The unique minimum of a convex objective, found by SciPy's L-BFGS with its own differences."""
     data, prior = comparisons(shares=shares), 0.7
-    delta = scaled(data.first_PE).numpy().astype(float) - scaled(data.second_PE).numpy()
+    delta = scaled(data.first_PH).numpy().astype(float) - scaled(data.second_PH).numpy()
 
     def objective(w: np.ndarray) -> float:
         margin = delta @ w
@@ -65,7 +65,7 @@ def test_the_laplace_posterior_is_the_closed_form() -> None:
     data = comparisons()
     config = RewardModelConfig(hidden=(4,), posterior="laplace", draws=40_000, prior_precision=2.0)
     model = trained(config, data, steps=50)
-    vectors = np.concatenate([data.first_PE, data.second_PE])
+    vectors = np.concatenate([data.first_PH, data.second_PH])
     phi = np.asarray(last_layer_features(model.weights, scaled(vectors))[0].numpy(), dtype=float)
     delta, head = phi[:40] - phi[40:], model.weights["head"][0].numpy().astype(float)
     p = 1 / (1 + np.exp(-delta @ head))
@@ -103,15 +103,15 @@ def test_members_are_trained_together_as_they_would_be_alone() -> None:
     fresh.weights["head"] = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
     together = RewardModel(config, fresh.weights, {})
     fit_reward_model(together, data, settings, 7, Silent())
-    rewards = together.samples(data.first_PE)
+    rewards = together.samples(data.first_PH)
     assert len(np.unique(rewards.round(4), axis=1).T) == 3
     for k in range(3):
         alone = RewardModel(
             RewardModelConfig(hidden=(6,), prior_precision=1.0), {n: w[k : k + 1] for n, w in fresh.weights.items()}, {}
         )
         fit_reward_model(alone, data, settings, 7, Silent())
-        np.testing.assert_allclose(alone.rewards(data.first_PE), rewards[:, k], atol=1e-5)
-    np.testing.assert_allclose(together.rewards(data.first_PE), rewards.mean(axis=1))
+        np.testing.assert_allclose(alone.rewards(data.first_PH), rewards[:, k], atol=1e-5)
+    np.testing.assert_allclose(together.rewards(data.first_PH), rewards.mean(axis=1))
 
 
 def test_a_dropout_draw_is_one_function() -> None:

@@ -79,18 +79,18 @@ def _canonical(delta_ND: Floats) -> Floats:
 def cluster(points_ND: Floats, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """k-means: k-means++ seeding, then Lloyd's steps until nothing moves or 20 are done; the cluster of each point."""
     square_N = np.vecdot(points_ND, points_ND)
-    centre_KD = points_ND[rng.integers(len(points_ND))][None]
+    centre_XD = points_ND[rng.integers(len(points_ND))][None]
     for _ in range(min(k, len(points_ND)) - 1):
-        nearest_N = np.maximum(_square_distances(points_ND, square_N, centre_KD).min(axis=1), 0.0)
+        nearest_N = np.maximum(_square_distances(points_ND, square_N, centre_XD).min(axis=1), 0.0)
         total = nearest_N.sum()
         if not total > 0:
             break  # every point is a centre
-        centre_KD = np.concatenate([centre_KD, points_ND[[rng.choice(len(points_ND), p=nearest_N / total)]]])
-    cluster_N = _square_distances(points_ND, square_N, centre_KD).argmin(axis=1)
+        centre_XD = np.concatenate([centre_XD, points_ND[[rng.choice(len(points_ND), p=nearest_N / total)]]])
+    cluster_N = _square_distances(points_ND, square_N, centre_XD).argmin(axis=1)
     for _ in range(LLOYD_STEPS):
-        sum_KD, count_K = _cluster_sums(points_ND, cluster_N, len(centre_KD))
-        centre_KD = np.where(count_K[:, None] > 0, sum_KD / np.maximum(count_K, 1)[:, None], centre_KD)
-        moved_N = _square_distances(points_ND, square_N, centre_KD).argmin(axis=1)
+        sum_XD, count_X = _cluster_sums(points_ND, cluster_N, len(centre_XD))
+        centre_XD = np.where(count_X[:, None] > 0, sum_XD / np.maximum(count_X, 1)[:, None], centre_XD)
+        moved_N = _square_distances(points_ND, square_N, centre_XD).argmin(axis=1)
         if (moved_N == cluster_N).all():
             break
         cluster_N = moved_N
@@ -107,22 +107,22 @@ def sensitivity_bounds(points_ND: Floats, cluster_N: NDArray[np.int64], radius: 
     """
     n = len(points_ND)
     square_N = np.vecdot(points_ND, points_ND)
-    sum_KD, count_K = _cluster_sums(points_ND, cluster_N, int(cluster_N.max()) + 1)
-    mean_KD = sum_KD / np.maximum(count_K, 1)[:, None]
-    distance_NK = np.sqrt(np.maximum(_square_distances(points_ND, square_N, mean_KD), 0.0))
-    size_NK = np.tile(count_K.astype(np.float64), (n, 1))
+    sum_XD, count_X = _cluster_sums(points_ND, cluster_N, int(cluster_N.max()) + 1)
+    mean_XD = sum_XD / np.maximum(count_X, 1)[:, None]
+    distance_NX = np.sqrt(np.maximum(_square_distances(points_ND, square_N, mean_XD), 0.0))
+    size_NX = np.tile(count_X.astype(np.float64), (n, 1))
     # A point's own cluster without it: the mean moves away from it by the factor |G| / (|G| − 1).
     own = (np.arange(n), cluster_N)
-    size_NK[own] -= 1.0
-    distance_NK[own] *= (size_NK[own] + 1.0) / np.maximum(size_NK[own], 1.0)
-    weight_N = (size_NK * np.exp(-radius * distance_NK)).sum(axis=1)
+    size_NX[own] -= 1.0
+    distance_NX[own] *= (size_NX[own] + 1.0) / np.maximum(size_NX[own], 1.0)
+    weight_N = (size_NX * np.exp(-radius * distance_NX)).sum(axis=1)
     return np.asarray(np.ceil(n / (1.0 + weight_N) - 1e-9))
 
 
 def _cluster_sums(points_ND: Floats, cluster_N: NDArray[np.int64], k: int) -> tuple[Floats, NDArray[np.int64]]:
-    member_NK = (cluster_N[:, None] == np.arange(k)).astype(np.float64)
-    return member_NK.T @ points_ND, np.bincount(cluster_N, minlength=k)
+    member_NX = (cluster_N[:, None] == np.arange(k)).astype(np.float64)
+    return member_NX.T @ points_ND, np.bincount(cluster_N, minlength=k)
 
 
-def _square_distances(points_ND: Floats, square_N: Floats, centre_KD: Floats) -> Floats:
-    return np.asarray(square_N[:, None] + np.vecdot(centre_KD, centre_KD)[None] - 2.0 * points_ND @ centre_KD.T)
+def _square_distances(points_ND: Floats, square_N: Floats, centre_XD: Floats) -> Floats:
+    return np.asarray(square_N[:, None] + np.vecdot(centre_XD, centre_XD)[None] - 2.0 * points_ND @ centre_XD.T)

@@ -128,31 +128,31 @@ class MaxMinLCB(PosteriorRule[BoundsConfig]):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         mean_N, deviation_N = (without_noise(v) for v in Posterior(features, self.config).moments())
         duels = Duels.of(features)
-        mean_E = duels.sign_E * mean_N[duels.pair_E]
-        width_E = self.config.beta * deviation_N[duels.pair_E]
-        plausible_A = np.logical_and.reduceat(mean_E + width_E > 0, duels.start_A)
-        plausible_E = plausible_A[duels.from_E] & plausible_A[duels.to_E]
-        lower_E = mean_E - width_E
+        mean_J = duels.sign_J * mean_N[duels.pair_J]
+        width_J = self.config.beta * deviation_N[duels.pair_J]
+        plausible_A = np.logical_and.reduceat(mean_J + width_J > 0, duels.start_A)
+        plausible_J = plausible_A[duels.from_J] & plausible_A[duels.to_J]
+        lower_J = mean_J - width_J
 
-        def pick(available_E: NDArray[np.bool_], most: int) -> tuple[Integers, Floats]:
-            edge_B = rng.permutation(_play(duels, lower_E, available_E, plausible_E))[:most]
-            return edge_B, lower_E[edge_B]
+        def pick(available_J: NDArray[np.bool_], most: int) -> tuple[Integers, Floats]:
+            edge_B = rng.permutation(_play(duels, lower_J, available_J, plausible_J))[:most]
+            return edge_B, lower_J[edge_B]
 
         indices_B, scores_B, _ = duels.prompt_by_prompt(pick, budget)
         unit = "lower bound of the margin over the strongest rival"
         return Selection(indices_B, scores_B, unit, {"plausible_responses": float(plausible_A.sum())})
 
 
-def _play(duels: Duels, lower_E: Floats, available_E: NDArray[np.bool_], plausible_E: NDArray[np.bool_]) -> Integers:
+def _play(duels: Duels, lower_J: Floats, available_J: NDArray[np.bool_], plausible_J: NDArray[np.bool_]) -> Integers:
     """The edge that each group with an available one plays."""
     edges_of_G = duels.start_A[duels.start_G]
-    among_E = available_E & plausible_E
-    some_G = np.logical_or.reduceat(among_E, edges_of_G)
-    group_E = duels.group_A[duels.from_E]
-    among_E = np.where(some_G[group_E], among_E, available_E)
+    among_J = available_J & plausible_J
+    some_G = np.logical_or.reduceat(among_J, edges_of_G)
+    group_J = duels.group_A[duels.from_J]
+    among_J = np.where(some_G[group_J], among_J, available_J)
     # The follower's answer to each leader: the smallest lower bound. Leaders without an edge left never win.
-    answer_A, edge_A = first_of_largest(np.where(among_E, -lower_E, -np.inf), duels.start_A)
+    answer_A, edge_A = first_of_largest(np.where(among_J, -lower_J, -np.inf), duels.start_A)
     worst_A = np.where(np.isneginf(answer_A), -np.inf, -answer_A)
     _, leader_G = first_of_largest(worst_A, duels.start_G)
-    playing_G = np.logical_or.reduceat(available_E, edges_of_G)
+    playing_G = np.logical_or.reduceat(available_J, edges_of_G)
     return edge_A[leader_G[playing_G]]

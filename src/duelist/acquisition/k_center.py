@@ -71,7 +71,7 @@ class KCenter(Acquisition):
         return Selection(indices_B, scores_B, "distance to the nearest asked pair", {"covering_radius": radius})
 
 
-def _square_distances(rows_ND: Any, square_N: NDArray[np.float64], centre_KD: Any) -> NDArray[np.float64]:
+def _square_distances(rows_ND: Any, square_N: NDArray[np.float64], centre_XD: Any) -> NDArray[np.float64]:
     """d² of every row to each centre: |δ|² + |c|² − 2|δ·c|, the sign with the smaller distance."""
-    squares_NK = square_N[:, None] + np.vecdot(centre_KD, centre_KD)[None]
-    return np.asarray(squares_NK - 2.0 * np.abs(rows_ND @ centre_KD.T))
+    squares_NX = square_N[:, None] + np.vecdot(centre_XD, centre_XD)[None]
+    return np.asarray(squares_NX - 2.0 * np.abs(rows_ND @ centre_XD.T))

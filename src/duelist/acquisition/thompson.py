@@ -59,19 +59,19 @@ class _DoubleThompson(PosteriorRule[ThompsonConfig]):
         else:
             reward_AK = duels.rewards_of_margins(posterior.margin_draws(rng))
 
-        def pick(available_E: NDArray[np.bool_], most: int) -> tuple[Integers, Floats]:
-            return self._one_pair_of_each_prompt(duels, reward_AK, available_E, most, rng)
+        def pick(available_J: NDArray[np.bool_], most: int) -> tuple[Integers, Floats]:
+            return self._one_pair_of_each_prompt(duels, reward_AK, available_J, most, rng)
 
         indices_B, scores_B, passes = duels.prompt_by_prompt(pick, budget)
         unit = "margin under a posterior draw"
         return Selection(indices_B, scores_B, unit, {"rounds_of_prompts": float(passes)})
 
     def _one_pair_of_each_prompt(
-        self, duels: Duels, reward_AK: Floats, available_E: NDArray[np.bool_], most: int, rng: np.random.Generator
+        self, duels: Duels, reward_AK: Floats, available_J: NDArray[np.bool_], most: int, rng: np.random.Generator
     ) -> tuple[Integers, Floats]:
         """One available edge of each group that has any, in random order, `most` at most, and their scores."""
         k = reward_AK.shape[1]
-        open_A = np.logical_or.reduceat(available_E, duels.start_A)
+        open_A = np.logical_or.reduceat(available_J, duels.start_A)
         group_B = rng.permutation(duels.groups)
         group_B = group_B[np.logical_or.reduceat(open_A, duels.start_G)[group_B]][:most]
 
@@ -82,21 +82,21 @@ class _DoubleThompson(PosteriorRule[ThompsonConfig]):
         value = np.where(open_A[arm], reward_AK[arm, draw_B[group_of_arm]], -np.inf)
         first_B = arm[first_of_largest(value, begin_B)[1]]
 
-        end_A = np.append(duels.start_A[1:], len(available_E))
+        end_A = np.append(duels.start_A[1:], len(available_J))
         edge, _ = slices_of(duels.start_A[first_B], end_A[first_B])
         group_of_edge = np.repeat(np.arange(len(first_B)), end_A[first_B] - duels.start_A[first_B])
-        edge, group_of_edge = edge[available_E[edge]], group_of_edge[available_E[edge]]
+        edge, group_of_edge = edge[available_J[edge]], group_of_edge[available_J[edge]]
         begin_B = np.flatnonzero(np.diff(group_of_edge, prepend=-1))
 
-        draw_BT = rng.integers(k, size=(len(first_B), self.config.redraws))
-        value_ET = self.sign * reward_AK[duels.to_E[edge][:, None], draw_BT[group_of_edge]]
-        best_BT, position_BT = first_of_largest(value_ET, begin_B)
-        differs_BT = best_BT > self.sign * reward_AK[first_B[:, None], draw_BT]
-        t_B = differs_BT.argmax(axis=1)
+        draw_BX = rng.integers(k, size=(len(first_B), self.config.redraws))
+        value_JX = self.sign * reward_AK[duels.to_J[edge][:, None], draw_BX[group_of_edge]]
+        best_BX, position_BX = first_of_largest(value_JX, begin_B)
+        differs_BX = best_BX > self.sign * reward_AK[first_B[:, None], draw_BX]
+        t_B = differs_BX.argmax(axis=1)
         anyone_B = first_of_largest(rng.random(len(edge)), begin_B)[1]
         rows_B = np.arange(len(first_B))
-        edge_B = edge[np.where(differs_BT[rows_B, t_B], position_BT[rows_B, t_B], anyone_B)]
-        return edge_B, reward_AK[first_B, draw_B] - reward_AK[duels.to_E[edge_B], draw_B]
+        edge_B = edge[np.where(differs_BX[rows_B, t_B], position_BX[rows_B, t_B], anyone_B)]
+        return edge_B, reward_AK[first_B, draw_B] - reward_AK[duels.to_J[edge_B], draw_B]
 
 
 @final

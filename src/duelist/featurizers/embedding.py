@@ -49,8 +49,8 @@ class Embedding(Featurizer):
         responses, index_N2 = distinct_responses(job.pairs)
         if not responses:
             return {"embedding_ND": np.empty((0, 0), np.float32)}
-        vectors_RE = self._source(job.models)(job.prompts, responses, job.progress)
-        return {"embedding_ND": vectors_RE[index_N2[:, 0]] - vectors_RE[index_N2[:, 1]]}
+        vectors_RH = self._source(job.models)(job.prompts, responses, job.progress)
+        return {"embedding_ND": vectors_RH[index_N2[:, 0]] - vectors_RH[index_N2[:, 1]]}
 
     def _source(self, models: Models) -> EmbeddingCache:
         if models.embeddings is not None and self.config == EmbeddingFeaturizerConfig():

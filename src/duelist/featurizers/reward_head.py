@@ -39,15 +39,15 @@ class RewardHead(Featurizer):
             require_posterior(model.config.posterior)
         responses, index_N2 = distinct_responses(job.pairs)
         fields: dict[str, NDArray[Any]] = {}
-        vectors_RE = embed(job.prompts, responses, job.progress) if responses else np.empty((0, model.dimension))
+        vectors_RH = embed(job.prompts, responses, job.progress) if responses else np.empty((0, model.dimension))
         if "margin_N" in job.wanted:
-            reward_R = model.rewards(vectors_RE)
+            reward_R = model.rewards(vectors_RH)
             fields["margin_N"] = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]
         if "gradient_ND" in job.wanted:
-            phi_RD = model.features(vectors_RE)
+            phi_RD = model.features(vectors_RH)
             fields["gradient_ND"] = phi_RD[index_N2[:, 0]] - phi_RD[index_N2[:, 1]]
         if "reward_N2K" in job.wanted:
-            fields["reward_N2K"] = model.samples(vectors_RE)[index_N2]
+            fields["reward_N2K"] = model.samples(vectors_RH)[index_N2]
         return fields
 
 

@@ -26,7 +26,7 @@ def draw_panels(path: Path, rule: str, panels: Sequence[Panel]) -> None:
     figure.suptitle(f"{rule}: the comparisons it picks", fontsize=10)
     for place, (axes, panel) in enumerate(zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True)):
         axes.imshow(
-            panel.estimate_GG, origin="lower", extent=(-REACH, REACH, -REACH, REACH), cmap="viridis", aspect="equal"
+            panel.estimate_XX, origin="lower", extent=(-REACH, REACH, -REACH, REACH), cmap="viridis", aspect="equal"
         )
         axes.scatter(*panel.points_R2.T, s=1, color="0.75", linewidths=0)
         ends_B22 = panel.points_R2[panel.picks_B2]

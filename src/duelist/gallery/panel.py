@@ -19,17 +19,17 @@ class Panel:
     Attributes:
         points_R2: the points drawn.
         picks_B2: which two of them each comparison is of.
-        estimate_GG: the model's reward over the grid, before the round's labels.
+        estimate_XX: the model's reward over the grid, before the round's labels.
         error: how far it is from the truth: 1 − Spearman's correlation over N(0, I).
     """
 
     points_R2: Floats
     picks_B2: NDArray[np.int64]
-    estimate_GG: Floats
+    estimate_XX: Floats
     error: float
 
 
 def grid_points() -> Floats:
     """The points `[SIDE², 2]` at which the estimate is drawn."""
-    axis_G = np.linspace(-REACH, REACH, SIDE)
-    return np.stack(np.meshgrid(axis_G, axis_G), axis=-1).reshape(-1, 2)
+    axis_X = np.linspace(-REACH, REACH, SIDE)
+    return np.stack(np.meshgrid(axis_X, axis_X), axis=-1).reshape(-1, 2)

@@ -161,7 +161,7 @@ def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 def selected(arm: Arm) -> list[Selected]:
     """What was asked in each round that has asked anything."""
-    similarity_P = similarity_to_earlier([{*x.pair.a.token_ids, *x.pair.b.token_ids} for x in arm.asked])
+    similarity_B = similarity_to_earlier([{*x.pair.a.token_ids, *x.pair.b.token_ids} for x in arm.asked])
     labels: dict[str, list[Label]] = {}
     for label in arm.labels:
         labels.setdefault(label.pair_id, []).append(label)
@@ -173,7 +173,7 @@ def selected(arm: Arm) -> list[Selected]:
         outcomes = [(x, label.outcome) for x in pairs for label in labels.get(x.pair.id, [])]
         accuracy, ranked = agreement([(x.margin, o) for x, o in outcomes])
         longer, unequal = agreement([(len(x.pair.a.token_ids) - len(x.pair.b.token_ids), o) for x, o in outcomes])
-        seen_before = [s for s in (similarity_P[i] for i in of_round) if not np.isnan(s)]
+        seen_before = [s for s in (similarity_B[i] for i in of_round) if not np.isnan(s)]
         found.append(
             Selected(
                 round=t,
@@ -194,23 +194,23 @@ def selected(arm: Arm) -> list[Selected]:
 
 
 def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]:
-    """Each set's largest Jaccard similarity |A ∩ B| / |A ∪ B| to any set before it, `[P]`; NaN for the first."""
+    """Each set's largest Jaccard similarity |A ∩ B| / |A ∪ B| to any set before it, `[B]`; NaN for the first."""
     n = len(token_sets)
-    largest_P = np.full(n, np.nan)
+    largest_B = np.full(n, np.nan)
     if n < 2:
-        return largest_P
+        return largest_B
     columns = np.concatenate([np.fromiter(s, dtype=np.int64) for s in token_sets])
-    size_P = np.array([len(s) for s in token_sets])
-    starts = np.concatenate([[0], np.cumsum(size_P)])
+    size_B = np.array([len(s) for s in token_sets])
+    starts = np.concatenate([[0], np.cumsum(size_B)])
     member = csr_array((np.ones(len(columns)), columns, starts), shape=(n, int(columns.max()) + 1))
     for first in range(0, n, _BLOCK):
         rows = np.arange(first, min(first + _BLOCK, n))
         common = (member[rows] @ member[: rows[-1] + 1].T).toarray()
-        jaccard = common / (size_P[rows, None] + size_P[None, : rows[-1] + 1] - common)
+        jaccard = common / (size_B[rows, None] + size_B[None, : rows[-1] + 1] - common)
         jaccard[np.arange(rows[-1] + 1)[None, :] >= rows[:, None]] = -np.inf  # itself and what came later
-        largest_P[rows] = jaccard.max(axis=1)
-    largest_P[0] = np.nan
-    return largest_P
+        largest_B[rows] = jaccard.max(axis=1)
+    largest_B[0] = np.nan
+    return largest_B
 
 
 def _groups(pairs: Sequence[AskedPair], prompts: Mapping[str, Prompt], column: str | None) -> dict[str, int]:

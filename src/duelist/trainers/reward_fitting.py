@@ -41,14 +41,14 @@ class Comparisons:
     """Labelled pairs by their embeddings.
 
     Attributes:
-        first_PE: embeddings of the preferred responses.
-        second_PE: embeddings of the others.
+        first_PH: embeddings of the preferred responses.
+        second_PH: embeddings of the others.
         share_P: the part of the votes that the first got.
         weight_P: what multiplies a pair's loss.
     """
 
-    first_PE: NDArray[Any]
-    second_PE: NDArray[Any]
+    first_PH: NDArray[Any]
+    second_PH: NDArray[Any]
     share_P: NDArray[Any]
     weight_P: NDArray[Any]
 
@@ -72,7 +72,7 @@ def fit_reward_model(
         were set aside.
     """
     rng = torch.Generator().manual_seed(seed % 2**63)
-    first, second = model.inputs(data.first_PE), model.inputs(data.second_PE)
+    first, second = model.inputs(data.first_PH), model.inputs(data.second_PH)
     share = torch.as_tensor(data.share_P, dtype=torch.float32)
     weight = torch.as_tensor(data.weight_P, dtype=torch.float32)
     order = torch.randperm(len(share), generator=rng)
@@ -135,24 +135,24 @@ def fit_reward_model(
 def laplace_draws(
     model: RewardModel, first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor, rng: torch.Generator
 ) -> torch.Tensor:
-    """Draws of the last layer's weights, `[K, F]`, from N(w, H⁻¹), H = λI + Σ p(1 − p) δδᵀ over the labelled pairs."""
+    """Draws of the last layer's weights, `[K, D]`, from N(w, H⁻¹), H = λI + Σ p(1 − p) δδᵀ over the labelled pairs."""
     with torch.no_grad():
-        phi_RF = last_layer_features(model.weights, torch.cat([first, second]))[0].double()
-        delta_PF = phi_RF[: len(first)] - phi_RF[len(first) :]
-        head_F = model.weights["head"][0].double()
-        factor_FF = torch.linalg.cholesky(laplace_precision(delta_PF, head_F, weight, model.config.prior_precision))
-        noise_FK = torch.randn(len(head_F), model.config.draws, generator=rng, dtype=torch.float64)
-        draws_FK = torch.linalg.solve_triangular(factor_FF.T, noise_FK, upper=True)
-        return (head_F + draws_FK.T).float()
+        phi_RD = last_layer_features(model.weights, torch.cat([first, second]))[0].double()
+        delta_PD = phi_RD[: len(first)] - phi_RD[len(first) :]
+        head_D = model.weights["head"][0].double()
+        factor_DD = torch.linalg.cholesky(laplace_precision(delta_PD, head_D, weight, model.config.prior_precision))
+        noise_DK = torch.randn(len(head_D), model.config.draws, generator=rng, dtype=torch.float64)
+        draws_DK = torch.linalg.solve_triangular(factor_DD.T, noise_DK, upper=True)
+        return (head_D + draws_DK.T).float()
 
 
 def laplace_precision(
-    delta_PF: torch.Tensor, head_F: torch.Tensor, weight_P: torch.Tensor, prior_precision: float
+    delta_PD: torch.Tensor, head_D: torch.Tensor, weight_P: torch.Tensor, prior_precision: float
 ) -> torch.Tensor:
-    """H = λI + Σ p(1 − p) δδᵀ, `[F, F]` in float64: the Hessian of the training loss in the last layer's weights."""
-    p_P = torch.sigmoid(delta_PF @ head_F)
-    scaled_PF = delta_PF * (p_P * (1 - p_P) * weight_P.double()).sqrt()[:, None]
-    return scaled_PF.T @ scaled_PF + prior_precision * torch.eye(len(head_F), dtype=torch.float64)
+    """H = λI + Σ p(1 − p) δδᵀ, `[D, D]` in float64: the Hessian of the training loss in the last layer's weights."""
+    p_P = torch.sigmoid(delta_PD @ head_D)
+    scaled_PD = delta_PD * (p_P * (1 - p_P) * weight_P.double()).sqrt()[:, None]
+    return scaled_PD.T @ scaled_PD + prior_precision * torch.eye(len(head_D), dtype=torch.float64)
 
 
 def _batches(used: torch.Tensor, size: int, steps: int, rng: torch.Generator) -> Iterator[torch.Tensor]:

@@ -53,9 +53,9 @@ def prepare(folder: Path, **settings: Any) -> None:
                 world_model.fine_tune(chosen, model, tokenizer, demonstrations)
             model.save_pretrained(folder / "model")
             tokenizer.save_pretrained(folder / "model")
-        weight_C = (chosen.kinds * rules.frequency_C).tolist()
+        weight_X = (chosen.kinds * rules.frequency_X).tolist()
         _write_rows(folder / "prompts.jsonl", _rows(training))
-        _write_rows(folder / "held_out.jsonl", (row | {"weight": weight_C[row["kind"]]} for row in _rows(held_out)))
+        _write_rows(folder / "held_out.jsonl", (row | {"weight": weight_X[row["kind"]]} for row in _rows(held_out)))
         description = json.dumps(_description(chosen, language, rules), indent=1)
         (folder / WORLD_FILE).write_text(description + "\n", encoding="utf-8")
 
@@ -91,10 +91,10 @@ def _description(settings: WorldSettings, language: Language, rules: Rules) -> d
         "kinds": [
             {
                 "word": language.kinds[kind],
-                "frequency": float(rules.frequency_C[kind]),
-                "preferred": names(rules.styles_C2S[kind, 0]),
-                "other": names(rules.styles_C2S[kind, 1]),
-                "utility": rules.utility_CV[kind].tolist(),
+                "frequency": float(rules.frequency_X[kind]),
+                "preferred": names(rules.styles_X2X[kind, 0]),
+                "other": names(rules.styles_X2X[kind, 1]),
+                "utility": rules.utility_XV[kind].tolist(),
             }
             for kind in range(settings.kinds)
         ],

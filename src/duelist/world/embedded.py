@@ -64,18 +64,18 @@ def prepare_embedded(
     from duelist.models.embeddings.files import embedding_id, write_embeddings
 
     rng = generator(seed, "embedded world")
-    turn_LE = np.linalg.qr(rng.normal(size=(dimension, latent)))[0].T
-    first_LU, shift_U, last_U = (
+    turn_XH = np.linalg.qr(rng.normal(size=(dimension, latent)))[0].T
+    first_XX, shift_X, last_X = (
         rng.normal(size=(latent, 16)) / np.sqrt(latent),
         rng.normal(size=16),
         rng.normal(size=16),
     )
     counts = [responses] * prompts + [held_out_responses] * held_out
     owner_R = np.repeat(np.arange(len(counts)), counts)
-    z_RL = rng.normal(size=(len(counts), latent))[owner_R] + rng.normal(size=(len(owner_R), latent))
-    reward_R = np.tanh(z_RL @ first_LU * 1.5 + shift_U) @ last_U
+    z_RX = rng.normal(size=(len(counts), latent))[owner_R] + rng.normal(size=(len(owner_R), latent))
+    reward_R = np.tanh(z_RX @ first_XX * 1.5 + shift_X) @ last_X
     reward_R = (reward_R - reward_R.mean()) / reward_R.std() * reward_spread
-    vectors_RE = z_RL @ turn_LE + noise * rng.normal(size=(len(owner_R), dimension))
+    vectors_RH = z_RX @ turn_XH + noise * rng.normal(size=(len(owner_R), dimension))
     rows: list[dict[str, Any]] = [
         {"prompt": f"Question {p} about {WORDS[p % 12]}.", "responses": []} for p in range(len(counts))
     ]
@@ -83,7 +83,7 @@ def prepare_embedded(
         words = [WORDS[i] for i in rng.integers(0, len(WORDS), size=int(rng.integers(4, 24)))]
         rows[p]["responses"].append(f"Answer {r}: {' '.join(words)}.")
     texts = [(row["prompt"], text) for row in rows for text in row["responses"]]
-    write_embeddings(folder / "embeddings.npz", [embedding_id(*x) for x in texts], vectors_RE.astype(np.float32))
+    write_embeddings(folder / "embeddings.npz", [embedding_id(*x) for x in texts], vectors_RH.astype(np.float32))
     for name, part in (("prompts.jsonl", rows[:prompts]), ("held_out.jsonl", rows[prompts:])):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
     rewards = {text: float(value) for (_, text), value in zip(texts, reward_R, strict=True)}

@@ -44,28 +44,28 @@ class Rules:
     """What is frequent and what is preferred in a world.
 
     Attributes:
-        frequency_C: each kind's frequency, falling, of sum 1.
-        styles_C2S: word numbers of each kind's preferred style (index 0) and other style (index 1).
-        utility_CV: the utility of each word in a response to each kind of prompt, in [0, 1], to four decimals.
+        frequency_X: each kind's frequency, falling, of sum 1.
+        styles_X2X: word numbers of each kind's preferred style (index 0) and other style (index 1).
+        utility_XV: the utility of each word in a response to each kind of prompt, in [0, 1], to four decimals.
     """
 
-    frequency_C: NDArray[np.float64]
-    styles_C2S: NDArray[np.int64]
-    utility_CV: NDArray[np.float64]
+    frequency_X: NDArray[np.float64]
+    styles_X2X: NDArray[np.int64]
+    utility_XV: NDArray[np.float64]
 
     @staticmethod
     def of(settings: WorldSettings) -> Rules:
         """Draw the rules that these settings call for."""
         rng = generator(settings.seed, "world", "rules")
         C, V, S = settings.kinds, settings.response_words, settings.style_words
-        frequency_C = 1.0 / np.arange(1, C + 1) ** settings.zipf  # Zipf's law
-        styles_C2S = np.stack([rng.permutation(V)[: 2 * S].reshape(2, S) for _ in range(C)])
-        middle_CV = np.full((C, V), settings.outside_utility)
-        kind_C1 = np.arange(C)[:, None]
-        middle_CV[kind_C1, styles_C2S[:, 0]] = settings.preferred_utility
-        middle_CV[kind_C1, styles_C2S[:, 1]] = settings.other_utility
-        utility_CV = middle_CV + settings.utility_spread * rng.uniform(-1, 1, size=(C, V))
-        return Rules(frequency_C / frequency_C.sum(), styles_C2S, np.clip(utility_CV, 0, 1).round(4))
+        frequency_X = 1.0 / np.arange(1, C + 1) ** settings.zipf  # Zipf's law
+        styles_X2X = np.stack([rng.permutation(V)[: 2 * S].reshape(2, S) for _ in range(C)])
+        middle_XV = np.full((C, V), settings.outside_utility)
+        kind_X1 = np.arange(C)[:, None]
+        middle_XV[kind_X1, styles_X2X[:, 0]] = settings.preferred_utility
+        middle_XV[kind_X1, styles_X2X[:, 1]] = settings.other_utility
+        utility_XV = middle_XV + settings.utility_spread * rng.uniform(-1, 1, size=(C, V))
+        return Rules(frequency_X / frequency_X.sum(), styles_X2X, np.clip(utility_XV, 0, 1).round(4))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def draw_prompts(settings: WorldSettings, rules: Rules, language: Language) -> t
     equally many of each kind, kind by kind.
     """
     rng = generator(settings.seed, "world", "prompts")
-    training_kind_N = rng.choice(settings.kinds, size=settings.prompts, p=rules.frequency_C)
+    training_kind_N = rng.choice(settings.kinds, size=settings.prompts, p=rules.frequency_X)
     held_out_kind_N = np.repeat(np.arange(settings.kinds), settings.held_out // settings.kinds)
     kind_N = np.concatenate([training_kind_N, held_out_kind_N])
     code_N = np.empty(len(kind_N), dtype=np.int64)
@@ -124,7 +124,7 @@ def draw_demonstrations(
             texts[i] = text
     style_N = np.arange(N) // settings.kinds % 2
     word_NT = np.take_along_axis(
-        rules.styles_C2S[kind_N, style_N], rng.integers(settings.style_words, size=(N, T)), axis=1
+        rules.styles_X2X[kind_N, style_N], rng.integers(settings.style_words, size=(N, T)), axis=1
     )
     any_word_NT = rng.integers(settings.response_words, size=(N, T))
     word_NT = np.where(rng.random((N, T)) < settings.noise, any_word_NT, word_NT)

@@ -128,9 +128,9 @@ def test_arms_and_edges(cross_prompt: bool) -> None:
             assert group_of.setdefault(arm, key) == key  # an arm is one response of one group
     assert len(set(group_of.values())) == len(group_of) == len(duels.group_A)
     assert duels.groups == len({key[:2] for key in group_of.values()})
-    assert (np.diff(duels.group_A) >= 0).all() and (np.diff(duels.from_E) >= 0).all()
-    seen = sorted(zip(duels.pair_E.tolist(), duels.sign_E.tolist(), strict=True))
+    assert (np.diff(duels.group_A) >= 0).all() and (np.diff(duels.from_J) >= 0).all()
+    seen = sorted(zip(duels.pair_J.tolist(), duels.sign_J.tolist(), strict=True))
     assert seen == [(i, s) for i in range(25) for s in (-1, 1)]
     for edge in range(50):
-        a, b = duels.arm_N2[duels.pair_E[edge]][:: duels.sign_E[edge]]
-        assert (duels.from_E[edge], duels.to_E[edge]) == (a, b)
+        a, b = duels.arm_N2[duels.pair_J[edge]][:: duels.sign_J[edge]]
+        assert (duels.from_J[edge], duels.to_J[edge]) == (a, b)

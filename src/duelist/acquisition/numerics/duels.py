@@ -27,27 +27,27 @@ TOLERANCE, MAX_PASSES = 1e-12, 500
 
 @dataclass(frozen=True)
 class Duels:
-    """The arms and edges of a pool (E = 2N edges, A arms, G groups).
+    """The arms and edges of a pool (J = 2N edges, A arms, G groups).
 
     Attributes:
         group_A: each arm's group, ascending.
         arm_N2: the arms of each pair's responses a and b.
         start_G: the first arm of each group.
         start_A: the first edge of each arm; every arm has one or more.
-        from_E: the arm that an edge starts from, ascending.
-        to_E: the arm that it leads to.
-        pair_E: the pair that it stands for.
-        sign_E: +1 where it runs from a to b: the edge's margin is sign x ρ.
+        from_J: the arm that an edge starts from, ascending.
+        to_J: the arm that it leads to.
+        pair_J: the pair that it stands for.
+        sign_J: +1 where it runs from a to b: the edge's margin is sign x ρ.
     """
 
     group_A: Integers
     arm_N2: Integers
     start_G: Integers
     start_A: Integers
-    from_E: Integers
-    to_E: Integers
-    pair_E: Integers
-    sign_E: Integers
+    from_J: Integers
+    to_J: Integers
+    pair_J: Integers
+    sign_J: Integers
 
     @staticmethod
     def of(features: Features) -> Duels:
@@ -65,17 +65,17 @@ class Duels:
         group_A = group_N2.ravel()[first_A][order_A]
         start, end = arm_N2.T.ravel(), arm_N2[:, ::-1].T.ravel()
         pair, sign = np.tile(np.arange(n), 2), np.repeat([1, -1], n)
-        order_E = np.lexsort((pair, start))
-        from_E = start[order_E]
+        order_J = np.lexsort((pair, start))
+        from_J = start[order_J]
         return Duels(
             group_A=group_A,
             arm_N2=arm_N2,
             start_G=np.flatnonzero(np.diff(group_A, prepend=-1)),
-            start_A=np.flatnonzero(np.diff(from_E, prepend=-1)),
-            from_E=from_E,
-            to_E=end[order_E],
-            pair_E=pair[order_E],
-            sign_E=sign[order_E],
+            start_A=np.flatnonzero(np.diff(from_J, prepend=-1)),
+            from_J=from_J,
+            to_J=end[order_J],
+            pair_J=pair[order_J],
+            sign_J=sign[order_J],
         )
 
     @property
@@ -96,14 +96,14 @@ class Duels:
         Returns:
             The pairs, their scores, and the passes over the prompts.
         """
-        available_E = np.ones(len(self.from_E), bool)
+        available_J = np.ones(len(self.from_J), bool)
         pairs: list[Integers] = []
         scores: list[Floats] = []
         while (left := budget - sum(map(len, pairs))) > 0:
-            edge_B, score_B = pick(available_E, left)
-            pairs.append(self.pair_E[edge_B])
+            edge_B, score_B = pick(available_J, left)
+            pairs.append(self.pair_J[edge_B])
             scores.append(score_B)
-            available_E &= ~np.isin(self.pair_E, pairs[-1])
+            available_J &= ~np.isin(self.pair_J, pairs[-1])
         return np.concatenate(pairs), np.concatenate(scores), len(pairs)
 
     def known_rewards(self, reward_N2K: Floats) -> Floats:
@@ -119,12 +119,12 @@ class Duels:
         part of it, where pairs are missing: then its mean, weighted by pairs, is 0). By conjugate gradients on the
         graph's Laplacian, each draw by itself: few passes, since prompts have few responses.
         """
-        edge_EK = self.sign_E[:, None] * margin_NK[self.pair_E]
-        right_AK = np.add.reduceat(edge_EK, self.start_A, axis=0)
-        degree_A = np.diff(self.start_A, append=len(self.from_E)).astype(np.float64)
-        ones_E = np.ones(len(self.from_E))
+        edge_JK = self.sign_J[:, None] * margin_NK[self.pair_J]
+        right_AK = np.add.reduceat(edge_JK, self.start_A, axis=0)
+        degree_A = np.diff(self.start_A, append=len(self.from_J)).astype(np.float64)
+        ones_J = np.ones(len(self.from_J))
         shape = (len(degree_A), len(degree_A))
-        neighbours: Any = csr_array((ones_E, self.to_E, np.append(self.start_A, len(self.from_E))), shape=shape)
+        neighbours: Any = csr_array((ones_J, self.to_J, np.append(self.start_A, len(self.from_J))), shape=shape)
         reward_AK = np.zeros_like(right_AK)
         residual_AK = right_AK
         direction_AK = residual_AK / degree_A[:, None]
@@ -147,7 +147,7 @@ class Duels:
 
 
 def first_of_largest(value: NDArray[Any], start: Integers) -> tuple[NDArray[Any], Integers]:
-    """The largest value of each slice, and the position of the first that has it; `value` may be `[E]` or `[E, T]`."""
+    """The largest value of each slice, and the position of the first that has it; `value` may be `[J]` or `[J, X]`."""
     largest = np.maximum.reduceat(value, start, axis=0)
     length = np.diff(start, append=len(value))
     position = np.arange(len(value)).reshape(-1, *[1] * (value.ndim - 1))

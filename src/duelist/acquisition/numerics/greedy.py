@@ -1,6 +1,6 @@
 """The greedy engine: repeatedly pick the row of largest ‖φ‖²_{V⁻¹}, where V grows by φφᵀ with every pick.
 
-The dual form needs inner products only, never the D x D matrix V or its inverse. Let the rows u_1 ... u_K be in V. With
+The dual form needs inner products only, never the D x D matrix V or its inverse. Let the rows u_1 ... u_X be in V. With
 U their matrix and L Lᵀ = U Uᵀ + λI, the rows g_k of G = L⁻¹ U give
 
     λ φᵀ V⁻¹ φ = |φ|² − Σ_k (φ·g_k)²  =: residual(φ)         (Woodbury)
@@ -166,8 +166,8 @@ class _LazySearch:
         p, n = len(past_PD), len(rows)
         self._rows = rows
         self._regularizer = regularizer
-        self._directions_KD = np.empty((p + budget, rows.shape[1]))
-        self._directions_KD[:p] = past_PD
+        self._directions_XD = np.empty((p + budget, rows.shape[1]))
+        self._directions_XD[:p] = past_PD
         self._k = p
         self._applied_N = np.full(n, p, np.int64)
         self.rows_read = 0
@@ -198,12 +198,12 @@ class _LazySearch:
         row_D = self._read(np.array([best]))[0]
         direction_D = row_D.copy()
         for start in range(0, self._k, CACHED_ROWS):  # few at a time: read from memory once, not twice
-            known_KD = self._directions_KD[start : min(start + CACHED_ROWS, self._k)]
-            direction_D -= (known_KD @ row_D) @ known_KD
-        self._directions_KD[self._k] = direction_D / np.sqrt(self._regularizer + residual)
+            known_XD = self._directions_XD[start : min(start + CACHED_ROWS, self._k)]
+            direction_D -= (known_XD @ row_D) @ known_XD
+        self._directions_XD[self._k] = direction_D / np.sqrt(self._regularizer + residual)
         self._k += 1
         self._bound_N[best] = self._worth_N[best] = -np.inf
-        self._applied_N[best] = len(self._directions_KD)  # never looked at again
+        self._applied_N[best] = len(self._directions_XD)  # never looked at again
         return best, residual / self._regularizer
 
     def largest_left(self) -> float:
@@ -271,9 +271,9 @@ class _LazySearch:
             some_N = positions_N[start : start + self._rows.block_rows]
             applied_N = self._applied_N[some_N]
             oldest = int(applied_N.min())
-            along_NK = self._read(some_N) @ self._directions_KD[oldest : self._k].T
-            along_NK *= np.arange(oldest, self._k) >= applied_N[:, None]
-            self._bound_N[some_N] -= np.vecdot(along_NK, along_NK)
+            along_NX = self._read(some_N) @ self._directions_XD[oldest : self._k].T
+            along_NX *= np.arange(oldest, self._k) >= applied_N[:, None]
+            self._bound_N[some_N] -= np.vecdot(along_NX, along_NX)
             if self._cost_N is not None:
                 self._worth_N[some_N] = self._worth(some_N, self._bound_N[some_N])
             self._applied_N[some_N] = self._k

@@ -99,8 +99,8 @@ class DesignProblem:
 
     def information(self, weight_N: Floats) -> Floats:
         """I/σ² + J_past + Σ weight_i w_i δ_i δ_iᵀ."""
-        some_KD = self.rows_ND[weight_N > 0] * np.sqrt(weight_N[weight_N > 0])[:, None]
-        matrix_DD = some_KD.T @ some_KD + self.past_PD.T @ self.past_PD
+        some_XD = self.rows_ND[weight_N > 0] * np.sqrt(weight_N[weight_N > 0])[:, None]
+        matrix_DD = some_XD.T @ some_XD + self.past_PD.T @ self.past_PD
         matrix_DD.flat[:: len(matrix_DD) + 1] += self.prior
         return np.asarray(matrix_DD)
 
@@ -189,12 +189,12 @@ def exchange(problem: DesignProblem, start: Design, tolerance: float = 1e-4, max
     while unchanged < len(starts) and exchanges < max_exchanges and len(members_B) < n:
         block = slice(starts[at], starts[at] + EXCHANGE_BLOCK)
         at, unchanged = (at + 1) % len(starts), unchanged + 1
-        c_NI = x_ND @ cho_solve((lower_DD, True), x_ND[members_B[block]].T)
+        c_NX = x_ND @ cho_solve((lower_DD, True), x_ND[members_B[block]].T)
         while exchanges < max_exchanges:
-            factor_NI = (1.0 + v_N)[:, None] * (1.0 - v_N[members_B[block]]) + c_NI**2
-            factor_NI[inside_N] = 0.0
-            j, m = divmod(int(factor_NI.argmax()), factor_NI.shape[1])
-            if np.log(factor_NI[j, m]) <= tolerance:
+            factor_NX = (1.0 + v_N)[:, None] * (1.0 - v_N[members_B[block]]) + c_NX**2
+            factor_NX[inside_N] = 0.0
+            j, m = divmod(int(factor_NX.argmax()), factor_NX.shape[1])
+            if np.log(factor_NX[j, m]) <= tolerance:
                 break
             i = int(members_B[block][m])
             changed_DD = matrix_DD + np.outer(x_ND[j], x_ND[j]) - np.outer(x_ND[i], x_ND[i])
@@ -202,15 +202,15 @@ def exchange(problem: DesignProblem, start: Design, tolerance: float = 1e-4, max
             if log_determinant(changed_lower_DD) <= reached + tolerance / 2:
                 break  # the gain was rounding
             # M⁻¹ loses x_i and takes in x_j: the same two rank-one changes for v and c.
-            without_N = c_NI[:, m] / np.sqrt(1.0 - v_N[i])
+            without_N = c_NX[:, m] / np.sqrt(1.0 - v_N[i])
             with_N = x_ND @ cho_solve((lower_DD, True), x_ND[j]) + without_N * without_N[j]
             with_N /= np.sqrt(1.0 + v_N[j] + without_N[j] ** 2)
             v_N += without_N**2 - with_N**2
             inside_N[i], inside_N[j] = False, True
-            c_NI += np.outer(without_N, without_N[members_B[block]]) - np.outer(with_N, with_N[members_B[block]])
+            c_NX += np.outer(without_N, without_N[members_B[block]]) - np.outer(with_N, with_N[members_B[block]])
             members_B[block.start + m] = j
             matrix_DD, lower_DD, reached = changed_DD, changed_lower_DD, log_determinant(changed_lower_DD)
-            c_NI[:, m] = x_ND @ cho_solve((lower_DD, True), x_ND[j])
+            c_NX[:, m] = x_ND @ cho_solve((lower_DD, True), x_ND[j])
             exchanges, unchanged = exchanges + 1, 0
         if at == 0:
             v_N = leverages(x_ND, lower_DD)  # afresh once a sweep, so that rounding does not add up

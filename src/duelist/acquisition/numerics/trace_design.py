@@ -124,8 +124,8 @@ class _TraceSearch:
         self._cost_N = cost_N
         self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
         self._k = len(known_PD)
-        self._directions_KD = np.empty((self._k + budget, rows.shape[1]))
-        self._directions_KD[: self._k] = known_PD
+        self._directions_XD = np.empty((self._k + budget, rows.shape[1]))
+        self._directions_XD[: self._k] = known_PD
         self._free_N = np.ones(len(rows), bool)
         self._q_N, self._n_N = np.empty(len(rows)), np.empty(len(rows))
         self._score_afresh()
@@ -153,14 +153,14 @@ class _TraceSearch:
         self._q_N = np.maximum(self._q_N - along_N**2, 0.0)
         self._n_N += along_N * (along_N * float(h_D @ g_D) - 2.0 * across_N)
         # The greedy engine's direction: what is left of the row, over √(λ + its square) = √λ √(1 + q)
-        self._directions_KD[self._k] = h_D * np.sqrt(self._regularizer)
+        self._directions_XD[self._k] = h_D * np.sqrt(self._regularizer)
         self._k += 1
         self._free_N[best] = False
 
     def _apply(self, vectors_XD: Floats) -> Floats:
         """A v for each row v."""
-        known_KD = self._directions_KD[: self._k]
-        return np.asarray((vectors_XD - (vectors_XD @ known_KD.T) @ known_KD) / self._regularizer)
+        known_XD = self._directions_XD[: self._k]
+        return np.asarray((vectors_XD - (vectors_XD @ known_XD.T) @ known_XD) / self._regularizer)
 
     def _products(self, vectors_XD: Floats) -> Floats:
         """Every candidate's inner product with each of X vectors, `[X, N]`."""
@@ -174,10 +174,10 @@ class _TraceSearch:
     def _score_afresh(self) -> None:
         """q and n of every row from their definitions."""
         applied_root_MD = self._apply(self._root_MD)
-        known_KD = self._directions_KD[: self._k]
+        known_XD = self._directions_XD[: self._k]
         for positions_N, block_ND in self._rows.blocks():
-            along_NK = block_ND @ known_KD.T
-            left_N = np.vecdot(block_ND, block_ND) - np.vecdot(along_NK, along_NK)
+            along_NX = block_ND @ known_XD.T
+            left_N = np.vecdot(block_ND, block_ND) - np.vecdot(along_NX, along_NX)
             self._q_N[positions_N] = np.maximum(left_N, 0.0) / self._regularizer
             through_NM = block_ND @ applied_root_MD.T
             self._n_N[positions_N] = np.vecdot(through_NM, through_NM)

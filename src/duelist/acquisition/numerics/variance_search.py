@@ -50,15 +50,15 @@ class VarianceSearch(Protocol):
 class SumOfVariances:
     """tr(F M⁻¹ Fᵀ): A-optimal for F = I, V-optimal for predictions F."""
 
-    def __init__(self, problem: DesignProblem, matter_FD: Floats | None) -> None:
+    def __init__(self, problem: DesignProblem, matter_XD: Floats | None) -> None:
         """Start from the prior and the past.
 
         Args:
             problem: the candidates, scaled by the roots of their weights, the past and the prior.
-            matter_FD: the predictions whose variances matter; None for every axis (the trace of M⁻¹).
+            matter_XD: the predictions whose variances matter; None for every axis (the trace of M⁻¹).
         """
         self._pool = _PoolVariances(problem)
-        self._matter_FD = matter_FD
+        self._matter_XD = matter_XD
         self._score_afresh()
 
     def best(self, cost_N: Floats | None) -> tuple[int, float]:
@@ -69,7 +69,7 @@ class SumOfVariances:
     def add(self, row: int) -> float:
         """Take a row into M; returns what it adds to logdet M, in nats."""
         step_D = self._pool.step(row)
-        matter_D = step_D if self._matter_FD is None else self._matter_FD.T @ (self._matter_FD @ step_D)
+        matter_D = step_D if self._matter_XD is None else self._matter_XD.T @ (self._matter_XD @ step_D)
         both_D2 = np.stack([step_D, self._pool.solve(matter_D[:, None])[:, 0]], axis=1)
         along_N, across_N = (self._pool.rows_ND @ both_D2).T  # the pool is read once
         gain, refreshed = self._pool.add(row, step_D, along_N)
@@ -85,16 +85,16 @@ class SumOfVariances:
 
     def value(self) -> float:
         """tr(F M⁻¹ Fᵀ)."""
-        if self._matter_FD is None:
+        if self._matter_XD is None:
             return float(np.trace(self._pool.solve(np.eye(self._pool.rows_ND.shape[1]))))
-        return float(np.einsum("fd,df->", self._matter_FD, self._pool.solve(self._matter_FD.T)))
+        return float(np.einsum("fd,df->", self._matter_XD, self._pool.solve(self._matter_XD.T)))
 
     def _score_afresh(self) -> None:
         self._effect_N = np.empty(len(self._pool.rows_ND))
-        wide = 1 if self._matter_FD is None else len(self._matter_FD)
+        wide = 1 if self._matter_XD is None else len(self._matter_XD)
         for block, solved_DN in self._pool.solved_blocks(wide):
-            effect_FN = solved_DN if self._matter_FD is None else self._matter_FD @ solved_DN
-            self._effect_N[block] = np.einsum("fn,fn->n", effect_FN, effect_FN)
+            effect_XN = solved_DN if self._matter_XD is None else self._matter_XD @ solved_DN
+            self._effect_N[block] = np.einsum("fn,fn->n", effect_XN, effect_XN)
 
 
 @final
@@ -182,18 +182,18 @@ class _PoolVariances:
         self.variance_N -= along_N**2
         self._matrix_DD += np.outer(self.rows_ND[row], self.rows_ND[row])
         self._left_N[row] = False
-        self._recent_KD.append(step_D)
-        if refreshed := len(self._recent_KD) >= REFRESH:
+        self._recent_XD.append(step_D)
+        if refreshed := len(self._recent_XD) >= REFRESH:
             self._refresh()
         return gain, refreshed
 
-    def solve(self, columns_DK: Floats) -> Floats:
+    def solve(self, columns_DX: Floats) -> Floats:
         """M⁻¹ times some columns."""
-        solved_DK = np.asarray(cho_solve((self._lower_DD, True), columns_DK, check_finite=False))
-        if self._recent_KD:
-            steps_SD = np.stack(self._recent_KD)
-            solved_DK = solved_DK - steps_SD.T @ (steps_SD @ columns_DK)
-        return solved_DK
+        solved_DX = np.asarray(cho_solve((self._lower_DD, True), columns_DX, check_finite=False))
+        if self._recent_XD:
+            steps_XD = np.stack(self._recent_XD)
+            solved_DX = solved_DX - steps_XD.T @ (steps_XD @ columns_DX)
+        return solved_DX
 
     def first_best(self, worth_N: Floats) -> tuple[int, float]:
         """The first among equals of the rows not yet added."""
@@ -219,6 +219,6 @@ class _PoolVariances:
 
     def _refresh(self) -> None:
         self._lower_DD = factored(self._matrix_DD)
-        self._recent_KD: list[Floats] = []
+        self._recent_XD: list[Floats] = []
         for block, solved_DN in self.solved_blocks(1):
             self.variance_N[block] = np.einsum("nd,dn->n", self.rows_ND[block], solved_DN)

@@ -31,12 +31,12 @@ class NextLogits(ABC):
     """Reads a batch of rows on, token by token, and gives the logits of what comes next."""
 
     @abstractmethod
-    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def __call__(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """The logits [B, V] after the last of L new tokens, of the policy and of the reference; None: not asked for.
 
         Args:
             ids_BL: the new tokens.
-            mask_BA: 1 for a token, 0 for padding on the left, over those read before and the new ones.
+            mask_BL: 1 for a token, 0 for padding on the left, over those read before and the new ones.
         """
 
     @abstractmethod
@@ -73,8 +73,8 @@ class _Alone(NextLogits):
         self._model = _Cached(model)
         self._is_reference = is_reference
 
-    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        logits_BV = self._model(ids_BL, mask_BA)
+    def __call__(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        logits_BV = self._model(ids_BL, mask_BL)
         return (None, logits_BV) if self._is_reference else (logits_BV, None)
 
     def keep_rows(self, index: torch.Tensor) -> None:
@@ -88,9 +88,9 @@ class _Together(NextLogits):
         self._model = _Cached(model)
         self._rows = 0
 
-    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self._rows = len(ids_BL)
-        own_BV, reference_BV = self._model(ids_BL.repeat(2, 1), mask_BA.repeat(2, 1)).chunk(2)
+        own_BV, reference_BV = self._model(ids_BL.repeat(2, 1), mask_BL.repeat(2, 1)).chunk(2)
         return own_BV, reference_BV
 
     def keep_rows(self, index: torch.Tensor) -> None:
@@ -106,12 +106,12 @@ class _InTurn(NextLogits):
         self._own = _Cached(policy.model)
         self._reference: _Cached | None = None
 
-    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        own_BV = self._own(ids_BL, mask_BA)
+    def __call__(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own_BV = self._own(ids_BL, mask_BL)
         with self._policy.as_reference():
             if self._reference is None:
                 self._reference = _Cached(self._policy.model)
-            return own_BV, self._reference(ids_BL, mask_BA)
+            return own_BV, self._reference(ids_BL, mask_BL)
 
     def keep_rows(self, index: torch.Tensor) -> None:
         self._own.keep_rows(index)
@@ -138,20 +138,20 @@ class _Cached:
         # The prompt's own logits, a vocabulary for each of its tokens, are of no use here.
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
-    def __call__(self, ids_BL: torch.Tensor, mask_BA: torch.Tensor) -> torch.Tensor:
+    def __call__(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         """The logits [B, V] after the last of the new tokens."""
         if self._thresholds:
             self._read.append(ids_BL)
-            before, self._regime = self._regime, regime(int(mask_BA.sum(1).max()), self._thresholds)
+            before, self._regime = self._regime, regime(int(mask_BL.sum(1).max()), self._thresholds)
             if self._cache is not None and self._regime != before:
                 ids_BL, self._cache = torch.cat(self._read, dim=1), None
         options: dict[str, Any] = dict(self._options)
         if self._cache is None:
-            self._padded = not bool(mask_BA.all())
+            self._padded = not bool(mask_BL.all())
         if self._takes_positions and self._padded:  # padding stands on the left and has no position
-            options["position_ids"] = (mask_BA.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
+            options["position_ids"] = (mask_BL.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
         output = self._model(
-            input_ids=ids_BL, attention_mask=mask_BA, past_key_values=self._cache, use_cache=True, **options
+            input_ids=ids_BL, attention_mask=mask_BL, past_key_values=self._cache, use_cache=True, **options
         )
         if self._cache is None:
             self._cache = getattr(output, "past_key_values", None)

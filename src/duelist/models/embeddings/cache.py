@@ -34,7 +34,7 @@ class EmbeddingCache:
         self._known = {} if self._folder is None else kept_vectors(self._folder)
 
     def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        """The responses' vectors, `[R, E]`; `prompts` holds at least theirs, by id.
+        """The responses' vectors, `[R, H]`; `prompts` holds at least theirs, by id.
 
         Raises:
             NumericalError: if a vector holds a number that is not finite.
@@ -42,8 +42,8 @@ class EmbeddingCache:
         """
         new = list({r.id: r for r in responses if r.id not in self._known}.values())
         if new:
-            vectors_RE = self.embedder.embed([prompts[r.prompt_id] for r in new], new, progress)
-            bad = np.flatnonzero(~np.isfinite(vectors_RE).all(axis=1))
+            vectors_RH = self.embedder.embed([prompts[r.prompt_id] for r in new], new, progress)
+            bad = np.flatnonzero(~np.isfinite(vectors_RH).all(axis=1))
             if len(bad):
                 raise NumericalError(
                     f"An embedding must be finite numbers, but that of response {new[bad[0]].id} "
@@ -51,8 +51,8 @@ class EmbeddingCache:
                 )
             ids = [r.id for r in new]
             if self._folder is not None:
-                keep_vectors(self._folder, ids, vectors_RE)
-            self._known |= dict(zip(ids, vectors_RE, strict=True))
+                keep_vectors(self._folder, ids, vectors_RH)
+            self._known |= dict(zip(ids, vectors_RH, strict=True))
         return np.stack([self._known[r.id] for r in responses])
 
 
@@ -76,7 +76,7 @@ def kept_vectors(folder: Path) -> dict[str, Vectors]:
     return found
 
 
-def keep_vectors(folder: Path, ids: Sequence[str], vectors_RE: Vectors) -> None:
+def keep_vectors(folder: Path, ids: Sequence[str], vectors_RH: Vectors) -> None:
     """Keep R vectors in `folder`: all of them or, if the process dies, none.
 
     Raises:
@@ -85,7 +85,7 @@ def keep_vectors(folder: Path, ids: Sequence[str], vectors_RE: Vectors) -> None:
     last = [int(path.stem) for path in _files(folder)[-1:]]
     path = folder / f"{sum(last) + 1:06d}.npz"
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, id=np.asarray(ids, dtype=np.str_), vector=vectors_RE)
+        np.savez(file, id=np.asarray(ids, dtype=np.str_), vector=vectors_RH)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -26,7 +26,7 @@ class Embedder(ABC):
 
     @abstractmethod
     def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        """One vector per response, `[R, E]`; `prompts[i]` is what `responses[i]` answers.
+        """One vector per response, `[R, H]`; `prompts[i]` is what `responses[i]` answers.
 
         Raises:
             DataError: if a response has no vector or does not fit the model.

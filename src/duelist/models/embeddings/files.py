@@ -27,10 +27,10 @@ def embedding_id(prompt: str | Sequence[Message], response: str) -> str:
     return _id(Prompt.of(prompt).id, response)
 
 
-def write_embeddings(path: Path, ids: Sequence[str], vectors_RE: Any) -> None:
+def write_embeddings(path: Path, ids: Sequence[str], vectors_RH: Any) -> None:
     """Write an .npz that source `file` reads: `id` (see `embedding_id`) and `embedding`, a row each."""
     with path.open("wb") as file:  # an open file: given a name, NumPy would add a suffix to it
-        np.savez(file, id=np.asarray(ids, dtype=np.str_), embedding=np.asarray(vectors_RE))
+        np.savez(file, id=np.asarray(ids, dtype=np.str_), embedding=np.asarray(vectors_RH))
 
 
 class FileEmbeddings(Embedder):
@@ -51,13 +51,13 @@ class FileEmbeddings(Embedder):
         self.path = expanded(path)
         if not self.path.is_file():
             raise DataError(f"Embeddings are read from a file, but there is none at {self.path}: correct the path.")
-        names, self._vectors_XE = (
+        names, self._vectors_XH = (
             _from_rows(self.path) if self.path.name.endswith(SUFFIXES) else _from_arrays(self.path, ids)
         )
         self._position: dict[str, int] = {}
         for i, name in enumerate(names):
             first = self._position.setdefault(name, i)
-            if first != i and not _same(self._vectors_XE[first], self._vectors_XE[i]):
+            if first != i and not _same(self._vectors_XH[first], self._vectors_XH[i]):
                 raise DataError(
                     f"A response must have one vector, but {self.path} has two that differ for the id {name}, numbers "
                     f"{first} and {i} in the file, from 0: drop one of them."
@@ -74,17 +74,17 @@ class FileEmbeddings(Embedder):
                     "duelist.models.embeddings.files.embedding_id from prompt and response. Add it, or drop the row."
                 )
             positions.append(position)
-        return np.asarray(self._vectors_XE[positions], dtype=np.float32)
+        return np.asarray(self._vectors_XH[positions], dtype=np.float32)
 
 
 def _id(prompt_id: str, response: str) -> str:
     return content_id("embedding", prompt_id, response)
 
 
-def _same(one_E: Any, other_E: Any) -> bool:
+def _same(one_H: Any, other_H: Any) -> bool:
     """Whether two vectors are equal but for rounding; NaN is told of where it is used."""
-    near = 1e-3 * max(float(np.abs(one_E).max()), float(np.abs(other_E).max()))
-    return bool(np.allclose(one_E, other_E, rtol=0, atol=near, equal_nan=True))
+    near = 1e-3 * max(float(np.abs(one_H).max()), float(np.abs(other_H).max()))
+    return bool(np.allclose(one_H, other_H, rtol=0, atol=near, equal_nan=True))
 
 
 def _from_arrays(path: Path, ids: str | None) -> tuple[list[str], Any]:
@@ -119,17 +119,17 @@ def _from_rows(path: Path) -> tuple[list[str], Any]:
         names += [_id(prompt_id, text) for text in texts]
         vectors += _row_vectors(row, where, len(texts))
     try:
-        vectors_XE = np.array(vectors, dtype=np.float32)
+        vectors_XH = np.array(vectors, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"All vectors of {path} must be numbers and of the same length, but they are not: {error}."
         ) from error
-    if vectors_XE.ndim != 2 or vectors_XE.size == 0:
+    if vectors_XH.ndim != 2 or vectors_XH.size == 0:
         raise DataError(
             f"There must be a vector of numbers for each response, but those of {path} make an array of shape "
-            f"{vectors_XE.shape}: write it again."
+            f"{vectors_XH.shape}: write it again."
         )
-    return names, vectors_XE
+    return names, vectors_XH
 
 
 def _row_vectors(row: Row, where: str, responses: int) -> list[Any]:

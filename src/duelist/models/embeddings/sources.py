@@ -75,7 +75,7 @@ class HiddenStates(Embedder):
 
         length_R = [len(p) + len(r) for p, r in sequences]
         device = next(self._model.parameters()).device
-        vectors_RE: Vectors | None = None
+        vectors_RH: Vectors | None = None
         check_vocabulary(self._model.get_input_embeddings(), (ids for both in sequences for ids in both))
         batches = batches_by_tokens(length_R, self.config.max_tokens, length_thresholds(self._model.config))
         with progress.stage("Embedding", len(sequences)) as advance:
@@ -88,11 +88,11 @@ class HiddenStates(Embedder):
                     found = self._model(input_ids=ids, attention_mask=real, output_hidden_states=True)
                 weight = pooled / pooled.sum(dim=1, keepdim=True)
                 vectors = torch.einsum("rt,rte->re", weight, found.hidden_states[-1].float()).cpu().numpy()
-                if vectors_RE is None:
-                    vectors_RE = np.empty((len(sequences), vectors.shape[1]), np.float32)
-                vectors_RE[index_B] = vectors
+                if vectors_RH is None:
+                    vectors_RH = np.empty((len(sequences), vectors.shape[1]), np.float32)
+                vectors_RH[index_B] = vectors
                 advance(len(batch))
-        return np.empty((0, 0), np.float32) if vectors_RE is None else vectors_RE
+        return np.empty((0, 0), np.float32) if vectors_RH is None else vectors_RH
 
     def _in_pool(self, prompt: int, response: int) -> list[int]:
         """1 for each token that is pooled, of a prompt and a response of so many tokens."""

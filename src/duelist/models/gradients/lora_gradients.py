@@ -179,15 +179,15 @@ class LoraGradients:
         accumulator_BW = self._sketch.accumulator(len(batch.start_R), dtype, device)
         recorder = _Recorder(self._sketch, accumulator_BW, batch)
         with tapped(self._model, matrices.values(), recorder.record):
-            log_probs_M = response_token_log_probs(self._model, batch)
-            if not log_probs_M.requires_grad:
+            log_probs_T = response_token_log_probs(self._model, batch)
+            if not log_probs_T.requires_grad:
                 raise ModelError(
                     f"Gradients must reach the adapter, but {type(self._model.get_base_model()).__name__} cuts them "
                     "off with a backward pass of its own: use another model, or a rule that needs no gradients."
                 )
-            torch.autograd.backward(log_probs_M.sum())
+            torch.autograd.backward(log_probs_T.sum())
         recorder.check_complete(self.parameter_names, working_targets(self._model))
-        log_probs_B = batch.sum_per_response(log_probs_M)
+        log_probs_B = batch.sum_per_response(log_probs_T)
         gradient_BD: NDArray[Any] = self._sketch.finish(accumulator_BW).cpu().numpy()
         if not np.isfinite(gradient_BD).all():
             raise NumericalError(

@@ -66,43 +66,43 @@ def tokenized(responses: Sequence[Response]) -> list[TokenizedResponse]:
 
 @dataclass(frozen=True)
 class ResponseBatch:
-    """R sequences padded to L tokens, and where in them the M response tokens are predicted.
+    """R sequences padded to L tokens, and where in them the T response tokens are predicted.
 
     Attributes:
         input_ids_RL: token ids, padded on the right.
-        row_M: the sequence that each response token belongs to, ascending.
-        column_M: the position that predicts it.
-        target_M: its token id.
-        start_R: where each sequence begins in the M response tokens.
+        row_T: the sequence that each response token belongs to, ascending.
+        column_T: the position that predicts it.
+        target_T: its token id.
+        start_R: where each sequence begins in the T response tokens.
     """
 
     input_ids_RL: torch.Tensor
-    row_M: torch.Tensor
-    column_M: torch.Tensor
-    target_M: torch.Tensor
+    row_T: torch.Tensor
+    column_T: torch.Tensor
+    target_T: torch.Tensor
     start_R: NDArray[np.int64]
 
     @staticmethod
     def of(sequences: Sequence[TokenizedResponse], device: torch.device, width: int = 0) -> ResponseBatch:
         """Pad `sequences` on the right, in the order given, to the longest of them or to `width` tokens."""
         response_length_R = np.array([len(s.response_ids) for s in sequences])
-        column_M = np.concatenate([np.arange(len(s.prompt_ids) - 1, s.input_length) for s in sequences])
-        target_M = np.concatenate([np.asarray(s.response_ids, dtype=np.int64) for s in sequences])
+        column_T = np.concatenate([np.arange(len(s.prompt_ids) - 1, s.input_length) for s in sequences])
+        target_T = np.concatenate([np.asarray(s.response_ids, dtype=np.int64) for s in sequences])
         return ResponseBatch(
             input_ids_RL=padded([(*s.prompt_ids, *s.response_ids)[:-1] for s in sequences], 0, device, width),
-            row_M=torch.from_numpy(np.repeat(np.arange(len(sequences)), response_length_R)).to(device),
-            column_M=torch.from_numpy(column_M).to(device),
-            target_M=torch.from_numpy(target_M).to(device),
+            row_T=torch.from_numpy(np.repeat(np.arange(len(sequences)), response_length_R)).to(device),
+            column_T=torch.from_numpy(column_T).to(device),
+            target_T=torch.from_numpy(target_T).to(device),
             start_R=np.cumsum(response_length_R) - response_length_R,
         )
 
-    def sum_per_response(self, log_probs_M: torch.Tensor) -> NDArray[np.float64]:
+    def sum_per_response(self, log_probs_T: torch.Tensor) -> NDArray[np.float64]:
         """Add up each sequence's response tokens, in float64.
 
         Raises:
             NumericalError: if a sum is not finite.
         """
-        log_probs_R: NDArray[np.float64] = np.add.reduceat(log_probs_M.detach().cpu().double().numpy(), self.start_R)
+        log_probs_R: NDArray[np.float64] = np.add.reduceat(log_probs_T.detach().cpu().double().numpy(), self.start_R)
         if not np.isfinite(log_probs_R).all():
             raise NumericalError(
                 f"Log-probabilities must be finite, but the model gave {log_probs_R[~np.isfinite(log_probs_R)][0]}. "
@@ -218,7 +218,7 @@ def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> to
         batch: what to run, on the device of the model's input embeddings.
 
     Returns:
-        log_probs_M: in nats; float32, or float64 where the logits are.
+        log_probs_T: in nats; float32, or float64 where the logits are.
 
     Raises:
         ModelError: if the model's output layer is out of reach.
@@ -232,20 +232,20 @@ def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> to
 
     def keep_response_positions(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden_RLH = inputs[0]
-        hidden_MH = hidden_RLH[batch.row_M.to(hidden_RLH.device), batch.column_M.to(hidden_RLH.device)]
-        return (hidden_MH.unsqueeze(0), *inputs[1:])
+        hidden_TH = hidden_RLH[batch.row_T.to(hidden_RLH.device), batch.column_T.to(hidden_RLH.device)]
+        return (hidden_TH.unsqueeze(0), *inputs[1:])
 
     handle = output_layer.register_forward_pre_hook(keep_response_positions)
     try:
         logits = model(input_ids=batch.input_ids_RL, use_cache=False).logits
     finally:
         handle.remove()
-    if logits.ndim != 3 or logits.shape[:2] != (1, len(batch.target_M)):
+    if logits.ndim != 3 or logits.shape[:2] != (1, len(batch.target_T)):
         raise ModelError(
-            f"The logits must come from the model's output layer, one row for each of {len(batch.target_M)} response "
+            f"The logits must come from the model's output layer, one row for each of {len(batch.target_T)} response "
             f"tokens, but they have the shape {tuple(logits.shape)}. Switch off fused or patched language-model heads."
         )
-    return _TargetLogProbs.apply(logits[0], batch.target_M.to(logits.device))
+    return _TargetLogProbs.apply(logits[0], batch.target_T.to(logits.device))
 
 
 def sequence_log_probs(
@@ -287,27 +287,27 @@ class _TargetLogProbs(torch.autograd.Function):  # type: ignore[misc]
     """log softmax(logits)[target], in float32 or better, without ever holding a float32 copy of all logits."""
 
     @staticmethod
-    def forward(ctx: Any, logits_MV: torch.Tensor, target_M: torch.Tensor) -> torch.Tensor:
-        dtype = torch.promote_types(logits_MV.dtype, torch.float32)
-        log_normalizer_M = torch.empty(len(target_M), dtype=dtype, device=logits_MV.device)
-        for rows in _row_chunks(logits_MV):
-            log_normalizer_M[rows] = torch.logsumexp(logits_MV[rows].to(dtype), dim=-1)
-        ctx.save_for_backward(logits_MV, target_M, log_normalizer_M)
-        return logits_MV.gather(1, target_M[:, None])[:, 0].to(dtype) - log_normalizer_M
+    def forward(ctx: Any, logits_TV: torch.Tensor, target_T: torch.Tensor) -> torch.Tensor:
+        dtype = torch.promote_types(logits_TV.dtype, torch.float32)
+        log_normalizer_T = torch.empty(len(target_T), dtype=dtype, device=logits_TV.device)
+        for rows in _row_chunks(logits_TV):
+            log_normalizer_T[rows] = torch.logsumexp(logits_TV[rows].to(dtype), dim=-1)
+        ctx.save_for_backward(logits_TV, target_T, log_normalizer_T)
+        return logits_TV.gather(1, target_T[:, None])[:, 0].to(dtype) - log_normalizer_T
 
     @staticmethod
-    def backward(ctx: Any, grad_M: torch.Tensor) -> tuple[torch.Tensor, None]:
-        logits_MV, target_M, log_normalizer_M = ctx.saved_tensors
-        grad_MV = torch.empty_like(logits_MV)
-        for rows in _row_chunks(logits_MV):
+    def backward(ctx: Any, grad_T: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits_TV, target_T, log_normalizer_T = ctx.saved_tensors
+        grad_TV = torch.empty_like(logits_TV)
+        for rows in _row_chunks(logits_TV):
             # ∂ log p_target / ∂ logits = onehot(target) − softmax(logits)
-            grad = logits_MV[rows].to(log_normalizer_M.dtype, copy=True)
-            grad.sub_(log_normalizer_M[rows, None]).exp_().mul_(-grad_M[rows, None])
-            grad_MV[rows] = grad.scatter_add_(1, target_M[rows, None], grad_M[rows, None])
-        return grad_MV, None
+            grad = logits_TV[rows].to(log_normalizer_T.dtype, copy=True)
+            grad.sub_(log_normalizer_T[rows, None]).exp_().mul_(-grad_T[rows, None])
+            grad_TV[rows] = grad.scatter_add_(1, target_T[rows, None], grad_T[rows, None])
+        return grad_TV, None
 
 
-def _row_chunks(logits_MV: torch.Tensor) -> Iterator[slice]:
-    rows, vocabulary = logits_MV.shape
+def _row_chunks(logits_TV: torch.Tensor) -> Iterator[slice]:
+    rows, vocabulary = logits_TV.shape
     step = max(1, _CHUNK_NUMBERS // vocabulary)
     return (slice(start, start + step) for start in range(0, rows, step))

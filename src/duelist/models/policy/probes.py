@@ -45,8 +45,8 @@ def require_causal(model: torch.nn.Module) -> None:
     ids_2T[1, :kept] = ids_2T[0, :kept]
     with evaluation_mode(model), torch.no_grad(), global_generators_kept():
         try:
-            together_2KV = model(input_ids=ids_2T, use_cache=False).logits[:, :kept].float()
-            alone_KV = model(input_ids=ids_2T[:1, :kept], use_cache=False).logits[0].float()
+            together_2TV = model(input_ids=ids_2T, use_cache=False).logits[:, :kept].float()
+            alone_TV = model(input_ids=ids_2T[:1, :kept], use_cache=False).logits[0].float()
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # a model raises what it likes
@@ -60,9 +60,9 @@ def require_causal(model: torch.nn.Module) -> None:
                 f"A causal language model that runs on token ids alone is required, but {type(base).__name__} raised "
                 f"on {tokens} tokens: {reason} Use a text model that transformers' AutoModelForCausalLM loads."
             ) from error
-    if not alone_KV.isfinite().all() or not together_2KV.isfinite().all():
+    if not alone_TV.isfinite().all() or not together_2TV.isfinite().all():
         return  # whoever computes with it says so
-    difference = float((together_2KV - alone_KV).abs().max() / alone_KV.abs().max().clamp(min=1e-30))
+    difference = float((together_2TV - alone_TV).abs().max() / alone_TV.abs().max().clamp(min=1e-30))
     if difference > rounding(model) or _looking_ahead(model, ids_2T, kept) > _LOOKING_AHEAD:
         raise ModelError(
             f"A causal language model is required, whose logits do not depend on later tokens or on their number, but "
@@ -96,11 +96,11 @@ def _looking_ahead(model: Any, ids_2T: torch.Tensor, kept: int) -> float:
     handle = model.get_input_embeddings().register_forward_hook(nudge)
     try:
         with evaluation_mode(model), torch.enable_grad(), global_generators_kept():
-            logits_2KV = model(input_ids=ids_2T, use_cache=False).logits[:, :kept].float()
-            if not logits_2KV.requires_grad:
+            logits_2TV = model(input_ids=ids_2T, use_cache=False).logits[:, :kept].float()
+            if not logits_2TV.requires_grad:
                 return 0.0
-            weights_V = torch.linspace(-1, 1, logits_2KV.shape[-1], device=logits_2KV.device)
-            gradients = torch.autograd.grad((logits_2KV * weights_V).sum(), nudges, allow_unused=True)
+            weights_V = torch.linspace(-1, 1, logits_2TV.shape[-1], device=logits_2TV.device)
+            gradients = torch.autograd.grad((logits_2TV * weights_V).sum(), nudges, allow_unused=True)
     finally:
         handle.remove()
     tokens = ids_2T.shape[1]

@@ -3,7 +3,7 @@
 Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 5: an MLP of three hidden layers of 64 units, no bias at the end.
 Formula:   r(x, y) = wᵀΦ(x, y),  Φ = F_θ(Ψ(x, y)), Ψ the embedding scaled to norm √E.
 
-Dimensions: E of the embedding, F of Φ, K members of an ensemble or draws from a posterior.
+Dimensions: H of the embedding, D of Φ, K members of an ensemble or draws from a posterior.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class RewardModel:
 
     Attributes:
         config: what it is.
-        weights: `w0` [K, E, F₀], `b0` [K, 1, F₀], ..., `head` [K, F]; K is 1 but for an ensemble.
-        draws: of a posterior: `head` [K, F] (Laplace), or `mask0` [K, F₀], ... (dropout).
+        weights: `w0` [K, H, D₀], `b0` [K, 1, D₀], ..., `head` [K, D]; K is 1 but for an ensemble.
+        draws: of a posterior: `head` [K, D] (Laplace), or `mask0` [K, D₀], ... (dropout).
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class RewardModel:
         first = self.weights.get("w0", self.weights["head"])
         return int(first.shape[1])
 
-    def inputs(self, vectors_RE: NDArray[Any]) -> torch.Tensor:
-        """What the network reads, `[R, E]`: each vector at norm √E, so that its entries have a mean square of one.
+    def inputs(self, vectors_RH: NDArray[Any]) -> torch.Tensor:
+        """What the network reads, `[R, H]`: each vector at norm √H, so that its entries have a mean square of one.
 
         A zero vector stays zero; without `normalize` all stay as they are.
 
         Raises:
             ModelError: if they are not of the dimension that the model reads.
         """
-        vectors = torch.from_numpy(np.array(vectors_RE, dtype=np.float32))
+        vectors = torch.from_numpy(np.array(vectors_RH, dtype=np.float32))
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise ModelError(
                 f"A reward model reads vectors of the dimension that it was made for, [R, {self.dimension}], but got "
@@ -98,41 +98,41 @@ class RewardModel:
         norm_R1 = vectors.norm(dim=1, keepdim=True)
         return vectors * (math.sqrt(vectors.shape[1]) / torch.where(norm_R1 > 0, norm_R1, torch.ones_like(norm_R1)))
 
-    def features(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
-        """∇r in the last layer's weights, `[R, F]`: Φ. Of an ensemble's mean reward, the members' Φ/K side by side."""
+    def features(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
+        """∇r in the last layer's weights, `[R, D]`: Φ. Of an ensemble's mean reward, the members' Φ/K side by side."""
         with torch.no_grad():
-            phi_KRF = last_layer_features(self.weights, self.inputs(vectors_RE))
-        k = len(phi_KRF)
-        _, r, f = phi_KRF.shape
-        return np.asarray((phi_KRF / k).transpose(0, 1).reshape(r, k * f).double().numpy())
+            phi_KRD = last_layer_features(self.weights, self.inputs(vectors_RH))
+        k = len(phi_KRD)
+        _, r, f = phi_KRD.shape
+        return np.asarray((phi_KRD / k).transpose(0, 1).reshape(r, k * f).double().numpy())
 
-    def rewards(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
+    def rewards(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
         """The rewards, `[R]`: of an ensemble, the members' mean."""
-        return np.asarray(self._members(vectors_RE).mean(axis=1))
+        return np.asarray(self._members(vectors_RH).mean(axis=1))
 
-    def samples(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
+    def samples(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
         """Rewards under the K members or posterior draws, `[R, K]`; without a posterior, the one there is."""
         if self.config.posterior == "laplace":
             with torch.no_grad():
-                phi_RF = last_layer_features(self.weights, self.inputs(vectors_RE))[0]
-                return np.asarray((phi_RF.double() @ self.draws["head"].double().T).numpy())
+                phi_RD = last_layer_features(self.weights, self.inputs(vectors_RH))[0]
+                return np.asarray((phi_RD.double() @ self.draws["head"].double().T).numpy())
         if self.config.posterior == "dropout":
-            return self._dropped(vectors_RE)
-        return self._members(vectors_RE)
+            return self._dropped(vectors_RH)
+        return self._members(vectors_RH)
 
-    def _members(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
+    def _members(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
         with torch.no_grad():
-            phi_KRF = last_layer_features(self.weights, self.inputs(vectors_RE))
-            return np.asarray(torch.einsum("krf,kf->rk", phi_KRF.double(), self.weights["head"].double()).numpy())
+            phi_KRD = last_layer_features(self.weights, self.inputs(vectors_RH))
+            return np.asarray(torch.einsum("krf,kf->rk", phi_KRD.double(), self.weights["head"].double()).numpy())
 
-    def _dropped(self, vectors_RE: NDArray[Any]) -> NDArray[np.float64]:
+    def _dropped(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
         columns = []
-        inputs_RE = self.inputs(vectors_RE)
+        inputs_RH = self.inputs(vectors_RH)
         with torch.no_grad():
             for draw in range(self.config.draws):
                 masks = [self.draws[f"mask{layer}"][draw] for layer in range(len(self.config.hidden))]
-                phi_RF = last_layer_features(self.weights, inputs_RE, masks)[0]
-                columns.append((phi_RF.double() @ self.weights["head"][0].double()).numpy())
+                phi_RD = last_layer_features(self.weights, inputs_RH, masks)[0]
+                columns.append((phi_RD.double() @ self.weights["head"][0].double()).numpy())
         return np.stack(columns, axis=1)
 
     def save(self, folder: Path) -> None:
@@ -191,10 +191,10 @@ class RewardModel:
 
 
 def last_layer_features(
-    weights: Mapping[str, torch.Tensor], inputs_RE: torch.Tensor, masks: Sequence[torch.Tensor] = ()
+    weights: Mapping[str, torch.Tensor], inputs_RH: torch.Tensor, masks: Sequence[torch.Tensor] = ()
 ) -> torch.Tensor:
-    """Φ of every member, `[K, R, F]`; `masks` multiply the hidden units, layer by layer."""
-    hidden = inputs_RE.expand(len(weights["head"]), *inputs_RE.shape)
+    """Φ of every member, `[K, R, D]`; `masks` multiply the hidden units, layer by layer."""
+    hidden = inputs_RH.expand(len(weights["head"]), *inputs_RH.shape)
     for layer in range((len(weights) - 1) // 2):
         hidden = torch.relu(torch.baddbmm(weights[f"b{layer}"], hidden, weights[f"w{layer}"]))
         if masks:
