@@ -83,6 +83,13 @@ def test_order_comments_and_keys_with_their_defaults_make_no_other_recipe(
         Study.open(tmp_path / "study")
 
 
+def test_another_description_makes_no_other_recipe(tmp_path: Path) -> None:
+    small_study.finished(tmp_path)
+    reworded = {**small_study.RECIPE, "description": "The same, in other words."}
+    create_folder(tmp_path, reworded).close()
+    assert kept_recipe(tmp_path)["description"] == "The same, in other words."
+
+
 def test_a_study_of_version_0003_keeps_its_recipe_from_its_first_opening_on(tmp_path: Path) -> None:
     path = tmp_path / "study"
     path.mkdir()

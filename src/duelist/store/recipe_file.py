@@ -99,4 +99,6 @@ def _without_reporting(value: Any, path: tuple[str, ...] = ()) -> Any:
         return value
     trains = "trainer" in path and path[-1] == "train"  # settings of that name in the user's components are the user's
     changeable = {k for k in value if trains and (k in REPORTING or k.startswith("logging_"))}
+    if not path:
+        changeable |= {"description"}  # words about the recipe, which a new version may put better
     return {k: _without_reporting(v, (*path, k)) for k, v in value.items() if k not in changeable}
