@@ -47,10 +47,7 @@ class RLHF(Trainer[Policy, Sequence[Preference]]):
     def check(self, context: Context) -> None:
         super().check(context)
         if context.adapter == "none":
-            raise RecipeError(
-                "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, "
-                "or use the trainer `dpo`."
-            )
+            raise _needs_adapter()
         if context.weighs_pairs:
             raise RecipeError(
                 f"The loss weights of sampler {context.names['sampler']!r} are left out by the trainer `rlhf`: use "
@@ -63,9 +60,18 @@ class RLHF(Trainer[Policy, Sequence[Preference]]):
     ) -> Mapping[str, float]:
         from duelist.trainers.trl_rlhf import optimize_policy, train_reward_classifier
 
+        if policy.weights.reference_model is not None:  # a policy that no recipe described
+            raise _needs_adapter()
         with tempfile.TemporaryDirectory(prefix="duelist-rlhf-") as scratch, global_generators_kept():
             classifier, fitted = train_reward_classifier(
                 policy, preferences, self.config.reward_model, seed, scratch, progress
             )
             optimized = optimize_policy(policy, preferences, classifier, self.config, beta, seed, scratch, progress)
         return {**fitted, **optimized}
+
+
+def _needs_adapter() -> RecipeError:
+    return RecipeError(
+        "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, or use the "
+        "trainer `dpo`."
+    )
