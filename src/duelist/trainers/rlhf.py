@@ -72,6 +72,6 @@ class RLHF(Trainer[Policy, Sequence[Preference]]):
 
 def _needs_adapter() -> RecipeError:
     return RecipeError(
-        "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, or use the "
-        "trainer `dpo`."
+        "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, or use "
+        "the trainer `dpo`."
     )
