@@ -23,8 +23,8 @@ from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Advance, Progress, Silent
 from duelist.types import Features, Pair, Prompt, Response
-from models.tiny_models import random_sequences, tiny_model, with_lora
 from outcomes import require_equal, smaller
+from tiny_models import random_sequences, tiny_model, with_lora
 
 EVERYTHING = frozenset({"gradient_ND", "margin_N", "log_ratio_N2", "prompt_entropy_N"})
 

@@ -23,7 +23,7 @@ from duelist.trainers.dpo import DPO, DPOTrainerConfig
 from duelist.trainers.losses import Objective
 from duelist.trainers.trl_dpo import COLUMNS, dpo_trainer, tokenized_dataset
 from duelist.types import Preference, Prompt, Response
-from models.tiny_models import tiny_model, with_lora
+from tiny_models import tiny_model, with_lora
 
 BETA = 0.5
 ONE_BATCH = {"per_device_train_batch_size": 8, "learning_rate": 1e-3, "num_train_epochs": 1}

@@ -1,7 +1,7 @@
 """An optimizer and its learning-rate schedule that live on from one call of a trainer to the next.
 
 What is relied on of transformers' `Trainer`: it makes no optimizer and no schedule where it has them (`optimizer`,
-`lr_scheduler`) when training begins. tests/trainers/test_carried.py holds it.
+`lr_scheduler`) when training begins. tests/trainers/test_persistent_optimizer.py holds it.
 """
 
 from __future__ import annotations

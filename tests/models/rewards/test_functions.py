@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_model as random_model
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -19,6 +18,7 @@ from transformers import (
 from duelist.errors import DataError, ModelError, RewardError
 from duelist.models.rewards.functions import FunctionReward, FunctionRewardConfig, ModelReward, ModelRewardConfig
 from duelist.types import Prompt, Response
+from tiny_models import tiny_model as random_model
 
 
 def response(prompt: Prompt, text: str) -> Response:

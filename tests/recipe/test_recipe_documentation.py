@@ -87,7 +87,7 @@ def word(annotation: Any) -> str:
 
 def test_the_documentation_has_every_key_and_setting() -> None:
     _, _, written = DOCS.read_text(encoding="utf-8").partition(MARK)
-    assert written == reference(), "Write it anew with `python tests/recipes/test_recipe_documentation.py`."
+    assert written == reference(), "Write it anew with `python tests/recipe/test_recipe_documentation.py`."
 
 
 def test_the_recipe_on_the_page_is_one() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_model as random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, NumericalError
@@ -22,6 +21,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.types import Prompt, Response
+from tiny_models import tiny_model as random_model
 
 
 def answers(tokenizer: object | None = None) -> tuple[list[Prompt], list[Response]]:

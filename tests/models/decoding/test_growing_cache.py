@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import VOCABULARY, tiny_model
 from transformers import DynamicCache, MambaConfig, MambaForCausalLM
 
 from duelist.errors import ModelError
 from duelist.models.decoding.growing_cache import ROOM, GrowingLayer, grow_in_place
 from duelist.models.decoding.next_token import _Cached
+from tiny_models import VOCABULARY, tiny_model
 
 TOKENS = torch.randint(0, VOCABULARY, (4, ROOM + 20), generator=torch.Generator().manual_seed(0))
 

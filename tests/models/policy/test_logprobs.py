@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import FAMILIES, ROUNDING, VOCABULARY, plain_log_prob, random_sequences, tiny_model, with_lora
 
 from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models.policy import logprobs
 from duelist.models.policy.logprobs import ResponseBatch, TokenizedResponse, batches_by_tokens, sequence_log_probs
+from tiny_models import FAMILIES, ROUNDING, VOCABULARY, plain_log_prob, random_sequences, tiny_model, with_lora
 
 
 def plain_log_probs(model: Any, sequences: list[TokenizedResponse]) -> np.ndarray:

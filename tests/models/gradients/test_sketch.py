@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tiny_models import documented_sketch, random_sequences, tiny_model, with_lora
 
 from duelist.errors import DataError
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.gradients.sketch import SparseSketch
+from tiny_models import documented_sketch, random_sequences, tiny_model, with_lora
 
 CPU = torch.device("cpu")
 

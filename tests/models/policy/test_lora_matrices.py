@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
-from tiny_models import random_sequences, tiny_model, with_lora
 
 from duelist.errors import ModelError
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.lora_matrices import lora_matrices
+from tiny_models import random_sequences, tiny_model, with_lora
 
 EXPERTS = {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj"], "lora_dropout": 0.0}
 

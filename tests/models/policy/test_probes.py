@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import FAMILIES, random_sequences, tiny_model, with_lora
 
 from duelist.errors import ModelError
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.probes import require_causal
+from tiny_models import FAMILIES, random_sequences, tiny_model, with_lora
 
 BIDIRECTIONAL = {"bert": {"is_decoder": False}, "xlm": {"causal": False}}
 SMALL_STEPS = {"bert": {"initializer_range": 0.002}, "xlm": {"embed_init_std": 0.02, "init_std": 0.002}, "xlnet": {}}

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from tiny_models import FAMILIES, VOCABULARY, tiny_model, with_lora
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, TopKLogitsWarper, TopPLogitsWarper
 
@@ -33,6 +32,7 @@ from duelist.models.decoding.next_token import (
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.types import Distribution, Prompt, Response
+from tiny_models import FAMILIES, VOCABULARY, tiny_model, with_lora
 
 EOS = 1
 PROMPTS = [Prompt.of(" ".join(f"w{(3 * i + j) % 50}" for j in range(1 + i % 5))) for i in range(6)]

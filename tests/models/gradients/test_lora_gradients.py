@@ -9,6 +9,12 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
+
+from duelist.errors import DataError, ModelError, NumericalError
+from duelist.models.gradients import lora_gradients
+from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.logprobs import TokenizedResponse, sequence_log_probs
+from duelist.models.policy.lora_matrices import attention_projections
 from tiny_models import (
     FAMILIES,
     ROUNDING,
@@ -18,12 +24,6 @@ from tiny_models import (
     tiny_model,
     with_lora,
 )
-
-from duelist.errors import DataError, ModelError, NumericalError
-from duelist.models.gradients import lora_gradients
-from duelist.models.gradients.lora_gradients import LoraGradients
-from duelist.models.policy.logprobs import TokenizedResponse, sequence_log_probs
-from duelist.models.policy.lora_matrices import attention_projections
 
 DIMENSION = 257
 
