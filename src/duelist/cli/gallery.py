@@ -1,4 +1,4 @@
-"""`duelist gallery`. Only what `--help` needs is imported with this module."""
+"""The `duelist gallery` command. This module imports only the dependencies of `--help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`duelist select`. Only what `--help` needs is imported with this module."""
+"""The `duelist select` command. This module imports only the dependencies of `--help`."""
 
 from __future__ import annotations
 

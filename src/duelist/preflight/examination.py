@@ -31,7 +31,7 @@ from duelist.trainers.initial_preferences import labelled_preferences
 from duelist.trainers.trl_settings import require_installed_trackers
 from duelist.types import Prompt
 
-LONGEST = 256  # number of prompts, those with most characters, whose tokens are counted here; sampling checks all
+LONGEST = 256  # prompts, the longest in characters, whose tokens are counted here; sampling checks all
 
 
 @dataclass(frozen=True)
