@@ -1,9 +1,10 @@
-"""The whole of ActiveDPO, flat: the loop that `duelist.Study` runs, without abstractions, for readers.
+"""ActiveDPO as one flat loop, to read: the loop that `duelist.Study` runs, without abstractions.
 
-    python recipes/loop_plain.py                # the quickstart's world, model and settings
+    python recipes/loop_plain.py                # the quickstart's environment, model and settings
 
-Public functions only, in the order of the paper's algorithm (Lin et al., ICLR 2026, arXiv 2505.19241). All in memory:
-no store, no recipe, no resuming. With equal settings and seed it picks the very pairs that a `Study` picks.
+The loop calls only public functions, in the order of the paper's algorithm (Lin et al., ICLR 2026, arXiv 2505.19241).
+Everything is in memory: no store, no recipe, no resuming. With equal settings and seed, it picks exactly the pairs that
+a `Study` picks.
 """
 
 from __future__ import annotations
@@ -44,23 +45,24 @@ def active_dpo(
     seed: int,
     after_round: Callable[[int], None] = lambda t: None,
 ) -> list[list[str]]:
-    """Run the loop on a fixed pool, retraining from the reference on all labels each round.
+    """Run the loop on a fixed pool. Each round retrains from the reference on all labels.
 
-    Returns the ids of the pairs picked in each round, in pick order.
+    Returns:
+        The ids of the pairs picked in each round, in pick order.
     """
     silent, by_id = Silent(), {p.id: p for p in prompts.train}
     past: list[Pair] = []
     preferences: list[Preference] = []
     picks: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        policy.save_weights(Path(folder))  # π_0, where every round's training starts
+        policy.save_weights(Path(folder))  # π_0, the start of every round's training
 
-        # Line 3: draw responses, and make every pair of two responses to the same prompt.
+        # Line 3: draw responses, and form every pair of responses to the same prompt.
         draw = SampleJob(Models(policy), prompts.train, prompts.given, 1, beta, derived_seed(seed, "sample", 1), silent)
         pool = InPrompt().pairs(sampler.sample(draw), prompts.given, 1)
 
         for t in range(1, rounds + 1):
-            # Lines 5-9: gradients of the current policy's implicit reward, then greedily argmax ‖φ‖ in V⁻¹.
+            # Lines 5-9: gradients of the current policy's implicit reward, then greedy selection of argmax ‖φ‖ in V⁻¹.
             asked = {p.id for p in past}
             candidates = [p for p in pool if p.id not in asked]
             rule = InitialRandom(acquisition, max(0, initial_random - (t - 1) * budget), budget)
@@ -71,7 +73,7 @@ def active_dpo(
             past += chosen
             picks.append([p.id for p in chosen])
 
-            # Line 10: ask. An outcome that is not a preference is not trained on.
+            # Line 10: ask for labels. Only preferences are trained on, no other outcome.
             batch = Batch(t, tuple(chosen), by_id, tuple(selection.scores_B.tolist()), selection.unit)
             pairs = {p.id: p for p in chosen}
             for label in annotate(batch):
@@ -80,7 +82,7 @@ def active_dpo(
                     winner, loser = (pair.a, pair.b) if label.outcome == "a" else (pair.b, pair.a)
                     preferences.append(Preference(by_id[winner.prompt_id], winner, loser, pair.id, label.annotator))
 
-            # Line 11: DPO on the labels so far; sorted, so that the order in which they came changes nothing.
+            # Line 11: train DPO on all labels so far. Sorting makes the result independent of the order of labels.
             preferences.sort(key=lambda p: (p.pair_id, p.annotator))
             policy.load_weights(Path(folder))
             trainer.train(policy, preferences, beta, derived_seed(seed, "train", t), silent)
@@ -89,7 +91,7 @@ def active_dpo(
 
 
 def main() -> None:
-    """The quickstart, flat."""
+    """Run the quickstart as a flat loop."""
     from duelist.annotators import RewardFunctionAnnotator, RewardFunctionConfig
     from duelist.data import PromptsConfig, load_prompts
     from duelist.recipe import prepare

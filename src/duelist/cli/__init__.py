@@ -1,1 +1,1 @@
-"""The `duelist` command, one file per command."""
+"""Command-line interface: one file per command."""

@@ -1,4 +1,4 @@
-"""The `duelist` command."""
+"""The `duelist` command and its subcommands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STOPPED = "Stopped. Nothing recorded is lost: run the same command again to go o
 
 
 class _Commands(TyperGroup):
-    """The commands. What ends one from within is put in words here, before typer makes a bare exit code of it."""
+    """Group of all commands. It explains an interrupt or `sys.exit` before typer reduces it to an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -46,7 +46,7 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             err.print(STOPPED, soft_wrap=True)
             raise typer.Exit(130) from None
-        except SystemExit as stop:  # from code of the user's, or a library: typer would exit with its code, perhaps 0
+        except SystemExit as stop:  # from user code or a library: typer would exit with its code, perhaps 0
             raise DuelistError(
                 f"A command must run to its end, but something that it called ended the process (exit code "
                 f"{stop.code}): look for `sys.exit` in the recipe's own code. Nothing recorded is lost."
@@ -57,23 +57,23 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Choose which response pairs are worth a person's time, train on the answers, and repeat.\n\n"
+    help="Select the response pairs that are worth annotating, train on the labels, and repeat.\n\n"
     "Start with `duelist run quickstart`: no download, no GPU, about two minutes.",
 )
 
-StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="Study folder.", show_default=False)]
 
 
 def main() -> None:
-    """Run the command; an expected error is one message on standard error and exit code 2."""
-    # A second OpenMP thread that spins on a busy core slows torch down tenfold; telemetry is nobody's default.
+    """Run the command. Print an expected error as one message on standard error and exit with code 2."""
+    # A second OpenMP thread that spins on a busy core slows torch down tenfold; telemetry is off by default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app()
     except DuelistError as error:
         _end(str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error))
-    except OSError as error:  # of a file or folder that somebody named: a full disk and the like are put in words below
+    except OSError as error:  # names a file or folder the user gave; a full disk is explained elsewhere
         if error.filename is None:
             raise
         _end(f"{error.filename} must be usable, but is not: {error.strerror}. Correct the path or its permissions.")
@@ -97,24 +97,24 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def run(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe file, or a shipped recipe's name (`duelist recipes`).")
+        str, typer.Argument(metavar="RECIPE", help="Recipe file, or name of a shipped recipe (see `duelist recipes`).")
     ],
     study: Annotated[
-        Path | None, typer.Option("--study", metavar="DIR", help="The study's folder; `studies/NAME` by default.")
+        Path | None, typer.Option("--study", metavar="DIR", help="Study folder. If not given, `studies/NAME`.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="a.b=c", help="Change a key of the recipe; may be repeated."),
+        typer.Option("--set", metavar="a.b=c", help="Override a recipe key. May be repeated."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Resolve everything, print the plan and its cost, touch nothing.")
+        bool, typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost, write nothing.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: sample, choose, annotate, train, evaluate; round after round.
+    """Run a study: in each round, sample, select, annotate, train and evaluate.
 
-    If DIR holds the study already, it goes on where it stopped, also after a crash or `kill -9`.
+    If DIR already contains the study, it resumes where it stopped, even after a crash or `kill -9`.
 
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
@@ -138,7 +138,7 @@ def run(
     progress = Silent() if silent else TerminalProgress(err)
     if (folder / RECIPE).is_file():
         for own in with_arms(resolved).values():
-            require_trackers(own)  # the one thing that may be new about it
+            require_trackers(own)  # trackers may change when a study resumes
     else:
         notes = [note for own in with_arms(resolved).values() for note in examine_new(own, progress).notes]
         for note in () if silent else dict.fromkeys(notes):
@@ -174,7 +174,7 @@ app.command()(select)
 
 @app.command()
 def status(study: StudyDir, as_json: Json = False) -> None:
-    """Say how far a study is: rounds, labels, what is pending. Works while another process runs it."""
+    """Print a study's progress: rounds, labels, pending pairs. Works while another process runs the study."""
     from duelist.report.status import status as read_status
 
     state = read_status(study)
@@ -188,13 +188,13 @@ def status(study: StudyDir, as_json: Json = False) -> None:
 def report(
     study: StudyDir,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; DIR/report.html by default.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file. If not given, DIR/report.html.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write DIR/report.html: learning curve, reward–KL curve, what was chosen, actual pairs. One file, no network.
+    """Write DIR/report.html: learning curve, reward–KL curve, selected pairs with their text. One file, no network.
 
-    The reward–KL curve is written beside it, as reward_kl.csv.
+    The numbers of the reward–KL curve are written to reward_kl.csv in the same folder.
     """
     from duelist.report.page import write_report
 
@@ -206,15 +206,15 @@ def report(
 @app.command()
 def export(
     study: StudyDir,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")],
     format: Annotated[
-        str, typer.Option("--format", "-f", help="`trl`: preferences that TRL trains on. `jsonl`: every label.")
+        str, typer.Option("--format", "-f", help="`trl`: preferences in TRL's format. `jsonl`: every label.")
     ] = "trl",
     quiet: Quiet = False,
 ) -> None:
-    """Write a study's labels to a file. Works while another process runs the study.
+    """Export a study's labels to a file. Works while another process runs the study.
 
-    Train on the result with `trl dpo --dataset_name FOLDER`, FOLDER holding that file alone.
+    To train on the file, run `trl dpo --dataset_name FOLDER`. FOLDER must contain only that file.
     """
     from duelist.store.artifacts import write_jsonl
     from duelist.store.export import label_rows, trl_rows
@@ -234,7 +234,7 @@ def export(
 
 @app.command()
 def recipes(as_json: Json = False) -> None:
-    """List the recipes that come with Duelist."""
+    """List the shipped recipes."""
     from duelist.recipe.shipped import recipe_descriptions
 
     found = recipe_descriptions()
@@ -246,7 +246,7 @@ def recipes(as_json: Json = False) -> None:
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """List the methods that a recipe can name, each with citation, formula, the features it needs, unit and cost."""
+    """List the methods that a recipe can name, with citation, formula, required features, unit and cost."""
     from dataclasses import asdict
 
     from duelist.cli.methods import methods as list_methods
@@ -276,14 +276,14 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
     if as_json:
         print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
     elif not quiet:
-        say(write_yaml(recipe_content(recipe)).rstrip())  # alone on standard output, so that it can be kept as a file
+        say(write_yaml(recipe_content(recipe)).rstrip())  # alone on standard output, to be saved as a recipe
         err.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
         for note in found.notes:
             err.print(f"Note: {note}", markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def default_folder(name: str) -> Path:
-    """Where a study lies if nobody says: `studies/NAME`.
+    """Return the default folder of a study, `studies/NAME`.
 
     Raises:
         RecipeError: if a folder cannot have that name.

@@ -1,4 +1,4 @@
-"""`duelist compare`. Only what `--help` needs is imported with this module."""
+"""The `duelist compare` command. This module imports only the dependencies of `--help`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 def compare(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe file, or a shipped recipe's name (`duelist recipes`).")
+        str, typer.Argument(metavar="RECIPE", help="Recipe file, or name of a shipped recipe (see `duelist recipes`).")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The comparison's folder; each study lies in it.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Comparison folder. It contains every study.")
     ],
     acquisition: Annotated[
         str | None,
@@ -42,7 +42,7 @@ def compare(
             "--acquisition",
             "-a",
             metavar="A,B,C",
-            help="An arm for each of these rules (`duelist methods`); one that the recipe names keeps its settings.",
+            help="Add an arm for each of these rules (`duelist methods`). The recipe's own rule keeps its settings.",
         ),
     ] = None,
     arm: Annotated[
@@ -50,24 +50,28 @@ def compare(
         typer.Option(
             "--arm",
             metavar="NAME:key=value,...",
-            help="An arm that differs from the recipe in these keys; may be repeated, and comes after `--acquisition`. "
-            "Without either, the arms are the recipe and those in its own `compare`.",
+            help="Add an arm that differs from the recipe in these keys. May be repeated. Arms follow those of "
+            "`--acquisition`. Without either option, the arms are the recipe and those under its `compare` key.",
         ),
     ] = None,
     seeds: Annotated[
         str,
-        typer.Option("--seeds", metavar="0:20", help="`0:20` for 0 to 19, or `0,3,5`. Below 8 nothing is decided."),
+        typer.Option(
+            "--seeds",
+            metavar="0:20",
+            help="Seeds: `0:20` for 0 to 19, or `0,3,5`. Use at least 8; fewer cannot establish a difference.",
+        ),
     ] = "0:8",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="a.b=c", help="Change a key of the recipe for every arm; may be repeated."),
+        typer.Option("--set", metavar="a.b=c", help="Override a recipe key in every arm. May be repeated."),
     ] = None,
     each: Annotated[
         str | None,
         typer.Option(
             "--each",
             metavar="a.b=v,w",
-            help="Repeat the whole comparison at each value of a key, in DIR/b=v, DIR/b=w ...: `--each beta=0.5,1`.",
+            help="Repeat the whole comparison for each value of a key, in DIR/b=v, DIR/b=w, ...: `--each beta=0.5,1`.",
         ),
     ] = None,
     metric: Annotated[
@@ -75,29 +79,30 @@ def compare(
         typer.Option(
             "--metric",
             metavar="NAME",
-            help="What to compare: a number in metrics.jsonl; may be repeated. `NAME:lower` if less is better. By "
-            "default the mean reward, over groups and weighted too where the recipe measures that.",
+            help="Metric to compare: a number in metrics.jsonl. May be repeated. Write `NAME:lower` if lower is "
+            "better. If not given, the mean reward, and its group-wise and weighted versions if the recipe "
+            "measures them.",
         ),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="Studies at a time; by default one for each core."),
+        typer.Option("--jobs", "-j", min=1, help="Number of studies that run in parallel. If not given, one per core."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan and its cost, touch nothing.")
+        bool, typer.Option("--dry-run", help="Check everything, print the plan and its cost, write nothing.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Compare rules on the same seeds: learning curves, labels saved, and whether the difference is more than chance.
 
-    Each arm runs once per seed, as a complete study at DIR/studies/ARM/seed-NNN. Within a seed all arms have the same
-    world, prompts, initial model and annotator's noise, so that differences are taken seed by seed, to the arm `random`
-    (to the first arm, if none chooses at random). DIR gets table.md, table.csv, curves.csv, curves.png, curves.svg and
-    summary.json.
+    Each arm runs once per seed, as a complete study in DIR/studies/ARM/seed-NNN. Within a seed, all arms share the
+    environment, prompts, initial model and annotator noise, so differences are paired by seed. The baseline is the arm
+    `random`; if no arm selects at random, it is the first arm. The results are written to DIR: table.md, table.csv,
+    curves.csv, curves.png, curves.svg and summary.json.
 
-    The same command again goes on where it stopped, and runs nothing that is finished; with more seeds or arms, only
-    those are added. A study that fails is reported, the others go on, and the exit code is 1.
+    Run the same command again to resume; finished studies do not run again. With more seeds or arms, only the new
+    studies run. A failed study is reported, the others continue, and the exit code is 1.
 
     Examples: `duelist compare quickstart -a random,activedpo --seeds 0:20 -o comparison`,
     `duelist compare quickstart --arm plain: --arm small:acquisition.lambda=0.001,budget=8 --seeds 0:8 -o comparison`.
@@ -122,7 +127,7 @@ def compare(
     require_folder_name(output)
     progress = Silent() if quiet or as_json else TerminalProgress(err)
     for study in (s for _, studies in planned for s in studies if s.seed == seed_list[0]):
-        found = examine_new(study.recipe, progress)  # what is wrong with an arm shows before a folder is made
+        found = examine_new(study.recipe, progress)  # reports errors in an arm before a folder is created
         for note in () if quiet or as_json else found.notes:
             say(f"Note: {note}")
     summaries: dict[str, Any] = {}
@@ -134,7 +139,7 @@ def compare(
         failures += failed
         if not quiet and not as_json:
             say(f"# {place.name}\n\n{results.table}" if place.name else results.table)
-            if results.summary["metrics"]:  # else nothing was measured that could be drawn
+            if results.summary["metrics"]:  # else there is nothing to draw
                 say(f"Picture: {place.folder / 'curves.png'}")
             say(f"Tables: {place.folder / 'table.md'}, table.csv beside it")
     if each:
@@ -170,7 +175,7 @@ def _compare(
     from duelist.compare.results import write_results
 
     def on_outcome(outcome: Outcome) -> None:
-        line = _line(outcome, metrics)  # a metric that is not measured shows with the first study, not the last
+        line = _line(outcome, metrics)  # reports an unmeasured metric at the first study, not at the last
         if not silent:
             err.print(escape(line), soft_wrap=True, highlight=False)
 
@@ -193,7 +198,7 @@ def _report_failures(failures: Sequence[Failure]) -> None:
 
 
 def _line(outcome: Outcome, metrics: Sequence[str]) -> str:
-    """A finished study in a line."""
+    """Return a one-line summary of a finished study."""
     from duelist.compare.curves import metrics_to_show, read_rows
 
     study = outcome.study
@@ -250,7 +255,7 @@ def _show_plan(studies: Sequence[PlannedStudy], arms: Sequence[PlannedStudy], qu
 
 
 def _differing(study: PlannedStudy, first: PlannedStudy) -> Mapping[str, Any]:
-    """The acquisition, and whatever else sets an arm apart from the first."""
+    """Return the acquisition and every other key in which an arm differs from the first."""
     from duelist.recipe.recipe import recipe_content
 
     own, other = recipe_content(study.recipe), recipe_content(first.recipe)

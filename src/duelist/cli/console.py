@@ -1,4 +1,4 @@
-"""What `duelist` shows on a terminal: progress with time left, a row per round, and the options of every command."""
+"""Terminal output of `duelist`: progress with time left, round tables, and the options shared by all commands."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from duelist.progress import Advance, Progress
 if TYPE_CHECKING:
     from duelist.evaluation.metrics import MetricSpec
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON, for scripts.")]
 out = Console()
 err = Console(stderr=True)
 
 
 def say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:
-    """Print how far the batch is from the best one, where the rule has found out."""
+    """Print how close the batch is to the optimum, if the rule computed it."""
     if (line := certificate_line(diagnostics)) is not None:
         say(where + line)
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """So many decimals, or a dash for what was not measured."""
+    """Format a value with `digits` decimals; return a dash if it was not measured."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def rate(speed: float) -> str:
-    """Steps per second; seconds per step where a step takes longer than a second."""
+    """Format a speed as steps per second, or as seconds per step if a step takes longer than a second."""
     return f"{speed:,.1f}/s" if speed >= 1 else f"{1 / speed:,.1f} s each"
 
 
 def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
-    """How far a batch is from the best one, in words; None where its rule does not know."""
+    """Return in words how close a batch is to the optimum; None if its rule does not compute it."""
     percent = diagnostics.get("within_percent_of_optimum")
     if percent is None:
         return None
@@ -62,19 +62,19 @@ def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
 
 
 class _Throughput(ProgressColumn):
-    """How fast steps are done."""
+    """Column with the speed of a stage."""
 
     def render(self, task: Task) -> Text:
         return Text(rate(task.speed) if task.speed else "")
 
 
-LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+LINE_SECONDS = 10.0  # between two lines of progress without a terminal
 
 
 class TerminalProgress(Progress):
-    """A bar per stage with the time left, on a terminal; gone when the stage is done.
+    """Progress bar per stage with the time left; it disappears when the stage is done.
 
-    In a file or pipe, as a batch job has, a line now and then of a stage that takes long.
+    Without a terminal (a file or a pipe, as in a batch job), long stages print a line of progress every few seconds.
     """
 
     def __init__(self, console: Console) -> None:
@@ -106,7 +106,7 @@ class TerminalProgress(Progress):
             nonlocal said, done, at_once
             now = time.monotonic()
             if not done and now - begun < 0.1:
-                at_once = steps  # what was there already says nothing about speed
+                at_once = steps  # cached steps say nothing about speed
             done += steps
             if now - said >= LINE_SECONDS and done < total:
                 said, speed = now, max(done - at_once, 1) / (now - begun)
@@ -120,7 +120,7 @@ class TerminalProgress(Progress):
 
 
 def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
-    """A row per line of metrics.jsonl; what no line has measured has no column."""
+    """Return a table with a row per line of metrics.jsonl and a column per metric that was measured."""
     table = Table(title=title, title_justify="left")
     measured = {m.heading: [number(line.get(m.name), m.digits) for line in lines] for m in _metrics()}
     shown = {
@@ -136,7 +136,7 @@ def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
 
 
 def mapping_table(rows: Mapping[str, Any], title: str) -> Table:
-    """Two columns: what, and its value."""
+    """Return a table with two columns, name and value."""
     table = Table(title=title, title_justify="left", show_header=False)
     for key, value in rows.items():
         table.add_row(key, str(value))
@@ -144,7 +144,7 @@ def mapping_table(rows: Mapping[str, Any], title: str) -> Table:
 
 
 def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
-    """A study's status in words, for a table; see `duelist.report.status.status`."""
+    """Return a study's status as text, for a table; see `duelist.report.status.status`."""
     pending = state["pending"]
     rows = {
         "recipe": str(state.get("name", "")),
@@ -179,7 +179,7 @@ def _measured(state: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _metrics() -> list[MetricSpec]:
-    from duelist.evaluation.metrics import shown_in  # NumPy, which `--help` does not wait for
+    from duelist.evaluation.metrics import shown_in  # imported late: loads NumPy, which `--help` does not need
 
     return shown_in("terminal")
 
@@ -192,7 +192,7 @@ def _in_progress(state: Mapping[str, Any]) -> str:
 
 
 def say(text: str) -> None:
-    """Print text as it is: no markup, and no line broken, so that a path or YAML can be copied or piped."""
+    """Print text unchanged, without markup or line wrapping: a path or YAML can be copied or piped."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

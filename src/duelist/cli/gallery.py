@@ -1,4 +1,4 @@
-"""`duelist gallery`. Only what `--help` needs is imported with this module."""
+"""The `duelist gallery` command. This module imports only the dependencies of `--help`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from duelist.progress import Silent, quiet_libraries
 
 
 def gallery(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Output folder.")],
     acquisition: Annotated[
         str | None,
         typer.Option(
-            "--acquisition", "-a", metavar="A,B,C", help="Draw these rules only; a dotted path draws your own."
+            "--acquisition", "-a", metavar="A,B,C", help="Draw only these rules. A dotted path draws your own rule."
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds drawn of each.")] = 4,
-    picks: Annotated[int, typer.Option("--picks", min=1, max=10_000, help="Comparisons picked in each round.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The only source of randomness.")] = 0,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Number of rounds per rule.")] = 4,
+    picks: Annotated[
+        int, typer.Option("--picks", min=1, max=10_000, help="Number of comparisons picked per round.")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed, the only source of randomness.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Draw what each rule picks: comparisons of points in the plane, round by round, under a reward being learned.
+    """Draw the comparisons of points in the plane that each rule picks, round by round, as it learns a reward.
 
-    The setting is that of Figure 1 of the active reward modelling paper (arXiv 2502.04354). About three seconds a rule.
+    The setting is that of Figure 1 of the active reward modelling paper (arXiv 2502.04354). It takes about three
+    seconds per rule.
 
     Example: `duelist gallery -o pictures -a random,activedpo,information`.
     """
@@ -38,7 +41,7 @@ def gallery(
 
     names = None if acquisition is None else listed_names(acquisition, "--acquisition")
     for name in names or ():
-        Component.of(Acquisition, name)  # an unknown one shows before the folder is made
+        Component.of(Acquisition, name)  # reports an unknown rule before the folder is created
     progress = Silent() if quiet else TerminalProgress(err)
     written = write_gallery(output, names, GalleryConfig(rounds=rounds, picks=picks, seed=seed), progress)
     if not quiet:

@@ -1,4 +1,4 @@
-"""The methods that come with Duelist, as their own files describe them: `duelist methods`."""
+"""List of the shipped methods, read from their docstrings: `duelist methods`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FIELDS = ("Reference", "Formula", "Unit", "Cost")
 
 @dataclass(frozen=True)
 class Method:
-    """A method: its kind and name in a recipe, what it does, and what its docstring says of it.
+    """A method's kind and name in a recipe, and its description from its docstring.
 
     Attributes:
-        kind: the recipe's key.
-        name: the name in a recipe.
-        summary: what it does, in a sentence.
-        reference: where it comes from.
-        formula: what it computes.
-        needs: of an acquisition, the fields of `Features` that it needs with its default settings.
-        unit: what its numbers measure.
-        cost: what it costs to run.
-        path: the dotted path of its class.
+        kind: recipe key.
+        name: name in a recipe.
+        summary: one sentence on what the method does.
+        reference: source of the method.
+        formula: formula that the method computes.
+        needs: fields of `Features` that an acquisition needs with its default settings; empty for other kinds.
+        unit: unit of the method's numbers.
+        cost: cost of running the method.
+        path: dotted path of the class.
     """
 
     kind: str
@@ -42,10 +42,10 @@ class Method:
 
 
 def methods() -> list[Method]:
-    """Every method that a recipe can name.
+    """Return every method that a recipe can name.
 
-    The fields are those of its class' docstring, and where that has none those at the head of its file. Nothing is
-    imported but the acquisitions, to ask them what they need.
+    Each field comes from the class docstring, or from the module docstring if the class has none. Only acquisitions
+    are imported, to read the features they need.
     """
     kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")
     return [_method(kind, name, path) for kind in kinds for name, path in COMPONENTS[kind].items()]
@@ -65,7 +65,7 @@ def _method(kind: str, name: str, path: str) -> Method:
     return Method(
         kind=kind,
         name=name,
-        # A class with fields of its own shares its file with others, which then speaks of all of them.
+        # A class with its own fields shares its module with others: the module docstring then describes all of them.
         summary=(own_head if any(of_class.values()) else head or own_head).partition("\n")[0],
         reference=values["Reference"],
         formula=values["Formula"],
@@ -77,7 +77,7 @@ def _method(kind: str, name: str, path: str) -> Method:
 
 
 def _fields(docstring: str) -> dict[str, str]:
-    """The text of each of `FIELDS` in a docstring; a field goes on to the next one, or to an empty line."""
+    """Return the text of each of `FIELDS` in a docstring; a field ends at the next field or at an empty line."""
     values = dict.fromkeys(FIELDS, "")
     current = None
     for line in docstring.splitlines():
@@ -93,7 +93,7 @@ def _fields(docstring: str) -> dict[str, str]:
 
 
 def _needs(path: str) -> tuple[str, ...]:
-    """The fields that an acquisition needs with its default settings."""
+    """Return the fields that an acquisition needs with its default settings."""
     cls = import_object(path)
     config_type = typing.get_type_hints(cls.__init__).get("config")
     rule = cls() if config_type is None else cls(config_type())

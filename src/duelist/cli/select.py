@@ -1,4 +1,4 @@
-"""`duelist select`. Only what `--help` needs is imported with this module."""
+"""The `duelist select` command. This module imports only the dependencies of `--help`."""
 
 from __future__ import annotations
 
@@ -12,51 +12,56 @@ from duelist.progress import Silent, quiet_libraries
 
 
 def select(
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="A .jsonl or .parquet file, or a data set on the hub.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="The model: a folder or its name on the hub.")],
-    budget: Annotated[int, typer.Option("--budget", "-k", help="How many pairs to choose.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the choice (.jsonl).")],
+    pool: Annotated[
+        str, typer.Argument(metavar="POOL", help=".jsonl or .parquet file, or data set on the Hugging Face Hub.")
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model: a folder, or a name on the Hub.")],
+    budget: Annotated[int, typer.Option("--budget", "-k", help="Number of pairs to select.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file (.jsonl).")],
     adapter: Annotated[
-        Path | None, typer.Option("--adapter", help="A PEFT LoRA adapter of the model; a fresh one by default.")
+        Path | None, typer.Option("--adapter", help="PEFT LoRA adapter of the model. If not given, a new adapter.")
     ] = None,
     labelled: Annotated[
-        str | None, typer.Option("--labelled", metavar="FILE", help="Pairs that have labels already: not chosen again.")
+        str | None,
+        typer.Option("--labelled", metavar="FILE", help="Pairs that already have labels. They are not selected again."),
     ] = None,
     targets: Annotated[
         str | None,
-        typer.Option("--targets", metavar="FILE", help="Pairs on the prompts that matter, for rules that need them."),
+        typer.Option("--targets", metavar="FILE", help="Pairs on the target prompts, for rules that need them."),
     ] = None,
     acquisition: Annotated[
-        str, typer.Option("--acquisition", "-a", help="The rule (`duelist methods`).")
+        str, typer.Option("--acquisition", "-a", help="Acquisition rule (see `duelist methods`).")
     ] = "activedpo",
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a=b", help="A setting of the rule; may be repeated.")
+        list[str] | None, typer.Option("--set", metavar="a=b", help="Set a setting of the rule. May be repeated.")
     ] = None,
     normalize: Annotated[
-        str, typer.Option(help="`response` or `pair`: scaled to unit norm; `token`: per token; `none`.")
+        str, typer.Option(help="`response` or `pair`: scale to unit norm. `token`: divide by token count. `none`.")
     ] = "response",
-    dimension: Annotated[int, typer.Option(help="Gradients are projected to so many dimensions.")] = 8192,
+    dimension: Annotated[int, typer.Option(help="Number of dimensions that gradients are projected to.")] = 8192,
     beta: Annotated[float, typer.Option(help="β of the implicit reward.")] = 0.1,
     dtype: Annotated[
-        str, typer.Option(help="The type of the model's weights: `float32`, `bfloat16` or `float64`.")
+        str, typer.Option(help="Data type of the model's weights: `float32`, `bfloat16` or `float64`.")
     ] = "float32",
-    seed: Annotated[int, typer.Option(help="The root of all randomness.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed, the root of all randomness.")] = 0,
     features: Annotated[
         Path | None,
-        typer.Option("--features", metavar="DIR", help="Where features are kept; FILE.features by default."),
+        typer.Option("--features", metavar="DIR", help="Folder of cached features. If not given, FILE.features."),
     ] = None,
     keep_columns: Annotated[
         bool,
-        typer.Option("--keep-columns", help="Write the rows' other columns too, with score and reason: not blind."),
+        typer.Option(
+            "--keep-columns", help="Also write the rows' other columns, score and reason. Labelling is then not blind."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose the pairs of a pool that teach a model most, for people with their own data and their own trainer.
+    """Select the pairs of your own pool that are most worth labelling, for use with your own trainer.
 
     A row of POOL has a `prompt` with `response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`. The
-    output has the picks in pick order, ready for people to label: `prompt`, `response_a`, `response_b`, `rank` and
-    `row`, and nothing that says which response was preferred. To prune data that is labelled already, add
-    `--keep-columns`. A run that was killed goes on where it was.
+    output contains the picks in pick order, ready for annotators: `prompt`, `response_a`, `response_b`, `rank` and
+    `row`. It does not show which response was preferred. To prune data that already has labels, add `--keep-columns`.
+    A killed run resumes where it stopped.
 
     Example: `duelist select pool.jsonl --model my-model --adapter my-adapter --budget 100 -o to-label.jsonl`
     """

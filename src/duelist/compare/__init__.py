@@ -1,6 +1,6 @@
-"""Many studies side by side, paired by seed: which rule needs fewer labels.
+"""Comparison of rules by studies paired by seed: which rule needs fewer labels.
 
-`arms` says which studies, `running` runs them in processes of their own, `curves` reads what they measured,
-`statistics` and `summary` say what it amounts to, `tables` and `picture` show it; `comparison` is all of it in order.
-`beside` runs the few studies that a recipe wants beside itself.
+`arms` lists the studies. `running` runs them in worker processes. `curves` reads their metrics. `statistics` and
+`summary` compare the arms. `tables` and `picture` present the results. `comparison` runs a comparison from start to
+end. `beside` runs the arms under a recipe's `compare` key.
 """

@@ -1,4 +1,4 @@
-"""Which studies a comparison has: its arms, its seeds, and each study's recipe and folder."""
+"""Studies of a comparison: its arms, its seeds, and each study's recipe and folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from duelist.recipe.values import listed_names, require_arm_name
 
 STUDIES = "studies"
 MOST_SEEDS = 10_000
-# What all arms of a seed share, so that they differ by what they choose alone.
+# Keys that all arms of a seed share: arms should differ only in what they select.
 SHARED = ("prepare", "prompts", "policy", "annotator", "reward", "evaluation")
 
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """One study of a comparison: an arm on a seed."""
+    """One study of a comparison: one arm on one seed."""
 
     arm: str
     seed: int
@@ -30,17 +30,17 @@ class PlannedStudy:
 
 @dataclass(frozen=True)
 class ArmSettings:
-    """An arm as asked for: its name, and the changes `key.path=value` that make its recipe."""
+    """Requested arm: its name, and its overrides `key.path=value` of the recipe."""
 
     name: str
     changes: tuple[str, ...]
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds from `0:20` (20 of them, 0 to 19), `0,3,5`, or both, `0:4,9`.
+    """Parse seeds from `0:20` (20 seeds, 0 to 19), `0,3,5`, or both, `0:4,9`.
 
     Raises:
-        RecipeError: if the text is of another form, or names no seed or one twice.
+        RecipeError: if the text has another form, or names no seed or a seed twice.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -61,7 +61,7 @@ def parse_seeds(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Place:
-    """One of several comparisons: its name (empty if it is the only one), its folder, and what is changed in it."""
+    """One comparison of `--each`: its name (empty if it is the only one), its folder and its overrides."""
 
     name: str
     folder: Path
@@ -69,10 +69,10 @@ class Place:
 
 
 def parse_each(text: str | None, folder: Path) -> list[Place]:
-    """The comparisons that `--each a.b=v,w` asks for, in `folder/b=v`, `folder/b=w`; without it one, in `folder`.
+    """Parse `--each a.b=v,w` into comparisons in `folder/b=v` and `folder/b=w`; without it, one in `folder`.
 
     Raises:
-        RecipeError: if the text is of another form, or names a value twice or the seed.
+        RecipeError: if the text has another form, names a value twice, or a value contains a slash.
     """
     if text is None:
         return [Place("", folder, ())]
@@ -86,9 +86,9 @@ def parse_each(text: str | None, folder: Path) -> list[Place]:
 
 
 def parse_arm(text: str) -> ArmSettings:
-    """An arm from `NAME:key=value,key=value`, or from `NAME` alone for the recipe as it is.
+    """Parse an arm from `NAME:key=value,key=value`, or from `NAME` for the unchanged recipe.
 
-    A comma separates settings only where `key=` follows it, so that a value may be `[1, 2]`.
+    A comma separates settings only if `key=` follows it, so a value may be `[1, 2]`.
 
     Raises:
         RecipeError: if a setting has no `=`.
@@ -102,10 +102,10 @@ def parse_arm(text: str) -> ArmSettings:
 
 
 def acquisition_arms(names: str, recipe: Recipe) -> list[ArmSettings]:
-    """An arm for each acquisition of a list `a,b,c`; the recipe's own keeps the settings it has there.
+    """Return an arm for each acquisition in a list `a,b,c`; the recipe's own acquisition keeps its settings.
 
     Raises:
-        RecipeError: if the list names none.
+        RecipeError: if the list is empty.
     """
     own = recipe.acquisition.name
     return [
@@ -115,7 +115,7 @@ def acquisition_arms(names: str, recipe: Recipe) -> list[ArmSettings]:
 
 
 def with_arms(recipe: Recipe) -> dict[str, Recipe]:
-    """A recipe by its acquisition's name, and after it each arm that it is to be compared with.
+    """Return a recipe under its acquisition's name, followed by each arm of its `compare` key.
 
     Raises:
         RecipeError: if an arm has the name of the recipe's own acquisition.
@@ -130,17 +130,17 @@ def with_arms(recipe: Recipe) -> dict[str, Recipe]:
 def plan_studies(
     folder: Path, source: str, overrides: Sequence[str], chosen: Sequence[ArmSettings], seeds: Sequence[int]
 ) -> list[PlannedStudy]:
-    """Every study of a comparison, seed by seed.
+    """Return every study of a comparison, seed by seed.
 
     Args:
-        folder: the comparison's folder.
-        source: a recipe file, or a shipped recipe's name.
-        overrides: changes `key.path=value` that hold for every arm.
-        chosen: the arms; none for the recipe and the arms in its own `compare`.
-        seeds: the seeds.
+        folder: comparison folder.
+        source: recipe file, or name of a shipped recipe.
+        overrides: `key.path=value`, applied to every arm.
+        chosen: arms; if empty, the recipe and the arms of its `compare` key.
+        seeds: seeds.
 
     Raises:
-        RecipeError: if there are fewer than two arms, a name is not usable or occurs twice, or a setting is not usable.
+        RecipeError: if there are fewer than two arms, a name is invalid or occurs twice, or a setting is invalid.
     """
     for change in (c for changes in (overrides, *(arm.changes for arm in chosen)) for c in changes):
         if change.partition("=")[0] == "seed":
@@ -171,12 +171,12 @@ def plan_studies(
 
 
 def study_folder(folder: Path, arm: str, seed: int) -> Path:
-    """Where a study of a comparison lies."""
+    """Return the folder of a study in a comparison."""
     return folder / STUDIES / arm / f"seed-{seed:03d}"
 
 
 def unshared(studies: Sequence[PlannedStudy]) -> dict[str, list[str]]:
-    """Arms that differ from the first in what the arms of a seed should share, each with those keys of the recipe."""
+    """Return the arms that differ from the first in keys that the arms of a seed should share, with those keys."""
     of_seed = [s for s in studies if s.seed == studies[0].seed]
     first = recipe_content(of_seed[0].recipe)
     found = {s.arm: [k for k in SHARED if recipe_content(s.recipe)[k] != first[k]] for s in of_seed}
@@ -184,5 +184,5 @@ def unshared(studies: Sequence[PlannedStudy]) -> dict[str, list[str]]:
 
 
 def recipes_of_arms(studies: Sequence[PlannedStudy]) -> dict[str, Recipe]:
-    """Each arm's recipe, that of the first seed."""
+    """Return each arm's recipe, on the first seed."""
     return {study.arm: study.recipe for study in studies if study.seed == studies[0].seed}

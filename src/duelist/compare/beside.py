@@ -1,4 +1,4 @@
-"""A study and the few that its recipe wants beside it, one after the other in this process."""
+"""Sequential runs of a study and its comparison arms in this process."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from duelist.study.study import RoundReport, Study
 def run_with_arms(
     folder: Path, recipe: Recipe, progress: Progress, on_round: Callable[[str, RoundReport], None]
 ) -> None:
-    """Run a study, then each arm of its recipe as a complete study of its own under `folder/compare/NAME`.
+    """Run a study, then each of its comparison arms as a complete study under `folder/compare/NAME`.
 
-    Every arm has the same seed, hence the same prompts, initial model and annotator noise. Arms that are done already
-    are passed over.
+    Every arm has the same seed, so it has the same prompts, initial model and annotator noise. Finished arms are
+    skipped.
 
     Args:
-        folder: the main study's folder.
-        recipe: the main study's recipe.
-        progress: shows how far it is.
-        on_round: called with the arm's name (the main study's is its acquisition's) and each round's report.
+        folder: folder of the main study.
+        recipe: recipe of the main study.
+        progress: shows the progress.
+        on_round: called with the arm's name (for the main study, its acquisition's name) and each round's report.
 
     Raises:
         RecipeError: if an arm has the name of the recipe's own acquisition.

@@ -1,4 +1,4 @@
-"""A comparison from beginning to end: run what is missing, read what was measured, write what it amounts to."""
+"""Run of a comparison: the unfinished studies, their failures and the rows of the finished ones."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from duelist.store.layout import RECIPE
 from duelist.store.recipe_file import differences
 
 LOCK = ".lock"
-ERROR_FILE = ".error.txt"  # beside a failed study's folder, with the traceback
+ERROR_FILE = ".error.txt"  # next to a failed study's folder, with the traceback
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A study that could not be finished."""
+    """Study that failed, with its error message."""
 
     study: PlannedStudy
     error: str
 
 
 def cores(threads: int) -> int:
-    """How many processes of `threads` threads this machine's cores hold, at least one."""
+    """Return how many processes of `threads` threads fit on this machine's cores, at least one."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, available // threads)
 
 
 def is_finished(study: PlannedStudy) -> bool:
-    """Whether a study has closed every round, or has stopped by its own rule.
+    """Return whether a study has closed every round or was ended by its stopping rule.
 
     Raises:
-        RecipeError: if its folder holds a study of another recipe that has closed a round.
+        RecipeError: if its folder contains a study of another recipe that has closed a round.
     """
     if not (study.folder / RECIPE).is_file():
         return False
     rounds = len(read_rows(study.folder))
     different = differences(study.folder, recipe_content(study.recipe), completed)
-    if different and rounds > 1:  # one that has closed no round begins anew, or says itself why it cannot
+    if different and rounds > 1:  # without a closed round, the study starts over or raises its own error
         raise RecipeError(
             f"A comparison goes on with the recipes it began with, but {study.folder} was begun with other values of "
             f"{', '.join(different)}: give another folder with -o, or the settings that it was begun with."
@@ -65,22 +65,22 @@ def run_comparison(
     progress: Progress,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Failure]:
-    """Run the studies that are not finished yet, in processes beside one another.
+    """Run the unfinished studies in parallel processes.
 
     Args:
-        folder: the comparison's folder.
+        folder: comparison folder.
         studies: all studies of the comparison.
-        jobs: processes; None for as many as the cores hold.
-        progress: told how many studies are done.
-        on_outcome: called as each study ends.
+        jobs: number of processes; None for as many as fit on the cores.
+        progress: shows how many studies are done.
+        on_outcome: called when a study ends.
 
     Returns:
         The studies that failed.
 
     Raises:
-        RecipeError: if a study's folder holds one of another recipe.
+        RecipeError: if a study's folder contains a study of another recipe.
         StorageError: if the folder cannot be written.
-        StudyLockedError: if another process works on this comparison.
+        StudyLockedError: if another process is working on this comparison.
     """
     threads = max(study.recipe.torch_threads for study in studies)
     in_use = StudyLockedError(
@@ -109,7 +109,7 @@ def run_comparison(
 
 
 def finished_rows(studies: Sequence[PlannedStudy]) -> Rows:
-    """What the finished studies measured."""
+    """Return the metrics rows of the finished studies, by arm and seed."""
     rows: dict[str, dict[int, list[dict[str, object]]]] = {study.arm: {} for study in studies}
     for study in studies:
         if is_finished(study):

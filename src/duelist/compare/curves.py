@@ -1,4 +1,4 @@
-"""What the studies of a comparison measured: rows of metrics.jsonl, and the learning curves in them."""
+"""Metrics of a comparison's studies: rows of metrics.jsonl and their learning curves."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from duelist.settings.validation import nearest
 from duelist.store.layout import METRICS
 
 Row = Mapping[str, Any]
-Rows = Mapping[str, Mapping[int, Sequence[Row]]]  # arm -> seed -> the finished study's rows, the initial model's first
-# Words in the name of a metric that the table does not have: less is better, and values are from 0 to 1.
+Rows = Mapping[str, Mapping[int, Sequence[Row]]]  # arm -> seed -> rows of the finished study, initial model first
+# For metrics that are not in the table, words in the name decide: lower is better; values are from 0 to 1.
 LESS_IS_BETTER = ("kl", "loss", "error", "regret", "nll", "ece", "brier", "perplexity")
 SHARES = ("accuracy", "wins", "brier", "ece")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of metrics.jsonl, and which way is better."""
+    """Metric of metrics.jsonl and its direction."""
 
     name: str
     higher_is_better: bool
@@ -34,14 +34,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over labels in one study: `labels_E` strictly increases."""
+    """Learning curve of one study: a metric over labels. `labels_E` is strictly increasing."""
 
     labels_E: Floats
     values_E: Floats
 
 
 def described(name: str) -> MetricSpec:
-    """Return a metric's entry in the table, or what the words of its name say."""
+    """Return a metric's entry in the table, or one guessed from the words of its name."""
     words = set(name.lower().split("_"))
     better: Literal["higher", "lower"] = "lower" if words & set(LESS_IS_BETTER) else "higher"
     bounds = SHARE if words & set(SHARES) else (-np.inf, np.inf)
@@ -50,13 +50,13 @@ def described(name: str) -> MetricSpec:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a study's metrics.jsonl; none if it has closed no round."""
+    """Return the rows of a study's metrics.jsonl; empty if it has closed no round."""
     path = folder / METRICS
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def measured(rows: Rows) -> list[str]:
-    """Names of the metrics that are numbers in some row."""
+    """Return the names of the metrics that are numbers in at least one row."""
     found: dict[str, None] = {}
     for row in (row for of_arm in rows.values() for of_seed in of_arm.values() for row in of_seed):
         found |= {k: None for k, v in row.items() if finite(v) is not None and described(k).of != "round"}
@@ -64,12 +64,12 @@ def measured(rows: Rows) -> list[str]:
 
 
 def metrics_to_show(wanted: Sequence[str], rows: Rows) -> list[Metric]:
-    """The metrics that are shown, the main one first.
+    """Return the metrics to show, the main one first.
 
     Args:
-        wanted: `name`, `name:higher` or `name:lower`, the suffix saying which way is better; empty for the usual ones,
-            without those that are equal to another everywhere.
-        rows: what was measured.
+        wanted: `name`, `name:higher` or `name:lower`; the suffix gives the better direction. If empty, the default
+            metrics, except those that equal an earlier one in every row.
+        rows: measured rows.
 
     Raises:
         RecipeError: if a metric was not measured or a suffix is neither `higher` nor `lower`.
@@ -88,10 +88,10 @@ def metrics_to_show(wanted: Sequence[str], rows: Rows) -> list[Metric]:
 
 
 def parse_metric(text: str) -> Metric:
-    """A metric from `name`, `name:higher` or `name:lower`.
+    """Parse a metric from `name`, `name:higher` or `name:lower`.
 
     Raises:
-        RecipeError: if the suffix is another.
+        RecipeError: if there is another suffix.
     """
     name, colon, direction = text.partition(":")
     if colon and direction not in ("higher", "lower"):
@@ -102,9 +102,9 @@ def parse_metric(text: str) -> Metric:
 
 
 def curve(rows: Sequence[Row], metric: str) -> Curve | None:
-    """A study's learning curve in a metric; None if it was never measured.
+    """Return a study's learning curve in a metric; None if it was never measured.
 
-    Where a round brought no new label, the later measurement counts.
+    If a round added no label, the later measurement counts.
     """
     points = {}
     for row in rows:
@@ -118,7 +118,7 @@ def curve(rows: Sequence[Row], metric: str) -> Curve | None:
 
 
 def _without_repetitions(names: Sequence[str], rows: Rows) -> list[str]:
-    """The names but those whose metric is an earlier one's in every row: groups of one size have its mean, say."""
+    """Drop names whose metric equals an earlier one in every row, such as a mean over groups of equal size."""
     every = [row for of_arm in rows.values() for of_seed in of_arm.values() for row in of_seed]
     kept: dict[str, Floats] = {}
     for name in names:

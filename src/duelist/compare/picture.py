@@ -1,4 +1,4 @@
-"""A comparison's picture: learning curves, and beside them the differences to the baseline."""
+"""Figure of a comparison: learning curves, and next to them the differences to the baseline."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from duelist.files.atomic import atomic_path
 from duelist.report.plots import EDGE, colour, draw_level, draw_line, integer_axis, new_figure, save, style
 
 INTERVAL = f"95 % interval from {FEWEST_SEEDS} seeds on"
-WIDTH, HEIGHT = 10.8, 3.9  # inches, of a row
+WIDTH, HEIGHT = 10.8, 3.9  # inches, per row
 
 
 def draw(summaries: Sequence[MetricSummary], title: str, stem: Path) -> None:
-    """Write `stem`.svg and `stem`.png: a row per metric. Equal numbers give equal files.
+    """Write `stem`.svg and `stem`.png with a row per metric. Equal numbers give equal files.
 
     Args:
-        summaries: the metrics, one or more.
-        title: stands above.
-        stem: the files' path without ending.
+        summaries: one or more metrics.
+        title: title of the figure.
+        stem: path of the files without extension.
 
     Raises:
         StorageError: if the disk is full.
@@ -66,7 +66,7 @@ def _differences(axes: Any, summary: MetricSummary) -> None:
 
 
 def _band(axes: Any, band: Band, arm: ArmSummary, index: int, bounds: tuple[float, float]) -> None:
-    """A mean curve; its interval, where there is one, is cut to the values that are possible."""
+    """Draw a mean curve and its interval, if any, clipped to the possible values."""
     if band.half_width_E is not None:
         low_E, high_E = (np.clip(band.mean_E + sign * band.half_width_E, *bounds) for sign in (-1, 1))
         axes.fill_between(band.labels_E, low_E, high_E, color=colour(index), alpha=0.15, linewidth=0)

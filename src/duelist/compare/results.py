@@ -1,4 +1,4 @@
-"""The files that a comparison leaves: table.md, table.csv, curves.csv, curves.png, curves.svg, summary.json."""
+"""Output files of a comparison: table.md, table.csv, curves.csv, curves.png, curves.svg, summary.json."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from duelist.compare.tables import curves_csv, few_seeds, markdown, table_csv
 from duelist.recipe.recipe import recipe_content
 from duelist.store.artifacts import write_json, write_text
 
-PICTURE = "curves"  # .png, .svg, and .csv with its numbers
+PICTURE = "curves"  # .png and .svg; its numbers are in .csv
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a comparison came to: the table in Markdown, and everything as plain data for JSON."""
+    """Results of a comparison: the table in Markdown, and all results as plain data for JSON."""
 
     table: str
     summary: Mapping[str, Any]
@@ -34,13 +34,13 @@ class Results:
 def write_results(
     folder: Path, studies: Sequence[PlannedStudy], metrics: Sequence[str], failures: Sequence[Failure] = ()
 ) -> Results:
-    """Read the finished studies and write what they amount to. The same studies give the same files.
+    """Read the finished studies and write the results. The same studies give the same files.
 
     Args:
-        folder: the comparison's folder.
+        folder: comparison folder.
         studies: all studies of the comparison, finished or not.
-        metrics: `--metric` as given; empty for the usual ones.
-        failures: the studies that failed.
+        metrics: values of `--metric`; empty for the default metrics.
+        failures: failed studies.
 
     Raises:
         RecipeError: if a metric was not measured.
@@ -83,7 +83,7 @@ def write_results(
 
 
 def _seconds(rows: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """Mean seconds that a study spent in each stage, and in all of them."""
+    """Return the mean seconds that a study spent in each stage, and in total."""
     stages: dict[str, float] = {}
     for row in (row for of_study in rows for row in of_study):
         for stage, seconds in row["seconds"].items():

@@ -1,4 +1,4 @@
-"""Run many studies in processes of their own: each process runs one study after the other."""
+"""Worker pool of a comparison: each process runs one study after another."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from duelist.compare.arms import PlannedStudy
 from duelist.compare.worker import serve
 from duelist.recipe.recipe import recipe_content
 
-# A process of its own that has nothing of this one's: forking one that has used autograd or threads is not safe.
+# Start fresh processes: forking a process that has used autograd or threads is not safe.
 PROCESSES = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a study.
+    """Outcome of a study's run.
 
     Attributes:
-        study: the study.
-        seconds: it took this time.
-        error: None, or why it failed.
-        details: the traceback of an error that a component raised.
+        study: study that ran.
+        seconds: duration of the run.
+        error: error message; None if the study succeeded.
+        details: traceback of an error that a component raised; None otherwise.
     """
 
     study: PlannedStudy
@@ -43,10 +43,10 @@ class _Worker:
 
 
 def in_order(studies: Sequence[PlannedStudy], jobs: int) -> list[PlannedStudy]:
-    """The studies as they are best begun: in blocks of as many seeds as there are processes, arm by arm in a block.
+    """Return the studies in the best starting order: in blocks of `jobs` seeds, arm by arm within a block.
 
-    So the first processes prepare a world each, instead of waiting for one another's, and seeds still become complete
-    one after the other.
+    The first processes then each prepare a different environment instead of waiting for the same one. Seeds still
+    finish one after another.
     """
     seeds = list(dict.fromkeys(s.seed for s in studies))
     arms = list(dict.fromkeys(s.arm for s in studies))
@@ -57,16 +57,16 @@ def in_order(studies: Sequence[PlannedStudy], jobs: int) -> list[PlannedStudy]:
 def run_studies(
     studies: Sequence[PlannedStudy], jobs: int, threads: int, on_outcome: Callable[[Outcome], None]
 ) -> None:
-    """Run studies in up to `jobs` processes of `threads` threads each. One that fails does not keep the others.
+    """Run studies in up to `jobs` processes of `threads` threads each. A failed study does not stop the others.
 
-    A study's result does not depend on what its process has run before. However this function is left (Ctrl-C, an
-    error, a kill), the processes end; a study that was running goes on where it was when it is next run.
+    A study's result does not depend on earlier studies of its process. The processes end when this function ends, also
+    by Ctrl-C, an error or a kill. An interrupted study resumes where it stopped when it runs again.
 
     Args:
-        studies: in the order in which they are begun.
-        jobs: processes.
-        threads: threads of each.
-        on_outcome: called as each study ends.
+        studies: studies in starting order.
+        jobs: maximum number of processes.
+        threads: threads per process.
+        on_outcome: called when a study ends.
     """
     todo = deque(studies)
     workers = [_start(threads) for _ in range(min(jobs, len(todo)))]
@@ -92,14 +92,14 @@ def _start(threads: int) -> _Worker:
     own, others = PROCESSES.Pipe()
     process = PROCESSES.Process(target=serve, args=(others, threads), daemon=True)
     process.start()
-    others.close()  # the process has the other end; as long as this one has it too, its death would not show
+    others.close()  # the worker has its own copy; while this one is open, the death of the worker goes unnoticed
     return _Worker(process, own)
 
 
 def _hand_over(worker: _Worker, todo: deque[PlannedStudy]) -> None:
     worker.study = todo.popleft() if todo else None
     if worker.study is not None:
-        with suppress(ConnectionError):  # it has died since: that shows when its answer is read
+        with suppress(ConnectionError):  # the worker has died: reading its answer reports that
             worker.jobs.send((worker.study.folder, recipe_content(worker.study.recipe)))
 
 

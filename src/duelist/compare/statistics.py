@@ -1,4 +1,4 @@
-"""The numbers of a comparison, as pure functions.
+"""Statistics of a comparison, as pure functions.
 
 Reference: Student, "The probable error of a mean", Biometrika 6, 1908; Settles, "Active Learning", 2012 (curves).
 Formula:   interval: mean ± t(0.975, S − 1) · s / √S;  paired: the same of the differences d_s = a_s − b_s within seeds,
@@ -6,7 +6,7 @@ Formula:   interval: mean ± t(0.975, S − 1) · s / √S;  paired: the same of
            area: ∫ value d(labels) / (highest − lowest label count), by trapezoids;
            labels to a target: the first label count at which the curve, linear between measurements, is at the target.
 
-S are the seeds, E the evaluations of one study: the initial model's and one after each round.
+S is the number of seeds. E is the number of evaluations of one study: one of the initial model, one after each round.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.95
-FEWEST_SEEDS = 8  # below this many, the comparison says that it decides nothing
+FEWEST_SEEDS = 8  # with fewer, the comparison warns that it decides nothing
 ROUNDING = 1e-12
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds with the half width of its 95 % t-interval.
+    """Mean over seeds with the half width of its 95 % t-interval.
 
     Attributes:
-        mean: the mean.
-        half_width: the interval is `mean` ± this; None for one seed, which has no interval.
-        seeds: how many.
+        mean: mean over seeds.
+        half_width: half width of the interval `mean` ± `half_width`; None for one seed, which has no interval.
+        seeds: number of seeds.
     """
 
     mean: float
@@ -42,13 +42,13 @@ class Mean:
 
 @dataclass(frozen=True)
 class Paired:
-    """How one arm differs from another on the same seeds.
+    """Paired difference between two arms on the same seeds.
 
     Attributes:
-        difference: of the pairs.
-        p_value: of the paired t-test, two-sided; None for one seed.
-        wins: seeds on which it was better.
-        ties: seeds on which both were exactly equal.
+        difference: mean of the paired differences.
+        p_value: p-value of the two-sided paired t-test; None for one seed.
+        wins: number of seeds on which the arm is better.
+        ties: number of seeds on which both arms are exactly equal.
     """
 
     difference: Mean
@@ -58,7 +58,7 @@ class Paired:
 
 
 def mean_interval(values_S: Sequence[float] | Floats) -> Mean:
-    """The mean of one or more values with its 95 % t-interval."""
+    """Return the mean of one or more values with its 95 % t-interval."""
     values = np.asarray(values_S, dtype=np.float64)
     n = len(values)
     if n < 2:
@@ -68,7 +68,7 @@ def mean_interval(values_S: Sequence[float] | Floats) -> Mean:
 
 
 def paired(values_S: Sequence[float], baseline_S: Sequence[float], higher_is_better: bool = True) -> Paired:
-    """Compare values with a baseline's of the same seeds, in the same order."""
+    """Compare values with a baseline's values on the same seeds, in the same order."""
     difference_S = np.asarray(values_S, dtype=np.float64) - np.asarray(baseline_S, dtype=np.float64)
     better_S = difference_S > 0 if higher_is_better else difference_S < 0
     n = len(difference_S)
@@ -76,19 +76,19 @@ def paired(values_S: Sequence[float], baseline_S: Sequence[float], higher_is_bet
     if n > 1:
         if np.ptp(difference_S) > 0:
             p_value = float(stats.ttest_rel(values_S, baseline_S).pvalue)
-        else:  # T is 0 / 0 or infinite: equal arms differ by nothing, others by chance never
+        else:  # T is 0 / 0 (equal arms, p = 1) or infinite (a constant difference, p = 0)
             p_value = 0.0 if difference_S[0] else 1.0
     return Paired(mean_interval(difference_S), p_value, int(better_S.sum()), int((difference_S == 0).sum()))
 
 
 def area_under(labels_E: Floats, values_E: Floats, lowest: float, highest: float) -> float:
-    """The area under a learning curve between two label counts, divided by their distance: the curve's mean height.
+    """Return the area under a learning curve between two label counts, divided by their distance: its mean height.
 
     Args:
-        labels_E: strictly increasing; it must reach from `lowest` to `highest`.
-        values_E: the metric at those label counts; linear between them.
-        lowest: where the area begins.
-        highest: where it ends; if that is `lowest`, the height there.
+        labels_E: label counts, strictly increasing; they must cover `lowest` to `highest`.
+        values_E: metric at those label counts; linear between them.
+        lowest: label count at which the area begins.
+        highest: label count at which it ends; if equal to `lowest`, the result is the height there.
     """
     if highest == lowest:
         return value_at(labels_E, values_E, lowest)
@@ -98,12 +98,12 @@ def area_under(labels_E: Floats, values_E: Floats, lowest: float, highest: float
 
 
 def value_at(labels_E: Floats, values_E: Floats, labels: float) -> float:
-    """The learning curve's height at a label count, linear between measurements."""
+    """Return the learning curve's height at a label count, linear between measurements."""
     return float(np.interp(labels, labels_E, values_E))
 
 
 def labels_to_target(labels_E: Floats, values_E: Floats, target: float, higher_is_better: bool = True) -> float | None:
-    """The first label count at which a learning curve is at the target, linear between measurements; None if never."""
+    """Return the first label count at which a curve reaches the target, linear between measurements; None if never."""
     gap_E = (values_E - target) * (1 if higher_is_better else -1)
     # The target is often one of these values, computed in another order: rounding must not make it unreachable.
     reached = np.flatnonzero(gap_E >= -ROUNDING * max(1.0, abs(target)))
@@ -117,7 +117,7 @@ def labels_to_target(labels_E: Floats, values_E: Floats, target: float, higher_i
 
 
 def median_with_never(values: Sequence[float | None]) -> float | None:
-    """The median where None stands for "never": later than any number. None if the median itself is never."""
+    """Return the median, where None means "never", later than any number. Return None if the median is "never"."""
     ordered: list[Any] = [float("inf") if v is None else v for v in values]
     median = float(np.median(ordered)) if ordered else float("inf")
     return median if np.isfinite(median) else None

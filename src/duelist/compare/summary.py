@@ -1,4 +1,4 @@
-"""What a comparison amounts to, metric by metric: each arm by itself, and against the baseline on the same seeds."""
+"""Summary of a comparison per metric: each arm alone, and against the baseline on the same seeds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from duelist.compare.statistics import (
 
 @dataclass(frozen=True)
 class Band:
-    """A mean over seeds at each label count, with the half width of its 95 % t-interval; None for too few seeds."""
+    """Mean over seeds at each label count, with the half width of its 95 % t-interval; None for too few seeds."""
 
     labels_E: Floats
     mean_E: Floats
@@ -33,14 +33,14 @@ class Band:
 
 @dataclass(frozen=True)
 class ToTarget:
-    """How many labels an arm needs to be as good as the baseline is at the end.
+    """Labels that an arm needs to reach the baseline's final value.
 
     Attributes:
         mean_curve: labels at which the mean over seeds reaches the mean target; None if it never does.
-        median: median over seeds of the labels at which a seed's curve reaches the baseline's end on that seed; None
-            if half of the seeds or more never do.
-        reached: seeds that reach it.
-        seeds: of so many.
+        median: median over seeds of the labels at which a seed's curve reaches the baseline's final value on that
+            seed; None if half of the seeds or more never reach it.
+        reached: number of seeds that reach it.
+        seeds: number of seeds in total.
     """
 
     mean_curve: float | None
@@ -51,17 +51,17 @@ class ToTarget:
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One arm in one metric. Fewer than `FEWEST_SEEDS` seeds have no interval and no p-value.
+    """One arm in one metric. With fewer than `FEWEST_SEEDS` seeds there is no interval and no p-value.
 
     Attributes:
-        arm: its name.
-        final: the metric at the end of the compared label range.
-        area: the mean height of the learning curve over that range.
-        final_paired: the final value against the baseline's; None for the baseline, and where no seed is shared.
-        area_paired: the same of the area.
-        to_target: labels to the baseline's final value; None where no seed is shared with the baseline.
-        curve: the mean learning curve.
-        difference: the mean of (this arm − baseline) over shared seeds; None for the baseline.
+        arm: name of the arm.
+        final: metric at the end of the compared label range.
+        area: mean height of the learning curve over that range.
+        final_paired: final value against the baseline's; None for the baseline, and if no seed is shared.
+        area_paired: area against the baseline's; None in the same cases.
+        to_target: labels to the baseline's final value; None if no seed is shared with the baseline.
+        curve: mean learning curve.
+        difference: mean of (this arm − baseline) over shared seeds; None for the baseline, and if no seed is shared.
     """
 
     arm: str
@@ -79,13 +79,14 @@ class MetricSummary:
     """All arms in one metric.
 
     Attributes:
-        metric: the metric.
-        baseline: the arm that the others are compared with.
-        lowest: where the compared label range begins: every study has measured from there on.
-        highest: where it ends: every study has come that far.
+        metric: metric that is compared.
+        baseline: arm that the others are compared with.
+        lowest: start of the compared label range: the first label count that every study covers.
+        highest: end of that range: the last label count that every study covers.
         target: the baseline's mean value at `highest`; None if the baseline has no finished study.
-        target_gained: whether the target is better than where the baseline began: if not, labels to it say nothing.
-        arms: in the order asked for, those with a finished study.
+        target_gained: whether the target is better than the baseline's value at `lowest`; if not, labels to the target
+            are meaningless.
+        arms: arms with a finished study, in the requested order.
     """
 
     metric: Metric
@@ -98,10 +99,10 @@ class MetricSummary:
 
 
 def choose_baseline(arms: Mapping[str, str]) -> str:
-    """The arm that others are compared with: the one called random, else one whose acquisition is, else the first.
+    """Return the baseline: the arm named `random`, else the first arm with acquisition `random`, else the first arm.
 
     Args:
-        arms: each arm's acquisition, by the arm's name.
+        arms: acquisition of each arm, by the arm's name.
     """
     if "random" in arms:
         return "random"
@@ -118,7 +119,7 @@ def summarise(rows: Rows, metric: Metric, baseline: str) -> MetricSummary | None
     every = [c for of_arm in curves.values() for c in of_arm.values()]
     if not every:
         return None
-    # Arms that spend other budgets are compared where all of them have been.
+    # Arms with different budgets are compared over the label range that all of them cover.
     lowest = max(float(c.labels_E[0]) for c in every)
     highest = max(lowest, min(float(c.labels_E[-1]) for c in every))
     base = curves.get(baseline, {})
@@ -188,7 +189,7 @@ def _to_target(
 
 
 def _band(curves: list[Curve], minus: list[Curve] | None, lowest: float, highest: float) -> Band:
-    """The mean of curves, or of differences of curves, at each label count within the bounds that any has measured."""
+    """Return the mean of curves, or of their differences, at every measured label count within the bounds."""
     labels = {float(x) for c in [*curves, *(minus or [])] for x in c.labels_E if lowest < x < highest}
     labels_E = np.array(sorted({lowest, highest} | labels))
     values_SE = np.array([np.interp(labels_E, c.labels_E, c.values_E) for c in curves])

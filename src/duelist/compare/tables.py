@@ -1,4 +1,4 @@
-"""A comparison in words and numbers: Markdown to read, CSV to compute with."""
+"""Tables of a comparison: Markdown to read, CSV to compute with."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def markdown(
     unfinished: Mapping[str, Sequence[int]],
     unshared: Mapping[str, Sequence[str]],
 ) -> str:
-    """A table per metric with what must be known to read it.
+    """Return a table per metric in Markdown, with notes on how to read it.
 
     Args:
-        title: the comparison's title.
-        summaries: the metrics, the main one first.
-        unfinished: seeds that are missing, by arm.
-        unshared: what an arm does not share with the first, as keys of the recipe.
+        title: title of the comparison.
+        summaries: metrics, the main one first.
+        unfinished: missing seeds, by arm.
+        unshared: recipe keys that an arm should share with the first arm but does not, by arm.
     """
     lines = [f"# {title}", ""]
     few = few_seeds(summaries)
@@ -44,7 +44,7 @@ def markdown(
 
 
 def few_seeds(summaries: Sequence[MetricSummary]) -> str | None:
-    """A warning if a comparison has too few seeds to decide anything."""
+    """Return a warning if a comparison has too few seeds to decide anything; None otherwise."""
     counts = [arm.final_paired.difference.seeds for s in summaries for arm in s.arms if arm.final_paired is not None]
     fewest = min(counts, default=0)
     if fewest >= FEWEST_SEEDS:
@@ -58,7 +58,10 @@ def few_seeds(summaries: Sequence[MetricSummary]) -> str | None:
 
 
 def table_csv(summaries: Sequence[MetricSummary]) -> str:
-    """One line per metric, arm and statistic; `low` and `high` are the 95 % t-interval within the metric's range."""
+    """Return CSV with a line per metric, arm and statistic.
+
+    `low` and `high` bound the 95 % t-interval, clipped to the metric's range.
+    """
     lines: list[dict[str, Any]] = []
     for summary in summaries:
         bounds = described(summary.metric.name).range
@@ -68,7 +71,7 @@ def table_csv(summaries: Sequence[MetricSummary]) -> str:
 
 
 def curves_csv(rows: Rows) -> str:
-    """One line per arm, seed and round, with every number that was measured."""
+    """Return CSV with a line per arm, seed and round, with every measured number."""
     names = measured(rows)
     columns = ["arm", "seed", "round", "labels", "asked", *names]
     lines = [
@@ -81,7 +84,7 @@ def curves_csv(rows: Rows) -> str:
 
 
 def _tables(summary: MetricSummary) -> list[str]:
-    """The metric at the end, and under it the whole learning curve: together they would be too wide to read."""
+    """Return two tables: the final values, and below them the whole curves; one table would be too wide to read."""
     base, gained = summary.baseline, summary.target_gained
     metric = described(summary.metric.name)
     digits = metric.digits
@@ -175,7 +178,7 @@ def _interval(name: str, value: Mean, bounds: tuple[float, float]) -> dict[str, 
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns line up in plain text too; the first row is the header."""
+    """Return a Markdown table whose columns also align in plain text; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""What can be said of a recipe before anything is drawn, asked or written: what is wrong, what it costs."""
+"""Checks and cost estimates of a recipe before anything is drawn, asked or written."""

@@ -1,4 +1,4 @@
-"""What can be found wrong with a recipe before anything is drawn, asked or written."""
+"""Checks of a recipe before anything is drawn, asked or written."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from duelist.trainers.initial_preferences import labelled_preferences
 from duelist.trainers.trl_settings import require_installed_trackers
 from duelist.types import Prompt
 
-LONGEST = 256  # this many of the prompts with most characters are measured in tokens; sampling measures them all
+LONGEST = 256  # prompts, the longest in characters, whose tokens are counted here; sampling checks all
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a recipe names, as far as it is within reach: None is what is not.
+    """Result of examining a recipe. A field is None if its source is not available.
 
     Attributes:
-        recipe: with `{prepared}` filled in, if it has been prepared.
-        prompts: the prompts.
-        model: the base model's configuration.
-        pairs: candidate pairs in one round's pool, at most.
-        notes: what could not be found out, and why.
+        recipe: recipe with `{prepared}` filled in, if it has been prepared.
+        prompts: prompts.
+        model: configuration of the base model.
+        pairs: maximum number of candidate pairs in one round's pool.
+        notes: what could not be determined, and why.
     """
 
     recipe: Recipe
@@ -54,11 +54,12 @@ class Findings:
 
 
 def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
-    """Look at everything that `recipe` names, but load no model's weights, draw nothing and write nothing.
+    """Check everything that `recipe` names. Load no model weights, draw nothing and write nothing.
 
     Args:
         recipe: the recipe.
-        offline_ok: a name on the hub that cannot be loaded is a note, not an error. A study could not run so.
+        offline_ok: if True, a name on the Hugging Face Hub that cannot be loaded gives a note, not an error. A study
+            cannot run without it.
 
     Raises:
         DuelistError: if something is not usable.
@@ -90,7 +91,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
 
 
 def examine_new(recipe: Recipe, progress: Progress) -> Findings:
-    """`examine` a recipe that is about to run; what it prepares is made first, for only then all of it can be seen.
+    """Examine a recipe that is about to run. Run its preparation first, because the full check needs its output.
 
     Raises:
         RecipeError: if it names no annotator.
@@ -105,10 +106,10 @@ def examine_new(recipe: Recipe, progress: Progress) -> Findings:
 
 
 def require_trackers(recipe: Recipe) -> None:
-    """Refuse a tracker that a running study is to report to from now on, and that is not installed.
+    """Check that the trackers a resumed study reports to are installed.
 
     Raises:
-        RecipeError: naming it.
+        RecipeError: if one is not installed; it is named.
     """
     trainer: Trainer[Any, Any] = recipe.trainer.build()
     for handed_on in trainer.trl_settings:
@@ -116,12 +117,12 @@ def require_trackers(recipe: Recipe) -> None:
 
 
 def _require_told_gains(recipe: Recipe, components: StudyComponents, notes: list[str]) -> None:
-    """Refuse a stopping rule whose gain the acquisition does not tell, by letting it choose from a made-up pool.
+    """Check that the acquisition reports the gain that the stopping rule needs, by a selection from a synthetic pool.
 
-    A rule of the user's may need a pool of its own kind: where it fails on this one, a note says so.
+    A custom rule may need a special kind of pool. If it fails on this one, a note reports it.
 
     Raises:
-        RecipeError: naming both.
+        RecipeError: if the gain is not reported; both rules are named.
     """
     if recipe.stop is None:
         return
@@ -129,7 +130,7 @@ def _require_told_gains(recipe: Recipe, components: StudyComponents, notes: list
     try:
         pool = random_features(12, components.needs)
         chosen = choose(components.acquisition, pool, 2, np.random.default_rng(0))
-    except Exception as error:  # of the user's own code, so of any type
+    except Exception as error:  # user code may raise any type
         if recipe.acquisition.is_shipped:
             raise
         cause = error.__cause__ or error
@@ -143,7 +144,7 @@ def _require_told_gains(recipe: Recipe, components: StudyComponents, notes: list
 
 
 def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: PromptSet, config: Any) -> None:
-    """Refuse prompts that the policy's tokenizer cannot render, or its context cannot hold.
+    """Check that the policy's tokenizer can render the prompts and that they fit in its context.
 
     Raises:
         ModelError: if the tokenizer lacks something.

@@ -1,4 +1,4 @@
-"""What a recipe names and may be out of reach: not prepared yet, or on the hub without a network."""
+"""Look-ups that may be unavailable: not prepared yet, or on the Hugging Face Hub while offline."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from duelist.study.targets import Targets
 
 
 def prepared_recipe(recipe: Recipe, lookups: Lookups) -> Recipe:
-    """The recipe with `{prepared}` filled in, if it has been prepared."""
+    """Return the recipe with `{prepared}` filled in, if it has been prepared."""
     if recipe.prepare is None:
         return recipe
     folder = prepared_folder(recipe.prepare.function, preparation_settings(recipe))
     if folder.is_dir():
         return with_prepared(recipe, folder)
-    if lookups.offline_ok:  # a study that is about to run prepares it
+    if lookups.offline_ok:  # otherwise, the study is about to run and prepares it
         lookups.notes.append(
             f"{recipe.prepare.function} would first make models and data in {folder}; sizes are known after that."
         )
@@ -32,10 +32,10 @@ def prepared_recipe(recipe: Recipe, lookups: Lookups) -> Recipe:
 
 
 def prompts_in_reach(recipe: Recipe, lookups: Lookups) -> PromptSet | None:
-    """The recipe's prompts.
+    """Return the recipe's prompts; None if they are not available.
 
     Raises:
-        DuelistError: if they are within reach and not usable.
+        DuelistError: if they are available but not usable.
     """
     config = recipe.prompts
     if PREPARED in str(config.held_out_path):
@@ -45,10 +45,10 @@ def prompts_in_reach(recipe: Recipe, lookups: Lookups) -> PromptSet | None:
 
 
 def model_config(policy: PolicyConfig | None, lookups: Lookups) -> Any:
-    """The base model's configuration.
+    """Return the base model's configuration; None if it is not available.
 
     Raises:
-        ModelError: if it is within reach and cannot be loaded.
+        ModelError: if it is available but cannot be loaded.
     """
     from transformers import AutoConfig
 
@@ -59,10 +59,10 @@ def model_config(policy: PolicyConfig | None, lookups: Lookups) -> Any:
 
 
 def require_target(recipe: Recipe, prompts: PromptSet | None, lookups: Lookups) -> None:
-    """Refuse prompts that matter which cannot be read.
+    """Check that the target prompts can be read.
 
     Raises:
-        DuelistError: if they are within reach and not usable.
+        DuelistError: if they are available but not usable.
     """
     config = recipe.target
     if prompts is not None:
@@ -71,10 +71,10 @@ def require_target(recipe: Recipe, prompts: PromptSet | None, lookups: Lookups) 
 
 
 def require_start(policy: PolicyConfig, lookups: Lookups) -> None:
-    """Refuse a start for the policy that is not there; note one that may be a name on the hub.
+    """Check that the policy's initial weights exist; add a note if the name may be on the Hub.
 
     Raises:
-        ModelError: naming the key.
+        ModelError: if a local folder does not exist; the key is named.
     """
     for key in ("initial_adapter", "initial_model"):
         value = getattr(policy, key)

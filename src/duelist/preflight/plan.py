@@ -1,4 +1,4 @@
-"""What a study would do and cost, found out without touching anything: `duelist run RECIPE --dry-run`."""
+"""Plan and cost of a study, computed without side effects: `duelist run RECIPE --dry-run`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from duelist.recipe.round_plan import budgets, is_checkpoint, is_evaluated, list
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 GIB = 2**30
-EMBEDDING_DIMENSION = 768  # what an embedding is taken to have, before the first one is seen
-PROMPT_TOKENS = 128  # what a prompt is taken to have, in the bound on gradient tokens
+EMBEDDING_DIMENSION = 768  # assumed width of an embedding before the first one is computed
+PROMPT_TOKENS = 128  # assumed length of a prompt in the bound on gradient tokens
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study's cost. A figure is None where it cannot be known yet; `notes` says why.
+    """Cost of a study. A field is None if it cannot be known yet; `notes` says why.
 
     Attributes:
         labels: pairs asked in the whole study.
-        prompts_per_round: prompts answered each round; a number for each where they differ.
-        generations: responses drawn in the whole study, the evaluation's among them.
-        candidate_pairs: pairs in one round's pool, at most.
-        gradient_tokens: tokens run forward and backward for features in the whole study, at most.
-        base_parameters: parameters of the base model.
-        trained_parameters: those of the adapter, of the reward model, or all.
-        memory_bytes: model, optimizer and features at their largest; activations come on top.
-        disk_bytes: the study's folder at the end, and one round's features and gradients at their largest.
+        prompts_per_round: prompts that get responses in each round; one number per round if they differ.
+        generations: responses drawn in the whole study, including the evaluation's.
+        candidate_pairs: maximum number of pairs in one round's pool.
+        gradient_tokens: upper bound on the tokens run forward and backward for features in the whole study.
+        base_parameters: number of parameters of the base model.
+        trained_parameters: number of trained parameters: of the adapter, of the reward model, or all.
+        memory_bytes: peak memory of model, optimizer and features, without activations.
+        disk_bytes: the study folder at the end, plus one round's features and gradients at their largest.
         notes: what is not known, and why.
     """
 
@@ -53,10 +53,10 @@ class Plan:
 
 
 def plan(recipe: Recipe) -> Plan:
-    """Find out what `recipe` would cost, reading only what is within reach.
+    """Return the cost of `recipe`, reading only what is available.
 
     Raises:
-        DuelistError: if something that is within reach is not usable.
+        DuelistError: if something is available but not usable.
     """
     found = examine(recipe, offline_ok=True)
     notes = list(found.notes)
@@ -74,7 +74,7 @@ def plan(recipe: Recipe) -> Plan:
         generations = 0 if counts is None else answered * counts.decoded
         tokens = _gradient_tokens(ready, sum(in_rounds) * m)
     of_rounds = range(1, ready.rounds + 1)
-    # A reward model is measured on the same responses every time: the policy that writes them is not trained.
+    # A reward model is evaluated on the same responses every time, because the policy that writes them is not trained.
     again = ready.reward_model is None
     evaluated = 1 + again * sum(is_evaluated(ready, t, ready.rounds) for t in of_rounds)
     kept = 1 + sum(is_checkpoint(ready, t, ready.rounds) for t in of_rounds)
@@ -84,7 +84,7 @@ def plan(recipe: Recipe) -> Plan:
     policy = policy_of(ready)
     base, adapter = _parameter_counts(policy, found, notes)
     if ready.reward_model is not None:
-        adapter = 0  # the policy only writes
+        adapter = 0  # the policy only generates
     gradient = ready.featurizers.get("gradient")
     dimension = (gradient and gradient.setting("dimension")) or adapter
     if ready.reward_model is not None or "gradient_ND" not in ready.acquisition.build().needs:
@@ -96,12 +96,12 @@ def plan(recipe: Recipe) -> Plan:
         features = (pairs + total_budget(recipe)) * dimension * 4
     memory = disk = None
     if base is not None and adapter is not None and features is not None:
-        # What is trained (an adapter in float32) with its gradient and Adam's two moments, beside the base model or
-        # reference; features as computed and as reordered.
+        # The base model or reference; the trained weights (an adapter in float32) with gradient and Adam's two moments;
+        # features as computed and as reordered.
         each = BYTES["float32" if policy.adapter == "lora" else policy.dtype]
         memory = base * BYTES[policy.dtype] + max(adapter * 4 * each, adapter * each + features * 2)
-        # The weights that are kept and a copy of the latest (online each with Adam's moments); one round's features and
-        # the gradients, at most two a pair, that they come from; every token as JSON.
+        # The saved weights and a copy of the latest (online, each with Adam's moments); one round's features and their
+        # gradients, at most two per pair; every token as JSON.
         disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + 3 * features + (tokens or 0) * 8
     return Plan(
         total_budget(recipe), _told(in_rounds), generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
@@ -109,7 +109,7 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def _reward_plan(recipe: Recipe, config: RewardModelConfig, found: Findings, notes: list[str]) -> Plan:
-    """The plan of a study without a language model: nothing is generated, and the reward model is small."""
+    """Return the plan of a study without a language model: nothing is generated, and the reward model is small."""
     pairs, in_rounds = found.pairs, prompts_in_rounds(recipe, found.prompts)
     inputs = EMBEDDING_DIMENSION
     notes.append(f"Sizes are those of embeddings of {inputs} dimensions; the embedding model comes on top.")
@@ -126,7 +126,7 @@ def _reward_plan(recipe: Recipe, config: RewardModelConfig, found: Findings, not
 
 
 def plan_rows(plan: Plan) -> Mapping[str, str]:
-    """The plan in words, for a table."""
+    """Return the plan as text, for a table."""
 
     def count(value: int | None) -> str:
         return "not known yet" if value is None else f"{value:,}"
@@ -149,12 +149,12 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
 
 
 def _told(in_rounds: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
-    """One number where every round has the same."""
+    """Return one number if every round has the same, else the number of each round."""
     return in_rounds[0] if in_rounds is not None and len(set(in_rounds)) == 1 else in_rounds
 
 
 def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
-    """An upper bound: the responses of all rounds as long as they may be, past pairs again each round."""
+    """Return an upper bound: responses of all rounds at full length, and past pairs again in each round."""
     longest = recipe.sampler.setting("max_new_tokens")
     if longest is None:
         return None
@@ -174,7 +174,7 @@ def _parameter_counts(policy: PolicyConfig, found: Findings, notes: list[str]) -
     if config is None:
         return None, None
     start = policy.initial_adapter
-    with torch.device("meta"):  # shapes without numbers: nothing is allocated
+    with torch.device("meta"):  # shapes without data: nothing is allocated
         base: Any = AutoModelForCausalLM.from_config(config)
         count = sum(p.numel() for p in base.parameters())
         if policy.adapter == "none":

@@ -1,4 +1,4 @@
-"""How many pairs each round's pool has, at most: before anything is drawn, from the recipe's counts alone."""
+"""Maximum number of pairs in each round's pool, computed from the recipe's counts before anything is drawn."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from duelist.samplers.base import FROM_DATASET
 
 
 def prompts_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...] | None:
-    """How many prompts each round answers.
+    """Return how many prompts get responses in each round.
 
     Args:
         recipe: the recipe.
-        prompts: its prompts; None where they are out of reach.
+        prompts: its prompts; None if they are not available.
 
     Returns:
-        One number a round; None where it cannot be known yet.
+        One number per round; None if it cannot be known yet.
     """
     config = recipe.prompts
     known = config.limit if prompts is None else len(prompts.train)
@@ -30,14 +30,14 @@ def prompts_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, .
 
 
 def pairs_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...] | None:
-    """How many pairs each round's pool has, at most.
+    """Return the maximum number of pairs in each round's pool.
 
     Args:
         recipe: the recipe.
-        prompts: its prompts; None where they are out of reach.
+        prompts: its prompts; None if they are not available.
 
     Returns:
-        One number a round; None where prompts that are out of reach or components' own code alone say it.
+        One number per round; None if it depends on unavailable prompts or on a component's own code.
     """
     in_rounds = prompts_in_rounds(recipe, prompts)
     pairing = recipe.pairing.build()
@@ -48,18 +48,18 @@ def pairs_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...
 
 
 def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[int]) -> None:
-    """Refuse a budget that exceeds what the pool can have.
+    """Check that the budget does not exceed the number of pairs in the pool.
 
     Args:
         recipe: the recipe.
         prompts: its prompts.
-        in_rounds: the pairs in each round's pool, at most.
+        in_rounds: maximum number of pairs in each round's pool.
 
     Raises:
-        BudgetError: naming both.
+        BudgetError: if it exceeds that number; both are named.
     """
     drawn = recipe.sampler.build().counts is not None
-    # A data set's responses are the same every round, like a fixed pool's: what was asked is not asked again.
+    # A data set's responses are the same in every round, like a fixed pool's: a pair is asked only once.
     same = recipe.pool == "fixed" or not drawn
     everything = in_rounds[0]
     if recipe.pool != "fixed" and not drawn:
@@ -79,7 +79,7 @@ def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[i
 
 
 def _pool_size(recipe: Recipe, prompts: PromptSet | None, n: int | None) -> PoolSize:
-    """What is known of a pool of n prompts, those with most in the data set; None for a number not known."""
+    """Return the known size of a pool of the n prompts with most in the data set; None for each unknown number."""
     sampler = recipe.sampler.build()
     counts, looked_up = sampler.counts, sampler.origins == FROM_DATASET
     if n is None or (counts is None and (prompts is None or not looked_up)):

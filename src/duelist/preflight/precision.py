@@ -1,7 +1,7 @@
-"""Whether a half-precision weight can move at all by the steps that training takes.
+"""Rounding check: can a training step change a half-precision weight?
 
-A weight w with 2^e <= |w| < 2^(e+1) has neighbours 2^e·eps away, eps = 2^-7 in bfloat16. A step below half of that is
-rounded off. A step of Adam's is about the learning rate, however small the gradient.
+A weight w with 2^e <= |w| < 2^(e+1) has neighbours at distance 2^e·eps, with eps = 2^-7 in bfloat16. A step smaller
+than half of that is rounded off. An Adam step is about the size of the learning rate, however small the gradient.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.settings.context import Rounding
 
-MEDIAN = 0.674  # of |w|, where w is normal with standard deviation 1
-INITIALIZER_RANGE = 0.02  # of a configuration that does not say
+MEDIAN = 0.674  # of |w|, for a normal w with standard deviation 1
+INITIALIZER_RANGE = 0.02  # of a configuration without one
 
 
 def rounding(policy: PolicyConfig, model: Any) -> Rounding | None:
-    """How coarse the policy's weights are, where all of them are trained in half precision; None elsewhere.
+    """Return the rounding of the policy's weights if all are trained in half precision; None otherwise.
 
     Args:
         policy: the policy.
-        model: its configuration; None where it is out of reach.
+        model: its configuration; None if it is not available.
 
     Raises:
-        ModelError: if `policy.architecture` is no model's configuration.
+        ModelError: if `policy.architecture` is not a valid model configuration.
     """
     dtype = _weights_type(policy, model)
     if policy.adapter != "none" or dtype is None or torch.finfo(dtype).bits > 16:
@@ -37,15 +37,15 @@ def rounding(policy: PolicyConfig, model: Any) -> Rounding | None:
 
 
 def half_spacing(weight: float, dtype: torch.dtype) -> float:
-    """The largest step from `weight` that is rounded off."""
+    """Return the largest step from `weight` that is rounded off."""
     return float(2.0 ** math.floor(math.log2(weight)) * torch.finfo(dtype).eps / 2)
 
 
 def architecture_config(policy: PolicyConfig) -> Any:
-    """The model configuration that `policy.architecture` describes; None without one.
+    """Return the model configuration that `policy.architecture` describes; None if it is not set.
 
     Raises:
-        ModelError: if it describes none.
+        ModelError: if it is not a valid model configuration.
     """
     from transformers import AutoConfig
 
@@ -58,7 +58,7 @@ def architecture_config(policy: PolicyConfig) -> Any:
 
 
 def _weights_type(policy: PolicyConfig, model: Any) -> torch.dtype | None:
-    """The type that the weights will have; None if it is not known yet."""
+    """Return the data type that the weights will have; None if it is not known yet."""
     named = policy.load.get("dtype", policy.load.get("torch_dtype", policy.dtype))
     named = getattr(model, "dtype", None) if named == "auto" else named
     dtype = getattr(torch, str(named).removeprefix("torch."), None)

@@ -1,4 +1,4 @@
-"""Recipes: from a file to validated components."""
+"""Recipes, from a YAML file to validated components."""
 
 import lazy_loader
 

@@ -1,9 +1,9 @@
-"""How a budget is split over rounds. A schedule splits the total T·B by largest remainder, one pair a round at least:
+"""Split of a budget over rounds. A schedule splits the total T·B by largest remainder, at least one pair per round:
 
 constant    B : B : … : B
 decrease    T : T−1 : … : 1       3:2:1 for three rounds, as in Yang et al., arXiv 2406.17312
 increase    1 : 2 : … : T
-[b₁, …]     as it says
+[b₁, …]     as listed
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Schedule = Literal["constant", "decrease", "increase"] | tuple[Annotated[int, Fi
 
 @functools.cache
 def scheduled(schedule: Schedule, rounds: int, budget: int) -> tuple[int, ...]:
-    """The budgets of all rounds.
+    """Return the budgets of all rounds.
 
     Args:
-        schedule: see above.
+        schedule: see the module's docstring.
         rounds: T, 1 or more.
         budget: B, the mean per round, 1 or more; a list's own numbers take precedence.
 
     Returns:
-        T budgets of 1 or more, their sum T·B (a list: its own sum).
+        T budgets of 1 or more, with sum T·B (for a list, its own sum).
     """
     if isinstance(schedule, tuple):
         return schedule
@@ -38,7 +38,7 @@ def scheduled(schedule: Schedule, rounds: int, budget: int) -> tuple[int, ...]:
 
 
 def fill_mean_budget(values: Any) -> Any:
-    """A recipe's raw content with `budget` filled in where a list of budgets makes it plain."""
+    """Fill in `budget` in a recipe's raw content if `schedule` is a list of budgets."""
     if not isinstance(values, dict) or "budget" in values:
         return values
     listed = values.get("schedule")
@@ -48,7 +48,7 @@ def fill_mean_budget(values: Any) -> Any:
 
 
 def require_listed_budgets(schedule: Schedule, rounds: int, budget: int) -> None:
-    """Hold a list of budgets to the number of rounds, and `budget` to the list's mean.
+    """Check that a list of budgets has one entry per round, and that `budget` is its mean.
 
     Raises:
         ValueError: if they disagree.
@@ -68,7 +68,7 @@ def require_listed_budgets(schedule: Schedule, rounds: int, budget: int) -> None
 
 
 def require_listed_prompts(per_round: object, rounds: int, pool: str) -> None:
-    """Hold a list of prompts per round to the number of rounds, and to a pool that is drawn in every round.
+    """Check that a list of prompts per round has one entry per round, and that the pool is redrawn each round.
 
     Raises:
         ValueError: if they disagree.
@@ -88,10 +88,10 @@ def require_listed_prompts(per_round: object, rounds: int, pool: str) -> None:
 
 
 def require_online_keys(online: bool, checkpoint_every: int | None) -> None:
-    """Refuse a key of online mode where it has no meaning.
+    """Check that keys of online mode are set only in online mode.
 
     Raises:
-        ValueError: naming the key.
+        ValueError: if one is set in another mode; the key is named.
     """
     if checkpoint_every is not None and not online:
         raise ValueError(
@@ -101,9 +101,9 @@ def require_online_keys(online: bool, checkpoint_every: int | None) -> None:
 
 
 def _apportioned(total: int, weights: Sequence[int]) -> list[int]:
-    """`total` split in proportion to the weights by largest remainder, each part 1 or more.
+    """Split `total` in proportion to the weights by largest remainder, each part 1 or more.
 
-    Parts whose share is below 1 get 1, and the others share what is left. A larger weight never gets less.
+    Parts whose share is below 1 get 1, and the others share the rest. A larger weight never gets less.
     """
     ones: set[int] = set()
     while True:

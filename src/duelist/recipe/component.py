@@ -1,7 +1,7 @@
-"""A recipe's component: resolved once from its name and settings into a class and its validated configuration.
+"""Component of a recipe, resolved once from its name and settings to a class and its validated configuration.
 
-A component is named by its short name (components.py) or by a dotted path to a class of yours; its settings are the
-class' own, found by the annotation of its constructor's `config` parameter.
+The name is a short name (components.py) or a dotted path to your own class. The annotation of the constructor's
+`config` parameter gives the class of the settings.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from duelist.settings.validation import explain_invalid, nearest
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-# The parameters of a constructor that have to be given, where they have no default.
+# Kinds of constructor parameters that must be given if they have no default.
 NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @final
 class Component(Generic[T]):
-    """What a recipe names, of the interface T. A pydantic model's field of this type takes a name, or a mapping.
+    """Component of a recipe with interface T. A pydantic field of this type takes a name or a mapping.
 
     Attributes:
-        kind: its key in a recipe.
-        name: a short name, or a dotted path.
-        cls: its class.
-        config: its settings, every default filled in; None for a class without settings.
-        options: what any acquisition can be told beside its own settings; the defaults for other kinds.
+        kind: key in a recipe.
+        name: short name or dotted path.
+        cls: class of the component.
+        config: settings with every default filled in; None for a class without settings.
+        options: options common to all acquisitions; the defaults for other kinds.
     """
 
-    # No dataclass: pydantic would read the fields of one from a recipe.
+    # Not a dataclass: pydantic would read its fields from a recipe.
     def __init__(
         self, kind: str, name: str, cls: type[T], config: BaseModel | None, options: AcquisitionOptions
     ) -> None:
-        """Use `Component.of`."""
+        """Store the parts. Use `Component.of` to create a component."""
         self.kind: Final = kind
         self.name: Final = name
         self.cls: Final = cls
@@ -62,7 +62,7 @@ class Component(Generic[T]):
         """Resolve a bare name, or a name with settings.
 
         Raises:
-            RecipeError: if it has no name, there is no such component, or a setting is not usable.
+            RecipeError: if there is no name, no such component, or an invalid setting.
         """
         kind = next(k for k, path in INTERFACES.items() if path == f"{interface.__module__}:{interface.__qualname__}")
         settings = {"name": value} if isinstance(value, str) else dict(value)
@@ -85,24 +85,24 @@ class Component(Generic[T]):
 
     @property
     def is_shipped(self) -> bool:
-        """Whether it comes with Duelist, and is named so."""
+        """Whether the name is the short name of a shipped component."""
         return self.name in COMPONENTS[self.kind]
 
     def setting(self, key: str) -> Any:
-        """Return a setting by its name; None if the class has none of that name."""
+        """Return a setting by its name; None if the class has no such setting."""
         return getattr(self.config, key, None)
 
     def content(self) -> dict[str, Any]:
-        """Return it as plain data, every default filled in: `of` reads it back."""
+        """Return the component as plain data with every default filled in; `of` reads it back."""
         config = {} if self.config is None else self.config.model_dump(mode="json", by_alias=True)
         return {"name": self.name, **config, **self.options.model_dump(mode="json", exclude_defaults=True)}
 
     def build(self) -> T:
-        """Make the object; `${NAME}` in its settings is filled in now.
+        """Create the object; `${NAME}` in its settings is filled in now.
 
         Raises:
-            RecipeError: if a variable that the settings name is not set.
-            DuelistError: if the class is the user's, and its constructor fails.
+            RecipeError: if an environment variable that the settings name is not set.
+            DuelistError: if the constructor of a user class fails.
         """
         make: Callable[..., T] = self.cls
         arguments = () if self.config is None else (with_credentials(self.config),)
@@ -123,7 +123,7 @@ class Component(Generic[T]):
 
 
 def resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
-    """Return a component's class, and the class of its settings if it has any.
+    """Return a component's class, and the class of its settings; None for a class without settings.
 
     Raises:
         RecipeError: if there is no such class.
@@ -150,10 +150,10 @@ def resolve(kind: str, name: str) -> tuple[type, type[BaseModel] | None]:
 
 
 def _require_usable(kind: str, name: str, cls: type, config_type: Any) -> None:
-    """Hold a class of the user's to what it takes to make an object of it.
+    """Check that a class can be used as a component.
 
     Raises:
-        RecipeError: saying what is missing.
+        RecipeError: if it cannot; the message says what is missing.
     """
     interface = INTERFACES[kind]
     if not issubclass(cls, import_object(interface)):

@@ -1,8 +1,8 @@
-"""The one table from short names to dotted paths, and each kind's interface. Strings, imported only when used."""
+"""Table of short names and dotted paths, and the interface of each kind. Strings, imported only when used."""
 
 from __future__ import annotations
 
-# What every class of a kind derives from.
+# Base class of every component of a kind.
 INTERFACES: dict[str, str] = {
     "sampler": "duelist.samplers.base:Sampler",
     "pairing": "duelist.pairing.base:Pairing",

@@ -1,4 +1,4 @@
-"""What a recipe needs before its study: models and data made once by a function, cached, and shared by studies."""
+"""Preparation of a recipe: a function creates models and data once; they are cached and shared by studies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREPARING = "Preparing models and data (once)"
 
 
 def cache_folder() -> Path:
-    """Where prepared models and data are kept: $DUELIST_CACHE, or duelist/ in the user's cache folder."""
+    """Return the folder of prepared models and data: $DUELIST_CACHE, or duelist/ in the user's cache folder."""
     own = os.environ.get("DUELIST_CACHE")
     if own:
         return Path(own)
@@ -31,12 +31,13 @@ def cache_folder() -> Path:
 
 
 def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
-    """The folder that this function fills with these settings, whether it is there yet or not.
+    """Return the folder for this function and these settings. It may not exist yet.
 
-    The source counts, all files of it where the function lives in a package: after an edit, everything is made anew.
+    The name depends on the source: all modules of the function's package, or its own file outside a package. After an
+    edit, everything is created again.
 
     Raises:
-        RecipeError: if it is no function that was written for this, or the settings do not fit it.
+        RecipeError: if it is not a Python function outside the standard library, or the settings do not fit it.
     """
     source = inspect.getsourcefile(inspect.unwrap(_function(function, settings)))
     sources = []
@@ -44,8 +45,8 @@ def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
         package = Path(source).parent
         modules = sorted(package.rglob("*.py")) if (package / "__init__.py").is_file() else [Path(source)]
         sources = [module.read_text(encoding="utf-8") for module in modules]
-    # Other data at the same place makes other models: files that the settings name by a path count by name, size and
-    # time. Not a bare word: that a folder of its name lies in the current one says nothing.
+    # Changed data gives different models, so files under paths in the settings count by name, size and time. A path
+    # contains a slash: a folder that happens to have the name of another setting does not count.
     paths = [Path(v) for v in settings.values() if isinstance(v, str) and "/" in v]
     files = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*"))) if f.is_file()]
     data = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -54,14 +55,15 @@ def prepared_folder(function: str, settings: dict[str, Any]) -> Path:
 
 
 def _function(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
-    """The function that prepares, held to what it takes before it is called.
+    """Import the preparation function and check its arguments before it is called.
 
     Raises:
-        RecipeError: if it is none that was written for this (`os:system` is not), or the settings do not fit it.
+        RecipeError: if it is not a Python function outside the standard library (`os:system` is rejected), or the
+            settings do not fit it.
     """
     call: Callable[..., Any] = import_object(name)
     written = inspect.unwrap(call) if callable(call) else None
-    written = getattr(written, "__func__", written)  # a bound method's
+    written = getattr(written, "__func__", written)  # function of a bound method
     if not inspect.isfunction(written) or str(written.__module__).partition(".")[0] in sys.stdlib_module_names:
         raise RecipeError(
             f"`prepare.function` must be a Python function that fills a folder, but {name} is "
@@ -77,19 +79,19 @@ def _function(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
 
 
 def _reports(call: Callable[..., Any]) -> bool:
-    """Whether a function takes the progress, to report stages of its own."""
+    """Return whether a function takes `progress` to report its own stages."""
     return "progress" in inspect.signature(call).parameters
 
 
 def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path:
-    """Call `function(folder, **settings)` unless it was done before, and return the folder.
+    """Call `function(folder, **settings)` unless its output is cached, and return the folder.
 
-    A function that takes `progress` is given it, to report stages of its own; one that does not is shown as one step.
-    Two processes that need the same folder wait for one another. An interrupted preparation leaves nothing behind.
+    A function that takes `progress` gets it, to report its own stages; any other function is shown as one step. Two
+    processes that need the same folder wait for each other. An interrupted preparation leaves no files.
 
     Raises:
-        RecipeError: if it is no function that was written for this, the settings do not fit it, or a variable that they
-            name is not set.
+        RecipeError: if it is not a Python function outside the standard library, the settings do not fit it, or an
+            environment variable that they name is not set.
         StorageError: if the disk is full.
     """
     from duelist.files.atomic import atomic_path

@@ -1,4 +1,4 @@
-"""Recipes: a file that says what a study does, and the configurations that it stands for."""
+"""Recipe of a study: the YAML file, its overrides and the validated configuration."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 
 
 class PrepareConfig(BaseModel):
-    """What must exist before the study: made once by a function of yours, and cached.
+    """Models and data that your own function creates once before the study. They are cached.
 
-    `{prepared}` anywhere in the recipe stands for the folder that the function filled. `{seed}` in a setting stands for
-    the recipe's `seed`, so that studies of different seeds differ in what is prepared too. A function that takes
-    `progress`, a `duelist.progress.Progress`, is given it to report its stages.
+    `{prepared}` anywhere in the recipe stands for the folder that the function fills. `{seed}` in a setting stands for
+    the recipe's `seed`: studies with different seeds then use different prepared models and data. A function that takes
+    `progress`, a `duelist.progress.Progress`, can report its stages to it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,7 +61,7 @@ class PrepareConfig(BaseModel):
 
 
 def _default(name: str, description: str) -> Any:
-    """A component that is `name` where the recipe does not say; as data, so that the documentation can show it."""
+    """Return a field whose default is the component `name`, as plain data that the documentation can show."""
     return Field(default={"name": name}, validate_default=True, description=description)
 
 
@@ -74,7 +74,7 @@ def _settings(featurizers: dict[str, Component[Featurizer]]) -> dict[str, dict[s
     return {name: {k: v for k, v in own.items() if k != "name"} for name, own in contents.items()}
 
 
-# In a recipe, a mapping from names to settings.
+# In a recipe: a mapping from names to settings.
 Featurizers = Annotated[
     dict[str, Component[Featurizer]],
     GetPydanticSchema(
@@ -88,48 +88,49 @@ Featurizers = Annotated[
 
 
 class Recipe(BaseModel):
-    """Everything a study does. Unknown keys are refused."""
+    """Full configuration of a study. An unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="The recipe's name.")
-    description: str = Field(default="", description="What it shows, in a sentence.")
-    seed: int = Field(default=0, ge=0, description="The root of all randomness.")
-    rounds: int = Field(ge=1, le=1_000_000, description="Rounds, T.")
+    name: str = Field(description="Name of the recipe.")
+    description: str = Field(default="", description="One sentence on what the recipe shows.")
+    seed: int = Field(default=0, ge=0, description="Random seed, the root of all randomness.")
+    rounds: int = Field(ge=1, le=1_000_000, description="Number of rounds, T.")
     budget: int = Field(
-        ge=1, le=1_000_000_000, description="Pairs asked per round, B. The mean, where `schedule` says otherwise."
+        ge=1, le=1_000_000_000, description="Pairs asked per round, B. With another `schedule` than constant, the mean."
     )
     schedule: Schedule = Field(
         default="constant",
         description="How rounds × budget is split over rounds: constant, decrease (T:T−1:…:1), increase, or a list.",
     )
-    stop: StopConfig | None = Field(default=None, description="End before the budget is spent; null: never.")
+    stop: StopConfig | None = Field(
+        default=None, description="Stopping rule that ends the study before the budget is spent; null: none."
+    )
     beta: float = Field(default=0.1, gt=0, description="β of DPO and of the implicit reward.")
     pool: Literal["regenerate", "fixed"] = Field(
-        default="regenerate", description="Draw the responses anew each round, or once."
+        default="regenerate", description="Redraw the responses each round (regenerate), or draw them once (fixed)."
     )
     initial_random: int = Field(
-        default=0, ge=0, description="The first so many pairs of the study are drawn at random."
+        default=0, ge=0, description="Number of pairs drawn at random before the acquisition rule starts."
     )
     torch_threads: int = Field(
-        default=1, ge=1, le=4096, description="CPU threads of torch; results are equal for equal threads."
+        default=1, ge=1, le=4096, description="CPU threads of torch. Equal numbers of threads give equal results."
     )
-    prepare: PrepareConfig | None = Field(default=None, description="Make models and data first.")
-    prompts: PromptsConfig = Field(description="Where prompts come from.")
+    prepare: PrepareConfig | None = Field(default=None, description="Models and data to create first.")
+    prompts: PromptsConfig = Field(description="Source of the prompts.")
     initial: LabelledConfig | None = Field(
         default=None,
-        description="Train the policy on preferences that are there already before round 1 asks anything; the "
-        "reference stays the base model.",
+        description="Existing preferences to train the policy on before round 1; the reference stays the base model.",
     )
     policy: PolicyConfig | None = Field(
-        default=None, description="The model to align; may be null where a reward model is trained."
+        default=None, description="Model to align; may be null if a reward model is trained."
     )
     reward_model: RewardModelConfig | None = Field(
-        default=None, description="The reward model that trainer `bradley_terry` trains; null elsewhere."
+        default=None, description="Reward model that trainer `bradley_terry` trains; null for other trainers."
     )
     sampler: Component[Sampler] = _default("vanilla", "Prompts -> responses.")
     decoder: ServerConfig | None = Field(
-        default=None, description="A server (vLLM) that decodes the sampler's responses; null: this process."
+        default=None, description="Server (vLLM) that generates the sampler's responses; null: this process."
     )
     pairing: Component[Pairing] = _default("in_prompt", "Responses -> pairs.")
     featurizers: Featurizers = Field(
@@ -137,30 +138,32 @@ class Recipe(BaseModel):
         validate_default=True,
         description="Pairs -> features, by name.",
     )
-    acquisition: Component[Acquisition] = _default("activedpo", "Features -> choice.")
-    online: bool = Field(default=False, description="A round is one optimizer step, by one optimizer for the study.")
+    acquisition: Component[Acquisition] = _default("activedpo", "Features -> selection.")
+    online: bool = Field(
+        default=False, description="One optimizer step per round, by one optimizer for the whole study."
+    )
     checkpoint_every: int | None = Field(
-        default=None, ge=1, description="Online: keep the weights every so many rounds; null: 10."
+        default=None, ge=1, description="Online: number of rounds between checkpoints; null: 10."
     )
     target: TargetConfig = Field(
-        default_factory=TargetConfig, description="The prompts that matter, for acquisitions that need to know them."
+        default_factory=TargetConfig, description="Target prompts, for acquisitions that need them."
     )
     annotator: Component[Annotator] | None = Field(
-        default=None, description="Pairs -> labels; null where people answer by tell."
+        default=None, description="Pairs -> labels; null for labels submitted with `tell`."
     )
     trainer: Component[Trainer[Any, Any]] = _default("dpo", "Labels -> policy.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
     reward: Component[Reward] | None = Field(
-        default=None, description="What the evaluation scores by; null: the annotator's own reward, if it has one."
+        default=None, description="Reward of the evaluation; null: the annotator's own reward, if it has one."
     )
     compare: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Other studies beside this one: name -> top-level keys that differ."
+        default_factory=dict, description="Comparison arms: name -> top-level keys that differ."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, values: Any) -> Any:
-        """Settings without a name are those of the component that a recipe has by default."""
+        """Fill in the default component's name for settings without a name, and the mean budget."""
         if not isinstance(values, dict):
             return values
         for kind in COMPONENTS.keys() & values.keys() & cls.model_fields.keys():
@@ -183,10 +186,10 @@ class Recipe(BaseModel):
 
 
 def policy_of(recipe: Recipe) -> PolicyConfig:
-    """The policy of a recipe.
+    """Return the policy of a recipe.
 
     Raises:
-        RecipeError: if it has none.
+        RecipeError: if it has no policy.
     """
     if recipe.policy is None:
         raise RecipeError(
@@ -196,20 +199,20 @@ def policy_of(recipe: Recipe) -> PolicyConfig:
 
 
 def trains_reward_model(recipe: Recipe) -> bool:
-    """Whether the recipe's trainer trains a reward model rather than a policy."""
+    """Return whether the recipe's trainer trains a reward model rather than a policy."""
     trainer: Any = recipe.trainer.cls
     return bool(trainer.trains == "reward_model")
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe from a file, or a shipped one by name, apply `a.b=c` overrides, and validate every setting.
+    """Read a recipe from a file, or a shipped recipe by name, apply `a.b=c` overrides, and validate every setting.
 
     Args:
-        source: a YAML file's path, or the name of a shipped recipe.
-        overrides: `key.path=value`, the value in YAML.
+        source: path of a YAML file, or name of a shipped recipe.
+        overrides: `key.path=value`, with the value in YAML.
 
     Raises:
-        RecipeError: if there is no such recipe, or a key or value is not usable; the nearest valid key is named.
+        RecipeError: if there is no such recipe, or a key or value is invalid; the message names the nearest valid key.
     """
     path = recipe_path(source)
     try:
@@ -233,10 +236,10 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def parse_recipe(content: Mapping[str, Any]) -> Recipe:
-    """Validate a recipe's content, and fill in every default, those of the components too.
+    """Validate a recipe's content, and fill in every default, including those of the components.
 
     Raises:
-        RecipeError: if a key or value is not usable; the nearest valid key is named.
+        RecipeError: if a key or value is invalid; the message names the nearest valid key.
     """
     require_no_credentials(content)
     recipe = saved_recipe(content)
@@ -245,10 +248,10 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
 
 
 def saved_recipe(content: Mapping[str, Any]) -> Recipe:
-    """As `parse_recipe`, for the recipe that a study was begun with: what is refused since does not lock it out.
+    """Validate the recipe that a study was started with, without the checks that apply only to new recipes.
 
     Raises:
-        RecipeError: if a key or value is not usable; the nearest valid key is named.
+        RecipeError: if a key or value is invalid; the message names the nearest valid key.
     """
     require_plain(content, "")
     try:
@@ -283,7 +286,7 @@ def _require_policy(recipe: Recipe) -> None:
 
 
 def arms(recipe: Recipe) -> dict[str, Recipe]:
-    """The recipes of the studies beside this one."""
+    """Return the recipes of the comparison arms, by name."""
     content = recipe_content(recipe)
     return {
         arm: saved_recipe({**content, **differences, "name": f"{recipe.name} ({arm})", "compare": {}})
@@ -292,25 +295,25 @@ def arms(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def recipe_content(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data, every default filled in; `parse_recipe` reads it back."""
+    """Return the recipe as plain data with every default filled in; `parse_recipe` reads it back."""
     return recipe.model_dump(mode="json", by_alias=True)
 
 
 def completed(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved recipe's content with the defaults of keys that are newer than it."""
+    """Return a saved recipe's content with the defaults of keys added since."""
     return recipe_content(saved_recipe(saved))
 
 
 def uses_given_responses(recipe: Recipe) -> bool:
-    """Whether the data set's own responses matter."""
+    """Return whether the recipe uses the data set's own responses."""
     origins = recipe.sampler.cls.origins
     return origins is None or "dataset" in origins or recipe.pairing.cls.uses_given
 
 
 def preparation_settings(recipe: Recipe) -> dict[str, Any]:
-    """The arguments of the function that prepares the study: `prepare.settings` with `{seed}` filled in.
+    """Return the arguments of the preparation function: `prepare.settings` with `{seed}` filled in.
 
-    A setting that is `"{seed}"` as a whole becomes the integer; inside a longer text it becomes its digits.
+    A setting equal to `"{seed}"` becomes the integer; inside a longer string, `{seed}` becomes its digits.
     """
     if recipe.prepare is None:
         return {}
@@ -320,5 +323,5 @@ def preparation_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def with_prepared(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with `{prepared}` replaced by the folder that was prepared."""
+    """Return the recipe with `{prepared}` replaced by the prepared folder."""
     return saved_recipe(map_strings(recipe_content(recipe), lambda text: text.replace(PREPARED, str(folder))))

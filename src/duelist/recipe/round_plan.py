@@ -1,6 +1,6 @@
-"""What each round of a study is due: how many pairs it asks, whether it is evaluated, whether its weights are kept.
+"""Per-round schedule: budget, evaluation, checkpoint.
 
-Everything that wants to know a round's budget asks `budget_of`, or `budgets` for all of them.
+All code that needs the budget of a round calls `budget_of`, or `budgets` for all rounds.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ DEFAULT_CHECKPOINT = 10  # rounds, online
 
 
 def budgets(recipe: Recipe) -> tuple[int, ...]:
-    """How many pairs each round asks, from the first to the last."""
+    """Return the number of pairs asked in each round, from the first to the last."""
     return scheduled(recipe.schedule, recipe.rounds, recipe.budget)
 
 
 def budget_of(recipe: Recipe, t: int) -> int:
-    """How many pairs round t asks, from 1."""
+    """Return the number of pairs asked in round t, counted from 1."""
     return budgets(recipe)[t - 1]
 
 
 def asked_before(recipe: Recipe, t: int) -> int:
-    """How many pairs are asked in all rounds before round t."""
+    """Return the number of pairs asked in all rounds before round t."""
     return sum(budgets(recipe)[: t - 1])
 
 
 def total_budget(recipe: Recipe) -> int:
-    """How many pairs the whole study asks."""
+    """Return the number of pairs asked in the whole study."""
     return sum(budgets(recipe))
 
 
 def is_checkpoint(recipe: Recipe, t: int, last: int) -> bool:
-    """Whether the weights are kept after round t of a study whose last round is `last`."""
+    """Return whether the weights are saved after round t of a study whose last round is `last`."""
     return not recipe.online or t == last or t % checkpoint_every(recipe) == 0
 
 
 def is_evaluated(recipe: Recipe, t: int, last: int) -> bool:
-    """Whether the model is measured after round t of a study whose last round is `last`."""
+    """Return whether the model is evaluated after round t of a study whose last round is `last`."""
     return t in (0, last) or t % (recipe.evaluation.every or checkpoint_every(recipe)) == 0
 
 
 def checkpoint_every(recipe: Recipe) -> int:
-    """After how many rounds the weights are kept again."""
+    """Return the number of rounds between checkpoints."""
     return (recipe.checkpoint_every or DEFAULT_CHECKPOINT) if recipe.online else 1
 
 
 def in_words(recipe: Recipe) -> str:
-    """How many labels in how many rounds, for people."""
+    """Return the rounds and their labels as readable text."""
     of_rounds = budgets(recipe)
     if len(set(of_rounds)) == 1:
         return f"{recipe.rounds} rounds of {of_rounds[0]} labels"
@@ -57,5 +57,5 @@ def in_words(recipe: Recipe) -> str:
 
 
 def listed(of_rounds: Sequence[str]) -> str:
-    """What rounds have, for people: all of them, or the first and the last of many."""
+    """Return the rounds' values as readable text: all of them, or the first three and the last of many."""
     return ", ".join(of_rounds if len(of_rounds) <= 8 else [*of_rounds[:3], "…", of_rounds[-1]])

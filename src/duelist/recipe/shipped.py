@@ -1,4 +1,4 @@
-"""The recipes that come with the package."""
+"""Recipes shipped with the package."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from duelist.settings.validation import expanded, nearest, read_yaml
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
+    """Return the paths of the shipped recipes, by name."""
     package = Path(__file__).parents[1]
-    # Installed, they lie inside the package; in a checkout, beside `src`.
+    # An installed package contains them; in a checkout, they are next to `src`.
     folder = package / "shipped_recipes"
     folder = folder if folder.is_dir() else package.parents[1] / "recipes"
     found: dict[str, Path] = {}
@@ -22,10 +22,10 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def recipe_path(source: str | Path) -> Path:
-    """The file of a recipe, given by path or by a shipped name.
+    """Return the file of a recipe, given by its path or the name of a shipped recipe.
 
     Raises:
-        RecipeError: if there is none.
+        RecipeError: if there is no such file or recipe.
     """
     shipped = shipped_recipes()
     if str(source) in shipped:
@@ -40,6 +40,6 @@ def recipe_path(source: str | Path) -> Path:
 
 
 def recipe_descriptions() -> dict[str, str]:
-    """What each shipped recipe shows, by name."""
+    """Return the description of each shipped recipe, by name."""
     contents = {name: read_yaml(path.read_text(encoding="utf-8")) for name, path in shipped_recipes().items()}
     return {name: " ".join(str(content.get("description", "")).split()) for name, content in contents.items()}

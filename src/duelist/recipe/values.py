@@ -1,4 +1,4 @@
-"""A recipe's content as plain data: names, overrides, paths, placeholders."""
+"""Helpers for a recipe's content as plain data: names, overrides, paths, placeholders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from duelist.errors import RecipeError
 from duelist.recipe.components import COMPONENTS
 from duelist.settings.validation import DEEPEST, expanded, read_yaml
 
-# Keys whose values can be paths, in whatever component they stand.
+# Keys whose values can be paths, in any component.
 PATH_KEYS = (
     "path",
     "held_out_path",
@@ -29,16 +29,16 @@ PATH_KEYS = (
 
 
 def name_of(content: Mapping[str, Any], kind: str = "") -> str:
-    """Return a recipe's name, or that of one of its components, from its plain content; empty where there is none."""
+    """Return the name of a recipe, or of one of its components, from its plain content; empty if there is none."""
     part = content.get(kind) if kind else content
     return str((part or {}).get("name", ""))
 
 
 def override(content: dict[str, Any], change: str) -> None:
-    """Apply one `key.path=value` to a recipe's content, the value in YAML.
+    """Apply one override `key.path=value` to a recipe's content. The value is YAML.
 
     Raises:
-        RecipeError: if the change is not of that form, or its path does not fit the content.
+        RecipeError: if the override has another form, or its path does not fit the content.
     """
     key, equals, text = change.partition("=")
     if not equals or not key:
@@ -66,10 +66,10 @@ def override(content: dict[str, Any], change: str) -> None:
 
 
 def listed_names(text: str, option: str) -> list[str]:
-    """The names in a list `a,b,c`.
+    """Return the names in a list `a,b,c`.
 
     Raises:
-        RecipeError: if there is none.
+        RecipeError: if the list is empty.
     """
     names = [part for part in map(str.strip, text.split(",")) if part]
     if not names:
@@ -78,14 +78,14 @@ def listed_names(text: str, option: str) -> list[str]:
 
 
 def require_plain(value: Any, key: str) -> None:
-    """Hold a recipe's content to what every file and library can hold: finite 64-bit numbers, Unicode, text as keys.
+    """Check that every file and library can store a recipe's content: finite 64-bit numbers, Unicode, text keys.
 
     Args:
         value: the content, or a part of it.
-        key: where it stands, for the message; empty for the whole.
+        key: its path in the recipe, for the message; empty for the whole recipe.
 
     Raises:
-        RecipeError: naming the key.
+        RecipeError: if a value or a key cannot be stored; the key is named.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise RecipeError(f"Every number in a recipe must be finite, but `{key}` is {value}: give a finite one.")
@@ -112,7 +112,7 @@ def _is_text(value: str) -> bool:
 
 
 def require_name(name: str) -> None:
-    """Hold a recipe's name to what can be shown, and told from another, in one line.
+    """Check that a recipe's name is readable and unambiguous on one line.
 
     Raises:
         RecipeError: if it is empty, begins or ends with a space, or has characters that cannot be printed.
@@ -124,10 +124,10 @@ def require_name(name: str) -> None:
 
 
 def require_arm_name(name: str) -> None:
-    """Hold an arm's name to what a folder can be called.
+    """Check that an arm's name is valid as a folder name.
 
     Raises:
-        RecipeError: if it cannot.
+        RecipeError: if it is not.
     """
     if not re.fullmatch(r"[\w-]{1,60}", name):
         raise RecipeError(
@@ -136,7 +136,7 @@ def require_arm_name(name: str) -> None:
 
 
 def anchored(value: Any, key: str = "") -> Any:
-    """Relative paths of things that exist, made absolute: a study goes on from whatever folder it is run in."""
+    """Make relative paths of existing files and folders absolute: a study can then resume from any working folder."""
     if isinstance(value, dict):
         return {k: anchored(v, str(k)) for k, v in value.items()}
     if not isinstance(value, str):
@@ -148,7 +148,7 @@ def anchored(value: Any, key: str = "") -> Any:
             return f"{Path(file).resolve()}:{name}" if there else value
         if value and key in PATH_KEYS and expanded(value).exists():
             return str(expanded(value).resolve())
-    except (OSError, RuntimeError) as error:  # too long a name, a folder that must not be entered, an unknown ~user
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder without permission, an unknown ~user
         raise RecipeError(
             f"`{key}` must be a path or a name, but {value!r:.80} cannot be looked up: {error}"
         ) from error
@@ -156,7 +156,7 @@ def anchored(value: Any, key: str = "") -> Any:
 
 
 def map_strings(value: Any, change: Callable[[str], Any]) -> Any:
-    """The same content with every text in it changed."""
+    """Return the content with `change` applied to every string."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

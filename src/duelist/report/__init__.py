@@ -1,1 +1,1 @@
-"""What a study's record says: its status, and a page of figures and tables."""
+"""Reports from a study's record: its status, and a page of figures and tables."""

@@ -1,4 +1,4 @@
-"""The report's figures, as SVG to stand inside a page. Nothing of matplotlib's global state is used or left changed."""
+"""Figures of the report, as inline SVG. They neither use nor change matplotlib's global state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Series = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its title, what it shows in words, and the SVG element; empty if there was nothing to draw."""
+    """Figure with its title, its caption and its SVG element; `svg` is empty if there is nothing to draw."""
 
     title: str
     caption: str
@@ -29,20 +29,20 @@ class Picture:
 
 
 def metric_series(arm: Arm, x: str, y: str) -> list[tuple[float, float]]:
-    """The points of the closed rounds at which both metrics were measured."""
+    """Return the points of the closed rounds at which both metrics were measured."""
     points = [(finite(m.get(x)), finite(m.get(y))) for m in arm.metrics]
     return [(a, b) for a, b in points if a is not None and b is not None]
 
 
 def metric_figure(arms: Sequence[Arm], metric: MetricSpec) -> Picture:
-    """A metric over labels, one line per arm."""
+    """Draw a metric over labels, one line per arm."""
     series = [metric_series(arm, "labels", metric.name) for arm in arms]
     title = metric.heading[0].upper() + metric.heading[1:]
     return _lines(arms, series, title, metric.meaning, "labels", metric.heading, level=metric.level)
 
 
 def reward_kl_figure(arms: Sequence[Arm], caption: str) -> Picture:
-    """Mean reward over the distance from the initial model, each point named by its labels."""
+    """Draw mean reward over the KL from the base model; each point is annotated with its labels."""
     series = [metric_series(arm, "kl", "mean_reward") for arm in arms]
 
     def name_points(axes: Any) -> None:
@@ -71,7 +71,7 @@ def selected_figure(
     level: float | None = None,
     top: float | None = None,
 ) -> Picture:
-    """A number about the asked pairs over rounds, from 0 to `top`, one line per arm."""
+    """Draw a statistic of the asked pairs over rounds, from 0 to `top`, one line per arm."""
     series = [[(float(c.round), v) for c in of_arm if (v := value(c)) is not None] for of_arm in rounds]
 
     def fix_scale(axes: Any) -> None:
@@ -82,7 +82,7 @@ def selected_figure(
 
 
 def margin_figure(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]], caption: str) -> Picture:
-    """The distribution of |margin| in each round, one box per arm."""
+    """Draw the distribution of |margin| in each round, one box per arm."""
     title = "Margins of the asked pairs"
     if not any(rounds):
         return Picture(title, caption, "")
@@ -95,7 +95,7 @@ def margin_figure(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]], cap
             ink = colour(index)
             low, q1, median, q3, high = np.array([np.percentile(c.margin_B, (5, 25, 50, 75, 95)) for c in of_arm]).T
             x = np.array([c.round + (index - (len(arms) - 1) / 2) * width for c in of_arm])
-            # Axes.boxplot would load pyplot, and with it a window system's backend.
+            # Axes.boxplot would import pyplot, and with it a GUI backend.
             axes.bar(x, q3 - q1, 0.85 * width, q1, color=f"{ink}44", edgecolor=ink, label=arms[index].label)
             axes.hlines(median, x - 0.42 * width, x + 0.42 * width, color=ink, linewidth=2)
             axes.vlines([x, x], [low, q3], [q1, high], color=ink, linewidth=1)
@@ -144,7 +144,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Any]:
 
 
 def _round_axis(axes: Any, rounds: Sequence[Sequence[Selected]]) -> None:
-    """The same axis under every figure of rounds, so that they can be read together."""
+    """Set the same x-axis for every figure over rounds, to make them comparable."""
     asked_in = [c.round for of_arm in rounds for c in of_arm]
     axes.set_xlim(min(asked_in) - 0.6, max(asked_in) + 0.6)
     integer_axis(axes)
@@ -156,32 +156,32 @@ def _legend(axes: Any, arms: Sequence[Arm]) -> None:
 
 
 def _svg(figure: Figure, words: str) -> str:
-    """The figure as an `<svg>` element that says `words` to a screen reader."""
+    """Return the figure as an `<svg>` element with `words` as its text for screen readers."""
     target = io.StringIO()
     save(figure, target, "svg")
     text = target.getvalue()
     text = text[text.index("<svg") :]
-    # In a page the name spaces are known, and ids must be unique: those of groups name nothing that is referred to.
+    # Inside HTML, namespaces are implicit and ids must be unique; nothing refers to the ids of groups.
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(words)}"', 1)
 
 
 def _spread(items: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of the items, evenly spread, the first and the last among them."""
+    """Return at most `most` items, evenly spaced, including the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def result_figures(arms: Sequence[Arm]) -> list[Picture]:
-    """What the arms have reached, by labels; what was not measured has no figure."""
+    """Return the figures of the arms' metrics over labels; unmeasured metrics have an empty figure."""
     cost = "What the reward cost in distance from the base model; points are named by labels."
     return [*(metric_figure(arms, metric) for metric in shown_in("figures")), reward_kl_figure(arms, cost)]
 
 
 def choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> list[Picture]:
-    """What the arms have selected, round by round."""
+    """Return the figures of what the arms selected, round by round."""
     return [
         margin_figure(arms, rounds, "|margin| before training: median, quartiles, 5 % and 95 %."),
         selected_figure(

@@ -1,4 +1,4 @@
-"""report.html: figures and tables of a study on one page that needs nothing else, from the study's folder alone."""
+"""report.html: one self-contained page with a study's figures and tables, built only from the study folder."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _GROUPS_SHOWN = 60
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write a study's report, at any moment of the study, and return its path.
+    """Write a study's report and return its path. The study may be at any stage.
 
-    Beside it, `reward_kl.csv` has the reward–KL curves, where there is a reward. The studies under `compare/` are drawn
-    as further lines. Another process may work on the study.
+    If there is a reward, `reward_kl.csv` in the same folder contains the reward–KL curves. The studies under `compare/`
+    are drawn as further lines. Another process may run the study at the same time.
 
     Args:
-        folder: the study's.
-        output: the file; `report.html` in the study's folder by default.
+        folder: study folder.
+        output: output file; `report.html` in the study folder by default.
 
     Raises:
         StorageError: if there is no study in the folder, the report cannot be written there, or the disk is full.
@@ -132,7 +132,7 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
 
 
 def _prepared(text: str, recipe: Mapping[str, Any]) -> str:
-    """The text with `{prepared}`, which only a running study resolves, in words."""
+    """Replace `{prepared}`, which only a running study resolves, by a description."""
     function = (recipe.get("prepare") or {}).get("function")
     if "{prepared}" not in text or function is None:
         return text
@@ -153,7 +153,7 @@ def _brief(settings: Mapping[str, Any]) -> str:
 
 
 def _comparison(arms: Sequence[Arm], measured: Sequence[MetricSpec]) -> dict[str, Any] | None:
-    """The arms side by side after the last round that all of them have closed; None if there is only one."""
+    """Compare the arms after the last evaluated round that all of them have closed; None if there is only one arm."""
     if len(arms) == 1:
         return None
     t = max(set.intersection(*({m["round"] for m in arm.measured} for arm in arms)), default=0)
@@ -178,7 +178,7 @@ def _comparison(arms: Sequence[Arm], measured: Sequence[MetricSpec]) -> dict[str
 
 def _leader(labels: Sequence[str], values: Sequence[float | None], metric: MetricSpec) -> str:
     order = sorted(zip(labels, (v for v in values if v is not None), strict=True), key=lambda x: -x[1])
-    # Values that are printed alike count as equal: a reader could not see which is the better one.
+    # Values that print the same count as equal: a reader cannot see which is better.
     shown = [(label, _number(value, metric.digits - 1)) for label, value in order]
     best = shown[0][1]
     first = [label for label, value in shown if value == best]
@@ -191,7 +191,7 @@ def _leader(labels: Sequence[str], values: Sequence[float | None], metric: Metri
 
 
 def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    # matplotlib escapes what it writes into an SVG, so the element is markup already.
+    # matplotlib escapes text in an SVG, so the element is safe markup.
     return [{"title": p.title, "caption": p.caption, "svg": Markup(p.svg)} for p in pictures if p.svg]
 
 
@@ -201,7 +201,7 @@ def _table(arm: Arm, rounds: Sequence[Selected]) -> dict[str, Any]:
 
 
 def _groups(arms: Sequence[Arm], of_arms: Sequence[Sequence[Selected]]) -> dict[str, Any] | None:
-    """Asked pairs by group and round, the same groups for every arm, the most asked first; None without groups."""
+    """Count asked pairs by group and round: the same groups for every arm, most asked first; None without groups."""
     totals = [Counter[str]() for _ in arms]
     for total, rounds in zip(totals, of_arms, strict=True):
         for c in rounds:
@@ -233,7 +233,7 @@ def _pair_section(arm: Arm, t: int) -> dict[str, Any]:
 
 
 def _pair(arm: Arm, x: AskedPair, labels: Sequence[Label]) -> dict[str, Any]:
-    of_both = dict.fromkeys((x.pair.a.prompt_id, x.pair.b.prompt_id))  # one, unless the pair is across prompts
+    of_both = dict.fromkeys((x.pair.a.prompt_id, x.pair.b.prompt_id))  # one prompt, unless the pair is across prompts
     prompts = [
         [(str(m.get("role", "")), _message_text(m.get("content"))) for m in arm.prompts[i].messages] for i in of_both
     ]
@@ -254,7 +254,7 @@ def _message_text(content: Any) -> str:
 
 
 def _number(value: Any, digits: int = 3) -> str:
-    """A number with so many decimals; very small ones in powers of ten; a dash for what was not measured."""
+    """Format a number with `digits` decimals, or in powers of ten if very small; return a dash if not measured."""
     number = finite(value)
     if number is None:
         return "–"
@@ -264,5 +264,5 @@ def _number(value: Any, digits: int = 3) -> str:
 
 
 def _share(value: float | None, of: int) -> str:
-    """A share in percent with the count it is of."""
+    """Format a share as a percentage of a count."""
     return "–" if value is None else f"{100 * value:.0f} % of {of}"

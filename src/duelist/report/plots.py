@@ -1,4 +1,4 @@
-"""Shared style of a report's and a comparison's figures. matplotlib's global state stays unchanged."""
+"""Shared style of the figures of reports and comparisons. matplotlib's global state stays unchanged."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's colours, told apart by colour-blind readers; markers and lines differ too, for grey paper.
+# Okabe and Ito's colour-blind-safe palette; markers and lines also differ, for print in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 EDGE = "#5b6470"
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text: searchable, and read out
+    "svg.fonttype": "none",  # text stays text: searchable, and readable by screen readers
     "font.family": "sans-serif",
     "font.size": 10,
-    "text.parse_math": False,  # a name with a dollar sign is a name
+    "text.parse_math": False,  # a dollar sign in a name is not math
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -37,13 +37,13 @@ _METADATA: dict[str, dict[str, None]] = {  # nothing that differs between runs: 
 
 
 def style(title: str) -> AbstractContextManager[None]:
-    """Return a context that sets the style; ids inside an SVG depend on the title alone."""
+    """Return a context that sets the style; ids inside an SVG depend only on the title."""
     context: AbstractContextManager[None] = mpl.rc_context({**_STYLE, "svg.hashsalt": title})
     return context
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure; sides in inches."""
+    """Return an empty figure of the given width and height in inches."""
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
@@ -64,12 +64,12 @@ def draw_level(axes: Any, level: float) -> None:
 
 
 def integer_axis(axes: Any) -> None:
-    """Put ticks of the x-axis at integers only."""
+    """Place ticks of the x-axis only at integers."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def save(figure: Figure, target: Any, ending: str) -> None:
-    """Write a figure as `svg` or `png`, the same bytes for the same figure."""
+    """Write a figure as `svg` or `png`. The same figure gives the same bytes."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a browser has fonts of its own
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a browser uses its own fonts
         figure.savefig(target, format=ending, dpi=150, metadata=_METADATA[ending])

@@ -1,4 +1,4 @@
-"""What a study's folder says about itself: read without its lock and without a model, while others may write to it."""
+"""Reading of a study folder for reports: without its lock or a model, while another process may write to it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,22 @@ from duelist.store.row_codecs import AskedPair, Stage
 from duelist.store.store import Store
 from duelist.types import OUTCOMES, Label, Prompt
 
-_BLOCK = 256  # rows of the similarity matrix held at a time
+_BLOCK = 256  # rows of the similarity matrix in memory at a time
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One study as it stands: the reported one, or one that it is compared with.
+    """Current state of one study: the reported study, or one that it is compared with.
 
-    `labels` holds the label that counts for each pair and annotator; `metrics` one row per closed round, the initial
-    model's first; `asked` every pair, by round and pick; `damage` what in the folder is not as it was written.
+    Attributes:
+        label: name of the study in the report.
+        recipe: recipe as plain data.
+        metrics: one row per closed round, the initial model's first.
+        stages: finished stages.
+        asked: every asked pair, by round and pick.
+        prompts: prompts by id.
+        labels: the label that counts for each pair and annotator.
+        damage: one message for each lost, deleted or changed part of the folder.
     """
 
     label: str
@@ -45,23 +52,23 @@ class Arm:
 
     @property
     def rounds_closed(self) -> int:
-        """Closed rounds, the initial model's not among them."""
+        """Number of closed rounds, without the evaluation of the initial model."""
         return max(len(self.metrics) - 1, 0)
 
     @property
     def rounds(self) -> int:
-        """Rounds of the recipe, T."""
+        """Number of rounds in the recipe, T."""
         return int(self.recipe["rounds"])
 
     @property
     def measured(self) -> Sequence[Mapping[str, Any]]:
-        """The metrics of the closed rounds that were evaluated; all, where none says so."""
+        """Metrics of the evaluated closed rounds; those of all closed rounds if none is marked as evaluated."""
         evaluated = [m for m in self.metrics if "evaluate" in (m.get("seconds") or {})]
         return evaluated or self.metrics
 
     @property
     def end(self) -> End:
-        """The last round of the study as far as is known, and why the stopping rule ends it there."""
+        """Last round of the study as far as is known, and why the stopping rule ends it there."""
         rule = self.recipe.get("stop")
         latest = max((s for s in self.stages if s.name == "select"), key=lambda s: s.round, default=None)
         stop = None if rule is None else StopConfig.model_validate(rule)
@@ -75,22 +82,22 @@ class Arm:
 
 @dataclass(frozen=True)
 class Selected:
-    """What was asked in one round.
+    """Statistics of the pairs asked in one round.
 
     Attributes:
         round: the round.
         margin_B: |ρ| of each pair, the implicit reward margin before the round's training, in nats times β.
-        ranking_accuracy: share of the `ranked` preferences that the margin's sign agrees with; margins of 0 have none.
-        ranked: preferences of pairs whose margin is not 0.
+        ranking_accuracy: share of the `ranked` preferences that agree with the margin's sign; None if there are none.
+        ranked: number of preferences on pairs whose margin is not 0.
         length: mean response length in tokens.
         longer_wins: share of the `unequal` preferences whose chosen response has more tokens.
-        unequal: preferences between responses of different lengths.
+        unequal: number of preferences between responses of different lengths.
         similarity: mean over pairs of the largest Jaccard similarity of the pair's set of response tokens to that of
-            any pair asked earlier in the study; None where no pair came earlier.
-        prompts: distinct prompts.
-        answered: pairs with a label.
-        outcomes: labels by outcome.
-        groups: pairs by the value of the prompts' grouping column; empty without one.
+            any pair asked earlier in the study; None if no pair was asked earlier.
+        prompts: number of distinct prompts.
+        answered: number of pairs with a label.
+        outcomes: number of labels by outcome.
+        groups: number of pairs by the value of the prompts' grouping column; empty without one.
     """
 
     round: int
@@ -111,8 +118,8 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
     """Read one study.
 
     Args:
-        folder: the study's folder.
-        label: what to call it; its acquisition's name by default.
+        folder: study folder.
+        label: name of the study; its acquisition's name by default.
 
     Raises:
         StorageError: if there is no study in the folder, or its database is missing or empty.
@@ -123,7 +130,7 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
     store = Store(folder, migrate=False)
     try:
         recipe = store.recipe() or read_recipe(folder)
-        # In this order a writer at work can only add what later lines refer to, never leave them without it.
+        # In this order, later reads contain every row that earlier reads refer to, even while a writer adds rows.
         metrics, stages, asked = store.metrics(), store.stages(), store.asked()
         prompts, labels = store.prompts(), store.current_labels()
         wrong = damage(folder, store, recipe)
@@ -136,7 +143,7 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
 
 
 def read_arms(folder: Path) -> list[Arm]:
-    """The study in a folder, and after it every study that has begun under `compare/`.
+    """Read the study in a folder, followed by every study that has begun under `compare/`.
 
     Raises:
         StorageError: if there is no study in the folder.
@@ -149,7 +156,7 @@ def read_arms(folder: Path) -> list[Arm]:
 
 
 def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """The reward–KL curve of every arm, one row per round at which both were measured, in the arms' order."""
+    """Return the reward–KL curve of every arm: one row per round at which both were measured, in the arms' order."""
     rows = []
     for arm in arms:
         for m in arm.metrics:
@@ -160,7 +167,7 @@ def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def selected(arm: Arm) -> list[Selected]:
-    """What was asked in each round that has asked anything."""
+    """Return the statistics of the asked pairs, for each round with asked pairs."""
     similarity_B = similarity_to_earlier([{*x.pair.a.token_ids, *x.pair.b.token_ids} for x in arm.asked])
     labels: dict[str, list[Label]] = {}
     for label in arm.labels:
@@ -194,7 +201,7 @@ def selected(arm: Arm) -> list[Selected]:
 
 
 def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]:
-    """Each set's largest Jaccard similarity |A ∩ B| / |A ∪ B| to any set before it, `[B]`; NaN for the first."""
+    """Return each set's largest Jaccard similarity |A ∩ B| / |A ∪ B| to any earlier set, `[B]`; NaN for the first."""
     n = len(token_sets)
     largest_B = np.full(n, np.nan)
     if n < 2:
@@ -207,7 +214,7 @@ def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]
         rows = np.arange(first, min(first + _BLOCK, n))
         common = (member[rows] @ member[: rows[-1] + 1].T).toarray()
         jaccard = common / (size_B[rows, None] + size_B[None, : rows[-1] + 1] - common)
-        jaccard[np.arange(rows[-1] + 1)[None, :] >= rows[:, None]] = -np.inf  # itself and what came later
+        jaccard[np.arange(rows[-1] + 1)[None, :] >= rows[:, None]] = -np.inf  # the set itself and later sets
         largest_B[rows] = jaccard.max(axis=1)
     largest_B[0] = np.nan
     return largest_B

@@ -1,4 +1,4 @@
-"""Where a study stands, read from its folder while another process may work on it."""
+"""Status of a study, read from its folder while another process may run it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from duelist.report.record import Arm, read_arms
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """Where the study in a folder stands, as plain data for JSON.
+    """Return the status of the study in a folder, as plain data for JSON.
 
     Returns:
-        `name`; `rounds_closed` of `rounds`; `round`, the one in progress (0 while the initial model is measured, None
-        when all are closed); `stages`, those finished in that round; `pending`, None or the batch of that round as
-        `round`, `asked` and `answered` in pairs; `stopped`, why the stopping rule ends the study before its last round,
-        or None; `labels`, those that count; `metrics`, the line of the last round that was evaluated, or None;
-        `reading_time`, None or the model fitted to people's times (`constant` in seconds, `seconds_per_token`, `times`
-        it was fitted to); `seconds` of all finished stages; `damage`, only where there is some: what was lost, deleted
-        or changed in the folder, a sentence each; `compare`, the same for each study beside this one.
+        A dictionary with these keys:
+        `name`: name of the recipe.
+        `rounds`, `rounds_closed`: number of rounds in total, and closed.
+        `round`: round in progress; 0 while the initial model is measured, None when no round is left.
+        `stages`: finished stages of that round.
+        `pending`: batch of that round as `round`, `asked` and `answered` in pairs; None without a batch.
+        `stopped`: why the stopping rule ends the study before its last round; None if it does not.
+        `labels`: number of labels that count.
+        `metrics`: metrics of the last evaluated round; None before any evaluation.
+        `reading_time`: model fitted to annotation times (`constant` in seconds, `seconds_per_token`, and `times`, the
+        number of times it was fitted to); None without times.
+        `seconds`: duration of all finished stages.
+        `damage`: one sentence for each lost, deleted or changed part of the folder; the key is absent without damage.
+        `compare`: the same dictionary for each comparison arm, by name.
 
     Raises:
         StorageError: if there is no study in the folder.
