@@ -69,7 +69,7 @@ def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
 
 
 def test_listing_methods_loads_no_model_library() -> None:
-    probe = "import sys; from duelist.cli.methods import methods; methods(); print('torch' in sys.modules)"
+    probe = "import sys; from duelist.cli.methods import list_methods; list_methods(); print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", probe], text=True).strip() == "False"
 
 

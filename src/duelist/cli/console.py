@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from duelist.evaluation.metrics import MetricSpec
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="Study folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON, for scripts.")]
 out = Console()
 err = Console(stderr=True)

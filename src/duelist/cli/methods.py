@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import importlib.util
 import typing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
+from duelist.cli.console import Json, out, print_json
 from duelist.recipe.components import COMPONENTS
 from duelist.settings.importing import import_object
 
@@ -41,7 +44,7 @@ class Method:
     path: str
 
 
-def methods() -> list[Method]:
+def list_methods() -> list[Method]:
     """Return every method that a recipe can name.
 
     Each field comes from the class docstring, or from the module docstring if the class has none. Only acquisitions
@@ -98,3 +101,18 @@ def _needs(path: str) -> tuple[str, ...]:
     config_type = typing.get_type_hints(cls.__init__).get("config")
     rule = cls() if config_type is None else cls(config_type())
     return tuple(sorted(rule.needs))
+
+
+def methods(as_json: Json = False) -> None:
+    """List the methods that a recipe can name, with citation, formula, required features, unit and cost."""
+    found = list_methods()
+    if as_json:
+        print_json([asdict(m) for m in found])
+        return
+    for m in found:
+        out.print(f"[bold]{m.kind}: {m.name}[/bold]  {escape(m.summary)}", soft_wrap=True, highlight=False)
+        needs = ", ".join(m.needs)
+        described = (("", m.reference), ("formula", m.formula), ("needs", needs), ("unit", m.unit), ("cost", m.cost))
+        for title, text in described:
+            if text:
+                out.print(f"    {title + ': ' if title else ''}{escape(text)}", soft_wrap=True, highlight=False)

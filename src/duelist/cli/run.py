@@ -1,0 +1,134 @@
+"""`duelist run`. Imports at module level only what `--help` needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from duelist.cli.console import (
+    Json,
+    Quiet,
+    TerminalProgress,
+    err,
+    mapping_table,
+    out,
+    print_json,
+    round_table,
+    say,
+    say_certificate,
+)
+from duelist.errors import RecipeError
+from duelist.progress import Silent, quiet_libraries
+from duelist.store.layout import ARMS, METRICS, PREFERENCES, RECIPE, require_folder_name
+
+
+def run(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Recipe file, or name of a shipped recipe (see `duelist recipes`).")
+    ],
+    study: Annotated[
+        Path | None, typer.Option("--study", metavar="DIR", help="Study folder. If not given, `studies/NAME`.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="a.b=c", help="Override a recipe key. May be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost, write nothing.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study: in each round, sample, select, annotate, train and evaluate.
+
+    If DIR already contains the study, it resumes where it stopped, even after a crash or `kill -9`.
+
+    Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
+    """
+    quiet_libraries()
+    from duelist.recipe.recipe import load_recipe, policy_of
+
+    resolved = load_recipe(recipe, overrides or [])
+    if dry_run:
+        _show_plan(resolved, quiet, as_json)
+        return
+    from duelist.compare.arms import with_arms
+    from duelist.compare.beside import run_with_arms
+    from duelist.preflight.examination import examine_new, require_trackers
+    from duelist.report.page import write_report
+    from duelist.report.record import read_arms
+    from duelist.study.study import RoundReport
+
+    folder = study or default_folder(resolved.name)
+    require_folder_name(folder)
+    silent = quiet or as_json
+    progress = Silent() if silent else TerminalProgress(err)
+    if (folder / RECIPE).is_file():
+        for own in with_arms(resolved).values():
+            require_trackers(own)  # trackers may change when a study resumes
+    else:
+        notes = [note for own in with_arms(resolved).values() for note in examine_new(own, progress).notes]
+        for note in () if silent else dict.fromkeys(notes):
+            say(f"Note: {note}")
+
+    def on_round(arm: str, report: RoundReport) -> None:
+        if as_json:
+            print_json({"arm": arm, **report.metrics})
+        elif not quiet and "evaluate" in report.metrics["seconds"]:
+            out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
+            say_certificate(report.selection, f"{arm}, round {report.round}: ")
+
+    run_with_arms(folder, resolved, progress, on_round)
+    report = write_report(folder)
+    if not silent:
+        for arm in read_arms(folder):
+            if arm.end.reason:
+                say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.end.reason}.")
+        _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
+        if resolved.reward_model is not None:
+            weights, place = "Reward model", "reward_model"
+        else:
+            weights, place = ("Adapter", "adapter") if policy_of(resolved).adapter == "lora" else ("Model", "model")
+        say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / PREFERENCES}")
+
+
+def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from duelist.preflight.plan import plan, plan_rows
+    from duelist.recipe.recipe import recipe_content
+    from duelist.recipe.round_plan import in_words
+    from duelist.settings.validation import write_yaml
+
+    found = plan(recipe)
+    if as_json:
+        print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
+    elif not quiet:
+        say(write_yaml(recipe_content(recipe)).rstrip())  # alone on standard output, to be saved as a recipe
+        err.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
+        for note in found.notes:
+            err.print(f"Note: {note}", markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def default_folder(name: str) -> Path:
+    """Return the default folder of a study, `studies/NAME`.
+
+    Raises:
+        RecipeError: if a folder cannot have that name.
+    """
+    own = name.replace("/", "-")
+    if own in (".", ".."):
+        raise RecipeError(f"A study's folder is studies/NAME, but `name` is {name!r}: change it, or give --study DIR.")
+    return Path("studies") / own
+
+
+def _show_results(folder: Path, others: list[str]) -> None:
+    for place in (".", *others):
+        lines = [json.loads(line) for line in (folder / place / METRICS).read_text("utf-8").splitlines()]
+        lines = [m for m in lines if "evaluate" in m["seconds"]]
+        out.print(round_table(lines, "This study" if place == "." else place))
+    if others:
+        say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")
