@@ -157,7 +157,7 @@ def first_of_largest(value: NDArray[Any], start: Integers) -> tuple[NDArray[Any]
 
 
 def slices_of(start: Integers, end: Integers) -> tuple[Integers, Integers]:
-    """Return the concatenated positions start[i] ... end[i] − 1 of several slices, and where each slice begins in it."""
+    """Return the concatenated positions start[i] ... end[i] − 1 of several slices, and where each slice begins."""
     length = end - start
     begin = np.cumsum(length) - length
     return np.repeat(start - begin, length) + np.arange(int(length.sum())), begin

@@ -26,8 +26,8 @@ class PriorConfig(BaseModel):
     prior_variance: float = Field(default=100.0, gt=0, description="σ² of the prior, see `prior_relative`.")
     prior_relative: bool = Field(
         default=True,
-        description="true: σ² is in units of 1 / (the pool's mean w|δ|²), which removes the scale of the features; with "
-        "100, an average label on a new direction narrows it a hundredfold. false: σ² is an absolute number.",
+        description="true: σ² is in units of 1 / (the pool's mean w|δ|²), which removes the scale of the features; "
+        "with 100, an average label on a new direction narrows it a hundredfold. false: σ² is an absolute number.",
     )
 
     def precision(self, rows_ND: Any, information_N: NDArray[np.float64]) -> float:
