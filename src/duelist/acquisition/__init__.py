@@ -1,6 +1,6 @@
-"""Features -> Selection: which comparisons to label. One file per family, one greedy engine under them.
+"""Features -> Selection: rules that select the comparisons to label. One file per family; all share one greedy engine.
 
-An acquisition sees arrays, never a model or a text. Call it through `choose`, which holds it to its contract.
+An acquisition sees arrays, never a model or a text. Call it through `choose`, which checks its contract.
 """
 
 import lazy_loader

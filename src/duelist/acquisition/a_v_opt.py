@@ -1,12 +1,12 @@
-"""A-, V- and G-optimal design: the batch after which variances are smallest, of the weights or of the predictions.
+"""A-, V- and G-optimal design: the batch that minimises the variance of the weights or of the predictions.
 
 Reference: Chaloner, Verdinelli, "Bayesian Experimental Design: A Review", Statistical Science 10, 1995; Atkinson,
            Donev, Tobias, "Optimum Experimental Designs, with SAS", 2007, chapter 10.
 Formula:   M = I/σ² + Σ_{past, batch} w δδᵀ, w = p(1 − p) or 1. a_opt: minimise tr M⁻¹. v_opt: minimise the mean (V), or
            with `criterion: worst` the largest (G), of zᵀM⁻¹z over the target rows z. Greedy, one pair at a time.
 Unit:      variance of the weights (a_opt) or of the predicted margin (v_opt) that the pick removes.
-Cost:      O(N D) a pick and O(N D²) every 64 picks, D at most N + P + M; `worst`: O(N M D) a pick at most, mostly far
-           less. The pool is held in memory.
+Cost:      O(N D) per pick and O(N D²) every 64 picks, D at most N + P + M; `worst`: O(N M D) per pick at most, usually
+           far less. The pool is held in memory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class VOptConfig(AOptConfig):
         default="average", description="Minimise the mean (V), or the largest (G), prediction variance."
     )
     target: Literal["pool", "drawn"] = Field(
-        default="pool", description="Predictions on the candidates themselves, or on the drawn target pairs."
+        default="pool", description="Minimise the variance of predictions on the candidates or on drawn target pairs."
     )
 
     @model_validator(mode="after")
@@ -50,7 +50,7 @@ class VOptConfig(AOptConfig):
 
 
 class _VarianceRule(Acquisition):
-    """What both rules do; only `select` differs in what matters."""
+    """Common base of both rules; they differ only in `select`."""
 
     honours_cost = True
 
@@ -71,13 +71,13 @@ class _VarianceRule(Acquisition):
     def _problem(
         self, features: Features, targets_MD: NDArray[np.float64]
     ) -> tuple[DesignProblem, NDArray[np.float64], int]:
-        """The pool and the targets in the same coordinates, and how many dimensions none of them reaches."""
+        """Return pool and targets in the same coordinates, and the number of dimensions that no row reaches."""
         past = features.past
         assert past is not None  # `choose` checked the needs
         rows_ND = np.asarray(rows_of(features, self._config.features), np.float64)
         weight_N = self._weight(features)
         prior = self._config.precision(rows_ND, weight_N)
-        # The targets go along as rows, so that where dimensions are many, one rotation serves all.
+        # Targets are appended as rows, so that with many dimensions one rotation serves all of them.
         both = DesignProblem.of(
             np.concatenate([rows_ND, targets_MD]),
             np.concatenate([weight_N, np.ones(len(targets_MD))]),
@@ -90,7 +90,7 @@ class _VarianceRule(Acquisition):
 
 
 class AOpt(_VarianceRule):
-    """A-optimal design, greedily.
+    """Greedy A-optimal design.
 
     Formula:   minimise tr M⁻¹.
     Unit:      variance of the weights removed by the pick.
@@ -114,7 +114,7 @@ class AOpt(_VarianceRule):
 
 
 class VOpt(_VarianceRule):
-    """V-optimal design, or G-optimal with `criterion: worst`, greedily.
+    """Greedy V-optimal design; G-optimal with `criterion: worst`.
 
     Formula:   minimise the mean (V) or the largest (G) zᵀM⁻¹z over the target rows z.
     Unit:      variance of the predicted margin removed by the pick.
@@ -133,7 +133,7 @@ class VOpt(_VarianceRule):
             targets_MD = np.asarray(features.target_MD, np.float64)
         else:
             targets_MD = np.asarray(rows_of(features, self.config.features), np.float64)
-        # All that the mean needs of the targets is their Gram matrix ZᵀZ: D rows at most.
+        # The mean needs only the Gram matrix ZᵀZ of the targets: D rows at most.
         is_mean, d = self.config.criterion == "average", targets_MD.shape[1]
         matter_MD = targets_MD / np.sqrt(len(targets_MD)) if is_mean else targets_MD
         if is_mean and len(matter_MD) > d:
@@ -149,12 +149,12 @@ class VOpt(_VarianceRule):
 def _picked(
     search: VarianceSearch, budget: int, cost_N: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """The picks, what each removed (per cost), and what no pair that is left adds more than to logdet M, in nats."""
+    """Return the picks, their reductions (per cost), and the largest logdet M gain of any remaining pair, in nats."""
     indices_B, fall_B, gain = np.empty(budget, np.int64), np.empty(budget), 0.0
     for b in range(budget):
         indices_B[b], fall_B[b] = search.best(cost_N)
         gain = search.add(int(indices_B[b]))
-    left = search.largest_gain()  # the last pick was the best by another measure than this
+    left = search.largest_gain()  # the last pick was the best by a different measure
     gain = gain if left is None else left
     return indices_B, fall_B, gain
 

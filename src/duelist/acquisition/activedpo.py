@@ -1,10 +1,10 @@
-"""ActiveDPO: pick the comparisons about which the model's own implicit reward is least certain.
+"""ActiveDPO: select the comparisons about which the model's own implicit reward is least certain.
 
 Reference: Lin et al., "ActiveDPO: Active Direct Preference Optimization for Sample-Efficient Alignment", ICLR 2026,
            arXiv 2505.19241, equations (3) and (4), Proposition 1, Section 3.3.
 Formula:   argmax ‖φ‖_{V⁻¹},  φ = ∇r(x, y_a) − ∇r(x, y_b),  V = λI + Σ φφᵀ over past pairs and this batch's picks.
 Unit:      ‖φ‖_{V⁻¹}, a posterior standard deviation relative to the prior's 1/√λ.
-Cost:      one gradient per response; then O((P + B) N D) for the picks at most, and few readings of the pool.
+Cost:      one gradient per response; then O((P + B) N D) at most for the picks, and few passes over the pool.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from duelist.types import Features, Selection
 
 
 class ActiveDPOConfig(RidgeConfig):
-    """Settings of ActiveDPO. How gradients are projected and normalised is set in `featurizers.gradient`."""
+    """Settings of ActiveDPO. For the projection and normalisation of gradients see `featurizers.gradient`."""
 
     lambda_: float = Field(default=0.01, gt=0, alias="lambda", description="λ in V = λI + Σ φφᵀ.")
     certificate: Certificate = Field(
         default=False,
-        description="Bound how far logdet V is from the best batch's, see `d_opt`. The pool is then held in memory.",
+        description="Bound the gap between logdet V and that of the best batch, see `d_opt`. Holds the pool in memory.",
     )
 
 
 class ActiveDPO(Acquisition):
-    """Greedy argmax of the gradient difference's norm in V⁻¹; V is updated within the batch.
+    """Greedy argmax of the norm of the gradient difference in V⁻¹; V is updated within the batch.
 
-    Where cost counts, the log-determinant gained per second is maximised: log(1 + ‖φ‖²_{V⁻¹}) / seconds.
+    If cost counts, it maximises the gain of log-determinant per second: log(1 + ‖φ‖²_{V⁻¹}) / seconds.
     """
 
     honours_cost = True
@@ -61,11 +61,11 @@ class ActiveDPO(Acquisition):
         diagnostics = {
             "lambda": regularizer,
             "mean_square_norm": float(square_norm_N.mean()),
-            # The log-determinant gained by the batch, in nats: logdet(V after) − logdet(V before).
+            # Gain of log-determinant by the batch, in nats: logdet(V after) − logdet(V before).
             "logdet_gain_nats": picks.log_determinant_gain,
-            # What no pair that is left adds more than.
+            # Upper bound on the gain of any remaining pair.
             "gain_nats": float(np.log1p(picks.best_left)),
-            # How often the pool was read for the picks, beside one reading for |φ|².
+            # Passes over the pool for the picks, in addition to one pass for |φ|².
             "readings_of_the_pool": picks.rows_read / len(phi_ND),
         }
         if self.config.certificate:

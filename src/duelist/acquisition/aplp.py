@@ -1,10 +1,10 @@
-"""APLP: prompts of which the policy is least certain, and of those the pairs whose reward is most certain.
+"""APLP: the prompts on which the policy is least certain, and among them the pairs with the most certain reward.
 
 Reference: Muldrew, Hayes, Zhang, Barber, "Active Preference Learning for Large Language Models", ICML 2024,
-           arXiv 2402.08114, Section 3 (predictive entropy; preference model certainty; the two after one another).
-Formula:   keep the prompts of highest entropy, −mean log π_θ(y|x) over the responses y drawn to x; of their pairs
+           arXiv 2402.08114, Section 3 (predictive entropy; preference model certainty; one after the other).
+Formula:   keep the prompts of highest entropy, −mean log π_θ(y|x) over the responses y drawn for x; among their pairs,
            pick the largest |ρ|.
-Unit:      |ρ|: nats times β (score); nats of the prompt's entropy where that is the second step.
+Unit:      |ρ|: nats times β (score); nats of the prompt's entropy if that is the second step.
 Cost:      two forward passes over each distinct response; then O(N log N).
 """
 
@@ -28,20 +28,20 @@ class APLPConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     first: Literal["entropy", "certainty"] = Field(
-        default="entropy", description="Which step comes first; the other picks from what it keeps."
+        default="entropy", description="The first step; the other step picks from the pairs that it keeps."
     )
     oversampling: float = Field(
         default=4.0,
         ge=1,
-        description="The first step keeps so many times the budget, in pairs (ours).",
+        description="Number of pairs kept by the first step, as a multiple of the budget (ours).",
     )
 
 
 class APLP(Acquisition):
-    """The policy's entropy chooses prompts, highest first; then the certainty |ρ| chooses pairs, largest first.
+    """Selection of prompts by the policy's entropy, highest first, then of pairs by certainty |ρ|, largest first.
 
-    By entropy, prompts are kept whole, until they have `oversampling` times the budget in pairs. Certainty is ranked by
-    |ρ|, not by σ(ρ), which saturates. Of a cross-prompt pair, the two prompts together count as its prompt.
+    The entropy step keeps whole prompts until they have `oversampling` times the budget in pairs. Certainty is ranked
+    by |ρ|, not by σ(ρ), which saturates. The two prompts of a cross-prompt pair count together as its prompt.
     """
 
     within_prompts: ClassVar[bool] = True
@@ -77,7 +77,7 @@ class APLP(Acquisition):
 def _prompts_of_highest_entropy(
     group_N: NDArray[np.int64], entropy_N: NDArray[np.float64], wanted: int
 ) -> NDArray[np.int64]:
-    """The pairs of the prompts of highest entropy, as few whole prompts as have `wanted` pairs; in pool order."""
+    """Return the pairs of the highest-entropy prompts, with the fewest prompts that give `wanted` pairs; pool order."""
     _, first_G = np.unique(group_N, return_index=True)
     order_G = np.argsort(-entropy_N[first_G], kind="stable")
     pairs_G = np.bincount(group_N)[order_G]

@@ -1,4 +1,4 @@
-"""APO: pick the comparisons about which a linear reward on frozen embeddings is least certain.
+"""APO: select the comparisons about which a linear reward on frozen embeddings is least certain.
 
 Reference: Das, Chakraborty, Pacchiano, Chowdhury, "Active Preference Optimization for Sample Efficient RLHF", 2024,
            arXiv 2402.10500.
@@ -24,13 +24,14 @@ class APOConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: FeatureName = Field(
-        default="embedding", description="δ: frozen embeddings' differences, the paper's; or the model's gradients'."
+        default="embedding",
+        description="δ: differences of frozen embeddings, as in the paper, or of the model's gradients.",
     )
     v0: float = Field(default=1e-5, gt=0, description="V₀: V before any label is V₀ I.")
 
 
 class APO(Acquisition):
-    """The largest norms in V⁻¹, all at once: without σ′, and blind to what the picks have in common."""
+    """Selection of the largest norms in V⁻¹, all at once: without σ′, and without regard to overlap between picks."""
 
     def __init__(self, config: APOConfig) -> None:
         self.config = config
@@ -42,7 +43,7 @@ class APO(Acquisition):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         assert features.past is not None  # `choose` checked the needs
         past_PD = rows_of(features.past, self.config.features)
-        # All float64, by a factor of V: at V₀ = 1e-5 a float32 inverse gives negative squared norms.
+        # All in float64, with a factor of V: at V₀ = 1e-5 a float32 inverse gives negative squared norms.
         problem = DesignProblem.of(
             rows_of(features, self.config.features), np.ones(features.n), self.config.v0, past_PD
         )

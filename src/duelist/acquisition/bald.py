@@ -1,4 +1,4 @@
-"""BALD: the pairs whose label says most about the model, by posterior draws that disagree about it.
+"""BALD: the pairs whose labels carry the most information about the model, by disagreement of posterior draws.
 
 Reference: Houlsby, Huszár, Ghahramani, Lengyel, "Bayesian Active Learning for Classification and Preference Learning",
            2011, arXiv 1112.5745, equation (2).
@@ -30,7 +30,7 @@ class BALDConfig(PosteriorConfig):
 
 
 class BALD(PosteriorRule[BALDConfig]):
-    """The pairs of largest mutual information between their label and the parameters, each scored by itself."""
+    """Selection by mutual information between a pair's label and the parameters; pairs are scored independently."""
 
     honours_cost = True
 
@@ -40,7 +40,7 @@ class BALD(PosteriorRule[BALDConfig]):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         information_N = mutual_information(Posterior(features, self.config).margin_draws(rng))
         chosen = highest(without_noise(information_N, ROUNDING), budget, "mutual information in nats", features.cost_N)
-        # What no pair that is left has more than. With costs the last pick may have been cheap rather than good.
+        # Upper bound over the remaining pairs. With costs, the last pick may be cheap rather than informative.
         best_left = information_N[chosen.indices_B[-1]]
         if features.cost_N is not None and budget < features.n:
             best_left = np.delete(information_N, chosen.indices_B).max()
@@ -48,10 +48,10 @@ class BALD(PosteriorRule[BALDConfig]):
 
 
 def mutual_information(margin_NK: Floats) -> Floats:
-    """I(label; k) of each pair, in nats, from its margins under K equally likely reward functions.
+    """Return I(label; k) of each pair, in nats, from its margins under K equally likely reward functions.
 
     Args:
-        margin_NK: margins; any finite size.
+        margin_NK: margins, of any finite size.
     """
     p_NK, q_NK = expit(margin_NK), expit(-margin_NK)  # 1 − p would be 0 from a margin of 37 on
     information_N = entropy(p_NK.mean(axis=1), q_NK.mean(axis=1)) - entropy(p_NK, q_NK).mean(axis=1)
@@ -59,5 +59,5 @@ def mutual_information(margin_NK: Floats) -> Floats:
 
 
 def entropy(p: Floats, q: Floats) -> Floats:
-    """The entropy of a label of probabilities p and q = 1 − p, in nats; 0 at p = 0 and p = 1."""
+    """Return the entropy of a label with probabilities p and q = 1 − p, in nats; 0 at p = 0 and p = 1."""
     return -np.asarray(xlogy(p, p) + xlogy(q, q))

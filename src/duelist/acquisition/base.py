@@ -1,4 +1,4 @@
-"""The interface of an acquisition, and `choose`, which runs one under its contract."""
+"""Interface of an acquisition, and `choose`, which runs one and checks its contract."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from duelist.seeding import hash_keys
 from duelist.settings.context import Checked
 from duelist.types import Features, Selection
 
-# The fields that have a row for each pair; `target_MD` has rows of its own.
+# Fields with one row per pair; `target_MD` has its own rows.
 ARRAY_FIELDS = tuple(f.name for f in dataclasses.fields(Features) if f.name not in ("past", "target_MD"))
 
 
 class Acquisition(Checked, ABC):
     """A rule that picks the pairs to label.
 
-    Subclass it with two members and name the class in a recipe by its dotted path (`my_package.my_module:MyRule`).
+    To write your own rule, subclass this class, define its two abstract members, and name the class in a recipe by its
+    dotted path (`my_package.my_module:MyRule`).
 
     Attributes:
-        honours_cost: whether the rule maximises gain per second where `cost_N` is filled. The setting `per_second` is
-            refused for rules that do not.
-        within_prompts: whether the rule chooses among the responses to one prompt; the gallery gives it such pairs.
+        honours_cost: whether the rule maximises gain per second when `cost_N` is filled. The setting `per_second` is
+            rejected for rules that do not.
+        within_prompts: whether the rule selects among the responses to one prompt; the gallery gives it such pairs.
     """
 
     honours_cost: bool = False
@@ -38,19 +39,20 @@ class Acquisition(Checked, ABC):
     @property
     @abstractmethod
     def needs(self) -> frozenset[str]:
-        """The fields of `Features` that must be filled, e.g. `{"margin_N"}`; add `"past"` for the past pairs' too."""
+        """Return the required fields of `Features`, e.g. `{"margin_N"}`; `"past"` requires them for past pairs too."""
 
     @abstractmethod
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         """Pick `budget` of the N candidates.
 
-        Called by `choose` with `1 <= budget <= N`, finite features, and the pool already in a random order that depends
-        on the pairs' ids alone: taking the first among equals (as `argmax` and a stable sort do) is a fair draw.
-        Memory-mapped features come as `PoolRows`, to be read in blocks; `np.asarray` loads them whole.
+        `choose` calls this method with `1 <= budget <= N` and finite features. The pool is already in a random order,
+        which depends only on the ids of the pairs: taking the first of several equal scores (as `argmax` and a stable
+        sort do) is a fair draw. Memory-mapped features arrive as `PoolRows`: read them in blocks; `np.asarray` loads
+        the whole file.
 
         Args:
-            features: arrays over N candidates; only what `needs` names is filled.
-            budget: how many to pick, B.
+            features: arrays over N candidates; only the fields named by `needs` are filled.
+            budget: number of pairs to pick, B.
             rng: the only source of randomness.
 
         Returns:
@@ -59,24 +61,24 @@ class Acquisition(Checked, ABC):
 
 
 def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-    """Let `acquisition` pick `budget` pairs, and hold it to its contract.
+    """Select `budget` pairs with `acquisition`, and check its contract.
 
-    The pool is handed over in an order drawn by hash of (generator, pair id), so that no rule can depend on the order
-    in which candidates were listed, and exact ties are broken by that hash.
+    The pool is passed in an order drawn by hash of (generator, pair id). No rule can depend on the order in which
+    candidates were listed, and the hash breaks exact ties.
 
     Args:
         acquisition: the rule.
-        features: what it may look at, over N candidates.
-        budget: how many to pick, B.
-        rng: the generator; the same one gives the same picks.
+        features: the rule's input, over N candidates.
+        budget: number of pairs to pick, B.
+        rng: the generator; the same generator gives the same picks.
 
     Returns:
         The picks, as positions in `features`.
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
-        NumericalError: if a needed feature or a cost holds NaN or an infinity, or a score does.
-        DuelistError: if the rule breaks its contract, or features do not fit one another.
+        NumericalError: if a needed feature, a cost or a score is NaN or infinite.
+        DuelistError: if the rule breaks its contract, or the shapes of the features do not match.
     """
     if not 0 <= budget <= features.n:
         raise BudgetError(
@@ -97,11 +99,11 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
 def _checked(
     selection: Any, name: str, pair_id_N: NDArray[np.str_], budget: int, order_N: NDArray[np.int64]
 ) -> Selection:
-    """Return what a rule named `name` picked from a pool in `order_N` as positions in the pool as it was given.
+    """Return the selection of the rule `name`, with positions in the original pool instead of the pool in `order_N`.
 
     Raises:
         NumericalError: if a score is NaN or infinite.
-        DuelistError: if it is no selection of `budget` pairs with their scores and the scores' unit.
+        DuelistError: if it is not a selection of `budget` pairs with their scores and the unit of the scores.
     """
     if not isinstance(selection, Selection):
         raise DuelistError(f"{name}.select must return a Selection, but returned a {type(selection).__name__}.")
@@ -128,10 +130,10 @@ def _checked(
 
 
 def _numbers(diagnostics: Any, name: str) -> dict[str, float]:
-    """A rule's diagnostics as plain numbers, as the study records and reports them.
+    """Return a rule's diagnostics as plain numbers, as the study records and reports them.
 
     Raises:
-        DuelistError: if they are no mapping from names to finite numbers.
+        DuelistError: if they are not a mapping from names to finite numbers.
     """
     if not isinstance(diagnostics, Mapping) or not all(_is_words(key) for key in diagnostics):
         raise DuelistError(f"{name}'s diagnostics must map names to numbers, but are {diagnostics!r:.80}: give a dict.")
@@ -151,10 +153,10 @@ def _is_words(value: Any) -> bool:
 
 
 def declared_needs(acquisition: Acquisition) -> frozenset[str]:
-    """What a rule says that it needs.
+    """Return the fields of `Features` that a rule declares as needed.
 
     Raises:
-        DuelistError: if it is no set, or names what is no field of `Features`.
+        DuelistError: if `needs` is not a set, or contains a name that is not a field of `Features`.
     """
     with user_code(acquisition):
         needs = acquisition.needs
@@ -171,9 +173,9 @@ def declared_needs(acquisition: Acquisition) -> frozenset[str]:
 
 
 def take(features: Features, rows: NDArray[np.int64]) -> Features:
-    """The features of some of the pairs, in the order of `rows`; the past pairs stay as they are.
+    """Return the features of some of the pairs, in the order of `rows`; the past pairs are unchanged.
 
-    Memory-mapped rows become `PoolRows`: the same rows in the same order, but nothing is copied.
+    Memory-mapped rows become `PoolRows`: the same rows in the same order, without a copy.
     """
     arrays = {name: getattr(features, name) for name in ARRAY_FIELDS}
     return dataclasses.replace(features, **{k: _reordered(v, rows) for k, v in arrays.items() if v is not None})
@@ -184,10 +186,10 @@ def _reordered(values: Any, rows: NDArray[np.int64]) -> Any:
 
 
 def check_features(features: Features, needs: frozenset[str]) -> None:
-    """Require that every needed field is filled, that all its numbers are finite, and that costs are positive.
+    """Check that every needed field is filled, that all its numbers are finite, and that costs are positive.
 
     Raises:
-        DuelistError: if a field is missing, or of another shape than it must be, or a cost is not positive.
+        DuelistError: if a field is missing or has the wrong shape, or a cost is not positive.
         NumericalError: if a value is NaN or infinite; the message names the pair.
     """
     parts = [("candidate", features)]
@@ -196,7 +198,7 @@ def check_features(features: Features, needs: frozenset[str]) -> None:
             raise DuelistError("This acquisition needs the past pairs' features, but got none: pass an empty set.")
         parts.append(("past", features.past))
     for which, part in parts:
-        # A cost counts wherever it is filled, whatever a rule needs.
+        # A filled cost counts, even if the rule does not need it.
         filled = {"cost_N"} if part is features and part.cost_N is not None else set()
         for name in sorted((needs | filled) - {"past"}):
             if name == "target_MD" and part is not features:
@@ -222,7 +224,7 @@ def check_features(features: Features, needs: frozenset[str]) -> None:
 
 
 def _check_shape(name: str, values: Any, part: Features, features: Features, which: str) -> None:
-    """One row a pair, and rows as long as those that they are multiplied with."""
+    """Check that there is one row per pair, and that rows have the same length as the rows they are multiplied with."""
     rows = len(values) if name == "target_MD" else part.n
     like = getattr(features, "gradient_ND" if name == "target_MD" else name)
     row_shape = values.shape[1:] if like is None else like.shape[1:]

@@ -1,4 +1,4 @@
-"""BatchBALD: the batch whose labels together say most about the model, so that no two picks ask the same thing.
+"""BatchBALD: the batch whose joint labels carry the most information about the model, without redundant picks.
 
 Reference: Kirsch, van Amersfoort, Gal, "BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active
            Learning", NeurIPS 2019, arXiv 1906.08158, Sections 2 and 3.
@@ -7,21 +7,21 @@ Formula:   greedily maximise I(labels; k) = H(y_1 ... y_B) − mean_k Σ_i H(y_i
 Unit:      nats.
 Cost:      that of the posterior; then O(N K C) per pick at most, C the configurations (lazily much less).
 
-The labels y_1 ... y_b of the batch so far have 2^b configurations. For the first picks all are summed over, each
-weighted by its probability; later picks go by a sample of them, drawn from their joint distribution and continued label
-by label. A configuration is kept as what it says about k: the posterior p(k | c) = p(c | k) / Σ p(c | k), a row that
-sums to 1. So nothing underflows, however many labels there are.
+The labels y_1 ... y_b of the batch so far have 2^b configurations. The first picks sum over all of them, each weighted
+by its probability. Later picks use a sample of configurations, drawn from their joint distribution and extended label
+by label. A configuration is stored as its posterior over k: p(k | c) = p(c | k) / Σ p(c | k), a row that sums to 1.
+Nothing underflows, for any number of labels.
 
-Summed over all configurations this is the paper's joint entropy, less what all candidates share. Of a sample, the paper
-takes mean_c H(y | c) − mean_k H(y | k), whose noise outweighs the gain once the batch is large; here each configuration
-is set against its own expected entropy, which has the same mean and is never negative.
+Summed over all configurations, this is the paper's joint entropy minus the part that all candidates share. For a
+sample, the paper uses mean_c H(y | c) − mean_k H(y | k); its noise exceeds the gain once the batch is large. Here each
+configuration is compared with its own expected entropy. This estimate has the same mean and is never negative.
 
-A gain never rises with the batch, so an old one is a bound, and a pair is not looked at while its bound lies below the
-best (lazy greedy). With sampled configurations this holds on average: a pair whose estimate would rise by luck of the
-draw may be passed over.
+A gain never rises as the batch grows, so an old gain is a bound. A pair is skipped while its bound is below the best
+gain (lazy greedy). With sampled configurations this holds on average: a pair whose estimate would rise by chance may be
+skipped.
 
-K draws hold log K nats at most. Once the picks have told them apart, no pair has any gain left: the rest of the batch
-is then a fair draw, and `informed_picks` says how many were not. Use a K that grows with the budget.
+K draws carry log K nats at most. Once the picks distinguish all draws, no pair has any gain left. The rest of the batch
+is then a fair draw, and `informed_picks` counts the picks before it. Use a K that grows with the budget.
 """
 
 from __future__ import annotations
@@ -41,18 +41,20 @@ from duelist.types import Features, Selection
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Gains that differ by less are equal: the rounding of entropies of order one.
+# Gains that differ by less count as equal: the rounding of entropies of order one.
 TIE_NATS = 1e-12
-# How many pairs are looked at together at first, and at most; each further look takes twice as many.
+# Pairs evaluated together, at first and at most; the number doubles with every further evaluation.
 FIRST_LOOK, LARGEST_LOOK = 16, 1024
 
 
 class BatchBALDConfig(PosteriorConfig):
     """Settings of BatchBALD."""
 
-    draws: int = Field(default=512, ge=1, description="Draws from Laplace's approximation, K; log K nats in all.")
+    draws: int = Field(
+        default=512, ge=1, description="Draws from Laplace's approximation, K; they carry log K nats at most."
+    )
     exact_picks: int = Field(
-        default=8, ge=0, le=16, description="Up to so many labels, all 2^b configurations are summed over."
+        default=8, ge=0, le=16, description="Maximum number of labels b for an exact sum over all 2^b configurations."
     )
     configurations: int = Field(default=256, ge=1, description="Configurations sampled for later picks.")
 
@@ -78,7 +80,7 @@ class BatchBALD(PosteriorRule[BatchBALDConfig]):
             informed += 1
             if informed < budget:
                 batch.add(pick)
-        rest = np.setdiff1d(np.arange(features.n), indices_B[:informed])  # in pool order: a fair draw
+        rest = np.setdiff1d(np.arange(features.n), indices_B[:informed])  # pool order is random: a fair draw
         indices_B[informed:] = rest[: budget - informed]
         scores_B, unit = gain_B, "information gained in nats"
         if features.cost_N is not None:
@@ -98,7 +100,7 @@ class BatchBALD(PosteriorRule[BatchBALDConfig]):
 
 @final
 class _Batch:
-    """The configurations of the labels picked so far, and each pair's gain given them, or a bound for it."""
+    """The configurations of the batch's labels so far, and each pair's gain given them, or a bound on it."""
 
     def __init__(
         self, margin_NK: Floats, config: BatchBALDConfig, cost_N: Floats | None, rng: np.random.Generator
@@ -119,7 +121,7 @@ class _Batch:
         self.gains_computed = 0
 
     def find(self) -> tuple[int, float]:
-        """The first pair among those of largest gain (per second, where cost counts), and its gain in nats."""
+        """Return the first pair of largest gain (per second, if cost counts), and its gain in nats."""
         size = FIRST_LOOK
         while True:
             value_N = np.where(self._open_N, self._gain_N * self._rate_N, -np.inf)
@@ -139,11 +141,11 @@ class _Batch:
             size = min(2 * size, LARGEST_LOOK)
 
     def most_left(self, picked_B: Integers) -> float:
-        """What no pair that is left gains more than, in nats: old gains are bounds of new ones."""
+        """Return an upper bound on the gain of any remaining pair, in nats: old gains bound new ones."""
         return float(np.delete(self._gain_N, picked_B).max())
 
     def add(self, pick: int) -> None:
-        """Put a pair in the batch: its label continues every configuration."""
+        """Add a pair to the batch: its label extends every configuration."""
         self._picks += 1
         self._open_N[pick] = False
         self._fresh_N[:] = False
@@ -166,7 +168,7 @@ class _Batch:
         self._posterior_CK = joint_CK / chance_C[:, None]
 
     def _gains(self, some: Integers) -> Floats:
-        """What some pairs' labels would say about k, on average over the configurations, in nats."""
+        """Return the information that some pairs' labels carry about k, averaged over configurations, in nats."""
         p_CN = self._posterior_CK @ self._p_NK[some].T
         q_CN = self._posterior_CK @ self._q_NK[some].T
         given_k_N = self._entropy_NK[some] @ (self._weight_C @ self._posterior_CK)

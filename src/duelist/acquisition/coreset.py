@@ -1,16 +1,17 @@
-"""Coreset: a sample of comparisons on which logistic regression is likely to end where it would on all of them.
+"""Coreset: a sample of comparisons on which logistic regression is likely to give the same result as on all of them.
 
 Reference: Huggins, Campbell, Broderick, "Coresets for Scalable Bayesian Logistic Regression", NeurIPS 2016,
            arXiv 1605.06423, lemma 3.1 and algorithm 1; as a rule for comparisons: Shen, Sun, Ton, arXiv 2502.04354.
 Formula:   pick with probabilities in proportion to m_n, without replacement;  m_n = ⌈N / (1 + Σ_i |G_i^(−n)| ·
-           exp(−R |z̄_i^(−n) − z_n|))⌉, G_i^(−n) cluster i without point n, z̄_i^(−n) its mean: the bound of z_n's
-           sensitivity, the largest share of the log-likelihood that it can have for weights of norm R at most.
+           exp(−R |z̄_i^(−n) − z_n|))⌉, G_i^(−n) cluster i without point n, z̄_i^(−n) its mean. m_n is an upper bound on
+           the sensitivity of z_n: its largest share of the log-likelihood for weights of norm R at most.
 Unit:      the probability of being drawn first.
-Cost:      k-means with k clusters, O(k N D) a step; the pool is held in memory.
+Cost:      k-means with k clusters, O(k N D) per step; the pool is held in memory.
 
-The paper's z_n = y_n x_n holds the label. A candidate has none yet: both z = δ and z = −δ can come, so both are points,
-the clusters are of these 2N points, and a pair's bound is the mean of its two. What is called `a` does not matter.
-The paper draws with replacement and weights what it drew: here a pair drawn twice would be a label paid twice.
+The paper's z_n = y_n x_n includes the label. A candidate has no label yet: both z = δ and z = −δ are possible. So both
+are points, the 2N points are clustered, and the bound of a pair is the mean of its two bounds. The bound does not
+depend on which response is called `a`. The paper draws with replacement and weights the draws. Here a pair drawn twice
+would cost two labels, so pairs are drawn without replacement.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ class CoresetConfig(BaseModel):
     features: FeatureName = Field(
         default="gradient", description="δ: differences of the trained model's gradients, or of frozen embeddings."
     )
-    clusters: int = Field(default=6, ge=1, description="k of the k-means clustering.")
-    radius: float = Field(default=3.0, gt=0, description="R: the norm that the weights may have, see below.")
+    clusters: int = Field(default=6, ge=1, description="Number of k-means clusters, k.")
+    radius: float = Field(default=3.0, gt=0, description="R: largest norm of the weights, see `radius_relative`.")
     radius_relative: bool = Field(
         default=True,
-        description="R is counted in units of 1 / (the pool's root mean square |δ|), so that the scale of the features "
-        "does not matter (true), or it is the paper's absolute number (false).",
+        description="true: R is in units of 1 / (the pool's root mean square |δ|), which removes the scale of the "
+        "features; false: R is an absolute number, as in the paper.",
     )
 
 
 class Coreset(Acquisition):
-    """Sample by sensitivity, without replacement."""
+    """Sampling by sensitivity, without replacement."""
 
     def __init__(self, config: CoresetConfig) -> None:
         self.config = config
@@ -62,7 +63,7 @@ class Coreset(Acquisition):
         cluster_N = cluster(points_ND, self.config.clusters, rng)
         both_N = sensitivity_bounds(points_ND, cluster_N, radius)
         bound_N = 0.5 * (both_N[: features.n] + both_N[features.n :])
-        # The B largest of log m + Gumbel noise are a draw without replacement, in order (Efraimidis, Spirakis 2006).
+        # The B largest log m + Gumbel noise are an ordered draw without replacement (Efraimidis, Spirakis 2006).
         indices_B = np.argsort(-(np.log(bound_N) + rng.gumbel(size=features.n)), kind="stable")[:budget]
         probability_N = bound_N / bound_N.sum()
         diagnostics = {"mean_sensitivity_bound": float(bound_N.mean()), "largest_sensitivity_bound": bound_N.max()}
@@ -70,14 +71,14 @@ class Coreset(Acquisition):
 
 
 def _canonical(delta_ND: Floats) -> Floats:
-    """Each row with the sign that makes its first number other than 0 positive: δ and −δ give the same."""
+    """Return each row with the sign that makes its first nonzero number positive: δ and −δ give the same row."""
     first_N = np.argmax(delta_ND != 0, axis=1)
     sign_N = np.where(np.take_along_axis(delta_ND, first_N[:, None], axis=1)[:, 0] < 0, -1.0, 1.0)
     return delta_ND * sign_N[:, None]
 
 
 def cluster(points_ND: Floats, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """k-means: k-means++ seeding, then Lloyd's steps until nothing moves or 20 are done; the cluster of each point."""
+    """Return the cluster of each point by k-means: k-means++ seeding, then Lloyd's steps to convergence, at most 20."""
     square_N = np.vecdot(points_ND, points_ND)
     centre_XD = points_ND[rng.integers(len(points_ND))][None]
     for _ in range(min(k, len(points_ND)) - 1):
@@ -98,7 +99,7 @@ def cluster(points_ND: Floats, k: int, rng: np.random.Generator) -> NDArray[np.i
 
 
 def sensitivity_bounds(points_ND: Floats, cluster_N: NDArray[np.int64], radius: float) -> Floats:
-    """m_n of lemma 3.1, rounded up as algorithm 1 does; shape `[N]`, at least 1.
+    """Return m_n of lemma 3.1, rounded up as in algorithm 1; shape `[N]`, at least 1.
 
     Args:
         points_ND: z.
@@ -111,7 +112,7 @@ def sensitivity_bounds(points_ND: Floats, cluster_N: NDArray[np.int64], radius: 
     mean_XD = sum_XD / np.maximum(count_X, 1)[:, None]
     distance_NX = np.sqrt(np.maximum(_square_distances(points_ND, square_N, mean_XD), 0.0))
     size_NX = np.tile(count_X.astype(np.float64), (n, 1))
-    # A point's own cluster without it: the mean moves away from it by the factor |G| / (|G| − 1).
+    # Remove the point from its own cluster: the mean moves away from it by the factor |G| / (|G| − 1).
     own = (np.arange(n), cluster_N)
     size_NX[own] -= 1.0
     distance_NX[own] *= (size_NX[own] + 1.0) / np.maximum(size_NX[own], 1.0)

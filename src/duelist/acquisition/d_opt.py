@@ -1,12 +1,12 @@
-"""D-optimal rules: the batch whose labels carry most information about a linear reward.
+"""D-optimal rules: the batch whose labels carry the most information about a linear reward.
 
 Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
            arXiv 2502.04354; the optimizer `exchange`: Fedorov, "Theory of Optimal Experiments", 1972.
 Formula:   maximise logdet(I/σ² + J_past + Σ_{i in batch} w_i δ_i δ_iᵀ);
            w_i = p_i(1 − p_i) in d_opt and pa_d_opt, 1 in xtx;
            J_past = Σ_past w δδᵀ in pa_d_opt, 0 in the others.
-Unit:      w δᵀM⁻¹δ, the share of what is known along δ that one label brings.
-Cost:      one-shot: one D x D matrix over the pool, O(N D²); greedy: few readings of the pool, O(B N D) at most;
+Unit:      w δᵀM⁻¹δ, the share of the information along δ that one label contributes.
+Cost:      one-shot: one D x D matrix over the pool, O(N D²); greedy: few passes over the pool, O(B N D) at most;
            exchange: greedy, then O(N D) for each exchange tried.
 """
 
@@ -39,27 +39,27 @@ class DOptConfig(PriorConfig):
 
     optimizer: Literal["one-shot", "greedy", "exchange"] = Field(
         default="one-shot",
-        description="one-shot: the paper's, one Taylor step at the whole pool and the highest scores at once; greedy: "
-        "pick by pick, nearer the optimum; exchange: greedy, then swaps while they gain, nearest and slowest.",
+        description="one-shot: the paper's method, one Taylor step at the whole pool, then the highest scores; greedy: "
+        "one pick at a time, closer to the optimum; exchange: greedy, then swaps while they improve the batch, closest "
+        "and slowest.",
     )
     certificate: Certificate = Field(
         default="auto",
-        description="Bound how far the batch is from the best one (true), do not (false), or do what takes about a "
-        "second (auto).",
+        description="Bound the gap to the best batch. true: always; false: never; auto: spend about one second.",
     )
 
 
 class _DesignRule(Acquisition):
-    """Maximise the log-determinant; subclasses say what the weights are and what the past adds."""
+    """Maximisation of the log-determinant; subclasses define the weights and the contribution of past pairs."""
 
     def __init__(self, config: DOptConfig) -> None:
         self.config = config
-        # Exchange's swaps keep the number of pairs and not their cost.
+        # A swap keeps the number of pairs but not their cost.
         self.honours_cost = config.optimizer != "exchange"
 
     @abstractmethod
     def information(self, features: Features) -> NDArray[np.float64]:
-        """w of each pair, `[N]`."""
+        """Return w of each pair, `[N]`."""
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         config, cost_N = self.config, features.cost_N if self.honours_cost else None
@@ -79,7 +79,7 @@ class _DesignRule(Acquisition):
             "logdet_nats": design.log_determinant,
             "gain_nats": _best_left(problem, design, config.optimizer == "greedy" and cost_N is None),
             "exchanges": float(design.exchanges),
-            # A batch chosen per second is not meant to be the best of its size.
+            # A batch selected per second is not meant to be the best of its size.
             **certificate(problem, design, False if cost_N is not None else config.certificate),
         }
         scores_B, unit = design.scores_B, "w δᵀM⁻¹δ (relative information)"
@@ -90,7 +90,7 @@ class _DesignRule(Acquisition):
 
 
 def _best_left(problem: DesignProblem, design: Design, greedily: bool) -> float:
-    """What no pair that is left adds more than, in nats: greedily the last pick's gain, else the largest of theirs."""
+    """Return an upper bound on any remaining pair's gain, in nats: the last greedy pick's, else the largest of them."""
     left_N = np.ones(len(problem.rows_ND), np.bool_)
     left_N[design.indices_B] = False
     if not left_N.any():
@@ -103,7 +103,7 @@ def _best_left(problem: DesignProblem, design: Design, greedily: bool) -> float:
 
 @final
 class DOpt(_DesignRule):
-    """D-optimal design for logistic regression, the past left out.
+    """D-optimal design for logistic regression, without past pairs.
 
     Formula:   maximise logdet(I/σ² + Σ_{i in batch} p_i(1 − p_i) δ_i δ_iᵀ).
     """
@@ -119,7 +119,7 @@ class DOpt(_DesignRule):
 
 @final
 class PastAwareDOpt(_DesignRule):
-    """D-optimal design for logistic regression that counts what past pairs have told already.
+    """D-optimal design for logistic regression that includes the information from past pairs.
 
     Formula:   maximise logdet(I/σ² + Σ_past p(1 − p) δδᵀ + Σ_{i in batch} p_i(1 − p_i) δ_i δ_iᵀ).
     """
@@ -135,7 +135,7 @@ class PastAwareDOpt(_DesignRule):
 
 @final
 class XtX(_DesignRule):
-    """det(XᵀX): D-optimal design for linear regression, in which every label is worth the same.
+    """det(XᵀX): D-optimal design for linear regression, where every label carries the same information.
 
     Formula:   maximise logdet(I/σ² + Σ_{i in batch} δ_i δ_iᵀ).
     """

@@ -1,4 +1,4 @@
-"""Dueling bandits by confidence bounds: DeltaUCB, MaxMinLCB and InfoMax on a posterior's mean and deviation.
+"""Dueling bandits with confidence bounds: DeltaUCB, MaxMinLCB and InfoMax on a posterior's mean and deviation.
 
 References: Melikidze et al., "ActiveUltraFeedback: Efficient Preference Data Generation using Active Learning", ICML
             2026, arXiv 2603.09692 (DeltaUCB, and the other two as baselines);
@@ -6,18 +6,20 @@ References: Melikidze et al., "ActiveUltraFeedback: Efficient Preference Data Ge
             arXiv 2406.16745 (MaxMinLCB);
             Saha, "Optimal Algorithms for Stochastic Contextual Preference Bandits", NeurIPS 2021 (InfoMax).
 
-What is implemented, with μ(y, y') and s(y, y') the posterior mean and standard deviation of r(y) − r(y'):
+The rules, with μ(y, y') and s(y, y') the posterior mean and standard deviation of r(y) − r(y'):
 
     DeltaUCB    argmax_{y ≠ y'} μ(y, y') + β s(y, y')  =  argmax |μ| + β s over unordered pairs
     InfoMax     argmax_{y ≠ y'} s(y, y')
     MaxMinLCB   y = argmax_{y in M} min_{y' in M} μ(y, y') − β s(y, y'),  y' the minimiser for that y;
-                M: the responses that no other one beats for sure, μ(y, y') + β s(y, y') > 0 for every y'
+                M: the responses that no other one beats with certainty, μ(y, y') + β s(y, y') > 0 for every y'
 
-The bounds are on a margin, not on a preference's probability: σ rises, so the choice is the same for DeltaUCB and
-MaxMinLCB. Published code adds the deviations of two responses' rewards; here s is that of their difference.
+The bounds apply to a margin, not to the probability of a preference. σ is increasing, so DeltaUCB and MaxMinLCB select
+the same pairs either way. Published code adds the deviations of the two rewards; here s is the deviation of their
+difference.
 
-One pair of each prompt is picked before any prompt's second. The papers pick for every prompt; where the budget is
-smaller than that, DeltaUCB and InfoMax take the prompts whose pair scores highest, MaxMinLCB random ones.
+Every prompt gets one pair before any prompt gets a second. The papers pick for every prompt. If the budget is smaller
+than the number of prompts, DeltaUCB and InfoMax take the prompts with the highest-scoring pairs, MaxMinLCB random
+prompts.
 """
 
 from __future__ import annotations
@@ -41,9 +43,9 @@ Integers = NDArray[np.int64]
 
 
 class BoundsConfig(PosteriorConfig):
-    """Settings of rules that use confidence bounds."""
+    """Settings of rules with confidence bounds."""
 
-    beta: float = Field(default=1.0, ge=0, description="How many standard deviations a bound is from the mean.")
+    beta: float = Field(default=1.0, ge=0, description="Distance of a bound from the mean, in standard deviations.")
 
 
 class InfoMaxConfig(PosteriorConfig):
@@ -51,7 +53,7 @@ class InfoMaxConfig(PosteriorConfig):
 
 
 class _BestOfEachPrompt(PosteriorRule[Config]):
-    """The highest score of every prompt, then the second highest, and so on; within one pass the highest first."""
+    """Selection of every prompt's best pair, then its second best, and so on; highest score first within a pass."""
 
     within_prompts: ClassVar[bool] = True
     honours_cost = True
@@ -70,7 +72,7 @@ class _BestOfEachPrompt(PosteriorRule[Config]):
 
 @final
 class DeltaUCB(_BestOfEachPrompt[BoundsConfig]):
-    """The pair of a prompt whose rewards may differ most: the largest upper confidence bound of the difference.
+    """The pair of each prompt with the largest upper confidence bound on the difference of its rewards.
 
     Reference: Melikidze et al., "ActiveUltraFeedback", ICML 2026, arXiv 2603.09692.
     Formula:   argmax |μ| + β s,  μ and s the posterior mean and standard deviation of the margin.
@@ -89,7 +91,7 @@ class DeltaUCB(_BestOfEachPrompt[BoundsConfig]):
 
 @final
 class InfoMax(_BestOfEachPrompt[InfoMaxConfig]):
-    """The pair of a prompt of whose margin least is known: the largest posterior standard deviation.
+    """The pair of each prompt with the most uncertain margin: the largest posterior standard deviation.
 
     Reference: Saha, NeurIPS 2021; as a baseline in Melikidze et al., "ActiveUltraFeedback", arXiv 2603.09692.
     Formula:   argmax s,  s the posterior standard deviation of the margin.
@@ -108,16 +110,16 @@ class InfoMax(_BestOfEachPrompt[InfoMaxConfig]):
 
 @final
 class MaxMinLCB(PosteriorRule[BoundsConfig]):
-    """The response that wins most surely against its strongest rival, and that rival.
+    """The response with the most certain win against its strongest rival, and that rival.
 
-    A prompt's further pairs are chosen by the same game over the pairs it has left. Where fewer than two plausible
-    responses have a pair left, all of the prompt's responses play.
+    Further pairs of a prompt are selected by the same game over its remaining pairs. If fewer than two plausible
+    responses have a remaining pair, all of the prompt's responses play.
 
     Reference: Pásztor, Kassraie, Krause, NeurIPS 2024, arXiv 2406.16745; a baseline in Melikidze et al., 2026.
     Formula:   y = argmax_{y in M} min_{y' in M} μ(y, y') − β s(y, y'),  y' the minimiser for that y,
                M = {y: μ(y, y') + β s(y, y') > 0 for every y'}.
     Unit:      that of the reward: the lower confidence bound of the margin.
-    Cost:      that of the posterior (Laplace: O(N D P)); then O(N) a round of prompts.
+    Cost:      that of the posterior (Laplace: O(N D P)); then O(N) per pass over the prompts.
     """
 
     within_prompts: ClassVar[bool] = True
@@ -144,13 +146,13 @@ class MaxMinLCB(PosteriorRule[BoundsConfig]):
 
 
 def _play(duels: Duels, lower_J: Floats, available_J: NDArray[np.bool_], plausible_J: NDArray[np.bool_]) -> Integers:
-    """The edge that each group with an available one plays."""
+    """Return the edge played by each group that has an available edge."""
     edges_of_G = duels.start_A[duels.start_G]
     among_J = available_J & plausible_J
     some_G = np.logical_or.reduceat(among_J, edges_of_G)
     group_J = duels.group_A[duels.from_J]
     among_J = np.where(some_G[group_J], among_J, available_J)
-    # The follower's answer to each leader: the smallest lower bound. Leaders without an edge left never win.
+    # The follower's reply to each leader: the smallest lower bound. Leaders without a remaining edge never win.
     answer_A, edge_A = first_of_largest(np.where(among_J, -lower_J, -np.inf), duels.start_A)
     worst_A = np.where(np.isneginf(answer_A), -np.inf, -answer_A)
     _, leader_G = first_of_largest(worst_A, duels.start_G)

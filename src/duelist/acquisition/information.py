@@ -1,11 +1,11 @@
-"""The unified design: pick the comparisons whose labels tell most about the weights that DPO trains.
+"""The unified design: select the comparisons whose labels carry the most information about the weights that DPO trains.
 
-Reference: Duelist's own, of three parts: the gradient features of ActiveDPO (Lin et al., arXiv 2505.19241), the weights
-           p(1 − p) and the past-awareness of active reward modelling (Shen, Sun, Ton, arXiv 2502.04354), and the
+Reference: Duelist's own, from three parts: the gradient features of ActiveDPO (Lin et al., arXiv 2505.19241), the
+           weights p(1 − p) and past pairs of active reward modelling (Shen, Sun, Ton, arXiv 2502.04354), and the
            information matrix of DPO under any sampling (PILAF, arXiv 2502.04270, Lemma 4.4, equations (11) and (12)).
 Formula:   greedy argmax of logdet I,  I = λI + Σ p(1 − p)·φφᵀ over past pairs and this batch's picks,  p = σ(ρ/τ).
-Unit:      nats: what the label adds to logdet I, log(1 + p(1 − p)·‖φ‖²_{I⁻¹}).
-Cost:      as ActiveDPO, and the margins: one forward pass of the reference for each distinct response.
+Unit:      nats: the label's gain of logdet I, log(1 + p(1 − p)·‖φ‖²_{I⁻¹}).
+Cost:      that of ActiveDPO, plus the margins: one forward pass of the reference for each distinct response.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Information(Acquisition):
             unit,
             {
                 **known.diagnostics,
-                "gain_nats": float(np.log1p(picks.best_left)),  # what no pair that is left adds more than
+                "gain_nats": float(np.log1p(picks.best_left)),  # upper bound on the gain of any remaining pair
                 "logdet_gain_nats": picks.log_determinant_gain,
                 "readings_of_the_pool": picks.rows_read / len(known.rows_ND),
             },

@@ -1,9 +1,9 @@
-"""The first picks of a study at random, the rest by the rule: a wrapper round any acquisition.
+"""Random selection for the first picks of a study, then the rule: a wrapper around any acquisition.
 
 Reference: the usual cold start of active learning.
-Formula:   the first n pairs of the study are drawn uniformly.
+Formula:   the first n pairs of the study are drawn uniformly at random.
 Unit:      that of the wrapped rule; 0 for random picks.
-Cost:      that of the wrapped rule, or nothing in a wholly random batch.
+Cost:      that of the wrapped rule, or none if the whole batch is random.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from duelist.types import Features, Selection
 
 
 class InitialRandom(Acquisition):
-    """Pick `random_picks` pairs at random, count them as past pairs, and let `rule` pick the rest of the batch."""
+    """Wrapper that picks `random_picks` pairs at random, counts them as past pairs, and fills the batch with `rule`."""
 
     def __init__(self, rule: Acquisition, random_picks: int, budget: int) -> None:
         self.rule = rule

@@ -1,14 +1,14 @@
-"""k-center: cover the pool, so that no comparison is far from one that is labelled.
+"""k-center: cover the pool, so that every comparison is close to a labelled one.
 
 Reference: Sener, Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018,
            arXiv 1708.00489, algorithm 1 (k-Center-Greedy).
 Formula:   repeatedly argmax_i min_{j picked or past} d(δ_i, δ_j),  d(δ, δ') = min(|δ − δ'|, |δ + δ'|).
-Unit:      distance of the features.
+Unit:      distance in feature space.
 Cost:      one product of the pool with each past pair and each pick: O((P + B) N D); the pool is held in memory.
 
-Which response is called `a` is arbitrary: δ and −δ are the same comparison, and |δ − δ'| alone would call them far
-apart and ask both. d is the distance of the sets {δ, −δ} and {δ', −δ'}, hence a metric, and the greedy's guarantee (a
-radius at most twice the best one) holds for it.
+Which response is called `a` is arbitrary: δ and −δ are the same comparison. |δ − δ'| alone would treat them as distant
+and ask about both. d is the distance between the sets {δ, −δ} and {δ', −δ'}. It is a metric, so the guarantee of the
+greedy algorithm (a radius at most twice the best one) holds for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from duelist.acquisition.numerics.greedy import TIE_TOLERANCE
 from duelist.acquisition.numerics.linear_features import FeatureName, field_of, rows_of
 from duelist.types import Features, Selection
 
-# How many past pairs are compared with the pool at a time.
+# Number of past pairs compared with the pool at a time.
 PAST_BLOCK = 64
 
 
@@ -35,12 +35,12 @@ class KCenterConfig(BaseModel):
 
     features: FeatureName = Field(
         default="gradient",
-        description="δ: the trained model's gradient differences, or frozen embeddings' differences.",
+        description="δ: differences of the trained model's gradients, or of frozen embeddings.",
     )
 
 
 class KCenter(Acquisition):
-    """Farthest first. Past pairs are centres already; without any, the first pick is a uniform draw."""
+    """Farthest-first selection. Past pairs are the first centres; without any, the first pick is a uniform draw."""
 
     def __init__(self, config: KCenterConfig) -> None:
         self.config = config
@@ -65,13 +65,13 @@ class KCenter(Acquisition):
             indices_B[b], square_B[b] = best, nearest_N[best]
             np.minimum(nearest_N, _square_distances(rows_ND, square_N, rows_ND[best][None])[:, 0], out=nearest_N)
             nearest_N[best] = -np.inf
-        drawn_B = np.isinf(square_B)  # the first pick where there is no centre yet
+        drawn_B = np.isinf(square_B)  # the first pick, if there is no centre yet
         scores_B = np.where(drawn_B, 0.0, np.sqrt(np.maximum(np.where(drawn_B, 0.0, square_B), 0.0)))
         radius = float(np.sqrt(max(0.0, nearest_N.max())))
         return Selection(indices_B, scores_B, "distance to the nearest asked pair", {"covering_radius": radius})
 
 
 def _square_distances(rows_ND: Any, square_N: NDArray[np.float64], centre_XD: Any) -> NDArray[np.float64]:
-    """d² of every row to each centre: |δ|² + |c|² − 2|δ·c|, the sign with the smaller distance."""
+    """Return d² of every row to each centre: |δ|² + |c|² − 2|δ·c|, for the sign with the smaller distance."""
     squares_NX = square_N[:, None] + np.vecdot(centre_XD, centre_XD)[None]
     return np.asarray(squares_NX - 2.0 * np.abs(rows_ND @ centre_XD.T))

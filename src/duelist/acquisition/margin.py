@@ -1,9 +1,9 @@
-"""Selection by the reward margin |ρ|, within a prompt and over the whole pool: one piece of code, three names.
+"""Selection by the reward margin |ρ|, within a prompt and over the whole pool: one implementation, three names.
 
 Reference: Yang et al., "Not All Preference Pairs Are Created Equal: A Recipe for Annotation-Efficient Iterative
            Preference Learning", 2024, arXiv 2406.17312, Section 3.1, equations (4) and (6).
-Formula:   instance level: of a prompt's pairs the one of smallest, largest or a random |ρ|; corpus level: of those
-           that are left, the ones of smallest, largest or random |ρ|;  ρ = r(x, y_a) − r(x, y_b).
+Formula:   instance level: among a prompt's pairs, the one with the smallest, the largest or a random |ρ|; corpus level:
+           among the remaining pairs, those with the smallest, the largest or a random |ρ|;  ρ = r(x, y_a) − r(x, y_b).
 Unit:      |ρ|: nats times β, or the reward model's units; nats per token if length-normalised.
 Cost:      two forward passes over each distinct response (policy), or one of the reward model; then O(N log N).
 """
@@ -31,24 +31,25 @@ class MarginConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     instance: Choice | None = Field(
-        default=None, description="Of a prompt's pairs, which one competes with other prompts'; null: all do."
+        default=None, description="The margin of the one pair per prompt that enters the selection; null: all pairs do."
     )
-    corpus: Choice = Field(default="smallest", description="Of those that compete, which are picked.")
+    corpus: Choice = Field(default="smallest", description="The margins to pick among the pairs that entered.")
     length_normalized: bool = Field(
         default=False, description="Per-token log-ratios without β (equation 6 of the paper)."
     )
 
 
 class Margin(Acquisition):
-    """The pairs of smallest, largest or random reward margin, at the level of the prompt and of the pool.
+    """Selection by smallest, largest or random reward margin, at the level of the prompt and of the pool.
 
-    Where the instance level leaves fewer pairs than the budget, the next-best pair of each prompt follows, and so on.
-    Under `per_second`, the gain of `smallest` is the label's entropy and that of `largest` is |ρ|; `random` has none.
+    If the instance level leaves fewer pairs than the budget, the next-best pair of each prompt follows, and so on.
+    With `per_second`, the gain of `smallest` is the label's entropy and the gain of `largest` is |ρ|; `random` has
+    none.
     """
 
     def __init__(self, config: MarginConfig) -> None:
         self.config = config
-        # A random choice gains nothing that could be divided by seconds.
+        # Random selection has no gain to divide by seconds.
         self.honours_cost = "random" not in (config.instance, config.corpus)
 
     @property
@@ -74,7 +75,7 @@ class Margin(Acquisition):
 
 
 class _ByMargin(Acquisition):
-    """The pairs of smallest or largest |ρ| in the whole pool."""
+    """Selection by smallest or largest |ρ| in the whole pool."""
 
     honours_cost = True
     choice: ClassVar[Choice]
@@ -93,7 +94,7 @@ class _ByMargin(Acquisition):
 
 @final
 class Entropy(_ByMargin):
-    """The pairs whose label is least predictable: maximum entropy of σ(ρ), the order of smallest margin.
+    """Selection of the least predictable labels: maximum entropy of σ(ρ), equivalent to the smallest margin.
 
     Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
                arXiv 2502.04354, equation (5).
@@ -108,7 +109,7 @@ class Entropy(_ByMargin):
 
 @final
 class MaxDiff(_ByMargin):
-    """The pairs whose rewards differ most: the order of largest margin, and of APLP's certainty.
+    """Selection of the largest reward differences: the largest margin, equivalent to APLP's certainty.
 
     Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
                arXiv 2502.04354, equation (6); Muldrew et al., arXiv 2402.08114 (certainty).
@@ -122,12 +123,12 @@ class MaxDiff(_ByMargin):
 
 
 def label_entropy(margin_N: Floats) -> Floats:
-    """The entropy of a label of probability σ(ρ), in nats: exact to rounding for any finite ρ."""
+    """Return the entropy of a label with probability σ(ρ), in nats: exact to rounding for any finite ρ."""
     return np.asarray(np.exp(_log_label_entropy(np.abs(margin_N))))
 
 
 def _log_label_entropy(size_N: Floats) -> Floats:
-    """log H, which keeps its order where H itself underflows: H = e^{−z}·(e^z log(1 + e^{−z}) + z/(1 + e^{−z}))."""
+    """Return log H, which stays ordered when H underflows: H = e^{−z}·(e^z log(1 + e^{−z}) + z/(1 + e^{−z}))."""
     tail_N = np.exp(-size_N)
     # log(1 + t)/t → 1 as t → 0, where the quotient would be 0/0.
     scaled_N = np.divide(np.log1p(tail_N), tail_N, out=np.ones_like(tail_N), where=tail_N > 1e-300)
@@ -135,7 +136,7 @@ def _log_label_entropy(size_N: Floats) -> Floats:
 
 
 def _margin_sizes(features: Features, length_normalized: bool) -> Floats:
-    """|ρ| of every pair."""
+    """Return |ρ| of every pair."""
     if not length_normalized:
         assert features.margin_N is not None  # `choose` checked the needs
         return np.abs(features.margin_N, dtype=np.float64)
@@ -145,21 +146,21 @@ def _margin_sizes(features: Features, length_normalized: bool) -> Floats:
 
 
 def _preference(size_N: Floats, choice: Choice, cost_N: Floats | None) -> Floats:
-    """A number that is higher for pairs to be picked earlier; equal for all where the choice is random."""
+    """Return a number that is higher for pairs to pick earlier; equal for all pairs if the selection is random."""
     if choice == "random":
         return np.zeros_like(size_N)  # the pool comes in random order
     if cost_N is None:
         return -size_N if choice == "smallest" else size_N
     if choice == "largest":
         return size_N / cost_N
-    # In logarithms, so that hopeless pairs keep their order; ties in rounding noise go to the smaller margin.
+    # Logarithms keep the order of pairs whose entropy underflows; ties in rounding noise go to the smaller margin.
     gain_N = without_noise(_log_label_entropy(size_N) - np.log(cost_N))
     _, place_N = np.unique(np.stack([-gain_N, size_N], axis=1), axis=0, return_inverse=True)
     return -np.asarray(place_N.reshape(-1), np.float64)
 
 
 def _gain(size_N: Floats, choice: Choice) -> Floats:
-    """What may be divided by seconds: the label's entropy where the smallest |ρ| are wanted, else |ρ|."""
+    """Return the gain to divide by seconds: the label's entropy if the smallest |ρ| are selected, else |ρ|."""
     return label_entropy(size_N) if choice == "smallest" else size_N
 
 

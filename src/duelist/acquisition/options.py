@@ -13,26 +13,26 @@ from duelist.seeding import hash_keys
 
 
 class AcquisitionOptions(BaseModel):
-    """What any acquisition can be told in a recipe, beside its own settings."""
+    """Settings of any acquisition, in addition to its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     candidates: int | None = Field(
         default=None,
         ge=1,
-        description="c: draw c times the budget at random first, and choose among those; null: among all. Only what is "
-        "drawn is featurised.",
+        description="c: draw c times the budget at random, and select from those pairs; null: select from all pairs. "
+        "Only the drawn pairs are featurized.",
     )
     per_second: bool = Field(
-        default=False, description="Maximise the gain per expected second of a person's time, not per label."
+        default=False, description="Maximise the gain per expected second of annotation time, not per label."
     )
 
     def needs(self, rule: Acquisition) -> frozenset[str]:
-        """The fields that `rule` needs under these options.
+        """Return the fields that `rule` needs under these options.
 
         Raises:
-            RecipeError: if cost is to count, and the rule cannot count it.
-            DuelistError: if the rule's needs are no fields of `Features`.
+            RecipeError: if `per_second` is set and the rule does not support costs.
+            DuelistError: if the rule's needs are not fields of `Features`.
         """
         needs = declared_needs(rule)
         if not self.per_second:
@@ -45,9 +45,9 @@ class AcquisitionOptions(BaseModel):
         return needs | {"cost_N"}
 
     def draw(self, pair_ids: Sequence[str], budget: int, rng: np.random.Generator) -> list[int]:
-        """Positions of the pairs among which to choose, in the order they came.
+        """Return the positions of the pairs to select from, in their original order.
 
-        Which are drawn depends on the generator and the ids alone.
+        The draw depends only on the generator and the ids.
         """
         if self.candidates is None or self.candidates * budget >= len(pair_ids):
             return list(range(len(pair_ids)))

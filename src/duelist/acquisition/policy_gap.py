@@ -1,13 +1,13 @@
-"""Pick the comparisons that are expected to bring the policy's reward nearest to the best one's.
+"""Select the comparisons expected to bring the policy's reward closest to that of the best policy.
 
 Reference: Duelist's own: a second-order expansion at the optimum of the oracle objective (PILAF, arXiv 2502.04270,
            Theorem 4.3, whose Hessian is −Σ/β), with the estimate's covariance from Lemma 4.4. Derived in
-           docs/methods/information.md. As a criterion it is Bayesian L-optimality (V-optimality; Chaloner and
-           Verdinelli, "Bayesian experimental design: a review", Statistical Science, 1995).
+           docs/methods/information.md. The criterion is Bayesian L-optimality (V-optimality; Chaloner and Verdinelli,
+           "Bayesian experimental design: a review", Statistical Science, 1995).
 Formula:   greedy argmax of the fall of tr(Σ I⁻¹),  I = λI + Σ p(1 − p)·φφᵀ as in `information`,  Σ = ½ mean of φφᵀ over
            target pairs (½: the second moment of a difference of two draws is twice their covariance).
-Unit:      the fall of tr(Σ I⁻¹); over 2β it is the expected rise of reward − β·KL.
-Cost:      as `information` for the features; then one reading of the pool for every pick, O((P + B + M + N) D) a pick.
+Unit:      the fall of tr(Σ I⁻¹); divided by 2β, it is the expected rise of reward − β·KL.
+Cost:      that of `information` for the features; then one pass over the pool per pick, O((P + B + M + N) D) each.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from duelist.acquisition.numerics.pool_rows import PoolRows
 from duelist.acquisition.numerics.trace_design import reduce_trace
 from duelist.types import Features, Selection
 
-# Of a pool in a memory-mapped file, so many pairs stand for all of it as the target: at random, as the pool's order is.
+# Number of pairs that represent a memory-mapped pool as the target: a random sample, because the pool order is random.
 MAPPED_TARGETS = 4096
 
 
@@ -32,16 +32,16 @@ MAPPED_TARGETS = 4096
 class PolicyGapConfig(LabelInformationConfig):
     """Settings of `policy_gap`."""
 
-    # A hundred times that of `information`: with less, what no label can reach in time decides the choice.
+    # A hundred times the λ of `information`: with less, directions that no label reaches in time decide the selection.
     lambda_: float = Field(default=1.0, gt=0, alias="lambda", description="λ in I = λI + Σ p(1 − p)·φφᵀ.")
     target: Literal["pool", "drawn"] = Field(
         default="drawn",
-        description="What Σ is made of: pairs drawn from the policy at the prompts that matter, or the candidates.",
+        description="Source of Σ: pairs drawn from the policy on the target prompts, or the candidates.",
     )
     beta: float | None = Field(
         default=None,
         gt=0,
-        description="β of the study, to report `gain_reward`, with `normalize: none` only; no pick depends on it.",
+        description="β of the study, to report `gain_reward`; only with `normalize: none`. No pick depends on it.",
     )
 
 

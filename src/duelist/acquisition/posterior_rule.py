@@ -1,4 +1,4 @@
-"""What every rule on a posterior of the margins has in common."""
+"""Base class of the rules that use a posterior of the margins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Config = TypeVar("Config", bound=PosteriorConfig)
 
 
 class PosteriorRule(Acquisition, ABC, Generic[Config]):
-    """A rule that needs what its posterior is made of, and nothing else."""
+    """A rule that needs only the fields that its posterior needs."""
 
     config: Config
 

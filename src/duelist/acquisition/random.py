@@ -1,4 +1,4 @@
-"""Uniform choice without replacement: the baseline of every comparison.
+"""Random selection: a uniform draw without replacement, the baseline of every comparison.
 
 Reference: none needed.
 Formula:   each of the N candidates is equally likely.
@@ -15,12 +15,12 @@ from duelist.types import Features, Selection
 
 
 class Random(Acquisition):
-    """Pick uniformly at random. Needs no features, so none are computed."""
+    """Random selection, uniform over the candidates. It needs no features, so none are computed."""
 
     @property
     def needs(self) -> frozenset[str]:
         return frozenset()
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        # The pool arrives in a uniformly random order, so its beginning is a uniform sample.
+        # The pool arrives in a uniformly random order, so its first pairs are a uniform sample.
         return Selection(np.arange(budget), np.zeros(budget), "none")

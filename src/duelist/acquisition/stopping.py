@@ -1,11 +1,11 @@
-"""When a study has learned what it can: the rule that ends it before its budget is spent.
+"""Stopping rule: end a study before its budget is spent, once further labels are worth little.
 
-A rule that picks by gain says what no pair that its batch leaves is worth more than: `gain_nats`, or `gain_reward`. A
-greedy rule picks best first, and a pick never makes the others worth more, so it is what its last pick was worth; other
-rules look at the pairs that are left. Where it is under the threshold, the batch in hand is the last. It is asked,
-answered and trained on like any other, so nothing that was decided is thrown away; only no further round begins.
+A rule that selects by gain reports an upper bound on the gain of any remaining pair: `gain_nats` or `gain_reward`. A
+greedy rule picks the best pair first, and a pick never raises the gain of the others, so the bound is the gain of its
+last pick. Other rules compute it from the remaining pairs. If the bound is below the threshold, the current batch is
+the last one. It is labelled and trained on like any other, so no work is lost; no further round begins.
 
-The decision is read from what was recorded with the batch. It is the same however often the study is opened.
+The decision is read from the diagnostics recorded with the batch. It is the same every time the study is opened.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duelist.errors import RecipeError
 
-# Key of `stop` -> the diagnostic it is held against, and its unit.
+# Key of `stop` -> the diagnostic that it is compared with, and its unit.
 _GAINS = {"below_nats": ("gain_nats", "nats"), "below_reward": ("gain_reward", "of expected reward")}
 
 
 class StopConfig(BaseModel):
-    """When to stop before the budget is spent: as soon as one of the gains named here is under its threshold."""
+    """Settings of the stopping rule: the study stops as soon as one of these gains is below its threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,15 +43,15 @@ class StopConfig(BaseModel):
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The thresholds that are set, by key."""
+        """Return the thresholds that are set, by key."""
         return {key: value for key in _GAINS if (value := getattr(self, key)) is not None}
 
 
 def require_gains(stop: StopConfig | None, diagnostics: Mapping[str, Any], rule: str) -> None:
-    """Refuse a stopping rule whose gain the acquisition does not give.
+    """Check that the acquisition reports the gains that the stopping rule needs.
 
     Raises:
-        RecipeError: naming the gain that is missing.
+        RecipeError: if a gain is missing; the message names it.
     """
     for key in stop.thresholds if stop else ():
         gain, unit = _GAINS[key]
@@ -65,29 +65,29 @@ def require_gains(stop: StopConfig | None, diagnostics: Mapping[str, Any], rule:
 
 
 class End(NamedTuple):
-    """Where a study ends: its last round, and why the stopping rule ends it before the recipe's; None if not."""
+    """The end of a study: its last round, and the reason if the stopping rule ends it early (else None)."""
 
     round: int
     reason: str | None
 
 
 def study_end(stop: StopConfig | None, rounds: int, selected: int, diagnostics: Mapping[str, Any]) -> End:
-    """Return where a study ends, as far as is known.
+    """Return where a study ends, as far as is known now.
 
     Args:
         stop: the stopping rule.
-        rounds: rounds of the recipe.
-        selected: the last round that has selected; 0 before any has. No round begins after the last one.
-        diagnostics: of that selection.
+        rounds: number of rounds in the recipe.
+        selected: the last round with a selection; 0 if there is none. No round begins after the last one.
+        diagnostics: the diagnostics of that selection.
     """
     reason = stop_reason(stop, diagnostics) if selected < rounds else None
     return End(rounds if reason is None else selected, reason)
 
 
 def stop_reason(stop: StopConfig | None, diagnostics: Mapping[str, Any]) -> str | None:
-    """Why the batch with these diagnostics is the last, in words; None if it is not.
+    """Return the reason why the batch with these diagnostics is the last, in words; None if it is not.
 
-    A batch that was drawn at random has no gains, and ends nothing.
+    A batch drawn at random reports no gains, so it never ends a study.
     """
     for key, threshold in (stop.thresholds if stop else {}).items():
         gain, unit = _GAINS[key]
@@ -99,7 +99,7 @@ def stop_reason(stop: StopConfig | None, diagnostics: Mapping[str, Any]) -> str 
 
 
 def in_order(smaller: float, larger: float) -> tuple[str, str]:
-    """Print two different numbers with the fewest digits, three or more, that keep their order true."""
+    """Return two different numbers as text, with the fewest digits (three or more) that keep them in order."""
     for digits in range(3, 17):
         below, above = f"{smaller:.{digits}g}", f"{larger:.{max(digits, 6)}g}"
         if float(below) < float(above):

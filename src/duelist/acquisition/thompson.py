@@ -1,4 +1,4 @@
-"""Thompson sampling over pairs of responses: two draws from the posterior choose the two responses of a prompt.
+"""Thompson sampling over pairs of responses: two draws from the posterior select the two responses of a prompt.
 
 References: Wu, Liu, "Double Thompson Sampling for Dueling Bandits", NeurIPS 2016, arXiv 1604.07101;
             Dwaracherla, Asghari, Hao, Van Roy, "Efficient Exploration for LLMs", ICML 2024, arXiv 2402.00396
@@ -6,17 +6,17 @@ References: Wu, Liu, "Double Thompson Sampling for Dueling Bandits", NeurIPS 201
             Melikidze et al., "ActiveUltraFeedback: Efficient Preference Data Generation using Active Learning",
             ICML 2026, arXiv 2603.09692 (both in the form used here; double reverse Thompson sampling).
 
-What is implemented, for each prompt, with draws k_1, k_2, ... taken at random from K reward functions of the posterior:
+The algorithm, for each prompt, with draws k_1, k_2, ... taken at random from K reward functions of the posterior:
 
     y_1 = argmax_y r_{k_1}(y);   y_2 = argmax_y r_{k_t}(y) (reverse: argmin) for the first t >= 2 with y_2 ≠ y_1;
-    if `redraws` draws gave none, y_2 is one of the others, uniformly.
+    if `redraws` draws give none, y_2 is drawn uniformly from the other responses.
 
-Pairs that the pool lacks, or that this batch has already, do not count: y_1 is among the responses that have a pair
-left, y_2 among y_1 and those it can still be paired with. Prompts come in random order, one pair each; where the budget
-exceeds the prompts, further rounds of them follow.
+Pairs that are not in the pool, or already in this batch, do not count: y_1 is one of the responses with a remaining
+pair, y_2 is y_1 or a response that it can still be paired with. Prompts are visited in random order, one pair each. If
+the budget exceeds the number of prompts, further passes follow.
 
-Where the papers leave it open, or do otherwise: a draw is one reward function for all responses (theirs draws each
-response's reward by itself, uniformly within its confidence bounds); a batch shares K draws.
+Our choices where the papers leave it open or differ: a draw is one reward function for all responses (the papers draw
+the reward of each response separately, uniformly within its confidence bounds); a batch shares K draws.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ Integers = NDArray[np.int64]
 class ThompsonConfig(PosteriorConfig):
     """Settings of Thompson sampling, double or double reverse."""
 
-    redraws: int = Field(default=30, ge=1, description="Draws for the second response before it is taken at random.")
+    redraws: int = Field(
+        default=30, ge=1, description="Posterior draws for the second response before it is selected at random."
+    )
 
 
 class _DoubleThompson(PosteriorRule[ThompsonConfig]):
-    """Two posterior draws choose the two responses of a prompt."""
+    """Selection of the two responses of a prompt by two posterior draws."""
 
     within_prompts: ClassVar[bool] = True
     sign: ClassVar[float]  # +1: the second response is its draw's best; −1: its draw's worst
@@ -69,7 +71,7 @@ class _DoubleThompson(PosteriorRule[ThompsonConfig]):
     def _one_pair_of_each_prompt(
         self, duels: Duels, reward_AK: Floats, available_J: NDArray[np.bool_], most: int, rng: np.random.Generator
     ) -> tuple[Integers, Floats]:
-        """One available edge of each group that has any, in random order, `most` at most, and their scores."""
+        """Return one available edge per group that has any, in random order, at most `most`, and their scores."""
         k = reward_AK.shape[1]
         open_A = np.logical_or.reduceat(available_J, duels.start_A)
         group_B = rng.permutation(duels.groups)
@@ -101,13 +103,13 @@ class _DoubleThompson(PosteriorRule[ThompsonConfig]):
 
 @final
 class Thompson(_DoubleThompson):
-    """Double Thompson sampling: each response of a pair is the best one under a posterior draw of its own.
+    """Double Thompson sampling: each response of a pair is the best one under its own posterior draw.
 
     Reference: Wu, Liu, NeurIPS 2016, arXiv 1604.07101; Dwaracherla et al., ICML 2024, arXiv 2402.00396; in the form of
                Melikidze et al., ICML 2026, arXiv 2603.09692.
     Formula:   y_1 = argmax_y r_k(y),  y_2 = argmax_y r_l(y),  k and l drawn from the posterior until y_1 ≠ y_2.
     Unit:      r_k(y_1) − r_k(y_2), the margin under the first draw (reward units).
-    Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) a round of prompts.
+    Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) per pass over the prompts.
     """
 
     sign: ClassVar[float] = 1.0
@@ -120,7 +122,7 @@ class DoubleReverseThompson(_DoubleThompson):
     Reference: Melikidze et al., "ActiveUltraFeedback", ICML 2026, arXiv 2603.09692.
     Formula:   y_1 = argmax_y r_k(y),  y_2 = argmin_y r_l(y),  k and l drawn from the posterior until y_1 ≠ y_2.
     Unit:      r_k(y_1) − r_k(y_2), the margin under the first draw (reward units).
-    Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) a round of prompts.
+    Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N · redraws) per pass over the prompts.
     """
 
     sign: ClassVar[float] = -1.0

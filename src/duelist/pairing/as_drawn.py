@@ -1,8 +1,8 @@
-"""The pairs as the sampler drew them: one per set, and no others.
+"""Pairs as the sampler drew them: one per set, and no others.
 
 Reference: PILAF (arXiv 2502.04270), Section 3: y_a and y_b are drawn together and compared with each other.
 Formula:   {(a, b) : the set (a, b) was drawn, text of a ≠ text of b}, each with its set's weight in the loss.
-Cost:      one pair a set at most; no model is run.
+Cost:      at most one pair per set; no model is run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from duelist.types import Draws, GivenResponses, Pair
 class AsDrawn(Pairing):
     """One pair per set of two responses drawn together.
 
-    A set of two equal texts makes no pair: there is nothing to decide. Sets of the same two responses make one pair;
-    samplers give them the same weight.
+    A set of two equal texts gives no pair, because there is nothing to decide. Sets of the same two responses give one
+    pair; samplers give these sets the same weight.
     """
 
     uses_given: ClassVar[bool] = False

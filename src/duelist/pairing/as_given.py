@@ -1,8 +1,8 @@
-"""The pairs as they stand in the data set's rows.
+"""Pairs as given in the rows of the data set.
 
 Reference: none needed.
 Formula:   (chosen, rejected) or (response_a, response_b) of each row.
-Cost:      one pair a row; no model is run.
+Cost:      one pair per row; no model is run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The interface of a pairing."""
+"""Interface of a pairing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from duelist.types import DrawnSet, Draws, GivenResponses, Pair, Response
 
 @dataclass(frozen=True)
 class PoolSize:
-    """What is known of a round's pool before it is drawn; None where a number is not known.
+    """Size of a round's pool, as known before it is drawn; unknown numbers are None.
 
     Attributes:
-        responses: responses of each prompt, at most.
-        sets: sets of two drawn together, at most.
-        given: pairs in the data set's rows.
+        responses: maximum number of responses to each prompt.
+        sets: maximum number of sets of two drawn together.
+        given: number of pairs in the data set's rows.
     """
 
     responses: Sequence[int] | None
@@ -28,11 +28,11 @@ class PoolSize:
 
 
 class Pairing(Checked, ABC):
-    """Says which responses may be compared.
+    """Source of the candidate pairs: the responses that may be compared.
 
     Attributes:
-        crosses_prompts: whether a pair's responses may answer two prompts.
-        uses_given: whether it may look at the pairs that the data set had.
+        crosses_prompts: whether the responses of a pair may belong to different prompts.
+        uses_given: whether it may use the pairs of the data set.
     """
 
     crosses_prompts: ClassVar[bool] = False
@@ -40,20 +40,20 @@ class Pairing(Checked, ABC):
 
     @abstractmethod
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
-        """The candidate pairs, without repetition, two different texts in each.
+        """Return the candidate pairs, without repetition, each with two different texts.
 
-        Two responses that were drawn together keep the weight and the origins of their set; others weigh 1
+        Two responses that were drawn together keep the weight and the origins of their set; other pairs have weight 1
         (`pair_of`).
 
         Args:
-            draws: the round's responses, and which of them were drawn together.
-            given: the pairs as the data set had them.
-            round: noted in the pairs, from 1.
-            seed: the only source of randomness, the same every round.
+            draws: the round's responses, and the sets drawn together.
+            given: the pairs of the data set.
+            round: the round to record in the pairs, from 1.
+            seed: the only source of randomness, the same in every round.
         """
 
     def most_pairs(self, pool: PoolSize) -> int | None:
-        """Return how many pairs such a pool has at most; None if that cannot be said."""
+        """Return the maximum number of pairs of such a pool; None if it is unknown."""
         return None
 
     def check(self, context: Context) -> None:
@@ -66,14 +66,14 @@ class Pairing(Checked, ABC):
 
 
 def pair_of(draws: Draws, a: Response, b: Response, round: int, drawn: DrawnSet | None = None) -> Pair:
-    """Return the comparison of two of a round's draws, with their origins.
+    """Return the pair of two of a round's draws, with their origins.
 
     Args:
         draws: the round's draws.
         a: one response.
-        b: the other.
-        round: noted in the pair.
-        drawn: the set in which the two were drawn together, if any: it gives the pair its weight and origins.
+        b: the other response.
+        round: the round to record in the pair.
+        drawn: the set in which the two were drawn together, if any; it gives the pair its weight and origins.
     """
     weight, origins = (1.0, None) if drawn is None else (drawn.weight, drawn.drawn_from)
     if drawn is not None and origins is not None and drawn.a != a.id:
@@ -82,10 +82,10 @@ def pair_of(draws: Draws, a: Response, b: Response, round: int, drawn: DrawnSet 
 
 
 def require_one_prompt(pairs: Sequence[Pair]) -> None:
-    """Refuse pairs that cross prompts, for a policy.
+    """Check that no pair crosses prompts, as training a policy requires.
 
     Raises:
-        RecipeError: if one does.
+        RecipeError: if a pair does.
     """
     crossing = next((p for p in pairs if p.a.prompt_id != p.b.prompt_id), None)
     if crossing is not None:

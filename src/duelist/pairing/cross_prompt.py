@@ -1,9 +1,9 @@
-"""Comparisons of any two responses, to the same prompt or not.
+"""Pairs of any two responses, to the same prompt or to different prompts.
 
 Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 5 and Appendix (cross-prompt annotation).
-Formula:   `pairs` of the R(R−1)/2 pairs of responses, drawn at random without replacement; all of them if there are no
-           more.
-Cost:      that of the pairs drawn: the others are not enumerated.
+Formula:   `pairs` of the R(R−1)/2 pairs of responses, drawn at random without replacement; all of them if there are
+           fewer.
+Cost:      proportional to the number of drawn pairs: the others are not enumerated.
 
 For reward models only: a policy is trained on two responses to one prompt.
 """
@@ -30,7 +30,7 @@ class CrossPromptConfig(BaseModel):
 
 
 class CrossPrompt(Pairing):
-    """Draws pairs from all responses of the round; the order they come in changes nothing."""
+    """Random pairs of all responses of the round; the order of the responses does not matter."""
 
     crosses_prompts: ClassVar[bool] = True
 
@@ -38,7 +38,7 @@ class CrossPrompt(Pairing):
         self.config = config
 
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
-        # Ids are hashes of prompt and text, so equal texts to one prompt are one response.
+        # Ids are hashes of prompt and text, so equal texts for one prompt are one response.
         pool = [response for _, response in sorted({r.id: r for r in draws.responses}.items())]
         rng = generator(seed, "cross-prompt", round)
         found = []
@@ -56,12 +56,12 @@ class CrossPrompt(Pairing):
 
 
 def draw_pairs(n: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`min(wanted, n(n−1)/2)` distinct pairs i < j of n things, `[X, 2]`, every set of them equally likely."""
+    """Return `min(wanted, n(n−1)/2)` distinct pairs i < j of n items, `[X, 2]`, uniform over all sets of pairs."""
     total = n * (n - 1) // 2
     if total <= 4 * wanted:
         code_X = rng.permutation(total)[:wanted]
     else:
-        # The first distinct numbers of a random sequence: a uniform sample, and few are met twice.
+        # The first distinct numbers of a random sequence: a uniform sample with few repeats.
         code_X = np.empty(0, np.int64)
         while len(code_X) < wanted:
             more = np.concatenate([code_X, rng.integers(0, total, size=wanted)])

@@ -1,8 +1,8 @@
-"""All comparisons within a prompt: m responses make m(m−1)/2 pairs.
+"""All pairs within a prompt: m responses give m(m−1)/2 pairs.
 
 Reference: ActiveDPO (arXiv 2505.19241), Section 4: three responses, three pairs per prompt.
 Formula:   {(i, j) : i < j <= m} for every prompt.
-Cost:      O(m²) pairs a prompt; no model is run.
+Cost:      O(m²) pairs per prompt; no model is run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from duelist.types import Draws, GivenResponses, Pair, Response
 
 
 class InPrompt(Pairing):
-    """Pair every two responses to the same prompt whose texts differ: nobody can prefer one of two equal texts."""
+    """All pairs of responses to the same prompt with different texts: equal texts allow no preference."""
 
     uses_given: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""The interface of a sampler."""
+"""Interface of a sampler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from duelist.types import Distribution, DrawnSet, Draws, GivenResponses, Prompt,
 
 
 class Drawn(NamedTuple):
-    """A response, and the distribution that it was drawn from this time."""
+    """A response, and the distribution of this draw."""
 
     response: Response
     drawn_from: Distribution
@@ -30,18 +30,18 @@ FROM_DATASET = frozenset({"dataset"})  # the origins of responses that are looke
 
 @dataclass(frozen=True)
 class SampleJob:
-    """What responses are wanted of, and from what.
+    """Input of a sampler: the prompts, the models, and how to decode.
 
     Attributes:
         models: the models being trained.
         prompts: the round's prompts.
-        given: the responses that the data set has for them.
-        round: the round they are drawn in, from 1.
+        given: the responses that the data set has for these prompts.
+        round: the round, from 1.
         beta: β of DPO and of the implicit reward.
         seed: the only source of randomness; the same seed gives the same responses.
-        progress: told how many responses are done.
-        decoder: where responses are decoded; None: in this process.
-        fewest: responses that a prompt must have for the round's pairing to use it.
+        progress: receives the number of finished responses.
+        decoder: decodes the responses; None: decode in this process.
+        fewest: number of responses that a prompt needs for the round's pairing.
     """
 
     models: Models
@@ -55,10 +55,10 @@ class SampleJob:
     fewest: int = 2
 
     def draw(self, user: str, orders: Sequence[ResponseRequest], how: Decoding) -> list[Drawn]:
-        """Decode what `user` orders, in its order.
+        """Decode the responses that `user` requests, and return them in the order of the requests.
 
         Raises:
-            RecipeError: if that is in this process and the study has no policy.
+            RecipeError: if decoding is in this process and the study has no policy.
         """
         decoder = self.decoder or LocalDecoder(self.models.policy_for(user))
         drawn = decoder.draw(
@@ -69,12 +69,12 @@ class SampleJob:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a sampler makes of one prompt, at most.
+    """Maximum output of a sampler per prompt.
 
     Attributes:
-        responses: responses in the pool.
-        sets: sets of two drawn together.
-        decoded: responses decoded for them.
+        responses: number of responses in the pool.
+        sets: number of sets of two responses drawn together.
+        decoded: number of responses decoded for them.
     """
 
     responses: int
@@ -83,12 +83,13 @@ class Counts:
 
 
 class Sampler(Checked, ABC):
-    """Draws (or looks up) the responses that become the pool.
+    """Source of the pool's responses: drawn from a model or looked up in a data set.
 
     Attributes:
-        mixes_models: whether it draws from the policy and its reference mixed token by token, which no server can.
-        weighs_pairs: whether its pairs have loss weights of their own.
-        origins: where its responses come from, in the words of `Response.drawn_from`; None: it may use the data set's.
+        mixes_models: whether it mixes the policy and its reference at every token, which no server supports.
+        weighs_pairs: whether it gives its pairs loss weights.
+        origins: origins of its responses, as values of `Response.drawn_from`; None: it may use the data set's
+            responses.
     """
 
     mixes_models: ClassVar[bool] = False
@@ -98,11 +99,11 @@ class Sampler(Checked, ABC):
     @property
     @abstractmethod
     def counts(self) -> Counts | None:
-        """What it makes of one prompt; None where that depends on the data set."""
+        """Return the maximum output per prompt; None if it depends on the data set."""
 
     @abstractmethod
     def sample(self, job: SampleJob) -> Draws:
-        """Responses to every prompt, and which of them were drawn together."""
+        """Return responses to every prompt, and the sets of responses drawn together."""
 
     def check(self, context: Context) -> None:
         if self.mixes_models and context.decoder:
@@ -117,9 +118,9 @@ class Sampler(Checked, ABC):
 
 
 def draws_of(drawn: Iterable[Drawn], sets: Iterable[Together] = (), notes: Sequence[str] = ()) -> Draws:
-    """Return the draws from all that was drawn, repetitions included, and from the sets with their weights.
+    """Return the `Draws` of all drawn responses, repetitions included, and of the sets with their weights.
 
-    Of equal responses the first draw stays; each set keeps the origins of its own two.
+    Of equal responses, the first draw is kept; each set keeps the origins of its two draws.
     """
     first: dict[str, Drawn] = {}
     for draw in drawn:
@@ -130,5 +131,5 @@ def draws_of(drawn: Iterable[Drawn], sets: Iterable[Together] = (), notes: Seque
 
 
 def two_by_two(drawn: Sequence[Drawn], m: int = 2) -> list[Together]:
-    """Return the sets of neighbours among each prompt's `m` draws, each of weight 1."""
+    """Return the sets of neighbouring draws among each prompt's `m` draws, each with weight 1."""
     return [(drawn[i + k], drawn[i + k + 1], 1.0) for i in range(0, len(drawn), m) for k in range(0, m - 1, 2)]

@@ -1,9 +1,9 @@
-"""Best and worst of N: of N responses of the policy, the two that its implicit reward tells apart most.
+"""Best and worst of N responses of the policy by implicit reward.
 
 Reference: Dong et al., arXiv 2405.07863; best-of-N in PILAF's table (arXiv 2502.04270, Section 6), N = 8.
 Formula:   y_1 ... y_N ~ π_θ(· | x),  (argmax_i r(x, y_i), argmin_i r(x, y_i)),  r = β log(π_θ(y|x) / π_ref(y|x)).
            While π_θ = π_ref every reward is 0, and the two are any two draws: vanilla sampling.
-Cost:      N decoded responses a set, and two forward passes over each.
+Cost:      N decoded responses per set, and two forward passes over each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class BestOfNConfig(DecodingConfig):
 
 
 class BestOfN(Sampler):
-    """Keep the best and the worst of every N draws; the others are dropped."""
+    """Sampling of N draws per set; the best and the worst are kept, the others are dropped."""
 
     origins: ClassVar[frozenset[str] | None] = frozenset({"policy"})
 
@@ -52,7 +52,7 @@ class BestOfN(Sampler):
         ratio = {r.id: float(ratio) for r, ratio in zip(distinct, ratio_R, strict=True)}
         sets: list[Together] = []
         for start in range(0, len(drawn), n):
-            # Among equals the earlier draw is the worse, so that N equal rewards give two draws, not one twice.
+            # The sort is stable: N equal rewards give two different draws, not one draw twice.
             ranked = sorted(drawn[start : start + n], key=lambda d: ratio[d.response.id])
             sets.append((ranked[-1], ranked[0], 1.0))
         notes = [] if any(ratio.values()) else [NOTE]

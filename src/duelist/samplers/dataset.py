@@ -1,10 +1,10 @@
-"""The responses that a data set already has: nothing is drawn.
+"""Responses from a data set: nothing is drawn.
 
 Reference: none needed.
-Formula:   the responses of the row, as they stand.
+Formula:   the responses of the row, unchanged.
 Cost:      none.
 
-In a study without a policy there is no tokenizer: tokens are words and punctuation marks.
+A study without a policy has no tokenizer: its tokens are words and punctuation marks.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ class DatasetSamplerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_length: int | None = Field(
-        default=None, gt=0, description="Refuse a prompt with response longer than this many tokens; null: the context."
+        default=None,
+        gt=0,
+        description="Maximum tokens of a prompt with its response; longer ones are rejected. null: the context length.",
     )
 
 
 class DatasetSampler(Sampler):
-    """Look responses up in the prompts' data set (`chosen`/`rejected`, `response_a`/`response_b`, `responses`)."""
+    """Look-up of responses in the prompts' data set (`chosen`/`rejected`, `response_a`/`response_b`, `responses`)."""
 
     origins: ClassVar[frozenset[str] | None] = FROM_DATASET
 
@@ -64,7 +66,7 @@ class DatasetSampler(Sampler):
                         "`response_a` and `response_b`, or `chosen` and `rejected` to its row, or use the sampler "
                         "`vanilla`."
                     )
-                if policy is None:  # no tokenizer: words are counted
+                if policy is None:  # no tokenizer: count words
                     prompt_ids = plain_token_ids(str(prompt.messages[-1]["content"]))
                     ids = [plain_token_ids(text) for text in texts]
                 else:

@@ -1,9 +1,9 @@
 """Hybrid sampling: one response from the policy, one from its reference.
 
 Reference: XPO (Xie et al., arXiv 2405.21046), Algorithm 1; (π_θ, π_ref) in PILAF's table (arXiv 2502.04270, Section 6).
-Formula:   y_a ~ π_θ(· | x),  y_b ~ π_ref(· | x). XPO trains on such pairs with a loss of its own.
+Formula:   y_a ~ π_θ(· | x),  y_b ~ π_ref(· | x). XPO trains on such pairs with its own loss.
            While π_θ = π_ref this is vanilla sampling.
-Cost:      two decoded responses a set.
+Cost:      two decoded responses per set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class HybridConfig(DecodingConfig):
 
 
 class Hybrid(Sampler):
-    """Draw `pairs_per_prompt` sets of one response from the policy and one from the reference."""
+    """Sampling of `pairs_per_prompt` sets of one response from the policy and one from the reference."""
 
     origins: ClassVar[frozenset[str] | None] = frozenset({"policy", "reference"})
 

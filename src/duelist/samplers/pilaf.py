@@ -1,10 +1,10 @@
-"""PILAF: half of the sets are the policy's own; the other half lean away from the reference, and towards it.
+"""PILAF: draw half of the sets from the policy, the other half away from and towards the reference.
 
 Reference: PILAF (arXiv 2502.04270), Section 5.
 Formula:   with probability ½  y_a, y_b ~ π_θ;  otherwise  y_a ~ π⁺, y_b ~ π⁻, token by token:
            π⁺ = softmax((1 + β) h_θ − β h_ref),  π⁻ = softmax((1 − β) h_θ + β h_ref),  h the logits, β that of DPO.
            Temperature, top-k and top-p apply after mixing. While π_θ = π_ref this is vanilla sampling.
-Cost:      two decoded responses a set; a mixed one runs two rows of the model for its one.
+Cost:      two decoded responses per set; a mixed response runs two rows of the model instead of one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PilafConfig(DecodingConfig):
 
 
 class Pilaf(Sampler):
-    """Draw `pairs_per_prompt` sets to each prompt, each of them mixed or not by the toss of a coin."""
+    """Sampling of `pairs_per_prompt` sets per prompt, each mixed with probability ½."""
 
     mixes_models: ClassVar[bool] = True
     origins: ClassVar[frozenset[str] | None] = frozenset({"policy", "plus", "minus"})

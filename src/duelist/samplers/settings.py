@@ -1,4 +1,4 @@
-"""The settings that every sampler has which decodes at a temperature."""
+"""Settings shared by the samplers that decode at a temperature."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ TOP_K = "Draw from this many most probable tokens only, before the nucleus; null
 
 
 class DecodingConfig(BaseModel):
-    """Abstract: how responses are decoded."""
+    """Abstract base of the decoding settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(default=1.0, ge=0, description=TEMPERATURE)
     top_k: int | None = Field(default=None, ge=1, description=TOP_K)
     top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Nucleus: the smallest set of tokens with this probability."
+        default=1.0, gt=0, le=1, description="Nucleus: the smallest set of tokens with this total probability."
     )
-    max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
-    batch_size: int = Field(default=64, ge=1, description="Responses decoded together.")
+    max_new_tokens: int = Field(default=256, ge=1, description="Maximum tokens per response; longer ones are cut.")
+    batch_size: int = Field(default=64, ge=1, description="Responses decoded per batch.")
 
     def decoding(self, beta: float) -> Decoding:
-        """The same for a decoder."""
+        """Return these settings in a decoder's form."""
         return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size, beta, self.top_k)
 
     def require_different_responses(self, origins: frozenset[str] | None, context: Context) -> None:
-        """Refuse greedy decoding where it makes the two responses of every pair the same, which is no pair.
+        """Reject greedy decoding if it makes the two responses of every pair equal.
 
         Args:
-            origins: where the sampler's responses come from.
+            origins: origins of the sampler's responses.
             context: the recipe.
 
         Raises:
-            RecipeError: naming sampler and setting.
+            RecipeError: if it does; the message names the sampler and the setting.
         """
         if not self.decoding(context.beta).greedy:
             return

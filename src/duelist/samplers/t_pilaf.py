@@ -1,16 +1,16 @@
-"""T-PILAF: the sampling scheme of PILAF's theory, with its loss weights, over whole responses.
+"""T-PILAF: the sampling scheme of PILAF's theory over whole responses, with its loss weights.
 
 Reference: PILAF (arXiv 2502.04270), Sections 3 and 4.
 Formula:   π±(y|x) = π_θ(y|x) exp(±r(x, y)) / Z±(x),  r = β log(π_θ/π_ref)                                 (eq. 6)
            with probability p₀ = Z⁺Z⁻/(1 + Z⁺Z⁻)  y_a ~ π⁺, y_b ~ π⁻;  otherwise  y_a, y_b ~ π_θ
            loss weight w(x) = (1 + Z⁺Z⁻)/Z_θ,  Z_θ = 1 + E_x[Z⁺Z⁻], over the round's prompts               (eq. 7)
            While π_θ = π_ref: Z± = 1, w = 1, and both halves are vanilla sampling.
-Cost:      exact: two forward passes over every possible response. Otherwise N decoded responses a prompt, and two
-           forward passes over each; all of a prompt's sets are taken from the same N.
+Cost:      exact: two forward passes over every possible response. Otherwise N decoded responses per prompt, and two
+           forward passes over each; all sets of a prompt come from the same N.
 
-Exact where all responses can be listed (`max_responses`). Otherwise π± are approximated by resampling N draws y_i ~ π_θ
-with probability ∝ exp(±r_i), and Z± by the mean of exp(±r_i). That is biased: a response that was not drawn cannot be
-picked. The bias falls with N; the draws of π_θ itself are exact.
+The scheme is exact if all responses can be listed (`max_responses`). Otherwise π± are approximated by resampling N
+draws y_i ~ π_θ with probability ∝ exp(±r_i), and Z± by the mean of exp(±r_i). This is biased, because a response that
+was not drawn cannot be picked. The bias falls with N. The draws from π_θ itself are exact.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class TPilafConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs_per_prompt: int = Field(default=1, ge=1, description="Sets of two responses drawn per prompt.")
-    n: int = Field(default=64, ge=2, description="Draws of the policy that are resampled, N.")
+    n: int = Field(default=64, ge=2, description="Number of draws from the policy to resample, N.")
     max_responses: int = Field(
-        default=512, ge=0, description="List all responses where there are no more than this many; 0: always resample."
+        default=512, ge=0, description="List all responses if there are at most this many; 0: always resample."
     )
-    max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
-    batch_size: int = Field(default=64, ge=1, description="Responses decoded together.")
+    max_new_tokens: int = Field(default=256, ge=1, description="Maximum tokens per response; longer ones are cut.")
+    batch_size: int = Field(default=64, ge=1, description="Responses decoded per batch.")
     max_tokens: int = Field(default=16384, gt=0, description="Tokens per forward pass of scoring, padding included.")
 
 
 @dataclass(frozen=True)
 class Tilted:
-    """π_θ, π⁺ and π⁻ over R responses to one prompt, and log Z⁺Z⁻."""
+    """The distributions π_θ, π⁺ and π⁻ over R responses to one prompt, and log Z⁺Z⁻."""
 
     policy_R: NDArray[np.float64]
     plus_R: NDArray[np.float64]
@@ -63,15 +63,15 @@ class Tilted:
 
     @property
     def p_mixed(self) -> float:
-        """p₀, the probability that a set is drawn from π⁺ and π⁻."""
+        """Return p₀, the probability that a set is drawn from π⁺ and π⁻."""
         return float(expit(self.log_zz))
 
 
 def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilted:
-    """Equation 6 over R responses.
+    """Compute equation 6 over R responses.
 
     Args:
-        log_prob_R: log π_θ of all responses there are; or −log R of each of R draws from π_θ.
+        log_prob_R: log π_θ of all possible responses; or −log R for each of R draws from π_θ.
         reward_R: their implicit rewards.
     """
     log_plus_R, log_minus_R = log_prob_R + reward_R, log_prob_R - reward_R
@@ -82,14 +82,14 @@ def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilt
 
 
 def loss_weights(log_zz_X: NDArray[np.float64]) -> NDArray[np.float64]:
-    """w(x) of equation 7 for X prompts, from their log Z⁺Z⁻. Their mean is 1."""
+    """Return w(x) of equation 7 for X prompts, from their log Z⁺Z⁻. The mean weight is 1."""
     largest = log_zz_X.max()
-    log_mean = largest + np.log(np.exp(log_zz_X - largest).mean())  # exact where all are equal
+    log_mean = largest + np.log(np.exp(log_zz_X - largest).mean())  # exact if all are equal
     return np.asarray(np.exp(np.logaddexp(0, log_zz_X) - np.logaddexp(0, log_mean)))
 
 
 class TPilaf(Sampler):
-    """Draw `pairs_per_prompt` weighted sets to each prompt."""
+    """Sampling of `pairs_per_prompt` weighted sets per prompt."""
 
     weighs_pairs: ClassVar[bool] = True
     origins: ClassVar[frozenset[str] | None] = frozenset({"policy", "plus", "minus"})
@@ -123,7 +123,7 @@ class TPilaf(Sampler):
         return draws_of([d for pair in sets for d in pair], weighted, notes)
 
     def _all(self, job: SampleJob, policy: Policy, vocabulary: int) -> list[list[Response]]:
-        """Every response there is, for each prompt."""
+        """Return every possible response to each prompt."""
         require_chat_template(policy.tokenizer, job.prompts, policy.name)
         tokens = list(every_response(vocabulary, policy.stop_token_ids, self.config.max_new_tokens))
         texts = [policy.tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens]
@@ -137,7 +137,7 @@ class TPilaf(Sampler):
         return [to(p) for p in job.prompts]
 
     def _drawn(self, job: SampleJob) -> list[list[Response]]:
-        """N draws of the policy for each prompt, more where its sets need more."""
+        """Return N draws from the policy for each prompt, or more if its sets need more."""
         n = self.counts.decoded
         how = Decoding(self.config.max_new_tokens, batch_size=self.config.batch_size)
         drawn = [d.response for d in job.draw(NAME, [ResponseRequest(p) for p in job.prompts for _ in range(n)], how)]
@@ -145,14 +145,14 @@ class TPilaf(Sampler):
 
 
 def number_of_responses(vocabulary: int, stop: frozenset[int], max_new_tokens: int) -> int:
-    """How many responses there are of at most `max_new_tokens` tokens, each ended by its first stop token or cut."""
+    """Return the number of responses of at most `max_new_tokens` tokens, each ended by a stop token or cut."""
     going_on = vocabulary - len(stop)
     total = sum(len(stop) * going_on**t for t in range(max_new_tokens))
     return int(total + going_on**max_new_tokens)
 
 
 def every_response(vocabulary: int, stop: frozenset[int], max_new_tokens: int) -> Iterator[tuple[int, ...]]:
-    """All of them, as token ids, the shorter first."""
+    """Yield all possible responses as token ids, the shorter ones first."""
     going_on = [token for token in range(vocabulary) if token not in stop]
     for length in range(1, max_new_tokens + 1):
         ends = sorted(stop) if length < max_new_tokens else range(vocabulary)
@@ -161,7 +161,7 @@ def every_response(vocabulary: int, stop: frozenset[int], max_new_tokens: int) -
 
 
 def _draw(tilted: Tilted, responses: Sequence[Response], rng: np.random.Generator, exact: bool) -> tuple[Drawn, Drawn]:
-    """One set. Of R draws two different ones are two independent draws of the policy."""
+    """Draw one set. Two different ones of the R draws are two independent draws from the policy."""
     if rng.random() < tilted.p_mixed:
         a, b = rng.choice(len(responses), p=tilted.plus_R), rng.choice(len(responses), p=tilted.minus_R)
         return Drawn(responses[a], "plus"), Drawn(responses[b], "minus")

@@ -1,8 +1,8 @@
-"""Vanilla sampling: every response is drawn from the policy itself.
+"""Vanilla sampling: draw every response from the policy.
 
-Reference: the usual on-policy choice, (π_θ, π_θ) in PILAF's table (arXiv 2502.04270, Section 6).
+Reference: standard on-policy sampling, (π_θ, π_θ) in PILAF's table (arXiv 2502.04270, Section 6).
 Formula:   y ~ π_θ(· | x), token by token, at a temperature, within the top k and the top-p nucleus.
-Cost:      one decoded response each.
+Cost:      one decoded response per response.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class VanillaConfig(DecodingConfig):
 
 
 class Vanilla(Sampler):
-    """Draw `responses_per_prompt` responses to each prompt from the policy, two to a set."""
+    """Sampling of `responses_per_prompt` responses per prompt from the policy, in sets of two."""
 
     origins: ClassVar[frozenset[str] | None] = frozenset({"policy"})
 

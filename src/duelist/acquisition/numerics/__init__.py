@@ -1,1 +1,1 @@
-"""What the rules compute with: greedy and optimal designs, posteriors, calibration. No rule is here."""
+"""Numerical methods shared by the rules: greedy and optimal designs, posteriors, calibration. Contains no rule."""

@@ -1,14 +1,14 @@
-"""How far the model's margins can be trusted: a temperature fitted by maximum likelihood on the labels so far.
+"""Calibration of the model's margins: a temperature fitted by maximum likelihood to the labels so far.
 
 Reference: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv 1706.04599 (temperature scaling).
 Formula:   minimise over τ   −Σ_i [n_a log σ(ρ_i/τ) + n_b log σ(−ρ_i/τ)] + (log τ)² / (2 s²).
 
-ρ_i must be the margin from before anything was learned from pair i's labels: a model is sure of what it was trained on,
-and margins of that kind would call every margin trustworthy. That pairs were chosen by their margins does no harm: the
-choice looked at ρ and not at the label, so the likelihood given ρ is what it would be for any other choice.
+ρ_i must be the margin before any training on pair i's labels. A model is confident about its training data, so margins
+from after training would make every margin look reliable. Selecting pairs by their margins adds no bias: the selection
+depends on ρ and not on the label, so the likelihood given ρ is the same for any selection.
 
-The last term is a weak log-normal prior at τ = 1. It decides where labels say nothing: there are none, or all margins
-are zero, as they are while the policy is its own reference.
+The last term is a weak log-normal prior at τ = 1. It decides if the labels carry no information: there are no labels,
+or all margins are zero, as they are while the policy equals its reference.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-# s: one standard deviation of the prior is a factor e, so that some ten informative labels outweigh it.
+# s: one standard deviation of the prior is a factor of e; about ten informative labels outweigh it.
 PRIOR_DEVIATION = 1.0
-# log τ is looked for between −RANGE and RANGE: a factor of a thousand either way.
+# Search range of log τ, from −RANGE to RANGE: a factor of about a thousand in both directions.
 RANGE = 7.0
-# Along log τ the sum can have two dips (very small margins that are always right: near τ = 1 by the prior, far below
-# it by the labels), so a grid finds the right dip before the minimum is refined.
+# The loss can have two minima in log τ (for very small margins that are always right: near τ = 1 from the prior, far
+# below it from the labels). So a grid search finds the lower one, which is then refined.
 GRID = 141
 
 
 def fit_temperature(
     margin_P: NDArray[np.float64], votes_P2: NDArray[np.int64], prior_deviation: float = PRIOR_DEVIATION
 ) -> float:
-    """The temperature τ at which σ(ρ/τ) agrees best with the votes.
+    """Return the temperature τ at which σ(ρ/τ) agrees best with the votes.
 
     Args:
-        margin_P: ρ of P pairs, from before their labels were learned from.
-        votes_P2: how often a and b were preferred; pairs without votes do not count.
-        prior_deviation: s, the standard deviation of log τ before any label is seen.
+        margin_P: ρ of P pairs, from before training on their labels.
+        votes_P2: number of votes for a and for b; pairs without votes do not count.
+        prior_deviation: s, the prior standard deviation of log τ.
 
     Returns:
-        τ, positive: above 1 if the model was too sure, below 1 if it was too shy, 1 if nothing is known.
+        τ, positive: above 1 if the model was overconfident, below 1 if it was underconfident, 1 without information.
     """
     counts = (votes_P2.sum(axis=1) > 0) & (margin_P != 0)
     if not counts.any():
@@ -57,7 +57,7 @@ def fit_temperature(
 def temperature_loss(
     log_temperature: float, margin_P: NDArray[np.float64], votes_P2: NDArray[np.int64], prior_deviation: float
 ) -> float:
-    """The negative log-posterior of log τ, in nats, up to a constant."""
+    """Return the negative log-posterior of log τ, in nats, up to a constant."""
     logit_P = margin_P * np.exp(-log_temperature)
     surprise = votes_P2[:, 0] @ np.logaddexp(0.0, -logit_P) + votes_P2[:, 1] @ np.logaddexp(0.0, logit_P)
     return float(surprise + log_temperature**2 / (2 * prior_deviation**2))

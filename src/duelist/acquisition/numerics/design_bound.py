@@ -1,14 +1,15 @@
-"""How far a batch can be from the best one: an upper bound on the log-determinant of every batch of its size.
+"""Upper bound on the log-determinant of every batch of a given size, to bound a batch's gap to the best one.
 
 References: Silvey, Titterington, Torsney, "An algorithm for optimal designs on a finite design space",
             Communications in Statistics A 7, 1978 (the multiplicative step);
             Nemhauser, Wolsey, Fisher, "An analysis of approximations for maximizing submodular set functions",
             Mathematical Programming 14, 1978 (the bound by gains).
 
-There are two bounds, and the lower counts. `upper_bound` is that of the continuous relaxation, in which a row may be in
-the batch in part. With many labels a dimension it lies close to the best batch. With few it does not, however long it
-is iterated: a thousand rows in part spread their information more evenly than a few whole ones can. `bound_by_gains`
-adds up what rows gain one by one, which is near the truth where labels are few and hardly have anything in common.
+There are two bounds; the lower one counts. `upper_bound` comes from the continuous relaxation, in which a fraction of a
+row may be in the batch. With many labels per dimension it is close to the best batch. With few labels it is not, even
+after many iterations: a thousand fractional rows spread their information more evenly than a few whole rows can.
+`bound_by_gains` adds up the gains of single rows. It is close to the best batch if labels are few and nearly
+independent.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from duelist.acquisition.numerics.optimal_design import (
 
 @dataclass(frozen=True)
 class UpperBound:
-    """What no batch of this size can exceed.
+    """Upper bound on the log-determinant of any batch of this size.
 
     Attributes:
         log_determinant: the bound, in nats.
-        weight_N: the relaxed design it came from: shares in [0, 1] that sum to B (but for shares below 1e-9).
-        relaxed: that design's own log-determinant. Bound − relaxed is what more iterations could still gain; relaxed −
-            a batch's is what the batch lacks, or what no whole batch can reach.
-        dimensions: those of the problem.
-        iterations: how many steps were taken.
+        weight_N: the relaxed design behind it: shares in [0, 1] that sum to B (except for shares below 1e-9).
+        relaxed: the log-determinant of that design. Bound − relaxed is the most that further iterations could gain.
+            Relaxed − a batch's log-determinant is what the batch lacks, or what no whole batch can reach.
+        dimensions: dimensions of the problem.
+        iterations: number of steps taken.
     """
 
     log_determinant: float
@@ -48,38 +49,38 @@ class UpperBound:
     iterations: int
 
     def gap(self, design: Design) -> float:
-        """At most how many nats of log-determinant `design` lies below the best batch."""
+        """Return an upper bound on the gap between `design` and the best batch, in nats of log-determinant."""
         return max(0.0, self.log_determinant - design.log_determinant)
 
     def efficiency(self, design: Design) -> float:
-        """At least what D-efficiency `design` has relative to the best batch: exp(−gap / dimensions), in (0, 1].
+        """Return a lower bound on the D-efficiency of `design` relative to the best batch: exp(−gap / dimensions).
 
-        0.99 reads "within 1 % of the optimum": the best batch's information, times 0.99 in every direction, has no
-        larger determinant.
+        It is in (0, 1]. 0.99 means "within 1 % of the optimum": the best batch's information, times 0.99 in every
+        direction, has no larger determinant.
         """
         return float(np.exp(-self.gap(design) / max(1, self.dimensions)))
 
 
 Certificate = Literal["auto"] | bool
-# Under `auto`, about so many seconds of one core go into the bound, and none if fewer iterations than these fit in.
+# `auto` spends about this many seconds of one core on the bound, and skips it if fewer iterations than this fit.
 AUTO_SECONDS, AUTO_ITERATIONS = 1.0, 10
 
 
 def affordable_iterations(rows: int, dimensions: int) -> int:
-    """How many iterations of `upper_bound` take about a second: one takes about 2e-10 N D² + 2e-7 N seconds."""
+    """Return the iterations of `upper_bound` that fit in a second: one takes about 2e-10 N D² + 2e-7 N seconds."""
     return int(AUTO_SECONDS / (2e-10 * max(rows, 1) * max(dimensions, 1) ** 2 + 2e-7 * max(rows, 1)))
 
 
 def certificate(problem: DesignProblem, design: Design, setting: Certificate) -> dict[str, float]:
-    """How far a batch is from the best one of its size, as diagnostics; empty where it is not to be computed.
+    """Return diagnostics that bound a batch's gap to the best one of its size; empty if not computed.
 
-    Efficiency is counted over the directions that B labels can reach, min(D, B): where labels are fewer than
-    dimensions, the rest holds the prior alone, and would make any batch look good.
+    Efficiency is counted over the directions that B labels can reach, min(D, B). If there are fewer labels than
+    dimensions, the other directions contain only the prior and would make any batch look good.
 
     Args:
-        problem: what was chosen from.
+        problem: the problem that the batch solves.
         design: the batch.
-        setting: `auto`: with as many iterations as about a second allows, if at least ten; true: to convergence.
+        setting: `auto`: as many iterations as fit in about a second, if at least ten; true: until convergence.
     """
     iterations = 200
     if setting == "auto":
@@ -97,14 +98,14 @@ def certificate(problem: DesignProblem, design: Design, setting: Certificate) ->
 
 
 def bound_by_gains(problem: DesignProblem, design: Design) -> float:
-    """Bound the log-determinant of every batch of this size, in nats, by what single rows gain.
+    """Return an upper bound on the log-determinant of every batch of this size, in nats, from the gains of single rows.
 
-    The log-determinant is monotone and submodular: beside any rows S, a batch adds at most the sum of what its members
-    add one by one, and the B best outside S add at least that. So for every S
+    The log-determinant is monotone and submodular. Given any rows S, a batch adds at most the sum of the single gains
+    of its members, which is at most the sum of the B largest single gains outside S. So for every S
 
         logdet(any batch) <= logdet(S) + sum of the B largest log(1 + x_iᵀM(S)⁻¹x_i), i outside S
 
-    S is nothing, then the design's first quarter, its first half, and all of it; the least bound counts.
+    S is the empty set, then the design's first quarter, its first half, and all of it; the smallest bound counts.
     """
     budget, n = len(design.indices_B), len(problem.rows_ND)
     bounds = []
@@ -119,23 +120,23 @@ def bound_by_gains(problem: DesignProblem, design: Design) -> float:
 
 
 def upper_bound(problem: DesignProblem, budget: int, tolerance: float = 1e-3, max_iterations: int = 200) -> UpperBound:
-    """Bound the log-determinant of every batch of this size, by the continuous relaxation's dual.
+    """Return an upper bound on the log-determinant of every batch of this size, from the dual of the relaxation.
 
-    The relaxation lets each row be in the batch in part: maximise the concave f(u) = logdet M(u) over 0 <= u <= 1,
-    Σ u = B. For every such u, whether optimal or not, with g_i = x_iᵀM(u)⁻¹x_i,
+    The relaxation allows a fraction of each row in the batch: maximise the concave f(u) = logdet M(u) over
+    0 <= u <= 1, Σ u = B. For every such u, optimal or not, with g_i = x_iᵀM(u)⁻¹x_i,
 
         logdet(any batch) <= f(u) + D log((D − Σ u_i g_i + sum of the B largest g) / D)
 
     (logdet M <= tr(SM) − logdet S − D for every positive S; here S is M(u)⁻¹ times the best scale). So every iterate
-    gives a certificate and the best is kept; iterations only tighten it.
+    gives a certificate. The best one is kept, and iterations only tighten it.
 
-    The steps are multiplicative, u ∝ u g^power capped at 1, with the power lowered when f falls.
+    The steps are multiplicative: u ∝ u g^power, capped at 1. The power is lowered when f falls.
 
     Args:
-        problem: what to choose from.
-        budget: the size of the batch, B.
-        tolerance: stop when bound and relaxed design are this near in D-efficiency.
-        max_iterations: stop after so many steps, each O(N D²).
+        problem: the pool and the prior.
+        budget: size of the batch, B.
+        tolerance: stop when bound and relaxed design are this close in D-efficiency.
+        max_iterations: maximum number of steps, each O(N D²).
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
@@ -168,11 +169,11 @@ def upper_bound(problem: DesignProblem, budget: int, tolerance: float = 1e-3, ma
 
 
 def _capped(share_N: Floats, budget: int) -> Floats:
-    """min(1, c · share) with the c that makes the sum the budget; shares below 1e-9 are then dropped."""
+    """Return min(1, c · share), with c such that the sum is the budget; then set shares below 1e-9 to 0."""
     share_N = np.maximum(share_N, 1e-15 * share_N.max() + 1e-300)
     descending_N = np.sort(share_N)[::-1]
-    rest_N = np.cumsum(descending_N[::-1])[::-1]  # the sum from here on
-    full_N = np.arange(len(share_N))  # how many are capped
+    rest_N = np.cumsum(descending_N[::-1])[::-1]  # the sum from here to the end
+    full_N = np.arange(len(share_N))  # number of capped shares
     scale_N = (budget - full_N) / rest_N
     fits = np.flatnonzero((scale_N * descending_N <= 1.0) & (full_N < budget))
     capped_N = np.minimum(1.0, scale_N[fits[0]] * share_N) if len(fits) else np.ones_like(share_N)

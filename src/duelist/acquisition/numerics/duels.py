@@ -1,8 +1,8 @@
-"""The duels that a pool allows: which responses of a prompt meet which, and the reward of each response.
+"""Graph of the duels in a pool: the available pairs of each prompt's responses, and the reward of each response.
 
 An arm is a response within its group (see `grouping`). A pair is two edges, one from each of its arms to the other.
-Edges are sorted by the arm they start from, and arms by group, so that all sums and maxima run over slices. Groups,
-arms and edges are numbered in the order of the pool, so taking the first among equals is a fair draw.
+Edges are sorted by their start arm, and arms by group, so that all sums and maxima run over slices. Groups, arms and
+edges are numbered in the order of the pool, so taking the first of several equal values is a fair draw.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from duelist.types import Features
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# When the least-squares rewards are good enough: the residual beside the margins, and the passes it may take.
+# Convergence of the least-squares rewards: the residual relative to the margins, and the maximum number of passes.
 TOLERANCE, MAX_PASSES = 1e-12, 500
 
 
@@ -33,11 +33,11 @@ class Duels:
         group_A: each arm's group, ascending.
         arm_N2: the arms of each pair's responses a and b.
         start_G: the first arm of each group.
-        start_A: the first edge of each arm; every arm has one or more.
-        from_J: the arm that an edge starts from, ascending.
-        to_J: the arm that it leads to.
-        pair_J: the pair that it stands for.
-        sign_J: +1 where it runs from a to b: the edge's margin is sign x ρ.
+        start_A: the first edge of each arm; every arm has at least one.
+        from_J: the arm at which an edge starts, ascending.
+        to_J: the arm at which it ends.
+        pair_J: the pair that it represents.
+        sign_J: +1 if it runs from a to b, else −1: the edge's margin is sign x ρ.
     """
 
     group_A: Integers
@@ -51,7 +51,7 @@ class Duels:
 
     @staticmethod
     def of(features: Features) -> Duels:
-        """The duels of a pool of one pair or more."""
+        """Return the duels of a pool of at least one pair."""
         n = features.n
         group_N2 = np.repeat(prompt_groups(features)[:, None], 2, axis=1)
         _, code = np.unique(features.response_ids_N2, return_inverse=True)
@@ -80,21 +80,21 @@ class Duels:
 
     @property
     def groups(self) -> int:
-        """The number of groups, G."""
+        """Return the number of groups, G."""
         return len(self.start_G)
 
     def prompt_by_prompt(
         self, pick: Callable[[NDArray[np.bool_], int], tuple[Integers, Floats]], budget: int
     ) -> tuple[Integers, Floats, int]:
-        """Pick one pair of each prompt that has any left, again and again until the budget is used.
+        """Pick one pair of each prompt with a remaining pair, in repeated passes until the budget is used.
 
         Args:
-            pick: from which edges are still available, and how many pairs may be picked: edges of different groups, one
-                or more, and their scores.
-            budget: how many pairs to pick, B.
+            pick: a function of the edges that are still available and the number of pairs that may be picked. It
+                returns one or more edges of different groups, and their scores.
+            budget: number of pairs to pick, B.
 
         Returns:
-            The pairs, their scores, and the passes over the prompts.
+            The pairs, their scores, and the number of passes over the prompts.
         """
         available_J = np.ones(len(self.from_J), bool)
         pairs: list[Integers] = []
@@ -107,17 +107,18 @@ class Duels:
         return np.concatenate(pairs), np.concatenate(scores), len(pairs)
 
     def known_rewards(self, reward_N2K: Floats) -> Floats:
-        """The rewards of the arms, `[A, K]`, where pairs carry those of their responses."""
+        """Return the rewards of the arms, `[A, K]`, from the rewards of each pair's responses."""
         reward_AK = np.empty((len(self.group_A), reward_N2K.shape[2]))
         reward_AK[self.arm_N2[::-1].ravel()] = reward_N2K[::-1].reshape(-1, reward_N2K.shape[2])
         return reward_AK
 
     def rewards_of_margins(self, margin_NK: Floats) -> Floats:
-        """The rewards of the arms, `[A, K]`, whose differences are the margins: least squares over the pairs there are.
+        """Return the rewards of the arms, `[A, K]`, whose differences fit the margins of the pairs by least squares.
 
-        Exact where the margins are differences of rewards. They are known up to a constant per group (per connected
-        part of it, where pairs are missing: then its mean, weighted by pairs, is 0). By conjugate gradients on the
-        graph's Laplacian, each draw by itself: few passes, since prompts have few responses.
+        The fit is exact if the margins are differences of rewards. Rewards are determined up to a constant per group
+        (per connected component of it, if pairs are missing); the mean, weighted by pairs, is set to 0. The method is
+        conjugate gradients on the graph's Laplacian, separately for each draw. It needs few passes because prompts
+        have few responses.
         """
         edge_JK = self.sign_J[:, None] * margin_NK[self.pair_J]
         right_AK = np.add.reduceat(edge_JK, self.start_A, axis=0)
@@ -147,7 +148,7 @@ class Duels:
 
 
 def first_of_largest(value: NDArray[Any], start: Integers) -> tuple[NDArray[Any], Integers]:
-    """The largest value of each slice, and the position of the first that has it; `value` may be `[J]` or `[J, X]`."""
+    """Return the largest value of each slice and its first position; `value` may be `[J]` or `[J, X]`."""
     largest = np.maximum.reduceat(value, start, axis=0)
     length = np.diff(start, append=len(value))
     position = np.arange(len(value)).reshape(-1, *[1] * (value.ndim - 1))
@@ -156,7 +157,7 @@ def first_of_largest(value: NDArray[Any], start: Integers) -> tuple[NDArray[Any]
 
 
 def slices_of(start: Integers, end: Integers) -> tuple[Integers, Integers]:
-    """The positions start[i] ... end[i] − 1 of several slices one after another, and where each slice begins there."""
+    """Return the concatenated positions start[i] ... end[i] − 1 of several slices, and where each slice begins."""
     length = end - start
     begin = np.cumsum(length) - length
     return np.repeat(start - begin, length) + np.arange(int(length.sum())), begin

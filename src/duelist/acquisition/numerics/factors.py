@@ -1,4 +1,4 @@
-"""Triangular factors, and what to say where there are none."""
+"""Triangular factors, with an error message if the factorisation fails."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from duelist.errors import NumericalError
 
 
 def factored(matrix_DD: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
+    """Return the lower Cholesky factor L of a matrix with λ (a prior's precision) on its diagonal.
 
     Raises:
-        NumericalError: if λ is lost to rounding beside the rest.
+        NumericalError: if λ is lost to rounding relative to the other terms.
     """
     try:
         return np.asarray(cholesky(matrix_DD, lower=True, check_finite=False))

@@ -1,30 +1,31 @@
-"""The greedy engine: repeatedly pick the row of largest ‖φ‖²_{V⁻¹}, where V grows by φφᵀ with every pick.
+"""Greedy engine: repeatedly pick the row of largest ‖φ‖²_{V⁻¹}, where V grows by φφᵀ with every pick.
 
-The dual form needs inner products only, never the D x D matrix V or its inverse. Let the rows u_1 ... u_X be in V. With
+The dual form needs only inner products, never the D x D matrix V or its inverse. Let the rows u_1 ... u_X be in V. With
 U their matrix and L Lᵀ = U Uᵀ + λI, the rows g_k of G = L⁻¹ U give
 
     λ φᵀ V⁻¹ φ = |φ|² − Σ_k (φ·g_k)²  =: residual(φ)         (Woodbury)
 
-Adding a row u adds one row to L, hence one direction:
+Adding a row u adds one row to L, and so one direction:
 
     g = (u − Σ_k (u·g_k) g_k) / sqrt(λ + residual(u)),      residual(φ) ← residual(φ) − (φ·g)²
 
-This is an incremental Cholesky factorisation of the Gram matrix: O(N D) a pick instead of O(N D²), and stable, because
-no inverse is formed. All accumulation is in float64, whatever the pool is stored in.
+This is an incremental Cholesky factorisation of the Gram matrix. It costs O(N D) per pick instead of O(N D²), and it is
+stable because no inverse is formed. All accumulation is in float64, independent of the type of the pool.
 
-Residuals never rise, so one that is some picks old is an upper bound, and a row need not be looked at while its bound
-lies below the best (lazy greedy; Minoux, "Accelerated greedy algorithms for maximizing submodular set functions",
-1978). A row's missing picks are subtracted together when it is looked at; only its bound and their count are kept. So
-the pool is read once, and then little of it, and may be a file far larger than memory.
+Residuals never rise, so the residual from some picks ago is an upper bound. A row is skipped while its bound is below
+the best residual (lazy greedy; Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978).
+When a row is evaluated, its missing picks are subtracted together; only its bound and the number of applied picks are
+stored. So the pool is read in full once, later only in small parts, and may be a file far larger than memory.
 
-Rows whose residuals differ by less than the features' own rounding are equals, and the first of them is taken:
-otherwise noise in the last digit would decide, which differs from machine to machine. With `normalize: pair`, say,
-every first score is exactly 1 but for rounding. A row that is rounded by ε|φ| has its residual r moved by 2ε|φ|√r: its
-own, so that one huge row does not make equals of all others. The lazy search keeps to this rule: it goes on while a
-bound passes the best, or an earlier row's bound reaches the best's equals.
+Rows whose residuals differ by less than the rounding of the features count as equal, and the first one is taken.
+Otherwise noise in the last digit would decide, and it differs from machine to machine. For example, with
+`normalize: pair` every first score is exactly 1 except for rounding. A row that is rounded by ε|φ| has its residual r
+changed by 2ε|φ|√r. Each row has its own tolerance, so one huge row does not make all others equal. The lazy search
+follows this rule: it continues while a bound exceeds the best, or while an earlier row's bound is equal to the best
+within rounding.
 
-Where pairs differ in cost, log(1 + residual / λ) / cost is maximised, the log-determinant gained per second. A stale
-residual bounds that as well, so the search stays lazy and exact.
+If pairs differ in cost, the search maximises log(1 + residual / λ) / cost, the gain of log-determinant per second. A
+stale residual also bounds this number, so the search stays lazy and exact.
 """
 
 from __future__ import annotations
@@ -40,30 +41,30 @@ from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
-# Of two equal |φ|², scores are equal that differ by less than this part of them: some roundings of the features' type.
-# What float16 rounds off is noise that is part of the pool, the same on every machine, so such pools are held to
-# float32's.
+# For rows of equal |φ|², scores that differ by less than this fraction of |φ|² count as equal: a few roundings of the
+# features' type. The rounding of float16 is part of the pool, the same on every machine, so float16 pools use the
+# tolerance of float32.
 TIE_TOLERANCE = {np.dtype(np.float64): 1e-12}
 DEFAULT_TIE_TOLERANCE = 1e-6
-# A residual is |φ|² less what is known of it: a difference that float64 leaves with no more digits than this.
+# A residual is |φ|² minus its known part: the relative precision of this difference in float64.
 ARITHMETIC_TOLERANCE = 1e-12
 
-# How many of the best rows are looked at first after a pick; each further look takes twice as many.
+# Number of the best rows that are evaluated first after a pick; it doubles with every further evaluation.
 FIRST_LOOK = 16
-# How many directions fit in a core's cache, with d = 8,192 in float64.
+# Number of directions that fit in a core's cache, with d = 8,192 in float64.
 CACHED_ROWS = 16
 
 
 @dataclass(frozen=True)
 class GreedyPicks:
-    """What the greedy engine picked.
+    """Picks of the greedy engine.
 
     Attributes:
         indices_B: positions in the pool, in pick order.
         square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked.
-        rows_read: how many rows were read from the pool in all; a row read twice counts twice.
-        best_left: what ‖φ‖²_{V⁻¹} of no row that is left exceeds: the last pick's, or with costs, where the last pick
-            may have been cheap rather than good, the largest of those that are left.
+        rows_read: number of rows read from the pool; a row read twice counts twice.
+        best_left: upper bound on ‖φ‖²_{V⁻¹} over the remaining rows: that of the last pick. With costs, the last pick
+            may be cheap rather than informative, so it is the largest of the remaining rows.
     """
 
     indices_B: NDArray[np.int64]
@@ -73,7 +74,7 @@ class GreedyPicks:
 
     @property
     def log_determinant_gain(self) -> float:
-        """logdet(V with the picks) − logdet(V without), in nats."""
+        """Return logdet(V with the picks) − logdet(V without), in nats."""
         return float(np.log1p(self.square_B).sum())
 
 
@@ -88,18 +89,18 @@ def pick_greedily(
 ) -> GreedyPicks:
     """Greedily maximise ‖φ‖²_{V⁻¹} with V = λI + Σ_past φφᵀ + Σ_picked φφᵀ.
 
-    The same picks greedily maximise logdet V, whose gain is log(1 + ‖φ‖²_{V⁻¹}). With `cost_N`, that gain divided by
-    the cost is maximised instead. The first among equals is taken.
-    Beside the pool: O((P + B) D) memory, four numbers a row (with costs six), and one block of rows.
+    The same picks greedily maximise logdet V, whose gain is log(1 + ‖φ‖²_{V⁻¹}). With `cost_N`, the search maximises
+    that gain divided by the cost. Of equal rows, it takes the first.
+    Memory in addition to the pool: O((P + B) D), four numbers per row (six with costs), and one block of rows.
 
     Args:
         phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type.
         past_PD: the rows already in V; P may be 0.
         regularizer: λ, positive.
-        budget: how many to pick, B <= N.
-        square_norm_N: |φ|² of the candidates where it is known: spares a reading of the pool if there is no past.
-        block_rows: how many rows to hold at a time; by default as many as fit in 32 MiB as float64.
-        cost_N: what each candidate costs, e.g. in seconds, positive; None where cost does not count.
+        budget: number of rows to pick, B <= N.
+        square_norm_N: |φ|² of the candidates, if known: saves one pass over the pool if there is no past.
+        block_rows: number of rows to hold at a time; by default as many as fit in 32 MiB as float64.
+        cost_N: cost of each candidate, e.g. in seconds, positive; None if cost does not count.
 
     Returns:
         The picks, their ‖φ‖²_{V⁻¹} (not divided by the cost) and the number of rows read.
@@ -107,7 +108,7 @@ def pick_greedily(
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
         DuelistError: if λ or a cost is not positive, or candidates and past differ in dimensions.
-        NumericalError: if a row holds NaN or an infinity.
+        NumericalError: if a row contains NaN or an infinity.
     """
     rows = as_rows(phi_ND, block_rows)
     if not 0 <= budget <= len(rows):
@@ -135,24 +136,24 @@ def pick_greedily(
 
 
 def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.float64]:
-    """The directions g of the past rows: G = L⁻¹ U, at most D of them.
+    """Return the directions g of the past rows: G = L⁻¹ U, at most D of them.
 
     Raises:
-        NumericalError: if λ is lost to rounding beside the rows.
+        NumericalError: if λ is lost to rounding relative to the rows.
     """
     past_PD = np.asarray(past_PD, np.float64)
     if len(past_PD) > past_PD.shape[1]:
-        past_PD = np.asarray(np.linalg.qr(past_PD, mode="r"))  # UᵀU, all that counts, is kept in D rows
+        past_PD = np.asarray(np.linalg.qr(past_PD, mode="r"))  # only UᵀU counts, and D rows keep it
     if not len(past_PD):
         return past_PD
     lower_PP = factored(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)))
-    # Gᵀ = Uᵀ L⁻ᵀ: seen as columns, the rows need no copy in LAPACK's order.
+    # Gᵀ = Uᵀ L⁻ᵀ: passed as columns, the rows need no copy into LAPACK's order.
     return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
 
 
 @final
 class _LazySearch:
-    """The state of one greedy run: each row's residual after the first `applied` picks, a bound for it after all."""
+    """State of one greedy run: each row's residual after the first `applied` picks, which bounds its current one."""
 
     def __init__(
         self,
@@ -187,27 +188,27 @@ class _LazySearch:
             row = int(np.flatnonzero(~np.isfinite(self._bound_N))[0])
             raise NumericalError(f"Rows must be finite, but row {row} holds NaN or an infinity: look for an overflow.")
         self._cost_N = cost_N
-        # What is maximised, at the bound: the residual itself, or the gain per cost.
+        # The objective at the bound: the residual itself, or the gain per cost.
         self._worth_N = self._bound_N if cost_N is None else self._worth(np.arange(n), self._bound_N)
-        self._front = _largest(np.arange(n), self._worth_N, FIRST_LOOK)  # where the next best probably is
+        self._front = _largest(np.arange(n), self._worth_N, FIRST_LOOK)  # likely to contain the next pick
 
     def pick(self) -> tuple[int, float]:
-        """The first row among those of largest residual, and its ‖φ‖²_{V⁻¹}; the row is added to V."""
+        """Return the first row of largest residual and its ‖φ‖²_{V⁻¹}, and add the row to V."""
         best = self._find()
         residual = max(self._bound_N[best], 0.0)
         row_D = self._read(np.array([best]))[0]
         direction_D = row_D.copy()
-        for start in range(0, self._k, CACHED_ROWS):  # few at a time: read from memory once, not twice
+        for start in range(0, self._k, CACHED_ROWS):  # few at a time: memory is read once, not twice
             known_XD = self._directions_XD[start : min(start + CACHED_ROWS, self._k)]
             direction_D -= (known_XD @ row_D) @ known_XD
         self._directions_XD[self._k] = direction_D / np.sqrt(self._regularizer + residual)
         self._k += 1
         self._bound_N[best] = self._worth_N[best] = -np.inf
-        self._applied_N[best] = len(self._directions_XD)  # never looked at again
+        self._applied_N[best] = len(self._directions_XD)  # never evaluated again
         return best, residual / self._regularizer
 
     def largest_left(self) -> float:
-        """The largest ‖φ‖²_{V⁻¹} of the rows that are left; looked for lazily, like a pick."""
+        """Return the largest ‖φ‖²_{V⁻¹} of the remaining rows, by a lazy search like that for a pick."""
         size = FIRST_LOOK
         while True:
             best = int(self._bound_N.argmax())
@@ -218,7 +219,7 @@ class _LazySearch:
             size = min(2 * size, self._rows.block_rows)
 
     def _find(self) -> int:
-        """The first among the rows that are worth most."""
+        """Return the first row of largest objective."""
         look = self._front[self._applied_N[self._front] <= self._k]  # all but the last pick
         looked_at = [look]
         size = FIRST_LOOK
@@ -229,7 +230,7 @@ class _LazySearch:
                 best = int(look[self._worth_N[look].argmax()])
                 top = self._worth_N[best]
             look = np.flatnonzero((self._worth_N > top) & (self._applied_N < self._k))
-            if not len(look):  # a stale row cannot pass the best any more, but may be an equal that comes earlier
+            if not len(look):  # no stale row can exceed the best any more, but one may be equal and come earlier
                 equals = self._equal_to(best)
                 first = int(equals[self._applied_N[equals] == self._k][0])
                 look = equals[equals < first]
@@ -243,29 +244,29 @@ class _LazySearch:
         return first
 
     def _equal_to(self, best: int) -> NDArray[np.int64]:
-        """The rows whose worth, up to their rounding, is no less than the best one's, but for its own rounding."""
+        """Return the rows whose objective, plus their rounding, reaches that of the best row, minus its rounding."""
         row = np.array([best])
         lowest = self._worth(row, self._bound_N[row] - self._rounding(row))[0]
-        # No row's rounding is larger than this, so that most need no second look.
+        # No row's rounding is larger than this, so most rows need no exact check.
         upper_N = self._bound_N + 0.5 * self._tolerance * self._square_N
         near = np.flatnonzero(self._worth(slice(None), upper_N) >= lowest)
         return np.asarray(near[self._worth(near, self._bound_N[near] + self._rounding(near)) >= lowest])
 
     def _rounding(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
-        """By how much rounding may have moved the residuals of some rows."""
+        """Return the amount by which rounding may have changed the residuals of some rows."""
         square_N = self._square_N[positions_N]
         moved_N = self._tolerance * np.sqrt(square_N * np.maximum(self._bound_N[positions_N], 0.0))
         return np.asarray(0.5 * np.maximum(moved_N, ARITHMETIC_TOLERANCE * square_N))
 
     def _worth(self, positions_N: NDArray[np.int64] | slice, residual_N: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What is maximised, for some rows with such residuals: −∞ where they are picked (the residual is)."""
+        """Return the objective of some rows with these residuals; −∞ for picked rows, whose residual is −∞."""
         if self._cost_N is None:
             return residual_N
         gain_N = np.log1p(np.maximum(residual_N, 0.0) / self._regularizer) / self._cost_N[positions_N]
         return np.where(np.isneginf(residual_N), -np.inf, gain_N)
 
     def _refresh(self, positions_N: NDArray[np.int64]) -> None:
-        """Make the residuals of some rows those after all picks."""
+        """Update the residuals of some rows to include all picks."""
         positions_N = positions_N[self._applied_N[positions_N] < self._k]
         for start in range(0, len(positions_N), self._rows.block_rows):
             some_N = positions_N[start : start + self._rows.block_rows]
@@ -284,7 +285,7 @@ class _LazySearch:
 
 
 def _largest(positions_N: NDArray[np.int64], values_N: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Those of `positions_N` with the `count` largest values."""
+    """Return those of `positions_N` with the `count` largest values."""
     if len(positions_N) <= count:
         return positions_N
     return positions_N[np.argpartition(-values_N[positions_N], count)[:count]]

@@ -1,7 +1,7 @@
-"""The information that labels carry about the weights: what `information` and `policy_gap` have in common.
+"""Information that labels carry about the weights: the shared part of `information` and `policy_gap`.
 
-A label of a pair is a Bernoulli draw with logit ρ_θ, the margin. Its Fisher information in θ is p(1 − p)·φφᵀ with
-p = σ(ρ_θ) and φ = ∇ρ_θ, so a pair is the row √(p(1 − p))·φ, and the information matrix of all that was asked is
+A label of a pair is a Bernoulli draw with logit ρ_θ, the margin. Its Fisher information in θ is p(1 − p)·φφᵀ, with
+p = σ(ρ_θ) and φ = ∇ρ_θ. So a pair is the row √(p(1 − p))·φ, and the information matrix of all asked pairs is
 I = λI + Σ of the rows' outer products.
 """
 
@@ -27,7 +27,7 @@ from duelist.types import Features
 
 
 class LabelInformationConfig(RidgeConfig):
-    """Settings of the rules that weigh pairs by the information in their labels."""
+    """Settings of the rules that weight pairs by the information in their labels."""
 
     lambda_: float = Field(default=0.01, gt=0, alias="lambda", description="λ in I = λI + Σ p(1 − p)·φφᵀ.")
     lambda_relative: bool = Field(
@@ -35,38 +35,38 @@ class LabelInformationConfig(RidgeConfig):
         description="λ is a multiple of the pool's mean p(1 − p)·|φ|² (true), or an absolute number (false).",
     )
     features: FeatureName = Field(
-        default="gradient", description="What φ is: the margin's gradient, or the difference of frozen embeddings."
+        default="gradient", description="φ: the gradient of the margin, or the difference of frozen embeddings."
     )
     calibrate: bool = Field(
         default=True,
         description="Fit the temperature τ of p = σ(ρ/τ) to the study's labels; false: use `temperature`.",
     )
-    temperature: float = Field(default=1.0, gt=0, description="τ, where `calibrate` is false.")
+    temperature: float = Field(default=1.0, gt=0, description="τ, if `calibrate` is false.")
 
     @property
     def field(self) -> str:
-        """The field of `Features` that holds φ."""
+        """Return the field of `Features` that contains φ."""
         return field_of(self.features)
 
     @property
     def needs(self) -> frozenset[str]:
-        """The fields that `label_information` reads."""
+        """Return the fields that `label_information` reads."""
         calibration = {"votes_N2", "asked_margin_N"} if self.calibrate else set()
         return frozenset({"margin_N", self.field, "past"} | calibration)
 
 
 @dataclass(frozen=True)
 class LabelInformation:
-    """What asking each pair would tell.
+    """Information carried by the label of each pair.
 
     Attributes:
         phi_ND: φ of the candidates.
-        rows_ND: √(p(1 − p))·φ of the candidates, scaled as they are read.
-        past_PD: the same of the past pairs.
+        rows_ND: √(p(1 − p))·φ of the candidates, scaled when they are read.
+        past_PD: √(p(1 − p))·φ of the past pairs.
         square_norm_N: p(1 − p)·|φ|² of the candidates.
         regularizer: λ, absolute.
         temperature: τ.
-        diagnostics: what to report of all this.
+        diagnostics: the numbers to report.
     """
 
     phi_ND: NDArray[Any] | PoolRows
@@ -79,10 +79,10 @@ class LabelInformation:
 
 
 def label_information(features: Features, config: LabelInformationConfig) -> LabelInformation:
-    """Weigh candidates and past pairs, with the current model's margins, by p(1 − p).
+    """Weight candidates and past pairs by p(1 − p), with the margins of the current model.
 
     Args:
-        features: N candidates and P past pairs, with what `config.needs` names.
+        features: N candidates and P past pairs, with the fields named by `config.needs`.
         config: the settings.
     """
     past = features.past
@@ -108,7 +108,7 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
             "lambda": regularizer,
             "mean_square_norm": float(square_norm_N.mean()),
             "temperature": temperature,
-            # 0.25 while all margins are 0: there the weights change nothing.
+            # 0.25 while all margins are 0: the weights then change nothing.
             "mean_weight": float(weight_N.mean()),
         },
     )

@@ -1,4 +1,4 @@
-"""What the rules for linear models have in common: the features they read, the prior's width, a label's information."""
+"""Shared parts of the rules for linear models: the features they read, the prior's width, a label's information."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ class PriorConfig(BaseModel):
 
     features: FeatureName = Field(
         default="gradient",
-        description="δ: the trained model's gradient differences, or frozen embeddings' differences.",
+        description="δ: differences of the trained model's gradients, or of frozen embeddings.",
     )
     prior_variance: float = Field(default=100.0, gt=0, description="σ² of the prior, see `prior_relative`.")
     prior_relative: bool = Field(
         default=True,
-        description="σ² is counted in units of 1 / (the pool's mean w|δ|²), so that the scale of the features does not "
-        "matter (true): with 100, an average label on a fresh direction narrows it a hundredfold. Or it is an absolute "
-        "number (false).",
+        description="true: σ² is in units of 1 / (the pool's mean w|δ|²), which removes the scale of the features; "
+        "with 100, an average label on a new direction narrows it a hundredfold. false: σ² is an absolute number.",
     )
 
     def precision(self, rows_ND: Any, information_N: NDArray[np.float64]) -> float:
-        """1/σ² for a pool.
+        """Return 1/σ² for a pool.
 
         Args:
             rows_ND: δ, unscaled.
@@ -44,7 +43,7 @@ class PriorConfig(BaseModel):
 
 
 class RidgeConfig(BaseModel):
-    """Abstract: settings of a rule with λI in its matrix."""
+    """Abstract base of the settings of a rule with λI in its matrix."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -54,30 +53,30 @@ class RidgeConfig(BaseModel):
     )
 
     def regularizer(self, square_norm_N: NDArray[np.float64]) -> float:
-        """Return λ, absolute, for a pool of these w|φ|²."""
+        """Return the absolute λ for a pool with these w|φ|²."""
         return self.lambda_ * (pool_scale(square_norm_N) if self.lambda_relative else 1.0)
 
 
 def field_of(which: FeatureName) -> str:
-    """The field of `Features` that holds these features."""
+    """Return the field of `Features` that contains these features."""
     return f"{which}_ND"
 
 
 def rows_of(features: Features, which: FeatureName) -> Any:
-    """The rows `[N, D]`; `choose` has checked that they are filled."""
+    """Return the rows, `[N, D]`; `choose` has checked that they are filled."""
     return getattr(features, field_of(which))
 
 
 def bernoulli_information(margin_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p(1 − p) with p = σ(margin): what a label tells of the margin. Without loss or overflow at any margin."""
+    """Return p(1 − p), p = σ(margin): a label's information about the margin, without loss or overflow."""
     odds_N = np.exp(-np.abs(margin_N))
     return np.asarray(odds_N / (1.0 + odds_N) ** 2)
 
 
 def pool_scale(square_norm_N: NDArray[np.float64]) -> float:
-    """The mean of w|δ|² over a pool: what a relative prior is counted in.
+    """Return the mean of w|δ|² over a pool: the unit of a relative prior.
 
-    A pool without information has no scale of its own, and gets 1: every score is then 0 and the choice a fair draw.
+    A pool without information has no scale, and the result is 1: every score is then 0 and the selection a fair draw.
     """
     mean = float(square_norm_N.mean())
     return mean if mean > 0 else 1.0

@@ -1,12 +1,12 @@
-"""D-optimal design: the batch that makes the posterior of a linear or logistic model narrowest, and how near it comes.
+"""D-optimal design: the batch that makes the posterior of a linear or logistic model narrowest.
 
 References: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
             arXiv 2502.04354 (the objective, and the one-shot step);
             Fedorov, "Theory of Optimal Experiments", 1972 (the exchange).
 Formula:    maximise logdet(I/σ² + J_past + Σ_{i in batch} w_i δ_i δ_iᵀ),  w_i = p_i(1 − p_i),  |batch| = B.
 
-Three ways to a batch, from fast to good: `one_shot`, `greedy`, `exchange`. `design_bound.upper_bound` says how far any
-batch can be from the best one. All is float64, by Cholesky factors: no inverse is formed.
+There are three algorithms, from fastest to best: `one_shot`, `greedy`, `exchange`. `design_bound.upper_bound` bounds
+the gap between a batch and the best one. All arithmetic is in float64 with Cholesky factors: no inverse is formed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from duelist.errors import BudgetError, DuelistError
 
 Floats = NDArray[np.float64]
 
-# How many members of the batch are compared with the whole pool at a time: one matrix product's worth.
+# Number of batch members compared with the whole pool at a time, in one matrix product.
 EXCHANGE_BLOCK = 32
 
 
 @dataclass(frozen=True)
 class DesignProblem:
-    """A pool to choose from, with each row scaled by the root of its information: √w δ. Make it with `of`.
+    """A pool to select from, with each row scaled by the root of its information: √w δ. Create it with `of`.
 
     Attributes:
         rows_ND: the candidates.
-        past_PD: the rows that J_past is made of.
+        past_PD: the rows that form J_past.
         prior: 1/σ².
-        constant: what the determinant owes to dimensions that no row reaches (left out of `rows_ND`), in nats.
+        constant: contribution of the dimensions that no row reaches (excluded from `rows_ND`) to logdet, in nats.
     """
 
     rows_ND: Floats
@@ -53,17 +53,17 @@ class DesignProblem:
         past_delta_PD: NDArray[Any] | None = None,
         past_information_P: NDArray[Any] | None = None,
     ) -> DesignProblem:
-        """The problem of choosing among `delta_ND`, given the past.
+        """Return the problem of selecting among `delta_ND`, given the past.
 
-        Where rows are fewer than dimensions, they are rotated into the space they span: all that follows then costs
-        what its dimensions cost (the dual form), and the result is the same.
+        If there are fewer rows than dimensions, the rows are rotated into the space they span. The cost of all later
+        steps then depends on the dimensions of that space (the dual form), and the result is the same.
 
         Args:
             delta_ND: feature differences, one row each.
-            information_N: w, a label's information, p(1 − p) in logistic regression; not negative.
+            information_N: w, the information of a label, p(1 − p) in logistic regression; not negative.
             prior: the prior's precision 1/σ², positive.
-            past_delta_PD: the differences of past pairs, for past-aware designs.
-            past_information_P: their w.
+            past_delta_PD: the feature differences of past pairs, for past-aware designs.
+            past_information_P: w of the past pairs.
 
         Raises:
             DuelistError: if the prior is not positive, an information is negative or not finite, or shapes differ.
@@ -84,28 +84,28 @@ class DesignProblem:
 
     @property
     def dimensions(self) -> int:
-        """The dimensions that some row may reach: min(D, N + P)."""
+        """Return the number of dimensions that the rows can reach: min(D, N + P)."""
         return int(self.rows_ND.shape[1])
 
     def check_budget(self, budget: int) -> None:
-        """Require `0 <= budget <= N`.
+        """Check that `0 <= budget <= N`.
 
         Raises:
-            BudgetError: if it is not.
+            BudgetError: if it does not hold.
         """
         n = len(self.rows_ND)
         if not 0 <= budget <= n:
             raise BudgetError(f"`0 <= budget <= rows` must hold, but got {budget} and {n} rows: lower the budget.")
 
     def information(self, weight_N: Floats) -> Floats:
-        """I/σ² + J_past + Σ weight_i w_i δ_i δ_iᵀ."""
+        """Return I/σ² + J_past + Σ weight_i w_i δ_i δ_iᵀ."""
         some_XD = self.rows_ND[weight_N > 0] * np.sqrt(weight_N[weight_N > 0])[:, None]
         matrix_DD = some_XD.T @ some_XD + self.past_PD.T @ self.past_PD
         matrix_DD.flat[:: len(matrix_DD) + 1] += self.prior
         return np.asarray(matrix_DD)
 
     def log_determinant(self, indices_B: NDArray[np.int64]) -> float:
-        """The objective of a batch, in nats."""
+        """Return the objective of a batch, in nats."""
         weight_N = np.zeros(len(self.rows_ND))
         weight_N[indices_B] = 1.0
         return self.constant + log_determinant(factored(self.information(weight_N)))
@@ -116,10 +116,11 @@ class Design:
     """A batch.
 
     Attributes:
-        indices_B: positions in the pool; in pick order, or for one-shot and exchange in order of the start's.
+        indices_B: positions in the pool, in pick order; for one-shot by falling score, for exchange in the order of
+            the start.
         scores_B: w δᵀM⁻¹δ, with M over the whole pool (one-shot), the picks so far (greedy) or the batch (exchange).
-        log_determinant: the objective it reaches, in nats.
-        exchanges: how many members were exchanged on the way.
+        log_determinant: the objective of the batch, in nats.
+        exchanges: number of exchanges made.
     """
 
     indices_B: NDArray[np.int64]
@@ -129,10 +130,10 @@ class Design:
 
 
 def one_shot(problem: DesignProblem, budget: int, cost_N: Floats | None = None) -> Design:
-    """The B rows of largest ∂logdet/∂w_i at w = 1, M over the whole pool: the paper's Taylor step.
+    """Select the B rows of largest ∂logdet/∂w_i at w = 1, with M over the whole pool: the paper's Taylor step.
 
-    Fast, but blind to what the picks have in common: rows that resemble one another are picked together. The first
-    among equals is taken. With `cost_N`, positive, those of largest derivative per cost.
+    The step is fast but ignores the overlap between picks: similar rows are picked in the same batch. Of equal rows,
+    the first is taken. With `cost_N` (positive), select the rows of largest derivative per cost.
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
@@ -144,15 +145,15 @@ def one_shot(problem: DesignProblem, budget: int, cost_N: Floats | None = None) 
 
 
 def first_of_highest(score_N: Floats, budget: int) -> NDArray[np.int64]:
-    """Positions of the `budget` highest scores, where scores that differ by rounding only are equals."""
+    """Return the positions of the `budget` highest scores; scores that differ only by rounding count as equal."""
     step = TIE_TOLERANCE[np.dtype(np.float64)] * np.abs(score_N).max(initial=0.0)
     return np.argsort(-np.round(score_N / step) if step > 0 else -score_N, kind="stable")[:budget]
 
 
 def greedy(problem: DesignProblem, budget: int, cost_N: Floats | None = None) -> Design:
-    """Repeatedly the row that raises the log-determinant most, or with `cost_N` most per cost.
+    """Repeatedly pick the row that raises the log-determinant most, or most per cost with `cost_N`.
 
-    The gain over the empty batch is at least 1 − 1/e of the best batch's.
+    The gain over the empty batch is at least 1 − 1/e of the best batch's gain.
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
@@ -162,20 +163,20 @@ def greedy(problem: DesignProblem, budget: int, cost_N: Floats | None = None) ->
 
 
 def exchange(problem: DesignProblem, start: Design, tolerance: float = 1e-4, max_exchanges: int = 10_000) -> Design:
-    """Fedorov exchange: put an outsider in a member's place while that raises the log-determinant.
+    """Improve a batch by Fedorov exchange: replace members by outside rows while that raises the log-determinant.
 
-    Members are taken up in blocks; of a block, the best exchange with the whole pool is made until none gains more than
-    `tolerance`. Stops when no exchange of any member does, hence at a local optimum, or after `max_exchanges`.
+    Members are processed in blocks. For each block, make the best exchange with the whole pool until none gains more
+    than `tolerance`. Stop when no exchange of any member does, which is a local optimum, or after `max_exchanges`.
     Replacing i by j multiplies the determinant by (1 + v_j)(1 − v_i) + c_ij², with v_i = x_iᵀM⁻¹x_i, c_ij = x_iᵀM⁻¹x_j.
 
     Args:
-        problem: what to choose from.
+        problem: the pool and the prior.
         start: the batch to improve, e.g. that of `greedy`. The result is never worse.
-        tolerance: the gain below which an exchange is not worth making, in nats.
-        max_exchanges: how many to make at most.
+        tolerance: smallest gain of an exchange, in nats.
+        max_exchanges: maximum number of exchanges.
 
     Returns:
-        The improved batch; each newcomer stands in the place of the member it replaced.
+        The improved batch; each new member takes the position of the member it replaced.
     """
     x_ND, n = problem.rows_ND, len(problem.rows_ND)
     members_B = start.indices_B.copy()
@@ -201,7 +202,7 @@ def exchange(problem: DesignProblem, start: Design, tolerance: float = 1e-4, max
             changed_lower_DD = factored(changed_DD)
             if log_determinant(changed_lower_DD) <= reached + tolerance / 2:
                 break  # the gain was rounding
-            # M⁻¹ loses x_i and takes in x_j: the same two rank-one changes for v and c.
+            # M loses x_i and gains x_j: the same two rank-one updates apply to v and c.
             without_N = c_NX[:, m] / np.sqrt(1.0 - v_N[i])
             with_N = x_ND @ cho_solve((lower_DD, True), x_ND[j]) + without_N * without_N[j]
             with_N /= np.sqrt(1.0 + v_N[j] + without_N[j] ** 2)
@@ -213,7 +214,7 @@ def exchange(problem: DesignProblem, start: Design, tolerance: float = 1e-4, max
             c_NX[:, m] = x_ND @ cho_solve((lower_DD, True), x_ND[j])
             exchanges, unchanged = exchanges + 1, 0
         if at == 0:
-            v_N = leverages(x_ND, lower_DD)  # afresh once a sweep, so that rounding does not add up
+            v_N = leverages(x_ND, lower_DD)  # recomputed once per sweep, so that rounding does not accumulate
     return Design(members_B, v_N[members_B], problem.log_determinant(members_B), exchanges)
 
 
@@ -231,17 +232,17 @@ def _scaled(delta_ND: NDArray[Any], information_N: NDArray[Any]) -> Floats:
 
 
 def factored_past(problem: DesignProblem) -> Floats:
-    """The lower factor L of I/σ² + J_past, from the rows themselves: no prior is too small beside them."""
+    """Return the lower factor L of I/σ² + J_past, computed from the rows themselves: it works for any small prior."""
     prior_DD = np.sqrt(problem.prior) * np.eye(problem.dimensions)
     return np.asarray(np.linalg.qr(np.concatenate([problem.past_PD, prior_DD]), mode="r")).T
 
 
 def log_determinant(lower_DD: Floats) -> float:
-    """logdet(L Lᵀ), in nats."""
+    """Return logdet(L Lᵀ), in nats."""
     return 2.0 * float(np.log(np.diag(lower_DD)).sum())
 
 
 def leverages(rows_ND: Floats, lower_DD: Floats) -> Floats:
-    """xᵀ(L Lᵀ)⁻¹x of every row."""
+    """Return xᵀ(L Lᵀ)⁻¹x of every row."""
     half_ND = dtrsm(1.0, lower_DD, rows_ND.T, lower=1).T
     return np.asarray(np.vecdot(half_ND, half_ND))

@@ -1,4 +1,4 @@
-"""The rows of a pool that may be too large for memory: read in blocks, in another order than they are stored in."""
+"""Rows of a pool that may be too large for memory: read in blocks, in an order different from the stored one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-# The float64 size of the blocks a pool is read in: large enough for fast matrix products, small beside any pool.
+# Size in float64 of the blocks of a pool: large enough for fast matrix products, small relative to any large pool.
 BLOCK_BYTES = 2**25
 
-# Reading one row of a mapped file can map 2 MiB around it: so many rows are gathered before pages are given back.
+# Rows gathered before pages are released: reading one row of a mapped file can map 2 MiB around it.
 GATHERED_ROWS = 128
 
 
 @final
 class PoolRows:
-    """A view of a pool's rows, one row a candidate, in an order of its own; nothing is copied until it is read.
+    """View of a pool's rows, one per candidate, in its own order; nothing is copied until it is read.
 
-    `choose` wraps memory-mapped features in it, where reordering an array would load the file. `read` and `blocks` give
-    float64 rows in bounded memory; `np.asarray` gives the whole pool as an array.
+    `choose` wraps memory-mapped features in it, because reordering an array would load the file. `read` and `blocks`
+    return float64 rows in bounded memory; `np.asarray` returns the whole pool as an array.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class PoolRows:
         block_rows: int | None = None,
         scale_N: NDArray[np.float64] | None = None,
     ) -> None:
-        """Look at the rows of `stored`.
+        """Create a view of the rows of `stored`.
 
         Args:
             stored: floats, one row each: an array, or a `np.memmap`.
-            order_N: the stored row at each position; every row in stored order if left out.
-            block_rows: how many rows to hold at a time; by default as many as fit in 32 MiB as float64.
-            scale_N: what the row at each position is multiplied by when it is read; 1 if left out.
+            order_N: the stored row at each position; every row in stored order by default.
+            block_rows: number of rows to hold at a time; by default as many as fit in 32 MiB as float64.
+            scale_N: the factor applied to the row at each position when it is read; 1 by default.
         """
         self._stored = stored
         self._order_N = order_N
@@ -54,20 +54,20 @@ class PoolRows:
 
     @property
     def mapped(self) -> bool:
-        """Whether the rows lie in a memory-mapped file."""
+        """Whether the rows are stored in a memory-mapped file."""
         return isinstance(self._stored, np.memmap)
 
     def __len__(self) -> int:
         return len(self._stored) if self._order_N is None else len(self._order_N)
 
     def __getitem__(self, positions: NDArray[np.int64]) -> PoolRows:
-        """The rows at these positions, still unread."""
+        """Return a view of the rows at these positions, without reading them."""
         order_N = positions if self._order_N is None else self._order_N[positions]
         scale_N = None if self._scale_N is None else self._scale_N[positions]
         return PoolRows(self._stored, order_N, self.block_rows, scale_N)
 
     def scaled(self, scale_N: NDArray[np.float64]) -> PoolRows:
-        """The same rows, still unread, the one at each position times its number."""
+        """Return a view of the same rows, each multiplied by its factor, without reading them."""
         scale_N = scale_N if self._scale_N is None else scale_N * self._scale_N
         return PoolRows(self._stored, self._order_N, self.block_rows, scale_N)
 
@@ -78,7 +78,7 @@ class PoolRows:
         return np.asarray(rows, dtype, copy=copy)
 
     def read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The rows at these positions, as float64; the file is read in stored order."""
+        """Return the rows at these positions, as float64; the file is read in stored order."""
         rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
         by_storage_N = np.argsort(rows_N)
         block_ND = np.empty((len(rows_N), *self._stored.shape[1:]))
@@ -91,7 +91,7 @@ class PoolRows:
         return block_ND
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """Every row once, in stored order: the positions of a block, and its rows as float64."""
+        """Yield every row once, in stored order: the positions of a block, and its rows as float64."""
         by_storage_N = np.arange(len(self)) if self._order_N is None else np.argsort(self._order_N)
         for start in range(0, len(self), self.block_rows):
             positions_N = by_storage_N[start : start + self.block_rows]
@@ -106,16 +106,16 @@ class PoolRows:
             yield positions_N, block_ND
 
     def _scales(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The scales at these positions, in a shape that multiplies rows."""
+        """Return the scales at these positions, in a shape that broadcasts over rows."""
         assert self._scale_N is not None
         return self._scale_N[positions_N].reshape(-1, *[1] * (self._stored.ndim - 1))
 
     def _give_back(self) -> None:
-        """Let go of a mapped file's pages, which otherwise count as this process's memory until the file is closed."""
+        """Release a mapped file's pages, which otherwise count as this process's memory until the file is closed."""
         array: Any = self._stored
         while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
             array = array.base
-        # A copy-on-write mapping ("c") would lose what was written to it.
+        # A copy-on-write mapping ("c") would lose its changes.
         if array is None or getattr(array, "mode", "c") == "c" or not hasattr(mmap, "MADV_DONTNEED"):
             return
         while isinstance(array, np.ndarray):
@@ -125,12 +125,12 @@ class PoolRows:
 
 
 def as_rows(pool_ND: NDArray[Any] | PoolRows, block_rows: int | None = None) -> PoolRows:
-    """`pool_ND` as `PoolRows`: wrapped if it is an array, else as it is."""
+    """Return `pool_ND` as `PoolRows`: wrapped if it is an array, else unchanged."""
     return pool_ND if isinstance(pool_ND, PoolRows) else PoolRows(pool_ND, block_rows=block_rows)
 
 
 def row_square_norms(pool_ND: NDArray[Any] | PoolRows) -> NDArray[np.float64]:
-    """|row|² of every row, in float64, in one reading of the pool; shape `[N]`."""
+    """Return |row|² of every row, in float64, in one pass over the pool; shape `[N]`."""
     rows = as_rows(pool_ND)
     norm_N = np.empty(len(rows))
     for positions_N, block_ND in rows.blocks():
@@ -139,7 +139,7 @@ def row_square_norms(pool_ND: NDArray[Any] | PoolRows) -> NDArray[np.float64]:
 
 
 def first_non_finite(values: NDArray[Any] | PoolRows) -> tuple[int, float] | None:
-    """The position of a row that holds NaN or an infinity, and that number, or None; read in blocks."""
+    """Return the position of a row that contains NaN or an infinity, and that number; None if all are finite."""
     for positions_N, block in as_rows(values).blocks():
         broken = ~np.isfinite(block)
         if broken.any():

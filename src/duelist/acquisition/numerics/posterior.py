@@ -1,13 +1,13 @@
-"""A posterior over rewards, from samples or by Laplace's approximation: means, deviations and draws of every margin.
+"""Posterior over rewards, from samples or by Laplace's approximation: means, deviations and draws of every margin.
 
-`samples`: the K members of `reward_N2K` (an ensemble, posterior draws, Monte-Carlo dropout) are the posterior, each of
-the same weight. `laplace`: a linear model of the margin in the features φ around the trained one, in the manner of
-MacKay, "The Evidence Framework Applied to Classification Networks", 1992:
+`samples`: the K members of `reward_N2K` (an ensemble, posterior draws, Monte-Carlo dropout) are the posterior, with
+equal weights. `laplace`: a linear model of the margin in the features φ around the trained model, following MacKay,
+"The Evidence Framework Applied to Classification Networks", 1992:
 
     margin(φ) = ρ + θᵀφ,    θ ~ N(0, Λ⁻¹),    Λ = λI + Σ_past p(1 − p) φφᵀ,    p = σ(ρ_past)
 
-All is float64, by Cholesky factors, and no inverse is formed. With P past pairs and D dimensions the smaller of P x P
-and D x D is factored, and the pool is read in blocks.
+All arithmetic is in float64 with Cholesky factors, and no inverse is formed. With P past pairs and D dimensions, the
+smaller of P x P and D x D is factored. The pool is read in blocks.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ Floats = NDArray[np.float64]
 
 
 class PosteriorConfig(RidgeConfig):
-    """Settings of a posterior: part of the settings of every rule that uses one."""
+    """Settings of a posterior, included in the settings of every rule that uses one."""
 
     posterior: Literal["samples", "laplace"] = Field(
-        default="laplace", description="An ensemble's or sampler's rewards, or Laplace's approximation."
+        default="laplace", description="samples: rewards of an ensemble or a sampler; laplace: Laplace's approximation."
     )
     draws: int = Field(default=32, ge=1, description="Draws from Laplace's approximation, K.")
     features: FeatureName = Field(default="gradient", description="φ (laplace).")
 
     @property
     def needs(self) -> frozenset[str]:
-        """The fields of `Features` that the posterior is made of."""
+        """Return the fields of `Features` that the posterior needs."""
         if self.posterior == "samples":
             return frozenset({"reward_N2K"})
         return frozenset({"margin_N", field_of(self.features), "past"})
@@ -54,10 +54,10 @@ class PosteriorConfig(RidgeConfig):
 
 @final
 class Posterior:
-    """The posterior of the margins of a pool."""
+    """Posterior of the margins of a pool."""
 
     def __init__(self, features: Features, config: PosteriorConfig) -> None:
-        """Read what the posterior is made of; see `config.needs`."""
+        """Create the posterior from the fields named by `config.needs`."""
         self._laplace: _Laplace | None = None
         if config.posterior == "samples":
             assert features.reward_N2K is not None  # `choose` checked the needs
@@ -68,18 +68,18 @@ class Posterior:
 
     @property
     def has_rewards(self) -> bool:
-        """Whether each response has a reward (`reward_N2K`); Laplace's approximation knows of margins only."""
+        """Whether each response has a reward (`reward_N2K`); Laplace's approximation has only margins."""
         return self._laplace is None
 
     def moments(self) -> tuple[Floats, Floats]:
-        """The posterior mean and standard deviation of every margin (of samples: with divisor K); shapes `[N]`."""
+        """Return the posterior mean and standard deviation of every margin (samples: divisor K); shapes `[N]`."""
         if self._laplace is not None:
             return self._laplace.margin_N, self._laplace.deviations()
         margin_NK = self.reward_N2K[:, 0] - self.reward_N2K[:, 1]
         return margin_NK.mean(axis=1), margin_NK.std(axis=1)
 
     def margin_draws(self, rng: np.random.Generator) -> Floats:
-        """Draws of every margin, `[N, K]`: draw k is one reward function for all pairs. All members of an ensemble."""
+        """Return draws of every margin, `[N, K]`; draw k is one reward function for all pairs. Samples: all members."""
         if self._laplace is not None:
             return self._laplace.draws(self._draws, rng)
         return np.asarray(self.reward_N2K[:, 0] - self.reward_N2K[:, 1])
@@ -106,7 +106,7 @@ class _Laplace:
             self._lower_DD = factored(past_PD.T @ past_PD + regularizer * np.eye(d))
 
     def deviations(self) -> Floats:
-        """sqrt(φᵀΛ⁻¹φ) of every pair."""
+        """Return sqrt(φᵀΛ⁻¹φ) of every pair."""
         variance_N = np.empty(len(self._rows))
         for positions_N, block_ND in self._blocks():
             if self._lower_DD is not None:
@@ -119,7 +119,7 @@ class _Laplace:
         return np.sqrt(np.maximum(variance_N, 0.0))
 
     def draws(self, k: int, rng: np.random.Generator) -> Floats:
-        """K draws of every margin, `[N, K]`."""
+        """Return K draws of every margin, `[N, K]`."""
         noise_DK = rng.standard_normal((self._rows.shape[1], k))
         if self._lower_DD is not None:
             theta_DK = solve_triangular(self._lower_DD, noise_DK, lower=True, trans="T")

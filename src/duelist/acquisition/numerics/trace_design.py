@@ -1,19 +1,19 @@
-"""Greedy L-optimal design: repeatedly pick the row that most reduces tr(T A), A = (λI + Σ uuᵀ)⁻¹.
+"""Greedy L-optimal design: repeatedly pick the row that reduces tr(T A) most, A = (λI + Σ uuᵀ)⁻¹.
 
 With T the mean of tᵀt over target rows, adding the row u gives (Sherman and Morrison)
 
     A ← A − (Au)(Au)ᵀ / (1 + uᵀAu),     so tr(T A) falls by   n(u) / (1 + q(u)),   n(u) = uᵀA T A u,  q(u) = uᵀAu.
 
-After a pick z, with h = Az/√(1 + zᵀAz) and g = T h (A as before the pick), every row's two numbers change by what its
-products with two vectors say:
+After a pick z, with h = Az/√(1 + zᵀAz) and g = T h (A before the pick), both numbers of every row are updated from its
+products with two vectors:
 
     q(u) ← q(u) − (u·h)²,     n(u) ← n(u) − 2 (u·h)(u·A g) + (u·h)² (h·g).
 
-So a pick is one reading of the pool. A is applied through the directions of the greedy engine (see `greedy.py`), never
-formed: A v = (v − Σ_k (v·g_k) g_k)/λ.
+So a pick takes one pass over the pool. A is applied through the directions of the greedy engine (see `greedy.py`) and
+never formed: A v = (v − Σ_k (v·g_k) g_k)/λ.
 
-The fall is not submodular (a row can become worth more once another is in), so no stale gain is a bound, and every row
-is scored anew at every pick.
+The fall is not submodular: a row's gain can rise after another row is added. So a stale gain is not a bound, and every
+row is scored again at every pick.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from duelist.errors import BudgetError, DuelistError
 
 Floats = NDArray[np.float64]
 
-# Gains are equal that differ by less than this part of the largest.
+# Gains that differ by less than this fraction of the largest count as equal.
 TIE_TOLERANCE = {np.dtype(np.float64): 1e-9}
-# n(u) is a difference of numbers as large as the first one; below this part of it, too few digits are left.
+# n(u) is a difference of numbers as large as its first value; below this fraction of it, too few digits remain.
 DIGITS_LEFT = 1e-6
-# The most memory for a float64 copy of an array's rows; above it they are converted block by block at every pick.
+# Maximum memory for a float64 copy of an array's rows; above it, rows are converted block by block at every pick.
 COPY_BYTES = 2**31
 
 
 @dataclass(frozen=True)
 class TracePicks:
-    """What was picked.
+    """Picks of the trace search.
 
     Attributes:
         indices_B: positions in the pool, in pick order.
-        gain_B: by how much tr(T A) fell with each pick.
+        gain_B: the reduction of tr(T A) by each pick.
         trace_before: tr(T A) without the picks.
     """
 
@@ -61,17 +61,17 @@ def reduce_trace(
     budget: int,
     cost_N: Floats | None = None,
 ) -> TracePicks:
-    """Greedily minimise tr(T A) with A⁻¹ = λI + Σ_past uuᵀ + Σ_picked uuᵀ; the first among equals is taken.
+    """Greedily minimise tr(T A) with A⁻¹ = λI + Σ_past uuᵀ + Σ_picked uuᵀ; of equal gains, take the first.
 
-    Beside the pool: O((P + B + min(M, D)) D) memory and two numbers a row.
+    Memory in addition to the pool: O((P + B + min(M, D)) D), and two numbers per row.
 
     Args:
         rows_ND: the candidates, √w φ.
         past_PD: the rows already in A⁻¹, √w φ; P may be 0.
-        target_MD: T is their mean outer product; M may be 0: nothing can be gained then.
+        target_MD: T is their mean outer product; M may be 0, and all gains are then 0.
         regularizer: λ, positive.
-        budget: how many to pick, B <= N.
-        cost_N: what each candidate costs: the largest gain per cost is picked; None where cost does not count.
+        budget: number of rows to pick, B <= N.
+        cost_N: cost of each candidate; the largest gain per cost is picked. None if cost does not count.
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
@@ -95,7 +95,7 @@ def reduce_trace(
 
 
 def _root(target_MD: NDArray[Any]) -> Floats:
-    """S with SᵀS the mean outer product of the targets, in min(M, D) rows."""
+    """Return S, where SᵀS is the mean outer product of the targets, in min(M, D) rows."""
     target_MD = np.asarray(target_MD, np.float64)
     m, d = target_MD.shape
     if m > d:
@@ -105,7 +105,7 @@ def _root(target_MD: NDArray[Any]) -> Floats:
 
 @final
 class _TraceSearch:
-    """The state of one run: q and n of every row, and the directions that A is applied through."""
+    """State of one run: q and n of every row, and the directions through which A is applied."""
 
     def __init__(
         self,
@@ -131,11 +131,11 @@ class _TraceSearch:
         self._score_afresh()
 
     def trace(self) -> float:
-        """tr(T A)."""
+        """Return tr(T A)."""
         return float(np.vdot(self._root_MD, self._apply(self._root_MD)))
 
     def pick(self) -> tuple[int, float]:
-        """The first row among those of largest gain (per cost), and its gain; the row is added to A⁻¹."""
+        """Return the first row of largest gain (per cost) and its gain, and add the row to A⁻¹."""
         if self._largest_n() < DIGITS_LEFT * self._scored_at:
             self._score_afresh()
         gain_N = np.maximum(self._n_N, 0.0) / (1.0 + self._q_N)
@@ -152,18 +152,18 @@ class _TraceSearch:
         along_N, across_N = self._products(np.stack([h_D, self._apply(g_D[None])[0]]))
         self._q_N = np.maximum(self._q_N - along_N**2, 0.0)
         self._n_N += along_N * (along_N * float(h_D @ g_D) - 2.0 * across_N)
-        # The greedy engine's direction: what is left of the row, over √(λ + its square) = √λ √(1 + q)
+        # The greedy engine's direction: the row's residual vector over √(λ + its square) = √λ √(1 + q)
         self._directions_XD[self._k] = h_D * np.sqrt(self._regularizer)
         self._k += 1
         self._free_N[best] = False
 
     def _apply(self, vectors_XD: Floats) -> Floats:
-        """A v for each row v."""
+        """Return A v for each row v."""
         known_XD = self._directions_XD[: self._k]
         return np.asarray((vectors_XD - (vectors_XD @ known_XD.T) @ known_XD) / self._regularizer)
 
     def _products(self, vectors_XD: Floats) -> Floats:
-        """Every candidate's inner product with each of X vectors, `[X, N]`."""
+        """Return every candidate's inner product with each of X vectors, `[X, N]`."""
         if self._copy_ND is not None:
             return np.asarray(vectors_XD @ self._copy_ND.T)
         product_XN = np.empty((len(vectors_XD), len(self._rows)))
@@ -172,7 +172,7 @@ class _TraceSearch:
         return product_XN
 
     def _score_afresh(self) -> None:
-        """q and n of every row from their definitions."""
+        """Compute q and n of every row from their definitions."""
         applied_root_MD = self._apply(self._root_MD)
         known_XD = self._directions_XD[: self._k]
         for positions_N, block_ND in self._rows.blocks():

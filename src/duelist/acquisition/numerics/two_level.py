@@ -1,11 +1,11 @@
-"""Two-level greedy: for pools that are spread over machines, or that stream by and are never held at once.
+"""Two-level greedy selection, for pools that are spread over machines or streamed.
 
 Reference: Mirzasoleiman, Karbasi, Sarkar, Krause, "Distributed Submodular Maximization: Identifying Representative
            Elements in Massive Data", NeurIPS 2013 (GreeDi).
 
 The greedy engine picks a whole budget from every shard, then the budget from the union of those picks. The gain in
-log-determinant is monotone and submodular, so that gain never falls below (1 − 1/e)² / min(shards, B) of the best.
-That is the worst case: in practice it is close to the plain greedy's, and `benchmarks/selection.py` measures how close.
+log-determinant is monotone and submodular, so it is at least (1 − 1/e)² / min(shards, B) of the best gain. That is the
+worst case. In practice the gain is close to that of plain greedy; `benchmarks/selection.py` measures the difference.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def pick_two_level(
 ) -> GreedyPicks:
     """Greedily maximise ‖φ‖²_{V⁻¹} on every shard, then on the union of the shards' picks.
 
-    Each shard is looked at once and may then be let go: only its picks' rows are kept. The result depends on what the
-    shards hold and on their order, and on nothing else. One shard alone gives the plain greedy's picks.
+    Each shard is processed once and may then be released: only the rows of its picks are kept. The result depends only
+    on the contents of the shards and on their order. A single shard gives the picks of plain greedy.
 
     Args:
-        shards: arrays or mapped files of rows, `[N_s, D]`; a generator will do.
+        shards: arrays or mapped files of rows, `[N_s, D]`; may be a generator.
         past_PD: the rows already in V, counted in every shard and in the union.
-        regularizer: λ, positive: one number for all shards (a multiple of the mean |φ|² of the whole pool, say).
-        budget: how many to pick in all, B.
+        regularizer: λ, positive: one number for all shards (e.g. a multiple of the mean |φ|² of the whole pool).
+        budget: total number of rows to pick, B.
 
     Returns:
-        Positions counted through the shards in turn, as if they were one pool; scores in the union; all rows read.
+        Positions counted across the shards in order, as if they were one pool; scores in the union; all rows read.
 
     Raises:
         BudgetError: if the budget exceeds the rows of all shards together.
@@ -48,7 +48,7 @@ def pick_two_level(
     for shard in shards:
         rows = as_rows(shard)
         picks = pick_greedily(rows, past_PD, regularizer, min(budget, len(rows)))
-        in_pool_order_B = np.sort(picks.indices_B)  # so that the first among equals stays the first
+        in_pool_order_B = np.sort(picks.indices_B)  # keeps the order of equal rows
         kept.append(rows.read(in_pool_order_B).astype(rows.dtype))
         positions.append(seen + in_pool_order_B)
         seen += len(rows)
