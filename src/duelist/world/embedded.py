@@ -37,8 +37,8 @@ def prepare_embedded(
     network of 16 tanh units, scaled to mean 0 and standard deviation `reward_spread` over all responses. The design
     favours no selection rule.
 
-    The files are `prompts.jsonl` and `held_out.jsonl` (rows `prompt`, `responses`), `embeddings.npz`, and `rewards.json`,
-    which `duelist.world.embedded:reward` reads.
+    The files are `prompts.jsonl` and `held_out.jsonl` (rows `prompt`, `responses`), `embeddings.npz`, and
+    `rewards.json`, which `duelist.world.embedded:reward` reads.
 
     Args:
         folder: an existing folder.

@@ -24,7 +24,7 @@ class WorldSettings(BaseModel):
     prompts: int = Field(512, ge=1, description="Number of training prompts; kinds are drawn with their frequencies.")
     held_out: int = Field(96, ge=1, description="Number of held-out prompts, equal per kind: a multiple of `kinds`.")
     prompt_tokens: int = Field(4, ge=2, description="Words in a prompt: the kind's word, then details.")
-    response_tokens: int = Field(4, ge=1, description="Words in a demonstrated response, and the length the reward expects.")
+    response_tokens: int = Field(4, ge=1, description="Words in a demonstrated response, and the reward's L.")
 
     detail_words: int = Field(32, ge=2, description="Number of distinct detail words in prompts.")
     response_words: int = Field(64, ge=2, description="Vocabulary size of responses, V, shared by all kinds.")
@@ -34,7 +34,7 @@ class WorldSettings(BaseModel):
     other_utility: float = Field(0.3, ge=0, le=1, description="Middle utility of the other style's words.")
     outside_utility: float = Field(0.2, ge=0, le=1, description="Middle utility of the words outside both styles.")
     utility_spread: float = Field(
-        0.2, ge=0, le=0.5, description="Half-width of a word's uniform utility around the middle; utilities must stay in [0, 1]."
+        0.2, ge=0, le=0.5, description="A word's utility is uniform on the middle ± this; must stay in [0, 1]."
     )
 
     noise: float = Field(
