@@ -45,8 +45,8 @@ class GradientConfig(BaseModel):
     )
     normalize: Normalize = Field(
         default="response",
-        description="Scale each response's gradient (`response`) or each pair's difference (`pair`) to unit norm; divide "
-        "each response's gradient by its number of tokens (`token`); or scale nothing (`none`).",
+        description="Scale each response's gradient (`response`) or each pair's difference (`pair`) to unit norm; "
+        "divide each response's gradient by its number of tokens (`token`); or scale nothing (`none`).",
     )
     max_tokens: int = Field(default=8192, gt=0, description="Tokens per backward pass, padding included.")
 

@@ -23,8 +23,8 @@ def prepare(folder: Path, **settings: Any) -> None:
     - `model/`: the fine-tuned model and its tokenizer, as `from_pretrained` reads them;
     - `prompts.jsonl`: the training prompts, rows `{"prompt": [a user message], "kind": number}`;
     - `held_out.jsonl`: held-out prompts, with the same keys and a `weight`. Each kind has the same number, so the plain
-      mean of their rewards is the mean over kinds. A row's weight is `kinds` × its kind's frequency (mean 1), so the mean
-      of weight × reward is the mean over prompts as they occur in training;
+      mean of their rewards is the mean over kinds. A row's weight is `kinds` × its kind's frequency (mean 1), so the
+      mean of weight × reward is the mean over prompts as they occur in training;
     - `world.json`: the settings, the response words, and for each kind its word, frequency, two styles and utilities.
       It is written last: a folder that contains it is complete.
 
