@@ -13,7 +13,7 @@ from duelist.models.rewards.network import RewardModel
 
 @dataclass(frozen=True)
 class Models:
-    """A policy, a reward model, or both.
+    """Models of a study: a policy, a reward model or both.
 
     Attributes:
         policy: the language model being aligned, with its reference.

@@ -36,8 +36,8 @@ def write_embeddings(path: Path, ids: Sequence[str], vectors_RH: Any) -> None:
 class FileEmbeddings(Embedder):
     """Vectors from an .npz, from an .npy with a list of ids, or from rows with vectors next to the responses.
 
-    Columns of rows are `embeddings` (a list next to `responses`), `embedding_a` and `embedding_b`, or `embedding_chosen`
-    and `embedding_rejected`.
+    The columns of rows are `embeddings` (a list next to `responses`), `embedding_a` and `embedding_b`, or
+    `embedding_chosen` and `embedding_rejected`.
     """
 
     exact: ClassVar[bool] = True

@@ -212,7 +212,7 @@ def check_sequences(model: torch.nn.Module, sequences: Sequence[TokenizedRespons
 def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> torch.Tensor:
     """Run the model once and return the log-probability of each response token.
 
-    Gradients flow where they are enabled. The caller sets evaluation mode.
+    Gradients flow if they are enabled. The caller sets evaluation mode.
 
     Args:
         model: a causal language model of transformers, with or without a PEFT adapter.

@@ -34,7 +34,7 @@ REFERENCE = "ref"
 
 @final
 class LoraAdapter:
-    """The adapter `default` of a PEFT model. `AllParameters` has the same members.
+    """Adapter `default` of a PEFT model. `AllParameters` has the same members.
 
     Attributes:
         artifact: name of the folder with these weights in a study.
