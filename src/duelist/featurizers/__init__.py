@@ -1,4 +1,4 @@
-"""Pairs -> Features: what an acquisition may look at. Only what it asks for is computed."""
+"""Featurizers: they compute the features of pairs that the acquisition rule asks for, and no others."""
 
 import lazy_loader
 

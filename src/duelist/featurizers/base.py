@@ -1,4 +1,4 @@
-"""The interface of a featurizer, and `featurize`, which fills `Features` for candidates and past pairs at once."""
+"""Interface of a featurizer, and `featurize`, which fills `Features` for candidates and past pairs together."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from duelist.progress import Progress
 from duelist.settings.context import Checked
 from duelist.types import Features, Pair, Prompt, Response
 
-# What a study knows of pairs without a featurizer.
+# Fields of pairs that a study knows without a featurizer.
 KNOWN = frozenset({"past", "cost_N", "asked_margin_N", "votes_N2"})
 KNOWN |= frozenset({"pair_id_N", "prompt_ids_N2", "response_ids_N2", "length_N2"})
 
 
 @dataclass(frozen=True)
 class FeatureJob:
-    """What a featurizer is to work on.
+    """Input of a featurizer.
 
     Attributes:
-        models: the models of the study, as the last round left them.
+        models: the models of the study after the last round.
         candidates: the candidate pairs.
         past: the past pairs.
         prompts: the pairs' prompts, by id.
         beta: β of the implicit reward.
         seed: fixed for a study, so that projections agree from round to round.
-        progress: told how much is done.
+        progress: reports progress.
         targets: the target pairs.
-        cache: where numbers of responses are kept while features are computed.
-        wanted: which of the fields that the featurizer provides to compute, one or more.
+        cache: storage for the numbers of responses while features are computed.
+        wanted: fields to compute, one or more of those the featurizer provides.
     """
 
     models: Models
@@ -52,21 +52,21 @@ class FeatureJob:
 
     @property
     def pairs(self) -> Sequence[Pair]:
-        """Candidates, then past pairs, then target pairs: N rows in all."""
+        """All pairs: candidates, then past pairs, then target pairs; N rows."""
         return [*self.candidates, *self.past, *self.targets]
 
 
 class Featurizer(Checked, ABC):
-    """Computes some of the fields of `Features` with a model."""
+    """Computation of some fields of `Features` with a model."""
 
     @property
     @abstractmethod
     def provides(self) -> tuple[str, ...]:
-        """The fields of `Features` that it fills."""
+        """Fields of `Features` that the featurizer fills."""
 
     @abstractmethod
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
-        """The fields `job.wanted` (others may come along) over `job.pairs`, one row each."""
+        """Return at least the fields in `job.wanted` over `job.pairs`, one row per pair."""
 
 
 def featurize(
@@ -75,18 +75,18 @@ def featurize(
     job: FeatureJob,
     recorded: Mapping[str, NDArray[Any]] | None = None,
 ) -> Features:
-    """The features of the candidate pairs that `needs` names, and of the past pairs if it names `past`.
+    """Return the features in `needs` of the candidate pairs, and of the past pairs if `needs` contains `past`.
 
     Past and target pairs are featurised with the current model, together with the candidates.
 
     Args:
-        featurizers: what may be asked.
+        featurizers: the available featurizers.
         needs: fields of `Features`, and `past`.
-        job: the pairs, and what to featurise them with. Target pairs count where `needs` names `target_MD`.
-        recorded: fields that no model is needed for, over candidates and then past pairs: `[N + P, ...]`.
+        job: the pairs, models and settings. Target pairs are used only if `needs` contains `target_MD`.
+        recorded: fields that need no model, over candidates and then past pairs: `[N + P, ...]`.
 
     Raises:
-        RecipeError: if no featurizer provides a field that is needed.
+        RecipeError: if no featurizer provides a needed field.
     """
     with_past, with_targets = "past" in needs, "target_MD" in needs
     job = replace(job, past=job.past if with_past else (), targets=job.targets if with_targets else ())
@@ -94,7 +94,7 @@ def featurize(
     fields = {name: values for name, values in (recorded or {}).items() if name in needs}
     wanted = {x for x in needs - {"past", "target_MD", *fields} if getattr(features, x) is None}
     wanted |= {"gradient_ND"} if with_targets else set()
-    # One featurizer may give in one pass what two would in two: those that provide most of what is wanted come first.
+    # Featurizers that provide most of the wanted fields come first: one pass may replace two.
     for featurizer in sorted(featurizers, key=lambda f: -len(wanted & set(f.provides))):
         of_this = frozenset(wanted & set(featurizer.provides))
         if of_this:
@@ -118,7 +118,7 @@ def require_provided(needs: frozenset[str], featurizers: Sequence[Featurizer]) -
     """Require a featurizer for every field of `needs` that a study does not know without one.
 
     Raises:
-        RecipeError: naming those that none provides.
+        RecipeError: if no featurizer provides a field; the message names the missing fields.
     """
     fields = {"gradient_ND" if name == "target_MD" else name for name in needs - KNOWN}
     missing = fields - {name for f in featurizers for name in f.provides}
@@ -135,7 +135,7 @@ def _not_provided(fields: Set[str], featurizers: Sequence[Featurizer]) -> Recipe
 
 
 def distinct_responses(pairs: Sequence[Pair]) -> tuple[list[Response], NDArray[np.int64]]:
-    """The R distinct responses of N pairs, and the positions `[N, 2]` of each pair's a and b among them."""
+    """Return the R distinct responses of N pairs, and the positions `[N, 2]` of each pair's a and b among them."""
     position: dict[str, int] = {}
     responses: list[Response] = []
     for pair in pairs:

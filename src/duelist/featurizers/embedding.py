@@ -5,8 +5,8 @@ Reference: Das et al., "Active Preference Optimization for Sample Efficient RLHF
 Formula:   δ = Ψ(x_1, y_1) − Ψ(x_2, y_2).
 Cost:      one embedding per response, once in a study.
 
-Without a source of its own: what the study's reward model reads, or the base model's hidden states, which training the
-policy does not move.
+Without its own source, the featurizer uses the embeddings that the study's reward model reads, or else the base model's
+hidden states. Training the policy does not change them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from duelist.settings.context import Context
 
 
 class EmbeddingFeaturizerConfig(EmbeddingConfig):
-    """Settings of the `embedding` featurizer: those of its source."""
+    """Settings of the `embedding` featurizer: the settings of its embedding source."""
 
 
 class Embedding(Featurizer):
-    """Embeds each response once; a pair's feature is the difference of two."""
+    """Featurizer that embeds each response once; a pair's feature is the difference of its two embeddings."""
 
     def __init__(self, config: EmbeddingFeaturizerConfig) -> None:
         self.config = config

@@ -1,13 +1,13 @@
 """Cache of log-probabilities and projected gradients by response, in a folder.
 
-A folder belongs to one state of the model (weights, configuration, what is trained) and one projection. Within it, a
-row is found by a hash of the response and of the tokens that the model reads. Another budget, rule, order of the pool
-or list of past pairs finds what it shares with those before. A row counts once its numbers have reached the disk: a
-kill leaves it uncounted.
+A folder belongs to one state of the model (weights, configuration, trained parameters) and one projection. Rows are
+looked up by a hash of the response and of the tokens that the model reads. A run with another budget, rule, pool order
+or list of past pairs reuses the rows of the responses it shares. A row counts once its numbers have reached the disk; a
+row of a killed run does not count before that.
 
-    state.json    format (3), model (a hash), and of the gradients: dimension, seed, precision
-    rows.bin      a record a row: the response's key, which of its numbers are there, its unfinished batch, the numbers
-    gradient.bin  a row each: the projected gradient as it was computed; in float16, scaled to unit norm
+    state.json    format (3), model (a hash); for gradients also dimension, seed, precision
+    rows.bin      one record per row: the response's key, which numbers it has, its unfinished batch, the numbers
+    gradient.bin  one row per response: the projected gradient as computed; in float16, scaled to unit norm
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from duelist.types import Response
 Precision = Literal["float32", "float16"]
 Number = Literal["policy", "reference", "gradient"]
 
-HALF_ABOVE = 8 * 2**30  # bytes of gradients above which `automatic` stores them in float16
-FORMAT = 3  # of a folder
-SAVE_SECONDS = 1.0  # at most so much work is lost when a run is killed
+HALF_ABOVE = 8 * 2**30  # bytes of gradients above which `automatic` stores float16
+FORMAT = 3  # version of the folder format
+SAVE_SECONDS = 1.0  # maximum work lost when a run is killed
 
-_BITS: Mapping[Number, int] = {"policy": 1, "reference": 2, "gradient": 4}  # which numbers a row has
+_BITS: Mapping[Number, int] = {"policy": 1, "reference": 2, "gradient": 4}  # flags of the numbers that a row has
 _RECORD = np.dtype(
     [("key", "<u8"), ("has", "u1"), ("batch", "<i8"), ("policy", "<f8"), ("reference", "<f8"), ("scale", "<f8")]
 )
@@ -45,13 +45,14 @@ _RECORD = np.dtype(
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Where the numbers of responses are kept.
+    """Storage settings for the numbers of responses.
 
     Attributes:
-        folder: is made if it does not exist; None for a temporary one that goes once the features are computed.
-        precision: how gradients are stored: `computed` as they are computed; `automatic` likewise, or in float16 above
-            8 GiB. All but `computed` allow features of large pools to be stored in float16, too.
-        disposable: discard what belongs to another model or projection, or is damaged. Otherwise it is refused.
+        folder: created if it does not exist; None for a temporary folder, deleted once the features are computed.
+        precision: storage type of gradients: `computed` keeps the computed type; `automatic` does too, but uses float16
+            above 8 GiB. Every value except `computed` also allows float16 for the pair features of large pools.
+        disposable: whether to discard data that is damaged or belongs to another model or projection. Otherwise it is
+            rejected with an error.
     """
 
     folder: Path | None = None
@@ -61,14 +62,14 @@ class FeatureCache:
 
 @final
 class FeatureFolder:
-    """The rows of R responses in a folder, made where they are not there yet. Use it within `open`.
+    """Rows of R responses in a folder; missing rows are created. Use it through `open`.
 
     Attributes:
-        folder: where it is.
+        folder: path of the folder.
         count: R.
-        exact: whether nothing may be rounded to float16.
-        dimension: D of the gradients; 0 if they were not asked for.
-        dtype: the type in which gradients are read.
+        exact: whether rounding to float16 is ruled out.
+        dimension: D of the gradients; 0 if no gradients were requested.
+        dtype: type in which gradients are read.
     """
 
     def __init__(
@@ -105,13 +106,13 @@ class FeatureFolder:
         responses: Sequence[Response],
         computed_in: np.dtype[Any] | None,
     ) -> Iterator[FeatureFolder]:
-        """Within the block, no other process works on the folder.
+        """Open and lock the folder for the block; no other process can use it meanwhile.
 
         Args:
-            cache: where the folder is, and how gradients are stored.
-            state: what the numbers depend on: `model`, a hash; where gradients are wanted, `dimension` and `seed`.
+            cache: the folder and the storage type of gradients.
+            state: dependencies of the numbers: `model`, a hash; for gradients also `dimension` and `seed`.
             responses: the R responses.
-            computed_in: the type in which gradients are computed; None where they are not wanted.
+            computed_in: the type in which gradients are computed; None if no gradients are wanted.
 
         Raises:
             StorageError: if the folder cannot be written or is in use; if it is damaged or belongs to another model or
@@ -132,21 +133,21 @@ class FeatureFolder:
                 except StorageError:
                     if not cache.disposable:
                         raise
-                    (folder / "state.json").unlink(missing_ok=True)  # without it, the rest does not count
+                    (folder / "state.json").unlink(missing_ok=True)  # without it, the other files are ignored
                     found = FeatureFolder(folder, cache, state, responses, computed_in)
             yield found
 
     def batches(
         self, numbers: Sequence[Number], plan: Callable[[NDArray[np.int64]], list[NDArray[np.int64]]]
     ) -> list[NDArray[np.int64]]:
-        """The batches to compute for all responses to have these numbers: positions among the responses.
+        """Return the batches still to compute, as positions among the responses, for all responses to have `numbers`.
 
-        The last bits depend on what is computed together. A computation that was killed thus goes on with the batches
-        that were planned when it began, and computes a batch whole even if some of its rows are there. Where that plan
-        does not fit the responses asked for now, the responses that lack numbers are planned anew.
+        The last bits of a number depend on its batch. After a kill, the remaining batches of the original plan are
+        therefore computed, each one whole even if some of its rows exist. If that plan does not match the responses
+        requested now, the responses without numbers are planned again.
 
         Args:
-            numbers: which.
+            numbers: the required numbers.
             plan: groups positions into batches.
         """
         bits = sum(_BITS[number] for number in numbers)
@@ -154,7 +155,7 @@ class FeatureFolder:
         if not len(missing_X):
             return []
         batch_R = self._rows["batch"][self._row_R]
-        planned = np.count_nonzero(self._rows["batch"]) == np.count_nonzero(batch_R)  # and for nothing else
+        planned = np.count_nonzero(self._rows["batch"]) == np.count_nonzero(batch_R)  # and no other rows are planned
         if not planned or (batch_R[missing_X] % 8 != bits).any():
             self._rows["batch"] = 0
             for number, positions_B in enumerate(plan(missing_X), start=1):
@@ -167,7 +168,7 @@ class FeatureFolder:
         return [index_B for index_B in batches if int(batch_R[index_B[0]]) in unfinished]
 
     def put(self, positions_B: NDArray[np.int64], numbers: Mapping[Number, NDArray[Any]]) -> None:
-        """Keep what was computed of some responses. It is saved every `SAVE_SECONDS`, and by `save`."""
+        """Store computed numbers of some responses. They are saved every `SAVE_SECONDS`, and by `save`."""
         row_B = self._row_R[positions_B]
         for name, values in numbers.items():
             if name != "gradient":
@@ -175,7 +176,7 @@ class FeatureFolder:
                 continue
             assert self._gradient is not None  # `open` was told their type
             scale_B = np.ones(len(row_B))
-            if self._gradient.dtype == np.float16:  # whose range is too small for gradients as they are
+            if self._gradient.dtype == np.float16:  # its range is too small for unscaled gradients
                 norm_B = np.linalg.norm(values.astype(np.float64), axis=1)
                 scale_B = np.where(norm_B > 0, norm_B, 1.0)
                 values = values / scale_B[:, None]
@@ -185,7 +186,7 @@ class FeatureFolder:
             self.save()
 
     def save(self) -> None:
-        """Let the numbers reach the disk, and only then let them count."""
+        """Flush the numbers to the disk, then mark their rows as finished."""
         with as_storage_error(self.folder):
             self._sync()
             for has, row_B in self._unsaved:
@@ -195,11 +196,11 @@ class FeatureFolder:
         self._saved_at = time.monotonic()
 
     def log_probs(self, number: Literal["policy", "reference"]) -> NDArray[np.float64]:
-        """log π(y|x) of each response under the policy or its reference, `[R]`, in nats."""
+        """Return log π(y|x) of each response under the policy or its reference, `[R]`, in nats."""
         return np.asarray(self._rows[number][self._row_R])
 
     def gradients(self, positions_S: NDArray[np.int64]) -> NDArray[Any]:
-        """The projected gradients of some of the responses, `[S, D]`."""
+        """Return the projected gradients of some of the responses, `[S, D]`."""
         assert self._gradient is not None  # `open` was told their type
         row_S = self._row_R[positions_S]
         stored_SD = self._gradient[row_S]
@@ -216,7 +217,7 @@ class FeatureFolder:
     def _matched_state(
         self, cache: FeatureCache, state: Mapping[str, Any], computed_in: np.dtype[Any] | None
     ) -> np.dtype[Any]:
-        """The type in which gradients are stored, once the folder is known to be this model's and projection's."""
+        """Check that the folder is for this model and projection; return the type in which gradients are stored."""
         found: dict[str, Any] = self._found_state()
         wanted: dict[str, Any] = {"format": FORMAT, **state}
         if computed_in is not None:
@@ -262,7 +263,7 @@ class FeatureFolder:
         return found
 
     def _allocated(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """A row for each response: its own, or one that nobody has begun, or a new one."""
+        """Return a row for each response: its own row, an unused row or a new row."""
         begun = (self._rows["has"] > 0) | (self._rows["batch"] > 0)
         begun_X, free_X = np.flatnonzero(begun), np.flatnonzero(~begun)
         row_of = dict(zip(self._rows["key"][begun_X].tolist(), begun_X.tolist(), strict=True))
@@ -287,7 +288,7 @@ class FeatureFolder:
 
 
 def _key(response: Response) -> int:
-    """A 64-bit hash of a response and of what the model reads of it: the prompt's tokens and its own."""
+    """Return a 64-bit hash of a response and of the tokens that the model reads: the prompt's and its own."""
     tokens = np.array([len(response.prompt_token_ids), *response.prompt_token_ids, *response.token_ids], "<i8")
     digest = hashlib.blake2b(response.id.encode() + tokens.tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

@@ -3,12 +3,12 @@
 Reference: Lin et al., ActiveDPO, arXiv 2505.19241, Section 3.3 (LoRA gradient with random projection; normalisation).
 Formula:   φ = ∇r(x, y_a) − ∇r(x, y_b),  ∇r = β ∇log π_θ(y|x);
            `normalize: response` scales each ∇r to unit norm first, `pair` scales φ, `token` divides each ∇r by its
-           response's number of tokens, `none` leaves all as it is.
-Unit:      none where scaled to unit norm; else β times nats (a token) per unit of the parameters.
+           response's number of tokens, `none` scales nothing.
+Unit:      none if scaled to unit norm; else β times nats (per token with `token`) per unit of the parameters.
 Cost:      one forward and one backward pass over each distinct response, m of them for m(m−1)/2 pairs.
 
-Only the policy is differentiated: the reference does not depend on θ. LoRA's B is zero before the first update, and
-with it every gradient in A; the features then come from B's gradients alone.
+Only the policy is differentiated: the reference does not depend on θ. Before the first update, LoRA's B is zero and so
+is every gradient in A; the features then come from B's gradients only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from duelist.featurizers.response_numbers import response_numbers
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.settings.context import Context
 
-MAPPED_ABOVE = 2 * 2**30  # bytes of pair features above which they are not held in memory
+MAPPED_ABOVE = 2 * 2**30  # bytes of pair features above which they are memory-mapped
 PAIRS_AT_ONCE = 1024  # pairs per block of features
 
 Normalize = Literal["response", "pair", "token", "none"]
@@ -41,20 +41,20 @@ class GradientConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dimension: int | None = Field(
-        default=8192, gt=0, description="D: gradients are projected to this many dimensions; null keeps them whole."
+        default=8192, gt=0, description="D, number of dimensions after projection; null: no projection."
     )
     normalize: Normalize = Field(
         default="response",
-        description="Scale each response's gradient, or each pair's difference, to unit norm; or take each response's "
-        "gradient per token; or leave all as it is.",
+        description="Scale each response's gradient (`response`) or each pair's difference (`pair`) to unit norm; "
+        "divide each response's gradient by its number of tokens (`token`); or scale nothing (`none`).",
     )
     max_tokens: int = Field(default=8192, gt=0, description="Tokens per backward pass, padding included.")
 
 
 class Gradient(Featurizer):
-    """One projected gradient per distinct response; a pair's feature is the difference of two.
+    """Featurizer with one projected gradient per distinct response; a pair's feature is the difference of two.
 
-    Margins come along where they are wanted too, for one more forward pass: the reference's.
+    Margins, if wanted, cost one more forward pass, under the reference.
     """
 
     def __init__(self, config: GradientConfig) -> None:
@@ -88,14 +88,14 @@ class Gradient(Featurizer):
 def pair_features(
     kept: FeatureFolder, index_N2: NDArray[np.int64], length_R: NDArray[Any], beta: float, normalize: Normalize
 ) -> NDArray[Any]:
-    """φ of N pairs from their responses' kept gradients, `[N, D]`, computed a block of pairs at a time.
+    """Return φ of N pairs from their responses' stored gradients, `[N, D]`, computed block by block.
 
-    It is in memory up to `MAPPED_ABOVE` bytes. A larger pool's is in a memory-mapped file beside the gradients that
-    goes with the process. There it has the gradients' type; if they need not be exact, φ of unit gradients is in
-    float16, where small gradients would underflow.
+    Up to `MAPPED_ABOVE` bytes the result is in memory. A larger result is in a memory-mapped file next to the gradients
+    that is deleted with the process. It has the gradients' type, or float16 if the features need not be exact and
+    `normalize` is `response` or `pair`. Without unit norm, small gradients would underflow in float16.
 
     Args:
-        kept: the gradients of R responses.
+        kept: the stored gradients of R responses.
         index_N2: positions of each pair's a and b among the responses.
         length_R: the responses' lengths in tokens.
         beta: see `pair_gradients`.
@@ -122,17 +122,17 @@ def pair_gradients(
     normalize: Normalize,
     length_R: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """φ of N pairs from ∇log π of their R responses, normalised as asked. A zero gradient stays zero.
+    """Return φ of N pairs from ∇log π of their R responses, `[N, D]`. A zero gradient stays zero.
 
     Args:
         gradient_RD: ∇log π(y|x), projected.
         index_N2: positions of each pair's a and b.
-        beta: multiplies φ where nothing is scaled to unit norm; elsewhere it cancels.
-        normalize: what is scaled, and to what.
+        beta: multiplies φ if nothing is scaled to unit norm; otherwise it cancels.
+        normalize: see the setting of the featurizer.
         length_R: the responses' lengths in tokens; needed for `token` only.
 
     Raises:
-        DuelistError: if gradients per token are asked for without the lengths.
+        DuelistError: if gradients per token are requested without the lengths.
     """
     if normalize == "response":
         gradient_RD = _unit_rows(gradient_RD)

@@ -16,7 +16,7 @@ from duelist.errors import StorageError, full_disk_as_storage_error
 
 
 def mapped_array(path: Path, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
-    """Map a file as an array of so many rows. It is made or extended as needed; new rows are zeros."""
+    """Map a file as an array with `rows` rows. The file is created or extended as needed; new rows are zeros."""
     needed = rows * dtype.itemsize
     if not needed:
         return np.empty(0, dtype)
@@ -27,7 +27,7 @@ def mapped_array(path: Path, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
 
 
 def scratch_array(folder: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """A memory-mapped array in a file of `folder` that has no name and goes with the process, however it ends.
+    """Return a memory-mapped array in an unnamed file in `folder`, which disappears when the process ends or is killed.
 
     Raises:
         StorageError: if the disk has no room for it.
@@ -39,7 +39,7 @@ def scratch_array(folder: Path, dtype: np.dtype[Any], shape: tuple[int, int]) ->
 
 @contextmanager
 def as_storage_error(folder: Path) -> Iterator[None]:
-    """Report an error of the file system as one that names the folder and what can be done.
+    """Convert an error of the file system into one that names the folder and the remedy.
 
     Raises:
         StorageError: in place of an OSError.
@@ -57,7 +57,7 @@ def as_storage_error(folder: Path) -> Iterator[None]:
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
-    """Make a file so many bytes long. A full disk shows here, not as a crash when a mapped page is written."""
+    """Extend a file to `size` bytes. A full disk raises here, not as a crash when a mapped page is written."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
     else:

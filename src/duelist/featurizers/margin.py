@@ -2,9 +2,9 @@
 
 Reference: Rafailov et al., arXiv 2305.18290, Section 4; Yang et al., arXiv 2406.17312, Section 3.
 Formula:   ρ = r(x, y_a) − r(x, y_b),  r(x, y) = β log(π_θ(y|x) / π_ref(y|x)), summed over response tokens.
-           entropy(x) = −mean log π_θ(y|x) over the responses y drawn to x (Muldrew et al., arXiv 2402.08114).
+           entropy(x) = −mean log π_θ(y|x) over the responses y sampled for x (Muldrew et al., arXiv 2402.08114).
 Unit:      nats times β (margin), nats (log ratios, entropy). Margins are zero before the first update, when the policy
-           is the reference.
+           equals the reference.
 Cost:      two forward passes over each distinct response.
 """
 
@@ -32,7 +32,7 @@ class MarginConfig(BaseModel):
 
 
 class Margin(Featurizer):
-    """Margins of the implicit reward under the policy and its reference, and what comes of the same two passes."""
+    """Featurizer for implicit reward margins, log ratios and prompt entropies, from the same two forward passes."""
 
     def __init__(self, config: MarginConfig) -> None:
         self.config = config
@@ -51,10 +51,10 @@ class Margin(Featurizer):
 def log_prob_features(
     job: FeatureJob, kept: FeatureFolder, responses: Sequence[Response], index_N2: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """Those of the wanted fields that follow from log-probabilities.
+    """Return the wanted fields that follow from log-probabilities.
 
     Args:
-        job: which fields are wanted, and β.
+        job: the wanted fields, and β.
         kept: the log-probabilities of R responses.
         responses: the R responses.
         index_N2: positions of each pair's a and b among them.
@@ -72,9 +72,9 @@ def log_prob_features(
 def prompt_entropies(
     log_prob_R: NDArray[np.float64], prompt_id_R: Sequence[str], index_N2: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The Monte-Carlo entropy −mean log π(y|x) over a prompt's responses, for each pair's prompt, in nats.
+    """Return the Monte Carlo entropy of each pair's prompt, −mean log π(y|x) over the prompt's responses, in nats.
 
-    Of a cross-prompt pair, the mean of its two prompts' entropies.
+    A cross-prompt pair has the mean of its two prompts' entropies.
     """
     _, prompt_R = np.unique(np.asarray(prompt_id_R), return_inverse=True)
     entropy_X = -np.bincount(prompt_R, weights=log_prob_R) / np.bincount(prompt_R)

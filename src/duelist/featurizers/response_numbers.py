@@ -1,7 +1,7 @@
 """Numbers of responses under a policy: log π_θ(y|x), log π_ref(y|x) and the projected gradient of log π_θ(y|x).
 
-They are computed in batches of like length into a cache (`feature_folder`). What the cache has is not computed again:
-a run that was killed resumes where it stopped. Features of pairs are derived from them (`gradient`, `margin`).
+They are computed in batches of similar length and stored in a cache (`feature_folder`). Cached numbers are not computed
+again, so a killed run resumes where it stopped. The features of pairs follow from them (`gradient`, `margin`).
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ def response_numbers(
     max_tokens: int,
     engine: LoraGradients | None = None,
 ) -> Iterator[FeatureFolder]:
-    """Compute what `job.cache` lacks of R responses, and yield the cache while it is locked.
+    """Compute the numbers of R responses that `job.cache` lacks, and yield the cache while it is locked.
 
     Args:
-        job: the wanted features, which say whether the reference is needed, and the cache.
+        job: the cache, and the wanted features, which determine whether the reference is needed.
         policy: the policy and its reference.
         responses: the R responses.
         max_tokens: tokens per pass, padding included.
-        engine: also take gradients with it, made for the policy's model and `job.seed`; log π_θ comes with them.
+        engine: computes gradients along with log π_θ, if given; built for the policy's model and `job.seed`.
 
     Raises:
         StorageError: if the cache cannot be used.
         DuelistError: if the policy cannot compute the numbers.
     """
     sequences = tokenized(responses)
-    # Nobody else sees a temporary folder, so that hashing the model for it would be in vain.
+    # No other run sees a temporary folder, so it needs no hash of the model.
     state: dict[str, Any] = {"model": policy.fingerprint() if job.cache.folder else None}
     if engine is not None:
         state |= {"dimension": engine.dimension, "seed": job.seed}

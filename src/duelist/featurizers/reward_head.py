@@ -1,4 +1,4 @@
-"""What a reward model knows of a pair: margin, last-layer features, and its uncertainty.
+"""Reward-model features of a pair: margin, last-layer features and posterior rewards.
 
 Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 3 (last-layer features Φ, p = σ(r_1 − r_2)).
 Formula:   margin = r_1 − r_2;  gradient = ∇_w(r_1 − r_2) = Φ_1 − Φ_2, w the last layer's weights (an ensemble's mean
@@ -6,7 +6,7 @@ Formula:   margin = r_1 − r_2;  gradient = ∇_w(r_1 − r_2) = Φ_1 − Φ_2,
 Unit:      logits of the preference (margin, rewards).
 Cost:      one embedding per response, once in a study, and a pass through a small network.
 
-Margins are zero before the first update: nothing is known yet, and ties are broken at random.
+Margins are zero before the first update: the model has seen no labels yet, and ties are broken at random.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from duelist.settings.context import Context
 
 
 class RewardHead(Featurizer):
-    """Reads the reward model that the study trains."""
+    """Featurizer that reads the reward model trained by the study."""
 
     @property
     def provides(self) -> tuple[str, ...]:
@@ -52,10 +52,10 @@ class RewardHead(Featurizer):
 
 
 def require_posterior(posterior: str) -> None:
-    """Require that a reward model has more than one reward to give.
+    """Require a reward model with a posterior.
 
     Raises:
-        RecipeError: if it has not.
+        RecipeError: if `posterior` is `none`.
     """
     if posterior == "none":
         raise RecipeError(

@@ -1,1 +1,1 @@
-"""Pictures of what every rule picks."""
+"""Pictures of the comparisons that each rule picks."""

@@ -1,4 +1,4 @@
-"""The gallery's pictures: one row of panels for a rule."""
+"""Figures of the gallery: one row of panels per rule."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from duelist.gallery.panel import REACH, Panel
 
 
 def draw_panels(path: Path, rule: str, panels: Sequence[Panel]) -> None:
-    """Draw a rule's rounds side by side: what the model thinks, the points, and the comparisons picked.
+    """Draw a rule's rounds side by side: the model's estimate, the points and the picked comparisons.
 
     Args:
-        path: the picture.
-        rule: its title.
+        path: file to write.
+        rule: name of the rule, for the title.
         panels: one per round, in order.
     """
     figure = Figure(figsize=(2.5 * len(panels) + 0.2, 3.2), layout="constrained")
@@ -38,7 +38,7 @@ def draw_panels(path: Path, rule: str, panels: Sequence[Panel]) -> None:
         axes.set_yticks([])
         axes.set_xlabel(f"1 − Spearman {panel.error:.2f} before", fontsize=7)
         axes.set_title(f"round {place + 1}", fontsize=8)
-    # Few colours: such pictures are kept in repositories.
+    # Few colours keep the files small: they are committed to repositories.
     canvas = BytesIO()
     figure.savefig(canvas, dpi=80, format="png")
     Image.open(canvas).convert("RGB").quantize(48).save(path, format="PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""What a panel of the gallery shows."""
+"""Contents of a gallery panel."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Panel:
 
     Attributes:
         points_R2: the points drawn.
-        picks_B2: which two of them each comparison is of.
+        picks_B2: the two points of each picked comparison.
         estimate_XX: the model's reward over the grid, before the round's labels.
-        error: how far it is from the truth: 1 − Spearman's correlation over N(0, I).
+        error: distance from the truth: 1 − Spearman's correlation over N(0, I).
     """
 
     points_R2: Floats
@@ -30,6 +30,6 @@ class Panel:
 
 
 def grid_points() -> Floats:
-    """The points `[SIDE², 2]` at which the estimate is drawn."""
+    """Return the points `[SIDE², 2]` at which the estimate is drawn."""
     axis_X = np.linspace(-REACH, REACH, SIDE)
     return np.stack(np.meshgrid(axis_X, axis_X), axis=-1).reshape(-1, 2)

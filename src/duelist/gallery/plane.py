@@ -1,12 +1,12 @@
-"""A picture of every rule: which comparisons it picks in the plane, over a few rounds.
+"""Pictures of every rule: the comparisons it picks in the plane over a few rounds.
 
 Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 4 and Figure 1.
 Formula:   the true reward is the log-density of two Gaussians at ±(2.5, 2.5) with variance 0.25; labels are
            Bradley–Terry; the model is an MLP of three layers of 16 units; each round draws 1,000 points from N(0, I)
-           and picks 200 comparisons of them.
+           and picks 200 comparisons among them.
 
-Rules that choose within prompts get the points in prompts of ten responses; the others may compare any two. N(0, I)
-stands for the policy, a point's coordinates for its frozen embedding.
+Rules that select within prompts get the points in prompts of ten responses; other rules may compare any two points.
+N(0, I) plays the part of the policy, and a point's coordinates are its frozen embedding.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ MODEL = RewardModelConfig(hidden=(16, 16, 16), posterior="laplace", normalize=Fa
 
 @dataclass(frozen=True)
 class GalleryConfig:
-    """How much is drawn.
+    """Size and seed of the gallery.
 
     Attributes:
         rounds: panels per rule.
-        points: points drawn each round.
-        picks: comparisons picked each round.
-        candidates: comparisons to choose from each round, at most.
-        steps: optimizer steps of the model, each round.
+        points: points drawn per round.
+        picks: comparisons picked per round.
+        candidates: maximum number of candidate comparisons per round.
+        steps: optimizer steps of the model per round.
         seed: the only source of randomness.
     """
 
@@ -63,13 +63,13 @@ class GalleryConfig:
 
 
 def true_reward(points_R2: Floats) -> Floats:
-    """The log-density of the two Gaussians in equal parts, `[R]`."""
+    """Return the log-density of the equal mixture of the two Gaussians, `[R]`."""
     squares_R2 = ((points_R2[:, None] - CENTRES[None]) ** 2).sum(axis=2)
     return np.asarray(np.logaddexp.reduce(-squares_R2 / (2 * VARIANCE), axis=1) - np.log(4 * np.pi * VARIANCE))
 
 
 def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
-    """Let a rule choose for a few rounds, training on the answers in between.
+    """Run a rule for a few rounds, training on the labels after each.
 
     Raises:
         RecipeError: if there is no such rule.
@@ -116,13 +116,13 @@ def write_gallery(
     """Draw each rule into `folder/RULE.png`.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
         rules: names of acquisitions or dotted paths; all shipped ones by default.
-        config: how much is drawn.
-        progress: told how many rules are drawn.
+        config: size and seed of the gallery.
+        progress: reports the number of rules drawn.
 
     Returns:
-        The pictures.
+        The paths of the pictures.
 
     Raises:
         RecipeError: if there is no such rule.
@@ -144,7 +144,7 @@ def write_gallery(
 
 @dataclass(frozen=True)
 class _Asked:
-    """The comparisons asked so far: both points, their margin when asked, and who won."""
+    """Comparisons asked so far: both points, their margin when asked, and which one won."""
 
     points_P22: Floats
     margin_P: Floats
@@ -165,13 +165,13 @@ class _Asked:
         )
 
     def preferred(self, place: int) -> Floats:
-        """The points that won (place 0), or those that lost (place 1)."""
+        """Return the points that won (place 0) or lost (place 1)."""
         which_P = np.where(self.first_won_P, place, 1 - place)
         return np.asarray(self.points_P22[np.arange(len(which_P)), which_P])
 
 
 def _candidates(rng: np.random.Generator, config: GalleryConfig, within_prompts: bool) -> NDArray[np.int64]:
-    """The comparisons to choose from, `[N, 2]`: within prompts all of them, else a random set of any two."""
+    """Return the candidate comparisons `[N, 2]`: all within prompts, or else a random subset of all pairs of points."""
     if within_prompts:
         starts = range(0, config.points - RESPONSES + 1, RESPONSES)
         return np.array([(s + i, s + j) for s in starts for i, j in combinations(range(RESPONSES), 2)])
@@ -203,7 +203,7 @@ def _features(
 def _seen(
     model: RewardModel, points_N22: Floats, name: str, pair_N2: NDArray[np.int64], prompt_R: NDArray[np.int64]
 ) -> Features:
-    """Every field of `Features`, from the coordinates of both points."""
+    """Return every field of `Features` from the coordinates of both points."""
     n = len(points_N22)
     flat = points_N22.reshape(-1, 2)
     reward_N2 = model.rewards(flat).reshape(n, 2)

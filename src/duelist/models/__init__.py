@@ -1,4 +1,4 @@
-"""Models: loading them, decoding, log-probabilities, gradients and embeddings of responses, rewards."""
+"""Models: loading, decoding, log-probabilities, gradients and embeddings of responses, and rewards."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The models that a study trains, handed together to whatever needs one of them."""
+"""Container of the models that a study trains."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from duelist.models.rewards.network import RewardModel
 
 @dataclass(frozen=True)
 class Models:
-    """A policy, a reward model, or both.
+    """Models of a study: a policy, a reward model or both.
 
     Attributes:
         policy: the language model being aligned, with its reference.
         reward_model: the reward model being trained.
-        embeddings: what the reward model reads.
-        embeddings_folder: where a featurizer that has embeddings of its own keeps them.
+        embeddings: source of the embeddings that the reward model reads.
+        embeddings_folder: storage for a featurizer with its own embeddings.
     """
 
     policy: Policy | None = None
@@ -28,7 +28,10 @@ class Models:
     embeddings_folder: Path | None = None
 
     def policy_for(self, user: str) -> Policy:
-        """The policy, which `user` cannot do without.
+        """Return the policy, or raise if the study has none.
+
+        Args:
+            user: the component that needs it, for the message.
 
         Raises:
             RecipeError: if the study has none.
@@ -38,7 +41,10 @@ class Models:
         return self.policy
 
     def reward_model_for(self, user: str) -> tuple[RewardModel, EmbeddingCache]:
-        """The reward model and what it reads, which `user` cannot do without.
+        """Return the reward model and its embeddings, or raise if the study trains none.
+
+        Args:
+            user: the component that needs them, for the message.
 
         Raises:
             RecipeError: if the study trains none.

@@ -1,4 +1,4 @@
-"""Write a world into a folder."""
+"""Preparation of a synthetic environment in a folder."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from duelist.world.settings import WorldSettings, settings_from
 
 
 def prepare(folder: Path, **settings: Any) -> None:
-    """Make a world in an empty folder.
+    """Write a synthetic environment into an empty folder.
 
-    It writes
+    The files are
 
     - `model/`: the fine-tuned model and its tokenizer, as `from_pretrained` reads them;
     - `prompts.jsonl`: the training prompts, rows `{"prompt": [a user message], "kind": number}`;
-    - `held_out.jsonl`: held-out prompts, the same with a `weight`. Each kind has equally many, so the plain mean of
-      their rewards is the mean over kinds. A row's weight is `kinds` × its kind's frequency (mean 1), so the mean of
-      weight × reward is the mean over prompts as they occur;
+    - `held_out.jsonl`: held-out prompts, with the same keys and a `weight`. Each kind has the same number, so the plain
+      mean of their rewards is the mean over kinds. A row's weight is `kinds` × its kind's frequency (mean 1), so the
+      mean of weight × reward is the mean over prompts as they occur in training;
     - `world.json`: the settings, the response words, and for each kind its word, frequency, two styles and utilities.
-      It is written last: a folder that has it is complete.
+      It is written last: a folder that contains it is complete.
 
     The same settings give the same files on the same machine with the same library versions. The process's random
-    generators and number of torch threads are left as found. With the default settings it takes some seconds.
+    generators and number of torch threads are restored. The default settings take a few seconds.
 
     Args:
-        folder: where; it must exist and be empty.
+        folder: an existing, empty folder.
         **settings: fields of `WorldSettings`.
 
     Raises:
-        RecipeError: if a setting is unknown or not usable.
+        RecipeError: if a setting is unknown or invalid.
         StorageError: if the folder does not exist, is not empty, or the disk is full.
     """
     chosen = settings_from(settings)

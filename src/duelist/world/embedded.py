@@ -1,4 +1,4 @@
-"""A world without a language model: embedded responses whose true reward is known."""
+"""Synthetic environment without a language model: embedded responses with a known reward."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def prepare_embedded(
 ) -> None:
     """Write prompts, responses, embeddings and true rewards into an empty folder.
 
-    A response has a position z in a latent space: its prompt's, drawn from N(0, I), plus its own, drawn from N(0, I).
-    Its embedding is z turned into `dimension` dimensions, with noise. Its reward is a smooth function of z, a random
-    network of 16 tanh units, with mean 0 and spread `reward_spread` over all responses. Nothing in it was chosen with a
-    rule of selection in mind.
+    A response has a position z in a latent space: its prompt's position plus its own offset, both drawn from N(0, I).
+    Its embedding is z rotated into `dimension` dimensions, plus noise. Its reward is a smooth function of z: a random
+    network of 16 tanh units, scaled to mean 0 and standard deviation `reward_spread` over all responses. The design
+    favours no selection rule.
 
-    It writes `prompts.jsonl` and `held_out.jsonl` (rows `prompt`, `responses`), `embeddings.npz`, and `rewards.json`,
-    which `duelist.world.embedded:reward` reads.
+    The files are `prompts.jsonl` and `held_out.jsonl` (rows `prompt`, `responses`), `embeddings.npz`, and
+    `rewards.json`, which `duelist.world.embedded:reward` reads.
 
     Args:
-        folder: where; it must exist.
-        seed: where every random choice comes from.
-        prompts: prompts to train on.
-        responses: responses to each of them.
-        held_out: prompts to measure on.
-        held_out_responses: responses to each of those.
+        folder: an existing folder.
+        seed: the only source of randomness.
+        prompts: number of training prompts.
+        responses: responses per training prompt.
+        held_out: number of held-out prompts.
+        held_out_responses: responses per held-out prompt.
         latent: dimensions of the latent space.
         dimension: dimensions of an embedding, `latent` or more.
         noise: standard deviation of the noise in each dimension of an embedding.
         reward_spread: standard deviation of the true reward.
 
     Raises:
-        RecipeError: if a number is not usable.
+        RecipeError: if a number is out of range.
     """
     if min(prompts, responses - 1, held_out_responses - 1, latent) < 1 or held_out < 0 or dimension < latent:
         raise RecipeError(
@@ -93,16 +93,16 @@ def prepare_embedded(
 def reward(
     prompts: Sequence[Any], completions: Sequence[str | Sequence[Mapping[str, Any]]], *, world: str, **columns: Any
 ) -> list[float]:
-    """The true reward of each response: a reward function as TRL calls them, once `world` is given.
+    """Return the true reward of each response; a reward function for TRL once `world` is bound.
 
     Args:
-        prompts: not used: a response's text says which one it is.
+        prompts: not used; a response is identified by its text.
         completions: texts, or lists of one message.
         world: the folder that `prepare_embedded` filled.
         **columns: not used.
 
     Raises:
-        DataError: if a response is none of the world's.
+        DataError: if a response is not one of the environment's.
     """
     known = _rewards(str(world))
     texts = [c if isinstance(c, str) else str(c[0]["content"]) for c in completions]

@@ -1,4 +1,4 @@
-"""The words of a world, its rules, and what is said in it: pure NumPy, no model.
+"""Vocabulary, rules, prompts and demonstrations of a synthetic environment: pure NumPy, no model.
 
 Dimension suffixes: C kinds, V response words, N prompts or demonstrations, T words.
 """
@@ -17,12 +17,12 @@ from duelist.world.settings import WorldSettings
 
 @dataclass(frozen=True)
 class Language:
-    """The words of a world.
+    """Vocabulary of an environment.
 
     Attributes:
-        kinds: a prompt's first word, one for each of C kinds.
-        details: a prompt's other words; they carry no meaning.
-        words: the V words of responses.
+        kinds: first words of prompts, one per kind, C in all.
+        details: other words of prompts, without meaning.
+        words: words of responses, V in all.
     """
 
     kinds: tuple[str, ...]
@@ -31,7 +31,7 @@ class Language:
 
     @staticmethod
     def of(settings: WorldSettings) -> Language:
-        """The words that these settings call for."""
+        """Return the vocabulary for these settings."""
         return Language(
             kinds=tuple(f"kind{i}" for i in range(settings.kinds)),
             details=tuple(f"detail{i}" for i in range(settings.detail_words)),
@@ -41,10 +41,10 @@ class Language:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is frequent and what is preferred in a world.
+    """Frequencies and preferences of the kinds.
 
     Attributes:
-        frequency_X: each kind's frequency, falling, of sum 1.
+        frequency_X: each kind's frequency, decreasing, summing to 1.
         styles_X2X: word numbers of each kind's preferred style (index 0) and other style (index 1).
         utility_XV: the utility of each word in a response to each kind of prompt, in [0, 1], to four decimals.
     """
@@ -55,7 +55,7 @@ class Rules:
 
     @staticmethod
     def of(settings: WorldSettings) -> Rules:
-        """Draw the rules that these settings call for."""
+        """Draw the rules for these settings."""
         rng = generator(settings.seed, "world", "rules")
         C, V, S = settings.kinds, settings.response_words, settings.style_words
         frequency_X = 1.0 / np.arange(1, C + 1) ** settings.zipf  # Zipf's law
@@ -70,17 +70,17 @@ class Rules:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts of a world: N texts and their kinds."""
+    """N prompt texts and their kinds."""
 
     texts: tuple[str, ...]
     kind_N: NDArray[np.int64]
 
 
 def draw_prompts(settings: WorldSettings, rules: Rules, language: Language) -> tuple[Prompts, Prompts]:
-    """The training prompts and the held-out prompts, all different from one another.
+    """Draw the training prompts and the held-out prompts, all distinct.
 
-    Training prompts' kinds are drawn with the kinds' frequencies (a rare kind may thus have none); held-out prompts are
-    equally many of each kind, kind by kind.
+    The kinds of training prompts are drawn with the kinds' frequencies, so a rare kind may have none. Each kind has the
+    same number of held-out prompts; they are ordered by kind.
     """
     rng = generator(settings.seed, "world", "prompts")
     training_kind_N = rng.choice(settings.kinds, size=settings.prompts, p=rules.frequency_X)
@@ -89,7 +89,7 @@ def draw_prompts(settings: WorldSettings, rules: Rules, language: Language) -> t
     code_N = np.empty(len(kind_N), dtype=np.int64)
     for kind in range(settings.kinds):
         of_kind = np.flatnonzero(kind_N == kind)
-        # A prompt's details are the digits of its code, so codes drawn without replacement are different prompts.
+        # A prompt's details are the digits of its code, so codes drawn without replacement give distinct prompts.
         code_N[of_kind] = rng.choice(_codes(settings), size=len(of_kind), replace=False)
     texts = _texts(settings, language, kind_N, code_N)
     n = settings.prompts
@@ -99,17 +99,17 @@ def draw_prompts(settings: WorldSettings, rules: Rules, language: Language) -> t
 def draw_demonstrations(
     settings: WorldSettings, rules: Rules, language: Language, held_out: Collection[str]
 ) -> list[tuple[str, str]]:
-    """What the model is fine-tuned on: prompts with responses in one of the kind's two styles, equally often.
+    """Draw the fine-tuning data: prompts with responses in one of the kind's two styles, equally often.
 
-    There is one demonstration for each place in each batch of the fine-tuning. All kinds are equally frequent here, so
-    that the model knows the styles of rare kinds too. A response's words are drawn from its style, with replacement;
-    each is, with probability `noise`, any response word instead.
+    There is one demonstration for each row of each fine-tuning batch. All kinds are equally frequent, so the model
+    learns the styles of rare kinds too. A response's words are drawn from its style with replacement. With probability
+    `noise`, a word is replaced by any response word.
 
     Args:
-        settings: how many, and of what.
+        settings: numbers of demonstrations, kinds and words.
         rules: the kinds' styles.
-        language: the words.
-        held_out: prompts that must not be shown.
+        language: the vocabulary.
+        held_out: prompts to exclude.
 
     Returns:
         N pairs of prompt and response.

@@ -1,4 +1,4 @@
-"""The model of a world: a word-level tokenizer and a tiny Llama, fine-tuned on demonstrations by TRL."""
+"""Model of a synthetic environment: a word-level tokenizer and a tiny Llama, fine-tuned with TRL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from duelist.world.settings import WorldSettings
 
 PAD, UNKNOWN, EOS, USER, ASSISTANT = "<pad>", "<unk>", "<eos>", "<user>", "<assistant>"
 
-# The generation prompt ends right after <assistant>, so it is an exact prefix of the conversation with the answer.
+# The generation prompt ends right after <assistant>, so it is an exact prefix of the conversation with the response.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     f"{{%- if message['role'] == 'user' -%}}{{{{- '{USER} ' + message['content'] + ' ' -}}}}"
@@ -26,7 +26,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tokenizer(language: Language) -> Any:
-    """A tokenizer with one token per word (a `PreTrainedTokenizerFast`); other words become `<unk>`."""
+    """Return a `PreTrainedTokenizerFast` with one token per word; other words become `<unk>`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -47,7 +47,7 @@ def make_tokenizer(language: Language) -> Any:
 
 
 def make_model(settings: WorldSettings, tokenizer: Any) -> Any:
-    """A Llama with random weights. Draws from torch's global generator: call it within `undisturbed`."""
+    """Return a Llama with random weights. It draws from torch's global generator: call it within `undisturbed`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -59,7 +59,7 @@ def make_model(settings: WorldSettings, tokenizer: Any) -> Any:
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.heads,
-        # A conversation, two role tokens and EOS; the rest is room for responses that are too long.
+        # A conversation, two role tokens and EOS; the rest leaves room for overlong responses.
         max_position_embeddings=4 * (settings.prompt_tokens + settings.response_tokens + 3),
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
@@ -70,15 +70,15 @@ def make_model(settings: WorldSettings, tokenizer: Any) -> Any:
 
 
 def fine_tune(settings: WorldSettings, model: Any, tokenizer: Any, demonstrations: Sequence[tuple[str, str]]) -> None:
-    """Train the model, in place, on the demonstrations' responses. Call it within `undisturbed`.
+    """Train the model in place on the demonstrations' responses. Call it within `undisturbed`.
 
-    It runs on the CPU whether or not there is a GPU, so that a world does not depend on that.
+    Training always runs on the CPU, so an environment does not depend on whether the machine has a GPU.
     """
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    # Handed over as token ids: TRL's own tokenization would take longer than the training.
+    # Passed as token ids: TRL's own tokenization would take longer than the training.
     rows = Dataset.from_list([tokenized(tokenizer, prompt, response) for prompt, response in demonstrations])
     with tempfile.TemporaryDirectory() as scratch:
         trainer = SFTTrainer(
@@ -104,12 +104,12 @@ def fine_tune(settings: WorldSettings, model: Any, tokenizer: Any, demonstration
             train_dataset=rows,
             processing_class=tokenizer,
         )
-        trainer.remove_callback(PrinterCallback)  # it takes the bar's place and prints the training's summary
+        trainer.remove_callback(PrinterCallback)  # it replaces the progress bar and prints a training summary
         trainer.train()
 
 
 def tokenized(tokenizer: Any, prompt: str, response: str) -> dict[str, list[int]]:
-    """A demonstration as a row for training: token ids, and labels that are -100 (no loss) on the prompt."""
+    """Return a demonstration as a training row: token ids, and labels that are -100 (no loss) on the prompt."""
     conversation = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
     prompt_ids = tokenizer.apply_chat_template(conversation[:1], add_generation_prompt=True, return_dict=False)
     ids = tokenizer.apply_chat_template(conversation, return_dict=False)
@@ -118,9 +118,9 @@ def tokenized(tokenizer: Any, prompt: str, response: str) -> dict[str, list[int]
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Leave the process's random generators, number of torch threads and progress bars as they were found.
+    """Restore the process's random generators, number of torch threads and progress bars on exit.
 
-    Inside, torch has one thread: sums then have one order, and models this small are fastest so.
+    Inside, torch uses one thread: sums then have a fixed order, and models this small run fastest.
     """
     import datasets
     from transformers.utils import logging

@@ -1,12 +1,12 @@
-"""The known reward of a world, as a reward function of TRL's.
+"""Known reward of a synthetic environment, as a reward function for TRL.
 
 With u the kind's utilities, L the settings' `response_tokens`, and a response of n words w_1 ... w_n,
 
     reward = (u(w_1) + ... + u(w_min(n, L))) / max(n, L)          in [0, 1]
 
-For a response of exactly L words this is the mean utility per word. Words that are missing and words after the L-th
-earn nothing and still count in the denominator, so dropping words, or going on past the L-th, never raises the reward.
-An empty response has reward 0. A word that is not one of the world's response words has utility 0, the lowest there is.
+For a response of exactly L words this is the mean utility per word. Missing words and words after the L-th add nothing
+but count in the denominator, so neither dropping words nor adding words after the L-th raises the reward. An empty
+response has reward 0. A word outside the environment's response vocabulary has utility 0, the lowest value.
 """
 
 from __future__ import annotations
@@ -43,22 +43,23 @@ def reward(
     scale: float = 1.0,
     **columns: Any,
 ) -> list[float]:
-    """The true reward of each response: a reward function as TRL calls them, once `world` is given.
+    """Return the true reward of each response; a reward function for TRL once `world` is bound.
 
     Args:
-        prompts: text, or messages whose last is the user's. The first word says the kind.
-        completions: text, or a list of one assistant message; one for each prompt.
+        prompts: text, or messages that end with the user's. The first word is the kind.
+        completions: text, or a list of one assistant message; one per prompt.
         world: the folder that `prepare` filled.
         scale: multiplies every reward.
-        **columns: the data set's other columns and whatever else TRL hands over; not used.
+        **columns: the data set's other columns and TRL's other arguments; not used.
 
     Returns:
-        One number in [0, scale] for each response: the mean utility per word times `scale`. See the formula above for
-        other lengths.
+        One number in [0, scale] per response: the mean utility per word times `scale` for responses of L words. The
+        formula above covers other lengths.
 
     Raises:
-        DataError: if a prompt does not begin with the word of one of the world's kinds, if a prompt or response is
-            neither text nor messages, if there are not as many of one as of the other, or if `world` is no world.
+        DataError: if a prompt does not begin with the word of one of the environment's kinds, if a prompt or response
+            is neither text nor messages, if the numbers of prompts and responses differ, or if `world` is not a
+            folder that `prepare` filled.
     """
     oracle = _open(world)
     if len(prompts) != len(completions):
@@ -92,7 +93,7 @@ def _response_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
 
 
 def _last_text(messages: str | Sequence[Mapping[str, Any]], role: str) -> str | None:
-    """The text of the last message, if that is of the role and is text."""
+    """Return the text of the last message if it has this role and is text, else None."""
     if isinstance(messages, str):
         return messages
     last = messages[-1] if len(messages) > 0 else None
@@ -115,7 +116,7 @@ def _open(folder: str | Path) -> _Oracle:
 
 @lru_cache(maxsize=16)
 def _read(file: str, modified: int) -> _Oracle:
-    """The oracle of a file; `modified`, in ns, is part of the key so that a world that was made anew is read anew."""
+    """Read the oracle from a file; `modified`, in ns, is part of the cache key, so a recreated file is read again."""
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
         words = content["words"]

@@ -1,4 +1,4 @@
-"""The sizes and kinds of a world."""
+"""Settings of a synthetic environment."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from duelist.settings.validation import explain_invalid
 
 
 class WorldSettings(BaseModel):
-    """What a world is made of. The same settings make the same world (same machine and library versions)."""
+    """Settings of an environment. Equal settings give equal environments (same machine and library versions)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(0, ge=0, description="Where every random choice of the world comes from.")
+    seed: int = Field(0, ge=0, description="The only source of randomness of the environment.")
 
-    kinds: int = Field(24, ge=1, description="Kinds of prompt, C. Kind 0 is the most frequent.")
+    kinds: int = Field(24, ge=1, description="Number of prompt kinds, C. Kind 0 is the most frequent.")
     zipf: float = Field(
-        1.3, ge=0, description="Kind k has a frequency proportional to 1 / (k + 1)**zipf; 0: all equal."
+        1.3, ge=0, description="Kind k has frequency proportional to 1 / (k + 1)**zipf; 0 makes all equal."
     )
-    prompts: int = Field(512, ge=1, description="Training prompts; their kinds are drawn with the kinds' frequencies.")
-    held_out: int = Field(96, ge=1, description="Held-out prompts, equally many of each kind: a multiple of `kinds`.")
+    prompts: int = Field(512, ge=1, description="Number of training prompts; kinds are drawn with their frequencies.")
+    held_out: int = Field(96, ge=1, description="Number of held-out prompts, equal per kind: a multiple of `kinds`.")
     prompt_tokens: int = Field(4, ge=2, description="Words in a prompt: the kind's word, then details.")
-    response_tokens: int = Field(4, ge=1, description="Words in a demonstrated response, and what the reward expects.")
+    response_tokens: int = Field(4, ge=1, description="Words in a demonstrated response, and the reward's L.")
 
-    detail_words: int = Field(32, ge=2, description="Vocabulary of the details in prompts.")
-    response_words: int = Field(64, ge=2, description="Vocabulary of responses, V, shared by all kinds.")
-    style_words: int = Field(4, ge=1, description="Words in each of a kind's two styles; no word is in both.")
+    detail_words: int = Field(32, ge=2, description="Number of distinct detail words in prompts.")
+    response_words: int = Field(64, ge=2, description="Vocabulary size of responses, V, shared by all kinds.")
+    style_words: int = Field(4, ge=1, description="Words in each of a kind's two styles; the styles share no word.")
 
     preferred_utility: float = Field(0.8, ge=0, le=1, description="Middle utility of the preferred style's words.")
     other_utility: float = Field(0.3, ge=0, le=1, description="Middle utility of the other style's words.")
     outside_utility: float = Field(0.2, ge=0, le=1, description="Middle utility of the words outside both styles.")
     utility_spread: float = Field(
-        0.2, ge=0, le=0.5, description="A word's utility is uniform on the middle ± this; it must stay in [0, 1]."
+        0.2, ge=0, le=0.5, description="A word's utility is uniform on the middle ± this; must stay in [0, 1]."
     )
 
     noise: float = Field(
-        0.1, ge=0, le=1, description="Probability that a demonstration's word is any response word instead."
+        0.1, ge=0, le=1, description="Probability that a word of a demonstration is replaced by any response word."
     )
-    sft_steps: int = Field(500, ge=0, description="Optimizer steps of the supervised fine-tuning; 0: none.")
-    sft_batch_size: int = Field(32, ge=1, description="Demonstrations in a step; each is seen once.")
-    sft_learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate; it then falls as a cosine.")
+    sft_steps: int = Field(500, ge=0, description="Optimizer steps of the supervised fine-tuning; 0 skips it.")
+    sft_batch_size: int = Field(32, ge=1, description="Demonstrations per step; each is seen once.")
+    sft_learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate of the cosine schedule.")
 
     hidden_size: int = Field(64, ge=2, description="Width of the model (Llama); the MLP is twice as wide.")
     layers: int = Field(2, ge=1, description="Layers of the model.")
@@ -55,7 +55,7 @@ class WorldSettings(BaseModel):
                 f"held_out must be a multiple of kinds, but got held_out={self.held_out} and kinds={self.kinds}; "
                 f"for instance held_out={self.kinds * max(1, self.held_out // self.kinds)}"
             )
-        # Even if every training prompt were of one kind, they and its held-out prompts must all be different.
+        # All training prompts may be of one kind; they and its held-out prompts must still be distinct.
         needed = self.prompts + self.held_out // self.kinds
         if self.prompts_per_kind < needed:
             raise ValueError(
@@ -83,15 +83,15 @@ class WorldSettings(BaseModel):
 
     @property
     def prompts_per_kind(self) -> int:
-        """How many different prompts a kind has."""
+        """Number of distinct prompts of a kind."""
         return int(self.detail_words ** (self.prompt_tokens - 1))
 
 
 def settings_from(values: dict[str, Any]) -> WorldSettings:
-    """Settings from a recipe's values, each problem named in one line.
+    """Return the settings from a recipe's values, or report each problem in one line.
 
     Raises:
-        RecipeError: if a key is unknown (the nearest valid one is named) or a value is not usable.
+        RecipeError: if a key is unknown (the nearest valid one is named) or a value is invalid.
     """
     try:
         return WorldSettings(**values)

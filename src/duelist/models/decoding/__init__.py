@@ -1,1 +1,1 @@
-"""Decoding responses, in this process or on a server."""
+"""Decoding of responses, in this process or on a server."""

@@ -1,8 +1,8 @@
-"""The policy and its reference in one forward pass: the first half of the rows is the policy's, the second the
-reference's.
+"""One forward pass for policy and reference: the first half of the rows is the policy's, the second the reference's.
 
-The base model's work is shared by all rows; each LoRA layer adds the policy's matrices to the first half and, where the
-reference is an adapter too, that adapter's to the second. The same logits as two passes, at less than their cost.
+All rows share the computation of the base model. Each LoRA layer adds the policy's matrices to the first half. If the
+reference is an adapter too, the layer adds that adapter's matrices to the second half. The logits equal those of two
+passes, at a lower cost.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from duelist.models.policy.policy import Policy
 
 
 class _RowsLost(Exception):
-    """A layer does not see the batch row by row."""
+    """Error: a layer does not see the batch row by row."""
 
 
 @contextmanager
 def policy_then_reference(policy: Policy) -> Iterator[None]:
-    """Within the block `policy.model` takes an even number of rows: a batch for the policy, then one for the reference.
+    """Make `policy.model` take an even number of rows: a batch for the policy, then one for the reference.
 
-    Use it where `rows_stay_apart` is true.
+    Use it only if `rows_stay_apart` is true.
     """
     own = _active_adapters(policy.model)
     with policy.as_reference():
@@ -44,12 +44,12 @@ def policy_then_reference(policy: Policy) -> Iterator[None]:
 
 
 def rows_stay_apart(policy: Policy) -> bool:
-    """Whether `policy_then_reference` is exact for this model: plain LoRA, on layers that see the batch row by row."""
+    """Return whether `policy_then_reference` is exact: plain LoRA, on layers that see the batch row by row."""
     if not isinstance(policy.model, PeftModel):
         return False
     try:
         lora_matrices(policy.model)
-        ids = torch.zeros((2, 3), dtype=torch.long, device=policy.device)  # two rows, and an odd number of tokens
+        ids = torch.zeros((2, 3), dtype=torch.long, device=policy.device)  # two rows with an odd number of tokens
         with torch.no_grad(), policy_then_reference(policy):
             policy.model(input_ids=ids, use_cache=False)
     except (ModelError, _RowsLost):
@@ -63,7 +63,7 @@ def _active_adapters(model: Any) -> tuple[str, ...]:
 
 
 def _adding(layer: Any, adapters: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
-    """A hook on a LoRA layer whose adapters are off: adds one half's adapters to it, the other half's to that."""
+    """Return a hook for a LoRA layer with adapters off: it applies each half's adapters to that half of the rows."""
 
     def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         x = inputs[0]

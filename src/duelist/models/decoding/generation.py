@@ -1,4 +1,4 @@
-"""Responses drawn from a policy as it is now, for whatever is not a sampler: the evaluation above all."""
+"""Sampling from the current policy for callers other than samplers, mainly the evaluation."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def generate(
     progress: Progress,
     description: str = "Sampling responses",
 ) -> list[Response]:
-    """Draw responses from the model as it is now (adapter on or off); see `duelist.models.decoding.local.LocalDecoder`.
+    """Draw responses from the current model (adapter on or off); see `duelist.models.decoding.local.LocalDecoder`.
 
     Args:
         policy: the model and tokenizer.
-        prompts: what to answer.
-        how: temperature, length limit ...
+        prompts: prompts to respond to.
+        how: decoding settings: temperature, length limit ...
         responses_per_prompt: draws per prompt.
-        round: noted in the responses.
+        round: recorded in the responses.
         seed: the only source of randomness.
-        progress: told how many responses are done.
-        description: shown with the progress.
+        progress: reports the number of responses done.
+        description: label of the progress bar.
 
     Returns:
         Responses, prompt by prompt in the order of `prompts`.
 
     Raises:
-        DataError: if a prompt with `max_new_tokens` more does not fit in the context.
-        ModelError: if a conversational prompt meets a tokenizer without chat template.
+        DataError: if a prompt plus `max_new_tokens` does not fit in the context.
+        ModelError: if a prompt is conversational and the tokenizer has no chat template.
     """
     wanted = [ResponseRequest(p) for p in prompts for _ in range(responses_per_prompt)]
     return LocalDecoder(policy).draw(wanted, how, round=round, seed=seed, progress=progress, what=description)

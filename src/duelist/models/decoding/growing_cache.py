@@ -1,8 +1,8 @@
-"""A cache of keys and values with room ahead: a new token is written, and what is there is not copied.
+"""Key-value cache with preallocated space: a new token is written in place, and earlier ones are not copied.
 
-transformers' `DynamicLayer` copies all keys and values for every token, which for long responses costs as much as the
-model. Relied on: `keys` and `values`, with the sequence as their last dimension but one, are all it holds, and `update`
-appends to them. Other layers (sliding windows, linear attention) stay as they are.
+transformers' `DynamicLayer` copies all keys and values for every token. For long responses this costs as much as the
+model. We rely on two internals of it: it stores only `keys` and `values`, with the sequence as the last dimension but
+one, and `update` appends to them. Other layers (sliding windows, linear attention) are unchanged.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, final
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-ROOM = 64  # tokens; of what is there, all is copied once in so many tokens
+ROOM = 64  # tokens; existing entries are copied once per this many tokens
 
 
 def grow_in_place(cache: DynamicCache) -> None:
-    """Let the layers of `cache` that keep all keys and values grow without being copied."""
+    """Replace the layers of `cache` that store all keys and values with layers that grow without copying."""
     cache.layers = [
         GrowingLayer(layer) if type(layer) is DynamicLayer and layer.is_initialized else layer for layer in cache.layers
     ]
@@ -24,7 +24,7 @@ def grow_in_place(cache: DynamicCache) -> None:
 
 @final
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer that goes on from `filled`; its `keys` and `values` are the used part of larger tensors."""
+    """Cache layer that continues from `filled`; `keys` and `values` are the used part of larger tensors."""
 
     def __init__(self, filled: DynamicLayer) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def _appended(self, name: str, held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         room, length = self._room.get(name), held.shape[-2]
         total = length + new.shape[-2]
-        # After rows were selected, `held` is a tensor of its own.
+        # After a selection of rows, `held` is a separate tensor.
         if room is None or room.data_ptr() != held.data_ptr() or room.shape[-2] < total:
             room = held.new_empty((*held.shape[:-2], total + ROOM, held.shape[-1]))
             room[..., :length, :] = held

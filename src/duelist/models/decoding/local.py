@@ -1,10 +1,10 @@
-"""Decoding: responses drawn from the policy, from its reference, or from the two mixed token by token.
+"""Decoding from the policy, from its reference, or from a mixture of their logits at each token.
 
     policy     softmax(h_θ)                           reference  softmax(h_ref)
     plus       softmax((1 + β) h_θ − β h_ref)         minus      softmax((1 − β) h_θ + β h_ref)
 
-h are the logits after the tokens drawn so far. They are mixed in float32 or better; temperature, top-k and
-top-p come after, in this order.
+h are the logits after the tokens drawn so far. They are mixed in float32 or better. Temperature, top-k and top-p apply
+afterwards, in this order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from duelist.types import Distribution, Prompt, Response
 
 @dataclass(frozen=True)
 class ResponseRequest:
-    """One response that is wanted: to what, from which distribution."""
+    """Request for one response: its prompt and the distribution to draw from."""
 
     prompt: Prompt
     drawn_from: Distribution = "policy"
@@ -41,15 +41,15 @@ class ResponseRequest:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How responses are decoded.
+    """Decoding settings.
 
     Attributes:
-        max_new_tokens: the length limit, in tokens.
-        temperature: logits are divided by this; 0 takes the most probable token.
-        top_p: the nucleus' probability.
-        batch_size: responses decoded together. One from π⁺ or π⁻ takes two rows of the model.
+        max_new_tokens: maximum length of a response, in tokens.
+        temperature: logits are divided by this; 0 selects the most probable token.
+        top_p: probability of the nucleus.
+        batch_size: responses decoded together. A response from π⁺ or π⁻ takes two rows of the model.
         beta: β of π⁺ and π⁻.
-        top_k: tokens are drawn from this many, the most probable ones; None: from all.
+        top_k: number of most probable tokens to draw from; None for all.
     """
 
     max_new_tokens: int
@@ -61,43 +61,42 @@ class Decoding:
 
     @property
     def greedy(self) -> bool:
-        """Whether all draws from one distribution are the same."""
+        """Whether decoding is deterministic: all draws from one distribution are the same."""
         return self.temperature == 0 or self.top_k == 1
 
 
 class Decoder(ABC):
-    """Where responses are decoded: in this process, or by a server."""
+    """Interface of a decoder, in this process or on a server."""
 
     @abstractmethod
     def draw(
         self, wanted: Sequence[ResponseRequest], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
     ) -> list[Response]:
-        """A response to each request.
+        """Draw one response per request.
 
         Args:
-            wanted: what to draw. A decoder that cannot draw from a distribution says so before it draws anything.
+            wanted: the requests. A decoder that cannot draw from a distribution raises before it draws anything.
             how: limits, temperature, β.
-            round: noted in the responses.
+            round: recorded in the responses.
             seed: the only source of randomness.
-            progress: told how many responses are done.
-            what: shown with the progress.
+            progress: reports the number of responses done.
+            what: label of the progress bar.
 
         Returns:
-            Responses in the order of `wanted`. Their text is their tokens decoded without special tokens; their token
-            ids are those drawn, with the end-of-sequence token unless the response was cut at `max_new_tokens`.
+            Responses in the order of `wanted`. Their text is their tokens decoded without special tokens. Their token
+            ids are those drawn, with the end-of-sequence token unless the response was truncated at `max_new_tokens`.
 
         Raises:
-            RecipeError: if a distribution is out of this decoder's reach.
-            DataError: if a prompt with `max_new_tokens` more does not fit in the context.
-            ModelError: if a conversational prompt meets a tokenizer without chat template.
+            RecipeError: if this decoder cannot draw from a requested distribution.
+            DataError: if a prompt plus `max_new_tokens` does not fit in the context.
+            ModelError: if a prompt is conversational and the tokenizer has no chat template.
         """
 
 
 class LocalDecoder(Decoder):
-    """The policy in this process, as it is now (its adapter on or off). It draws from every distribution.
+    """Decoder for the current policy in this process (its adapter on or off). It supports every distribution.
 
-    What is drawn for a request depends on the seed and the request's position, not on what it is batched with (but for
-    rounding).
+    A drawn response depends on the seed and the request's position, not on its batch (except for rounding).
     """
 
     def __init__(self, policy: Policy, method: Method = "auto") -> None:
@@ -118,7 +117,7 @@ class LocalDecoder(Decoder):
         policy.model.eval()
         method = self._method
         if method == "auto" and any(_kind(r.drawn_from) == "both" for r in wanted):
-            method = "one_call" if rows_stay_apart(policy) else "two_calls"  # found out once, not for every batch
+            method = "one_call" if rows_stay_apart(policy) else "two_calls"  # determined once, not for every batch
         drawn: list[Response | None] = [None] * len(wanted)
         with torch.inference_mode(), progress.stage(what, len(wanted)) as advance:
             lengths = [len(ids[r.prompt.id]) for r in wanted]
@@ -150,7 +149,7 @@ class LocalDecoder(Decoder):
         tokens_BT = torch.zeros((len(wanted), how.max_new_tokens), dtype=torch.long, device=device)
         usable = torch.ones((), dtype=torch.bool, device=device)
         logits, mask = self._read(run, prompt_ids)
-        rows = torch.arange(len(wanted), device=device)  # those that are still run
+        rows = torch.arange(len(wanted), device=device)  # rows still in the batch
         done = torch.zeros(len(wanted), dtype=torch.bool, device=device)
         for t in range(how.max_new_tokens):
             mixed_BV = mix(*logits, weights_B2[rows])
@@ -161,7 +160,7 @@ class LocalDecoder(Decoder):
             going_on = len(done) - int(done.sum())
             if going_on == 0 or t + 1 == how.max_new_tokens:
                 break
-            if 2 * going_on <= len(done):  # those that ended cost as much as those that go on: leave them behind
+            if 2 * going_on <= len(done):  # remove ended rows, which cost as much as others
                 index = (~done).nonzero()[:, 0]
                 run.keep_rows(index)
                 rows, mask, token_B, done = rows[index], mask[index], token_B[index], done[index]
@@ -177,7 +176,7 @@ class LocalDecoder(Decoder):
     def _read(
         self, run: NextLogits, prompt_ids: Sequence[Sequence[int]]
     ) -> tuple[tuple[torch.Tensor | None, torch.Tensor | None], torch.Tensor]:
-        """Read each distinct prompt once. For every row, though prompts repeat: the logits after it, and the mask."""
+        """Read each distinct prompt once. Return, for every row, the logits after its prompt and the mask."""
         device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
         place: dict[tuple[int, ...], int] = {}
         index = [place.setdefault(tuple(ids), len(place)) for ids in prompt_ids]
@@ -194,10 +193,10 @@ class LocalDecoder(Decoder):
 
 
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
-    """Whether the policy computes what its reference computes.
+    """Return whether the policy equals its reference.
 
-    Where the reference is a model of its own, both must have the same weights and configuration: the same weights in
-    two places of memory may give other last bits. Where it is another state of the same model, the logits after one
+    If the reference is a separate model, weights and configuration are compared, because equal weights at two memory
+    locations may give different last bits of the logits. If it is another state of the same model, the logits after one
     prompt must be the same bit for bit.
     """
     reference = policy.weights.reference_model
@@ -211,7 +210,7 @@ def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
     policy.model.eval()
 
     def logits(kind: Kind) -> torch.Tensor | None:
-        # torch may take other kernels where something requires gradients.
+        # torch may use other kernels if a parameter requires gradients.
         with torch.inference_mode(), next_logits(policy, kind) as run, frozen(policy.model):
             own, reference = run(ids, mask)
         return own if reference is None else reference
@@ -221,12 +220,12 @@ def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
 
 
 def as_policy(wanted: Sequence[ResponseRequest]) -> list[ResponseRequest]:
-    """The same responses, all from the policy itself: what they come to while the policy is its reference."""
+    """Return the same requests, all drawn from the policy; equivalent while the policy equals its reference."""
     return [replace(r, drawn_from="policy") for r in wanted]
 
 
 def _weights(drawn_from: Distribution, beta: float) -> tuple[float, float]:
-    """How much of h_θ and of h_ref; PILAF (arXiv 2502.04270), Section 5."""
+    """Return the weights of h_θ and h_ref; PILAF (arXiv 2502.04270), Section 5."""
     return {"plus": (1 + beta, -beta), "minus": (1 - beta, beta), "reference": (0.0, 1.0)}.get(drawn_from, (1.0, 0.0))
 
 
@@ -237,9 +236,9 @@ def _kind(drawn_from: Distribution) -> Kind:
 def _batches(
     wanted: Sequence[ResponseRequest], lengths: Sequence[int], how: Decoding, thresholds: Sequence[int], pads: bool
 ) -> list[tuple[Kind, list[int]]]:
-    """Positions in `wanted`, grouped by whose logits they take, neighbours in length together: they need no padding.
+    """Return batches of positions in `wanted`, grouped by required models and sorted by length for little padding.
 
-    Rows that may pass a length threshold are together only if they pass it at the same token. Without `pads`, all rows
+    Rows that may pass a length threshold share a batch only if they pass it at the same token. Without `pads`, all rows
     of a batch have the same length.
     """
 

@@ -1,4 +1,4 @@
-"""What comes next: the logits of the policy and of its reference, with their caches, and the token drawn from them."""
+"""Next-token logits of the policy and its reference, with their caches, and sampling of the next token."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _TAKES_PADDING = Proven()
 
 
 class NextLogits(ABC):
-    """Reads a batch of rows on, token by token, and gives the logits of what comes next."""
+    """Interface for next-token logits: it reads a batch of rows token by token."""
 
     @abstractmethod
     def __call__(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """The logits [B, V] after the last of L new tokens, of the policy and of the reference; None: not asked for.
+        """Return the logits [B, V] of policy and reference after the last of L new tokens; None if not requested.
 
         Args:
             ids_BL: the new tokens.
-            mask_BL: 1 for a token, 0 for padding on the left, over those read before and the new ones.
+            mask_BL: 1 for a token, 0 for padding on the left, over the earlier and the new tokens.
         """
 
     @abstractmethod
     def keep_rows(self, index: torch.Tensor) -> None:
-        """Go on with the rows that `index` names, one of them as often as it is named."""
+        """Continue with the rows in `index`, with repetitions."""
 
 
 @contextmanager
 def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator[NextLogits]:
-    """Within the block, logits of the policy as it is now, of its reference, or of both.
+    """Provide logits of the current policy, of its reference or of both within the block.
 
     Args:
-        policy: the model and its reference. Within the block it is not to be used otherwise.
-        kind: whose logits are asked for.
-        method: how both are computed. `one_call` runs the rows of both together, with the policy's adapter on its half
-            of them; `two_calls` is right for every model and reference; `auto` takes the first where it is exact.
+        policy: the model and its reference. Do not use it otherwise within the block.
+        kind: the requested logits.
+        method: computation of both. `one_call` runs the rows of both together, with the policy's adapter on its half of
+            the rows. `two_calls` is correct for every model and reference. `auto` uses `one_call` if it is exact.
     """
     if kind == "policy":
         yield _Alone(policy.model, is_reference=False)
@@ -67,7 +67,7 @@ def next_logits(policy: Policy, kind: Kind, method: Method = "auto") -> Iterator
 
 
 class _Alone(NextLogits):
-    """One model."""
+    """Logits of one model."""
 
     def __init__(self, model: Any, is_reference: bool) -> None:
         self._model = _Cached(model)
@@ -82,7 +82,7 @@ class _Alone(NextLogits):
 
 
 class _Together(NextLogits):
-    """Both models in one call, within `policy_then_reference`."""
+    """Logits of both models in one call, within `policy_then_reference`."""
 
     def __init__(self, model: Any) -> None:
         self._model = _Cached(model)
@@ -99,7 +99,7 @@ class _Together(NextLogits):
 
 
 class _InTurn(NextLogits):
-    """Both models one after the other, each with its cache."""
+    """Logits of both models in turn, each with its cache."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -120,26 +120,27 @@ class _InTurn(NextLogits):
 
 
 class _Cached:
-    """A model that reads on from where it was, with the cache that the model itself makes.
+    """Model with the key-value cache that it creates, which continues after the tokens read so far.
 
-    At a threshold of LongRoPE it reads all tokens again, as transformers does: the cache has keys of shorter sequences.
+    At a threshold of LongRoPE it reads all tokens again, as transformers does, because the cached keys have the
+    encoding of shorter sequences.
     """
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._cache: Any = None
         self._thresholds = length_thresholds(model.config)
-        self._read: list[torch.Tensor] = []  # kept only where there is a threshold
+        self._read: list[torch.Tensor] = []  # stored only if there is a threshold
         self._regime = 0
         self._padded = False
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         accepted = inspect.signature(base.forward).parameters
         self._takes_positions = "position_ids" in accepted
-        # The prompt's own logits, a vocabulary for each of its tokens, are of no use here.
+        # Logits within the prompt, one vocabulary per token, are not needed.
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
     def __call__(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """The logits [B, V] after the last of the new tokens."""
+        """Return the logits [B, V] after the last new token."""
         if self._thresholds:
             self._read.append(ids_BL)
             before, self._regime = self._regime, regime(int(mask_BL.sum(1).max()), self._thresholds)
@@ -148,7 +149,7 @@ class _Cached:
         options: dict[str, Any] = dict(self._options)
         if self._cache is None:
             self._padded = not bool(mask_BL.all())
-        if self._takes_positions and self._padded:  # padding stands on the left and has no position
+        if self._takes_positions and self._padded:  # padding on the left has no position
             options["position_ids"] = (mask_BL.cumsum(1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
         output = self._model(
             input_ids=ids_BL, attention_mask=mask_BL, past_key_values=self._cache, use_cache=True, **options
@@ -171,9 +172,9 @@ class _Cached:
 
 
 def takes_padding(model: Any) -> bool:
-    """Whether rows with padding on their left have the logits that they have alone, tried once for each model.
+    """Return whether rows padded on the left have the same logits as alone; tested once per model.
 
-    Some models number positions from where a batch begins (BART) or from an id of their own (RoBERTa).
+    Some models number positions from the start of the batch (BART) or from an id of their own (RoBERTa).
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if (base, True) in _TAKES_PADDING or (base, False) in _TAKES_PADDING:
@@ -189,18 +190,18 @@ def takes_padding(model: Any) -> bool:
         ]
     found_2V, expected_2V = (torch.stack(logits).float() for logits in zip(*pairs, strict=True))
     difference = (found_2V - expected_2V).abs().max() / expected_2V.abs().max().clamp(min=1e-30)
-    takes = bool(difference <= rounding(model))  # not where it is no number
+    takes = bool(difference <= rounding(model))  # false for NaN
     _TAKES_PADDING.add(base, takes)
     return takes
 
 
 def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_B2: torch.Tensor) -> torch.Tensor:
-    """w_θ h_θ + w_ref h_ref in float32 or better, row by row. What the policy excludes (−∞) stays excluded.
+    """Return w_θ h_θ + w_ref h_ref in float32 or better, row by row. Tokens that the policy excludes stay at −∞.
 
     Args:
-        own_BV: the policy's logits, if they are asked for.
-        reference_BV: the reference's logits, if they are asked for.
-        weights_B2: how much of each; used only where both are.
+        own_BV: the policy's logits, or None.
+        reference_BV: the reference's logits, or None.
+        weights_B2: w_θ and w_ref; used only if both logits are given.
     """
     if own_BV is None or reference_BV is None:
         alone = reference_BV if own_BV is None else own_BV
@@ -215,10 +216,11 @@ def mix(own_BV: torch.Tensor | None, reference_BV: torch.Tensor | None, weights_
 def token_probabilities(
     logits_BV: torch.Tensor, temperature: float, top_p: float, top_k: int | None = None
 ) -> torch.Tensor:
-    """softmax(logits / temperature) over the `top_k` most probable tokens, and of these within the nucleus.
+    """Return softmax(logits / temperature) over the `top_k` most probable tokens, restricted to the nucleus.
 
-    Tokens that tie with the k-th stay, as in transformers and vLLM. The nucleus is the fewest tokens that have
-    probability `top_p` or more among the `top_k`. The rest has probability 0; the nucleus is not scaled up to 1.
+    Tokens that tie with the k-th are included, as in transformers and vLLM. The nucleus is the smallest set of tokens
+    with probability `top_p` or more among the `top_k`. Other tokens have probability 0; the nucleus is not rescaled to
+    sum to 1.
     """
     scaled_BV = logits_BV / temperature
     if top_k is not None and top_k < scaled_BV.shape[1]:
@@ -235,14 +237,14 @@ def token_probabilities(
 def draw_tokens(
     logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float, top_k: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row by the inverse of the distribution function, so that a row's draw depends on nothing but the row.
+    """Draw one token per row by the inverse distribution function, so that a row's draw depends only on the row.
 
     Args:
         logits_BV: float32 or float64.
         uniform_B: a float64 number in [0, 1) for each row.
-        temperature: logits are divided by this; 0 takes the most probable token.
-        top_p: the nucleus' probability.
-        top_k: how many tokens may be drawn, the most probable ones; None: all.
+        temperature: logits are divided by this; 0 selects the most probable token.
+        top_p: probability of the nucleus.
+        top_k: number of most probable tokens to draw from; None for all.
 
     Returns:
         token_B, and whether each row's logits were usable.

@@ -1,18 +1,19 @@
-"""Decoding by a server that speaks OpenAI's completions API over HTTP, such as vLLM.
+"""Decoding on a server with OpenAI's completions API over HTTP, such as vLLM.
 
 Reference: vLLM's OpenAI-compatible server (`/v1/completions` with token ids in and out, `/v1/load_lora_adapter`,
            `/v1/unload_lora_adapter`).
 
-Prompts go as token ids and responses come back as token ids, so what is drawn is what is trained on. The round's
-adapter is saved to a folder that the server can read, and loaded there under a name of the study's own with its
-fingerprint; the study's earlier ones are then unloaded and deleted. No other study uses them, though it may have an
-equal adapter on the same server. The reference is the base model as the server names it. Mixed distributions (π⁺, π⁻)
-need both models' logits at each token, which no such server gives: they are refused before anything is drawn.
+Prompts are sent and responses returned as token ids, so training uses exactly the drawn tokens. The round's adapter is
+saved to a folder that the server can read. The server loads it under a name specific to the study and the adapter's
+fingerprint. The study's earlier adapters are then unloaded and deleted. No other study uses them, even if it has an
+equal adapter on the same server. The reference is the base model under its name on the server. Mixed distributions
+(π⁺, π⁻) need both models' logits at each token, which no such server returns. They are rejected with an error before
+anything is drawn.
 
     VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve my-model --enable-lora --max-lora-rank 64
 
-A server's sampling is seeded, but not bit for bit the same from one batch to the next: what a round drew is in its
-artifact, and a resumed study reads it there.
+A server's sampling is seeded, but not bit for bit reproducible across batches. The responses of a round are stored in
+its artifact, and a resumed study reads them from there.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ from duelist.types import Response
 
 LOADABLE = ("policy", "reference")
 
-# What a request leaves open, a server takes from the model's generation_config.json. Here nothing shapes the
-# distribution but temperature, top-k and top-p.
+# A server takes parameters missing from a request from the model's generation_config.json. Here only temperature, top-k
+# and top-p shape the distribution.
 ALL_TOKENS = -1  # as `top_k`
 NOTHING_ELSE = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
 class ServerDecoder(Decoder):
-    """Draws from the policy and its reference on a server. Closes its connections at the end of a `with` block.
+    """Decoder for the policy and its reference on a server. A `with` block closes its connections at the end.
 
     Args:
-        config: the server.
-        policy: what is drawn from.
-        study: the study's folder. What is loaded for it is told apart from other studies' by it.
-        transport: what carries the requests; None: the network.
+        config: settings of the server.
+        policy: the policy to draw from.
+        study: the study's folder, which distinguishes its adapters from those of other studies.
+        transport: transport of the requests; None for the network.
     """
 
     def __init__(
@@ -175,10 +176,10 @@ class ServerDecoder(Decoder):
         raise _Refused(f"completions must answer with one choice, but came with {str(answer)[:300]}")
 
     def _whole(self, token_ids: list[Any], finish_reason: Any, how: Decoding) -> list[int]:
-        """The tokens up to the one that ends the response, which some servers leave out.
+        """Return the tokens up to and including the one that ends the response, which some servers omit.
 
         Raises:
-            _Refused: if that is no whole response: one that ended, or reached the limit.
+            _Refused: if the response neither ended nor reached the length limit.
         """
         stop, vocabulary = self.policy.stop_token_ids, self.policy.model.config.get_text_config().vocab_size
         cut = token_ids
@@ -195,7 +196,7 @@ class ServerDecoder(Decoder):
         )
 
     def _served(self, drawn_from: str) -> str:
-        """The name under which the server has the policy or its reference; an adapter is loaded there first."""
+        """Return the server's name of the policy or its reference; an adapter is loaded first."""
         if drawn_from == "reference" and self.policy.reference_folder is None:
             return self.config.model
         if drawn_from == "reference":
@@ -225,20 +226,20 @@ class ServerDecoder(Decoder):
         return name
 
     def _unload_all_but(self, in_use: set[str]) -> None:
-        """Unload what earlier rounds of this study loaded, and delete the copies that the server read it from."""
+        """Unload the adapters of this study's earlier rounds and delete the copies that the server read."""
         try:
             for name in sorted(n for n in self._models() if n.startswith(self._prefix) and n not in in_use):
                 self._post("unload_lora_adapter", {"lora_name": name})
         except (httpx2.HTTPError, _Refused) as error:
             reason = str(error).removesuffix(".") or type(error).__name__
             self.notes.append(f"Adapters of earlier rounds stay loaded in the server at {self.config.url}: {reason}.")
-            return  # the server may read their copies again
+            return  # the server may still read the copies
         for folder in self._adapters.glob(f"{self._prefix}*"):
             if folder.name not in in_use:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _models(self) -> set[str]:
-        """What the server has, by name."""
+        """Return the names of the models on the server."""
         match _content(self._again(lambda: self._client.get("models"))):
             case {"data": [*models]} if all(isinstance(m, dict) and "id" in m for m in models):
                 return {str(m["id"]) for m in models}
@@ -248,10 +249,10 @@ class ServerDecoder(Decoder):
         return self._again(lambda: self._client.post(path, json=dict(content)))
 
     def _again(self, send: Any) -> httpx2.Response:
-        """Send, and send again after a lost connection or a server's error, but never after a refusal.
+        """Send a request, and retry after a lost connection or a server error, but not after another error status.
 
         Raises:
-            _Refused: if the answer is not a success.
+            _Refused: if the server does not return a success.
         """
         for left in range(self.config.retries, -1, -1):
             try:
@@ -268,7 +269,7 @@ class ServerDecoder(Decoder):
 
 
 class _Refused(Exception):
-    """The server answered, but did not do what it was asked to."""
+    """Error: the server responded, but did not fulfil the request."""
 
 
 def _content(answer: httpx2.Response) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Settings of a server that decodes."""
+"""Settings of a decoding server."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ServerConfig(BaseModel):
-    """A server that decodes the round's responses, and how it is spoken to."""
+    """Settings of a server that decodes the round's responses, and of the requests to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(description="The API's root, such as http://localhost:8000/v1.")
-    model: str = Field(description="The base model's name on the server.")
+    url: str = Field(description="Root URL of the API, such as http://localhost:8000/v1.")
+    model: str = Field(description="Name of the base model on the server.")
     adapter_folder: str = Field(
-        description="A folder that this process can write and the server can read, under the same path."
+        description="Folder that this process can write and the server can read under the same path."
     )
     api_key_variable: str | None = Field(
-        default=None, description="The environment variable with the API key; null: none is sent."
+        default=None, description="Environment variable with the API key; null: no key is sent."
     )
-    concurrency: int = Field(default=64, ge=1, description="Requests under way at a time.")
-    timeout: float = Field(default=600.0, gt=0, description="Seconds until a request counts as failed.")
-    retries: int = Field(default=2, ge=0, description="How often a request that failed is sent again.")
+    concurrency: int = Field(default=64, ge=1, description="Maximum number of concurrent requests.")
+    timeout: float = Field(default=600.0, gt=0, description="Timeout of a request, in seconds.")
+    retries: int = Field(default=2, ge=0, description="Number of retries of a failed request.")
     on_failure: Literal["stop", "local"] = Field(
         default="stop",
-        description="When the server fails: stop the study (it goes on when run again), or decode in this process, and "
-        "note it in the round.",
+        description="When the server fails: stop the study (run it again to resume), or decode in this process and "
+        "note that in the round.",
     )
 
     @field_validator("url")

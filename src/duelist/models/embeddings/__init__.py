@@ -1,4 +1,4 @@
-"""Fixed embeddings of prompt and response: sources, files, cache."""
+"""Fixed embeddings of prompt and response: sources, files and cache."""
 
 import lazy_loader
 

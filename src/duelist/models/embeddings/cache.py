@@ -1,6 +1,6 @@
-"""Embeddings that were computed, kept in memory and in a study's folder: a file for each time that some were added.
+"""Cache of embeddings in memory and in a study's folder; each addition writes a file.
 
-An embedding never changes during a study: each response is embedded once, and kept by its id.
+An embedding never changes during a study: each response is embedded once and stored by its id.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from duelist.types import Prompt, Response
 
 
 class EmbeddingCache:
-    """Embeds each response once, whoever asks."""
+    """Embedder with a cache: each response is embedded once for all callers."""
 
     def __init__(self, embedder: Embedder, folder: Path | None = None) -> None:
-        """Use `embedder` for what is neither known nor in `folder`.
+        """Use `embedder` for responses that are neither in memory nor in `folder`.
 
-        A model's rounding depends on what it embeds together. A study that was killed embeds other responses together
-        than one that was not, so it goes on from the same numbers only if they were kept.
+        A model's rounding depends on the batch. A resumed study embeds other responses together than an uninterrupted
+        one, so it continues with the same numbers only if they were stored.
 
         Raises:
-            StorageError: if a file in `folder` is not what was written.
+            StorageError: if a file in `folder` is damaged.
         """
         self.embedder = embedder
         self._folder = None if embedder.exact else folder
         self._known = {} if self._folder is None else kept_vectors(self._folder)
 
     def __call__(self, prompts: Mapping[str, Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        """The responses' vectors, `[R, H]`; `prompts` holds at least theirs, by id.
+        """Return the responses' vectors, `[R, H]`; `prompts` contains at least their prompts, by id.
 
         Raises:
-            NumericalError: if a vector holds a number that is not finite.
+            NumericalError: if a vector contains a number that is not finite.
             StorageError: if the disk is full.
         """
         new = list({r.id: r for r in responses if r.id not in self._known}.values())
@@ -57,10 +57,10 @@ class EmbeddingCache:
 
 
 def kept_vectors(folder: Path) -> dict[str, Vectors]:
-    """All vectors that were kept in `folder`, by response id.
+    """Return all vectors stored in `folder`, by response id.
 
     Raises:
-        StorageError: if a file is not what was written.
+        StorageError: if a file is damaged.
     """
     discard_temporaries(folder)
     found: dict[str, Vectors] = {}
@@ -68,7 +68,7 @@ def kept_vectors(folder: Path) -> dict[str, Vectors]:
         try:
             with path.open("rb") as file, np.load(file) as arrays:
                 found |= dict(zip(arrays["id"].tolist(), arrays["vector"], strict=True))
-        except Exception as error:  # NumPy, zipfile and zlib each have errors of their own
+        except Exception as error:  # NumPy, zipfile and zlib each raise their own errors
             raise StorageError(
                 f"Vectors must be read back as they were written, but {path} cannot be read ({error}): restore it "
                 "from a copy, or delete it; its responses are then embedded again."
@@ -77,7 +77,7 @@ def kept_vectors(folder: Path) -> dict[str, Vectors]:
 
 
 def keep_vectors(folder: Path, ids: Sequence[str], vectors_RH: Vectors) -> None:
-    """Keep R vectors in `folder`: all of them or, if the process dies, none.
+    """Store R vectors in `folder`: all of them or, if the process dies, none.
 
     Raises:
         StorageError: if the disk is full.

@@ -1,4 +1,4 @@
-"""What can be found wrong with a source of embeddings before a study."""
+"""Checks of a source of embeddings before a study."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from duelist.settings.validation import expanded
 
 
 def require_source(key: str, config: EmbeddingConfig, context: Context) -> None:
-    """Refuse a source of embeddings that is not there, or a file without vectors of the data set's own responses.
+    """Require a source of embeddings that exists, with vectors of the data set's own responses if it is a file.
 
     Args:
-        key: what messages call the source.
+        key: name of the source in messages.
         config: the source.
         context: the recipe.
 
     Raises:
-        RecipeError: if hidden states are asked for, and there is no language model.
-        DuelistError: if the source is within reach and not usable.
+        RecipeError: if hidden states are requested, but there is no language model.
+        DuelistError: if the source is available but cannot be used.
     """
     if config.source == "hidden_states" and config.model is None and context.adapter is None:
         raise RecipeError(

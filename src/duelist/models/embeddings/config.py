@@ -1,4 +1,4 @@
-"""Where fixed embeddings of responses come from: the settings."""
+"""Settings of the source of fixed embeddings."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class EmbeddingConfig(BaseModel):
     )
     path: str | None = Field(
         default=None,
-        description="`file`: an .npz with `embedding` and `id`, an .npy beside `ids`, or rows (.jsonl, .parquet) with "
-        "the vectors beside the responses.",
+        description="`file`: an .npz with `embedding` and `id`, an .npy with `ids`, or rows (.jsonl, .parquet) with "
+        "the vectors next to the responses.",
     )
-    ids: str | None = Field(default=None, description="`file` ending in .npy: a text file with an id a line.")
+    ids: str | None = Field(default=None, description="`file` ending in .npy: a text file with one id per line.")
     model: str | None = Field(
         default=None,
-        description="A folder or hub name; null: the policy's base model (`hidden_states` only).",
+        description="Folder or Hub name; null: the policy's base model (`hidden_states` only).",
     )
-    revision: str | None = Field(default=None, description="The revision, for a model of the hub.")
+    revision: str | None = Field(default=None, description="Revision of a model on the Hub.")
     pool: Literal["mean", "last"] = Field(
         default="mean", description="`hidden_states`: mean over the response's tokens, or its last token."
     )
     dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the weights.")
-    device: str = Field(default="auto", description="cpu, cuda ...; auto takes a GPU where there is one.")
+    device: str = Field(default="auto", description="cpu, cuda ...; auto uses a GPU if there is one.")
     max_tokens: int = Field(default=16384, gt=0, description="`hidden_states`: tokens per pass, padding included.")
-    batch_size: int = Field(default=64, gt=0, description="`sentence_transformers`: texts embedded together.")
+    batch_size: int = Field(default=64, gt=0, description="`sentence_transformers`: texts per batch.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -1,4 +1,4 @@
-"""The interface of what turns responses into vectors."""
+"""Interface of an embedder."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Vectors = NDArray[np.float32]
 
 
 class Embedder(ABC):
-    """Turns a prompt and a response into a vector.
+    """Embedder: computes one vector for a prompt and a response.
 
     Attributes:
-        exact: whether a response's vector is the same to the last bit, whatever is embedded together with it.
+        exact: whether a response's vector is the same to the last bit regardless of its batch.
     """
 
     exact: ClassVar[bool] = False
 
     @abstractmethod
     def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
-        """One vector per response, `[R, H]`; `prompts[i]` is what `responses[i]` answers.
+        """Return one vector per response, `[R, H]`; `responses[i]` is a response to `prompts[i]`.
 
         Raises:
             DataError: if a response has no vector or does not fit the model.

@@ -1,4 +1,4 @@
-"""Embeddings that were made elsewhere, read from a file."""
+"""Precomputed embeddings, read from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from duelist.types import Message, Prompt, Response, content_id
 
 
 def embedding_id(prompt: str | Sequence[Message], response: str) -> str:
-    """The id by which a file names the vector of a response to a prompt: a hash of the two texts.
+    """Return the id of a response's vector in a file: a hash of the prompt and the response.
 
     Args:
         prompt: text, or a list of messages, as in the data set's rows.
@@ -28,16 +28,16 @@ def embedding_id(prompt: str | Sequence[Message], response: str) -> str:
 
 
 def write_embeddings(path: Path, ids: Sequence[str], vectors_RH: Any) -> None:
-    """Write an .npz that source `file` reads: `id` (see `embedding_id`) and `embedding`, a row each."""
-    with path.open("wb") as file:  # an open file: given a name, NumPy would add a suffix to it
+    """Write an .npz for source `file`: `id` (see `embedding_id`) and `embedding`, one row per vector."""
+    with path.open("wb") as file:  # an open file, because NumPy adds a suffix to a name
         np.savez(file, id=np.asarray(ids, dtype=np.str_), embedding=np.asarray(vectors_RH))
 
 
 class FileEmbeddings(Embedder):
-    """Looks vectors up in an .npz, in an .npy beside a list of ids, or in rows with vectors beside the responses.
+    """Vectors from an .npz, from an .npy with a list of ids, or from rows with vectors next to the responses.
 
-    Rows name them `embeddings` (a list beside `responses`), `embedding_a` and `embedding_b`, or `embedding_chosen` and
-    `embedding_rejected`.
+    The columns of rows are `embeddings` (a list next to `responses`), `embedding_a` and `embedding_b`, or
+    `embedding_chosen` and `embedding_rejected`.
     """
 
     exact: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class FileEmbeddings(Embedder):
         """Read the file.
 
         Raises:
-            DataError: if it is missing, or not as described.
+            DataError: if it is missing or does not have this format.
         """
         self.path = expanded(path)
         if not self.path.is_file():
@@ -82,7 +82,7 @@ def _id(prompt_id: str, response: str) -> str:
 
 
 def _same(one_H: Any, other_H: Any) -> bool:
-    """Whether two vectors are equal but for rounding; NaN is told of where it is used."""
+    """Return whether two vectors are equal up to rounding; NaN is reported when it is used."""
     near = 1e-3 * max(float(np.abs(one_H).max()), float(np.abs(other_H).max()))
     return bool(np.allclose(one_H, other_H, rtol=0, atol=near, equal_nan=True))
 
@@ -96,7 +96,7 @@ def _from_arrays(path: Path, ids: str | None) -> tuple[list[str], Any]:
             else:
                 with np.load(file) as arrays:
                     names, vectors = [str(name) for name in arrays["id"]], arrays["embedding"]
-    except Exception as error:  # a file that is no such archive can be wrong in many ways, each an error of its own
+    except Exception as error:  # an invalid archive can raise many kinds of errors
         raise DataError(
             f"Embeddings must lie in an .npz with the arrays `id` and `embedding`, in an .npy beside a text file of "
             f"ids, or in rows ({', '.join(SUFFIXES)}), but {path} cannot be read so: {error}. Write it again "
@@ -133,7 +133,7 @@ def _from_rows(path: Path) -> tuple[list[str], Any]:
 
 
 def _row_vectors(row: Row, where: str, responses: int) -> list[Any]:
-    """The vectors of a row's responses, in their order."""
+    """Return the vectors of a row's responses, in order."""
     given = row.get("embeddings")
     if given is None and row.get("responses") is None:
         names = EMBEDDING_COLUMNS[1:3] if row.get("chosen") is not None else EMBEDDING_COLUMNS[3:]

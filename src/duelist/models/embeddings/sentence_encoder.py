@@ -1,4 +1,4 @@
-"""Embeddings by the sentence-transformers library."""
+"""Embeddings from the sentence-transformers library."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from duelist.progress import Progress
 from duelist.types import Prompt, Response
 
 LIBRARY = "sentence_transformers"
-MODULES = "modules.json"  # what a model of that library is made of
-ORGANIZATION = "sentence-transformers"  # on the hub, of names without a slash
+MODULES = "modules.json"  # file that lists the modules of the library's models
+ORGANIZATION = "sentence-transformers"  # on the Hub, for names without a slash
 
 
 class SentenceEncoder(Embedder):
-    """Any model of the library, on the prompt's last message and the response as one text."""
+    """Sentence-transformers model applied to the prompt's last message and the response as one text."""
 
     def __init__(self, config: EmbeddingConfig) -> None:
         """Load the model.
@@ -38,7 +38,7 @@ class SentenceEncoder(Embedder):
         try:
             encoder = import_module(LIBRARY).SentenceTransformer
             self._model: Any = encoder(str(config.model), device=device, revision=config.revision, model_kwargs=weights)
-        except Exception as error:  # the hub, transformers and the library each have errors of their own
+        except Exception as error:  # the Hub, transformers and the library each raise their own errors
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
                 f"`model` must be a sentence-transformers model, but {config.model!r} could not be loaded: {reason} "
@@ -63,7 +63,7 @@ class SentenceEncoder(Embedder):
         return np.concatenate(parts).astype(np.float32)
 
     def _cut(self, texts: Sequence[str]) -> int:
-        """How many texts fill all the tokens that the model reads; 0 where it has no limit."""
+        """Return how many texts reach the model's limit of tokens; 0 if it has no limit."""
         limit = self._model.max_seq_length
         if limit is None or math.isinf(limit):
             return 0
@@ -72,19 +72,19 @@ class SentenceEncoder(Embedder):
 
 
 def embedded_text(prompt: Prompt, response: str) -> str:
-    """What a sentence encoder reads: the prompt's last message and the response, a blank line between them."""
+    """Return a sentence encoder's input: the prompt's last message and the response, separated by a blank line."""
     return f"{prompt.messages[-1]['content']}\n\n{response}"
 
 
 def require_sentence_encoder(config: EmbeddingConfig, key: str) -> None:
-    """Look for the library and the model, but load no weights.
+    """Require the library and the model, without loading weights.
 
     Args:
-        config: with the model.
-        key: what messages call the model.
+        config: settings with the model.
+        key: name of the model in messages.
 
     Raises:
-        ModelError: if one of them is not there.
+        ModelError: if one of them is missing.
     """
     _require_library()
     name = str(config.model)
@@ -95,7 +95,7 @@ def require_sentence_encoder(config: EmbeddingConfig, key: str) -> None:
 
     try:
         hf_hub_download(name if "/" in name else f"{ORGANIZATION}/{name}", MODULES, revision=config.revision)
-    except Exception:  # no such file: then it must be a plain model of transformers, or else this says what is wrong
+    except Exception:  # without this file it must be a plain transformers model, or the next line raises
         load_pretrained(AutoConfig, name, key, config.revision)
 
 

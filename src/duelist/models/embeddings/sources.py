@@ -1,4 +1,4 @@
-"""Fixed embeddings of prompt and response together: what a reward model or a linear design works on."""
+"""Sources of fixed embeddings of prompt and response, used by reward models and linear designs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from duelist.types import Prompt, Response
 
 
 class HiddenStates(Embedder):
-    """The last layer's hidden states of a causal language model, pooled over the response's tokens."""
+    """Last-layer hidden states of a causal language model, pooled over the response's tokens."""
 
     def __init__(self, config: EmbeddingConfig, policy: Policy | None = None) -> None:
-        """Use `config.model`, or, where it names none, the policy's base model.
+        """Use `config.model`, or the policy's base model if it is None.
 
         Raises:
             ModelError: if there is neither, or the model cannot be loaded.
@@ -51,7 +51,7 @@ class HiddenStates(Embedder):
         if self._policy is None:
             return self._pooled(self._encoded(prompts, responses), progress)
         own_reference = self._policy.reference_folder
-        self._policy.set_reference(None)  # the base model: what is trained must not move the embedding
+        self._policy.set_reference(None)  # the base model: training must not change the embeddings
         try:
             with self._policy.as_reference():
                 return self._pooled([(r.prompt_token_ids, r.token_ids) for r in responses], progress)
@@ -95,16 +95,16 @@ class HiddenStates(Embedder):
         return np.empty((0, 0), np.float32) if vectors_RH is None else vectors_RH
 
     def _in_pool(self, prompt: int, response: int) -> list[int]:
-        """1 for each token that is pooled, of a prompt and a response of so many tokens."""
+        """Return 1 for each pooled token, 0 for the others, given the lengths of prompt and response in tokens."""
         last = self.config.pool == "last"
         return [0] * (prompt + response - 1) + [1] if last else [0] * prompt + [1] * response
 
 
 def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:
-    """The source of embeddings that `config` names.
+    """Return the source of embeddings that `config` names.
 
     Raises:
-        ModelError: if its model or library is not there.
+        ModelError: if its model or library is missing.
         DataError: if its file cannot be read.
     """
     if config.source == "sentence_transformers":

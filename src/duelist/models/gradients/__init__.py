@@ -1,1 +1,1 @@
-"""Per-response LoRA gradients, projected as they are computed."""
+"""Per-response LoRA gradients, projected during the backward pass."""

@@ -1,13 +1,13 @@
 """Per-response gradients of log π(y | x) in the LoRA parameters, in one forward and one backward pass per batch.
 
-A linear layer's weight gradient for one sequence is Σ_t g_t x_tᵀ, x_t its input and g_t the gradient of its output at
-token t. A tap on each LoRA matrix keeps x, waits for g, multiplies the two sequence by sequence, projects the product
-(`sketch.py`) and adds it to a B × D accumulator: neither a response's full gradient nor a projection matrix
-ever exists. The LoRA weights themselves are frozen meanwhile, so autograd does not also add up their gradient over the
-batch: the cost is that of one ordinary training step.
+A linear layer's weight gradient for one sequence is Σ_t g_t x_tᵀ, where x_t is the layer's input and g_t the gradient
+of its output at token t. A tap on each LoRA matrix stores x, waits for g and multiplies the two per sequence. It
+projects the product (`sketch.py`) and adds it to a B × D accumulator. Neither a response's full gradient nor a
+projection matrix is ever stored. The LoRA weights are frozen meanwhile, so autograd does not also sum their gradient
+over the batch. The cost is that of one ordinary training step.
 
-Before its first batch, a model is tried on two short responses: run together and alone, and with gradient checkpointing
-off where it is on, they must have the same gradients.
+Before its first batch, a model is tested on two short responses. Their gradients must be the same together and alone,
+and, if gradient checkpointing is on, with and without it.
 
 Parameters are ordered by name (`….lora_A.default.weight` before `….lora_B.default.weight` of the same layer, layers
 by the sort order of their names), each matrix row-major.
@@ -39,35 +39,35 @@ from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import Proven, probe_ids, require_causal
 from duelist.models.policy.trained_flags import frozen
 
-# Per-sequence products are made for as many sequences at a time as fit in this many numbers (64 MiB in float32).
+# Per-sequence products are computed for as many sequences at a time as fit in this many numbers (64 MiB in float32).
 _PRODUCT_NUMBERS = 2**24
 
-# The largest difference of a gradient that counts as rounding, as a part of its norm: of the same batch with gradient
-# checkpointing on and off, and of a response in company and alone, where a mixture may choose other experts.
+# Largest relative difference of a gradient that counts as rounding. First value: the same batch with gradient
+# checkpointing on and off. Second value: a response in a batch and alone, when a mixture may route to other experts.
 _ROUNDING = {torch.float64: (1e-5, 1e-4), torch.float32: (1e-3, 1e-2), torch.bfloat16: (5e-2, 0.5)}
 
 _PROVEN = Proven()
 
 
 class LoraGradients:
-    """∇ log π(y | x) of responses in the parameters of a model's active LoRA adapter. Final.
+    """Gradients ∇ log π(y | x) of responses in the parameters of a model's active LoRA adapter. Final.
 
     Args:
-        peft_model: a causal language model with one active LoRA adapter on linear layers. Only that adapter counts,
-            and of it the matrices that are trained (`requires_grad`), unless all are frozen.
-        dimension: D, to which gradients are projected, or None for all parameters (small models).
-        seed: which projection of the family.
-        max_tokens: the most tokens run at once, padding included.
+        peft_model: a causal language model with one active LoRA adapter on linear layers. Gradients cover the adapter's
+            trained matrices (`requires_grad`), or all of its matrices if all are frozen.
+        dimension: D, the projection dimension, or None for all parameters (small models).
+        seed: seed of the projection.
+        max_tokens: maximum number of tokens per pass, padding included.
 
     Attributes:
-        parameter_count: the number of parameters of the adapter.
-        parameter_names: their matrices' names, in order.
+        parameter_count: number of parameters that the gradients cover.
+        parameter_names: names of their matrices, in order.
         dimension: D.
-        dtype: the type of gradients: float32, or float64 where the adapter is float64.
-        frozen: whether the whole adapter is frozen, so that all of it counts.
+        dtype: type of the gradients: float32, or float64 if the adapter is float64.
+        frozen: whether the whole adapter is frozen, so that gradients cover all of it.
 
     Raises:
-        ModelError: if there is no such adapter, or it trains what the taps cannot see.
+        ModelError: if there is no such adapter, or it trains parameters that the taps cannot observe.
     """
 
     def __init__(self, peft_model: torch.nn.Module, *, dimension: int | None, seed: int, max_tokens: int) -> None:
@@ -84,7 +84,7 @@ class LoraGradients:
 
     @property
     def note(self) -> str | None:
-        """What is to be said about the parameters that count, if anything."""
+        """Note on the parameters that gradients cover, or None."""
         if not self.frozen:
             return None
         return (
@@ -95,11 +95,11 @@ class LoraGradients:
     def __call__(
         self, sequences: Sequence[TokenizedResponse], progress: Callable[[int], None] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32] | NDArray[np.float64]]:
-        """Differentiate log π(y | x) of R responses, without dropout. The model is as before when the call returns.
+        """Differentiate log π(y | x) of R responses, without dropout. The model's state is restored.
 
         Args:
             sequences: the R responses.
-            progress: called after each batch with the number of sequences it held.
+            progress: called after each batch with its number of sequences.
 
         Returns:
             log_probs_R: log π(y | x) in nats, in the order of `sequences`.
@@ -108,7 +108,7 @@ class LoraGradients:
         Raises:
             DataError: if a sequence is longer than the model's context, or a token id is outside its vocabulary.
             ModelError: if the adapter changed since construction, an adapted layer took no part, the model is not
-                causal, or its gradients depend on what is run together.
+                causal, or its gradients depend on the batch.
             NumericalError: if a log-probability or a gradient is not finite.
         """
         model = self._model
@@ -124,7 +124,7 @@ class LoraGradients:
         gradient_RD = np.empty((len(sequences), self.dimension), dtype=self.dtype)
         with torch.inference_mode(False), torch.enable_grad(), frozen(model):
             if len(sequences):
-                with suppress(NumericalError):  # the responses themselves say it better
+                with suppress(NumericalError):  # the error for the responses themselves is clearer
                     self._require_agreement(matrices)
             with checkpointed_evaluation(model):
                 for index_B, batch in response_batches(model, sequences, self._max_tokens, square=False):
@@ -134,10 +134,10 @@ class LoraGradients:
         return log_probs_R, gradient_RD
 
     def _require_agreement(self, matrices: Mapping[str, torch.nn.Linear]) -> None:
-        """Refuse a model whose gradients depend on what is run together, or on gradient checkpointing.
+        """Require gradients that depend neither on the batch nor on gradient checkpointing.
 
         Raises:
-            ModelError: if they do.
+            ModelError: if they depend on one of them.
         """
         checkpointing = bool(checkpointed_layers(self._model))
         proof = (self.parameter_names, checkpointing)
@@ -173,7 +173,7 @@ class LoraGradients:
     def _run(
         self, matrices: Mapping[str, torch.nn.Linear], batch: ResponseBatch
     ) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        """One batch: log_probs_B and gradient_BD. Nothing of its graph outlives the call."""
+        """Run one batch and return log_probs_B and gradient_BD. Its graph is freed when the call returns."""
         device = batch.input_ids_RL.device
         dtype = _accumulator_dtype(matrices)
         accumulator_BW = self._sketch.accumulator(len(batch.start_R), dtype, device)
@@ -207,7 +207,7 @@ def _relative_difference(found_RD: NDArray[Any], expected_RD: NDArray[Any]) -> f
 
 
 class _Recorder:
-    """Receives each tapped matrix's inputs and output gradients of one batch, and keeps only their sketch."""
+    """Recorder of one batch: sketches each tapped matrix's inputs and output gradients and stores nothing else."""
 
     def __init__(self, sketch: SparseSketch, accumulator_BW: torch.Tensor, batch: ResponseBatch) -> None:
         self._sketch = sketch
@@ -216,14 +216,14 @@ class _Recorder:
         self._seen: set[int] = set()
 
     def record(self, block: int, at_output: bool, input_: torch.Tensor, grad: torch.Tensor) -> None:
-        """Add one matrix's gradient of every sequence of the batch.
+        """Add one matrix's gradient for every sequence of the batch.
 
         Args:
-            block: the matrix's place in the order of parameters.
-            at_output: whether it belongs to the output layer, which sees the response tokens of all sequences in a
-                row, not one padded row per sequence.
-            input_: the matrix's input, B × … × in (1 × M × in at the output layer). What lies between does not matter
-                (tokens; one head and tokens, in multi-head latent attention): it is summed over.
+            block: the matrix's index in the order of parameters.
+            at_output: whether it belongs to the output layer, which sees the response tokens of all sequences
+                concatenated, not one padded row per sequence.
+            input_: the matrix's input, B × … × in (1 × M × in at the output layer). The dimensions in between (tokens;
+                one head and tokens, in multi-head latent attention) are summed over.
             grad: the gradient of its output, B × … × out (1 × M × out at the output layer).
         """
         self._seen.add(block)
@@ -254,7 +254,7 @@ class _Recorder:
         self._sketch.add_(self._accumulator_BW[rows], block, product.flatten(1))
 
     def check_complete(self, names: Sequence[str], works: str | None) -> None:
-        """Refuse a batch in which an adapted layer took no part: its gradient would silently be zero."""
+        """Raise if an adapted layer took no part in the batch: its gradient would silently be zero."""
         silent = [name for block, name in enumerate(names) if block not in self._seen]
         if silent:
             raise ModelError(

@@ -1,10 +1,10 @@
-"""A seeded sparse random projection that never exists as a matrix: one ±1 per parameter.
+"""Seeded sparse random projection without a stored matrix: one ±1 per parameter.
 
 Sparse Johnson–Lindenstrauss transform with one nonzero per column (the count sketch of Charikar, Chen and
-Farach-Colton, 2002), with its buckets arranged so that a block of parameters is folded onto D numbers by adding
-contiguous pieces: no index table, no gather, no scatter, the same bits in every process.
+Farach-Colton, 2002). Its buckets are arranged so that adding contiguous pieces folds a block of parameters onto D
+numbers. It needs no index table, gather or scatter, and gives the same bits in every process.
 
-The P parameters lie in blocks (one weight matrix each, row-major), one after another. Parameter j of block k has the
+The P parameters form consecutive blocks (one weight matrix each, row-major). Parameter j of block k has the
 index g = offset_k + j. With m the splitmix64 finaliser and all arithmetic modulo 2⁶⁴:
 
     word(g)   = m(s + (⌊g/64⌋ + 1) · 0x9E3779B97F4A7C15)         s = derived_seed(seed, "sketch", "signs")
@@ -13,9 +13,9 @@ index g = offset_k + j. With m the splitmix64 finaliser and all arithmetic modul
               = (j mod q + rotation_k) mod D         otherwise, q the largest prime ≤ D and
                                                      rotation_k = derived_seed(seed, "sketch", "rotation", k) mod D
 
-Folding at a prime, not at D, keeps parameters that are often large together (a column of a matrix whose width is a
-power of two) in different buckets; the rotations keep them apart from block to block. Inner products are unbiased,
-with a variance of at most (|a|²|b|² + ⟨a, b⟩²) / D where such parameters do not meet: that of a dense ±1 projection.
+Folding at a prime instead of D puts parameters that are often large together (a column of a matrix whose width is a
+power of two) into different buckets. The rotations separate them across blocks. Inner products are unbiased. If such
+parameters do not share a bucket, the variance is at most (|a|²|b|² + ⟨a, b⟩²) / D, as for a dense ±1 projection.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LAST_SHIFT: Final = 31
 
 
 class SparseSketch:
-    """The projection of P parameters, in blocks, to D numbers. Final.
+    """Projection of P parameters, in blocks, to D numbers. Final.
 
     Args:
         block_sizes: the number of parameters of each block, in order.
         dimension: D, or None for no projection: then D = P and the signs are all +1.
-        seed: which projection of the family.
+        seed: seed of the projection.
 
     Raises:
         DataError: if `dimension` is less than 1.
@@ -64,15 +64,15 @@ class SparseSketch:
         self._sign_seed = derived_seed(seed, "sketch", "signs")
 
     def accumulator(self, rows: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """Zeros to add blocks to: one row per gradient; twice D wide where a rotation may wrap around."""
+        """Return zeros to add blocks to: one row per gradient, twice D wide if a rotation may wrap around."""
         return torch.zeros(rows, self.dimension * (2 if self._folds else 1), dtype=dtype, device=device)
 
     def add_(self, accumulator_RW: torch.Tensor, block: int, gradient_Rn: torch.Tensor) -> None:
         """Project one block of R gradients and add it to the accumulator, in place.
 
         Args:
-            accumulator_RW: from `accumulator`, or some rows of it.
-            block: which block.
+            accumulator_RW: from `accumulator`, or some of its rows.
+            block: index of the block.
             gradient_Rn: that block's part of the gradients, in the accumulator's type; overwritten.
         """
         size = gradient_Rn.shape[1]
@@ -86,7 +86,7 @@ class SparseSketch:
             accumulator_RW.narrow(1, self._start[block], size - folded).add_(gradient_Rn[:, folded:])
 
     def finish(self, accumulator_RW: torch.Tensor) -> torch.Tensor:
-        """The projected gradients, R × D."""
+        """Return the projected gradients, R × D."""
         if not self._folds:
             return accumulator_RW
         return accumulator_RW[:, : self.dimension] + accumulator_RW[:, self.dimension :]
@@ -102,7 +102,7 @@ class SparseSketch:
 
 
 def _splitmix64(z: torch.Tensor) -> torch.Tensor:
-    """The finaliser of splitmix64 in int64, whose products wrap around as unsigned ones do."""
+    """Apply the finaliser of splitmix64 in int64, whose products wrap around like unsigned ones."""
     for shift, multiplier in _MIX:
         z = (z ^ _shift_right(z, shift)) * _as_int64(multiplier)
     return z ^ _shift_right(z, _LAST_SHIFT)

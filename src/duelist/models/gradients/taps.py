@@ -1,4 +1,4 @@
-"""Taps on linear layers: each layer's input, and the gradient of its output, handed out in the backward pass."""
+"""Taps on linear layers: they pass on each layer's input and output gradient in the backward pass."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from duelist.models.policy.checkpointing import checkpointed_layers
 
 
 class _Tap(torch.autograd.Function):  # type: ignore[misc]
-    """The identity on a matrix's output, which hands (input, gradient of the output) to `record` on the way back.
+    """Identity on a matrix's output that passes (input, gradient of the output) to `record` in the backward pass.
 
-    The input goes through `save_for_backward`: a closure on a tensor hook would keep it alive under gradient
-    checkpointing, which exists to let go of it.
+    The input is stored with `save_for_backward`. A closure on a tensor hook would keep it in memory despite gradient
+    checkpointing.
     """
 
     @staticmethod
@@ -41,18 +41,18 @@ def tapped(
     matrices: Iterable[torch.nn.Linear],
     record: Callable[[int, bool, torch.Tensor, torch.Tensor], None],
 ) -> Iterator[None]:
-    """Put a tap on every matrix. Each tap is where gradients start to flow if they do not yet.
+    """Put a tap on every matrix. A tap's output requires gradients even if the matrix's output does not.
 
     Args:
         model: the matrices' model.
-        matrices: what to tap.
-        record: called on the way back with a matrix's place among `matrices`, whether it belongs to the output layer,
-            its input and the gradient of its output.
+        matrices: the matrices to tap.
+        record: called in the backward pass with a matrix's index among `matrices`, whether it belongs to the output
+            layer, its input and the gradient of its output.
     """
     output_modules = set(model.get_output_embeddings().modules()) if model.get_output_embeddings() else set()
     with ExitStack() as hooks:
         if checkpointed_layers(model):
-            # A reentrant checkpoint passes gradients on only if its own input wants them.
+            # A reentrant checkpoint propagates gradients only if its own input requires them.
             embeddings = model.get_input_embeddings()
             hooks.callback(embeddings.register_forward_hook(lambda _, __, output: _wanting_grad(output)).remove)
         for block, matrix in enumerate(matrices):

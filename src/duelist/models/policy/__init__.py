@@ -1,1 +1,1 @@
-"""The policy: its weights and tokens, the reference, log-probabilities and the implicit reward."""
+"""Policy: weights and tokens, reference, log-probabilities and implicit reward."""

@@ -1,4 +1,4 @@
-"""All parameters of a model as what is trained. The reference is a frozen copy of the model it began as, or another."""
+"""Full fine-tuning: all parameters are trained. The reference is a frozen copy of the base model, or another model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from duelist.models.policy.process_state import global_generators_kept
 
 @final
 class AllParameters:
-    """Every parameter of `model`. `LoraAdapter` has the same members, and says what they are.
+    """All parameters of `model`, trained. `LoraAdapter` has the same members and documents them.
 
     Two models are in memory, and a third while the reference is neither the base model nor the policy.
 
     Args:
-        model: is trained.
-        base: the reference that training is measured against unless another is set; frozen.
-        tokenizer: saved with the weights, so that a saved folder is a whole model.
+        model: the trained model.
+        base: the default reference; frozen.
+        tokenizer: saved with the weights, so that a saved folder is a complete model.
     """
 
     artifact = "model"
@@ -36,7 +36,7 @@ class AllParameters:
         self.reference_folder: Path | None = None
 
     def parameters(self) -> Iterator[tuple[str, torch.Tensor, bool]]:
-        """Each parameter of the base model and of the trained one: its name, and whether it is trained."""
+        """Yield each parameter of the base model and of the trained one: name, tensor, whether it is trained."""
         for name, parameter in self._base.named_parameters():
             yield name, parameter, False
         for name, parameter in self._trained.named_parameters():
@@ -44,7 +44,7 @@ class AllParameters:
 
     @contextmanager
     def as_reference(self) -> Iterator[None]:
-        """Within the block, `model` is the reference."""
+        """Make `model` the reference within the block."""
         self.model = self.reference_model
         try:
             yield
@@ -52,7 +52,7 @@ class AllParameters:
             self.model = self._trained
 
     def set_reference(self, folder: Path | None) -> None:
-        """Let the reference be the model saved in `folder`, or the base model (None)."""
+        """Set the reference to the model saved in `folder`, or to the base model (None)."""
         if folder == self.reference_folder:
             return
         reference = self._base
@@ -67,7 +67,7 @@ class AllParameters:
         self._tokenizer.save_pretrained(str(folder))
 
     def load(self, folder: Path) -> None:
-        """Replace the trained weights by those saved in `folder`.
+        """Replace the trained weights with those saved in `folder`.
 
         Raises:
             ModelError: if they cannot be read, or do not have exactly these weights' names and shapes.
@@ -76,7 +76,7 @@ class AllParameters:
 
 
 def _read_into(model: Any, folder: Path) -> None:
-    """Give `model` the weights saved in `folder`.
+    """Load the weights saved in `folder` into `model`.
 
     Raises:
         ModelError: if they cannot be read or do not fit.
@@ -86,7 +86,7 @@ def _read_into(model: Any, folder: Path) -> None:
             found, report = AutoModelForCausalLM.from_pretrained(
                 str(folder), dtype=model.dtype, output_loading_info=True
             )
-    except Exception as error:  # transformers and safetensors each have errors of their own
+    except Exception as error:  # transformers and safetensors each raise their own errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"A model in transformers' format must lie at {folder}, but it cannot be read: {reason}"

@@ -1,7 +1,7 @@
 """Gradient checkpointing without dropout.
 
-transformers checkpoints a layer only while the layer itself is in training mode, and the layer then takes its dropout
-rates from wherever it likes: an attribute, its configuration, a constant.
+transformers checkpoints a layer only while the layer itself is in training mode. The layer may then take its dropout
+rate from anywhere: an attribute, its configuration or a constant.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def checkpointed_layers(model: torch.nn.Module) -> list[Any]:
-    """The layers that are checkpointed in training mode."""
+    """Return the layers that are checkpointed in training mode."""
     return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
 
 
 @contextmanager
 def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Put every module in evaluation mode (no dropout), and each back in its own mode afterwards."""
+    """Put every module in evaluation mode (no dropout) and restore each one's mode afterwards."""
     was_training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -33,10 +33,10 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def checkpointed_evaluation(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode, but with gradient checkpointing still at work where it is enabled.
+    """Put the model in evaluation mode but keep gradient checkpointing active if it is enabled.
 
-    A checkpointed layer, without its children, is in training mode when it is called, and in evaluation mode while it
-    computes, both times. So no dropout rate matters.
+    A checkpointed layer, without its children, is in training mode when it is called. It is in evaluation mode during
+    both of its forward computations, so dropout rates have no effect.
     """
     with evaluation_mode(model):
         checkpoints = [(layer, layer._gradient_checkpointing_func) for layer in checkpointed_layers(model)]
@@ -52,7 +52,7 @@ def checkpointed_evaluation(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _in_evaluation(layer: torch.nn.Module, checkpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """`checkpoint`, with `layer` in evaluation mode whenever the function that it is given runs."""
+    """Wrap `checkpoint` so that `layer` is in evaluation mode whenever the checkpointed function runs."""
 
     def run(forward: Callable[..., Any], *inputs: Any) -> Any:
         def evaluate(*inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The recipe's `policy` key."""
+"""Settings of the recipe's `policy` key."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from duelist.settings.validation import require_arguments
 
 
 class PolicyConfig(BaseModel):
-    """Which model is aligned, and which of its weights are trained."""
+    """Settings of the aligned model and its trained weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: str = Field(description="A folder with a causal language model, or its name on the hub.")
-    revision: str | None = Field(default=None, description="The revision, for a model of the hub.")
+    model: str = Field(description="Folder of a causal language model, or its name on the Hugging Face Hub.")
+    revision: str | None = Field(default=None, description="Revision of a model on the Hub.")
     adapter: Literal["lora", "none"] = Field(
         default="lora",
-        description="What is trained: a LoRA adapter, or (none) all parameters, the reference being a frozen copy of "
-        "the model. Keep dtype float32 for all parameters (and set `train.bf16` for speed): small steps vanish in "
-        "bfloat16's rounding, and learning rates at which most do are refused.",
+        description="Trained weights: a LoRA adapter, or (none) all parameters, with a frozen copy of the model as the "
+        "reference. For all parameters keep dtype float32 (and set `train.bf16` for speed): small steps vanish in "
+        "bfloat16's rounding, and learning rates at which most do are rejected.",
     )
     lora: dict[str, Any] = Field(
         default_factory=lambda: {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
-        description="Handed to peft.LoraConfig whole.",
+        description="Arguments of peft.LoraConfig.",
     )
     initial_adapter: str | None = Field(
         default=None,
-        description="A trained LoRA adapter in PEFT's format to start the study from; the reference stays the bare "
-        "model. The adapter's own settings count, not `lora`.",
+        description="A trained LoRA adapter in PEFT's format to start the study from; the reference stays the base "
+        "model. The adapter's own settings apply, not `lora`.",
     )
     initial_model: str | None = Field(
         default=None,
-        description="With adapter none: a folder with a trained model of the same shape to start the study from; the "
+        description="With adapter none: folder of a trained model of the same shape to start the study from; the "
         "reference stays `model`.",
     )
     dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the base weights.")
-    device: str = Field(default="auto", description="cpu, cuda, cuda:0 ...; auto takes a GPU where there is one.")
-    chat_template: str | None = Field(default=None, description="A Jinja file to use as the chat template.")
-    load: dict[str, Any] = Field(default_factory=dict, description="Further arguments of from_pretrained.")
+    device: str = Field(default="auto", description="cpu, cuda, cuda:0 ...; auto uses a GPU if there is one.")
+    chat_template: str | None = Field(default=None, description="Jinja file to use as the chat template.")
+    load: dict[str, Any] = Field(default_factory=dict, description="Additional arguments of from_pretrained.")
     architecture: dict[str, Any] | None = Field(
         default=None,
-        description="The model's configuration (model_type, hidden_size ...): lets --dry-run tell the memory where the "
-        "model is out of reach. Not used otherwise.",
+        description="The model's configuration (model_type, hidden_size ...): lets --dry-run estimate memory when "
+        "the model is unavailable. Not used otherwise.",
     )
 
     @field_validator("lora")

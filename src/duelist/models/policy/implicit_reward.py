@@ -1,4 +1,4 @@
-"""The implicit reward of responses: the policy's log-probabilities against its reference's."""
+"""Implicit reward of responses: log-probabilities under the policy relative to the reference."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from duelist.types import Response
 def log_ratios(
     policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress, what: str = "Log-probabilities"
 ) -> NDArray[np.float64]:
-    """log(π_θ(y|x) / π_ref(y|x)) of R responses, in nats; β times this is their implicit reward.
+    """Return log(π_θ(y|x) / π_ref(y|x)) of R responses, in nats; β times this is their implicit reward.
 
     Args:
         policy: the model and its reference.
-        responses: what to score.
-        max_tokens: tokens per forward pass, padding included.
-        progress: told how many log-probabilities are done.
-        what: shown with the progress.
+        responses: the responses to score.
+        max_tokens: maximum number of tokens per forward pass, padding included.
+        progress: reports the number of log-probabilities done.
+        what: label of the progress bar.
     """
     own_R, reference_R = log_probs(policy, responses, max_tokens, progress, what)
     return own_R - reference_R
@@ -32,7 +32,7 @@ def log_ratios(
 def log_probs(
     policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress, what: str = "Log-probabilities"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """log π_θ(y|x) and log π_ref(y|x) of R responses, in nats; arguments as for `log_ratios`."""
+    """Return log π_θ(y|x) and log π_ref(y|x) of R responses, in nats; arguments as for `log_ratios`."""
     sequences = tokenized(responses)
     with progress.stage(what, 2 * len(sequences)) as advance:
         own_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)

@@ -1,4 +1,4 @@
-"""Reading a base model and its tokenizer from a folder or the hub."""
+"""Loading of a base model and its tokenizer from a folder or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from duelist.settings.validation import expanded
 
 
 def load_base(config: PolicyConfig) -> tuple[Any, Any]:
-    """The base model, in evaluation mode on its device, and its tokenizer.
+    """Load the base model, in evaluation mode on its device, and its tokenizer.
 
     Raises:
         ModelError: if one of them cannot be loaded.
@@ -29,8 +29,8 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
         raise ModelError(f"The tokenizer of {config.model} must have an end-of-sequence token, but has none: set one.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    # Sampling follows the recipe alone: a model's own generation defaults (top-k, penalties) are set aside, its stop
-    # tokens kept.
+    # Only the recipe controls sampling: the model's own generation defaults (top-k, penalties) are dropped. Its stop
+    # tokens are kept.
     stop = base.generation_config.eos_token_id
     base.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id if stop is None else stop, pad_token_id=tokenizer.pad_token_id
@@ -39,15 +39,15 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
 
 
 def base_arguments(config: PolicyConfig) -> dict[str, Any]:
-    """What `from_pretrained` is told about the base model beside its name."""
+    """Return the arguments of `from_pretrained` for the base model, except its name."""
     return {"revision": config.revision, "dtype": config.dtype, **with_credentials(config.load)}
 
 
 def device_of(name: str) -> torch.device:
-    """The device a recipe names; `auto` takes a GPU where there is one.
+    """Return the device that a recipe names; `auto` uses a GPU if there is one.
 
     Raises:
-        ModelError: if there is no such device here.
+        ModelError: if the machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -60,7 +60,7 @@ def device_of(name: str) -> torch.device:
 
 
 def read_chat_template(path: str) -> str:
-    """The chat template in a Jinja file.
+    """Return the chat template in a Jinja file.
 
     Raises:
         ModelError: if the file cannot be read.
@@ -77,10 +77,10 @@ def read_chat_template(path: str) -> str:
 
 
 def load_pretrained(loader: Any, name: str, key: str, revision: str | None = None, **arguments: Any) -> Any:
-    """`loader.from_pretrained(name)`, with an error that names the recipe's key and the remedy.
+    """Call `loader.from_pretrained(name)`; errors name the recipe's key and the remedy.
 
     Raises:
-        ModelError: if there is no such folder and no such model on the hub, or what is there cannot be loaded.
+        ModelError: if neither such a folder nor such a model on the Hub exists, or it cannot be loaded.
     """
     if expanded(name).is_dir():
         name = str(expanded(name))
@@ -90,7 +90,7 @@ def load_pretrained(loader: Any, name: str, key: str, revision: str | None = Non
         )
     try:
         return loader.from_pretrained(name, revision=revision, **arguments)
-    except Exception as error:  # transformers, the hub and safetensors each have errors of their own
+    except Exception as error:  # transformers, the Hub and safetensors each raise their own errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"{key} must be a folder with a model or a model's name on the hub, but {name!r} could not be loaded: "

@@ -1,12 +1,12 @@
-"""Log-probabilities of responses: the only code of the package that computes them.
+"""Log-probabilities of responses; no other module of the package computes them.
 
     log π(y | x) = Σ_t log π(y_t | x, y_<t), in nats, over the tokens of the response only (end of sequence included,
     prompt excluded).
 
-Batches are padded on the right and run without an attention mask: under causal attention no real token can see the
-padding behind it, so this is exact, and it keeps the fastest attention kernels. The output layer sees only the
-positions that predict a response token; everything the model does to its logits afterwards (soft capping, scaling)
-still happens, because it happens in the model's own forward pass.
+Batches are padded on the right and run without an attention mask. This is exact, because under causal attention no real
+token attends to the padding after it, and it allows the fastest attention kernels. The output layer sees only the
+positions that predict a response token. Later operations on the logits (soft capping, scaling) still apply, because
+they are part of the model's own forward pass.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from duelist.types import Response
 
 DEFAULT_MAX_TOKENS = 8192
 
-# Rows of logits are brought to float32 this many numbers at a time (16 MiB), never all at once.
+# Rows of logits are converted to float32 in chunks of this many numbers (16 MiB), never all at once.
 _CHUNK_NUMBERS = 2**22
 
 
 @dataclass(frozen=True)
 class TokenizedResponse:
-    """A response and the prompt before it, as the token ids that the model reads.
+    """Token ids of a response and its prompt, as the model reads them.
 
     Args:
         prompt_ids: at least one token: the first response token is predicted from the last of these.
@@ -55,25 +55,25 @@ class TokenizedResponse:
 
     @property
     def input_length(self) -> int:
-        """How many tokens the model reads: all but the last, which only is predicted."""
+        """Number of tokens that the model reads: all except the last, which is only predicted."""
         return len(self.prompt_ids) + len(self.response_ids) - 1
 
 
 def tokenized(responses: Sequence[Response]) -> list[TokenizedResponse]:
-    """The token ids that log-probabilities and gradients of responses are taken of."""
+    """Return the token ids used for log-probabilities and gradients of responses."""
     return [TokenizedResponse(r.prompt_token_ids, r.token_ids) for r in responses]
 
 
 @dataclass(frozen=True)
 class ResponseBatch:
-    """R sequences padded to L tokens, and where in them the T response tokens are predicted.
+    """R sequences padded to L tokens, and the positions that predict the T response tokens.
 
     Attributes:
         input_ids_RL: token ids, padded on the right.
         row_T: the sequence that each response token belongs to, ascending.
         column_T: the position that predicts it.
         target_T: its token id.
-        start_R: where each sequence begins in the T response tokens.
+        start_R: index of each sequence's first token among the T response tokens.
     """
 
     input_ids_RL: torch.Tensor
@@ -115,13 +115,13 @@ class ResponseBatch:
 def batches_by_tokens(
     lengths: Sequence[int] | NDArray[np.int64], max_tokens: int, thresholds: Sequence[int] = ()
 ) -> list[NDArray[np.int64]]:
-    """Group sequences of like length, the longest first, so that running out of memory shows at once.
+    """Group sequences of similar length, longest first, so that an out-of-memory error occurs at the start.
 
     Args:
         lengths: the length of each sequence, in tokens.
-        max_tokens: the most tokens a batch may have once padded to its longest sequence. A sequence longer than that
-            is a batch of its own.
-        thresholds: no batch holds lengths up to one of these and lengths beyond it.
+        max_tokens: maximum number of tokens of a batch, padded to its longest sequence. A longer sequence forms its own
+            batch.
+        thresholds: no batch contains lengths on both sides of one of these; a length equal to it is below.
 
     Returns:
         For each batch, the indices of its sequences. Every index appears exactly once; ties keep their order.
@@ -147,16 +147,16 @@ def batches_by_tokens(
 def plan_batches(
     model: torch.nn.Module, sequences: Sequence[TokenizedResponse], max_tokens: int, square: bool = True
 ) -> list[NDArray[np.int64]]:
-    """Group sequences of like length, as they are run together. A batch alone is planned as itself.
+    """Group sequences of similar length into batches. Planning one batch alone gives that batch again.
 
     Sequences beyond one of the model's length thresholds are not batched with those up to it. A sequence's length is
-    that of its prompt and response together, though its last token is not read.
+    that of its prompt and response together, although its last token is not read.
 
     Args:
-        model: what they are for.
+        model: the model that will read the batches.
         sequences: the responses.
-        max_tokens: the most tokens of a batch, padding included.
-        square: whether a batch may have as many rows as columns; if not, its last sequence goes alone.
+        max_tokens: maximum number of tokens of a batch, padding included.
+        square: whether a batch may have as many rows as columns; if not, its last sequence forms its own batch.
 
     Returns:
         index_B: each batch's positions in `sequences`.
@@ -172,16 +172,16 @@ def plan_batches(
 def response_batches(
     model: torch.nn.Module, sequences: Sequence[TokenizedResponse], max_tokens: int, square: bool = True
 ) -> Iterator[tuple[NDArray[np.int64], ResponseBatch]]:
-    """`sequences` in the batches of `plan_batches`, on the device of the model's input embeddings.
+    """Yield `sequences` in the batches of `plan_batches`, on the device of the model's input embeddings.
 
     Yields:
         index_B: the batch's positions in `sequences`.
-        batch: what to run.
+        batch: the padded batch.
     """
     device, thresholds = model.get_input_embeddings().weight.device, _thresholds(model)
     for index_B in plan_batches(model, sequences, max_tokens, square):
         longest = sequences[index_B[0]].input_length
-        # One more column, where only with its last token a sequence is beyond the threshold.
+        # One more column if only its last token puts a sequence beyond the threshold.
         width = longest + 1 if longest - 1 in thresholds else longest
         yield index_B, ResponseBatch.of([sequences[i] for i in index_B], device, width)
 
@@ -191,10 +191,11 @@ def _thresholds(model: torch.nn.Module) -> list[int]:
 
 
 def check_sequences(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]) -> None:
-    """Refuse sequences that the model has no positions or no tokens for: nothing is ever cut silently.
+    """Require sequences within the model's context and vocabulary: nothing is ever truncated silently.
 
     Raises:
-        DataError: naming the longest sequence and the model's limit, or the token id and the vocabulary.
+        DataError: if one is not; the message names the longest sequence and the limit, or the token id and the
+            vocabulary.
     """
     limit = context_length(model.config)
     longest = max((s.input_length for s in sequences), default=0)
@@ -209,19 +210,19 @@ def check_sequences(model: torch.nn.Module, sequences: Sequence[TokenizedRespons
 
 
 def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> torch.Tensor:
-    """Run the model once, and give the log-probability of each response token.
+    """Run the model once and return the log-probability of each response token.
 
-    Gradients flow where they are enabled. The caller sets evaluation mode.
+    Gradients flow if they are enabled. The caller sets evaluation mode.
 
     Args:
         model: a causal language model of transformers, with or without a PEFT adapter.
-        batch: what to run, on the device of the model's input embeddings.
+        batch: the batch, on the device of the model's input embeddings.
 
     Returns:
-        log_probs_T: in nats; float32, or float64 where the logits are.
+        log_probs_T: in nats; float32, or float64 if the logits are float64.
 
     Raises:
-        ModelError: if the model's output layer is out of reach.
+        ModelError: if the model's output layer cannot be accessed.
     """
     output_layer = model.get_output_embeddings()
     if output_layer is None:
@@ -255,21 +256,21 @@ def sequence_log_probs(
     max_tokens: int = DEFAULT_MAX_TOKENS,
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """log π(y | x) of R responses, without gradients and without dropout.
+    """Return log π(y | x) of R responses, without gradients and without dropout.
 
     Args:
-        model: a causal language model of transformers, with or without a PEFT adapter. Its modes are as before when
-            the call returns.
+        model: a causal language model of transformers, with or without a PEFT adapter. The modes of its modules are
+            restored.
         sequences: the R responses.
-        max_tokens: the most tokens run at once, padding included.
-        progress: called after each batch with the number of sequences it held.
+        max_tokens: maximum number of tokens per pass, padding included.
+        progress: called after each batch with its number of sequences.
 
     Returns:
         log_probs_R: in nats, in the order of `sequences`.
 
     Raises:
         DataError: if a sequence is longer than the model's context, or a token id is outside its vocabulary.
-        ModelError: if the model is not causal, or its output layer is out of reach.
+        ModelError: if the model is not causal, or its output layer cannot be accessed.
         NumericalError: if a log-probability is not finite.
     """
     check_sequences(model, sequences)
@@ -284,7 +285,7 @@ def sequence_log_probs(
 
 
 class _TargetLogProbs(torch.autograd.Function):  # type: ignore[misc]
-    """log softmax(logits)[target], in float32 or better, without ever holding a float32 copy of all logits."""
+    """log softmax(logits)[target] in float32 or better, without a float32 copy of all logits."""
 
     @staticmethod
     def forward(ctx: Any, logits_TV: torch.Tensor, target_T: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A LoRA adapter as what is trained. The reference is the base model without it, or a second, frozen adapter."""
+"""LoRA training: only the adapter is trained. The reference is the base model without it, or a frozen adapter."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ REFERENCE = "ref"
 
 @final
 class LoraAdapter:
-    """The adapter `default` of a PEFT model. `AllParameters` has the same members.
+    """Adapter `default` of a PEFT model. `AllParameters` has the same members.
 
     Attributes:
-        artifact: what a folder with these weights is called in a study.
-        model: computes what the policy computes; within `as_reference`, what the reference computes.
-        reference_model: the reference where it is a model of its own; None, for here it is another state of `model`.
-        reference_folder: where the reference's weights were read from; None for the base model.
+        artifact: name of the folder with these weights in a study.
+        model: the policy; within `as_reference`, the reference.
+        reference_model: the reference if it is a separate model; None here, because it is another state of `model`.
+        reference_folder: folder from which the reference's weights were read; None for the base model.
     """
 
     artifact = "adapter"
@@ -51,19 +51,19 @@ class LoraAdapter:
         self.reference_folder: Path | None = None
 
     def parameters(self) -> Iterator[tuple[str, torch.Tensor, bool]]:
-        """Each parameter of the base model and of the adapter: its name, and whether it is the adapter's."""
+        """Yield each parameter of the base model and of the adapter: name, tensor, whether it is the adapter's."""
         for name, parameter in self.model.named_parameters():
             yield name, parameter, "lora_" in name
 
     @contextmanager
     def as_reference(self) -> Iterator[None]:
-        """Within the block, the reference's adapter is active, or none."""
+        """Activate the reference's adapter, or no adapter, within the block."""
         reference = REFERENCE if REFERENCE in self.model.peft_config else None
         with trained_kept(self.model), use_adapter(self.model, reference):
             yield
 
     def set_reference(self, folder: Path | None) -> None:
-        """Let the reference be the adapter saved in `folder`, or the base model (None)."""
+        """Set the reference to the adapter saved in `folder`, or to the base model (None)."""
         with trained_kept(self.model):
             if REFERENCE in self.model.peft_config:
                 self.model.delete_adapter(REFERENCE)
@@ -75,7 +75,7 @@ class LoraAdapter:
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format, loadable with `PeftModel.from_pretrained`."""
         self.model.save_pretrained(str(folder), selected_adapters=["default"])
-        # PEFT keeps target_modules as a set and writes it in an order that differs from process to process.
+        # PEFT stores target_modules as a set, whose order differs from process to process.
         file = folder / "adapter_config.json"
         config = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(config.get("target_modules"), list):
@@ -83,7 +83,7 @@ class LoraAdapter:
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Replace the adapter's weights by those saved in `folder`.
+        """Replace the adapter's weights with those saved in `folder`.
 
         Raises:
             ModelError: if they cannot be read, or do not have exactly these weights' names and shapes.
@@ -103,15 +103,15 @@ class LoraAdapter:
 
 
 def fresh_adapter(base: Any, lora: dict[str, Any], seed: int, name: str) -> LoraAdapter:
-    """A new adapter, drawn from `seed`, on the base model called `name`. It changes nothing yet: its B is zero.
+    """Create an adapter, drawn from `seed`, on the base model called `name`. It has no effect yet: its B is zero.
 
     Raises:
         ModelError: if the LoRA settings do not fit the model.
     """
     with global_generators_kept(), warnings.catch_warnings():
-        # PEFT sets fan_in_fan_out right for GPT-2's layers, and says so.
+        # PEFT corrects fan_in_fan_out for GPT-2's layers and warns about it.
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
-        torch.manual_seed(seed)  # LoRA's A is drawn at random, on the CPU for the same draw on every device
+        torch.manual_seed(seed)  # LoRA's A is drawn on the CPU, the same for every device
         try:
             model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **lora))
         except (TypeError, ValueError) as error:
@@ -124,14 +124,14 @@ def fresh_adapter(base: Any, lora: dict[str, Any], seed: int, name: str) -> Lora
 
 
 def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
-    """An adapter in PEFT's format, on the base model called `name`.
+    """Load an adapter in PEFT's format onto the base model called `name`.
 
     Raises:
         ModelError: if it cannot be loaded, or was trained on another model.
     """
     try:
         settings = PeftConfig.from_pretrained(str(adapter))
-    except Exception as error:  # PEFT, the hub and JSON each have errors of their own
+    except Exception as error:  # PEFT, the Hub and JSON each raise their own errors
         raise ModelError(
             f"The adapter must be a folder in PEFT's format or a name on the hub, but {adapter} cannot be read: {error}"
         ) from error
@@ -150,12 +150,12 @@ def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
             warnings.filterwarnings("error", message="Found missing adapter keys")
             model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
         weights = load_peft_weights(str(adapter), device="cpu")
-    except Exception as error:  # a shape that does not fit is a RuntimeError, a missing weight a warning
+    except Exception as error:  # a wrong shape is a RuntimeError, a missing weight a warning
         raise ModelError(
             f"The adapter {adapter} must fit the model {name}, but it does not: {str(error)[:300]} Give the model that "
             "it was trained on."
         ) from error
-    # PEFT passes over weights for which the model has no layer.
+    # PEFT skips weights for which the model has no layer.
     own = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
     unused = sorted(key for key in weights if "lora_" in key and key not in own)
     if unused:
@@ -167,6 +167,6 @@ def saved_adapter(base: Any, adapter: Path, name: str) -> LoraAdapter:
 
 
 def _names(model: str) -> set[str]:
-    """What a model may be called: the last part of its path or hub name, and of what that is a link to."""
+    """Return the names of a model: the last part of its path or Hub name, and of the target if that is a link."""
     path = expanded(model)
     return {path.name, path.resolve().name} - {""}

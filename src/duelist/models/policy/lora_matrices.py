@@ -1,4 +1,4 @@
-"""The matrices of a LoRA adapter, and the proof that they are all it trains."""
+"""Matrices of a LoRA adapter, with a check that the adapter trains nothing else."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SUPPORTED = (
     "modules_to_save, trainable_token_indices, target_parameters or bias."
 )
 
-# Parts of attention that text does not reach, or no gradient: an index of keys, a second modality.
+# Parts of attention without text input or without gradient: an index of keys, a second modality.
 _NOT_ADAPTED = ("expert", "indexer", "encoder_attn", "cross", "vision", "visual", "audio")
 
 
 def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
-    """The active LoRA adapter's matrices by parameter name, sorted; proof that they are all the adapter trains.
+    """Return the active LoRA adapter's matrices by parameter name, sorted, and check that it trains nothing else.
 
-    A matrix that is frozen (as LoRA-FA freezes A) is left out, unless all are.
+    Frozen matrices (LoRA-FA freezes A) are excluded, unless all are frozen.
 
     Raises:
         ModelError: if there is no such adapter, it is merged or disabled, or it trains anything else.
@@ -55,10 +55,10 @@ def lora_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 
 
 def _require_plain_lora(model: torch.nn.Module, name: str, layer: LoraLayer, adapter: str) -> None:
-    """Refuse an adapted layer whose LoRA is off or merged, of another form, or sees tokens out of their places.
+    """Require an adapted layer with plain LoRA, active and unmerged, that sees every token in its position.
 
     Raises:
-        ModelError: naming the layer.
+        ModelError: if the layer is different; the message names it.
     """
     if layer.merged:
         raise ModelError(f"The adapter must not be merged, but {name} is. Call unmerge_adapter() first.")
@@ -79,24 +79,24 @@ def _require_plain_lora(model: torch.nn.Module, name: str, layer: LoraLayer, ada
 
 
 def leave_out_experts(model: torch.nn.Module) -> str:
-    """The remedy where an adapter reaches layers that do not see every token in its place."""
+    """Return the remedy for an adapter on layers that do not see every token in its position."""
     return f"Leave experts out of target_modules: {working_targets(model) or 'adapt attention layers only'}."
 
 
 def working_targets(model: torch.nn.Module) -> str | None:
-    """What to say of `target_modules` that work for this model; None where nothing is known to."""
+    """Return advice on `target_modules` that work for this model; None if none are known to work."""
     names = ", ".join(attention_projections(model))
     return f"target_modules: [{names}] works for this model" if names else None
 
 
 def attention_projections(model: torch.nn.Module) -> list[str]:
-    """Names of the linear layers in a model's attention, as `target_modules` takes them; none that experts use too."""
+    """Return attention's linear layers as names for `target_modules`, without names that experts also use."""
     found: set[str] = set()  # names in attention
     taken: set[str] = set()  # names elsewhere
     for path, layer in model.named_modules():
         if not isinstance(layer, torch.nn.Linear) or ".lora_" in path:
             continue
-        own_kind = type(layer).__module__.startswith("transformers.")  # grouped, say: PEFT cannot add to its output
+        own_kind = type(layer).__module__.startswith("transformers.")  # such as grouped: PEFT cannot add to its output
         name = path.removesuffix(".base_layer").rpartition(".")[2]
         in_attention = ("attn" in path or "attention" in path) and not any(word in path for word in _NOT_ADAPTED)
         (found if in_attention and not own_kind else taken).add(name)
@@ -116,7 +116,7 @@ def _active_adapter(model: torch.nn.Module) -> str:
 
 
 def _trained_names(model: torch.nn.Module, adapter: str) -> set[str]:
-    """Names of all parameters that belong to `adapter`, and of those that are trained without belonging to another."""
+    """Return the names of the parameters of `adapter`, and of trained parameters that belong to no other adapter."""
     owner = re.compile(r"\.(?:lora_\w+|modules_to_save|trainable_tokens_\w+)\.(?P<adapter>[^.]+)(?:\.|$)")
     names = set()
     for name, parameter in model.named_parameters():

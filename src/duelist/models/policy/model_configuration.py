@@ -1,4 +1,4 @@
-"""What of a model's configuration its logits depend on."""
+"""Part of a model's configuration that its logits depend on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from duelist.models.policy.positions import FROM_PADDING
 
-# Where a model comes from, how it is run, and which tokens end a text. Whatever is not named here counts.
+# Origin of a model, how it is run, and its stop tokens. Every key not listed here counts.
 _LEFT_OUT = frozenset(
     {
         *("_name_or_path", "transformers_version", "architectures", "auto_map", "dtype", "torch_dtype"),
@@ -20,9 +20,9 @@ _LEFT_OUT = frozenset(
 
 
 def computed_with(config: Any) -> str:
-    """The configuration and those within it as text, without what its model does not compute with.
+    """Return the configuration and its sub-configurations as text, without keys that do not affect the logits.
 
-    The weights' type is left out too: weights say it themselves.
+    The weights' type is excluded too: the weights themselves carry it.
     """
 
     def kept(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Batches of sequences of different lengths: which run together, and how they are padded."""
+"""Batching and padding of sequences of different lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from duelist.models.policy.positions import regime
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int, device: torch.device, width: int = 0) -> torch.Tensor:
-    """The rows, filled up on the right to the longest of them or to `width`."""
+    """Return the rows, padded on the right to the longest row or to `width`."""
     filled = np.full((len(rows), max(width, *map(len, rows))), fill, dtype=np.int64)
     for row, values in zip(filled, rows, strict=True):
         row[: len(values)] = values
@@ -21,13 +21,13 @@ def padded(rows: Sequence[Sequence[int]], fill: int, device: torch.device, width
 def batches_by_count(
     order: Sequence[int], lengths: Sequence[int], size: int, thresholds: Sequence[int]
 ) -> Iterator[list[int]]:
-    """At most `size` sequences together, none on both sides of a length threshold of the model.
+    """Yield batches of at most `size` sequences, none on both sides of one of the model's length thresholds.
 
     Args:
         order: positions in `lengths`, in the order in which they are batched.
         lengths: the length of each sequence, in tokens.
-        size: the most sequences of a batch.
-        thresholds: the model's (`length_thresholds`).
+        size: maximum number of sequences per batch.
+        thresholds: the model's length thresholds (`length_thresholds`).
     """
     for beyond in range(len(thresholds) + 1):
         rows = [i for i in order if regime(lengths[i], thresholds) == beyond]

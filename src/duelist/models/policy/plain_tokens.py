@@ -1,6 +1,6 @@
-"""Token ids without a tokenizer: words and punctuation marks, for studies that have no language model.
+"""Token ids without a tokenizer: words and punctuation marks, for studies without a language model.
 
-Only their number and their equality matter: lengths in tokens, reading time, the overlap of two texts.
+Only their number and equality are used: lengths in tokens, reading time, the overlap of two texts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ _PIECES = re.compile(r"\w+|[^\w\s]")
 
 
 def plain_token_ids(text: str) -> list[int]:
-    """One id below 65,536 for each word and each punctuation mark: a hash of it, the same on every machine.
+    """Return one id below 65,536 per word and punctuation mark: its hash, the same on every machine.
 
-    A text of nothing but spaces is one token.
+    A text of only spaces is one token.
     """
     return [crc32(piece.encode()) % VOCABULARY for piece in _PIECES.findall(text)] or [0]

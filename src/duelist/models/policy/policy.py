@@ -1,4 +1,4 @@
-"""The model being aligned: a causal language model, what of it is trained, its tokenizer, and its reference."""
+"""Policy being aligned: a causal language model, its trained weights, tokenizer and reference."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from duelist.settings.validation import expanded
 
 
 class Policy:
-    """A causal language model that is trained, and the reference it is compared with.
+    """Causal language model in training, and its reference.
 
-    What is trained, and where the reference's weights are, is `weights`' affair: a LoRA adapter, switched off for the
-    reference, or all parameters, with a frozen copy for the reference.
+    `weights` determines the trained parameters and the reference. With a LoRA adapter, the reference is the model with
+    the adapter switched off. With all parameters trained, the reference is a frozen copy.
 
     Args:
-        weights: what is trained, and the reference.
-        tokenizer: the model's.
-        name: the base model's folder or name on the hub, or what messages call a model in memory.
-        base_arguments: what else the base model was loaded with: revision, type of its weights ...
+        weights: the trained parameters and the reference.
+        tokenizer: the model's tokenizer.
+        name: the base model's folder or name on the Hugging Face Hub, or a name for messages if it is in memory.
+        base_arguments: other arguments that loaded the base model: revision, type of its weights ...
 
     Raises:
         ModelError: if the model is not causal.
@@ -54,18 +54,18 @@ class Policy:
         require_causal(self.model)
         stop = self.model.generation_config.eos_token_id
         stop = tokenizer.eos_token_id if stop is None else stop
-        self.stop_token_ids = frozenset(stop if isinstance(stop, list) else [stop])  # the tokens that end a response
+        self.stop_token_ids = frozenset(stop if isinstance(stop, list) else [stop])  # tokens that end a response
 
     @staticmethod
     def load(config: PolicyConfig, seed: int) -> Policy:
         """Load the base model and tokenizer, and the weights that the study starts from.
 
         Args:
-            config: what to load. Without a start of its own, the policy begins as the base model.
-            seed: a fresh adapter is drawn from it.
+            config: the settings. Without a starting adapter or model, the policy begins as the base model.
+            seed: seed of a fresh adapter.
 
         Raises:
-            ModelError: if something cannot be loaded, or does not fit the model.
+            ModelError: if a part cannot be loaded or does not fit the model.
         """
         base, tokenizer = load_base(config)
         weights: LoraAdapter | AllParameters
@@ -81,16 +81,16 @@ class Policy:
 
     @staticmethod
     def of(model: Any, tokenizer: Any, name: str = "the model in memory", reference: Any | None = None) -> Policy:
-        """A policy from a model and a tokenizer that are in memory already.
+        """Return a policy from a model and a tokenizer in memory.
 
         Args:
-            model: a PEFT model, whose adapter is trained; or a plain one, all of which is trained.
+            model: a PEFT model, whose adapter is trained, or a plain model, trained in full.
             tokenizer: its tokenizer.
-            name: what messages call it.
+            name: the model's name in messages.
             reference: for a plain model, a copy of it as the reference.
 
         Raises:
-            ModelError: if a plain model comes without a reference, or the tokenizer has no end-of-sequence token.
+            ModelError: if a plain model is given without a reference, or the tokenizer has no end-of-sequence token.
         """
         if not isinstance(model, PeftModel) and reference is None:
             raise ModelError(
@@ -104,32 +104,32 @@ class Policy:
 
     @property
     def model(self) -> Any:
-        """Computes what the policy computes; within `as_reference`, what the reference computes."""
+        """The policy's model; within `as_reference`, it computes the reference."""
         return self.weights.model
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     @property
     def context_length(self) -> int | None:
-        """The longest sequence the model takes, in tokens; None if its configuration does not say."""
+        """Longest sequence that the model takes, in tokens; None if its configuration does not define it."""
         return context_length(self.model.config)
 
     @property
     def reference_folder(self) -> Path | None:
-        """Where the reference's weights were read from; None for the base model."""
+        """Folder from which the reference's weights were read; None for the base model."""
         return self.weights.reference_folder
 
     def fingerprint(self, trained: bool = True) -> str:
-        """A hash of the model's state: all that its logits and its gradients depend on.
+        """Return a hash of everything that the model's logits and gradients depend on.
 
-        These are all weights, the reference's too, what is saved beside them, the configuration, what adapters multiply
-        their weights by, and which weights are trained.
+        It covers all weights (the reference's too), the buffers saved with them, the configuration, the scaling factors
+        of adapters, and which weights are trained.
 
         Args:
-            trained: false leaves what is trained out: the hash of the base model alone.
+            trained: whether to include the trained weights; if false, the hash is of the base model only.
         """
         total = hashlib.blake2b(digest_size=16)
         for name, parameter, is_trained in self.weights.parameters():
@@ -144,7 +144,7 @@ class Policy:
                 total.update(computed_with(model.config).encode())
                 saved = model.state_dict().keys()
                 for name, buffer in model.named_buffers():
-                    if name in saved:  # the others follow from the configuration
+                    if name in saved:  # other buffers follow from the configuration
                         total.update(name.encode() + _bit_sums(buffer))
             if reference is not None and self.reference_folder is not None:  # no longer the base model
                 for name, parameter in reference.named_parameters():
@@ -159,33 +159,34 @@ class Policy:
         return total.hexdigest()
 
     def as_reference(self) -> AbstractContextManager[None]:
-        """Within the block, `model` computes what the reference computes."""
+        """Make `model` compute the reference within the block."""
         return self.weights.as_reference()
 
     def set_reference(self, folder: Path | None) -> None:
-        """Let the reference be the weights saved in `folder`, or the base model (None)."""
+        """Set the reference to the weights saved in `folder`, or to the base model (None)."""
         self.weights.set_reference(folder)
 
     def save_weights(self, folder: Path) -> None:
-        """Write what is trained into an existing folder: an adapter in PEFT's format, or a model in transformers'."""
+        """Write the trained weights into an existing folder, in PEFT's format (adapter) or transformers' (model)."""
         self.weights.save(folder)
 
     def load_weights(self, folder: Path) -> None:
-        """Replace what is trained by what was saved in `folder`.
+        """Replace the trained weights with those saved in `folder`.
 
         Raises:
-            ModelError: if it does not have exactly these weights' names and shapes.
+            ModelError: if they cannot be read, or do not have exactly these weights' names and shapes.
         """
         self.weights.load(folder)
 
 
-_WORDS = 1024  # 64-bit words a row
+_WORDS = 1024  # 64-bit words per row
 
 
 def _bit_sums(parameter: torch.Tensor) -> bytes:
-    """A weight's bits as rows of 64-bit words, summed modulo 2⁶⁴ along rows and along columns.
+    """Return a weight's bits as rows of 64-bit words, summed modulo 2⁶⁴ along rows and along columns.
 
-    The same on every device, and several times as fast as a hash of all bytes, which takes as long as loading them.
+    The result is the same on every device. It is several times faster than a hash of all bytes, which takes as long as
+    loading them.
     """
     bits = parameter.detach().contiguous().reshape(-1).view(torch.uint8)
     bits = bits.clone() if bits.storage_offset() % 8 else bits

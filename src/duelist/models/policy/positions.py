@@ -1,14 +1,14 @@
-"""How many positions a model has, and where their encoding changes with the length of what is read."""
+"""Context length of a model, and the sequence lengths at which its position encoding changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-# What configurations call the longest sequence, in tokens.
+# Names that configurations use for the longest sequence, in tokens.
 _NAMES = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
-# These number positions from the padding token's id + 1, so that their last positions are out of reach.
+# These models number positions from the padding token's id + 1, so their last positions cannot be used.
 FROM_PADDING = (
     "camembert",
     "data2vec-text",
@@ -21,7 +21,7 @@ FROM_PADDING = (
 
 
 def context_length(config: Any) -> int | None:
-    """The longest sequence that a model with this configuration takes, in tokens; None if it does not say."""
+    """Return the longest sequence that a model with this configuration takes, in tokens; None if it is not defined."""
     config = config.get_text_config()
     length = next((n for name in _NAMES if (n := getattr(config, name, None)) is not None), None)
     if length is None or length < 1:  # XLNet says −1: no limit
@@ -32,11 +32,11 @@ def context_length(config: Any) -> int | None:
 
 
 def length_thresholds(config: Any) -> tuple[int, ...]:
-    """Lengths in tokens beyond which a model encodes every position in another way, ascending; most have none.
+    """Return the lengths in tokens beyond which a model encodes every position differently, ascending.
 
-    LongRoPE (Phi-3's long contexts) takes its factors by the longest sequence of a batch: a short one is another
-    sequence in the company of a long one. Its relatives (YaRN, Llama 3's) have fixed factors, and dynamic NTK changes
-    them beyond the context only.
+    Most models have none. LongRoPE (Phi-3's long contexts) selects its factors by the longest sequence of a batch, so a
+    short sequence is encoded differently next to a long one. Related methods (YaRN, Llama 3's) have fixed factors, and
+    dynamic NTK changes them only beyond the context.
     """
     rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
     kinds = [rope, *(x for x in rope.values() if isinstance(x, dict))]  # for all layers, or by kind of layer
@@ -49,5 +49,5 @@ def length_thresholds(config: Any) -> tuple[int, ...]:
 
 
 def regime(length: int, thresholds: Sequence[int]) -> int:
-    """How many thresholds a sequence is beyond: only sequences with the same number may share a batch."""
+    """Return how many thresholds a sequence exceeds; only sequences with the same number may share a batch."""
     return sum(length > threshold for threshold in thresholds)

@@ -1,6 +1,6 @@
-"""What the batched passes rely on, tried on a few tokens once for each model in memory.
+"""Probes of the assumptions behind batched passes, run on a few tokens once per model in memory.
 
-Sequences are padded on the right without an attention mask. That is exact for causal models only.
+Sequences are padded on the right without an attention mask. That is exact only for causal models.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from duelist.models.policy.process_state import global_generators_kept
 from duelist.models.policy.trained_flags import trained_kept
 from duelist.models.policy.vocabulary import vocabulary_size
 
-_TOKENS = 8  # of the probe; the later half is changed, and left out
+_TOKENS = 8  # of the probe; the second half is changed and excluded
 
 # See `rounding`. Mixtures of experts round differently with every other token in the batch.
 _ROUNDING = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 _ROUNDING_FLOAT32 = 1e-3
 
-_LOOKING_AHEAD = 1e-6  # as a part of the derivative in a position's own tokens; kernels may leave a little
+_LOOKING_AHEAD = 1e-6  # relative to the derivative in a position's own tokens; kernels may leave a small remainder
 
 _CAUSAL: WeakSet[torch.nn.Module] = WeakSet()
 
 
 def require_causal(model: torch.nn.Module) -> None:
-    """Refuse a model whose logits depend on later tokens or on their number. It is as before when the call returns.
+    """Require a model whose logits depend neither on later tokens nor on their number. The model's state is restored.
 
     Raises:
-        ModelError: if they do, or the model does not run on token ids alone.
+        ModelError: if they depend on them, or the model does not run on token ids alone.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if base in _CAUSAL:
@@ -49,7 +49,7 @@ def require_causal(model: torch.nn.Module) -> None:
             alone_TV = model(input_ids=ids_2T[:1, :kept], use_cache=False).logits[0].float()
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # a model raises what it likes
+        except Exception as error:  # a model may raise any error
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             if isinstance(model, PeftModel) and _runs_without_adapter(model, ids_2T):
                 raise ModelError(
@@ -61,7 +61,7 @@ def require_causal(model: torch.nn.Module) -> None:
                 f"on {tokens} tokens: {reason} Use a text model that transformers' AutoModelForCausalLM loads."
             ) from error
     if not alone_TV.isfinite().all() or not together_2TV.isfinite().all():
-        return  # whoever computes with it says so
+        return  # the later computation reports it
     difference = float((together_2TV - alone_TV).abs().max() / alone_TV.abs().max().clamp(min=1e-30))
     if difference > rounding(model) or _looking_ahead(model, ids_2T, kept) > _LOOKING_AHEAD:
         raise ModelError(
@@ -76,16 +76,17 @@ def _runs_without_adapter(model: PeftModel, ids_2T: torch.Tensor) -> bool:
     try:
         with trained_kept(model), model.disable_adapter():
             model(input_ids=ids_2T, use_cache=False)
-    except Exception:  # as with it
+    except Exception:  # as above
         return False
     return True
 
 
 def _looking_ahead(model: Any, ids_2T: torch.Tensor, kept: int) -> float:
-    """How much the first `kept` logits change with later tokens' embeddings, against how much with their own.
+    """Return the derivative of the first `kept` logits in later tokens' embeddings, relative to that in their own.
 
-    Masked attention's derivative is exactly 0, in every precision and for every expert; a small change of a logit is
-    lost in the rounding of bfloat16. It is 0 too where the model has no derivative, or other positions than tokens.
+    Masked attention's derivative is exactly 0, in every precision and for every expert. A change of the logits would be
+    less sensitive: bfloat16 rounds small changes away. The result is also 0 if the model has no derivative or its
+    positions are not tokens.
     """
     nudges: list[torch.Tensor] = []
 
@@ -113,7 +114,7 @@ def _looking_ahead(model: Any, ids_2T: torch.Tensor, kept: int) -> float:
 
 
 def probe_ids(model: Any, rows: int, tokens: int) -> torch.Tensor:
-    """Token ids that differ from row to row, on the device of the model's input embeddings."""
+    """Return token ids that differ between rows, on the device of the model's input embeddings."""
     embeddings = model.get_input_embeddings()
     size = vocabulary_size(embeddings) or 2
     ids = (torch.arange(rows)[:, None] * (1 + size // 3) + torch.arange(tokens) * 7 + 3) % size
@@ -121,7 +122,7 @@ def probe_ids(model: Any, rows: int, tokens: int) -> torch.Tensor:
 
 
 class Proven:
-    """What was found to hold for which model, as long as the model is in memory."""
+    """Record of properties proven for a model, kept while the model is in memory."""
 
     def __init__(self) -> None:
         self._found: WeakKeyDictionary[torch.nn.Module, set[object]] = WeakKeyDictionary()
@@ -135,6 +136,6 @@ class Proven:
 
 
 def rounding(model: torch.nn.Module) -> float:
-    """The largest difference of logits that counts as rounding, as a part of the largest logit."""
+    """Return the largest difference of logits that counts as rounding, relative to the largest logit."""
     dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
     return _ROUNDING.get(dtype, _ROUNDING_FLOAT32)

@@ -1,4 +1,4 @@
-"""What the process holds globally, set for a block and given back: random generators, and torch's number of threads."""
+"""Process-wide state, set for a block and restored: random generators and torch's number of threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def torch_threads(n: int) -> Iterator[None]:
-    """Within the block torch computes with `n` threads: sums are rounded differently with another number."""
+    """Run torch with `n` threads within the block; another number rounds sums differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -23,7 +23,7 @@ def torch_threads(n: int) -> Iterator[None]:
 
 @contextmanager
 def global_generators_kept() -> Iterator[None]:
-    """Give Python's, NumPy's and torch's global generators back as they were.
+    """Restore Python's, NumPy's and torch's global generators after the block.
 
     Libraries that can only draw from the global generators (transformers' `generate`, TRL's trainers) run within.
     """

@@ -1,8 +1,8 @@
-"""The one place that turns prompts and responses into token ids, for sampling, features and training alike.
+"""Tokenization of prompts and responses, shared by sampling, features and training.
 
-The ids equal those that TRL's `DPOTrainer` makes from the same texts: a conversational prompt is rendered by the
-tokenizer's chat template, a plain response gets an end-of-sequence token, and a response begins where the tokenised
-prompt and the tokenised whole first differ. Nothing is ever cut.
+The ids equal those of TRL's `DPOTrainer` for the same texts. The tokenizer's chat template renders a conversational
+prompt, a plain response gets an end-of-sequence token, and a response begins where the tokenised prompt and the
+tokenised whole first differ. Nothing is ever truncated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from duelist.types import Prompt
 
 
 def require_chat_template(tokenizer: Any, prompts: Sequence[Prompt], model: str) -> None:
-    """Refuse conversational prompts for a tokenizer that cannot render them.
+    """Require a chat template for conversational prompts.
 
     Raises:
         ModelError: if a prompt is conversational and the tokenizer has no chat template.
@@ -29,16 +29,16 @@ def require_chat_template(tokenizer: Any, prompts: Sequence[Prompt], model: str)
 
 
 def prompt_token_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
-    """The token ids that the model continues when it answers `prompt`."""
+    """Return the token ids from which the model generates a response to `prompt`."""
     if prompt.plain:
         return list(tokenizer(text=prompt.as_trl())["input_ids"])
     return _rendered(tokenizer, prompt, [dict(m) for m in prompt.messages], add_generation_prompt=True)
 
 
 def encode_responses(tokenizer: Any, prompt: Prompt, texts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-    """Token ids of a prompt and of complete responses to it, as TRL makes them.
+    """Return the token ids of a prompt and of complete responses to it, tokenised as in TRL.
 
-    Where tokens merge across the boundary, all responses begin where the first of them departs from the prompt.
+    If tokens merge across the boundary, all responses begin where the first of them differs from the prompt.
 
     Returns:
         The prompt's ids, and each response's ids, end-of-sequence included.
@@ -50,10 +50,10 @@ def encode_responses(tokenizer: Any, prompt: Prompt, texts: Sequence[str]) -> tu
 
 
 def require_own_tokens(prompt: Prompt, prompt_ids: Sequence[int]) -> None:
-    """Refuse a prompt all of whose tokens merge with its response's: nothing is left to predict the response from.
+    """Require a prompt that keeps at least one token of its own, from which to predict the response.
 
     Raises:
-        DataError: naming the prompt.
+        DataError: if all its tokens merge with the response's; the message names the prompt.
     """
     if not prompt_ids:
         raise DataError(
@@ -63,7 +63,7 @@ def require_own_tokens(prompt: Prompt, prompt_ids: Sequence[int]) -> None:
 
 
 def check_length(prompt: Prompt, length: int, context: int | None, what: str) -> None:
-    """Refuse a sequence that the model's context cannot hold.
+    """Require a sequence that fits in the model's context.
 
     Raises:
         DataError: if `length` exceeds `context`; the message names the prompt.
@@ -88,7 +88,7 @@ def _whole(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
 def _rendered(tokenizer: Any, prompt: Prompt, messages: list[dict[str, Any]], **options: Any) -> list[int]:
     try:
         return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])
-    except Exception as error:  # a template raises what it likes: for a role it does not know, or an order of roles
+    except Exception as error:  # a template may raise any error, such as for an unknown role or order of roles
         raise DataError(
             f"Every prompt must suit the model's chat template, but it refuses prompt {prompt.id} "
             f"({str(messages[0]['content'])[:60]!r}..., roles {', '.join(str(m['role']) for m in messages)}): {error}. "

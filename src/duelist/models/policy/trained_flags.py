@@ -1,4 +1,4 @@
-"""Which parameters of a model are trained (`requires_grad`), kept over what changes it."""
+"""Flags of the trained parameters of a model (`requires_grad`), restored after a block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def trained_kept(model: torch.nn.Module) -> Iterator[None]:
-    """Leave what is trained as it was: PEFT makes the whole of an adapter trainable when it is activated again."""
+    """Restore the flags after the block: PEFT makes a whole adapter trainable when it is activated again."""
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         yield
@@ -22,7 +22,7 @@ def trained_kept(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: torch.nn.Module) -> Iterator[None]:
-    """Within the block, nothing in `model` is trained."""
+    """Freeze all parameters of `model` within the block."""
     with trained_kept(model):
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -1,4 +1,4 @@
-"""Token ids that a model knows."""
+"""Vocabulary of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from duelist.errors import DataError
 
 
 def vocabulary_size(layer: Any) -> int | None:
-    """How many tokens an embedding or an output layer knows, with or without an adapter; None if it does not say."""
+    """Return the vocabulary size of an embedding or output layer, with or without an adapter; None if unknown."""
     while hasattr(layer, "base_layer"):
         layer = layer.base_layer
     size = getattr(layer, "num_embeddings", None) or getattr(layer, "out_features", None)
@@ -17,14 +17,14 @@ def vocabulary_size(layer: Any) -> int | None:
 
 
 def check_vocabulary(layer: Any, token_ids: Iterable[Sequence[int]]) -> None:
-    """Refuse token ids that `layer` has no row for.
+    """Require token ids that `layer` has rows for.
 
     Args:
         layer: the model's embedding or output layer.
-        token_ids: of each sequence.
+        token_ids: token ids of each sequence.
 
     Raises:
-        DataError: naming the token id and the size of the vocabulary.
+        DataError: if an id has no row; the message names it and the size of the vocabulary.
     """
     size = vocabulary_size(layer)
     if size is None:

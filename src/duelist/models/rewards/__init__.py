@@ -1,4 +1,4 @@
-"""Reward models on fixed embeddings, and rewards given by a function or a trained classifier."""
+"""Reward models on fixed embeddings, and rewards computed by a function or a trained classifier."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The reward model that a study trains: its settings."""
+"""Settings of the reward model that a study trains."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ class RewardModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig, description="What it reads.")
-    hidden: tuple[int, ...] = Field(default=(64, 64, 64), description="Units of the hidden layers; []: linear.")
-    posterior: Literal["none", "ensemble", "laplace", "dropout"] = Field(
-        default="none", description="Where `reward_N2K` comes from; none: a point estimate."
+    embedding: EmbeddingConfig = Field(
+        default_factory=EmbeddingConfig, description="Source of the embeddings that the model reads."
     )
-    members: int = Field(default=5, ge=2, description="K of an ensemble.")
-    draws: int = Field(default=64, ge=2, description="K, draws from a Laplace or dropout posterior.")
+    hidden: tuple[int, ...] = Field(default=(64, 64, 64), description="Units per hidden layer; [] for a linear model.")
+    posterior: Literal["none", "ensemble", "laplace", "dropout"] = Field(
+        default="none", description="Source of the rewards `reward_N2K`; none: a point estimate."
+    )
+    members: int = Field(default=5, ge=2, description="Number of ensemble members, K.")
+    draws: int = Field(default=64, ge=2, description="Number of draws from a Laplace or dropout posterior, K.")
     dropout: float = Field(default=0.1, gt=0, lt=1, description="Share of units dropped, with posterior `dropout`.")
     normalize: bool = Field(
-        default=True, description="Scale each embedding to norm √E first; its length then says nothing."
+        default=True, description="Scale each embedding to norm √E first, which discards its length."
     )
     prior_precision: float = Field(
         default=3.0, gt=0, description="λ of the Gaussian prior on every weight: λ/2 ‖θ‖² is added to the total loss."

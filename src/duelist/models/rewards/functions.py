@@ -1,4 +1,4 @@
-"""Rewards: a Python function, or a reward model. Annotators decide by them, the evaluation reports them."""
+"""Rewards from a Python function or a reward model, used by annotators and reported by the evaluation."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ Encoded = dict[str, list[int]]  # a tokenizer's output for one text: input_ids, 
 
 
 class Reward(Checked, ABC):
-    """Scores responses; higher is better."""
+    """Interface of a reward for responses; higher is better."""
 
     @abstractmethod
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
-        """One finite reward per response, `[R]`; `prompts[i]` is what `responses[i]` answers.
+        """Return one finite reward per response, `[R]`; `responses[i]` is a response to `prompts[i]`.
 
         Raises:
-            RewardError: if a reward is missing or is no finite number.
-        DataError: if a response cannot be scored: it is too long, say.
+            RewardError: if a reward is missing or not a finite number.
+            DataError: if a response cannot be scored, for example because it is too long.
         """
 
 
 class FunctionRewardConfig(BaseModel):
-    """A Python callable as the reward, with the signature of TRL's reward functions."""
+    """Settings of a reward from a Python callable, with the signature of TRL's reward functions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     function: str = Field(
         description="`package.module:name` or `file.py:name`; called as f(prompts=[...], completions=[...], **columns) "
-        "with the prompts' other columns as lists, and returning one number each."
+        "with the prompts' other columns as lists; returns one number per completion."
     )
-    arguments: dict[str, Any] = Field(default_factory=dict, description="Further keyword arguments of the function.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="Additional keyword arguments of the function.")
 
 
 class FunctionReward(Reward):
-    """Calls a function that scores a list of completions, as TRL's trainers do."""
+    """Reward from a function that scores a list of completions, called as in TRL's trainers."""
 
     def __init__(self, config: FunctionRewardConfig) -> None:
         self.config = config
@@ -68,7 +68,7 @@ class FunctionReward(Reward):
     def _require_taken(self, columns: Mapping[str, Any], *, partly: bool) -> None:
         try:
             signature = inspect.signature(self._function)
-        except (TypeError, ValueError):  # some that are written in C have none
+        except (TypeError, ValueError):  # some functions written in C have no signature
             return
         bind = signature.bind_partial if partly else signature.bind
         try:
@@ -80,7 +80,7 @@ class FunctionReward(Reward):
             ) from error
 
     def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
-        """The prompts' columns, as lists, but for those that all do not have or that `arguments` take the place of."""
+        """Return the columns that all prompts have, as lists, without those that `arguments` override."""
         shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
         own = {"prompts", "completions", *self.config.arguments}
         return {k: [p.columns[k] for p in prompts] for k in sorted(shared - own)}
@@ -93,12 +93,12 @@ class FunctionReward(Reward):
             values = self._function(
                 prompts=[p.as_trl() for p in prompts], completions=completions, **columns, **self.config.arguments
             )
-            values = values.tolist() if hasattr(values, "tolist") else values  # NumPy's and torch's arrays
+            values = values.tolist() if hasattr(values, "tolist") else values  # NumPy and torch arrays
             if isinstance(values, list | tuple):
                 values = [v.item() if hasattr(v, "item") else v for v in values]
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # sys.exit() and asyncio's cancellation too
+        except BaseException as error:  # also sys.exit() and asyncio's cancellation
             raise RewardError(
                 f"The reward function {name} must return one number per completion, but it raised "
                 f"{described(error)}. Mend the function and run the same command again; nothing is lost."
@@ -113,28 +113,28 @@ class FunctionReward(Reward):
 
 
 class ModelRewardConfig(BaseModel):
-    """A sequence-classification model with one output as the reward."""
+    """Settings of a reward from a sequence-classification model with one output."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: str = Field(description="A folder with an AutoModelForSequenceClassification of one output, or a hub name.")
-    revision: str | None = Field(default=None, description="The revision, for a model of the hub.")
+    model: str = Field(description="Folder or Hub name of an AutoModelForSequenceClassification with one output.")
+    revision: str | None = Field(default=None, description="Revision of a model on the Hub.")
     input: Literal["conversation", "segments"] = Field(
         default="conversation",
-        description="The conversation as one text, as TRL trains reward models; or question and answer as two "
-        "segments, as encoders are trained (e.g. OpenAssistant's DeBERTa).",
+        description="Input format: the conversation as one text, as TRL trains reward models; or prompt and response "
+        "as two segments, as encoders are trained (e.g. OpenAssistant's DeBERTa).",
     )
     dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the weights.")
-    device: str = Field(default="auto", description="cpu, cuda ...; auto takes a GPU where there is one.")
-    batch_size: int = Field(default=32, gt=0, description="Texts scored together.")
-    load: dict[str, Any] = Field(default_factory=dict, description="Further arguments of from_pretrained.")
+    device: str = Field(default="auto", description="cpu, cuda ...; auto uses a GPU if there is one.")
+    batch_size: int = Field(default=32, gt=0, description="Texts scored per batch.")
+    load: dict[str, Any] = Field(default_factory=dict, description="Additional arguments of from_pretrained.")
 
 
 class ModelReward(Reward):
-    """Scores with a reward model: one that TRL's `RewardTrainer` made, or an encoder that reads two segments."""
+    """Reward from a model trained with TRL's `RewardTrainer`, or from an encoder that reads two segments."""
 
     def __init__(self, config: ModelRewardConfig, kind: str = "reward") -> None:
-        """Remember what to load when it first scores; `kind` is the recipe's key that names it."""
+        """Store the settings; the model is loaded at the first call of `score`. `kind` is its key in the recipe."""
         self.config = config
         self._kind = kind
 
@@ -186,7 +186,7 @@ class ModelReward(Reward):
         encoded = encode(prompts, responses)
         check_vocabulary(self._model.get_input_embeddings(), (e["input_ids"] for e in encoded))
         values = np.empty(len(encoded))
-        fill = {"input_ids": self._tokenizer.pad_token_id or 0}  # of the mask and other keys: 0
+        fill = {"input_ids": self._tokenizer.pad_token_id or 0}  # the mask and other keys are padded with 0
         lengths = [len(e["input_ids"]) for e in encoded]
         by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])
         thresholds = length_thresholds(self._model.config)
@@ -230,17 +230,17 @@ class ModelReward(Reward):
         from duelist.models.policy.tokenization import check_length
 
         config = self._model.config
-        # DeBERTa's positions are relative: a sequence may be longer than those it was trained on.
+        # DeBERTa's positions are relative: a sequence may be longer than any in its training.
         relative = not getattr(config.get_text_config(), "position_biased_input", True)
         limit = None if relative else context_length(config)
         check_length(prompt, length, limit, "a response that the reward model scores")
 
 
 def require_one_output(outputs: int, model: str) -> None:
-    """Refuse a classifier of several classes, or a language model, as a reward model.
+    """Require a reward model with one output, not a classifier of several classes or a language model.
 
     Raises:
-        ModelError: if there is not one output.
+        ModelError: if the number of outputs is not one.
     """
     if outputs != 1:
         raise ModelError(
@@ -252,12 +252,12 @@ def require_one_output(outputs: int, model: str) -> None:
 def finite_rewards(
     values: Sequence[Any], prompts: Sequence[Prompt], responses: Sequence[Response], name: str
 ) -> NDArray[np.float64]:
-    """The rewards as an array, if all are finite numbers.
+    """Return the rewards as an array and require that all are finite numbers.
 
     Raises:
         RewardError: if one is not; the message names the response.
     """
-    largest: Any = sys.float_info.max  # beyond it an integer is no number that an array holds
+    largest: Any = sys.float_info.max  # a larger integer does not fit in the array
     bad = [i for i, v in enumerate(values) if not isinstance(v, Real) or not abs(v) <= largest]
     if bad:
         i = bad[0]

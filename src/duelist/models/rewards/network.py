@@ -1,4 +1,4 @@
-"""A reward model on fixed embeddings: a small network, several of them, or one with a posterior over its last layer.
+"""Reward model on fixed embeddings: a small network, an ensemble, or a network with a last-layer or dropout posterior.
 
 Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 5: an MLP of three hidden layers of 64 units, no bias at the end.
 Formula:   r(x, y) = wᵀΦ(x, y),  Φ = F_θ(Ψ(x, y)), Ψ the embedding scaled to norm √E.
@@ -32,12 +32,12 @@ FORMAT = 1
 
 
 class RewardModel:
-    """Weights of one network or several of the same shape, computed together.
+    """One network, or several of the same shape computed together.
 
     Attributes:
-        config: what it is.
-        weights: `w0` [K, H, D₀], `b0` [K, 1, D₀], ..., `head` [K, D]; K is 1 but for an ensemble.
-        draws: of a posterior: `head` [K, D] (Laplace), or `mask0` [K, D₀], ... (dropout).
+        config: the settings.
+        weights: `w0` [K, H, D₀], `b0` [K, 1, D₀], ..., `head` [K, D]; K is 1 except for an ensemble.
+        draws: posterior draws: `head` [K, D] (Laplace), or `mask0` [K, D₀], ... (dropout).
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class RewardModel:
 
     @staticmethod
     def fresh(config: RewardModelConfig, dimension: int, seed: int) -> RewardModel:
-        """Random hidden layers (uniform, ± 1/√inputs) under a last layer of zeros: every margin is zero.
+        """Create a model with random hidden layers (uniform, ± 1/√inputs) and a zero last layer: every margin is zero.
 
-        A Laplace posterior is then the prior, N(0, 1/λ).
+        A Laplace posterior then equals the prior, N(0, 1/λ).
         """
         rng = torch.Generator().manual_seed(seed % 2**63)
         k = config.members if config.posterior == "ensemble" else 1
@@ -74,17 +74,17 @@ class RewardModel:
 
     @property
     def dimension(self) -> int:
-        """E, of the embeddings it reads."""
+        """Dimension of the embeddings: E in the formula, H in shapes."""
         first = self.weights.get("w0", self.weights["head"])
         return int(first.shape[1])
 
     def inputs(self, vectors_RH: NDArray[Any]) -> torch.Tensor:
-        """What the network reads, `[R, H]`: each vector at norm √H, so that its entries have a mean square of one.
+        """Return the network's input, `[R, H]`: each vector scaled to norm √H, so its entries have mean square one.
 
-        A zero vector stays zero; without `normalize` all stay as they are.
+        A zero vector stays zero. Without `normalize`, vectors are not scaled.
 
         Raises:
-            ModelError: if they are not of the dimension that the model reads.
+            ModelError: if the vectors do not have the model's dimension.
         """
         vectors = torch.from_numpy(np.array(vectors_RH, dtype=np.float32))
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
@@ -99,7 +99,7 @@ class RewardModel:
         return vectors * (math.sqrt(vectors.shape[1]) / torch.where(norm_R1 > 0, norm_R1, torch.ones_like(norm_R1)))
 
     def features(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
-        """∇r in the last layer's weights, `[R, D]`: Φ. Of an ensemble's mean reward, the members' Φ/K side by side."""
+        """Return ∇r in the last layer's weights, `[R, D]`: Φ, or for an ensemble the members' Φ/K side by side."""
         with torch.no_grad():
             phi_KRD = last_layer_features(self.weights, self.inputs(vectors_RH))
         k = len(phi_KRD)
@@ -107,11 +107,11 @@ class RewardModel:
         return np.asarray((phi_KRD / k).transpose(0, 1).reshape(r, k * f).double().numpy())
 
     def rewards(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
-        """The rewards, `[R]`: of an ensemble, the members' mean."""
+        """Return the rewards, `[R]`; for an ensemble, the members' mean."""
         return np.asarray(self._members(vectors_RH).mean(axis=1))
 
     def samples(self, vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
-        """Rewards under the K members or posterior draws, `[R, K]`; without a posterior, the one there is."""
+        """Return the rewards under the K members or posterior draws, `[R, K]`; without a posterior, K is 1."""
         if self.config.posterior == "laplace":
             with torch.no_grad():
                 phi_RD = last_layer_features(self.weights, self.inputs(vectors_RH))[0]
@@ -136,7 +136,7 @@ class RewardModel:
         return np.stack(columns, axis=1)
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json` into a folder that exists."""
+        """Write `model.safetensors` and `config.json` into an existing folder."""
         tensors = {f"weights.{k}": v.contiguous() for k, v in self.weights.items()}
         tensors |= {f"draws.{k}": v.contiguous() for k, v in self.draws.items()}
         save_file(tensors, str(folder / WEIGHTS))
@@ -145,17 +145,17 @@ class RewardModel:
 
     @staticmethod
     def load(folder: str | Path) -> RewardModel:
-        """Read a reward model that a study has trained: its folder `reward_model/`.
+        """Load a trained reward model from a study's folder `reward_model/`.
 
         Raises:
-            ModelError: if there is none, or its files do not fit together.
+            ModelError: if there is none, or its files do not match.
         """
         place = Path(folder).expanduser()
         try:
             content = json.loads((place / CONFIG).read_text(encoding="utf-8"))
             config = RewardModelConfig.model_validate(content["reward_model"])
             tensors = load_file(str(place / WEIGHTS))
-        except Exception as error:  # JSON, pydantic and safetensors each have errors of their own
+        except Exception as error:  # JSON, pydantic and safetensors each raise their own errors
             raise ModelError(
                 f"A trained reward model is a folder with {CONFIG} and {WEIGHTS}, but {place} cannot be read as one: "
                 f"{error} Give a study's `reward_model` folder."
@@ -167,15 +167,15 @@ class RewardModel:
         return RewardModel(config, parts["weights"], parts["draws"])
 
     def score(self, prompts: Sequence[str | Sequence[Message]], responses: Sequence[str]) -> NDArray[np.float64]:
-        """The rewards of texts, `[R]`: embeds them with the source the model was trained on.
+        """Return the rewards of texts, `[R]`, embedded with the source that the model was trained on.
 
         Args:
-            prompts: text, or lists of messages; `prompts[i]` is what `responses[i]` answers.
+            prompts: texts, or lists of messages; `responses[i]` is a response to `prompts[i]`.
             responses: texts.
 
         Raises:
-            DuelistError: if there is not one prompt for each response, or the source of embeddings is not there or has
-                no vector for a text.
+            DuelistError: if there is not one prompt per response, or the source of embeddings is missing or has no
+                vector for a text.
         """
         if len(prompts) != len(responses):
             raise DataError(
@@ -193,7 +193,7 @@ class RewardModel:
 def last_layer_features(
     weights: Mapping[str, torch.Tensor], inputs_RH: torch.Tensor, masks: Sequence[torch.Tensor] = ()
 ) -> torch.Tensor:
-    """Φ of every member, `[K, R, D]`; `masks` multiply the hidden units, layer by layer."""
+    """Return Φ of every member, `[K, R, D]`; `masks` multiply the hidden units layer by layer."""
     hidden = inputs_RH.expand(len(weights["head"]), *inputs_RH.shape)
     for layer in range((len(weights) - 1) // 2):
         hidden = torch.relu(torch.baddbmm(weights[f"b{layer}"], hidden, weights[f"w{layer}"]))
