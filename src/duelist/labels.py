@@ -39,7 +39,7 @@ class Label:
         annotator: who decided.
         outcome: the decision.
         id: identifies one act of labelling. A label with the same id and the same content is the same act. If empty,
-           the label gets a new id, so two labels are two acts even with the same content.
+            the label gets a new id, so two labels are two acts even with the same content.
         seconds: time spent, in seconds; None if not measured.
         shown: the order in which the two responses were shown, `"ab"` or `"ba"`; None if not known.
         time: when the label was given, ISO 8601 with time zone. Information only: the label that arrives last counts.

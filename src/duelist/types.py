@@ -202,7 +202,7 @@ class Features:
         response_ids_N2: ids of responses a and b.
         length_N2: response lengths in tokens.
         margin_N: margins ρ = r(x, y_a) − r(x, y_b) under the trained model: the policy's implicit reward (nats times
-           β), or the reward model's reward.
+            β), or the reward model's reward.
         log_ratio_N2: log(π_θ(y|x) / π_ref(y|x)) of responses a and b, in nats.
         prompt_entropy_N: the policy's predictive entropy at the pair's prompt, estimated as the mean of −log π(y|x)
             over the responses drawn for it, in nats.
@@ -211,7 +211,7 @@ class Features:
             last-layer features, which is the gradient with respect to its last layer's weights.
         embedding_ND: differences of frozen embeddings of prompt and response.
         reward_N2K: rewards of responses a and b under K ensemble members or K draws from a posterior. Draw k is the
-           same reward function for all pairs.
+            same reward function for all pairs.
         cost_N: expected annotation time in seconds, positive.
         votes_N2: number of times a and b were preferred so far; for past pairs.
         asked_margin_N: margin when the pair was asked, before training on it; for past pairs.

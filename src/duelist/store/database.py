@@ -40,7 +40,7 @@ def open_engine(url: URL, *, migrate: bool) -> Engine:
 
     Raises:
         StorageError: if the database cannot be opened, was written by a newer Duelist, or was written by an older one
-           and `migrate` is false.
+            and `migrate` is false.
     """
     engine = connect(url)
     try:

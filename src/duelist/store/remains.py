@@ -48,7 +48,7 @@ def known(path: Path) -> Known | None:
     """Return the events known to the database of the study in a folder; None if there is none, or it is empty.
 
     Raises:
-       StorageError: if the database cannot be read.
+        StorageError: if the database cannot be read.
     """
     with _reading(path, {"rounds", "pairs", "labels"}) as connection:
         return None if connection is None else known_to(connection)
@@ -103,7 +103,7 @@ def what_is_lost(path: Path, known: Callable[[], Known | None]) -> list[str]:
     Args:
         path: the folder.
         known: returns the events that the database knows; called after the files are read, because other processes may
-           be writing.
+            be writing.
     """
     preferences, closed = _read(path / PREFERENCES), _closed_rounds(path)
     rounds = [(t, _picks(folder), _shows_asked(folder)) for t, folder in _round_folders(path) if t > 0]

@@ -177,7 +177,7 @@ class Study:
 
         Raises:
             RoundStateError: if nothing was asked, if pairs have no label and `allow_partial` is false, or if the study
-               was closed.
+                was closed.
         """
         self.folder.require_open()
         t = self.round
