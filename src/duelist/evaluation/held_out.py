@@ -92,7 +92,8 @@ def evaluate(
         seed: the only source of randomness.
         progress: receives the number of responses done.
         label_temperature: T in P(a is preferred) = σ((r_a − r_b) / T), in units of `reward`. β log(π_θ/π_ref) is in
-            units of a label's log-odds, and so is the reward divided by T. None if T is not known: then J is not measured.
+            units of a label's log-odds, and so is the reward divided by T. None if T is not known: then J is not
+            measured.
     """
     if not prompts:
         return Evaluation(measure("policy", {}), [])

@@ -187,7 +187,7 @@ def require_annotator(recipe: Recipe) -> None:
     """Raise an error if the recipe has no annotator, for a study that runs by itself.
 
     Raises:
-              RecipeError: if the recipe names no annotator.
+        RecipeError: if the recipe names no annotator.
     """
     if recipe.annotator is None:
         raise RecipeError("`annotator` must be set to run a study by itself, but it is null: use ask() and tell().")

@@ -3,13 +3,13 @@
 TRL internals we rely on, each checked by a test in tests/trainers for the TRL versions that pyproject.toml admits:
 
 1. `DPOTrainer._prepare_dataset` creates the columns `prompt_ids`, `chosen_ids`, `rejected_ids`, which the collator
-  reads. Overridden here to pass existing ids.
+   reads. Overridden here to pass existing ids.
 2. `_set_signature_columns_if_needed` names the columns that reach the collator in `_signature_columns`. Extended here.
 3. `compute_loss` returns the mean loss of a batch whose first half is chosen and second half rejected;
-  `compute_ref_log_probs(model, batch)` returns the reference's log-probabilities of the two halves; the model takes
-  `labels` and `fused_lm_head=True` and returns `log_probs`, zero outside the labels; `aux_loss_enabled` and
-  `router_aux_loss_coef` define what a mixture of experts adds to the loss; `_metrics` collects logged values. Used
-  here for losses that TRL does not have.
+   `compute_ref_log_probs(model, batch)` returns the reference's log-probabilities of the two halves; the model takes
+   `labels` and `fused_lm_head=True` and returns `log_probs`, zero outside the labels; `aux_loss_enabled` and
+   `router_aux_loss_coef` define what a mixture of experts adds to the loss; `_metrics` collects logged values. Used
+   here for losses that TRL does not have.
 4. The loss switches adapters with PEFT, which makes the whole adapter trainable. Undone here.
 5. `ref_model`, if given, is the reference, unchanged; otherwise see `trl_traces`.
 """

@@ -3,11 +3,11 @@
 TRL internals we rely on, for the TRL versions that pyproject.toml admits, checked by tests in tests/trainers:
 
 1. Given a PeftModel and no reference, a constructor copies the adapter `default` into one named `ref`. At each step
-  the loss uses the adapter `ref` if there is one, and the bare base model if not.
+   the loss uses the adapter `ref` if there is one, and the bare base model if not.
 2. A constructor may replace `forward` on the instances of the base model and of a reference that is a separate model.
-  In mixed precision accelerate replaces it on every model it receives, and keeps the old one as `_original_forward`.
+   In mixed precision accelerate replaces it on every model it receives, and keeps the old one as `_original_forward`.
 3. With gradient checkpointing, the constructor and the training loop each add a hook to the input embeddings, and
-  `disable_input_require_grads` removes only the last one.
+   `disable_input_require_grads` removes only the last one.
 """
 
 from __future__ import annotations
