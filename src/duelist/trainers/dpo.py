@@ -30,8 +30,8 @@ from duelist.types import Preference, VoteRule
 
 # TRL settings for the number of steps; online, it is one per round.
 STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
-# Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7): Duelist's losses
-# take the place of TRL's, and would leave these without effect.
+# Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7). Duelist's losses
+# replace TRL's, so these would have no effect.
 TRL_LOSS: dict[str, Any] = {
     "loss_type": ["sigmoid"],
     "loss_weights": None,
@@ -111,10 +111,9 @@ class DPOTrainerConfig(BaseModel):
 
 
 class DPO(Trainer[Policy, Sequence[Preference]]):
-    """Training of the policy with TRL.
+    """Training of the policy with TRL. Each round creates a new optimizer; online, all steps share one.
 
-    Each round creates a new optimizer; online, the optimizer is kept from step to step. No adapter or wrapper
-    accumulates.
+    No adapter or wrapper accumulates on the model.
     """
 
     def __init__(self, config: DPOTrainerConfig) -> None:
