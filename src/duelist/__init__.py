@@ -1,6 +1,6 @@
 """Duelist: annotation-efficient preference alignment.
 
-`import duelist` is light: a name is imported when it is first used, and torch with the first that needs it.
+`import duelist` is light: each name is imported on first use, and torch with the first name that needs it.
 """
 
 import lazy_loader

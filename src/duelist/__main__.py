@@ -1,4 +1,4 @@
-"""`python -m duelist` is the `duelist` command."""
+"""Entry point of `python -m duelist`, the same as the `duelist` command."""
 
 from __future__ import annotations
 

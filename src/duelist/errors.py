@@ -1,18 +1,18 @@
-"""Every error Duelist raises on purpose.
+"""Exceptions that Duelist raises on purpose.
 
     DuelistError
     ├── RecipeError (ValueError)            a recipe's key or value is not usable
     ├── DataError (ValueError)              a prompt, response, pair or label is not usable
-    ├── BudgetError (ValueError)            more labels were asked for than the pool or budget has
+    ├── BudgetError (ValueError)            the request exceeds the labels in the pool or budget
     ├── ModelError (ValueError)             a model, adapter or tokenizer is missing or does not fit
     ├── RewardError (ValueError)            a reward function or model failed or returned no number
-    ├── LabelConflictError (ValueError)     a label's id came back with other content
-    ├── RoundStateError (RuntimeError)      ask, tell or update came at the wrong moment
+    ├── LabelConflictError (ValueError)     a label's id was submitted again with different content
+    ├── RoundStateError (RuntimeError)      ask, tell or update was called at the wrong moment
     ├── NumericalError (ArithmeticError)    a feature or score is not a finite number
-    ├── StudyLockedError (OSError)          another process works on this study
+    ├── StudyLockedError (OSError)          another process has this study open
     └── StorageError (OSError)              the study could not be written or read
 
-Each message says what is required, what was found, and what mends it.
+Each message states the requirement, the value found, and the remedy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 
 
 class DuelistError(Exception):
-    """The root of everything Duelist raises on purpose."""
+    """Base class of every exception that Duelist raises on purpose."""
 
 
 class RecipeError(DuelistError, ValueError):
@@ -37,7 +37,7 @@ class DataError(DuelistError, ValueError):
 
 
 class BudgetError(DuelistError, ValueError):
-    """More labels were asked for than the pool or the budget has."""
+    """The request exceeds the number of labels in the pool or the budget."""
 
 
 class ModelError(DuelistError, ValueError):
@@ -45,15 +45,15 @@ class ModelError(DuelistError, ValueError):
 
 
 class RewardError(DuelistError, ValueError):
-    """A reward function or reward model failed, or returned something that is no finite number."""
+    """A reward function or reward model failed, or returned something that is not a finite number."""
 
 
 class LabelConflictError(DuelistError, ValueError):
-    """A label's id came back with other content: what was recorded first stays."""
+    """A label's id was submitted again with different content. The label recorded first is kept."""
 
 
 class RoundStateError(DuelistError, RuntimeError):
-    """ask, tell or update came at a moment when it has no meaning."""
+    """ask, tell or update was called at a moment when it has no meaning."""
 
 
 class NumericalError(DuelistError, ArithmeticError):
@@ -61,7 +61,7 @@ class NumericalError(DuelistError, ArithmeticError):
 
 
 class StudyLockedError(DuelistError, OSError):
-    """Another process works on this study."""
+    """Another process has this study open."""
 
 
 class StorageError(DuelistError, OSError):
@@ -71,14 +71,14 @@ class StorageError(DuelistError, OSError):
 def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    # safetensors (Rust) and SQLite report a full disk in words, not with an errno.
+    # safetensors (Rust) and SQLite report a full disk in the message, not with an errno.
     text = str(error).lower()
     return "no space left on device" in text or "os error 28" in text or "disk is full" in text
 
 
 @contextmanager
 def unwritable_as_storage_error(path: object) -> Iterator[None]:
-    """Within the block, a file that cannot be written is a `StorageError`.
+    """Convert an `OSError` raised in the block into a `StorageError` that names the file.
 
     Args:
         path: the file.
@@ -95,13 +95,13 @@ def unwritable_as_storage_error(path: object) -> Iterator[None]:
 
 @contextmanager
 def full_disk_as_storage_error(doing: str) -> Iterator[None]:
-    """Turn "no space left", whoever says it and however deep, into a `StorageError` that names the remedy.
+    """Convert a full-disk error, from any library and at any depth, into a `StorageError` with the remedy.
 
     Args:
         doing: what was being written, for the message.
 
     Raises:
-        StorageError: if the block failed for want of disk space. Any other exception passes unchanged.
+        StorageError: if the block failed because the disk is full. Any other exception passes unchanged.
     """
     try:
         yield
@@ -122,16 +122,16 @@ def full_disk_as_storage_error(doing: str) -> Iterator[None]:
 
 @contextmanager
 def user_code(component: object) -> Iterator[None]:
-    """Turn whatever a user's function or class raises within the block into a `DuelistError` that says where.
+    """Convert an exception that a user's function or class raises in the block into a located `DuelistError`.
 
-    Duelist's own components raise as they do: their mistakes deserve a traceback. `sys.exit()` is an error whoever
-    calls it, for the command would end as if the study were finished.
+    The message names the file and line. Exceptions of Duelist's own components pass unchanged, to keep the traceback.
+    `sys.exit()` is an error in either case, because the command would end as if the study were finished.
 
     Args:
-        component: the function, or an object of the class, that is called within the block.
+        component: the function, or an instance of the class, that the block calls.
 
     Raises:
-        DuelistError: with the exception as its cause. Errors of Duelist's and Ctrl-C pass unchanged.
+        DuelistError: with the exception as its cause. Duelist's own exceptions and Ctrl-C pass unchanged.
     """
     named = component if hasattr(component, "__qualname__") else type(component)
     module = str(getattr(named, "__module__", ""))
@@ -152,5 +152,5 @@ def user_code(component: object) -> Iterator[None]:
 
 
 def described(error: BaseException) -> str:
-    """An exception's type and message."""
+    """Return an exception's type and message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""A label: one annotator's decision on one pair, checked when it is made, for what is recorded stays for ever."""
+"""Labels: one annotator's decision on one pair, validated on creation because the record is permanent."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from duelist.errors import DataError
 
 Outcome = Literal["a", "b", "tie", "skip", "both_bad"]
 OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad")
-_MOST_VOTES = 2**63  # SQLite's integers end below
+_MOST_VOTES = 2**63  # SQLite's integers are smaller
 _A_TIME = "2026-01-31T12:00:00+00:00"
 
 
 @dataclass(frozen=True)
 class Votes:
-    """How many people chose a, chose b, or called the two equal, where a data set keeps counts only."""
+    """Vote counts of a label: people who chose a, chose b, or called the two equal, if a data set has counts only."""
 
     n_a: int
     n_b: int
@@ -30,20 +30,20 @@ class Votes:
 
 @dataclass(frozen=True)
 class Label:
-    """One annotator's decision on one pair. Only `a` and `b` are preferences; other outcomes stay what they are.
+    """One annotator's decision on one pair. Only `a` and `b` are preferences; other outcomes are recorded unchanged.
 
-    NumPy scalars become Python's own numbers and text, and a `datetime` becomes ISO 8601.
+    NumPy scalars are converted to Python numbers and text, and a `datetime` to ISO 8601 text.
 
     Args:
-        pair_id: the pair that was decided.
+        pair_id: the pair decided on.
         annotator: who decided.
         outcome: the decision.
-        id: names this one act of labelling: the same id with the same content again is the same act. Left empty, the
-            label gets a fresh one, so that another label is another act, even with the same content.
-        seconds: time spent, in seconds, where it was measured.
-        shown: the order in which the two were shown, `"ab"` or `"ba"`, where they were shown.
-        time: when it was given, ISO 8601 with time zone. For information: the label that arrives last counts.
-        votes: the counts behind an aggregate label.
+        id: identifies one act of labelling. A label with the same id and the same content is the same act. If empty,
+            the label gets a new id, so two labels are two acts even with the same content.
+        seconds: time spent, in seconds; None if not measured.
+        shown: the order in which the two responses were shown, `"ab"` or `"ba"`; None if not known.
+        time: when the label was given, ISO 8601 with time zone. Information only: the label that arrives last counts.
+        votes: the vote counts of an aggregate label.
 
     Raises:
         DataError: if a value cannot be recorded, or the outcome is `a` with fewer votes for a than for b, or `b` with
@@ -83,7 +83,11 @@ class Label:
 
 
 def recorded_label(values: Mapping[str, Any]) -> Label:
-    """A label as it was recorded, unchecked: by name, every field. What an earlier version accepted stays readable."""
+    """Return a label as it was recorded, without validation, so labels of earlier versions stay readable.
+
+    Args:
+        values: every field of the label, by name.
+    """
     label = object.__new__(Label)
     for field in fields(Label):
         object.__setattr__(label, field.name, values[field.name])
@@ -91,14 +95,14 @@ def recorded_label(values: Mapping[str, Any]) -> Label:
 
 
 def _plain(value: Any) -> Any:
-    """The value as Python's own type, where it is a NumPy scalar."""
+    """Convert a NumPy scalar to Python's own type; return other values unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _text(name: str, value: Any, remedy: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"A label's {name} must be text that is not empty, but got {value!r}: {remedy}.")
-    text = str.__str__(value)  # plain, also of a text enumeration
+    text = str.__str__(value)  # a plain string, also from a text enumeration
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -151,7 +155,7 @@ def _time(value: Any) -> str | None:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             moment.astimezone(UTC)
-            text.encode()  # any character at all may stand between date and time
+            text.encode()  # fromisoformat accepts any character between date and time
             return str.__str__(text)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"A label's time must be ISO 8601 ({_A_TIME}), but got {value!r}: correct it.") from error

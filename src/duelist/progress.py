@@ -1,4 +1,4 @@
-"""Progress of long work: the stages report to a `Progress`, the caller decides what is shown."""
+"""Progress of long work: stages report to a `Progress`, and the caller decides how to show it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ Advance = Callable[[int], None]
 
 
 class Progress(ABC):
-    """Where a stage says how far it is."""
+    """Receiver of progress reports from the stages."""
 
     @abstractmethod
     def stage(self, description: str, total: int) -> AbstractContextManager[Advance]:
-        """Open a stage of `total` steps; call what it yields with the number of steps just done."""
+        """Open a stage of `total` steps, and yield a function to call with the number of steps just done."""
 
     @abstractmethod
     def note(self, text: str) -> None:
-        """Tell the user a sentence about the work."""
+        """Show the user one sentence about the work."""
 
 
 class Silent(Progress):
-    """Shows nothing."""
+    """Progress that shows nothing."""
 
     @contextmanager
     def stage(self, description: str, total: int) -> Iterator[Advance]:
@@ -34,7 +34,7 @@ class Silent(Progress):
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own bars and notices off the terminal: Duelist shows its own."""
+    """Turn off the progress bars and notices of other libraries; Duelist shows its own."""
     import datasets
     import transformers
 

@@ -1,4 +1,4 @@
-"""A conformance kit: what every acquisition must do, as checks to call from your own tests.
+"""Conformance kit: checks of the contract of an acquisition rule, to call from your own tests.
 
 from duelist.testing import check_acquisition
 
@@ -21,7 +21,7 @@ from duelist.acquisition.base import ARRAY_FIELDS, Acquisition, choose, take
 from duelist.errors import BudgetError, NumericalError
 from duelist.types import Features
 
-# What `random_features` knows of a response: the fields of a pair are made of its two responses' values.
+# Per-response values of `random_features`: a pair's fields are computed from the values of its two responses.
 _GRADIENT_D, _EMBEDDING_D, _REWARD_K, _TARGET_M = 24, 12, 10, 9
 _BETA = 0.5
 
@@ -29,19 +29,19 @@ _BETA = 0.5
 def random_features(
     n: int, needs: frozenset[str], seed: int = 0, past: int = 5, prompts: int = 4, cross_prompt: bool = False
 ) -> Features:
-    """A pool of `n` random pairs with the fields that `needs` names, and `past` past pairs with the same.
+    """Return a pool of `n` random pairs with the fields that `needs` names, and `past` past pairs with the same.
 
-    The pool is like a real one: each prompt has several responses, its pairs share them, and some pairs are missing.
-    What is a difference of two responses' values is one here too (margins, gradients, embeddings), and the margin is
-    the mean difference of `reward_N2K`. A field is the same whatever else is asked for.
+    The pool resembles a real one: each prompt has several responses, its pairs share them, and some pairs are missing.
+    Margins, gradients and embeddings are differences of the two responses' values, and the margin is the mean
+    difference of `reward_N2K`. A field's values do not depend on the other fields in `needs`.
 
     Args:
-        n: candidate pairs, N.
+        n: number of candidate pairs, N.
         needs: the fields of `Features` to fill; others are None.
-        seed: of the random numbers.
-        past: past pairs, P; no past pair is a candidate.
-        prompts: how many prompts there are.
-        cross_prompt: whether a pair's two responses answer different prompts (at least two prompts then).
+        seed: seed of the random numbers.
+        past: number of past pairs, P; no past pair is a candidate.
+        prompts: number of prompts.
+        cross_prompt: whether a pair's two responses answer different prompts (needs at least two prompts).
     """
     rng = np.random.default_rng(seed)
     prompts = max(prompts, 2) if cross_prompt else prompts
@@ -72,19 +72,20 @@ def random_features(
 
 
 def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) -> None:
-    """Check that a rule keeps its contract.
+    """Check that an acquisition rule keeps its contract.
 
-    The same seed gives the same picks, the order of the pool does not matter, no pair is picked twice, the budget is
-    kept, exact ties are a fair draw, NaN is refused, small pools, pools of one prompt and cross-prompt pools work, no
-    field is looked at that `needs` does not name, and cost counts as gain per second or not at all.
+    The contract: the same seed gives the same picks; the order of the pool does not matter; no pair is picked twice;
+    the budget is kept; exact ties are broken fairly; NaN raises an error; small pools, pools of one prompt and
+    cross-prompt pools work; the rule reads only the fields that `needs` names; cost counts as gain per second or not
+    at all.
 
     Args:
         acquisition: the rule.
-        n: the size of the pools tried.
-        budget: how many to pick of them.
+        n: size of the test pools, in pairs.
+        budget: number of pairs to pick.
 
     Raises:
-        AssertionError: saying what the rule did wrong.
+        AssertionError: if the rule breaks the contract; the message says how.
     """
     needs = acquisition.needs
     features = _only(random_features(n, needs), needs)
@@ -100,8 +101,8 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
     assert _picked(acquisition, random_features(0, needs), 0) == [], "an empty pool must give no picks"
     assert len(_picked(acquisition, random_features(1, needs), 1)) == 1, "a pool of one must be picked"
     _picked(acquisition, random_features(n, needs, prompts=1), budget)  # one prompt only
-    _picked(acquisition, random_features(n, needs, past=0), budget)  # nothing asked before
-    _picked(acquisition, random_features(n, needs, prompts=n), budget)  # hardly any responses shared
+    _picked(acquisition, random_features(n, needs, past=0), budget)  # no past pairs
+    _picked(acquisition, random_features(n, needs, prompts=n), budget)  # few shared responses
     _picked(acquisition, random_features(n, needs, cross_prompt=True), budget)
 
     for too_many in (n + 1, -1):
@@ -124,7 +125,7 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
 
 
 def _check_needs(acquisition: Acquisition, features: Features, budget: int) -> None:
-    """Fields that `needs` does not name are None in a study, so they must not change the choice where they are not."""
+    """Check that fields outside `needs` do not change the selection: they are None in a study."""
     everything = frozenset({*ARRAY_FIELDS, "target_MD"}) - {"cost_N"}
     full = random_features(features.n, everything)
     picks, picks_full = (_picked(acquisition, f, budget) for f in (features, full))
@@ -135,7 +136,7 @@ def _check_needs(acquisition: Acquisition, features: Features, budget: int) -> N
 
 
 def _check_cost(acquisition: Acquisition, features: Features, identical: Features, budget: int) -> None:
-    """Cost may count as gain per second only: a constant one changes nothing, and of equals the cheapest is first."""
+    """Check that cost counts as gain per second only: constants change nothing, the cheapest of equals is first."""
     n = features.n
     cost_N = np.random.default_rng(2).permutation(np.linspace(5.0, 60.0, n))
     without = _picked(acquisition, features, budget)
@@ -153,14 +154,14 @@ def _check_cost(acquisition: Acquisition, features: Features, identical: Feature
 
 
 def _count(prompts: int, per_prompt: int, cross_prompt: bool) -> int:
-    """How many pairs `_possible` gives."""
+    """Return the number of pairs that `_possible` gives."""
     within = prompts * (per_prompt * (per_prompt - 1) // 2)
     everything = prompts * per_prompt * (prompts * per_prompt - 1) // 2
     return everything - within if cross_prompt else within
 
 
 def _possible(prompts: int, per_prompt: int, cross_prompt: bool) -> list[tuple[int, int]]:
-    """Every pair of responses, within a prompt or across prompts; response r answers prompt r // per_prompt."""
+    """Return every pair of responses, within a prompt or across; response r answers prompt r // per_prompt."""
     pairs = combinations(range(prompts * per_prompt), 2)
     return [(a, b) for a, b in pairs if (a // per_prompt != b // per_prompt) == cross_prompt]
 
@@ -168,7 +169,7 @@ def _possible(prompts: int, per_prompt: int, cross_prompt: bool) -> list[tuple[i
 def _pair_values(
     rng: np.random.Generator, prompts: int, per_prompt: int, index_N2: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """Every field but the ids, for pairs of the responses at `index_N2`."""
+    """Return every field except the ids, for the pairs of responses at `index_N2`."""
     r, n = prompts * per_prompt, len(index_N2)
     log_ratio_N2 = rng.normal(size=r)[index_N2]
     noise_RK = rng.normal(size=(r, _REWARD_K))
@@ -195,7 +196,7 @@ def _named(what: str, number_N2: NDArray[np.int64]) -> NDArray[np.str_]:
 
 
 def _only(features: Features, needs: frozenset[str]) -> Features:
-    """The features as a study fills them: no past pairs where the rule does not ask for them."""
+    """Return the features as a study fills them: without past pairs unless the rule asks for them."""
     return features if "past" in needs else dataclasses.replace(features, past=None)
 
 
@@ -205,7 +206,7 @@ def _picked(acquisition: Acquisition, features: Features, budget: int, seed: int
 
 
 def _same_for_all(features: Features) -> dict[str, Any]:
-    """Every pair like the first one, but of two responses of its own: nothing tells one from another."""
+    """Return values that make every pair equal to the first, each with two responses of its own."""
     fields = {name: getattr(features, name) for name in ARRAY_FIELDS if name not in ("pair_id_N", "response_ids_N2")}
     same: dict[str, Any] = {k: np.repeat(v[:1], features.n, axis=0) for k, v in fields.items() if v is not None}
     own = [(f"{i}a", f"{i}b") for i in range(features.n)]

@@ -1,6 +1,6 @@
-"""The records that flow between the stages: frozen, and made of NumPy arrays and plain Python only.
+"""Records passed between the stages: frozen, and made of NumPy arrays and plain Python only.
 
-Dimension suffixes (CONTRIBUTING.md has those of the whole package):
+Dimension suffixes (CONTRIBUTING.md lists those of the whole package):
 
     N  candidate pairs          P  past pairs (selected earlier, regardless of outcome)
     D  feature dimensions       B  pairs picked
@@ -31,18 +31,18 @@ Origins = tuple[Distribution, Distribution]
 
 
 def content_id(*parts: Any) -> str:
-    """A 16-hex-digit id that depends on the content of `parts` only."""
+    """Return a 16-hex-digit id that depends only on the content of `parts`."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked of the model.
+    """Input given to the model.
 
-    `messages` is the conversational format, the last message the user's. A `plain` prompt is one user message whose
-    text is given to the model as it is, without a chat template (TRL's "standard" format). `columns` are the row's
-    other columns: handed to reward functions, as TRL does, and usable for grouping in the evaluation.
+    `messages` is the conversational format; the last message is the user's. A `plain` prompt is one user message whose
+    text is given to the model unchanged, without a chat template (TRL's "standard" format). `columns` are the row's
+    other columns: passed to reward functions, as TRL does, and usable for grouping in the evaluation.
     """
 
     id: str
@@ -52,23 +52,23 @@ class Prompt:
 
     @staticmethod
     def of(content: str | Sequence[Message], columns: Mapping[str, Any] | None = None) -> Prompt:
-        """A prompt from plain text or from messages; its id is a hash of that content."""
+        """Create a prompt from plain text or from messages; its id is a hash of that content."""
         plain = isinstance(content, str)
         messages = ({"role": "user", "content": content},) if isinstance(content, str) else tuple(map(dict, content))
         return Prompt(content_id("prompt", plain, messages), messages, plain, dict(columns or {}))
 
     def as_trl(self) -> str | list[dict[str, Any]]:
-        """The value of TRL's `prompt` column: text, or a list of messages."""
+        """Return the value of TRL's `prompt` column: text, or a list of messages."""
         return str(self.messages[0]["content"]) if self.plain else [dict(m) for m in self.messages]
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer to a prompt, with the very token ids that log-probabilities, gradients and training use.
+    """The model's text for a prompt, with the exact token ids that log-probabilities, gradients and training use.
 
-    `prompt_token_ids` and `token_ids` are made once, when the response is drawn or read, and never again. `token_ids`
-    ends with an end-of-sequence token unless the response was cut at the length limit. The id is a hash of the prompt
-    and the tokens: drawing the same answer twice gives the same response.
+    `prompt_token_ids` and `token_ids` are computed once, when the response is drawn or read. `token_ids` ends with an
+    end-of-sequence token unless the response was cut at the length limit. The id is a hash of the prompt and the
+    tokens, so drawing the same tokens twice gives the same response.
     """
 
     id: str
@@ -82,7 +82,7 @@ class Response:
     def of(
         prompt: Prompt, text: str, prompt_token_ids: Sequence[int], token_ids: Sequence[int], round: int
     ) -> Response:
-        """A response whose id is a hash of its prompt and tokens."""
+        """Create a response whose id is a hash of its prompt and tokens."""
         ids = tuple(map(int, token_ids))
         if not ids:
             raise DataError(f"A response must have at least one token, but prompt {prompt.id} got one with none.")
@@ -90,13 +90,13 @@ class Response:
         return Response(response_id, prompt.id, text, tuple(map(int, prompt_token_ids)), ids, round)
 
     def as_trl(self, prompt: Prompt) -> str | list[dict[str, Any]]:
-        """The value of TRL's `chosen` or `rejected` column: text, or a list of one assistant message."""
+        """Return the value of TRL's `chosen` or `rejected` column: text, or a list of one assistant message."""
         return self.text if prompt.plain else [{"role": "assistant", "content": self.text}]
 
 
 @dataclass(frozen=True)
 class GivenResponses:
-    """The responses that the data set has for each prompt id: texts in order, and the pairs as they stood in rows."""
+    """The data set's own responses by prompt id: texts in order, and the pairs as they appear in rows."""
 
     texts: dict[str, list[str]]
     pairs: dict[str, list[tuple[str, str]]]
@@ -104,13 +104,13 @@ class GivenResponses:
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """Two responses that were drawn together, by id.
+    """Two responses drawn together, by id.
 
     Attributes:
-        a: the first.
-        b: the second.
-        weight: what a comparison of the two weighs in the loss.
-        drawn_from: the distributions that drew the two; None: those of `Draws.drawn_from`.
+        a: the first response.
+        b: the second response.
+        weight: weight of their comparison in the loss.
+        drawn_from: the distributions that drew the two; None for those of `Draws.drawn_from`.
     """
 
     a: str
@@ -121,12 +121,12 @@ class DrawnSet:
 
 @dataclass(frozen=True)
 class Draws:
-    """What a sampler drew.
+    """Responses drawn by a sampler.
 
     Attributes:
-        responses: distinct responses, prompt by prompt: equal draws are one.
-        sets: which of them were drawn together; a set may hold one response twice.
-        notes: what a user should know of how they were drawn, a sentence each.
+        responses: distinct responses, prompt by prompt; equal draws appear once.
+        sets: the responses drawn together; a set may contain one response twice.
+        notes: remarks for the user on how the responses were drawn, one sentence each.
         drawn_from: the distribution of each response's first draw, by the response's id.
     """
 
@@ -136,7 +136,7 @@ class Draws:
     drawn_from: Mapping[str, Distribution] = field(default_factory=dict)
 
     def origins(self, a: str, b: str) -> Origins | None:
-        """Return the distributions that drew two responses first, by id; None where they are not known."""
+        """Return the distributions that first drew two responses, by id; None if they are not known."""
         one, other = self.drawn_from.get(a), self.drawn_from.get(b)
         return None if one is None or other is None else (one, other)
 
@@ -145,11 +145,11 @@ class Draws:
 class Pair:
     """Two responses to compare.
 
-    `drawn_from` holds the distributions that drew a and b for this comparison; None where they are not known.
+    `drawn_from` holds the distributions that drew a and b for this comparison; None if they are not known.
 
-    The id does not depend on which one is called `a`, on the weight in the loss, or on the origins. `Pair.of` decides
-    which one is `a` by a hash of the id, so that the sides say nothing of how the two were drawn, scored or labelled:
-    whoever compares them stays blind. A pair that was stored keeps the sides it was stored with.
+    The id does not depend on which response is `a`, on the weight in the loss, or on the origins. `Pair.of` decides
+    which one is `a` by a hash of the id. So the sides reveal nothing about how the two were drawn, scored or labelled,
+    and the annotator stays blind. A stored pair keeps the sides it was stored with.
     """
 
     id: str
@@ -161,7 +161,7 @@ class Pair:
 
     @staticmethod
     def of(a: Response, b: Response, round: int, weight: float = 1.0, drawn_from: Origins | None = None) -> Pair:
-        """Return the comparison of two responses; the order in which they are given, with origins, changes nothing."""
+        """Create the comparison of two responses; swapping them, together with their origins, changes nothing."""
         if a.id == b.id:
             raise DataError(f"A pair must hold two different responses, but got response {a.id} twice.")
         first, second = (a, b) if a.id < b.id else (b, a)
@@ -176,10 +176,10 @@ class Pair:
 class Preference:
     """A decided comparison, ready to train on: `chosen` was preferred to `rejected`.
 
-    `share` is the part of the votes that `chosen` got, where a label is an aggregate of several people's votes or where
-    ties are trained on: 1 for a plain decision, 0.5 for a tie. `weight` multiplies the pair's loss, where the way its
-    responses were drawn calls for one. `drawn_from` holds the distributions that drew the chosen and the rejected one,
-    which XPO's loss needs; None where they are not known.
+    `share` is the fraction of the votes for `chosen`: 1 for a plain decision, 0.5 for a tie, other values if a label
+    aggregates several people's votes. `weight` multiplies the pair's loss if the way its responses were drawn requires
+    one. `drawn_from` holds the distributions that drew the chosen and the rejected response, which XPO's loss needs;
+    None if they are not known.
     """
 
     prompt: Prompt
@@ -194,29 +194,29 @@ class Preference:
 
 @dataclass(frozen=True)
 class Features:
-    """What an acquisition may look at: arrays over N candidate pairs, never a model or a text.
+    """Inputs of an acquisition rule: arrays over N candidate pairs, never a model or a text.
 
     Attributes:
         pair_id_N: ids of the candidate pairs.
         prompt_ids_N2: ids of the prompts of responses a and b (equal unless the pair is cross-prompt).
         response_ids_N2: ids of responses a and b.
         length_N2: response lengths in tokens.
-        margin_N: margins ρ = r(x, y_a) − r(x, y_b) of the trained model's reward: the policy's implicit reward (nats
-            times β), or the reward model's.
+        margin_N: margins ρ = r(x, y_a) − r(x, y_b) under the trained model: the policy's implicit reward (nats times
+            β), or the reward model's reward.
         log_ratio_N2: log(π_θ(y|x) / π_ref(y|x)) of responses a and b, in nats.
         prompt_entropy_N: the policy's predictive entropy at the pair's prompt, estimated as the mean of −log π(y|x)
-            over the responses drawn to it, in nats.
-        gradient_ND: φ, the gradient of the margin in the trained weights: projected LoRA gradients of the implicit
-            reward, normalised as the featurizer was told; or the difference of a reward model's last-layer features,
-            which are the gradient in its last layer's weights.
+            over the responses drawn for it, in nats.
+        gradient_ND: φ, the gradient of the margin with respect to the trained weights: projected LoRA gradients of the
+            implicit reward, normalised according to the featurizer's settings; or the difference of a reward model's
+            last-layer features, which is the gradient with respect to its last layer's weights.
         embedding_ND: differences of frozen embeddings of prompt and response.
-        reward_N2K: rewards of responses a and b under K members of an ensemble or draws from a posterior. Draw k is one
-            reward function for all pairs.
-        cost_N: expected seconds of a person's time, positive.
-        votes_N2: how often a and b were preferred so far: of use for past pairs.
-        asked_margin_N: the margin when the pair was asked, before anything was learned from it: for past pairs.
-        target_MD: gradient differences φ of M pairs on the prompts that matter.
-        past: the same for the P pairs selected earlier, featurised with the current model.
+        reward_N2K: rewards of responses a and b under K ensemble members or K draws from a posterior. Draw k is the
+            same reward function for all pairs.
+        cost_N: expected annotation time in seconds, positive.
+        votes_N2: number of times a and b were preferred so far; for past pairs.
+        asked_margin_N: margin when the pair was asked, before training on it; for past pairs.
+        target_MD: gradient differences φ of M pairs on the target prompts.
+        past: the same fields for the P pairs selected earlier, computed with the current model.
     """
 
     pair_id_N: NDArray[np.str_]
@@ -242,7 +242,7 @@ class Features:
 
     @staticmethod
     def identities(pairs: Sequence[Pair]) -> Features:
-        """The features that every pair has for free: ids and lengths."""
+        """Return the features that cost nothing to compute: ids and lengths."""
         n = len(pairs)
         return Features(
             pair_id_N=np.array([p.id for p in pairs], dtype=np.str_),
@@ -254,13 +254,13 @@ class Features:
 
 @dataclass(frozen=True)
 class Selection:
-    """The pairs an acquisition picked.
+    """Pairs picked by an acquisition rule.
 
     Attributes:
         indices_B: positions in the candidate pool, in pick order.
         scores_B: the score of each pick at the moment it was picked.
-        unit: what the score measures, in words.
-        diagnostics: numbers worth reporting about the choice.
+        unit: the quantity that the score measures, in words.
+        diagnostics: numbers to report about the selection.
     """
 
     indices_B: NDArray[np.int64]
@@ -271,7 +271,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `Study.ask` hands out: the pairs to label this round, in pick order."""
+    """Pairs to label this round, in pick order, as returned by `Study.ask`."""
 
     round: int
     pairs: tuple[Pair, ...]
@@ -280,7 +280,7 @@ class Batch:
     unit: str
 
     def only(self, pair_ids: Collection[str]) -> Batch:
-        """The same batch with these pairs only, in the same order."""
+        """Return the batch restricted to these pairs, in the same order."""
         wanted = set(pair_ids)
         kept = [i for i, p in enumerate(self.pairs) if p.id in wanted]
         pairs, scores = tuple(self.pairs[i] for i in kept), tuple(self.scores_B[i] for i in kept)
@@ -289,7 +289,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics, and the samples behind them (one record per response)."""
+    """Metrics, and the samples behind them (one record per response)."""
 
     metrics: Mapping[str, Any]
     samples: Sequence[Mapping[str, Any]]

@@ -26,7 +26,7 @@ def test_the_true_reward_is_the_log_density_of_two_gaussians() -> None:
 def test_every_rule_can_be_drawn(rule: str, tmp_path: Path) -> None:
     panels = draw_rule(rule, SMALL)
     assert len(panels) == 2 and panels[0].error == 1.0  # nothing is known before the first labels
-    assert panels[1].error < 1.0 and np.ptp(panels[1].estimate_GG) > 0
+    assert panels[1].error < 1.0 and np.ptp(panels[1].estimate_XX) > 0
     for panel in panels:
         assert panel.points_R2.shape == (60, 2) and panel.picks_B2.shape == (8, 2)
         assert len({tuple(p) for p in panel.picks_B2.tolist()}) == 8

@@ -41,7 +41,7 @@ def preferences(policy: Policy) -> list[Preference]:
         chosen, rejected = (
             Response.of(prompt, text, prompt_ids, token_ids, 1) for text, token_ids in zip(texts, ids, strict=True)
         )
-        found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone"))
+        found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone", drawn_from=("policy", "reference")))
     return found
 
 

@@ -1,4 +1,4 @@
-"""A model -> metrics: reward on held-out prompts, win rate, KL, and their trade-off J."""
+"""Evaluation: a model -> metrics such as reward on held-out prompts, win rate, KL, and their trade-off J."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""How good the policy is on held-out prompts; the metrics are in `duelist.evaluation.metrics`.
+"""Held-out evaluation of the policy; the metrics are in `duelist.evaluation.metrics`.
 
 Cost: one decoded response and two forward passes per held-out prompt and sample.
 """
@@ -31,31 +31,31 @@ class EvaluationConfig(BaseModel):
     every: int | None = Field(
         default=None,
         ge=1,
-        description="Evaluate every so many rounds, and after the last; null: each, online at checkpoints.",
+        description="Evaluate every n rounds, and after the last; null: every round, online at checkpoints.",
     )
-    responses_per_prompt: int = Field(default=1, ge=1, description="Responses drawn to each held-out prompt.")
-    max_new_tokens: int = Field(default=256, ge=1, description="A response is cut after this many tokens.")
+    responses_per_prompt: int = Field(default=1, ge=1, description="Responses drawn per held-out prompt.")
+    max_new_tokens: int = Field(default=256, ge=1, description="Maximum response length, in tokens.")
     temperature: float = Field(
         default=1.0,
         ge=0,
         description="Sampling temperature; 0 decodes greedily. The KL estimate is unbiased at 1 only; at 0 "
-        "`kl` and `j` are about the greedy responses.",
+        "`kl` and `j` describe the greedy responses.",
     )
     top_k: int | None = Field(
         default=None,
         ge=1,
-        description="Draw from this many most probable tokens only; null: from all. The KL estimate is unbiased with "
-        "null only.",
+        description="Draw only from the k most probable tokens; null: from all. The KL estimate is unbiased with null "
+        "only.",
     )
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus. The KL estimate is unbiased at 1 only.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Top-p (nucleus); the KL estimate is unbiased at 1 only.")
     batch_size: int = Field(default=64, ge=1, description="Responses decoded together.")
     max_tokens: int = Field(default=16384, gt=0, description="Tokens per forward pass, padding included.")
     group_by: str | None = Field(default=None, description="Report the mean reward per value of this prompt column.")
-    weight: str | None = Field(default=None, description="Report a mean reward weighted by this prompt column as well.")
+    weight: str | None = Field(default=None, description="Also report a mean reward weighted by this prompt column.")
 
     @property
     def decoding(self) -> Decoding:
-        """The same for a decoder."""
+        """The decoder's settings."""
         return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.batch_size, top_k=self.top_k)
 
     @model_validator(mode="after")
@@ -80,19 +80,20 @@ def evaluate(
     progress: Progress,
     label_temperature: float | None = None,
 ) -> Evaluation:
-    """Draw responses to the held-out prompts and measure them.
+    """Draw responses to the held-out prompts and evaluate them.
 
     Args:
-        policy: the model; left with the reference it came with.
+        policy: the model; its reference is restored afterwards.
         prompts: the held-out prompts.
-        reward: what scores responses; without one, only `kl` and `mean_length` are measured.
+        reward: the reward of responses; without one, only `kl` and `mean_length` are measured.
         initial: the initial model's evaluation on the same prompts, in the same order; None for that model.
         config: settings.
         beta: β in J.
         seed: the only source of randomness.
-        progress: told how many responses are done.
-        label_temperature: T in P(a is preferred) = σ((r_a − r_b) / T), in units of `reward`. β log(π_θ/π_ref) is a
-            label's log-odds, so the reward is one only over T. None where that is not known: then J is not measured.
+        progress: receives the number of responses done.
+        label_temperature: T in P(a is preferred) = σ((r_a − r_b) / T), in units of `reward`. β log(π_θ/π_ref) is in
+            units of a label's log-odds, and so is the reward divided by T. None if T is not known: then J is not
+            measured.
     """
     if not prompts:
         return Evaluation(measure("policy", {}), [])
@@ -126,10 +127,10 @@ def evaluate(
 
 
 def require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None:
-    """Refuse held-out prompts that lack the columns which the evaluation groups or weighs by.
+    """Raise an error if a held-out prompt lacks a column that the evaluation groups or weights by.
 
     Raises:
-        DataError: if a column is missing or a weight is no number; the message names the prompt.
+        DataError: if a column is missing or a weight is not a number; the message names the prompt.
     """
     for key, column in (("group_by", config.group_by), ("weight", config.weight)):
         if column is None:
@@ -149,7 +150,7 @@ def require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None
 
 
 def _log_ratios(policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress) -> Floats:
-    """log(π_θ(y|x) / π_ref(y|x)) of each response, π_ref the base model, `[R]`, in nats."""
+    """Return log(π_θ(y|x) / π_ref(y|x)) of each response, π_ref the base model, `[R]`, in nats."""
     own_reference = policy.reference_folder
     try:
         policy.set_reference(None)

@@ -1,4 +1,4 @@
-"""The table of metrics: every number in metrics.jsonl, how it is computed and how it is shown.
+"""Table of metrics: every number in metrics.jsonl, its computation and its presentation.
 
 Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate against the initial model; PILAF (arXiv
            2502.04270), Section 6: KL(π_θ‖π_ref) and J; Shen, Sun, Ton (arXiv 2502.04354), Section 5.1: 1 − Spearman
@@ -6,7 +6,7 @@ Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate agains
            selected pairs.
 
 The evaluations, the terminal, the report, the comparison and docs/metrics.md all read `METRICS`. To add a metric, add
-an entry: the parameters of its function name what it is computed from, `INPUTS` or earlier metrics of the same subject.
+an entry. The parameters of its function name its inputs: `INPUTS` or earlier metrics of the same subject.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOT_COMPARED, IN_TABLES, NOT_ON_TERMINAL = EVERYWHERE[:3], EVERYWHERE[:2], EVERY
 SHARE = (0.0, 1.0)
 POSITIVE = (0.0, np.inf)
 
-# What a metric may be computed from, by subject; None where it is not known.
+# Possible inputs of a metric, by subject; None if not known.
 INPUTS: dict[Subject, tuple[str, ...]] = {
     # Of R responses to held-out prompts: reward, the initial model's reward, log(π_θ/π_ref) in nats, tokens, the
     # prompt's group and weight. β, and the Bradley–Terry temperature of the labels in units of the reward.
@@ -46,24 +46,24 @@ INPUTS: dict[Subject, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric: what it says, how it is computed, and where it is shown."""
+    """A metric: its meaning, its computation, and where it is shown."""
 
     name: str  # key in metrics.jsonl
-    of: Subject | None  # what is measured; None for a number that is not in the table
+    of: Subject | None  # the subject; None for a number that is not in the table
     title: str  # heading without the unit
-    compute: Callable[..., Any] | None = None  # None for what the store records itself
+    compute: Callable[..., Any] | None = None  # None for numbers that the store records itself
     meaning: str = ""  # one or two sentences: the documentation, and the figure's caption
     unit: str = ""  # empty for shares and rewards
     better: Literal["higher", "lower"] | None = None  # None: neither; the comparison then assumes higher
     range: tuple[float, float] = (-np.inf, np.inf)  # the least and the largest possible value
     digits: int = 4  # decimals on the terminal and in comparisons; the report shows one fewer
     level: float | None = None  # a value to compare with, such as chance: a dotted line in the figure
-    always: bool = False  # null in metrics.jsonl where it could not be measured, instead of left out
+    always: bool = False  # write null to metrics.jsonl if not measured, instead of omitting it
     shown: Sequence[Place] = EVERYWHERE  # terminal: rounds and `status`; comparison: metrics compared by default
 
     @property
     def heading(self) -> str:
-        """Title with unit."""
+        """Return the title with the unit."""
         return self.title + (f" ({self.unit})" if self.unit else "")
 
 
@@ -72,10 +72,10 @@ def measure(of: Subject, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         of: the subject.
-        inputs: what is known of `INPUTS[of]`.
+        inputs: the known values of `INPUTS[of]`.
 
     Returns:
-        Values by name. A metric whose inputs are not all known is None if it is always recorded, else left out.
+        Values by name. A metric whose inputs are not all known is None if it is always recorded, else omitted.
     """
     known: dict[str, Any] = dict.fromkeys((*INPUTS[of], *(m.name for m in METRICS))) | dict(inputs)
     found = {}
@@ -104,7 +104,7 @@ def agreement(decisions: Sequence[tuple[float, str]]) -> tuple[float | None, int
     """Return the share of preferences for the response with the advantage, and how many preferences are decided.
 
     Args:
-        decisions: the advantage of response a, and the outcome. Ties and advantages of 0 are left out.
+        decisions: the advantage of response a, and the outcome. Ties and advantages of 0 are excluded.
     """
     decided = [(advantage > 0) == (o == "a") for advantage, o in decisions if o in ("a", "b") and advantage != 0]
     return (sum(decided) / len(decided) if decided else None), len(decided)

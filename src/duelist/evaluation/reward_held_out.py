@@ -1,4 +1,4 @@
-"""What a reward model is measured on: held-out responses, the pairs that people have labelled, and true rewards."""
+"""Held-out data of a reward model: responses, pairs labelled by people, and true rewards."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class HeldOutResponses:
     """Responses to held-out prompts.
 
     Attributes:
-        prompts: by id.
+        prompts: prompts by id.
         responses: distinct responses, prompt by prompt.
-        preferred: labelled pairs: positions of the preferred response and of the other; ties are left out.
+        preferred: labelled pairs: positions of the preferred response and of the other; ties are excluded.
     """
 
     prompts: Mapping[str, Prompt]
@@ -28,7 +28,7 @@ class HeldOutResponses:
 
     @property
     def groups(self) -> list[list[int]]:
-        """The positions of each prompt's responses."""
+        """Return the positions of each prompt's responses."""
         found: dict[str, list[int]] = {}
         for i, response in enumerate(self.responses):
             found.setdefault(response.prompt_id, []).append(i)
@@ -36,11 +36,11 @@ class HeldOutResponses:
 
 
 def held_out_responses(config: PromptsConfig, prompts: Sequence[Prompt]) -> HeldOutResponses:
-    """The responses and labels that the data set has for the held-out prompts.
+    """Return the responses and labels that the data set has for the held-out prompts.
 
     Args:
-        config: where the prompts come from.
-        prompts: those held out.
+        config: the source of the prompts.
+        prompts: the held-out prompts.
 
     Raises:
         DataError: if a row is not usable.

@@ -16,7 +16,7 @@ from duelist.evaluation.metrics import Floats, measure
 from duelist.evaluation.reward_held_out import HeldOutResponses
 from duelist.types import Evaluation
 
-SAMPLES = 200  # scored responses that an evaluation keeps, for people to look at
+SAMPLES = 200  # number of scored responses that an evaluation keeps for inspection
 
 
 def evaluate_reward_model(
@@ -28,7 +28,7 @@ def evaluate_reward_model(
         held: the responses and the labelled pairs among them.
         score_R: the model's rewards.
         truth_R: the true rewards; None if they are not known.
-        sample_RK: rewards by K draws from the model's posterior; needed where there are labelled pairs.
+        sample_RK: rewards by K draws from the model's posterior; required if there are labelled pairs.
 
     Raises:
         RecipeError: if there are neither labelled pairs nor true rewards.
@@ -67,8 +67,8 @@ def evaluate_reward_model(
 def rankings(groups: Sequence[Sequence[int]], score_R: Floats, truth_R: Floats) -> dict[str, list[float]]:
     """Return `errors`, `best` and `right_N` of the prompts, from scores and true rewards of R responses.
 
-    A prompt whose true rewards, or fewer than two responses, leave nothing to rank is passed over by the first and the
-    last. Scores that are all equal rank nothing: error 1, accuracy ½. Of equal highest scores, the mean reward counts.
+    `errors` and `right_N` skip prompts that have equal true rewards or fewer than two responses. If all scores are
+    equal, the error is 1 and the accuracy ½. If several scores are highest, `best` is their mean true reward.
 
     Args:
         groups: for every prompt, the positions of its responses.
@@ -104,7 +104,7 @@ def share_positive(difference_N: Any) -> Floats:
 
 
 def spearman(x_R: Floats, y_R: Floats) -> float:
-    """Spearman's rank correlation, mean ranks for ties; 0 where one of the two is constant."""
+    """Return Spearman's rank correlation, with mean ranks for ties; 0 if one of the two is constant."""
     from scipy.stats import spearmanr
 
     if np.ptp(x_R) == 0 or np.ptp(y_R) == 0:

@@ -1,1 +1,1 @@
-"""Choosing from a pool outside any study: `duelist.select`, and `duelist select`."""
+"""Selection from a pool without a study: `duelist.select`, and the command `duelist select`."""

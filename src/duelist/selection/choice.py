@@ -1,4 +1,4 @@
-"""Choose from a pool of unlabelled pairs outside any study: for people with their own data and their own trainer.
+"""Selection from a pool of unlabelled pairs without a study, for users with their own data and trainer.
 
 import duelist
 
@@ -40,17 +40,17 @@ Dtype = Literal["float32", "bfloat16", "float64"]
 
 @dataclass(frozen=True)
 class Pick:
-    """A pair worth labelling.
+    """A selected pair.
 
     Attributes:
-        rank: its place in pick order, from 1.
-        row_number: the row of the pool it comes from, from 0.
-        row: that row as it was.
-        prompt: the prompt as TRL has it: text, or a list of messages.
-        response_a: the text of one response; a hash decides which, so it says nothing of which one the row prefers.
-        response_b: the text of the other.
-        score: how much it was worth when it was picked.
-        reason: what the score means.
+        rank: position in pick order, from 1.
+        row_number: index of its row in the pool, from 0.
+        row: that row, unchanged.
+        prompt: the prompt in TRL's format: text, or a list of messages.
+        response_a: the text of one response. A hash decides which, so it does not reveal which one the row prefers.
+        response_b: the text of the other response.
+        score: the rule's score at the moment of the pick.
+        reason: the meaning of the score.
     """
 
     rank: int
@@ -66,8 +66,8 @@ class Pick:
         """Return the pick as a row of JSON.
 
         Args:
-            keep_columns: add the row's own columns, the score and the reason. Without them, the row has what may be
-                shown to people: nothing that says which response was preferred, or how sure the model is.
+            keep_columns: add the row's own columns, the score and the reason. Without them, the row can be shown to
+                annotators: it does not reveal which response was preferred, or how certain the model is.
         """
         pick = {
             "prompt": as_json(self.prompt),
@@ -80,7 +80,7 @@ class Pick:
             return pick
         row = explicit_prompt(self.row, f"row {self.row_number}")
         own = {name: as_json(value) for name, value in row.items()}
-        # Labels and votes beside a row's own `response_a` and `response_b` are about those two, in that order.
+        # Labels and votes in a row with its own `response_a` and `response_b` refer to those two, in that order.
         texts = {name: own[name] for name in ("prompt", "response_a", "response_b") if own.get(name) is not None}
         return {**own, **pick, **texts, "score": self.score, "reason": self.reason}
 
@@ -89,7 +89,7 @@ class Picks(list[Pick]):
     """Picks in pick order.
 
     Attributes:
-        diagnostics: what the rule had to say about its choice, e.g. `within_percent_of_optimum`.
+        diagnostics: the rule's numbers about its selection, e.g. `within_percent_of_optimum`.
     """
 
     def __init__(self, picks: Iterable[Pick], diagnostics: Mapping[str, float]) -> None:
@@ -118,29 +118,29 @@ def select(
     dtype: Dtype = "float32",
     progress: Progress | None = None,
 ) -> Picks:
-    """Choose the pairs of a pool that teach a model most.
+    """Select the pairs of a pool that are most informative for a model.
 
     Args:
-        pool: a JSONL or Parquet file, a hub data set, or rows: TRL's `prompt` with `response_a` and `response_b`,
-            `chosen` and `rejected`, or a list `responses` (all its pairs are candidates). Of a row that has a list and
-            two by name, as picks from a list have, only those two are a candidate.
-        model: a folder or hub name; or a PEFT model in memory, with `tokenizer`.
-        budget: how many pairs to choose.
-        tokenizer: of the model in memory.
+        pool: a JSONL or Parquet file, a data set on the Hugging Face Hub, or rows: TRL's `prompt` with `response_a` and
+            `response_b`, `chosen` and `rejected`, or a list `responses` (all its pairs are candidates). If a row has a
+            list and two named responses, as picks from a list do, only those two are a candidate.
+        model: a folder or a name on the Hub; or a PEFT model in memory, with `tokenizer`.
+        budget: number of pairs to select.
+        tokenizer: tokenizer of the model in memory.
         adapter: a PEFT LoRA adapter of the model; without one, gradients are those of a fresh adapter.
-        labelled: pairs that have labels already, in the pool's formats; they count as past pairs and are not chosen.
-        targets: pairs on the prompts that matter, in the pool's formats, for a rule that needs to know them.
+        labelled: pairs that already have labels, in the pool's formats; they count as past pairs and are not selected.
+        targets: pairs on the target prompts, in the pool's formats, for a rule that needs them.
         acquisition: a rule's name, its name and settings, a dotted path, or a rule.
         normalize: how gradients are scaled, see `featurizers.gradient`.
         dimension: D of the projection; None for whole gradients.
         beta: β of the implicit reward.
         seed: the only source of randomness.
-        features: a folder to keep features in; a run that was killed goes on from there.
+        features: a folder to store features in, from which a killed run resumes.
         precision: how gradients are stored; float16 above 8 GiB by default.
-        max_tokens: tokens run at once, padding included.
-        lora: peft.LoraConfig's arguments for the fresh adapter.
-        dtype: the type of the base weights of a model that is loaded.
-        progress: shows how far it is.
+        max_tokens: tokens per forward pass, padding included.
+        lora: arguments of peft.LoraConfig for the fresh adapter.
+        dtype: type of the base weights when a model is loaded.
+        progress: receives the progress.
 
     Returns:
         `budget` picks, in pick order: a list that also has the rule's `diagnostics`.
@@ -240,8 +240,11 @@ def _policy(
 
 
 def _recorded(pairs: Sequence[Pair], past: Sequence[Pair]) -> dict[str, NDArray[Any]]:
-    """What a study would know of its past pairs and a file of labelled pairs does not say: nobody's votes are known,
-    nor the margins before they were trained on, nor how long anybody took."""
+    """Return the recorded fields of past pairs that a study knows, but a file of labelled pairs does not.
+
+    Votes and the margins before training are not known and set to 0; cost is estimated from length, because the
+    annotation times are not known.
+    """
     n = len(pairs) + len(past)
     return {
         "votes_N2": np.zeros((n, 2), np.int64),

@@ -1,4 +1,4 @@
-"""The pairs that a pool's rows hold, tokenised: what `duelist.select` chooses from."""
+"""Tokenised pairs from the rows of a pool, the candidates of `duelist.select`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pool = str | Path | Iterable[Row]
 
 @dataclass(frozen=True)
 class PoolPair:
-    """A pair, and the row of the pool it comes from, counted from 0."""
+    """A pair, and its row in the pool, counted from 0."""
 
     pair: Pair
     prompt: Prompt
@@ -28,17 +28,17 @@ class PoolPair:
 
     @property
     def texts(self) -> tuple[str, str, str]:
-        """What makes it the same comparison in another row, whose other responses may move where its tokens begin."""
+        """Identity of the comparison across rows: a row's other responses may move the start of its response tokens."""
         return self.prompt.id, *sorted((self.pair.a.text, self.pair.b.text))  # type: ignore[return-value]
 
 
 def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
-    """The distinct pairs of a source's rows, in its order.
+    """Return the distinct pairs of a source's rows, in the order of the rows.
 
     Args:
-        source: a file, a hub data set, or rows.
-        policy: its tokenizer makes the token ids; its context bounds them.
-        what: what messages call the source.
+        source: a file, a data set on the Hub, or rows.
+        policy: the policy whose tokenizer gives the token ids and whose context limits their number.
+        what: name of the source in messages.
 
     Raises:
         DataError: if a row is not usable; the message names it.
@@ -49,7 +49,7 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
     else:
         rows = ((f"row {i} of {what}", row) for i, row in enumerate(source))
     found: dict[tuple[str, str, str], PoolPair] = {}
-    # One object for each token of the vocabulary: Python's own integers would be most of a large pool's memory.
+    # Share one integer object per token id: separate ones would take most of a large pool's memory.
     token: dict[int, int] = {}
     for number, (where, row) in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -71,10 +71,10 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
 
 
 def read_some(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
-    """As `read_pairs`, but refuses a source without rows.
+    """Return the pairs as `read_pairs` does, but raise an error for a source without rows.
 
     Raises:
-        DataError: if a row is not usable, or there is none.
+        DataError: if a row is not usable, or there is no row.
     """
     pairs = read_pairs(source, policy, what)
     if not pairs:
@@ -93,5 +93,5 @@ def _responses(
             check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, "a response")
         prompt_ids, *ids = ([token.setdefault(i, i) for i in some] for some in (prompt_ids, *ids))
         return [Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)]
-    except DataError as error:  # what is wrong with the text; where it stands
+    except DataError as error:  # add the row to the message
         raise DataError(f"In {where}: {error}") from error

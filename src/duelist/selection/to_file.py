@@ -1,4 +1,4 @@
-"""The choice written to a file: what `duelist select` does."""
+"""The implementation of `duelist select`: picks written to a file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def select_to_file(
     keep_columns: bool = False,
     **arguments: Any,
 ) -> Picks:
-    """`select`, with the picks written to a JSON Lines file in pick order: what `duelist select` does.
+    """Run `select`, and write the picks to a JSON Lines file in pick order, as `duelist select` does.
 
     Args:
-        output: the file.
+        output: the output file.
         pool: see `select`.
         model: see `select`.
         acquisition: the rule's name or dotted path.
@@ -43,7 +43,7 @@ def select_to_file(
 
     Raises:
         RecipeError: if a setting is not usable.
-        StorageError: if the file cannot be written, or is one of the inputs.
+        StorageError: if the output file cannot be written, or is one of the inputs.
         DuelistError: see `select`.
     """
     for name, value, known in (("normalize", normalize, Normalize), ("dtype", dtype, Dtype)):
@@ -61,10 +61,10 @@ def select_to_file(
 
 
 def _require_output(output: Path, sources: Iterable[Path]) -> None:
-    """Find out before the work is done whether its result can be written, and that it would overwrite no input.
+    """Check before the work starts that its result can be written and would not overwrite an input.
 
     Raises:
-        StorageError: if not.
+        StorageError: if it cannot be written, or would overwrite an input.
     """
     if output.suffix in (".parquet", ".gz"):
         raise StorageError(f"The output is JSON Lines, but {output} is named otherwise: let its name end in .jsonl.")

@@ -1,1 +1,1 @@
-"""The append-only record of a study: the sole writer of its database, and of its folder."""
+"""Append-only record of a study: the only writer of its database and its folder."""

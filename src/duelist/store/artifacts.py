@@ -19,16 +19,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically. NaN is refused: it is not JSON."""
+    """Write a JSON file atomically. NaN raises `ValueError`, because it is not JSON."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
-# Line breaks to many a reader (Python's splitlines too) that JSON allows in a string: written as escapes.
+# Characters that JSON allows in a string but many readers (also Python's splitlines) treat as line breaks: escaped.
 _BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """A row as a line of a JSON Lines file."""
+    """Return a row as a line of a JSON Lines file."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_BREAKS) + "\n"
 
 
@@ -39,7 +39,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file."""
+    """Return the rows of a JSON Lines file."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
@@ -51,7 +51,7 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files with their names."""
+    """Return the SHA-256 of a file, or of a folder's files with their names."""
     total = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         if path.is_dir():

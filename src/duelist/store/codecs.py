@@ -1,4 +1,4 @@
-"""How each stage's artifact is written and read."""
+"""File formats of the stages' artifacts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from duelist.store.artifacts import read_jsonl
 from duelist.types import DrawnSet, Draws, Evaluation, Features, Pair, Response
 
 Value = TypeVar("Value")
-RESPONSE = TypeAdapter(Response)  # ignores what a row has beside
+RESPONSE = TypeAdapter(Response)  # ignores a row's other keys
 
 
 @dataclass(frozen=True)
 class Codec(Generic[Value]):
-    """A file name, and how a value is written to and read from such a file."""
+    """File name, writer and reader of one kind of artifact."""
 
     file: str
     write: Callable[[Path, Value], None]
@@ -34,7 +34,7 @@ def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _write_draws(path: Path, draws: Draws) -> None:
-    """A row per response; the sets stand with their first response. (The notes are in the stage's record.)"""
+    """Write a row per response, and each set with its first response. (The notes are in the stage's record.)"""
     sets: dict[str, list[tuple[Any, ...]]] = {}
     for position, drawn in enumerate(draws.sets):
         sets.setdefault(drawn.a, []).append((position, drawn.b, drawn.weight, drawn.drawn_from))
@@ -51,7 +51,7 @@ def _read_draws(path: Path) -> Draws:
     sets = {
         i: DrawnSet(row["id"], b, weight, tuple(drawn_from[0]) if drawn_from and drawn_from[0] else None)
         for row in rows
-        for i, b, weight, *drawn_from in row.get("drawn_with", [])  # an earlier version wrote three
+        for i, b, weight, *drawn_from in row.get("drawn_with", [])  # an earlier version wrote three values
     }
     origins = {row["id"]: row["drawn_from"] for row in rows if "drawn_from" in row}
     responses = tuple(map(RESPONSE.validate_python, rows))
@@ -63,7 +63,7 @@ def _write_pairs(path: Path, pairs: list[Pair]) -> None:
 
 
 def pairs(draws: Draws) -> Codec[list[Pair]]:
-    """Return the codec of pairs, by the ids of the responses that were drawn."""
+    """Return the codec of pairs, which refers to the drawn responses by id."""
     by_id = {r.id: r for r in draws.responses}
 
     def pair(row: dict[str, Any]) -> Pair:
@@ -80,7 +80,7 @@ def _write_features(path: Path, features: Features) -> None:
     past = features.past
     if past is not None:
         arrays |= {f"past.{f.name}": getattr(past, f.name) for f in fields(Features) if f.name != "past"}
-    with path.open("wb") as file:  # an open file: given a name, NumPy would add a suffix to it
+    with path.open("wb") as file:  # an open file, because NumPy would add a suffix to a name
         np.savez(file, **{k: v for k, v in arrays.items() if v is not None})
 
 

@@ -1,4 +1,4 @@
-"""What of a study's folder is not as it was written, found without changing anything, while others may write to it."""
+"""Detection of damage in a study's folder, without side effects and while other processes may write to it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _AGAIN = "opening the study (`duelist run`, `Study.open`) writes it again"
 
 
 def damage(path: Path, store: Store, recipe: Mapping[str, Any]) -> list[str]:
-    """What was lost, deleted or changed in a study's folder, a sentence each.
+    """Return what was lost, deleted or changed in a study's folder, one sentence each.
 
     Args:
         path: the folder.
-        store: its record.
-        recipe: the recipe that the study goes on with.
+        store: the study's record.
+        recipe: the study's current recipe.
     """
     lost = [f"{DATABASE} must be restored from a copy: {wrong}" for wrong in what_is_lost(path, store.known)]
     files = [f"{wrong}: {_AGAIN}" for wrong in changed_files(path, store)]
@@ -42,7 +42,7 @@ def _recipe(path: Path, recipe: Mapping[str, Any]) -> list[str]:
 
 
 def _says_no_more(said: Any, kept: Any) -> bool:
-    """Whether a value is the study's own, as far as it goes: a recipe of an earlier version has fewer keys."""
+    """Return whether a value agrees with the study's own: a recipe of an earlier version may have fewer keys."""
     if isinstance(said, dict) and isinstance(kept, dict):
         return all(_says_no_more(value, kept.get(key)) for key, value in said.items())
     return bool(said == kept)

@@ -1,4 +1,4 @@
-"""Opening a study's database: SQLite in WAL mode, through SQLAlchemy."""
+"""Connection to a study's database: SQLite in WAL mode, through SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def url_of(folder: Path) -> URL:
 
 
 def connect(url: URL) -> Engine:
-    """An engine whose SQLite connections keep what was committed; the schema is left as it is."""
+    """Return an engine whose SQLite connections keep committed data; leave the schema unchanged."""
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _durable_sqlite)
@@ -36,11 +36,11 @@ def connect(url: URL) -> Engine:
 
 
 def open_engine(url: URL, *, migrate: bool) -> Engine:
-    """Connect, and bring the schema up to date where `migrate` says so.
+    """Connect to the database, and bring the schema up to date if `migrate` is true.
 
     Raises:
-        StorageError: if the database cannot be opened, was written by a newer Duelist, or by an older one and is not
-            to be migrated.
+        StorageError: if the database cannot be opened, was written by a newer Duelist, or was written by an older one
+            and `migrate` is false.
     """
     engine = connect(url)
     try:
@@ -62,7 +62,7 @@ def open_engine(url: URL, *, migrate: bool) -> Engine:
 
 
 def unusable(url: object, why: object) -> StorageError:
-    """The error that says that a study's database cannot be read."""
+    """Return the error for a study database that cannot be read."""
     return StorageError(
         f"The study database {url} must be usable, but reading it failed: {why}. Free disk space or mend the "
         "permissions, then run the same command again; if the file was damaged, restore it from a copy (the artifacts "
@@ -71,7 +71,7 @@ def unusable(url: object, why: object) -> StorageError:
 
 
 def _durable_sqlite(connection: Any, _: Any) -> None:
-    # Left to itself the driver begins no transaction before a SELECT or a CREATE TABLE: a process killed during a
+    # By default the driver begins no transaction before a SELECT or a CREATE TABLE. Then a process killed during a
     # migration would leave half a schema, and two threads could both find a label missing and both add it.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -82,11 +82,11 @@ def _durable_sqlite(connection: Any, _: Any) -> None:
 
 
 def _write_ahead(connection: Any, _: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")  # stays with the file: those who only read must not set it
+    connection.execute("PRAGMA journal_mode=WAL")  # a property of the file: readers must not set it
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer waits for its turn before it reads: one that read first could not go on after another's commit.
+    # A writer takes the lock before it reads: if it read first, it would fail after another writer's commit.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
@@ -129,11 +129,11 @@ def _refuse_newer(current: str | None) -> None:
 
 @contextmanager
 def transaction(engine: Engine, *, writes: bool = False) -> Iterator[Session]:
-    """One transaction: all of the block's rows are recorded, or none, and what it reads is of one moment.
+    """Run the block as one transaction: all of its rows are recorded or none, and its reads are consistent.
 
     Args:
         engine: see `open_engine`.
-        writes: whether the block adds rows; such blocks run one after the other.
+        writes: whether the block adds rows; such blocks run one at a time.
 
     Raises:
         StorageError: if the database cannot be written, or is damaged.
@@ -149,22 +149,22 @@ def transaction(engine: Engine, *, writes: bool = False) -> Iterator[Session]:
             "lost: free disk space or mend the permissions, then run the same command again."
         ) from error
     except (DatabaseError, JSONDecodeError, UnicodeDecodeError) as error:
-        # A damaged page shows when it is read: in SQLite's words, or as text that is none.
+        # A damaged page shows when it is read: as an SQLite error, or as invalid text.
         if isinstance(error, DatabaseError) and type(error) is not DatabaseError:
             raise
         raise unusable(engine.url, getattr(error, "orig", error)) from error
 
 
 def database_files(folder: Path) -> list[Path]:
-    """The files of a study's database that are there: itself, and what SQLite keeps beside it."""
+    """Return the existing files of a study's database: the database itself, and SQLite's files next to it."""
     return [path for end in ("", "-wal", "-shm") if (path := folder / f"{DATABASE}{end}").is_file()]
 
 
 def copy_of_database(folder: Path) -> TemporaryDirectory[str]:
-    """A temporary folder with a copy of a study's database and its -wal, which has what was recorded last.
+    """Return a temporary folder with a copy of a study's database and of its -wal, which has the latest records.
 
     Raises:
-        StorageError: if the files cannot be read, or are written to all the time.
+        StorageError: if the files cannot be read, or change continuously.
     """
     copy = TemporaryDirectory(prefix="duelist-")
 

@@ -1,7 +1,7 @@
-"""The files that users read, derived from the record: metrics.jsonl, preferences.jsonl and the latest weights.
+"""Files that users read, derived from the record: metrics.jsonl, preferences.jsonl and the latest weights.
 
-The weights and metrics.jsonl are of the last closed round that kept its weights: online, the last checkpoint.
-preferences.jsonl has every label there is. Each check costs no more than reading the two text files.
+The weights and metrics.jsonl are those of the last closed round that kept its weights (online: the last checkpoint).
+preferences.jsonl contains every label so far. Each check costs no more than reading the two text files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Metrics = Sequence[Mapping[str, Any]]
 
 
 def closed_rounds(store: Store) -> list[dict[str, Any]]:
-    """The metrics of the closed rounds, up to the last one that kept its weights."""
+    """Return the metrics of the closed rounds, up to the last one that kept its weights."""
     closed = store.metrics()
     while closed and store.stage(closed[-1]["round"], "train") is None:
         closed.pop()
@@ -29,20 +29,20 @@ def closed_rounds(store: Store) -> list[dict[str, Any]]:
 
 
 def results_are_current(path: Path, store: Store, closed: Metrics) -> bool:
-    """Whether metrics.jsonl and the weights that users read are those of the last of the closed rounds."""
+    """Return whether metrics.jsonl and the latest weights are those of the last of the closed rounds."""
     stage = _trained(store, closed)
     weights = path / stage.artifact
     return _metrics(path) == _expected(closed) and (not weights.is_dir() or _are_copied(weights, path / weights.name))
 
 
 def preferences_are_current(path: Path, store: Store) -> bool:
-    """Whether preferences.jsonl is as it was written, and has every label."""
+    """Return whether preferences.jsonl is unchanged since it was written, and contains every label."""
     written = store.preferences_file()
     return written is not None and written[0] == store.label_count() and _is_as_written(path, written[1])
 
 
 def write_results(path: Path, store: Store, closed: Metrics) -> None:
-    """Write all three. Weights that are no longer what training left are not copied over what may be the last copy."""
+    """Write all three. Weights that changed since training are not copied, to keep what may be the last good copy."""
     stage = _trained(store, closed)
     weights = path / stage.artifact
     if weights.is_dir() and digest(weights) == stage.digest:
@@ -52,19 +52,19 @@ def write_results(path: Path, store: Store, closed: Metrics) -> None:
 
 
 def write_preferences(path: Path, store: Store) -> None:
-    """Write preferences.jsonl, and record from what."""
-    labels = store.label_count()  # before they are read: one that comes meanwhile leaves the file behind, not ahead
+    """Write preferences.jsonl, and record the labels it was written from."""
+    labels = store.label_count()  # before reading: a label that arrives meanwhile leaves the file behind, not ahead
     with atomic_path(path / PREFERENCES) as temporary:
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines(map(json_line, preference_rows(store)))
-        # Recorded first: a file that was never recorded is one that somebody changed.
+        # Recorded first: a file without a record counts as changed by somebody.
         store.preferences_written(labels, digest(temporary))
 
 
 def changed_files(path: Path, store: Store) -> list[str]:
-    """Which of these files were deleted or changed since they were written, in words. One that is behind is not.
+    """Return which of these files were deleted or changed since they were written, in words; outdated is no change.
 
-    Files are read before the record, which another process may add to meanwhile.
+    The files are read before the record, because another process may add to the record meanwhile.
     """
     metrics = _metrics(path)
     preferences = digest(path / PREFERENCES) if (path / PREFERENCES).is_file() else ""
@@ -84,7 +84,7 @@ def changed_files(path: Path, store: Store) -> list[str]:
         elif weights.is_dir() and not _are_copied(weights, path / weights.name):
             found.append(weights.name if digest(weights) == stage.digest else stage.artifact)
     if closed_rounds(store) != closed:
-        return []  # a round was closed meanwhile, and its files are being written
+        return []  # a round was just closed, and its files are being written
     return [f"{name} {'was changed' if (path / name).exists() else 'is gone'}" for name in found]
 
 
@@ -107,7 +107,7 @@ def _is_as_written(path: Path, written: str) -> bool:
 
 
 def _are_copied(source: Path, target: Path) -> bool:
-    """Whether every file of one folder is in another; their content is read only where a copy would look otherwise."""
+    """Return whether every file of one folder is in another; read contents only if modification times differ."""
 
     def is_copied(file: Path) -> bool:
         own, other = file.stat(), target / file.relative_to(source)

@@ -1,4 +1,4 @@
-"""What was learnt about people's preferences, in formats that other tools read."""
+"""Export of the recorded preferences, in formats that other tools read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from duelist.store.store import Store
 
 
 def trl_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """TRL's preference format: `prompt`, `chosen`, `rejected`, one row per label that is a preference.
+    """Yield rows in TRL's preference format (`prompt`, `chosen`, `rejected`), one per label that is a preference.
 
-    Sorted by pair and annotator. Conversational prompts give lists of messages, plain ones text.
+    Rows are sorted by pair and annotator. Conversational prompts give lists of messages, plain ones text.
 
     Raises:
-        DataError: if a pair's responses answer two prompts: TRL's format has no place for that.
+        DataError: if a pair's responses answer two prompts, which TRL's format cannot represent.
     """
     for row in preference_rows(store):
         if "prompt" not in row:
@@ -27,7 +27,7 @@ def trl_rows(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def preference_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """The rows of `trl_rows`; a pair that crosses prompts has `prompt_chosen` and `prompt_rejected` for `prompt`."""
+    """Yield the rows of `trl_rows`; cross-prompt pairs have `prompt_chosen` and `prompt_rejected` for `prompt`."""
     prompts = store.prompts()
     for p in store.preferences():
         own, other = p.prompt, prompts[p.rejected.prompt_id]
@@ -40,7 +40,7 @@ def preference_rows(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def label_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """Every pair that was asked with every label it got, ties and skips and superseded ones too."""
+    """Yield every asked pair with each of its labels, including ties, skips and superseded labels."""
     prompts = store.prompts()
     by_pair: dict[str, list[dict[str, Any]]] = {}
     for label in store.labels():

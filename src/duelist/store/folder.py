@@ -1,12 +1,12 @@
-"""A study's folder: the recipe, the database, the rounds' artifacts, and the files derived from them.
+"""Folder of a study: the recipe, the database, the rounds' artifacts, and the files derived from them.
 
 recipe.yaml           the recipe, every default filled in
-study.db              what was asked, what was answered, which stages are done
+study.db              asked pairs, labels, and finished stages
 rounds/NNN/           each stage's artifact; 000 is the initial model
 metrics.jsonl         one line per closed round, the initial model's first
 preferences.jsonl     the preferences so far, in TRL's format (pairs across prompts: with both prompts)
-adapter/              the latest adapter, in PEFT's format (a study of another model: its folder)
-embeddings/           what an embedding model computed, so that it need not again
+adapter/              the latest adapter, in PEFT's format (for other models, a folder of another name)
+embeddings/           cache of computed embeddings
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ Value = TypeVar("Value")
 
 
 class StudyFolder:
-    """The one writer of a study's folder; holds its lock from opening to `close`."""
+    """The only writer of a study's folder; holds its lock from opening to `close`."""
 
     def __init__(self, path: Path, lock: BaseFileLock, completed: Completed = dict) -> None:
         self.path = path
         self._lock = lock
-        self._working = RLock()  # what is being written is finished before the folder is closed
+        self._working = RLock()  # a write in progress finishes before the folder is closed
         self._closing = False
         self.store = Store(path)
         try:
             recipe = self.store.recipe()
-            if recipe is None:  # a study that is new, or older than the record of recipes
+            if recipe is None:  # a new study, or one from before recipes were recorded
                 recipe = completed(read_recipe(path))
                 self.store.keep_recipe(recipe)
         except BaseException:
@@ -60,9 +60,9 @@ class StudyFolder:
         self.recipe: dict[str, Any] = recipe
 
     def close(self) -> None:
-        """Bring the files that users read up to date, and release the database and the lock. Once is enough.
+        """Bring the files that users read up to date, and release the database and the lock; later calls do nothing.
 
-        Another thread that works on the study is given the time to finish its stage.
+        Wait for another thread that works on the study to finish its stage.
         """
         self._closing = True
         with self._working:
@@ -75,16 +75,16 @@ class StudyFolder:
                 self._lock.release()
 
     def adopt(self, recipe: Mapping[str, Any]) -> None:
-        """Go on with a recipe that differs from the study's own in how training reports."""
-        write_recipe(self.path, recipe)  # first: opening the study again goes by this file
+        """Replace the study's recipe by one that differs only in how training reports."""
+        write_recipe(self.path, recipe)  # first, because opening the study reads this file
         self.store.keep_recipe(recipe)
         self.recipe = dict(recipe)
 
     def require_open(self) -> None:
-        """Refuse to go on when the folder is closed, for another process may have it by now.
+        """Raise an error if the folder is closed, because another process may have opened it since.
 
         Raises:
-            RoundStateError: if it is closed.
+            RoundStateError: if the folder is closed.
         """
         if self._closing:
             raise RoundStateError(
@@ -100,11 +100,11 @@ class StudyFolder:
             yield
 
     def round_folder(self, round: int) -> Path:
-        """Where a round's artifacts lie."""
+        """Return the folder of a round's artifacts."""
         return self.path / ROUNDS / f"{round:03d}"
 
     def trained(self, round: int) -> Path:
-        """The weights as they were after a round; after round 0 the initial ones.
+        """Return the folder of the weights after a round; round 0 has the initial ones.
 
         Raises:
             StorageError: if that round has not trained, or its weights were not kept (online, between checkpoints).
@@ -115,15 +115,15 @@ class StudyFolder:
         return self.path / stage.artifact
 
     def embeddings(self, source: str) -> Path:
-        """Where the vectors of one of the study's embedding models are kept."""
+        """Return the cache folder of one of the study's embedding models."""
         return self.path / EMBEDDINGS / source
 
     def feature_cache(self, round: int) -> Path:
-        """Where what features are computed from is kept, so that a killed study need not compute it again."""
+        """Return the folder that caches the inputs of the features, so a killed study need not recompute them."""
         return self.round_folder(round) / FEATURE_CACHE
 
     def stage(self, round: int, name: str) -> Stage | None:
-        """The stage, if it is finished."""
+        """Return the stage if it is finished, else None."""
         return self.store.stage(round, name)
 
     def run(
@@ -134,16 +134,16 @@ class StudyFolder:
         compute: Callable[[], Value],
         info: Callable[[Value], Mapping[str, Any]] = lambda value: {},
     ) -> Value:
-        """Run a stage unless it is finished, and return what its artifact holds.
+        """Run a stage unless it is finished, and return the content of its artifact.
 
-        The value is always read back, so that a resumed study goes on from the very same numbers.
+        The value is always read back from the artifact, so a resumed study continues from exactly the same numbers.
 
         Args:
             round: the round.
             name: the stage.
-            codec: how the artifact is written and read.
-            compute: makes the value.
-            info: what is recorded of the value beside the artifact.
+            codec: writes and reads the artifact.
+            compute: computes the value.
+            info: returns facts about the value, recorded in addition to the artifact.
         """
         with self._at_work(f"stage {name!r} of round {round}"):
             if self.store.stage(round, name) is None:
@@ -156,17 +156,17 @@ class StudyFolder:
         return self.read(round, name, codec)
 
     def read(self, round: int, name: str, codec: Codec[Value]) -> Value:
-        """What a finished stage's artifact holds.
+        """Return the content of a finished stage's artifact.
 
         Raises:
-            StorageError: if the artifact is gone or is not what the stage wrote.
+            StorageError: if the artifact is missing or was changed since the stage wrote it.
         """
         return codec.read(self._checked(round, name))
 
     def run_selection(
         self, round: int, compute: Callable[[], tuple[Selection, Sequence[AskedPair], Sequence[Prompt]]]
     ) -> None:
-        """Run the stage that decides what is asked: its artifact and the asked pairs are recorded together."""
+        """Run the selection stage, which records its artifact and the asked pairs together."""
         with self._at_work(f"stage 'select' of round {round}"):
             began = time.monotonic()
             selection, asked, prompts = compute()
@@ -176,7 +176,7 @@ class StudyFolder:
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 
     def run_training(self, round: int, artifact: str, fill: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, float]:
-        """Run the stage that leaves a folder of weights, unless it is finished, and return what `fill` had to say.
+        """Run the stage that writes a folder of weights, unless it is finished; return the result of `fill`.
 
         Args:
             round: the round; 0 for the weights before any label.
@@ -196,7 +196,7 @@ class StudyFolder:
         return stage.info if stage else {}
 
     def discard_features(self, round: int) -> None:
-        """Drop a round's features: large, and of no use once the choice is made."""
+        """Delete a round's features, which are large and not needed after the selection."""
         discard(self.round_folder(round) / FEATURES.file)
         discard(self.feature_cache(round))
 
@@ -213,13 +213,13 @@ class StudyFolder:
             line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
             self.store.close_round(round, line)
             if self.store.stage(round, "train") is not None:
-                self._derive()  # online, between checkpoints, users see the study as it was at the last one
+                self._derive()  # online, between checkpoints, users see the study as of the last checkpoint
         return self.store.metrics()[round]
 
     def derive(self) -> None:
-        """Bring the files that users read up to date, if a round was closed or a label came since they were written.
+        """Bring the files that users read up to date, if a round was closed or a label arrived since they were written.
 
-        Those that were deleted or changed are written again, as far as the record has them.
+        Files that were deleted or changed are written again, as far as the record has their content.
         """
         with self._at_work("the files that users read"):
             self._derive()
@@ -266,5 +266,5 @@ class StudyFolder:
 
 
 def round_to_ms(seconds: float) -> float:
-    """Seconds, to the millisecond."""
+    """Round seconds to the millisecond."""
     return round(seconds, 3)

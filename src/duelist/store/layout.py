@@ -1,4 +1,4 @@
-"""What lies where in a study's folder."""
+"""File and folder names in a study's folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ PREFERENCES = "preferences.jsonl"
 EMBEDDINGS = "embeddings"
 ROUNDS = "rounds"
 SELECTION = "selection.json"  # in a round's folder
-FEATURE_CACHE = ".features"  # in a round's folder, until the choice is made
+FEATURE_CACHE = ".features"  # in a round's folder, until the selection is made
 LOCK = ".lock"
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
-ARMS = "compare"  # the folder of the studies beside a study
+ARMS = "compare"  # the folder of a study's comparison arms
 
 
 def require_folder_name(folder: Path) -> None:
-    """Refuse a folder that no file system can have, before anything is made on the way to it.
+    """Raise an error for a folder name that no file system accepts, before any parent folder is created.
 
     Raises:
-        StorageError: if a part of its path is too long, or the path is no Unicode text, as libraries need it.
+        StorageError: if a part of the path is too long, or the path is not Unicode text, which libraries require.
     """
     try:
         str(folder).encode()
@@ -41,10 +41,10 @@ def require_folder_name(folder: Path) -> None:
 
 
 def require_study(folder: Path) -> None:
-    """Refuse a folder that holds no study.
+    """Raise an error if a folder contains no study.
 
     Raises:
-        StorageError: if there is none.
+        StorageError: if there is no study.
     """
     require_folder_name(folder)
     if not (folder / RECIPE).is_file() and not (folder / DATABASE).is_file():

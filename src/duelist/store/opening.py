@@ -1,4 +1,4 @@
-"""Making a study's folder, opening it again, and holding it for one process."""
+"""Creation, opening and locking of a study's folder."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from duelist.store.store import Store
 
 
 def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = dict) -> StudyFolder:
-    """Make a study's folder, or open it if it holds a study of the same recipe.
+    """Create a study's folder, or open it if it contains a study of the same recipe.
 
-    A study of another recipe that has not asked anything yet is begun anew: nothing was paid for, and its recipe
-    may have been what kept it from asking.
+    A study of another recipe that has not asked anything yet is replaced by a new study: it has no labels to lose,
+    and its recipe may be the reason why it could not ask.
 
     Args:
         path: the folder.
@@ -48,13 +48,13 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
         completed: fills the defaults into a recipe that was saved before some key existed.
 
     Raises:
-        RecipeError: if it holds a study of another recipe that has asked.
-        StorageError: if it holds something else, has lost something of its record, or cannot be written.
+        RecipeError: if it contains a study of another recipe that has asked pairs.
+        StorageError: if it contains something else, has lost part of its record, or cannot be written.
     """
     require_folder_name(path)
     with full_disk_as_storage_error(f"the new study {path}"):
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's words
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # its texts are private
         except OSError as error:
             raise StorageError(
                 f"A study's folder must be writable, but {path} cannot be made: {error}. Mend the permissions or "
@@ -62,7 +62,7 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
             ) from error
         begun = is_begun(path)
         if not begun:
-            # A creation that was cut short has left no more than a lock and an empty database.
+            # An interrupted creation leaves only a lock and an empty database.
             strange = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.startswith((DATABASE, ".tmp-"))]
             if strange:
                 raise StorageError(
@@ -91,9 +91,9 @@ def open_folder(path: Path, completed: Completed = dict) -> StudyFolder:
         completed: fills the defaults into a recipe that was saved before some key existed.
 
     Raises:
-        RecipeError: if recipe.yaml was changed since the study was begun.
-        StorageError: if there is no study in it, or one that has lost something of its record.
-        StudyLockedError: if another process works on it.
+        RecipeError: if recipe.yaml was changed since the study was created.
+        StorageError: if there is no study in it, or one that has lost part of its record.
+        StudyLockedError: if another process has the study open.
     """
     if not is_begun(path):
         require_study(path)
@@ -107,14 +107,14 @@ def open_folder(path: Path, completed: Completed = dict) -> StudyFolder:
 
 
 def is_begun(path: Path) -> bool:
-    """Whether a folder holds a study, be it that its recipe.yaml was deleted."""
+    """Return whether a folder contains a study, even if its recipe.yaml was deleted."""
     return (path / RECIPE).is_file() or recorded_recipe(path) is not None
 
 
 def _opened(
     path: Path, lock: BaseFileLock, completed: Completed, recipe: Mapping[str, Any] | None = None
 ) -> StudyFolder:
-    """Open a whole study; how training reports is taken from `recipe`, or else from recipe.yaml."""
+    """Open a complete study; take the reporting settings of training from `recipe`, else from recipe.yaml."""
     with full_disk_as_storage_error(f"the study {path}"):
         for place in (path, *path.glob("rounds/*")):
             discard_temporaries(place)
@@ -124,7 +124,7 @@ def _opened(
                 require_unedited(path, completed)
                 said = completed(read_recipe(path))
                 wanted = said if recipe is None else as_kept(recipe)
-                if not said == wanted == completed(folder.recipe):  # in how training reports, and in nothing else
+                if not said == wanted == completed(folder.recipe):  # they differ only in how training reports
                     folder.adopt(wanted)
             else:
                 write_recipe(path, folder.recipe)
@@ -144,7 +144,7 @@ def _lock(path: Path) -> BaseFileLock:
 
 
 def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str], completed: Completed) -> None:
-    """Discard a study that has asked nothing, and give its folder another recipe. The recipe is exchanged last.
+    """Discard a study that has asked nothing, and start over with another recipe. The recipe is replaced last.
 
     Raises:
         RecipeError: if the study has asked something.
@@ -163,7 +163,7 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str],
         )
     weights = {Path(s.artifact).name for s in stages if s.name == "train"}
     database = [DATABASE + end for end in ("-wal", "-shm", "")]
-    if (path / ROUNDS).is_dir():  # at once: of a choice in flight, what a kill left could look like one that was asked
+    if (path / ROUNDS).is_dir():  # at once, because a killed selection could look like one that was asked
         (path / ROUNDS).rename(path / f"{TEMPORARY}{ROUNDS}")
     for name in (METRICS, PREFERENCES, EMBEDDINGS, *weights, *database):
         discard(path / name)

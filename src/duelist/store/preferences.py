@@ -1,4 +1,4 @@
-"""What a label is worth as a training item."""
+"""Conversion of labels to training items."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from duelist.types import Label, Pair, Preference, Prompt, VoteRule
 def preference_of(
     label: Label, pair: Pair, prompts: Mapping[str, Prompt], votes: VoteRule, ties: bool
 ) -> Preference | None:
-    """The training item that a label makes; None if it makes none, as `skip` and `both_bad` never do.
+    """Return the training item of a label; None if it has none, as for `skip` and `both_bad`.
 
     Args:
         label: a decision on `pair`.
         pair: the two responses.
-        prompts: at least the pair's, by id.
-        votes: `majority` takes the label as its outcome says. `soft` gives a label with vote counts the share of the
-            votes that its chosen response got, (n + n_eq / 2) / (n_a + n_b + n_eq): the loss of that one item is then
-            the mean of the losses of the votes one by one, a vote for neither counting half for each.
-        ties: whether a tie makes one: with share 0.5 (soft: a's share) and response a as `chosen`.
+        prompts: prompts by id, including the pair's.
+        votes: `majority` uses the label's outcome. `soft` gives a label with vote counts the share of its chosen
+            response among the votes, (n + n_eq / 2) / (n_a + n_b + n_eq). The item's loss is then the mean of the
+            losses of the single votes, where a vote for neither counts half for each.
+        ties: whether a tie gives an item, with share 0.5 (soft: a's share) and response a as `chosen`.
     """
     if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
         return None
@@ -28,13 +28,13 @@ def preference_of(
 
 
 def preference_json(preference: Preference) -> dict[str, Any]:
-    """Return a preference as JSON, by the ids of its prompt, pair and responses."""
+    """Return a preference as JSON, with its prompt, pair and responses by id."""
     by_id = {name: getattr(preference, name).id for name in ("prompt", "chosen", "rejected")}
     return {**by_id, **{name: getattr(preference, name) for name in ("pair_id", "annotator", "share", "weight")}}
 
 
 def preference_from(value: Mapping[str, Any], pair: Pair, prompts: Mapping[str, Prompt]) -> Preference:
-    """Return the preference that `preference_json` wrote; what it says beside is the pair's."""
+    """Return the preference written by `preference_json`; its other values come from the pair."""
     chose_a, share = value["chosen"] == pair.a.id, value.get("share", 1.0)
     return _preference(pair, chose_a, prompts, value["annotator"], share)
 

@@ -1,4 +1,4 @@
-"""The recipe that a study goes on with: recorded in its database, and beside it as recipe.yaml for people to read."""
+"""Recipe of a study: recorded in its database, and written next to it as recipe.yaml for people to read."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from duelist.store.artifacts import write_text
 from duelist.store.layout import DATABASE, RECIPE
 from duelist.store.remains import recorded_recipe
 
-REPORTING = ("report_to", "run_name")  # settings of `trainer...train`, with those that begin with `logging_`
+REPORTING = ("report_to", "run_name")  # settings of `trainer...train`, as are those that begin with `logging_`
 Completed = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """What recipe.yaml in a study's folder says, as plain data.
+    """Return the content of recipe.yaml in a study's folder, as plain data.
 
     Raises:
-        RecipeError: if it cannot be read as a mapping.
+        RecipeError: if the file cannot be read as a mapping.
     """
     try:
         text = (path / RECIPE).read_text(encoding="utf-8")
         require_moderate(text)
-        content = yaml.safe_load(text)  # by YAML 1.1, as earlier versions wrote it
+        content = yaml.safe_load(text)  # YAML 1.1, as written by earlier versions
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}")
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -45,7 +45,7 @@ def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
 
 
 def kept_recipe(path: Path) -> dict[str, Any]:
-    """The recipe that the study in a folder goes on with: its database's; recipe.yaml's, where that has none yet.
+    """Return the current recipe of the study in a folder: from its database, or from recipe.yaml if that has none.
 
     Raises:
         RecipeError: if the database has none and recipe.yaml cannot be read.
@@ -56,31 +56,31 @@ def kept_recipe(path: Path) -> dict[str, Any]:
 
 
 def differences(path: Path, recipe: Mapping[str, Any], completed: Completed) -> list[str]:
-    """The top-level keys in which a study's recipe differs from this one, reporting aside.
+    """Return the top-level keys in which a study's recipe differs from this one, except for reporting settings.
 
     Args:
         path: the study's folder.
         recipe: the recipe, every default filled in.
-        completed: fills in the defaults of keys that did not exist when the study was begun.
+        completed: fills in the defaults of keys that did not exist when the study was created.
     """
     own, wanted = (_without_reporting(r) for r in (completed(kept_recipe(path)), as_kept(recipe)))
     return [key for key in {**own, **wanted} if own.get(key) != wanted.get(key)]
 
 
 def as_kept(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe as the database gives it back."""
+    """Return a recipe in the form in which the database returns it."""
     return dict(json.loads(json.dumps(dict(recipe))))
 
 
 def require_unedited(path: Path, completed: Completed) -> None:
-    """Refuse a recipe.yaml that says something else than the study's own recipe, whose settings would go unnoticed.
+    """Raise an error if recipe.yaml differs from the study's own recipe, because its settings would be ignored.
 
     Args:
         path: the study's folder.
         completed: fills in the defaults of keys that did not exist when the file was written.
 
     Raises:
-        RecipeError: if it says something else, or cannot be read.
+        RecipeError: if the file differs, or cannot be read.
     """
     said = completed(read_recipe(path))
     if different := differences(path, said, completed):
@@ -94,10 +94,10 @@ def require_unedited(path: Path, completed: Completed) -> None:
 
 
 def _without_reporting(value: Any, path: tuple[str, ...] = ()) -> Any:
-    """A recipe without what may change while a study runs: where, under which name and how often training reports."""
+    """Return a recipe without the settings that may change during a study: those of training's reporting."""
     if not isinstance(value, Mapping):
         return value
-    trains = "trainer" in path and path[-1] == "train"  # settings of that name in the user's components are the user's
+    trains = "trainer" in path and path[-1] == "train"  # settings of that name in a user's component belong to the user
     changeable = {k for k in value if trains and (k in REPORTING or k.startswith("logging_"))}
     if not path:
         changeable |= {"description"}  # words about the recipe, which a new version may put better

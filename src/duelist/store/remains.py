@@ -1,8 +1,8 @@
-"""What a study's folder holds outside its database, and the refusal of a database that knows less than that.
+"""Check that a study's database knows every event that the other files of its folder show.
 
-A database that was lost, emptied, or replaced by an older copy looks like a study that has just begun. What the other
-files show to have happened tells the two apart. A kill does not look like a loss: whatever is in the files was recorded
-in the database before, but for the artifact of the one stage that was in flight.
+A database that was lost, emptied, or replaced by an older copy looks like a study that has just begun. The events that
+the other files show distinguish the two. A killed study does not look like a loss: everything in its files was
+recorded in the database before, except the artifact of the one stage in progress.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from duelist.store.tables import LabelRow, PairRow, RecipeRow, RoundRow
 
 @dataclass(frozen=True)
 class Known:
-    """What a study's database knows: closed rounds, the initial model's among them; the pairs asked in each; labels."""
+    """Events that a study's database knows: closed rounds, round 0 included; pairs asked in each; labels."""
 
     rounds: int
     asked: Mapping[int, set[str]]
@@ -36,7 +36,7 @@ class Known:
 
 
 def known_to(record: Session | Connection) -> Known:
-    """What a study's database knows, of whatever version."""
+    """Return the events that a study's database of any version knows."""
     asked: dict[int, set[str]] = {}
     for t, pair in record.execute(select(PairRow.round, PairRow.id)):
         asked.setdefault(t, set()).add(pair)
@@ -45,17 +45,17 @@ def known_to(record: Session | Connection) -> Known:
 
 
 def known(path: Path) -> Known | None:
-    """What the database of the study in a folder knows; None if there is none, or it is empty.
+    """Return the events known to the database of the study in a folder; None if there is none, or it is empty.
 
     Raises:
-        StorageError: if it cannot be read.
+        StorageError: if the database cannot be read.
     """
     with _reading(path, {"rounds", "pairs", "labels"}) as connection:
         return None if connection is None else known_to(connection)
 
 
 def recorded_recipe(path: Path) -> dict[str, Any] | None:
-    """The recipe that the database of the study in a folder has; None if it has none.
+    """Return the recipe in the database of the study in a folder; None if it has none.
 
     Raises:
         StorageError: if it cannot be read.
@@ -67,7 +67,7 @@ def recorded_recipe(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _reading(path: Path, tables: set[str]) -> Iterator[Connection | None]:
-    """A connection to a study's database, of whatever version; None where it has not these tables. It makes none."""
+    """Yield a connection to a study's database of any version; None if it lacks these tables. Create no database."""
     database = path / DATABASE
     if not is_filled(database):
         yield None
@@ -76,17 +76,17 @@ def _reading(path: Path, tables: set[str]) -> Iterator[Connection | None]:
     try:
         with engine.begin() as connection:
             yield connection if tables <= set(inspect(connection).get_table_names()) else None
-    except (DatabaseError, JSONDecodeError, UnicodeDecodeError) as error:  # of a damaged page, text that is none
+    except (DatabaseError, JSONDecodeError, UnicodeDecodeError) as error:  # a damaged page can give invalid text
         raise unusable(database, getattr(error, "orig", error)) from error
     finally:
         engine.dispose()
 
 
 def require_whole_record(path: Path) -> None:
-    """Refuse a study whose database does not know what its other files show to have happened.
+    """Raise an error if a study's database lacks events that its other files show.
 
     Raises:
-        StorageError: if it has lost something, or cannot be read. Nothing is changed.
+        StorageError: if the database has lost something, or cannot be read. Nothing is changed.
     """
     lost = what_is_lost(path, lambda: known(path))
     if lost:
@@ -98,11 +98,12 @@ def require_whole_record(path: Path) -> None:
 
 
 def what_is_lost(path: Path, known: Callable[[], Known | None]) -> list[str]:
-    """What the files of the study in a folder show to have happened and its database does not know, in words.
+    """Return the events that a study's files show and its database does not know, in words.
 
     Args:
         path: the folder.
-        known: reads what the database knows; called after the files were read, for others may be at work.
+        known: returns the events that the database knows; called after the files are read, because other processes may
+            be writing.
     """
     preferences, closed = _read(path / PREFERENCES), _closed_rounds(path)
     rounds = [(t, _picks(folder), _shows_asked(folder)) for t, folder in _round_folders(path) if t > 0]
@@ -127,10 +128,10 @@ def what_is_lost(path: Path, known: Callable[[], Known | None]) -> list[str]:
 
 
 def _shows_asked(folder: Path) -> Literal["no", "asked or in flight", "asked"]:
-    """What a round's folder shows of whether its pairs were recorded as asked.
+    """Return what a round's folder shows of whether its pairs were recorded as asked.
 
-    Where a kill came before they were, the choice lies there, and the features, which go once it is recorded; and no
-    weights or other results.
+    If the process was killed before, the folder contains the selection and the features (deleted once the selection is
+    recorded), but no weights or other results.
     """
     later = any((folder / name).exists() for name in (EVALUATION.file, STEP.file))
     if later or any(p.is_dir() and not p.name.startswith(".") for p in folder.iterdir()):
@@ -158,7 +159,7 @@ def _round_folders(path: Path) -> list[tuple[int, Path]]:
 
 
 def _picks(folder: Path) -> set[str]:
-    """Ids of the pairs that a round's choice names; none where it cannot be read, for then it shows nothing."""
+    """Return the ids of the pairs in a round's selection; none if it cannot be read, because then it shows nothing."""
     try:
         return {str(pick["pair_id"]) for pick in json.loads((folder / SELECTION).read_text("utf-8"))["picks"]}
     except (OSError, ValueError, TypeError, KeyError):
@@ -166,12 +167,12 @@ def _picks(folder: Path) -> set[str]:
 
 
 def _closed_rounds(path: Path) -> int:
-    """How many rounds metrics.jsonl has, by its rows; what is no such row is damage, and shows nothing."""
+    """Return the number of rounds in metrics.jsonl; a line that is not such a row is damage, and shows nothing."""
     return len({t for row in _rows(_read(path / METRICS)) if type(t := row.get("round")) is int})
 
 
 def _distinct(preferences: bytes) -> int:
-    """How many different preferences preferences.jsonl has: each is of a label of its own."""
+    """Return the number of distinct preferences in preferences.jsonl: each belongs to a separate label."""
     rows = [row for row in _rows(preferences) if {"chosen", "rejected"} <= row.keys()]
     return len({json.dumps(row, sort_keys=True) for row in rows})
 
@@ -193,5 +194,5 @@ def _read(path: Path) -> bytes:
 
 
 def is_filled(path: Path) -> bool:
-    """Whether a file is there and not empty."""
+    """Return whether a file exists and is not empty."""
     return path.is_file() and path.stat().st_size > 0

@@ -1,4 +1,4 @@
-"""Between the database's rows and what they stand for."""
+"""Conversion between the database's rows and the records they represent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from duelist.types import Label, Pair, Prompt, Votes
 
 @dataclass(frozen=True)
 class AskedPair:
-    """A pair that was asked, and how it was chosen."""
+    """A pair that was asked, and how it was selected."""
 
     pair: Pair
     round: int
@@ -42,7 +42,7 @@ class Stage:
 
 
 def read_asked(session: Session) -> list[AskedPair]:
-    """All pairs that were asked, in pick order."""
+    """Return all asked pairs, in pick order."""
     responses = {r.id: RESPONSE.validate_python(vars(r)) for r in session.scalars(select(ResponseRow))}
     asked = []
     for r in session.scalars(select(PairRow).order_by(PairRow.round, PairRow.position)):
@@ -53,7 +53,7 @@ def read_asked(session: Session) -> list[AskedPair]:
 
 
 def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
-    """Add pairs that are asked, with the prompts and responses that are not there yet."""
+    """Add asked pairs, with those of their prompts and responses that are not recorded yet."""
     if not batch and not prompts:
         return
     known = {*session.scalars(select(PromptRow.id)), *session.scalars(select(ResponseRow.id))}
@@ -87,18 +87,18 @@ def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Pr
 
 
 def stage_from(row: StageRow) -> Stage:
-    """A finished stage from its row."""
+    """Return a finished stage from its row."""
     return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
 
 
 def label_from(row: LabelRow) -> tuple[Label | None, str]:
-    """A label from its row, unchecked: what an earlier version accepted stays what it is, as far as it can be used.
+    """Return a label from its row, without validation, so labels of earlier versions keep all usable values.
 
     Returns:
-        The label, None if its decision cannot be used; and what is wrong with the row, in words, or "". What is not
-        part of the decision (seconds, shown, time) is None where it cannot be used.
+        The label, None if its decision cannot be used; and what is wrong with the row, in words, or "". Fields outside
+        the decision (seconds, shown, time) are None if they cannot be used.
     """
-    # What is declared is not what an earlier version recorded: SQLite keeps any value in any column.
+    # An earlier version may have recorded other types than declared: SQLite keeps any value in any column.
     values: dict[str, Any] = {f.name: getattr(row, f.name) for f in fields(Label) if f.name != "votes"}
     values["votes"] = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)
     number = isinstance(values["seconds"], int | float) and math.isfinite(values["seconds"])
@@ -118,7 +118,7 @@ def label_from(row: LabelRow) -> tuple[Label | None, str]:
 
 
 def label_row(label: Label) -> LabelRow:
-    """A label's row, recorded now."""
+    """Return a label's row, recorded now."""
     votes = label.votes
     return LabelRow(
         id=label.id,
@@ -136,5 +136,5 @@ def label_row(label: Label) -> LabelRow:
 
 
 def now() -> str:
-    """This moment, in UTC."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,8 +1,8 @@
-"""The append-only record of a study.
+"""Append-only record of a study.
 
-Thread safety: every method is one transaction of its own and may be called from any thread. Legal transitions: a
-stage is finished once, a batch is asked once per round, a round is closed once, in order; labels may come at any time
-for any pair that was asked.
+Thread safety: every method is a separate transaction and may be called from any thread. Legal transitions: a stage is
+finished once, a batch is asked once per round, a round is closed once, in order; labels may arrive at any time for any
+asked pair.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from duelist.types import Batch, Label, Preference, Prompt, VoteRule
 
 
 class Store:
-    """What happened in a study: what was asked, what was answered, which stages are done."""
+    """Record of a study: the asked pairs, the labels, and the finished stages."""
 
     def __init__(self, folder: Path, *, migrate: bool = True) -> None:
         self.folder = folder
         self._copy: TemporaryDirectory[str] | None = None
         self._closed = False
-        self._writing = RLock()  # a record in the making is finished before the store is closed
+        self._writing = RLock()  # a write in progress finishes before the store is closed
         place = folder
         if not migrate:
             if not (folder / DATABASE).is_file():
@@ -45,8 +45,8 @@ class Store:
                     "study."
                 )
             if not all(os.access(path, os.W_OK) for path in (folder, *database_files(folder))):
-                # SQLite writes beside a database to read it, and reads without the -wal, hence the last labels, if told
-                # that it cannot.
+                # SQLite writes files next to a database to read it. If it is told that it cannot, it reads without the
+                # -wal, and so without the latest labels.
                 self._copy, migrate = copy_of_database(folder), True
                 place = Path(self._copy.name)
         try:
@@ -55,13 +55,13 @@ class Store:
             if self._copy is not None:
                 self._copy.cleanup()
             raise
-        # What was read last. Pairs, prompts and labels are only ever added: as many rows are the same rows.
+        # The last rows read. The tables are append-only, so an unchanged count means unchanged rows.
         self._asked: list[AskedPair] = []
         self._prompts: dict[str, Prompt] = {}
         self._told: list[tuple[Label | None, str]] = []
 
     def close(self) -> None:
-        """Release the database's connections. Nothing can be recorded any more."""
+        """Release the database's connections. Nothing can be recorded afterwards."""
         with self._writing:
             self._closed = True
         self._engine.dispose()
@@ -70,7 +70,7 @@ class Store:
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Close the store after the block. Nobody else records meanwhile, so what the block derives lacks no label."""
+        """Close the store after the block. Nobody records meanwhile, so files derived in the block lack no label."""
         with self._writing:
             try:
                 yield
@@ -79,7 +79,7 @@ class Store:
 
     @contextmanager
     def _recording(self) -> Iterator[Session]:
-        """One transaction that adds rows.
+        """Open a transaction that adds rows.
 
         Raises:
             RoundStateError: if the store is closed.
@@ -96,18 +96,18 @@ class Store:
     # Stages and rounds
 
     def stage(self, round: int, name: str) -> Stage | None:
-        """The stage, if it is finished."""
+        """Return the stage if it is finished, else None."""
         with transaction(self._engine) as session:
             row = session.get(StageRow, (round, name))
             return None if row is None else stage_from(row)
 
     def stages(self) -> list[Stage]:
-        """All finished stages, in order of time."""
+        """Return all finished stages, in order of time."""
         with transaction(self._engine) as session:
             return [stage_from(row) for row in session.scalars(select(StageRow).order_by(StageRow.finished_at))]
 
     def finish_stage(self, stage: Stage, batch: Sequence[AskedPair] = (), prompts: Sequence[Prompt] = ()) -> None:
-        """Record that a stage's artifact is in place, and with it the pairs it decided to ask, if any."""
+        """Record that a stage's artifact is in place, together with the pairs it selected, if any."""
         with self._recording() as session:
             add_batch(session, batch, prompts)
             session.add(
@@ -123,20 +123,20 @@ class Store:
             )
 
     def close_round(self, round: int, metrics: Mapping[str, Any]) -> None:
-        """Record a round's metrics: the round is over. Once closed, it stays as it is."""
+        """Record a round's metrics, which closes the round. A closed round never changes."""
         with self._recording() as session:
             if session.get(RoundRow, round) is None:
                 session.add(RoundRow(round=round, metrics=dict(metrics)))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The metrics of every closed round, in order; the first is the initial model's."""
+        """Return the metrics of every closed round, in order; the first is the initial model's."""
         with transaction(self._engine) as session:
             return [dict(row.metrics) for row in session.scalars(select(RoundRow).order_by(RoundRow.round))]
 
     # Pairs that were asked
 
     def asked(self, round: int | None = None) -> list[AskedPair]:
-        """The pairs asked in one round, or in all, in pick order."""
+        """Return the pairs asked in one round, or in all, in pick order."""
         with transaction(self._engine) as session:
             known = self._asked
             if session.scalar(select(func.count()).select_from(PairRow)) != len(known):
@@ -144,7 +144,7 @@ class Store:
         return [x for x in known if round is None or x.round == round]
 
     def batch(self, round: int) -> Batch:
-        """The batch asked in a round."""
+        """Return the batch asked in a round."""
         asked = self.asked(round)
         prompts = self.prompts()
         needed = {r.prompt_id: prompts[r.prompt_id] for x in asked for r in (x.pair.a, x.pair.b)}
@@ -152,7 +152,7 @@ class Store:
         return Batch(round, tuple(x.pair for x in asked), needed, tuple(x.score for x in asked), unit)
 
     def prompts(self) -> dict[str, Prompt]:
-        """The prompts of all pairs that were asked, by id."""
+        """Return the prompts of all asked pairs, by id."""
         with transaction(self._engine) as session:
             known = self._prompts
             if session.scalar(select(func.count()).select_from(PromptRow)) != len(known):
@@ -163,13 +163,13 @@ class Store:
     # Labels
 
     def add_labels(self, labels: Sequence[Label]) -> int:
-        """Record labels, all or none. One that is recorded already, with the same content, is passed over.
+        """Record labels, all or none. A label that is already recorded with the same content is skipped.
 
         Returns:
-            How many were new.
+            The number of new labels.
 
         Raises:
-            LabelConflictError: if a label's id is recorded with other content.
+            LabelConflictError: if a label's id is recorded with different content.
             DataError: if a label is for a pair that was never asked, or cannot be recorded.
             RoundStateError: if the store is closed.
         """
@@ -194,34 +194,34 @@ class Store:
                         f"A label must be for a pair that was asked, but {label.pair_id!r} never was: take pair ids "
                         "from `Study.ask()`. Nothing of this call was recorded."
                     )
-                session.add(label_row(replace(label)))  # checked, for it may have been read from an old study
+                session.add(label_row(replace(label)))  # validated, because it may come from an old study
                 session.flush()
                 new += 1
         return new
 
     def labels(self) -> list[Label]:
-        """Every label ever recorded, in order of arrival; not those of `damaged_labels` that are left out."""
+        """Return every label ever recorded, in order of arrival, except the unusable ones (`damaged_labels`)."""
         return [label for label, _ in self._read_labels() if label is not None]
 
     def damaged_labels(self) -> list[str]:
-        """What cannot be used of the labels that earlier versions recorded, a line for each; they stay recorded."""
+        """Return the problems in labels recorded by earlier versions, one line each; the labels stay recorded."""
         return [wrong for _, wrong in self._read_labels() if wrong]
 
     def label_count(self) -> int:
-        """How many labels were ever recorded."""
+        """Return the number of labels ever recorded."""
         with transaction(self._engine) as session:
             return session.scalar(select(func.count()).select_from(LabelRow)) or 0
 
     def current_labels(self) -> list[Label]:
-        """The label that counts for each pair and annotator, sorted by both: the one that arrived last.
+        """Return the label that counts for each pair and annotator (the one that arrived last), sorted by both.
 
-        The clock of whoever gave it does not matter: clocks are set back.
+        The label's own time does not matter, because clocks can be set back.
         """
         latest = {(x.pair_id, x.annotator): x for x in self.labels()}
         return [latest[key] for key in sorted(latest)]
 
     def answered(self) -> set[str]:
-        """Ids of the pairs that have a label, of whatever outcome."""
+        """Return the ids of the pairs that have a label, regardless of outcome."""
         return {label.pair_id for label in self.current_labels()}
 
     def _read_labels(self) -> list[tuple[Label | None, str]]:
@@ -235,12 +235,12 @@ class Store:
     def preferences(
         self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
     ) -> list[Preference]:
-        """What can be trained on, of one round's pairs or of all, sorted by pair and annotator.
+        """Return the training items of one round's pairs, or of all, sorted by pair and annotator.
 
         Args:
             round: the round whose pairs count; None for all.
-            votes: what vote counts are worth (`preference_of`).
-            ties: also give the ties, with share 0.5.
+            votes: how vote counts are used (see `preference_of`).
+            ties: also return the ties, with share 0.5.
         """
         pairs = {x.pair.id: x.pair for x in self.asked(round)}
         prompts = self.prompts()
@@ -249,40 +249,40 @@ class Store:
         return [item for item in items if item is not None]
 
     def rounds_closed(self) -> int:
-        """How many rounds are closed."""
+        """Return the number of closed rounds."""
         with transaction(self._engine) as session:
             return session.scalar(select(func.count()).where(RoundRow.round > 0)) or 0
 
     def known(self) -> Known:
-        """What the record knows, to be compared with what the study's other files show."""
+        """Return the events in the record, to compare with those that the study's other files show."""
         with transaction(self._engine) as session:
             return known_to(session)
 
     # The recipe, and the files derived from the record
 
     def recipe(self) -> dict[str, Any] | None:
-        """The recipe that the study goes on with; None before an older study's first opening."""
+        """Return the study's current recipe; None before the first opening of an older study."""
         with transaction(self._engine) as session:
             content = session.scalar(select(RecipeRow.content).order_by(RecipeRow.number.desc()).limit(1))
             return None if content is None else dict(content)
 
     def keep_recipe(self, recipe: Mapping[str, Any]) -> None:
-        """Record the recipe that the study goes on with."""
+        """Record the study's current recipe."""
         with self._recording() as session:
             session.add(RecipeRow(content=dict(recipe), recorded_at=now()))
 
     def preferences_file(self) -> tuple[int, str] | None:
-        """After how many labels preferences.jsonl was last written, and its digest; None if it never was."""
+        """Return the label count at the last write of preferences.jsonl, and its digest; None if never written."""
         with transaction(self._engine) as session:
             row = session.scalar(select(PreferencesFileRow).order_by(PreferencesFileRow.number.desc()).limit(1))
             return None if row is None else (row.labels, row.digest)
 
     def preferences_digests(self) -> set[str]:
-        """The digests of every preferences.jsonl that was written."""
+        """Return the digests of every version of preferences.jsonl that was written."""
         with transaction(self._engine) as session:
             return set(session.scalars(select(PreferencesFileRow.digest)))
 
     def preferences_written(self, labels: int, digest: str) -> None:
-        """Record that preferences.jsonl was written, after so many labels."""
+        """Record that preferences.jsonl was written from the first `labels` labels."""
         with self._recording() as session:
             session.add(PreferencesFileRow(labels=labels, digest=digest, recorded_at=now()))

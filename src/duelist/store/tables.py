@@ -1,4 +1,4 @@
-"""The tables. Rows are only ever added; the schema changes by migrations (store/migrations)."""
+"""Tables of the study database. Rows are only ever added; the schema changes by migrations (store/migrations)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from duelist.types import Distribution
 
 
 class Base(DeclarativeBase):
-    """The root of the tables."""
+    """Base class of the tables."""
 
     type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, str: Text, Distribution: Text}  # noqa: RUF012 (SQLAlchemy's interface)
 
 
 class PromptRow(Base):
-    """A prompt of which a pair was asked."""
+    """Prompt of an asked pair."""
 
     __tablename__ = "prompts"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -27,7 +27,7 @@ class PromptRow(Base):
 
 
 class ResponseRow(Base):
-    """A response that stands in a pair that was asked."""
+    """Response of an asked pair."""
 
     __tablename__ = "responses"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -39,7 +39,7 @@ class ResponseRow(Base):
 
 
 class PairRow(Base):
-    """A pair that was asked: it has used budget, whatever comes of it."""
+    """Asked pair: it has used budget, regardless of outcome."""
 
     __tablename__ = "pairs"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -57,7 +57,7 @@ class PairRow(Base):
 
 
 class LabelRow(Base):
-    """One decision, as it arrived. Nothing is ever changed; the greatest number per pair and annotator counts."""
+    """One decision, as it arrived. Rows never change; the greatest number per pair and annotator counts."""
 
     __tablename__ = "labels"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -75,7 +75,7 @@ class LabelRow(Base):
 
 
 class StageRow(Base):
-    """A finished stage of a round, and the artifact it left."""
+    """Finished stage of a round, and the artifact it wrote."""
 
     __tablename__ = "stages"
     round: Mapped[int] = mapped_column(primary_key=True)
@@ -88,7 +88,7 @@ class StageRow(Base):
 
 
 class RoundRow(Base):
-    """A closed round and its metrics; round 0 is the initial model."""
+    """Closed round and its metrics; round 0 is the initial model."""
 
     __tablename__ = "rounds"
     round: Mapped[int] = mapped_column(primary_key=True)
@@ -96,7 +96,7 @@ class RoundRow(Base):
 
 
 class RecipeRow(Base):
-    """The recipe that the study goes on with; the greatest number counts."""
+    """Recipe of the study; the greatest number counts."""
 
     __tablename__ = "recipes"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -105,7 +105,7 @@ class RecipeRow(Base):
 
 
 class PreferencesFileRow(Base):
-    """That preferences.jsonl was written: after how many labels, and its digest; the greatest number counts."""
+    """Write of preferences.jsonl: label count and digest; the greatest number counts."""
 
     __tablename__ = "preferences_files"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

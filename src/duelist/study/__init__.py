@@ -1,4 +1,4 @@
-"""A study: ask, tell, update, run; the stages of a round; what is trained."""
+"""Studies: ask, tell, update and run; the stages of a round; the trained models."""
 
 import lazy_loader
 

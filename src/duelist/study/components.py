@@ -1,4 +1,4 @@
-"""The objects that a recipe's components stand for, made when first used, and held to the recipe they stand in."""
+"""Components of a recipe, created on first use and checked against the recipe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from duelist.types import Response
 
 
 class StudyComponents:
-    """A study's components, so that one that only records loads no model.
+    """Components of one study, created lazily, so a study that only records labels loads no model.
 
     Attributes:
         recipe: the recipe, with `{prepared}` filled in.
@@ -47,7 +47,7 @@ class StudyComponents:
 
     @cached_property
     def prompts(self) -> PromptSet:
-        """The prompts, to train on and held out."""
+        """The training and held-out prompts."""
         return load_prompts(self.recipe.prompts, self.recipe.seed, responses=uses_given_responses(self.recipe))
 
     @cached_property
@@ -57,13 +57,13 @@ class StudyComponents:
 
     @cached_property
     def targets(self) -> Targets:
-        """The prompts that matter."""
+        """The target prompts."""
         given = uses_given_responses(self.recipe)
         return Targets.load(self.recipe.target, self.prompts, self.recipe.seed, responses=given)
 
     @cached_property
     def target_sampler(self) -> Sampler:
-        """Target prompts -> responses: the data set's, or the policy's own, decoded as the recipe's sampler does."""
+        """Target prompts -> responses: the data set's own, or the policy's, decoded as in the recipe's sampler."""
         component = self.recipe.sampler
         if component.cls.origins == FROM_DATASET:
             return self.sampler
@@ -109,23 +109,23 @@ class StudyComponents:
 
     @cached_property
     def reward(self) -> Reward | None:
-        """What the evaluation scores by: the recipe's `reward`, or the annotator's own."""
+        """The reward that the evaluation uses: the recipe's `reward`, or the annotator's own."""
         if self.recipe.reward is not None:
             return self.recipe.reward.build()
         return None if self.recipe.annotator is None else self.annotator.reward
 
     @cached_property
     def label_temperature(self) -> float | None:
-        """Bradley–Terry temperature of the labels, in units of what the evaluation scores by; None where not known."""
+        """Bradley–Terry temperature of the labels, in units of the evaluation's reward; None if not known."""
         if self.recipe.reward is not None or self.recipe.annotator is None:
-            return None  # another reward than the one that decides, or people
+            return None  # the evaluation's reward is not the annotator's, or people label
         return self.annotator.label_temperature
 
     def check(self, context: Context) -> None:
-        """Let each component refuse what it cannot do in this recipe, but for judges that are not prepared yet.
+        """Let each component reject what it cannot do in this recipe, except judges that are not prepared yet.
 
         Raises:
-            DuelistError: naming what does not fit.
+            DuelistError: if a component does not fit the recipe; the message names it.
         """
         for component in self._made():
             with user_code(component):
@@ -139,12 +139,12 @@ class StudyComponents:
                 yield getattr(self, kind)
 
     def context(self, lookups: Lookups, prompts: PromptSet | None, rounding: Rounding | None = None) -> Context:
-        """Return what the components may know of the recipe.
+        """Return the facts about the recipe that components may use in their checks.
 
         Args:
-            lookups: looks up what may be out of reach.
-            prompts: the recipe's prompts; None where they are out of reach.
-            rounding: of the weights that are trained.
+            lookups: Hub look-ups that may fail when offline.
+            prompts: the recipe's prompts; None if they cannot be reached.
+            rounding: rounding of the trained weights.
         """
         recipe, policy, sampler, pairing = self.recipe, self.recipe.policy, self.sampler, self.pairing
         kinds = ("sampler", "pairing", "acquisition", "trainer")
@@ -173,7 +173,7 @@ class StudyComponents:
         )
 
     def _given(self, prompts: PromptSet | None) -> list[Response]:
-        """The data set's own responses that the study embeds."""
+        """Return the data set's own responses that the study embeds."""
         if prompts is None or self.sampler.origins != FROM_DATASET:
             return []
         texts = [(p, text) for p in prompts.train for text in prompts.given.texts.get(p.id, [])]
@@ -184,21 +184,21 @@ class StudyComponents:
 
 
 def require_annotator(recipe: Recipe) -> None:
-    """Refuse a recipe without annotator, where a study is to run by itself.
+    """Raise an error if the recipe has no annotator, for a study that runs by itself.
 
     Raises:
-        RecipeError: if it names none.
+        RecipeError: if the recipe names no annotator.
     """
     if recipe.annotator is None:
         raise RecipeError("`annotator` must be set to run a study by itself, but it is null: use ask() and tell().")
 
 
 def prepared(recipe: Recipe, progress: Progress) -> Recipe:
-    """The recipe with `{prepared}` filled in; what must be prepared is made now.
+    """Return the recipe with `{prepared}` filled in; run the preparation now if it has not run yet.
 
     Raises:
-        RecipeError: if the function does not take the settings.
-        DuelistError: if it fails.
+        RecipeError: if the preparation function does not accept the settings.
+        DuelistError: if the function fails.
     """
     if recipe.prepare is None:
         return recipe

@@ -1,4 +1,4 @@
-"""Held-out evaluation of what a study trains."""
+"""Held-out evaluation of the trained model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from duelist.store.folder import StudyFolder
 from duelist.study.components import StudyComponents
 from duelist.types import Draws, Evaluation, Prompt
 
-# Measures the models as round t left them; the last argument is the evaluation of round 0, None in round 0.
+# Measures the models after round t; the last argument is the evaluation of round 0, None in round 0.
 Evaluator = Callable[[Models, int, Evaluation | None], Evaluation]
 
 
@@ -36,7 +36,7 @@ def evaluate_policy(
         initial,
         recipe.evaluation,
         beta=recipe.beta,
-        # The same random numbers every round: rounds differ by the policy alone.
+        # The same random numbers every round, so rounds differ only in the policy.
         seed=derived_seed(recipe.seed, "evaluate"),
         progress=progress,
         label_temperature=components.label_temperature,
@@ -44,7 +44,7 @@ def evaluate_policy(
 
 
 class RewardModelEvaluator:
-    """Scores held-out responses with the reward model: those of the data set, or the policy's own."""
+    """Evaluator that scores held-out responses with the reward model: the data set's responses, or the policy's."""
 
     def __init__(self, recipe: Recipe, components: StudyComponents, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
@@ -70,7 +70,7 @@ class RewardModelEvaluator:
         policy = self._policy
         if held.responses or policy is None:
             return held
-        # The policy that writes the responses is not trained: its answers are drawn once, and kept.
+        # The policy that writes the responses is not trained: its responses are drawn once and kept.
         drawn = self.folder.run(0, "held_out", codecs.DRAWS, lambda: self._drawn(policy, prompts))
         return HeldOutResponses({p.id: p for p in prompts}, drawn.responses, ())
 

@@ -1,4 +1,4 @@
-"""The stages of a round. Each leaves an artifact, and what goes on is always what the artifact holds."""
+"""Stages of a round. Each writes an artifact, and later stages always read the artifact back."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
 
 class Stages:
-    """What each stage of a round does, for any round t of one study."""
+    """Computation of each stage, for any round t of one study."""
 
     def __init__(self, recipe: Recipe, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
@@ -54,14 +54,14 @@ class Stages:
         self.progress = progress
 
     def prompts(self, t: int) -> tuple[Prompt, ...]:
-        """The prompts that round t answers."""
+        """Return the prompts of round t."""
         drawn_in = 1 if self.recipe.pool == "fixed" else t
         return prompts_of_round(
             self.components.prompts.train, self.recipe.prompts.per_round, self.recipe.seed, drawn_in
         )
 
     def sample(self, t: int, prompts: Sequence[Prompt]) -> Draws:
-        """Draw round t's responses; a fixed pool's are those of round 1."""
+        """Draw round t's responses; a fixed pool reuses those of round 1."""
         if self.recipe.pool == "fixed" and t > 1:
             return self._fixed_pool
 
@@ -84,7 +84,7 @@ class Stages:
         return self.folder.run(t, "sample", codecs.DRAWS, compute, lambda draws: {"notes": list(draws.notes)})
 
     def pair(self, t: int, draws: Draws, past: Sequence[Pair]) -> list[Pair]:
-        """The pairs that may be asked in round t: those that were not asked before, or a random part of them."""
+        """Return the candidate pairs of round t: those not asked before, or a random subset of them."""
         asked = {p.id for p in past}
 
         def compute() -> list[Pair]:
@@ -111,7 +111,7 @@ class Stages:
         return self.folder.run(t, "pair", codecs.pairs(draws), compute)
 
     def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
-        """What the acquisition needs to know of the candidates, and of the past pairs if it asks for them."""
+        """Compute the features the acquisition needs, of the candidates and, if it asks for them, of the past pairs."""
         needs = self._needs(t)
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
@@ -123,7 +123,7 @@ class Stages:
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
     def target(self, t: int) -> list[Pair]:
-        """Pairs of the policy's responses to the prompts that matter."""
+        """Return pairs of the policy's responses to the target prompts."""
         targets = self.components.targets
 
         def compute() -> Draws:
@@ -133,7 +133,7 @@ class Stages:
         return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
 
     def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Pair], features: Features) -> None:
-        """Choose the pairs to ask, and record them as asked."""
+        """Select the pairs to ask, and record them as asked."""
 
         def compute() -> tuple[Selection, list[AskedPair], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
@@ -141,7 +141,7 @@ class Stages:
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, self.recipe.acquisition.name)
             selected = [candidates[i] for i in selection.indices_B]
-            # Whatever the rule, the margins of what it chose are worth knowing; they cost 2B forward passes.
+            # Record the margins of the selected pairs for every rule; they cost 2B forward passes.
             margins = self._learner.margins
             wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
             seen = featurize([margins], wanted, self._feature_job(t, selected))
@@ -175,7 +175,7 @@ class Stages:
         return self.folder.run_training(t, self._learner.artifact, fill)
 
     def _step(self, t: int) -> Mapping[str, float]:
-        """Take round t's optimizer step, and at a checkpoint keep the weights (docs/adr/0005-online-mode.md)."""
+        """Take round t's optimizer step, and keep the weights at a checkpoint (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
             plan = self.components.trainer.plan
@@ -186,12 +186,12 @@ class Stages:
         done = self.folder.run(t, "step", codecs.STEP, compute)
         if is_checkpoint(self.recipe, t, self.end.round):
             self.folder.run(t, "optimizer", OPTIMIZER, lambda: self._online.optimizer_state(t))
-            # Last: the weights make it a checkpoint.
+            # Written last: the weights make this round a checkpoint.
             self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
         return dict(done["info"])
 
     def selected(self, t: int) -> dict[str, Any]:
-        """What round t asked, in numbers, with the labels there are."""
+        """Return statistics of the pairs asked in round t, with the labels recorded so far."""
         stage = self.folder.stage(t, "select")
         margin = {x.pair.id: x.margin for x in self.store.asked(t)}
         labels = [x for x in self.store.current_labels() if x.pair_id in margin]
@@ -203,7 +203,7 @@ class Stages:
         return measure("selection", inputs)
 
     def evaluate(self, t: int) -> Evaluation:
-        """Measure the model as round t left it."""
+        """Evaluate the model after round t."""
 
         def compute() -> Evaluation:
             initial = None if t == 0 else self.folder.read(0, "evaluate", codecs.EVALUATION)
@@ -212,22 +212,22 @@ class Stages:
         return self.folder.run(t, "evaluate", codecs.EVALUATION, compute)
 
     def measure_initial_model(self) -> None:
-        """Round 0: keep the weights that training starts from, and measure the model before any label."""
+        """Run round 0: keep the initial weights, and evaluate the model before any label."""
         if self.store.metrics():
             return
-        if self.folder.stage(0, "train") is None:  # later, what is refused since does not lock the study out
+        if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
         self.folder.close_round(0, self.evaluate(0).metrics)
 
     @cached_property
     def components(self) -> StudyComponents:
-        """What the recipe's components stand for; what must be prepared is made now."""
+        """The components of the recipe, after any preparation it needs."""
         return StudyComponents(prepared(self.recipe, self.progress))
 
     @cached_property
     def _fixed_pool(self) -> Draws:
-        """Round 1's responses: read once, for they serve every round."""
+        """Round 1's responses: read once, because they serve every round."""
         return self.folder.read(1, "sample", codecs.DRAWS)
 
     @cached_property
@@ -254,7 +254,7 @@ class Stages:
 
     def _needs(self, t: int) -> frozenset[str]:
         of_rule = self.components.needs
-        return of_rule if self._acquisition(t).needs else frozenset()  # a wholly random batch needs nothing
+        return of_rule if self._acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
 
     def _feature_job(
         self, t: int, candidates: Sequence[Pair], past: Sequence[Pair] = (), targets: Sequence[Pair] = ()
@@ -273,7 +273,7 @@ class Stages:
     def _recorded(
         self, needs: frozenset[str], candidates: Sequence[Pair], past: Sequence[Pair]
     ) -> dict[str, NDArray[Any]]:
-        """What is known without a model: of past pairs what the store has of them, of all pairs what they cost."""
+        """Return the fields known without a model: the recorded labels of past pairs, and the cost of all pairs."""
         fields: dict[str, NDArray[Any]] = {}
         n = len(candidates)
         if "cost_N" in needs:

@@ -1,4 +1,4 @@
-"""The algorithm box: ask, tell, update, run. Nothing else loops over rounds."""
+"""The study loop: ask, tell, update, run. Nothing else loops over rounds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from duelist.types import Batch, Label
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What came of a round: its number, its metrics as in metrics.jsonl, what training said, and what the acquisition
-    said about its choice."""
+    """Result of a round: its number, its metrics as in metrics.jsonl, the training's report, and the acquisition's
+    diagnostics."""
 
     round: int
     metrics: Mapping[str, Any]
@@ -32,10 +32,10 @@ class RoundReport:
 
 
 class Study:
-    """Spends a labelling budget: asks which pairs to label, takes the labels, trains on them, and again.
+    """Labelling budget spent round by round: ask for pairs to label, record the labels, train on them, repeat.
 
-    The one stateful object. Whatever it has done is on disk; a process that dies costs at most the stage in flight,
-    never a label, and a study that is opened again goes on as if nothing had happened.
+    This is the only stateful object, and its state is on disk. A killed process loses at most the stage in progress,
+    never a label. A study that is opened again resumes exactly where it stopped.
 
     Example:
         >>> study = Study.create("my-study", load_recipe("quickstart"))  # doctest: +SKIP
@@ -46,7 +46,7 @@ class Study:
     """
 
     def __init__(self, folder: StudyFolder, progress: Progress | None = None) -> None:
-        """Use `Study.create` or `Study.open`."""
+        """Use `Study.create` or `Study.open` instead of the constructor."""
         self.folder = folder
         self.recipe = saved_recipe(folder.recipe)
         self.store = folder.store
@@ -60,28 +60,28 @@ class Study:
         """Start a study in a new or empty folder.
 
         Raises:
-            RecipeError: if the folder holds a study of another recipe.
-            StudyLockedError: if another process works on it.
-            StorageError: if the folder cannot be written, or its database lacks what its other files show.
+            RecipeError: if the folder contains a study of another recipe.
+            StudyLockedError: if another process has the study open.
+            StorageError: if the folder cannot be written, or its database lacks events that its other files show.
         """
         return _with_folder(create_folder(Path(folder), recipe_content(recipe), completed), progress)
 
     @staticmethod
     def open(folder: str | Path, progress: Progress | None = None) -> Study:
-        """Go on with a study.
+        """Open an existing study, to resume it.
 
         Raises:
-            RecipeError: if the folder's recipe.yaml was changed since the study was begun.
-            StorageError: if there is no study in the folder, or its database lacks what its other files show.
-            StudyLockedError: if another process works on it.
+            RecipeError: if the folder's recipe.yaml was changed since the study was created.
+            StorageError: if there is no study in the folder, or its database lacks events that its other files show.
+            StudyLockedError: if another process has the study open.
         """
         return _with_folder(open_folder(Path(folder), completed), progress)
 
     def close(self) -> None:
-        """Let other processes work on the study; from any thread, and again if you like.
+        """Release the study, so other processes can open it. May be called from any thread, and more than once.
 
-        The files that users read are brought up to date first: preferences.jsonl has every label then. A closed study
-        asks, records and trains nothing more.
+        The files that users read are brought up to date first, so preferences.jsonl contains every label. A closed
+        study cannot ask, record or train.
         """
         self.folder.close()
 
@@ -92,35 +92,37 @@ class Study:
         try:
             self.close()
         except StorageError:
-            if kind is None:  # else the error that ended the block says more
+            if kind is None:  # otherwise the error that ended the block is more informative
                 raise
 
     @property
     def round(self) -> int:
-        """The round in progress, from 1; one more than `recipe.rounds` when all are closed."""
+        """The round in progress, from 1; `recipe.rounds + 1` when all are closed."""
         return self.store.rounds_closed() + 1
 
     @property
     def rounds_left(self) -> int:
-        """Rounds that are not closed yet; fewer than the recipe's once the stopping rule has spoken."""
+        """Number of rounds not closed yet; fewer than the recipe's once the stopping rule has ended the study."""
         return self.last_round + 1 - self.round
 
     @property
     def last_round(self) -> int:
-        """The last round of the study, as far as is known: the recipe's, or the one the stopping rule ends with."""
+        """The last round of the study, as far as is known: the recipe's, or the one where the stopping rule ends it."""
         return self.stages.end.round
 
     @property
     def stopped(self) -> str | None:
-        """Why the study ends before its last round, in words; None if it does not (or not yet)."""
+        """Why the stopping rule ends the study before its last round, in words; None if it does not, or not yet."""
         return self.stages.end.reason
 
     def ask(self) -> Batch:
-        """The pairs to label this round: from sampling to selection. While a batch is pending, the same comes back.
+        """Return the pairs to label this round, running sampling to selection if needed.
+
+        While a batch is pending, the same batch is returned.
 
         Raises:
             RoundStateError: if every round is closed, the stopping rule has ended the study, or it was closed.
-            RecipeError: if the stopping rule needs a gain that the acquisition does not tell. Nothing is asked then.
+            RecipeError: if the stopping rule needs a gain that the acquisition does not report. Then nothing is asked.
             BudgetError: if the pool has fewer pairs than the budget.
         """
         self.folder.require_open()
@@ -143,17 +145,17 @@ class Study:
             return self.store.batch(t)
 
     def tell(self, labels: Sequence[Label]) -> int:
-        """Record labels, any number at a time, whenever they come. Nothing else happens.
+        """Record labels, any number at a time and at any time. Nothing else happens.
 
-        Of an annotator's labels for a pair, the one that arrives last counts. Whoever may tell a label again, not
-        knowing whether it was recorded, keeps the `Label` or its id: the same id is the same act of labelling, and is
-        recorded once. A `Label` that is made anew without an id is another act.
+        Of an annotator's labels for a pair, the one that arrives last counts. Callers that may retry must keep the
+        `Label` or its id: the same id is the same act of labelling, and is recorded once. A new `Label` without an id
+        is another act.
 
         Returns:
-            How many were new; a label that is recorded already is passed over.
+            The number of new labels; a label that is already recorded is skipped.
 
         Raises:
-            LabelConflictError: if a label's id is recorded with other content. Then none of `labels` is recorded.
+            LabelConflictError: if a label's id is recorded with different content. Then none of `labels` is recorded.
             DataError: if a label is for a pair that was never asked. Then none of `labels` is recorded.
             RoundStateError: if the study was closed. Then none of `labels` is recorded.
         """
@@ -161,21 +163,21 @@ class Study:
         return self.store.add_labels(labels)
 
     def unanswered(self) -> list[str]:
-        """Ids of the pending batch's pairs that have no label yet, in pick order."""
+        """Return the ids of the pending batch's pairs that have no label yet, in pick order."""
         answered = self.store.answered()
         return [x.pair.id for x in self.store.asked(self.round) if x.pair.id not in answered]
 
     def update(self, allow_partial: bool = False) -> RoundReport:
-        """Train on the labels, evaluate if it is due, and close the round.
+        """Train on the labels, evaluate if the schedule says so, and close the round.
 
-        Every pair asked has used budget, whatever its outcome.
+        Every asked pair has used budget, regardless of outcome.
 
         Args:
-            allow_partial: go on although pairs of this round are unanswered. Their labels still count when they come.
+            allow_partial: close the round although some of its pairs have no label. Later labels still count.
 
         Raises:
-            RoundStateError: if nothing was asked, pairs are unanswered and `allow_partial` is false, or the study was
-                closed.
+            RoundStateError: if nothing was asked, if pairs have no label and `allow_partial` is false, or if the study
+                was closed.
         """
         self.folder.require_open()
         t = self.round
@@ -198,15 +200,15 @@ class Study:
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 
     def run(self, annotator: Annotator | None = None, on_round: Callable[[RoundReport], None] | None = None) -> None:
-        """Ask, annotate, tell, update, until no round is left.
+        """Ask, annotate, tell and update until no round is left.
 
         Args:
-            annotator: who decides; the recipe's own by default. Only pairs that have no label yet are shown to it.
+            annotator: the annotator; the recipe's by default. It sees only pairs that have no label yet.
             on_round: called with each round's report.
         """
         self.folder.require_open()
         annotator = annotator or self.stages.components.annotator
-        self.folder.derive()  # a full disk may have kept the last round from leaving its results
+        self.folder.derive()  # a full disk may have kept the last round from writing its results
         while self.rounds_left > 0:
             batch = self.ask()
             missing = batch.only(self.unanswered())
@@ -223,5 +225,5 @@ def _with_folder(folder: StudyFolder, progress: Progress | None) -> Study:
     try:
         return Study(folder, progress)
     except BaseException:
-        folder.close()  # or nobody else could open it while this process lives
+        folder.close()  # otherwise no other process could open it while this one lives
         raise

@@ -1,7 +1,7 @@
-"""The prompts that matter: where a rule should make the policy better, and the pairs that stand for them.
+"""Target prompts: where a rule should improve the policy, and the pairs that represent them.
 
-A rule that needs `target_MD` gets the gradient differences of pairs of responses that the current policy gives to these
-prompts. The pairs are never asked.
+A rule that needs `target_MD` gets gradient differences of pairs of the current policy's responses to these prompts.
+The pairs are never asked.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from duelist.types import Draws, GivenResponses, Pair, Prompt
 
 @dataclass(frozen=True)
 class Targets:
-    """The prompts that matter in one study, and the responses that came with them."""
+    """Target prompts of one study, and the responses that came with them."""
 
     prompts: tuple[Prompt, ...]
     given: GivenResponses
 
     @staticmethod
     def load(config: TargetConfig, own: PromptSet, seed: int, *, responses: bool) -> Targets:
-        """Read and draw the prompts.
+        """Read the target prompts and draw a sample of them.
 
         Args:
-            config: which.
+            config: which prompts to read.
             own: the study's prompts.
-            seed: draws them.
-            responses: read the file's responses as well.
+            seed: seed of the sample of prompts.
+            responses: whether to read the file's responses as well.
 
         Raises:
             DataError: if the file is not usable.
@@ -44,14 +44,14 @@ class Targets:
         return Targets(tuple(found.train[i] for i in drawn), found.given)
 
     def sample(self, sampler: Sampler, models: Models, t: int, beta: float, seed: int, progress: Progress) -> Draws:
-        """What the policy says to these prompts in round t."""
+        """Draw the policy's responses to the target prompts in round t."""
         return sampler.sample(SampleJob(models, self.prompts, self.given, t, beta, seed, progress))
 
     def pairs(self, draws: Draws, t: int) -> list[Pair]:
-        """The pairs of those responses.
+        """Return the pairs of those responses.
 
         Raises:
-            DataError: if there is none.
+            DataError: if there is no pair.
         """
         pairs = InPrompt().pairs(draws, self.given, t)
         if not pairs:

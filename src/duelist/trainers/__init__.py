@@ -1,5 +1,7 @@
-"""Labels -> a policy or a reward model. Losses are pure functions or TRL's own; what is relied on inside TRL is listed
-at the head of each trl_*.py module."""
+"""Trainers: labels -> a policy or a reward model. Losses are pure functions or TRL's own.
+
+The head of each trl_*.py module lists the TRL internals we rely on.
+"""
 
 import lazy_loader
 

@@ -21,15 +21,15 @@ Data = TypeVar("Data")
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a round trains on, where it starts, and what the policy is held close to.
+    """Training data, initial weights and reference of a round.
 
     Attributes:
-        accumulate: `all` labels so far, or this `round`'s.
-        restart: `continue` from last round's policy, or start again `from_reference`: where that is `initial`, from
-            round 0's policy (the base model, unless the recipe gives another start).
+        accumulate: train on `all` labels so far, or on this `round`'s.
+        restart: `continue` from last round's policy, or start again `from_reference`. If the reference is `initial`,
+            that is round 0's policy (the base model, unless the recipe gives another start).
         reference: the base model (`initial`), or the policy of the `previous` round.
-        votes: what vote counts are worth, `majority` or `soft` (`Store.preferences`).
-        ties: whether ties are trained on.
+        votes: how vote counts are used, `majority` or `soft` (`Store.preferences`).
+        ties: whether to train on ties.
         takes_steps: whether the trainer can train online (`Trainer.step`).
     """
 
@@ -42,7 +42,7 @@ class TrainingPlan:
 
 
 class Trainer(Checked, ABC, Generic[Model, Data]):
-    """Trains a model on decided comparisons.
+    """Training of a model on decided comparisons.
 
     Attributes:
         trains: a `policy` (`Trainer[Policy, Sequence[Preference]]`), or a `reward_model` on fixed embeddings
@@ -54,7 +54,7 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
     @property
     @abstractmethod
     def plan(self) -> TrainingPlan:
-        """What to train on and where to start; `Study` sets the model and the preferences up accordingly."""
+        """The training data and the initial weights; `Study` prepares the model and the preferences accordingly."""
 
     def check(self, context: Context) -> None:
         if not context.online:
@@ -76,14 +76,14 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
         """Train `model` in place.
 
         Args:
-            model: at the weights training starts from; a policy with its reference set.
-            data: one comparison or more, sorted, so that the order in which labels came changes nothing.
-            beta: β of the implicit reward; a reward model has none.
+            model: the model at its initial weights; a policy has its reference set.
+            data: one or more comparisons, sorted, so the arrival order of the labels changes nothing.
+            beta: β of the implicit reward; not used for a reward model.
             seed: the only source of randomness.
-            progress: told how many optimizer steps are done.
+            progress: receives the number of optimizer steps done.
 
         Returns:
-            Numbers worth reporting, such as the mean training loss.
+            Numbers to report, such as the mean training loss.
         """
 
     def step(
@@ -95,10 +95,10 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
         optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        """`train` by one step of `optimizer` on all of `preferences`, from where the last step left the two.
+        """Train by one step of `optimizer` on all of `preferences`, continuing from the last step.
 
         Raises:
-            RecipeError: if this trainer trains in one piece.
+            RecipeError: if this trainer cannot take single steps.
         """
         raise RecipeError(
             f"`online: true` needs a trainer that takes single steps, but {type(self).__name__} trains in one piece: "
@@ -107,5 +107,5 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
 
     @property
     def trl_settings(self) -> Sequence[TrlSettings]:
-        """The configurations of TRL's that a round's training makes, if TRL does the training."""
+        """The TRL configurations that a round's training creates, if TRL does the training."""
         return ()

@@ -26,15 +26,15 @@ class BradleyTerryConfig(OptimizerConfig):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     votes: VoteRule = Field(
-        default="majority", description="What vote counts are worth: one label, or (soft) the share of the votes."
+        default="majority", description="How to use vote counts: as one label, or (soft) as the share of the votes."
     )
     ties: Literal["drop", "half"] = Field(
-        default="drop", description="Ties: not trained on, or half a preference each way."
+        default="drop", description="Ties: dropped, or counted as half a preference each way."
     )
 
 
 class BradleyTerry(Trainer[RewardModel, Comparisons]):
-    """Fits the reward model that the recipe's `reward_model` describes."""
+    """Trainer of the reward model that the recipe's `reward_model` describes."""
 
     trains: ClassVar[Literal["policy", "reward_model"]] = "reward_model"
 

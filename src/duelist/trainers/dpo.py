@@ -1,4 +1,4 @@
-"""Direct preference optimisation with TRL's `DPOTrainer`, and the losses near it (`duelist.trainers.losses`).
+"""Direct preference optimisation with TRL's `DPOTrainer`, and related losses (`duelist.trainers.losses`).
 
 Reference: Rafailov et al., "Direct Preference Optimization", NeurIPS 2023, arXiv 2305.18290, equation (7); equation (2)
            in ActiveDPO (arXiv 2505.19241).
@@ -28,10 +28,10 @@ from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.trainers.trl_settings import TrlSettings, require_accepted, require_trl_arguments, trl_config
 from duelist.types import Preference, VoteRule
 
-# The settings of TRL that say how many steps are taken, which online is one a round.
+# TRL settings for the number of steps; online, it is one per round.
 STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
-# Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7): Duelist's losses
-# take the place of TRL's, and would leave these without effect.
+# Arguments of TRL's DPOConfig that change its own loss, with the value at which it is equation (7). Duelist's losses
+# replace TRL's, so these would have no effect.
 TRL_LOSS: dict[str, Any] = {
     "loss_type": ["sigmoid"],
     "loss_weights": None,
@@ -52,31 +52,31 @@ class DPOTrainerConfig(BaseModel):
     )
     restart: Literal["continue", "from_reference"] = Field(
         default="continue",
-        description="Start from last round's policy, or each round anew: from the reference, or from round 0's policy "
-        "where the reference is initial.",
+        description="Start from last round's policy, or each round again from the reference (from round 0's policy "
+        "if the reference is initial).",
     )
     reference: Literal["initial", "previous"] = Field(
-        default="initial", description="Hold the policy close to the base model, or to last round's policy."
+        default="initial", description="Keep the policy close to the base model, or to last round's policy."
     )
     loss: Literal["dpo", "xpo"] = Field(
-        default="dpo", description="xpo adds a term that makes what was drawn from the reference less likely."
+        default="dpo", description="xpo adds a term that makes responses drawn from the reference less likely."
     )
     xpo_alpha: float = Field(
         default=5e-6, gt=0, description="α of the xpo term, for each response drawn from the reference."
     )
     votes: VoteRule = Field(
-        default="majority", description="What vote counts are worth: one label, or (soft) the share of the votes."
+        default="majority", description="How to use vote counts: as one label, or (soft) as the share of the votes."
     )
     ties: Literal["drop", "half", "rao_kupper"] = Field(
         default="drop",
-        description="Ties: not trained on, half a preference each way, or an outcome of its own (Rao and Kupper).",
+        description="Ties: dropped, half a preference each way, or a separate outcome (Rao and Kupper).",
     )
     tie_threshold: float = Field(
         default=3.0, gt=1, description="ν of rao_kupper: equal responses tie with probability (ν − 1)/(ν + 1)."
     )
     train: dict[str, Any] = Field(
         default_factory=dict,
-        description="Handed to trl.DPOConfig whole: learning_rate, num_train_epochs, loss_type ...",
+        description="Arguments of trl.DPOConfig: learning_rate, num_train_epochs, loss_type ...",
     )
 
     @field_validator("train")
@@ -97,10 +97,10 @@ class DPOTrainerConfig(BaseModel):
         return self
 
     def require_stock_loss(self, why: str) -> None:
-        """Refuse a setting of TRL's own loss, which `why` takes the place of.
+        """Raise an error for a setting of TRL's own loss, which `why` replaces.
 
         Raises:
-            ValueError: naming the setting.
+            ValueError: if there is such a setting; the message names it.
         """
         for key, stock in TRL_LOSS.items():
             value = self.train.get(key, stock)
@@ -111,8 +111,10 @@ class DPOTrainerConfig(BaseModel):
 
 
 class DPO(Trainer[Policy, Sequence[Preference]]):
-    """Train the policy with TRL. An optimizer is made anew each round, but carried from step to step online; no adapter
-    or wrapper piles up."""
+    """Training of the policy with TRL. Each round creates a new optimizer; online, all steps share one.
+
+    No adapter or wrapper accumulates on the model.
+    """
 
     def __init__(self, config: DPOTrainerConfig) -> None:
         self.config = config
@@ -128,7 +130,7 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
 
     def check(self, context: Context) -> None:
         super().check(context)
-        # The last two have a meaning for the training on data that is there before the study.
+        # The last two also apply to training on the labelled data that exists before the study.
         for key in STEP_SETTINGS[: 1 if context.labelled_start else None] if context.online else ():
             if key in self.config.train:
                 raise RecipeError(
@@ -149,10 +151,10 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
         require_accepted(self.trl_settings, context)
 
     def objective(self, preferences: Sequence[Preference]) -> Objective | None:
-        """The loss that the settings and the preferences call for; None for TRL's own.
+        """Return the loss that the settings and the preferences require; None for TRL's own.
 
         Raises:
-            RecipeError: if the preferences have weights or shares, and the settings a loss of TRL's that has neither.
+            RecipeError: if the preferences have weights or shares, but the settings require a TRL loss without either.
         """
         c = self.config
         plain = all(p.weight == 1 and p.share == 1 for p in preferences)

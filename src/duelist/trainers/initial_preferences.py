@@ -1,4 +1,4 @@
-"""Preferences that are there before the study: a labelled file, in TRL's preference format."""
+"""Preferences that exist before the study: a labelled file, in TRL's preference format."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from duelist.types import Pair, Preference, Response
 
 
 class LabelledConfig(BaseModel):
-    """Preferences that the policy is trained on before round 1, with the recipe's trainer."""
+    """Preferences on which the recipe's trainer trains the policy before round 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labelled: str = Field(description="Rows in TRL's preference format: `chosen`, `rejected` and (or within) `prompt`.")
-    split: str = Field(default="train", description="The split, for a data set of the hub.")
-    config: str | None = Field(default=None, description="The configuration, for a data set of the hub.")
+    split: str = Field(default="train", description="Split of a data set on the Hub.")
+    config: str | None = Field(default=None, description="Configuration of a data set on the Hub.")
 
 
 def labelled_preferences(
     config: LabelledConfig, tokenizer: Any, context_length: int | None, model: str
 ) -> list[Preference]:
-    """The preferences of a labelled file, sorted by pair, each once per row.
+    """Return the preferences of a labelled file, sorted by pair, each once per row.
 
     Args:
-        config: where they are.
-        tokenizer: the policy's.
-        context_length: the longest sequence its model takes, in tokens; None for no limit.
-        model: what messages call that model.
+        config: the file or data set.
+        tokenizer: the policy's tokenizer.
+        context_length: the longest sequence the policy's model accepts, in tokens; None for no limit.
+        model: name of that model in messages.
 
     Raises:
-        DataError: if the file cannot be read, has no row, or a row is no preference or does not fit the context.
-        ModelError: if a conversational prompt meets a tokenizer without chat template.
+        DataError: if the file cannot be read, has no row, or a row is not a preference or does not fit the context.
+        ModelError: if a prompt is conversational and the tokenizer has no chat template.
     """
     found = []
     for where, row in RowSource(config.labelled, config.split, config.config):

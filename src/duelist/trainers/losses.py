@@ -10,7 +10,7 @@ Formula:   h = β log(π_θ(y_c|x)/π_ref(y_c|x)) − β log(π_θ(y_r|x)/π_ref
            (3) Rao–Kupper  −log σ(h − log ν) for a decision, −log((ν² − 1) σ(h − log ν) σ(−h − log ν)) for a tie; (1) at
                            ν = 1, where no tie can be
            (4) XPO         (2) or (3) + α Σ log π_θ(y|x) over those of the two that were drawn from the reference
-           (5) weighted    w times (2) or (3); (4)'s bonus is not weighted, for it is no label.
+           (5) weighted    w times (2) or (3); (4)'s bonus is not weighted, because it is not a label.
 Unit:      nats.
 """
 
@@ -25,7 +25,7 @@ from torch.nn.functional import logsigmoid
 
 @dataclass(frozen=True)
 class PairColumns:
-    """What is known of B pairs besides their tokens.
+    """Facts about B pairs besides their tokens.
 
     Attributes:
         weight_B: w, the factor of each pair's loss.
@@ -40,7 +40,7 @@ class PairColumns:
 
 @dataclass(frozen=True)
 class Objective:
-    """Which loss is minimised.
+    """The loss to minimise.
 
     Attributes:
         tie_threshold: ν of equation (3), above 1; None for equation (2).
@@ -51,12 +51,12 @@ class Objective:
     xpo_alpha: float = 0.0
 
     def __call__(self, margin_B: torch.Tensor, log_prob_B2: torch.Tensor, columns: PairColumns) -> torch.Tensor:
-        """The losses of B pairs.
+        """Return the losses of B pairs.
 
         Args:
             margin_B: h.
             log_prob_B2: log π_θ(y|x) of the chosen and the rejected responses, in nats.
-            columns: what else is known of the pairs.
+            columns: further facts about the pairs.
 
         Returns:
             loss_B: in nats.
@@ -70,12 +70,12 @@ class Objective:
 
 
 def soft_label_loss(margin_B: torch.Tensor, share_B: torch.Tensor) -> torch.Tensor:
-    """Equation (2): the cross-entropy of Bradley and Terry's probability with a share of the votes."""
+    """Return equation (2): the cross-entropy of the Bradley–Terry probability with a share of the votes."""
     return -share_B * logsigmoid(margin_B) - (1 - share_B) * logsigmoid(-margin_B)
 
 
 def rao_kupper_loss(margin_B: torch.Tensor, tie_B: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Equation (3).
+    """Return equation (3).
 
     Args:
         margin_B: h.
@@ -88,5 +88,5 @@ def rao_kupper_loss(margin_B: torch.Tensor, tie_B: torch.Tensor, threshold: floa
 
 
 def xpo_bonus(log_prob_B2: torch.Tensor, from_reference_B2: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Equation (4)'s second term. It is minimised: what the reference would have said becomes less likely."""
+    """Return equation (4)'s second term. Minimising it makes responses drawn from the reference less likely."""
     return alpha * (from_reference_B2 * log_prob_B2).sum(dim=1)

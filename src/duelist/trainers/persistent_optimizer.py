@@ -1,7 +1,7 @@
-"""An optimizer and its learning-rate schedule that live on from one call of a trainer to the next.
+"""Optimizer and learning-rate schedule that persist from one call of a trainer to the next.
 
-What is relied on of transformers' `Trainer`: it makes no optimizer and no schedule where it has them (`optimizer`,
-`lr_scheduler`) when training begins. tests/trainers/test_persistent_optimizer.py holds it.
+Internals of transformers' `Trainer` we rely on: it creates no optimizer and no schedule if it has them (`optimizer`,
+`lr_scheduler`) when training begins. tests/trainers/test_persistent_optimizer.py checks it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, final
 
 @final
 class PersistentOptimizer:
-    """One optimizer for a study's whole training, made by the first trainer that it is handed to.
+    """One optimizer for a study's whole training, created by the first trainer that receives it.
 
     Args:
-        total_steps: steps of the whole training, for the schedule.
-        state: what `state` gave once, to go on from there.
+        total_steps: number of steps of the whole training, for the schedule.
+        state: an earlier result of `state`, to continue from.
     """
 
     def __init__(self, total_steps: int, state: dict[str, Any] | None = None) -> None:
@@ -25,13 +25,13 @@ class PersistentOptimizer:
         self._scheduler: Any = None
 
     def state(self) -> dict[str, Any]:
-        """The optimizer's and the schedule's state, for `torch.save`; empty before the first step."""
+        """Return the optimizer's and the schedule's state, for `torch.save`; empty before the first step."""
         if self._optimizer is None:
             return self._saved
         return {"optimizer": self._optimizer.state_dict(), "scheduler": self._scheduler.state_dict()}
 
     def hand_to(self, trainer: Any) -> None:
-        """Let a transformers `Trainer` train with this optimizer from where it is."""
+        """Make a transformers `Trainer` continue with this optimizer."""
         if self._optimizer is None:
             self._make(trainer)
         trainer.optimizer = self._optimizer
@@ -55,14 +55,14 @@ class PersistentOptimizer:
 
 
 def one_step(preferences: int, largest_batch: int) -> dict[str, int]:
-    """TRL's settings for one optimizer step on all preferences.
+    """Return TRL's settings for one optimizer step on all preferences.
 
     Args:
-        preferences: how many, 1 or more.
-        largest_batch: how many fit in a batch.
+        preferences: number of preferences, 1 or more.
+        largest_batch: number of preferences that fit in a batch.
 
     Returns:
-        The largest equal micro-batches that fit: unequal ones would not weigh every preference the same.
+        Settings for the largest equal micro-batches that fit. Unequal ones would weigh the preferences unequally.
     """
     size = max(d for d in range(1, min(preferences, largest_batch) + 1) if preferences % d == 0)
     return {

@@ -15,36 +15,36 @@ from torch.nn.functional import softplus
 from duelist.models.rewards.network import RewardModel, last_layer_features
 from duelist.progress import Progress
 
-CHECK_EVERY = 10  # steps between two looks at the labels set aside for early stopping
+CHECK_EVERY = 10  # steps between two evaluations on the labels set aside for early stopping
 
 
 class OptimizerConfig(BaseModel):
-    """How a reward model is fitted."""
+    """Settings of the reward model's training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's, falling to zero as a cosine.")
-    steps: int = Field(default=60, ge=1, description="Optimizer steps each round, or more if `passes` calls for it.")
-    passes: float = Field(default=4.0, ge=0, description="Passes over the labels, at least.")
-    batch_size: int = Field(default=128, ge=1, description="Labels in a step; all of them where there are fewer.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of Adam, with cosine decay to zero.")
+    steps: int = Field(default=60, ge=1, description="Optimizer steps per round; more if `passes` needs more.")
+    passes: float = Field(default=4.0, ge=0, description="Minimum number of passes over the labels.")
+    batch_size: int = Field(default=128, ge=1, description="Labels per step; all of them if there are fewer.")
     validation: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="Share of the labels set aside to choose the best of the weights met on the way (early stopping); "
-        "0: all labels are trained on, to the end.",
+        description="Share of the labels set aside to select the best weights during training (early stopping); "
+        "0: train on all labels, to the end.",
     )
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Labelled pairs by their embeddings.
+    """Labelled pairs, as embeddings.
 
     Attributes:
         first_PH: embeddings of the preferred responses.
         second_PH: embeddings of the others.
-        share_P: the part of the votes that the first got.
-        weight_P: what multiplies a pair's loss.
+        share_P: the share of the votes for the first response.
+        weight_P: factor of each pair's loss.
     """
 
     first_PH: NDArray[Any]
@@ -56,20 +56,20 @@ class Comparisons:
 def fit_reward_model(
     model: RewardModel, data: Comparisons, config: OptimizerConfig, seed: int, progress: Progress
 ) -> Mapping[str, float]:
-    """Fit `model` in place from the weights it has; minimise Σ loss + λ/2 ‖θ‖² for every member.
+    """Fit `model` in place from its current weights; minimise Σ loss + λ/2 ‖θ‖² for every member.
 
-    A last layer of zeros is drawn anew first, uniform within ± 1/√F: from zero the hidden layers would stand still.
+    A last layer of zeros is first drawn uniformly within ± 1/√F, because from zero the hidden layers would not move.
 
     Args:
-        model: weights to start from.
+        model: the model at its initial weights.
         data: P labelled pairs, one or more.
-        config: how.
-        seed: of the batches, the labels set aside, dropout and posterior draws.
-        progress: told how many steps are done.
+        config: settings of the training.
+        seed: seed of the batches, the labels set aside, dropout and posterior draws.
+        progress: receives the number of steps done.
 
     Returns:
-        `train_loss`, the mean Bradley–Terry loss over the labels trained on, in nats; `validation_loss` where labels
-        were set aside.
+        `train_loss`, the mean Bradley–Terry loss over the training labels, in nats; `validation_loss` if labels were
+        set aside.
     """
     rng = torch.Generator().manual_seed(seed % 2**63)
     first, second = model.inputs(data.first_PH), model.inputs(data.second_PH)
@@ -96,7 +96,7 @@ def fit_reward_model(
     best_loss_K: torch.Tensor | None = None
 
     def losses(index: torch.Tensor, dropped: bool) -> torch.Tensor:
-        """The weighted mean loss of every member over the pairs `index`, `[K]`."""
+        """Return the weighted mean loss of every member over the pairs `index`, `[K]`."""
         both = torch.cat([first[index], second[index]])
         masks = _masks(parameters, len(both), drop, rng) if dropped and drop else []
         reward_KR = torch.einsum("krf,kf->kr", last_layer_features(parameters, both, masks), parameters["head"])
@@ -135,7 +135,7 @@ def fit_reward_model(
 def laplace_draws(
     model: RewardModel, first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor, rng: torch.Generator
 ) -> torch.Tensor:
-    """Draws of the last layer's weights, `[K, D]`, from N(w, H⁻¹), H = λI + Σ p(1 − p) δδᵀ over the labelled pairs."""
+    """Draw the last layer's weights, `[K, D]`, from N(w, H⁻¹), H = λI + Σ p(1 − p) δδᵀ over the labelled pairs."""
     with torch.no_grad():
         phi_RD = last_layer_features(model.weights, torch.cat([first, second]))[0].double()
         delta_PD = phi_RD[: len(first)] - phi_RD[len(first) :]
@@ -149,14 +149,14 @@ def laplace_draws(
 def laplace_precision(
     delta_PD: torch.Tensor, head_D: torch.Tensor, weight_P: torch.Tensor, prior_precision: float
 ) -> torch.Tensor:
-    """H = λI + Σ p(1 − p) δδᵀ, `[D, D]` in float64: the Hessian of the training loss in the last layer's weights."""
+    """Return H = λI + Σ p(1 − p) δδᵀ, `[D, D]` in float64: the loss's Hessian in the last layer's weights."""
     p_P = torch.sigmoid(delta_PD @ head_D)
     scaled_PD = delta_PD * (p_P * (1 - p_P) * weight_P.double()).sqrt()[:, None]
     return scaled_PD.T @ scaled_PD + prior_precision * torch.eye(len(head_D), dtype=torch.float64)
 
 
 def _batches(used: torch.Tensor, size: int, steps: int, rng: torch.Generator) -> Iterator[torch.Tensor]:
-    """`steps` batches: passes over the labels, each in a new order; the short rest of a pass is left out."""
+    """Yield `steps` batches: passes over the labels, each in a new order; a pass drops its incomplete last batch."""
     done = 0
     while True:
         order = used[torch.randperm(len(used), generator=rng)] if size < len(used) else used

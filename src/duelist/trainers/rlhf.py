@@ -1,14 +1,14 @@
-"""RLHF with an explicit reward model: labels train a reward model, and the policy is trained on it by RL.
+"""RLHF with an explicit reward model: labels train a reward model, and RL trains the policy on it.
 
 Reference: Ouyang et al., "Training language models to follow instructions with human feedback", NeurIPS 2022 (the
            pipeline); PILAF, arXiv 2502.04270, Appendix F (with its response sampling); Ahmadian et al., "Back to
            Basics", ACL 2024 (RLOO); Shao et al., arXiv 2402.03300 (GRPO).
 Formula:   r = argmin −Σ log σ(r(x, y_chosen) − r(x, y_rejected)), a sequence classifier with one output; then
            π = argmax E[r(x, y)] − β KL(π‖π_ref) over the prompts of the labelled pairs.
-Cost:      training a reward model anew each round, then decoding and training as RLOO or GRPO does.
+Cost:      training a reward model from scratch each round, then decoding and training as in RLOO or GRPO.
 
-The implicit reward β log(π_θ/π_ref) is still what margins and gradient features are made of: at the optimum of the
-second step it equals the reward model up to a function of the prompt.
+Margins and gradient features still use the implicit reward β log(π_θ/π_ref): at the optimum of the second step it
+equals the reward model up to a function of the prompt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from duelist.types import Preference
 
 
 class RLHF(Trainer[Policy, Sequence[Preference]]):
-    """Train a reward model on the labels, from scratch, then the policy's adapter on that reward model."""
+    """Training of a reward model on the labels, from scratch, then of the policy's adapter on that reward model."""
 
     def __init__(self, config: RLHFConfig) -> None:
         self.config = config

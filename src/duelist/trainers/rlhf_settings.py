@@ -14,16 +14,16 @@ CONFIGS = {"rloo": "RLOOConfig", "grpo": "GRPOConfig"}
 
 
 class RewardClassifierConfig(BaseModel):
-    """How the reward model is made and trained."""
+    """Settings of the reward model and its training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str | None = Field(default=None, description="What it starts from; null: the policy's base model.")
+    model: str | None = Field(default=None, description="Initial model; null: the policy's base model.")
     lora: dict[str, Any] | None = Field(
         default_factory=lambda: {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
-        description="Handed to peft.LoraConfig whole; null trains all weights.",
+        description="Arguments of peft.LoraConfig; null trains all weights.",
     )
-    train: dict[str, Any] = Field(default_factory=dict, description="Handed to trl.RewardConfig whole.")
+    train: dict[str, Any] = Field(default_factory=dict, description="Arguments of trl.RewardConfig.")
 
     @field_validator("lora")
     @classmethod
@@ -53,14 +53,14 @@ class RLHFConfig(BaseModel):
         default="continue", description="Start from last round's policy, or from the reference each round."
     )
     reference: Literal["initial", "previous"] = Field(
-        default="initial", description="Hold the policy close to the initial one, or to last round's."
+        default="initial", description="Keep the policy close to the initial one, or to last round's."
     )
     reward_model: RewardClassifierConfig = Field(
         default_factory=RewardClassifierConfig, description="The reward model."
     )
     train: dict[str, Any] = Field(
         default_factory=dict,
-        description="Handed to trl.RLOOConfig or GRPOConfig whole: max_completion_length, num_generations ...",
+        description="Arguments of trl.RLOOConfig or GRPOConfig: max_completion_length, num_generations ...",
     )
 
     @model_validator(mode="after")

@@ -1,17 +1,17 @@
-"""DPO with TRL's trainer, on our token ids and with our losses. What it leaves behind on a model: see `trl_traces`.
+"""DPO with TRL's trainer, on our token ids and with our losses. `trl_traces` removes its changes to a model.
 
-Relied on, each held by a test in tests/trainers for the TRL versions that pyproject.toml admits:
+TRL internals we rely on, each checked by a test in tests/trainers for the TRL versions that pyproject.toml admits:
 
-1. `DPOTrainer._prepare_dataset` makes the columns `prompt_ids`, `chosen_ids`, `rejected_ids`, which the collator
-   takes. Overridden here to hand over ids that exist already.
+1. `DPOTrainer._prepare_dataset` creates the columns `prompt_ids`, `chosen_ids`, `rejected_ids`, which the collator
+   reads. Overridden here to pass existing ids.
 2. `_set_signature_columns_if_needed` names the columns that reach the collator in `_signature_columns`. Extended here.
-3. `compute_loss` gives the mean loss of a batch whose first half is chosen and second half rejected;
-   `compute_ref_log_probs(model, batch)` gives the reference's log-probabilities of the two halves; the model takes
-   `labels` and `fused_lm_head=True` and gives `log_probs`, zero outside the labels; `aux_loss_enabled` and
-   `router_aux_loss_coef` say what a mixture of experts adds to the loss; `_metrics` collects what is logged. Used here
-   for losses that TRL does not have.
-4. The loss switches adapters with PEFT, which makes the whole of an adapter trainable: taken back here.
-5. `ref_model`, if given, is the reference, as it is; otherwise see `trl_traces`.
+3. `compute_loss` returns the mean loss of a batch whose first half is chosen and second half rejected;
+   `compute_ref_log_probs(model, batch)` returns the reference's log-probabilities of the two halves; the model takes
+   `labels` and `fused_lm_head=True` and returns `log_probs`, zero outside the labels; `aux_loss_enabled` and
+   `router_aux_loss_coef` define what a mixture of experts adds to the loss; `_metrics` collects logged values. Used
+   here for losses that TRL does not have.
+4. The loss switches adapters with PEFT, which makes the whole adapter trainable. Undone here.
+5. `ref_model`, if given, is the reference, unchanged; otherwise see `trl_traces`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class WithColumns:
 
 
 class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
-    """TRL's `DPOTrainer` on token ids that exist already: what was sampled and featurised is what is trained on.
+    """TRL's `DPOTrainer` on existing token ids, so training uses the same tokens as sampling and features.
 
-    Without an `objective` the loss is TRL's own, as its `loss_type` says.
+    Without an `objective` the loss is TRL's own, set by its `loss_type`.
     """
 
     objective: Objective | None = None
@@ -65,7 +65,7 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The mean loss of a batch: `objective`'s, or TRL's own if there is none."""
+        """Return the mean loss of a batch: `objective`'s, or TRL's own if there is none."""
         with trained_kept(self.model):  # before the backward pass, which may compute layers again
             return self._batch_loss(model, inputs, return_outputs, num_items_in_batch)
 
@@ -90,7 +90,7 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
     def _log_rewards(self, reward_B2: torch.Tensor) -> None:
-        """Under TRL's own names, so that trackers show the same curves."""
+        """Log rewards under TRL's own names, so trackers show the same curves."""
         reward_B2 = self.accelerator.gather(reward_B2)
         margin_B = reward_B2[:, 0] - reward_B2[:, 1]
         values = {"chosen": reward_B2[:, 0], "rejected": reward_B2[:, 1], "margins": margin_B}
@@ -99,10 +99,10 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
 
 
 def tokenized_dataset(preferences: Sequence[Preference]) -> Dataset:
-    """Preferences as the columns that TRL's preference collator takes.
+    """Return preferences as the columns that TRL's preference collator takes.
 
-    Where the two responses of a pair begin at different places of the prompt (tokens merged across the boundary), the
-    shorter common prompt counts, as in TRL.
+    If the two responses of a pair begin at different positions (tokens merged across the boundary), the shorter common
+    prompt is used, as in TRL.
     """
     return Dataset.from_list([{**_token_row(p.chosen, p.rejected), **_columns(p)} for p in preferences])
 
@@ -126,10 +126,10 @@ def _token_row(chosen: Response, rejected: Response) -> dict[str, list[int]]:
 def dpo_trainer(
     policy: Policy, reference: Path | None, dataset: Dataset, config: DPOConfig, objective: Objective | None = None
 ) -> Iterator[TokenizedDPOTrainer]:
-    """A `DPOTrainer` on the policy's own model, which leaves nothing behind on it but the trained weights.
+    """Return a `DPOTrainer` on the policy's own model; nothing remains on the model except the trained weights.
 
     Args:
-        policy: what it trains is trained.
+        policy: the policy to train; only its trainable weights change.
         reference: the folder of the reference's weights; None for the base model.
         dataset: see `tokenized_dataset`.
         config: TRL's settings.

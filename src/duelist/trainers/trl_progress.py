@@ -1,4 +1,4 @@
-"""A progress bar for transformers' Trainer and its descendants in TRL."""
+"""Progress bar for transformers' Trainer and TRL's subclasses of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from duelist.progress import Advance, Progress
 
 
 def train_with_progress(trainer: Any, description: str, progress: Progress) -> Any:
-    """Run `trainer.train()` as a stage of as many steps as it makes optimizer steps; returns what it returns.
+    """Run `trainer.train()` as a progress stage with one step per optimizer step, and return its result.
 
     Args:
         trainer: a `transformers.Trainer` of any kind.
         description: the stage's name.
-        progress: shows it.
+        progress: receives the steps.
     """
     with ExitStack() as stage:
         trainer.add_callback(_Steps(lambda total: stage.enter_context(progress.stage(description, total))))
@@ -25,7 +25,7 @@ def train_with_progress(trainer: Any, description: str, progress: Progress) -> A
 
 
 class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Opens the stage once the trainer knows its number of steps, and passes each on."""
+    """Callback that opens the stage once the trainer knows its number of steps, and reports each step."""
 
     def __init__(self, begin: Callable[[int], Advance]) -> None:
         self._begin = begin

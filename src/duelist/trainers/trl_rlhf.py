@@ -1,10 +1,10 @@
-"""TRL's RewardTrainer, RLOOTrainer and GRPOTrainer on our token ids. What they leave behind: see `trl_traces`.
+"""TRL's RewardTrainer, RLOOTrainer and GRPOTrainer on our token ids. `trl_traces` removes their changes to a model.
 
-Relied on, held by tests/trainers/test_rlhf.py:
+TRL internals we rely on, checked by tests/trainers/test_rlhf.py:
 
-1. `RewardTrainer` takes the columns `chosen_ids` and `rejected_ids` as they are.
-2. `_prepare_inputs` takes the reference's log-probabilities, and PEFT then makes the whole adapter trainable.
-3. A reward function of `RLOOTrainer` and `GRPOTrainer` gets `completion_ids` and the data set's other columns.
+1. `RewardTrainer` uses the columns `chosen_ids` and `rejected_ids` unchanged.
+2. `_prepare_inputs` computes the reference's log-probabilities, and PEFT then makes the whole adapter trainable.
+3. A reward function of `RLOOTrainer` and `GRPOTrainer` receives `completion_ids` and the data set's other columns.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from duelist.types import Preference
 
 
 class _KeepsFrozen:
-    """Takes the reference's log-probabilities without making the whole of an adapter trainable."""
+    """Mixin that computes the reference's log-probabilities without making the whole adapter trainable."""
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         with trained_kept(self.model):  # type: ignore[attr-defined]
@@ -58,14 +58,14 @@ def train_reward_classifier(
     scratch: str,
     progress: Progress,
 ) -> tuple[Any, Mapping[str, float]]:
-    """A Bradley–Terry reward model of the preferences, a sequence classifier, and how its training went.
+    """Return a Bradley–Terry reward model of the preferences, a sequence classifier, and its training report.
 
     Raises:
-        ModelError: if what it starts from cannot be loaded.
-        RecipeError: if TRL refuses a setting.
+        ModelError: if the initial model cannot be loaded.
+        RecipeError: if TRL rejects a setting.
     """
     torch.manual_seed(seed)  # the new output layer is drawn at random
-    # The base model is the policy's in everything: revision, type of the weights, and what else it is loaded with.
+    # The base model is loaded exactly as the policy's: revision, type of the weights, and other arguments.
     name, arguments = (policy.name, policy.base_arguments) if config.model is None else (config.model, {})
     model = load_pretrained(
         AutoModelForSequenceClassification, name, "reward_model.model", **{**arguments, "num_labels": 1}
@@ -104,7 +104,7 @@ def train_reward_classifier(
 
 
 def reward_scorer(model: Any, pad: int, batch_size: int = 64) -> Callable[[Sequence[Sequence[int]]], list[float]]:
-    """A function from token ids of prompts with responses to rewards."""
+    """Return a function from token ids of prompts with responses to rewards."""
 
     def score(sequences: Sequence[Sequence[int]]) -> list[float]:
         rewards = [0.0] * len(sequences)
@@ -134,7 +134,7 @@ def optimize_policy(
     """Train the policy's adapter in place to maximise E[r] − β KL over the prompts of `preferences`.
 
     Raises:
-        RecipeError: if TRL refuses a setting.
+            RecipeError: if TRL rejects a setting.
     """
     prompts = {p.prompt.id: (p.prompt, p.chosen.prompt_token_ids) for p in preferences}
     dataset = Dataset.from_list([{"prompt": p.as_trl(), "prompt_ids_given": list(i)} for p, i in prompts.values()])
@@ -145,7 +145,7 @@ def optimize_policy(
 
     config_type, trainer_type = TRAINERS[config.algorithm]
     on_cpu, own = policy.device.type == "cpu", {"beta": beta, "seed": seed, "output_dir": scratch}
-    # Each step is logged, if the recipe does not say otherwise: the last one's mean reward is reported.
+    # Log each step unless the recipe sets otherwise: the last step's mean reward is reported.
     settings = trl_config(config_type, {"logging_steps": 1, **config.train}, "trainer.train", on_cpu=on_cpu, **own)
     reference = policy.reference_folder
     with leaving_no_trace(policy, reference, settings.gradient_checkpointing):

@@ -1,4 +1,4 @@
-"""Settings that a recipe hands on to TRL's configurations: which are refused, and what Duelist fills in."""
+"""Recipe settings passed to TRL's configurations: the rejected ones, and those that Duelist fills in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from duelist.errors import RecipeError
 from duelist.settings.context import Context, Rounding
 from duelist.settings.validation import nearest, require_arguments
 
-# Keys of TRL's configurations that Duelist itself decides, and where a recipe sets them instead.
+# Keys of TRL's configurations that Duelist decides, and where a recipe sets them instead.
 DECIDED_ELSEWHERE = {
     "beta": "set the recipe's `beta`, which the acquisition and the evaluation use as well",
     "seed": "set the recipe's `seed`",
@@ -24,7 +24,7 @@ DECIDED_ELSEWHERE = {
     "push_to_hub": "upload the study's adapter/ (or model/) folder with `hf upload`",
     "resume_from_checkpoint": "a study resumes by itself",
 }
-# Optimizers whose steps are about the learning rate, by a part of their name.
+# Optimizers whose step size is close to the learning rate, by a part of their name.
 STEPS_OF_LEARNING_RATE = ("adam", "lion")
 # TRL's own defaults are bf16 and gradient checkpointing, meant for GPUs.
 ON_CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
@@ -32,7 +32,7 @@ ON_CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 
 @dataclass(frozen=True)
 class TrlSettings:
-    """What a recipe hands on to one of TRL's configurations.
+    """Settings of a recipe that are passed to one of TRL's configurations.
 
     Attributes:
         config: its name, e.g. `DPOConfig`.
@@ -45,13 +45,13 @@ class TrlSettings:
     key: str
 
     def filled(self, *, on_cpu: bool) -> Any:
-        """TRL's configuration, its defaults filled in. Making it has TRL look at the values before anything is asked.
+        """Return TRL's configuration with its defaults filled in, which makes TRL check the values early.
 
         Args:
             on_cpu: whether the model will be on the CPU.
 
         Raises:
-            RecipeError: if TRL refuses one: a study whose labels are in cannot change its recipe.
+            RecipeError: if TRL rejects a value. Checked early, because a study with labels cannot change its recipe.
         """
         import trl
 
@@ -59,10 +59,10 @@ class TrlSettings:
 
 
 def require_accepted(settings: Sequence[TrlSettings], context: Context) -> None:
-    """Have TRL look at what a recipe hands on to it, and refuse steps that most weights could not take.
+    """Let TRL check the settings it receives, and reject steps too small for the precision of most weights.
 
     Raises:
-        RecipeError: if TRL refuses a value, or a learning rate is lost in the weights' rounding.
+        RecipeError: if TRL rejects a value, or a learning rate is lost in the weights' rounding.
     """
     for handed_on in settings:
         config = handed_on.filled(on_cpu=context.on_cpu)
@@ -85,10 +85,10 @@ def _require_moving_weights(config: Any, key: str, rounding: Rounding) -> None:
 
 
 def require_trl_arguments(train: Mapping[str, Any], config: str) -> None:
-    """Hold settings to the arguments of `trl.CONFIG` that Duelist leaves to the recipe.
+    """Check that settings are arguments of `trl.CONFIG` that Duelist leaves to the recipe.
 
     Raises:
-        ValueError: if a key is Duelist's or is unknown; the nearest valid one is named.
+        ValueError: if Duelist decides a key, or it is unknown; the message names the nearest valid key.
     """
     import trl
 
@@ -96,14 +96,14 @@ def require_trl_arguments(train: Mapping[str, Any], config: str) -> None:
 
 
 def require_installed_trackers(report_to: Any, key: str) -> None:
-    """Refuse a tracker that transformers does not know or that is not installed.
+    """Raise an error for a tracker that transformers does not know or that is not installed.
 
     Args:
         report_to: the setting, as transformers takes it.
-        key: where the recipe has the settings that it is one of.
+        key: the key of the settings in the recipe.
 
     Raises:
-        RecipeError: naming the tracker.
+        RecipeError: if there is such a tracker; the message names it.
     """
     if report_to is None or report_to in ("none", "all", ["none"], ["all"]):
         return
@@ -120,24 +120,24 @@ def require_installed_trackers(report_to: Any, key: str) -> None:
 
 
 def trl_config(config_type: type, train: Mapping[str, Any], key: str, *, on_cpu: bool, **own: Any) -> Any:
-    """A configuration of TRL's from a recipe's settings; nothing is saved, reported, or shown by TRL itself.
+    """Return a TRL configuration from a recipe's settings; TRL itself saves, reports and shows nothing.
 
     Args:
-        config_type: `trl.DPOConfig` or its like.
+        config_type: `trl.DPOConfig` or a similar class.
         train: the recipe's settings.
-        key: where the recipe has them, for the error.
+        key: their key in the recipe, for the error message.
         on_cpu: whether the model is on the CPU.
-        **own: what Duelist decides, the seed and the output folder among it.
+        **own: arguments that Duelist decides, such as the seed and the output folder.
 
     Raises:
-        RecipeError: if TRL refuses a value, or a tracker is not installed.
+        RecipeError: if TRL rejects a value, or a tracker is not installed.
     """
     require_installed_trackers(train.get("report_to"), key)
     defaults = {"save_strategy": "no", "report_to": [], "logging_steps": 10} | (ON_CPU if on_cpu else {})
     own["seed"] %= 2**32
     try:
         return config_type(**{**defaults, **train, **own, "disable_tqdm": True})
-    except Exception as error:  # of a type that depends on the setting: a package that it needs may be missing, say
+    except Exception as error:  # its type depends on the setting, e.g. a missing package
         raise RecipeError(
             f"`{key}` must be arguments of trl.{config_type.__name__}, but it refused them: {error}"
         ) from error

@@ -1,14 +1,13 @@
-"""What TRL's trainers leave behind on a model, and how it is taken off again.
+"""Removal of the changes that TRL's trainers make to a model.
 
-Relied on, for the TRL versions that pyproject.toml admits, and held by tests in tests/trainers:
+TRL internals we rely on, for the TRL versions that pyproject.toml admits, checked by tests in tests/trainers:
 
-1. Given a PeftModel and no reference, a constructor copies the adapter `default` into one named `ref`, and the loss
-   uses the adapter `ref` if there is one and the bare base model if not, looking anew at each step.
-2. A constructor may replace `forward` on the instances of the base model and of a reference that is a model of its
-   own; in mixed precision accelerate replaces it on every model it is given, and keeps the old one as
-   `_original_forward`.
+1. Given a PeftModel and no reference, a constructor copies the adapter `default` into one named `ref`. At each step
+   the loss uses the adapter `ref` if there is one, and the bare base model if not.
+2. A constructor may replace `forward` on the instances of the base model and of a reference that is a separate model.
+   In mixed precision accelerate replaces it on every model it receives, and keeps the old one as `_original_forward`.
 3. With gradient checkpointing, the constructor and the training loop each add a hook to the input embeddings, and
-   `disable_input_require_grads` takes off the last one only.
+   `disable_input_require_grads` removes only the last one.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ PATCHED = ("forward", "_original_forward")
 
 @contextmanager
 def leaving_no_trace(policy: Policy, reference: Path | None, gradient_checkpointing: bool) -> Iterator[None]:
-    """Within the block a TRL trainer may be made on the policy's model; what stays is the trained weights alone.
+    """Allow a TRL trainer on the policy's model within the block; afterwards only the trained weights remain.
 
-    Make the trainer inside, with `policy.weights.reference_model` where it takes a reference model, then call
+    Create the trainer inside the block, with `policy.weights.reference_model` if it takes a reference model, then call
     `use_reference` before training.
 
     Args:
-        policy: what it trains is trained.
+        policy: the policy to train; only its trainable weights change.
         reference: the folder of the reference's weights; None for the base model.
         gradient_checkpointing: whether the trainer uses it.
     """
     model = policy.model
     base = model.get_base_model() if isinstance(model, PeftModel) else model
-    # The constructor makes an adapter of the reference's name itself; a reference model it takes as it is.
+    # The constructor creates an adapter of the reference's name itself; it uses a reference model unchanged.
     policy.set_reference(reference if policy.weights.reference_model is not None else None)
     touched = [m for m in (model, base, policy.weights.reference_model) if m is not None]
     own_state = [{name: vars(m)[name] for name in PATCHED if name in vars(m)} for m in touched]
-    embeddings = model.get_input_embeddings()  # no other module's: a mixture of experts captures its routing by hooks
+    embeddings = model.get_input_embeddings()  # only these: a mixture of experts captures its routing by hooks
     own_hooks = set(embeddings._forward_hooks)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     try:
@@ -69,6 +68,6 @@ def leaving_no_trace(policy: Policy, reference: Path | None, gradient_checkpoint
 
 
 def use_reference(trainer: Any, policy: Policy, reference: Path | None) -> None:
-    """Let a fresh trainer print nothing, and use this reference, not the copy of `default` that it took."""
+    """Keep a new trainer from printing, and use this reference instead of the trainer's copy of `default`."""
     trainer.remove_callback(PrinterCallback)  # it prints to standard output, which belongs to the caller
     policy.set_reference(reference)

@@ -1,1 +1,1 @@
-"""What a study trains: a policy, a reward model, or both."""
+"""Trained models of a study: a policy, a reward model, or both."""

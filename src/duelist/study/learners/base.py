@@ -1,4 +1,4 @@
-"""The interface of a learner: what a study trains, round by round."""
+"""The interface of a learner: the trained model (policy or reward model), round by round."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from duelist.types import Preference
 
 
 class Learner(ABC):
-    """The models of a study as any round left them, and how they get from one round to the next.
+    """Models of a study after any round, and the training between rounds.
 
-    A round's weights are an artifact in a folder of their own. A learner fills that folder and reads it; it keeps
-    nothing that is not there, so that a resumed study goes on from the same weights.
+    A round's weights are an artifact in a separate folder. A learner writes that folder and reads it. It keeps no other
+    state, so a resumed study continues from the same weights.
 
     Attributes:
         artifact: the name of that folder, in a round's folder and, for the latest round, in the study's.
-        margins: the cheapest way to this learner's `margin_N`.
+        margins: the cheapest featurizer of this learner's `margin_N`.
     """
 
     artifact: str
@@ -28,12 +28,12 @@ class Learner(ABC):
 
     @abstractmethod
     def models(self, t: int) -> Models:
-        """The models as round t left them; round 0 is before any label."""
+        """Return the models after round t; round 0 is before any label."""
 
     @abstractmethod
     def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
         """Train in round t, write the weights, and return numbers worth reporting.
 
-        Round 0 has no labels: it writes the weights that the study starts from, and returns what a resumed study must
-        find unchanged.
+        Round 0 has no labels: it writes the study's initial weights, and returns facts that must be the same when the
+        study is resumed.
         """

@@ -1,4 +1,4 @@
-"""The policy of a study whose rounds are optimizer steps: in memory as the last step left it, replayed when it is not.
+"""Learner whose rounds are optimizer steps: policy in memory after the last step, replayed from a checkpoint otherwise.
 
 See docs/adr/0005-online-mode.md.
 """
@@ -39,10 +39,10 @@ OPTIMIZER = Codec("optimizer.pt", _write_state, _read_state)
 
 @final
 class OnlineLearner(Learner):
-    """Holds the policy and its optimizer after one round, and brings them to another.
+    """Learner that holds the policy and its optimizer after one round, and moves them to another.
 
     Args:
-        inner: reads and writes checkpoints.
+        inner: the learner that reads and writes checkpoints.
     """
 
     def __init__(self, inner: PolicyLearner) -> None:
@@ -51,7 +51,7 @@ class OnlineLearner(Learner):
         self._recipe = inner.recipe
         self._trainer = inner.components.trainer
         self._folder = inner.folder
-        self._at: int | None = None  # the round that policy and optimizer are at; None: in the middle of a step, or new
+        self._at: int | None = None  # the round of policy and optimizer; None: in the middle of a step, or new
         self._policy: Policy | None = None
         self._optimizer = PersistentOptimizer(inner.recipe.rounds)
 
@@ -59,23 +59,23 @@ class OnlineLearner(Learner):
         return self._inner.models_of(self._after(t))
 
     def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
-        """Write the weights after round t, whose step has been taken; round 0 is any study's."""
+        """Write the weights after round t, whose step has been taken; round 0 is the same as in any study."""
         if t == 0:
             return self._inner.train(0, preferences, target)
         self._after(t).save_weights(target)
         return {}
 
     def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
-        """Take round t's step from where the round before left the policy."""
+        """Take round t's step from the policy of the round before."""
         return self._advance(self._after(t - 1), t, preferences, self._inner.progress)
 
     def optimizer_state(self, t: int) -> dict[str, Any]:
-        """The optimizer's state after round t."""
+        """Return the optimizer's state after round t."""
         self._after(t)
         return self._optimizer.state()
 
     def _after(self, t: int) -> Policy:
-        """The policy as round t left it; to be left unchanged."""
+        """Return the policy after round t; the caller must not change it."""
         policy = self._policy
         if policy is None or self._at is None or not self._checkpoint_before(t) <= self._at <= t:
             policy = self._load(self._checkpoint_before(t))
@@ -91,7 +91,7 @@ class OnlineLearner(Learner):
         self, policy: Policy, t: int, preferences: Sequence[Preference], progress: Progress
     ) -> Mapping[str, float]:
         done: Mapping[str, float] = {}
-        self._at = None  # until the step is whole
+        self._at = None  # until the step is complete
         if preferences:
             seed = derived_seed(self._recipe.seed, "train", t)
             with user_code(self._trainer):
@@ -101,7 +101,7 @@ class OnlineLearner(Learner):
 
     def _load(self, checkpoint: int) -> Policy:
         self._at = None
-        # The weights that the next round's training starts from, which the caller may change.
+        # The weights from which the next round's training starts; the caller may change them.
         self._policy = self._inner.policies.to_train(checkpoint + 1)
         state = self._folder.read(checkpoint, "optimizer", OPTIMIZER) if checkpoint else {}
         self._optimizer = PersistentOptimizer(self._recipe.rounds, state)
@@ -109,11 +109,11 @@ class OnlineLearner(Learner):
         return self._policy
 
     def _checkpoint_before(self, t: int) -> int:
-        """The last round up to t whose weights are kept."""
+        """Return the last round up to t whose weights are kept."""
         return next(s for s in range(t, -1, -1) if s == 0 or self._folder.stage(s, "train") is not None)
 
     def _preferences(self, t: int) -> list[Preference]:
-        """What round t's step was taken on, whatever labels have come since."""
+        """Return the preferences of round t's step, regardless of labels that arrived later."""
         rows = self._folder.read(t, "step", codecs.STEP)["preferences"]
         store = self._folder.store
         pairs = {x.pair.id: x.pair for x in store.asked(t)}

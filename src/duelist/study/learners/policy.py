@@ -1,4 +1,4 @@
-"""A study that aligns a policy: training against a reference, round by round."""
+"""Learner that aligns a policy: training against a reference, round by round."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from duelist.types import Preference
 
 
 class PolicyLearner(Learner):
-    """Trains the policy, an adapter or all of it, with the recipe's trainer."""
+    """Learner that trains the policy, an adapter or all its weights, with the recipe's trainer."""
 
     def __init__(self, recipe: Recipe, components: StudyComponents, folder: StudyFolder, progress: Progress) -> None:
         self.recipe = recipe
@@ -39,7 +39,7 @@ class PolicyLearner(Learner):
         return self.models_of(self.policies.after(t))
 
     def models_of(self, policy: Policy) -> Models:
-        """The models of this study with `policy` as the policy."""
+        """Return the models of this study with `policy` as the policy."""
         return Models(policy, embeddings_folder=self.folder.embeddings("featurizer"))
 
     def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
@@ -70,7 +70,7 @@ class PolicyLearner(Learner):
 
     @cached_property
     def policies(self) -> RoundPolicies:
-        """The policy as it was after any round."""
+        """The policy after any round."""
         start = self.folder.stage(0, "train")
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")

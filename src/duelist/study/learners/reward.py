@@ -1,4 +1,4 @@
-"""A study that trains a reward model on fixed embeddings, from scratch each round."""
+"""Learner that trains a reward model on fixed embeddings, from scratch each round."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from duelist.types import Preference, Response
 
 
 class RewardLearner(Learner):
-    """Trains the reward model that the recipe describes; a policy, where there is one, only writes the responses."""
+    """Learner of the recipe's reward model; a policy, if there is one, only writes the responses."""
 
     artifact = "reward_model"
 
@@ -61,7 +61,7 @@ class RewardLearner(Learner):
         return done
 
     def _comparisons(self, preferences: Sequence[Preference]) -> Comparisons:
-        prompts = self.folder.store.prompts()  # a pair may cross prompts, so a preference's own is not enough
+        prompts = self.folder.store.prompts()  # a pair may cross prompts, so the preference's own prompt is not enough
         vectors = self._embed(prompts, [r for p in preferences for r in (p.chosen, p.rejected)], self.progress)
         return Comparisons(
             vectors[::2],
@@ -71,7 +71,7 @@ class RewardLearner(Learner):
         )
 
     def _fresh(self, dimension: int) -> RewardModel:
-        """The same start every round: rounds differ by their labels alone."""
+        """Return the same initial model every round, so rounds differ only in their labels."""
         return RewardModel.fresh(self._config, dimension, derived_seed(self.recipe.seed, "reward model"))
 
     def _dimension(self) -> int:
@@ -81,7 +81,7 @@ class RewardLearner(Learner):
         return int(self._embed({prompt.id: prompt}, [probe], self.progress).shape[1])
 
     def _probe_tokens(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Token ids of a response that is embedded only to see how many dimensions there are."""
+        """Return token ids of a response that is embedded only to find the number of dimensions."""
         return ([], [0]) if self._policy is None else ([self._policy.tokenizer.eos_token_id] * 2, [0])
 
     @cached_property
@@ -89,7 +89,7 @@ class RewardLearner(Learner):
         config = self.components.recipe.reward_model or RewardModelConfig()
         if config.embedding.source == "hidden_states" and config.embedding.model is None and self._policy is not None:
             named = config.embedding.model_copy(update={"model": policy_of(self.components.recipe).model})
-            return config.model_copy(update={"embedding": named})  # so that the saved model can be used without a study
+            return config.model_copy(update={"embedding": named})  # so the saved model can be used without a study
         return config
 
     @cached_property

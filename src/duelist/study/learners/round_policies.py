@@ -1,4 +1,4 @@
-"""The policy as it was after any round: one model in memory, its weights and reference read from the artifacts."""
+"""The policy after any round: one model in memory, its weights and reference read from the artifacts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from duelist.trainers.base import TrainingPlan
 
 
 class RoundPolicies:
-    """Holds one model, and gives it the weights and the reference that a round calls for.
+    """One model in memory, loaded with the weights and the reference of any round.
 
-    Round 0's weights are those that the study starts from; the initial reference is the base model, which a fresh
-    adapter does not change, but a trained one does.
+    Round 0's weights are the study's initial weights. The initial reference is the base model, which a fresh adapter
+    leaves unchanged, but a trained adapter does not.
 
     Args:
         config: the model.
-        plan: what the trainer wants training to start from and to be held close to.
-        trained: the folder of a round's weights.
-        seed: a fresh adapter is drawn from it.
+        plan: the trainer's plan: the weights to start from, and the reference.
+        trained: returns the folder of a round's weights.
+        seed: seed of a fresh adapter.
         base: the fingerprint that the base model must have; None before round 0 is done.
         fresh: whether round 0's policy is the base model itself.
     """
@@ -42,14 +42,14 @@ class RoundPolicies:
         self._trained = trained
         self._seed = seed
         self._fresh = fresh
-        self._loaded: int | None = None  # the round whose weights the model holds; None: not those of any round
+        self._loaded: int | None = None  # the round whose weights the model has; None: not those of any round
 
     @cached_property
     def initial(self) -> Policy:
         """The model with the weights that the recipe names, or fresh ones.
 
         Raises:
-            ModelError: if it is not the base model that the study began with.
+            ModelError: if it is not the base model with which the study began.
         """
         policy = Policy.load(self._with_kept_start(), self._seed)
         found = policy.fingerprint(trained=False)
@@ -61,13 +61,13 @@ class RoundPolicies:
         return policy
 
     def after(self, t: int) -> Policy:
-        """The policy as round t left it, with the reference that it was trained against."""
+        """Return the policy after round t, with the reference against which it was trained."""
         return self._with(t, t - 1 if self._plan.reference == "previous" and t > 0 else None)
 
     def to_train(self, t: int) -> Policy:
-        """The policy at the weights that round t starts from, with the reference it is to be held close to.
+        """Return the policy with the weights from which round t starts, and with its reference.
 
-        The caller changes the weights: they are read from the artifact when they are next asked for.
+        The caller changes the weights, so the next call reads them from the artifact again.
         """
         reference = t - 1 if self._plan.reference == "previous" else None
         policy = self._with((reference or 0) if self._plan.restart == "from_reference" else t - 1, reference)
@@ -84,7 +84,7 @@ class RoundPolicies:
         return policy
 
     def _with_kept_start(self) -> PolicyConfig:
-        """The configuration with round 0's own weights in place of the files they came from, which may be gone."""
+        """Return the configuration with round 0's weights in place of the original files, which may be gone."""
         if self._base is None:
             return self._config
         start = None if self._config.initial_adapter is None else str(self._trained(0))

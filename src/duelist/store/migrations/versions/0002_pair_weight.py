@@ -1,4 +1,4 @@
-"""What a pair weighs in the loss; pairs asked before weigh 1."""
+"""The weight of a pair in the loss; pairs asked before have weight 1."""
 
 import sqlalchemy as sa
 from alembic import op

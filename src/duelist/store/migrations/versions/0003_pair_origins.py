@@ -1,4 +1,4 @@
-"""Which distributions drew a pair's responses for it; of pairs asked before, those that the responses name."""
+"""The distributions that drew a pair's responses; for pairs asked before, those of the responses."""
 
 import sqlalchemy as sa
 from alembic import op

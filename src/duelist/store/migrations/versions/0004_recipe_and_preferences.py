@@ -1,4 +1,4 @@
-"""The recipe that a study goes on with, and what preferences.jsonl was last written from."""
+"""The study's current recipe, and the labels from which preferences.jsonl was last written."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the tables. What they hold comes when the study is opened."""
+    """Create the tables. They are filled when the study is opened."""
     op.create_table(
         "recipes",
         sa.Column("number", sa.Integer(), primary_key=True, autoincrement=True),

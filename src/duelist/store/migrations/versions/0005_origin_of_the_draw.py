@@ -1,4 +1,4 @@
-"""A pair says which distributions drew its responses, and a response no more; pairs that said nothing get theirs."""
+"""The distributions that drew the responses move from the response to the pair; pairs without them are filled."""
 
 from alembic import op
 
