@@ -126,6 +126,7 @@ def test_json_is_pure_and_says_what_metrics_jsonl_says(duelist: Command, write_r
     assert random_row == lines(Path("s/compare/random/metrics.jsonl"))[-1]
 
 
+@pytest.mark.full
 def test_json_is_pure_in_a_process_of_its_own(write_recipe: WriteRecipe, tmp_path: Path) -> None:
     """Libraries that print at import or while they work would show here."""
     recipe = write_recipe(rounds=1, acquisition="random")

@@ -42,6 +42,7 @@ def test_a_comparison_from_beginning_to_end(duelist: Command, write_recipe: Writ
     assert "Did you mean 'mean_reward'" in duelist(*words, "--metric", "mean_rewards").error
 
 
+@pytest.mark.full
 def test_the_whole_comparison_at_each_value_of_a_key(duelist: Command, write_recipe: WriteRecipe) -> None:
     recipe = write_recipe(rounds=1)
     words = ["compare", recipe, "-a", "random,activedpo", "--seeds", "0", "-o", "c", "--each", "trainer.train.beta=1"]

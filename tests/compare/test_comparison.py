@@ -187,6 +187,7 @@ def test_ctrl_c_ends_every_process_and_costs_nothing(source: Path, tmp_path: Pat
     require_equal(studies[3].folder, alone(studies[3], tmp_path / "alone"))
 
 
+@pytest.mark.full
 def test_killed_with_9_and_begun_again(source: Path, tmp_path: Path) -> None:
     """The command itself, with processes made from scratch; they end although nobody tells them to."""
     folder = tmp_path / "c"

@@ -108,6 +108,7 @@ def exported(folder: Path, recipe: dict[str, Any]) -> Path:
     return data
 
 
+@pytest.mark.full
 def test_the_export_trains_with_trl_s_own_command(
     tmp_path: Path, tiny_model: Path, tiny_recipe: dict[str, Any]
 ) -> None:

@@ -220,6 +220,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.full
 def test_a_disk_that_is_really_full(
     recipe: dict[str, Any], undisturbed: Path, small_disk: Path, tmp_path: Path
 ) -> None:

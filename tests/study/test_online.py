@@ -82,6 +82,7 @@ def test_a_policy_between_checkpoints_is_replayed_to_the_bit(online: dict[str, A
         assert same(weights(study, 5), found[5])
 
 
+@pytest.mark.full
 def test_all_parameters_are_replayed_to_the_bit_too(online: dict[str, Any], tmp_path: Path) -> None:
     policy = {"model": online["policy"]["model"], "adapter": "none"}
     soft = {**online["trainer"], "ties": "half"}
@@ -193,6 +194,7 @@ def test_evaluation_every_so_many_rounds_in_iterative_mode(tiny_recipe: dict[str
     assert [m["round"] for m in lines if "kl" in m] == [0, 2, 4, 5] and len(lines) == 6
 
 
+@pytest.mark.full
 def test_pilaf_online_opened_anew_every_round_equals_one_run(online: dict[str, Any], tmp_path: Path) -> None:
     """Every opening replays the steps since the checkpoint; PILAF's draws depend on all the policy's logits."""
     sampler = {"name": "pilaf", "pairs_per_prompt": 1, "max_new_tokens": 6}

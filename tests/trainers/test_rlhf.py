@@ -129,7 +129,7 @@ def test_trl_trains_on_our_token_ids(
     assert {tuple(s) for s in seen} == {tuple(s) for s in sequences(preferences)}
 
 
-@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+@pytest.mark.parametrize("algorithm", ["rloo", pytest.param("grpo", marks=pytest.mark.full)])
 def test_the_policy_gains_reward_and_nothing_is_left_behind(
     algorithm: str, policy: Policy, preferences: list[Preference], tmp_path: Path
 ) -> None:
