@@ -33,7 +33,7 @@ class RewardFunctionConfig(FunctionRewardConfig):
     """Settings of the `reward_function` annotator."""
 
     choice: Choice = Field(
-        default="hard", description="hard: the higher reward wins; bradley_terry: it wins with that probability."
+        default="hard", description="hard: the higher reward wins; bradley_terry: it wins at random, with that model's odds."
     )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
@@ -42,7 +42,7 @@ class RewardModelAnnotatorConfig(ModelRewardConfig):
     """Settings of the `reward_model` annotator."""
 
     choice: Choice = Field(
-        default="hard", description="hard: the higher reward wins; bradley_terry: it wins with that probability."
+        default="hard", description="hard: the higher reward wins; bradley_terry: it wins at random, with that model's odds."
     )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
