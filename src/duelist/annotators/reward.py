@@ -33,7 +33,8 @@ class RewardFunctionConfig(FunctionRewardConfig):
     """Settings of the `reward_function` annotator."""
 
     choice: Choice = Field(
-        default="hard", description="hard: the higher reward wins; bradley_terry: it wins at random, with that model's odds."
+        default="hard",
+        description="hard: the higher reward wins; bradley_terry: it wins with Bradley–Terry probability.",
     )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
@@ -42,7 +43,8 @@ class RewardModelAnnotatorConfig(ModelRewardConfig):
     """Settings of the `reward_model` annotator."""
 
     choice: Choice = Field(
-        default="hard", description="hard: the higher reward wins; bradley_terry: it wins at random, with that model's odds."
+        default="hard",
+        description="hard: the higher reward wins; bradley_terry: it wins with Bradley–Terry probability.",
     )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
