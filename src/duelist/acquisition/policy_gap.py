@@ -1,4 +1,4 @@
-"""Select the comparisons expected to bring the policy's reward closest to that of the best policy.
+"""Selection of the comparisons expected to bring the policy's reward closest to that of the best policy.
 
 Reference: Duelist's own: a second-order expansion at the optimum of the oracle objective (PILAF, arXiv 2502.04270,
            Theorem 4.3, whose Hessian is −Σ/β), with the estimate's covariance from Lemma 4.4. Derived in

@@ -1,4 +1,4 @@
-"""The interface of an annotator."""
+"""Interface of an annotator."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from duelist.types import Batch, Label, Pair, content_id
 
 
 class Annotator(Checked, ABC):
-    """Decides comparisons.
+    """Source of labels.
 
     Attributes:
-        reward: what it decides by, if that is a reward; the evaluation reports it.
-        label_temperature: Bradley–Terry temperature of its labels, in units of that reward; None where not known.
+        reward: the reward that determines its labels, if any; the evaluation reports it.
+        label_temperature: Bradley–Terry temperature of its labels, in units of that reward; None if unknown.
     """
 
     reward: Reward | None = None
@@ -23,15 +23,15 @@ class Annotator(Checked, ABC):
 
     @abstractmethod
     def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
-        """One label per pair or more; an outcome that is no preference is returned as what it is.
+        """Return one or more labels per pair; outcomes without a preference (such as ties) are returned unchanged.
 
-        A label whose id is `label_id(seed, pair, annotator)` is the same act of labelling whenever it is made again, so
-        that a study that was killed ends as one that was not.
+        Give each label the id `label_id(seed, pair, annotator)`. A repeated call then returns the same label, so a
+        killed study ends in the same state as an uninterrupted one.
 
         Args:
-            batch: the pairs that were asked, with their prompts.
-            seed: the only source of randomness; the same for the same study whatever the round.
-            progress: told how many pairs are done.
+            batch: the pairs to label, with their prompts.
+            seed: the only source of randomness; the same in every round of a study.
+            progress: receives the number of finished pairs.
         """
 
     def check(self, context: Context) -> None:
@@ -40,5 +40,5 @@ class Annotator(Checked, ABC):
 
 
 def label_id(seed: int, pair: Pair, annotator: str) -> str:
-    """The id of the label that an annotator gives to a pair in the study of a seed."""
+    """Return the id of an annotator's label of a pair in the study with this seed."""
     return content_id("label", seed, pair.id, annotator)

@@ -1,8 +1,8 @@
-"""Labels that people gave already: looked up, never invented.
+"""Existing labels from a data set: looked up, never generated.
 
 Reference: none needed.
-Formula:   the recorded choice (`chosen` over `rejected`, or `label`); of votes `n_a`, `n_b`, `n_eq`, the majority of
-           those who had a preference, or a tie if they were even or most called the two equal.
+Formula:   the recorded label (`chosen` over `rejected`, or `label`); for votes `n_a`, `n_b`, `n_eq`, the majority of
+           the votes with a preference, or a tie if they are even or `n_eq` exceeds both.
 Cost:      none.
 """
 
@@ -30,13 +30,13 @@ class DatasetLabelsConfig(BaseModel):
         description="The data set: rows with `chosen` and `rejected`, or `response_a`, `response_b` and `label` "
         "(a, b, tie, skip, both_bad) or votes `n_a`, `n_b`, `n_eq`."
     )
-    split: str = Field(default="train", description="The split, for a data set of the hub.")
-    config: str | None = Field(default=None, description="The configuration, for a data set of the hub.")
-    annotator: str = Field(default="dataset", description="Noted as the annotator where a row has no `annotator`.")
+    split: str = Field(default="train", description="The split, for a data set on the Hugging Face Hub.")
+    config: str | None = Field(default=None, description="The configuration, for a data set on the Hugging Face Hub.")
+    annotator: str = Field(default="dataset", description="Annotator to record for rows without an `annotator`.")
 
 
 class DatasetLabels(Annotator):
-    """Answers a pair with what the data set says of it; a pair it does not have is an error."""
+    """Labels from a data set's rows; a pair without a label in the data set is an error."""
 
     def __init__(self, config: DatasetLabelsConfig) -> None:
         self.config = config
@@ -64,13 +64,13 @@ class DatasetLabels(Annotator):
         return labels
 
     def _read(self) -> dict[Key, dict[str, Decision]]:
-        """The decisions by annotator; of an annotator's several decisions on one pair, the last row's counts."""
+        """Return the decisions by annotator; if an annotator decided a pair several times, the last row counts."""
         known: dict[Key, dict[str, Decision]] = {}
         for where, row in RowSource(self.config.path, self.config.split, self.config.config):
             texts = row_pair(row, where) or row_responses(row, where)
             decision = row_decision(row, where)
             if len(texts) != 2 or decision is None:
-                continue  # a row without two responses or without a decision has no label to give
+                continue  # a row without two responses or without a decision has no label
             who = str(row.get("annotator") or self.config.annotator)
             key = _key(row_prompt(row, where).id, texts[0], texts[1])
             known.setdefault(key, {})[who] = decision if texts[0] == key[1] else _flipped(decision)

@@ -1,6 +1,6 @@
-"""Annotators that prefer the response of higher reward: an oracle in place of a person.
+"""Simulated annotators that prefer the response with the higher reward.
 
-Reference: Bradley and Terry, 1952, for the noisy choice; ActiveDPO (arXiv 2505.19241), Section 4, uses a reward model.
+Reference: Bradley and Terry, 1952, for noisy labels; ActiveDPO (arXiv 2505.19241), Section 4, uses a reward model.
 Formula:   hard: a if r_a > r_b, b if r_a < r_b, a tie if equal;
            bradley_terry: a with probability σ((r_a − r_b) / temperature).
 Cost:      one reward per distinct response.
@@ -33,7 +33,8 @@ class RewardFunctionConfig(FunctionRewardConfig):
     """Settings of the `reward_function` annotator."""
 
     choice: Choice = Field(
-        default="hard", description="The higher reward wins, or wins with Bradley–Terry probability."
+        default="hard",
+        description="hard: the higher reward wins; bradley_terry: it wins with Bradley–Terry probability.",
     )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
@@ -42,13 +43,14 @@ class RewardModelAnnotatorConfig(ModelRewardConfig):
     """Settings of the `reward_model` annotator."""
 
     choice: Choice = Field(
-        default="hard", description="The higher reward wins, or wins with Bradley–Terry probability."
+        default="hard",
+        description="hard: the higher reward wins; bradley_terry: it wins with Bradley–Terry probability.",
     )
     temperature: float = Field(default=1.0, gt=0, description="Bradley–Terry temperature, in units of reward.")
 
 
 class RewardFunctionAnnotator(Annotator):
-    """Decides by a Python function with the signature of TRL's reward functions."""
+    """Annotator by a Python reward function with the signature of TRL's reward functions."""
 
     reward: Reward
 
@@ -63,7 +65,7 @@ class RewardFunctionAnnotator(Annotator):
 
 
 class RewardModelAnnotator(Annotator):
-    """Decides by a reward model."""
+    """Annotator by a reward model."""
 
     reward: Reward
 
@@ -78,7 +80,7 @@ class RewardModelAnnotator(Annotator):
 
 
 def _label_temperature(choice: Choice, temperature: float) -> float | None:
-    """T in P(a) = σ((r_a − r_b) / T); a hard choice is the same whatever the reward's scale, so it has none."""
+    """Return T in P(a) = σ((r_a − r_b) / T); None for a hard choice, which ignores the scale of the reward."""
     return temperature if choice == "bradley_terry" else None
 
 
@@ -101,8 +103,8 @@ def _outcome(pair: Pair, rewards: dict[str, float], choice: Choice, temperature:
     difference = rewards[pair.a.id] - rewards[pair.b.id]
     if choice == "hard":
         return "tie" if difference == 0 else ("a" if difference > 0 else "b")
-    # The noise belongs to the pair, not to the moment: asked again, in any order or study of the same seed, the same
-    # annotator says the same, so two acquisitions can be compared under the same noise.
+    # The noise depends only on the pair and the seed. The same annotator gives the same label again, in any order and
+    # in any study with the same seed, so two acquisitions can be compared under the same noise.
     first_is_a = pair.a.id < pair.b.id
     p_first = expit((difference if first_is_a else -difference) / temperature)
     first_wins = hash_uniform(seed, "bradley_terry", pair.id) < p_first

@@ -1,4 +1,4 @@
-"""Rows of data sets, and the prompts they hold."""
+"""Rows of data sets, and the prompts they contain."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Prompts from a data set, split into those to train on and those held out for the evaluation."""
+"""Prompts from a data set, split into training prompts and prompts held out for the evaluation."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ PerRound = int | tuple[int, ...] | None
 
 
 class PromptsConfig(BaseModel):
-    """Where prompts come from."""
+    """Settings of the prompts: their source and their split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(description="A .jsonl, .jsonl.gz or .parquet file, or the name of a data set on the hub.")
-    split: str = Field(default="train", description="The split, for a data set of the hub.")
-    config: str | None = Field(default=None, description="The configuration, for a data set of the hub.")
-    limit: int | None = Field(default=None, gt=0, description="Use this many prompts, drawn at random by the seed.")
+    path: str = Field(
+        description="A .jsonl, .jsonl.gz or .parquet file, or the name of a data set on the Hugging Face Hub."
+    )
+    split: str = Field(default="train", description="The split, for a data set on the Hub.")
+    config: str | None = Field(default=None, description="The configuration, for a data set on the Hub.")
+    limit: int | None = Field(
+        default=None, gt=0, description="Number of prompts to use, drawn at random with the seed; null: all."
+    )
     per_round: PerRound = Field(
         default=None,
-        description="Draw this many prompts anew each round, 1 or more; all if null. A list has a number for each "
-        "round and splits the prompts: no prompt is answered in two rounds.",
+        description="Number of prompts per round (at least 1), redrawn each round; null: all prompts. A list gives one "
+        "number per round and splits the prompts: no prompt is used in two rounds.",
     )
-    held_out: int = Field(default=0, ge=0, description="Set this many prompts aside for the evaluation.")
-    held_out_path: str | None = Field(default=None, description="Evaluate on this data set's prompts instead.")
-    held_out_split: str = Field(default="test", description="The split of `held_out_path`, on the hub.")
+    held_out: int = Field(default=0, ge=0, description="Number of prompts held out for the evaluation.")
+    held_out_path: str | None = Field(default=None, description="Data set whose prompts are used for the evaluation.")
+    held_out_split: str = Field(default="test", description="The split of `held_out_path`, if it is on the Hub.")
 
     @field_validator("per_round")
     @classmethod
@@ -43,20 +47,24 @@ class PromptsConfig(BaseModel):
 
 
 class TargetConfig(BaseModel):
-    """Which prompts matter, and how many responses to each are drawn. Of use to some acquisitions only."""
+    """Settings of the target prompts and of the responses drawn for each. Only some acquisitions use them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str | None = Field(default=None, description="A file or data set with the prompts; null: those trained on.")
-    prompts: int = Field(default=64, ge=1, description="So many of them, drawn at random once per study.")
+    path: str | None = Field(
+        default=None, description="File or data set with the target prompts; null: the training prompts."
+    )
+    prompts: int = Field(default=64, ge=1, description="Number of target prompts, drawn at random once per study.")
     responses_per_prompt: int = Field(
-        default=2, ge=2, description="Responses drawn to each, paired within the prompt, with the sampler's settings."
+        default=2,
+        ge=2,
+        description="Responses drawn per target prompt with the sampler's settings, paired within the prompt.",
     )
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts to choose from, prompts held out, and the responses that came with the former."""
+    """Training prompts, held-out prompts, and the data set's responses to the training prompts."""
 
     train: tuple[Prompt, ...]
     held_out: tuple[Prompt, ...]
@@ -64,12 +72,12 @@ class PromptSet:
 
 
 def load_prompts(config: PromptsConfig, seed: int, *, responses: bool = True) -> PromptSet:
-    """Read the prompts a recipe names. Equal prompts are one prompt; their responses are pooled.
+    """Read the prompts that a recipe names. Equal prompts are merged, and their responses are pooled.
 
     Args:
-        config: where they are.
+        config: the source of the prompts.
         seed: draws the held-out prompts and the limit.
-        responses: read the data set's responses as well; without, what is wrong with them does not matter.
+        responses: whether to read the data set's responses too; if not, errors in them are ignored.
 
     Raises:
         DataError: if a row is not usable, or there are too few prompts; the message names the row.
@@ -103,13 +111,13 @@ def load_prompts(config: PromptsConfig, seed: int, *, responses: bool = True) ->
 
 
 def prompts_of_round(prompts: tuple[Prompt, ...], per_round: PerRound, seed: int, round: int) -> tuple[Prompt, ...]:
-    """The prompts of one round, from 1, in the data set's order.
+    """Return the prompts of one round, in the data set's order.
 
     Args:
-        prompts: those of the study.
-        per_round: None for all of them; a number to draw anew each round; a number for each round to split them.
+        prompts: the prompts of the study.
+        per_round: None: all prompts; a number: redraw this many each round; a tuple: split them, one number per round.
         seed: the only source of randomness.
-        round: the round.
+        round: the round, from 1.
     """
     if per_round is None:
         return prompts
@@ -121,17 +129,17 @@ def prompts_of_round(prompts: tuple[Prompt, ...], per_round: PerRound, seed: int
 
 
 def per_round_counts(per_round: PerRound, rounds: int, prompts: int) -> tuple[int, ...]:
-    """How many prompts each of `rounds` rounds answers, of so many that there are."""
+    """Return the number of prompts in each of `rounds` rounds, from a total of `prompts`."""
     if isinstance(per_round, tuple):
         return per_round
     return (prompts if per_round is None else per_round,) * rounds
 
 
 def _require_enough(per_round: PerRound, prompts: int) -> None:
-    """Refuse rounds of more prompts than there are.
+    """Check that there are enough prompts for the rounds.
 
     Raises:
-        DataError: naming both numbers.
+        DataError: if there are too few; the message names both numbers.
     """
     if isinstance(per_round, tuple) and sum(per_round) > prompts:
         raise DataError(
@@ -145,7 +153,7 @@ def _require_enough(per_round: PerRound, prompts: int) -> None:
 
 
 def _draw(prompts: list[Prompt], n: int, seed: int, purpose: str, where: str) -> list[Prompt]:
-    """`n` prompts drawn by hash of (seed, id), in the data set's order: adding rows changes few of the others."""
+    """Draw `n` prompts by hash of (seed, id), in the data set's order: added rows change few of the drawn prompts."""
     if n > len(prompts):
         raise DataError(f"{n} prompts were asked for, but {where} has {len(prompts)}: lower the number.")
     keys = hash_keys(generator(seed, "prompts", purpose), [p.id for p in prompts])

@@ -1,9 +1,9 @@
-"""What the columns of a data set's rows mean.
+"""Columns of a data set's rows.
 
-The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats): `prompt` is text or a list of messages, a
+The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats): `prompt` is text or a list of messages, and a
 response is text or a list of one assistant message. Two responses are given as `chosen` and `rejected`, as
-`response_a` and `response_b`, or as a list `responses`. Where a row has a list and two by name, as a row that `duelist
-select` picked from a list has, a comparison is of those two (`row_pair`).
+`response_a` and `response_b`, or as a list `responses`. If a row has both a list and two named responses, as the rows
+have that `duelist select` picks from lists, the named responses form the pair (`row_pair`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from duelist.errors import DataError
 from duelist.types import OUTCOMES, Outcome, Prompt, Votes
 
 RESPONSE_COLUMNS = ("chosen", "rejected", "response_a", "response_b", "responses")
-# Vectors beside the responses: too large to go along with a prompt.
+# Vectors stored next to the responses: too large to keep with a prompt.
 EMBEDDING_COLUMNS = ("embeddings", "embedding_chosen", "embedding_rejected", "embedding_a", "embedding_b")
-DEEPEST = 32  # levels that a value may be nested
+DEEPEST = 32  # maximum nesting levels of a value
 Decision = tuple[Outcome, Votes | None]
 
 
 def row_prompt(row: Row, where: str) -> Prompt:
-    """The prompt of a row; its other columns, but for the responses, go along.
+    """Return the prompt of a row, with the row's other columns except the responses.
 
     Raises:
         DataError: if the row has no prompt, or a prompt without text.
@@ -59,10 +59,10 @@ def row_prompt(row: Row, where: str) -> Prompt:
 
 
 def row_responses(row: Row, where: str) -> list[str]:
-    """The texts of all responses that a row gives: those of its list, or else its two by name; [] if none.
+    """Return the texts of all responses of a row: those of its list, else its two named responses; [] if none.
 
     Raises:
-        DataError: if a response is neither text nor one assistant message, or only one of two is there.
+        DataError: if a response is neither text nor one assistant message, or one of the two named ones is missing.
     """
     if row.get("responses") is None:
         return row_pair(row, where)
@@ -74,10 +74,10 @@ def row_responses(row: Row, where: str) -> list[str]:
 
 
 def row_pair(row: Row, where: str) -> list[str]:
-    """The texts of the two responses that a row gives by name: chosen then rejected, or a then b; [] if none.
+    """Return the texts of a row's two named responses: chosen then rejected, or a then b; [] if none.
 
     Raises:
-        DataError: if a response is neither text nor one assistant message, or only one of the two is there.
+        DataError: if a response is neither text nor one assistant message, or one of the two is missing.
     """
     row = explicit_prompt(row, where)
     for first, second in (("chosen", "rejected"), ("response_a", "response_b")):
@@ -92,7 +92,7 @@ def row_pair(row: Row, where: str) -> list[str]:
 
 
 def response_text(value: Any, where: str) -> str:
-    """A response's text, from text or from a list of one assistant message."""
+    """Return a response's text, from text or from a list of one assistant message."""
     if isinstance(value, str):
         text = value
     elif isinstance(value, list) and len(value) == 1 and _is_message(value[0]) and value[0]["role"] == "assistant":
@@ -108,7 +108,7 @@ def response_text(value: Any, where: str) -> str:
 
 
 def _unicode(text: str, where: str) -> str:
-    """The text, unless it has half a surrogate pair, as JSON's escapes can make it: no tokenizer or file takes that."""
+    """Return the text; reject half a surrogate pair (possible in JSON escapes), which no tokenizer or file accepts."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -120,7 +120,7 @@ def _unicode(text: str, where: str) -> str:
 
 
 def _is_message(value: Any) -> bool:
-    """Whether a value is a message; its content may be parts, as of a multimodal model."""
+    """Return whether a value is a message; its content may be a list of parts, as for multimodal models."""
     return (
         isinstance(value, Mapping)
         and isinstance(value.get("role"), str)
@@ -129,15 +129,15 @@ def _is_message(value: Any) -> bool:
 
 
 def as_json(value: Any, where: str = "the row", levels: int = DEEPEST) -> Any:
-    """The value as JSON has it: NaN and infinities become null, and what JSON does not know (dates) becomes text.
+    """Return the value in JSON types: NaN and infinities become null, and other types (such as dates) become text.
 
     Args:
         value: the value.
-        where: where it stands, for error messages.
-        levels: how deep it may be nested.
+        where: the location of the value, for error messages.
+        levels: maximum nesting levels.
 
     Raises:
-        DataError: if it is deeper, or a text is not Unicode.
+        DataError: if the value is nested deeper, or a text is not Unicode.
     """
     if isinstance(value, str):
         return _unicode(value, where)
@@ -158,10 +158,10 @@ def as_json(value: Any, where: str = "the row", levels: int = DEEPEST) -> Any:
 
 
 def explicit_prompt(row: Row, where: str) -> Row:
-    """TRL's "implicit prompt" rows made explicit: the prompt is what chosen and rejected begin with in common.
+    """Add the prompt to a row of TRL's "implicit prompt" format: the common beginning of chosen and rejected.
 
     Raises:
-        DataError: if the two responses begin with nothing in common.
+        DataError: if the two responses have no common beginning.
     """
     if row.get("prompt") is not None or row.get("chosen") is None or row.get("rejected") is None:
         return row
@@ -178,10 +178,10 @@ def explicit_prompt(row: Row, where: str) -> Row:
 
 
 def row_decision(row: Row, where: str) -> Decision | None:
-    """What a row says of its two responses, and the votes behind it; None if it says nothing.
+    """Return a row's decision on its two responses, and the votes behind it; None if there is none.
 
     Raises:
-        DataError: if its label or votes are not usable.
+        DataError: if the label or the votes are not valid.
     """
     if row.get("chosen") is not None:
         return "a", None  # row_pair lists chosen first
@@ -193,7 +193,7 @@ def row_decision(row: Row, where: str) -> Decision | None:
             )
         votes = Votes(*map(int, counts))
         if not any(counts):
-            return None  # nobody voted: that is no label, and no tie either
+            return None  # no votes: neither a label nor a tie
         if votes.n_a == votes.n_b or votes.n_eq > max(votes.n_a, votes.n_b):
             return "tie", votes
         return ("a" if votes.n_a > votes.n_b else "b"), votes

@@ -1,4 +1,4 @@
-"""Rows of a data set, from a file or the hub."""
+"""Rows of a data set, from a file or from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RowSource:
-    """A data set: a local file, or a name on the hub with its split and configuration."""
+    """A data set: a local file, or a name on the Hugging Face Hub with its split and configuration."""
 
     path: str
     split: str = "train"
     config: str | None = None
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
-        """Yield each row with words that say where it stands, for error messages.
+        """Yield each row with its location in words, for error messages.
 
         Raises:
-            DataError: if a file does not exist, has an unknown ending or cannot be read, or a line is no JSON object.
+            DataError: if a file does not exist, has an unknown ending or cannot be read, or a line is not a JSON
+                object.
         """
         path = expanded(self.path)
         if path.is_file():
@@ -59,7 +60,7 @@ def _readable(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str
         yield from rows
     except DataError:
         raise
-    except Exception as error:  # gzip, zlib, UTF-8 and Arrow each have errors of their own
+    except Exception as error:  # gzip, zlib, UTF-8 and Arrow each raise their own errors
         raise DataError(
             f"A data set must be readable as what its name says, but reading {path} failed: {error}. Write the file "
             "again, or correct its ending or permissions."
@@ -77,7 +78,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
             where = f"line {number} of {path}"
             try:
                 row = json.loads(line)
-            except (ValueError, RecursionError) as error:  # too deep, or an integer of thousands of digits, among them
+            except (ValueError, RecursionError) as error:  # includes deep nesting and integers of thousands of digits
                 raise DataError(
                     f"Each line must be one JSON object, but {where} is not ({error}): mend or drop the line."
                 ) from error

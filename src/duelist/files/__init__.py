@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and locks on them."""
+"""Atomic file writes, and locks."""

@@ -1,4 +1,4 @@
-"""Files written so that they are either whole or not there: temporary name, sync, rename, sync of the folder."""
+"""Atomic writes: a file is either complete or absent. Temporary name, sync, rename, sync of the folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TEMPORARY = ".tmp-"
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write a file or a folder at; on success it takes the place of `path`.
+    """Yield a temporary path for a file or a folder; on success it replaces `path`.
 
     Raises:
-        StorageError: if the disk is full. Then, as after any other exception, `path` is what it was before (or whole
-            and new, if no more than the last sync failed).
+        StorageError: if the disk is full. After this and any other exception, `path` is unchanged (or complete and
+            new, if only the last sync failed).
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
     discard(temporary)
@@ -30,7 +30,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             for part in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
                 _sync(part)
             if temporary.is_dir() and path.exists():
-                # A folder cannot be renamed onto one that is not empty: the old one steps aside first.
+                # A folder cannot be renamed onto a folder that is not empty: move the old one away first.
                 old = path.with_name(f"{TEMPORARY}old-{path.name}")
                 discard(old)
                 path.rename(old)
@@ -49,7 +49,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or folder, if it is there."""
+    """Remove a file or folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -57,7 +57,7 @@ def discard(path: Path) -> None:
 
 
 def discard_temporaries(folder: Path) -> None:
-    """Remove what interrupted writers left behind in a folder; its subfolders may be others' (a study's arms)."""
+    """Remove the temporary files of interrupted writers from a folder, but not from its subfolders (a study's arms)."""
     for path in sorted(folder.glob(f"{TEMPORARY}*")):
         discard(path)
 

@@ -1,4 +1,4 @@
-"""Locks that keep other processes out of a folder."""
+"""Locks that give one process exclusive access to a folder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from duelist.errors import DuelistError, StorageError
 
 
 def held(path: Path, what: str, in_use: DuelistError) -> AcquireReturnProxy[BaseFileLock]:
-    """Lock the file at `path` at once, and until the end of the `with` block that this begins.
+    """Lock the file at `path` without waiting, until the end of the enclosing `with` block.
 
-    Any thread of this process may release it. The file's folder is made if it does not exist.
+    Any thread of this process may release the lock. The file's folder is created if it does not exist.
 
     Args:
         path: the file.
-        what: what messages call its folder.
+        what: the name of its folder in messages.
         in_use: raised if another process holds the lock.
 
     Raises:
         DuelistError: `in_use`, if another process holds the lock.
-        StorageError: if the file cannot be made.
+        StorageError: if the file cannot be created.
     """
     lock: BaseFileLock = FileLock(path, thread_local=False)
     try:

@@ -2,7 +2,7 @@
 
 Reference: standard on-policy sampling, (π_θ, π_θ) in PILAF's table (arXiv 2502.04270, Section 6).
 Formula:   y ~ π_θ(· | x), token by token, at a temperature, within the top k and the top-p nucleus.
-Cost:      one decoded response per response.
+Cost:      one decoding per response.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Reading and checking settings: YAML, validation messages, objects by name."""
+"""Reading and validation of settings: YAML, validation messages, objects by name."""

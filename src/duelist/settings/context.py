@@ -1,4 +1,4 @@
-"""What a component may know of the recipe that it stands in, to refuse what it cannot do there."""
+"""Facts about a recipe that its components use to reject a recipe they cannot work in."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from duelist.types import Prompt, Response
 
 @dataclass(frozen=True)
 class Rounding:
-    """How coarse half-precision weights are that are trained themselves.
+    """Rounding of half-precision weights that are trained directly.
 
     Attributes:
         dtype: the weights' type.
-        weight: the size of a typical one.
-        least: the largest step from it that is rounded off.
+        weight: the size of a typical weight.
+        least: the largest step from it that is lost to rounding.
     """
 
     dtype: str
@@ -27,28 +27,28 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Context:
-    """Facts about a recipe, handed to `check` of each of its components before anything is drawn, asked or written.
+    """Facts about a recipe, passed to `check` of each of its components before anything is drawn, asked or written.
 
     Attributes:
-        names: each component's name in the recipe, by its kind.
-        trains: what the study trains.
+        names: each component's name in the recipe, by kind.
+        trains: the trained model: the policy or a reward model.
         needs: the fields of `Features` that the acquisition needs.
         beta: β of DPO and of the implicit reward.
         online: whether a round is one optimizer step.
         decoder: whether a server decodes the responses.
-        adapter: how the policy is trained; None where there is no policy.
+        adapter: how the policy is trained; None if there is no policy.
         on_cpu: whether the policy will be on the CPU.
-        starts_as_reference: whether the policy is its reference in round 1.
+        starts_as_reference: whether the policy equals its reference in round 1.
         labelled_start: whether the policy is trained on labelled preferences before round 1.
-        posterior: `reward_model.posterior`; None where no reward model is trained.
-        origins: where the sampler's responses come from (`Sampler.origins`); None where that is not known.
-        weighs_pairs: whether the sampler's pairs have loss weights of their own.
-        within_prompts: whether the two responses of every pair answer one prompt; None where that is not known.
-        rounding: of the weights that are trained; None where steps are not lost in it, or that is not known.
-        train: prompts to train on, as far as they are within reach.
-        held_out: prompts to evaluate on, as far as they are within reach.
-        given: the data set's own responses that will be needed, as far as they are within reach.
-        lookups: looks up what may be out of reach.
+        posterior: `reward_model.posterior`; None if no reward model is trained.
+        origins: origins of the sampler's responses (`Sampler.origins`); None if unknown.
+        weighs_pairs: whether the sampler gives its pairs loss weights.
+        within_prompts: whether both responses of every pair belong to one prompt; None if unknown.
+        rounding: rounding of the trained weights; None if it loses no steps, or if unknown.
+        train: training prompts, as far as they are available.
+        held_out: held-out prompts, as far as they are available.
+        given: the required responses from the data set, as far as they are available.
+        lookups: looks up resources that may be unavailable.
     """
 
     names: Mapping[str, str]
@@ -73,13 +73,13 @@ class Context:
 
 
 class Checked:
-    """Abstract: what every component can say beside what its interface asks for."""
+    """Abstract base of every component: a check of the recipe, in addition to the component's interface."""
 
     def check(self, context: Context) -> None:
-        """Refuse a recipe in which it cannot work; called before anything is drawn, asked or written.
+        """Reject a recipe in which the component cannot work; called before anything is drawn, asked or written.
 
-        A component that loads something does so when it is first used, so that it can be made for this alone.
+        A component loads its resources at first use, so that it can be created only for this check.
 
         Raises:
-            DuelistError: naming what does not fit.
+            DuelistError: if it cannot work; the message names the conflict.
         """

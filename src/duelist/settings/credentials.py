@@ -1,7 +1,7 @@
-"""Keys to other services: named in a recipe as `${NAME}`, read from the environment, and never written down.
+"""API keys of other services: named in a recipe as `${NAME}`, read from the environment, and never written to disk.
 
-A recipe is copied into the folder of every study. A reference stays a reference there; the variable is read when a
-component is made, and what it holds is known to that component alone.
+A recipe is copied into the folder of every study. The copy keeps the reference. The variable is read when a component
+is created, and only that component sees its value.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from duelist.errors import RecipeError
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# How keys begin: Hugging Face, OpenAI and Anthropic, Stripe, Groq, xAI, NVIDIA, Perplexity, Replicate, GitHub, GitLab,
-# Slack, AWS, Google, DigitalOcean, LangSmith, npm, PyPI.
+# Prefixes of keys: Hugging Face, OpenAI and Anthropic, Stripe, Groq, xAI, NVIDIA, Perplexity, Replicate, GitHub,
+# GitLab, Slack, AWS, Google, DigitalOcean, LangSmith, npm, PyPI.
 PREFIXES = (
     *("hf_", "api_org_", "sk-", "sk_live_", "rk_live_", "gsk_", "xai-", "nvapi-", "pplx-", "r8_"),
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "xoxa-", "xapp-"),
@@ -25,22 +25,22 @@ PREFIXES = (
 )
 _PREFIX = "|".join(map(re.escape, PREFIXES))
 _WORD = re.compile(rf"(?:{_PREFIX})[\w.-]{{3,}}")
-# Within longer text, or where a name is expected, `hf_models/llama` and `hf_reward.py:score` are no keys.
+# In longer text, or where a name is expected, `hf_models/llama` and `hf_reward.py:score` are not keys.
 _LIKELY = re.compile(rf"(?<![\w-])({_PREFIX})(?=[\w-]*\d[\w-]*|[A-Za-z0-9]{{16}})[\w-]{{8,}}(?![/:\w-]|\.\w)")
-# Where the words of a recipe are free, and where they are expected to be a key.
+# Parts of a recipe with free values, and names of settings that are expected to hold a key.
 _FREE = {"arguments", "load", "settings", "train"}
 _NAMED = re.compile(r"(key|token|secret|password|auth|authorization|credentials?)$", re.IGNORECASE)
 
 
 def require_no_credentials(value: Any, *path: str) -> None:
-    """Refuse a value that begins as keys to well-known services do.
+    """Reject a value with the prefix of a well-known service's API key.
 
     Args:
         value: a recipe's content, or a part of it.
         path: the keys that lead to it.
 
     Raises:
-        RecipeError: naming the key in the recipe, without the value.
+        RecipeError: if there is one; the message names the key in the recipe, without the value.
     """
     if isinstance(value, Mapping):
         for key, part in value.items():
@@ -59,7 +59,7 @@ def require_no_credentials(value: Any, *path: str) -> None:
 
 
 def with_credentials(value: Any) -> Any:
-    """The value with every `${NAME}` in its texts replaced by that environment variable.
+    """Return the value with every `${NAME}` in its texts replaced by that environment variable.
 
     Raises:
         RecipeError: if a variable is not set.

@@ -1,4 +1,4 @@
-"""Objects by name: `package.module:Name`, or `path/to/file.py:Name`."""
+"""Import of objects by name: `package.module:Name`, or `path/to/file.py:Name`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def import_object(path: str, base: Path | None = None) -> Any:
 
     Args:
         path: `package.module:Name`, or `file.py:Name` with the file relative to `base`.
-        base: the folder that file paths are relative to (a recipe's own folder); the current one by default.
+        base: the base folder of file paths (a recipe's own folder); the current folder by default.
 
     Raises:
         RecipeError: if the path has no colon, the module cannot be found or fails, or it has no such name.
@@ -42,7 +42,7 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name + ".").startswith(error.name + "."):
-            raise _failed(name, error) from error  # it exists, and itself imports something that is missing
+            raise _failed(name, error) from error  # it exists, but imports a missing module
         raise RecipeError(
             f"The module {name!r} must be importable, but Python finds no {error.name!r}: install its package, run "
             "from the folder that holds it, or name a file (`my_file.py:Name`)."

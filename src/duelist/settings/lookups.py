@@ -1,4 +1,4 @@
-"""Looking up what a recipe names and may be out of reach: not prepared yet, or on the hub without a network."""
+"""Look-ups that may fail: resources that are not prepared yet, or on the Hugging Face Hub without a network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Lookups:
-    """Looks things up. What is on this machine must be usable; what is on the hub may be out of reach.
+    """Look-ups of resources. Resources on this machine must be usable; those on the Hub may be unavailable.
 
     Attributes:
-        offline_ok: whether a name on the hub that cannot be loaded is a note; otherwise it is an error.
-        notes: what could not be found out, and why.
+        offline_ok: whether a name on the Hub that cannot be loaded is a note; otherwise it is an error.
+        notes: failed look-ups, each with its reason.
     """
 
     offline_ok: bool = True
@@ -28,16 +28,16 @@ class Lookups:
     def read(
         self, name: str | None, read: Callable[[], Found], what: str, endings: tuple[str, ...] = ()
     ) -> Found | None:
-        """Return what `read` finds under a name, or None if it is out of reach.
+        """Return the result of `read`, or None if the resource is unavailable.
 
         Args:
-            name: a path or hub name; None if nothing but this machine is needed.
-            read: reads it.
+            name: a path or a name on the Hub; None if only this machine is needed.
+            read: reads the resource.
             what: the subject of a note, such as "The prompts are".
-            endings: how names end that can only be paths.
+            endings: endings of names that can only be paths.
 
         Raises:
-            DuelistError: if it is within reach and not usable.
+            DuelistError: if the resource is available but not usable.
         """
         if PREPARED in (name or ""):
             return None
@@ -51,5 +51,5 @@ class Lookups:
 
 
 def is_local(name: str, endings: tuple[str, ...] = ()) -> bool:
-    """Whether a path or hub name can only be a path, or is one that exists."""
+    """Return whether a path or Hub name can only be a path, or is an existing path."""
     return name.startswith(("/", ".", "~")) or name.endswith(endings or ("/",)) or Path(name).exists()

@@ -1,4 +1,4 @@
-"""Errors about settings, in a reader's words: which key, what it had, and the nearest valid one."""
+"""Readable errors about settings: the key, its value, and the nearest valid key."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from yaml.constructor import ConstructorError
 
 from duelist.errors import DuelistError
 
-DEEPEST = 32  # levels of a YAML text
-LARGEST = 50_000  # its values, with aliases written out; a hundred characters of text count as one more
+DEEPEST = 32  # maximum nesting levels of a YAML text
+LARGEST = 50_000  # maximum number of values, with aliases expanded; every hundred characters of text count as one more
 _TAG = "tag:yaml.org,2002:"
-# The core schema of YAML 1.2 (section 10.3.2), and merge keys. In version 1.1, which PyYAML reads by itself, `1:30` is
-# 90, `010` is 8, `no` is false, `2024-01-01` is a date, and `1e-5` is text.
+# The core schema of YAML 1.2 (section 10.3.2), and merge keys. In version 1.1, the default of PyYAML, `1:30` is 90,
+# `010` is 8, `no` is false, `2024-01-01` is a date, and `1e-5` is text.
 _PLAIN = {
     "null": r"~|null|Null|NULL|",
     "bool": r"true|True|TRUE|false|False|FALSE",
@@ -32,17 +32,17 @@ _PLAIN = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2, each key of a mapping once."""
+    """Loader of YAML 1.2 that rejects repeated keys in a mapping."""
 
     def construct_integer(self, node: yaml.ScalarNode) -> int:
-        """The integer that a scalar stands for."""
+        """Return the integer value of a scalar."""
         text = str(self.construct_scalar(node))
-        if len(text) > 100:  # beyond some thousand digits Python refuses, with an error of its own
+        if len(text) > 100:  # beyond some thousand digits, Python raises its own error
             raise ConstructorError(None, None, f"an integer of {len(text)} digits", node.start_mark)
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping that a node stands for; a key that stands in it twice is refused."""
+        """Return the mapping of a node; raise an error for a repeated key."""
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -52,12 +52,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {}  # those of version 1.1
+_Loader.yaml_implicit_resolvers = {}  # remove those of version 1.1
 _Loader.add_constructor(f"{_TAG}int", _Loader.construct_integer)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text so that YAML 1.1 and 1.2 both read it as text."""
+    """Dumper that writes text so that YAML 1.1 and 1.2 both read it as text."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -69,27 +69,27 @@ for _name, _pattern in _PLAIN.items():
 
 
 def read_yaml(text: str) -> Any:
-    """The value that a YAML text holds, by the core schema of YAML 1.2.
+    """Return the value of a YAML text, by the core schema of YAML 1.2.
 
     Raises:
-        yaml.YAMLError: if it is not YAML, has a key twice or a tag, or is deeper or larger than any recipe.
+        yaml.YAMLError: if it is not YAML, has a repeated key or a tag, or is deeper or larger than any recipe.
     """
     require_moderate(text)
     return yaml.load(text, Loader=_Loader)
 
 
 def write_yaml(value: Any) -> str:
-    """A value as YAML; `read_yaml` reads it back."""
+    """Return a value as YAML; `read_yaml` reads it back."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def require_moderate(text: str) -> None:
-    """Refuse a YAML text of values that could not be held, without making them: aliases can stand for billions.
+    """Reject a YAML text with too many values or levels, without building them: aliases can expand to billions.
 
     Raises:
-        yaml.YAMLError: saying where.
+        yaml.YAMLError: if it has; the message gives the position.
     """
-    around = [_Extent()]  # the document, and the collections that are open
+    around = [_Extent()]  # the document, and the open collections
     known: dict[str | None, _Extent] = {}
     event: Any
     for event in yaml.parse(text, Loader=_Loader):
@@ -117,7 +117,7 @@ def require_moderate(text: str) -> None:
 
 @dataclasses.dataclass
 class _Extent:
-    """How much stands under an anchor, or under none: values, itself included, and levels of collections."""
+    """Size of a node, with or without an anchor: values (itself included), and levels of collections."""
 
     anchor: str | None = None
     values: int = 1
@@ -125,7 +125,7 @@ class _Extent:
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with `~` filled in; that of a user who does not exist stays as it is, and names no file."""
+    """Return the path with `~` expanded; if the user does not exist, it is unchanged and names no file."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -133,15 +133,15 @@ def expanded(path: str | Path) -> Path:
 
 
 def require_arguments(given: Mapping[str, Any], config: type, ours: Mapping[str, str]) -> None:
-    """Hold settings that are handed on to a library's own dataclass to the names that it has.
+    """Check that settings for a library's dataclass are arguments of that dataclass.
 
     Args:
         given: the settings.
         config: the dataclass, such as `trl.DPOConfig`.
-        ours: keys that Duelist decides itself, each with what to do instead.
+        ours: keys that Duelist sets itself, each with the remedy.
 
     Raises:
-        ValueError: if a key is ours or is unknown; the nearest valid one is named.
+        ValueError: if a key is ours or unknown; the message names the nearest valid one.
     """
     known = [f.name for f in dataclasses.fields(config) if f.init and f.name not in ours]
     for key, value in given.items():
@@ -155,13 +155,13 @@ def require_arguments(given: Mapping[str, Any], config: type, ours: Mapping[str,
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing if no valid name is near."""
+    """Return ` Did you mean 'x'?`, or an empty string if no valid name is similar."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def explain_invalid(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    """One line per problem, each with the key, the requirement, the value, and for an unknown key the nearest."""
+    """Return one line per problem: the key, the requirement, the value, and for an unknown key the nearest one."""
     lines = []
     for problem in error.errors(include_url=False):
         path = [str(part) for part in problem["loc"]]
@@ -172,9 +172,9 @@ def explain_invalid(error: ValidationError, model: type[BaseModel], where: str) 
             lines.append(f"Unknown key `{key}` in {where}.{hint}")
         elif problem["type"] == "missing":
             lines.append(f"The key `{key}` is required in {where}, but is missing: add it.{_meaning(model, path)}")
-        elif isinstance(problem.get("ctx", {}).get("error"), DuelistError):  # a component's, told in full
+        elif isinstance(problem.get("ctx", {}).get("error"), DuelistError):  # a component's error, already complete
             lines.append(str(problem["ctx"]["error"]))
-        elif problem["type"] == "value_error":  # from a validator of ours, which says all there is to say
+        elif problem["type"] == "value_error":  # from our own validator, whose message is complete
             place = f"`{key}` in {where}" if key else where[:1].upper() + where[1:]
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
         else:
@@ -199,7 +199,7 @@ def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def _meaning(model: type[BaseModel], path: list[str]) -> str:
-    """What the key is for, in the words of its description."""
+    """Return the meaning of the key, from its description."""
     for i, part in enumerate(path):
         field = _fields(model).get(part)
         if field is None:

@@ -37,7 +37,7 @@ class UpperBound:
         log_determinant: the bound, in nats.
         weight_N: the relaxed design behind it: shares in [0, 1] that sum to B (except for shares below 1e-9).
         relaxed: the log-determinant of that design. Bound − relaxed is the most that further iterations could gain.
-            Relaxed − a batch's log-determinant is what the batch lacks, or what no whole batch can reach.
+            Relaxed − a batch's log-determinant is the batch's deficit, or the part that no whole batch can reach.
         dimensions: dimensions of the problem.
         iterations: number of steps taken.
     """

@@ -54,7 +54,7 @@ class PoolRows:
 
     @property
     def mapped(self) -> bool:
-        """Whether the rows are stored in a memory-mapped file."""
+        """Return whether the rows are stored in a memory-mapped file."""
         return isinstance(self._stored, np.memmap)
 
     def __len__(self) -> int:

@@ -68,7 +68,7 @@ class Posterior:
 
     @property
     def has_rewards(self) -> bool:
-        """Whether each response has a reward (`reward_N2K`); Laplace's approximation has only margins."""
+        """Return whether each response has a reward (`reward_N2K`); Laplace's approximation has only margins."""
         return self._laplace is None
 
     def moments(self) -> tuple[Floats, Floats]:
