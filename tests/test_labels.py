@@ -55,7 +55,7 @@ def label(**changes: Any) -> Label:
 def test_what_cannot_be_recorded_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=f"A label's .*{said}") as caught:
         label(**changes)
-    assert ": " in str(caught.value)  # what mends it
+    assert ": " in str(caught.value)  # what fixes it
 
 
 @pytest.mark.parametrize(

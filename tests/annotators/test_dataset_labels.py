@@ -1,3 +1,5 @@
+"""Labels looked up in a data set: sides, votes, several annotators, missing rows."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""Annotators that prefer the response of higher reward: hard, noisy, and the same when asked again."""
+
 from __future__ import annotations
 
 import dataclasses

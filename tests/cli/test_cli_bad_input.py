@@ -238,7 +238,7 @@ def test_a_missing_recipe_names_the_nearest(duelist: Command) -> None:
 def test_a_model_and_a_chat_template_that_come_later(
     duelist: Command, write_recipe: WriteRecipe, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """The same command goes on once the cause is mended."""
+    """The same command goes on once the cause is fixed."""
     model = tmp_path / "model"
     recipe = write_recipe(policy__model=str(model), rounds=1, acquisition="random")
     assert "there is no folder" in duelist("run", recipe).error
@@ -377,8 +377,8 @@ def test_a_reward_function_that_fails_costs_nothing(
     (tmp_path / "fails").unlink()
     assert duelist("run", recipe, "--study", "s", "--quiet") == Result(0, "", "")
     assert duelist("run", recipe, "--study", "undisturbed", "--quiet") == Result(0, "", "")
-    mended, undisturbed = (without_times(lines(Path(f"{name}/metrics.jsonl"))) for name in ("s", "undisturbed"))
-    assert mended == undisturbed
+    fixed, undisturbed = (without_times(lines(Path(f"{name}/metrics.jsonl"))) for name in ("s", "undisturbed"))
+    assert fixed == undisturbed
     assert Path("s/preferences.jsonl").read_bytes() == Path("undisturbed/preferences.jsonl").read_bytes()
 
 

@@ -1,3 +1,5 @@
+"""Prompts of a data set: formats, held-out prompts, limits, disjoint parts, and bad rows."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""What the columns of a row mean: responses, prompts, and values as JSON."""
+
 from __future__ import annotations
 
 import datetime

@@ -14,7 +14,7 @@ from duelist.errors import DuelistError
 from duelist.featurizers import response_numbers
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
-from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import tokenized
@@ -24,7 +24,7 @@ from duelist.models.trained import Models
 from duelist.progress import Silent
 from duelist.types import Pair, Prompt, Response
 
-FEATURIZERS = [Margin(MarginConfig()), Gradient(GradientConfig(dimension=None))]
+FEATURIZERS = [Margin(MarginFeaturizerConfig()), Gradient(GradientConfig(dimension=None))]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from duelist import Study
 from duelist.acquisition.random import Random
 from duelist.annotators.base import Annotator
 from duelist.errors import DuelistError, ModelError, RecipeError
-from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.rewards.functions import ModelReward, ModelRewardConfig, Reward
 from duelist.pairing.base import Pairing
 from duelist.pairing.in_prompt import InPrompt
@@ -37,7 +37,7 @@ class OwnPairing(Refuses, InPrompt):
 
 
 class OwnFeaturizer(Refuses, Margin):
-    def __init__(self, config: MarginConfig) -> None:
+    def __init__(self, config: MarginFeaturizerConfig) -> None:
         super().__init__(config)
 
 

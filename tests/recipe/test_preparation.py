@@ -1,3 +1,5 @@
+"""Preparation of models and data: once, cached, whole or not at all."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Recipes: defaults, overrides, placeholders, and the errors of bad keys and values."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""The report page: what it shows of a study, and that it is one safe file."""
+
 from __future__ import annotations
 
 import json

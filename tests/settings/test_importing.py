@@ -1,3 +1,5 @@
+"""Objects by dotted path or file, and the errors when there is none."""
+
 from __future__ import annotations
 
 import math
@@ -57,9 +59,9 @@ def test_a_file_that_fails_is_named_and_can_be_mended(tmp_path: Path, text: str,
     file.write_text(text)
     with pytest.raises(RecipeError) as caught:
         import_object(f"{file}:X")
-    assert str(file) in str(caught.value) and said in str(caught.value) and "Mend it" in str(caught.value)
-    file.write_text("X = 'mended'\n")
-    assert import_object(f"{file}:X") == "mended"
+    assert str(file) in str(caught.value) and said in str(caught.value) and "Fix it" in str(caught.value)
+    file.write_text("X = 'fixed'\n")
+    assert import_object(f"{file}:X") == "fixed"
 
 
 def test_a_module_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

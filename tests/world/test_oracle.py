@@ -1,3 +1,5 @@
+"""The reward of the synthetic environment."""
+
 from __future__ import annotations
 
 import json

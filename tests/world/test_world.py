@@ -1,3 +1,5 @@
+"""The synthetic environment: its prompts, rules and trained model."""
+
 from __future__ import annotations
 
 import json

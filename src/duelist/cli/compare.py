@@ -193,7 +193,7 @@ def _report_failures(failures: Sequence[Failure]) -> None:
         folder = failure.study.folder
         text = f"{folder} failed: {failure.error} (Details: {folder}{ERROR_FILE})"
         err.print(f"[red]Error:[/red] {escape(text)}", soft_wrap=True, highlight=False)
-    err.print(f"{len(failures)} studies failed: mend the cause, then run the same command again.", highlight=False)
+    err.print(f"{len(failures)} studies failed: fix the cause, then run the same command again.", highlight=False)
     raise typer.Exit(1)
 
 

@@ -80,11 +80,11 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:  # includes deep nesting and integers of thousands of digits
                 raise DataError(
-                    f"Each line must be one JSON object, but {where} is not ({error}): mend or drop the line."
+                    f"Each line must be one JSON object, but {where} is not ({error}): fix or drop the line."
                 ) from error
             if not isinstance(row, dict):
                 raise DataError(
-                    f"Each line must be one JSON object, but {where} holds a {type(row).__name__}: mend or drop the "
+                    f"Each line must be one JSON object, but {where} holds a {type(row).__name__}: fix or drop the "
                     "line."
                 )
             yield where, row

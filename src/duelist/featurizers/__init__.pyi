@@ -6,5 +6,5 @@ from .embedding import EmbeddingFeaturizerConfig as EmbeddingFeaturizerConfig
 from .gradient import Gradient as Gradient
 from .gradient import GradientConfig as GradientConfig
 from .margin import Margin as Margin
-from .margin import MarginConfig as MarginConfig
+from .margin import MarginFeaturizerConfig as MarginFeaturizerConfig
 from .reward_head import RewardHead as RewardHead

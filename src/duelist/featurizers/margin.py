@@ -23,7 +23,7 @@ from duelist.featurizers.response_numbers import AGAINST_REFERENCE, response_num
 from duelist.types import Response
 
 
-class MarginConfig(BaseModel):
+class MarginFeaturizerConfig(BaseModel):
     """Settings of the `margin` featurizer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class MarginConfig(BaseModel):
 class Margin(Featurizer):
     """Featurizer for implicit reward margins, log ratios and prompt entropies, from the same two forward passes."""
 
-    def __init__(self, config: MarginConfig) -> None:
+    def __init__(self, config: MarginFeaturizerConfig) -> None:
         self.config = config
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from duelist.acquisition.base import choose
+from duelist.acquisition.random_pool import random_features
 from duelist.acquisition.stopping import require_gains
 from duelist.data.prompts import PromptSet
 from duelist.errors import ModelError
@@ -25,7 +26,6 @@ from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
 from duelist.settings.lookups import PREPARED, Lookups
 from duelist.study.components import StudyComponents, prepared, require_annotator
-from duelist.testing import random_features
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import labelled_preferences
 from duelist.trainers.trl_settings import require_installed_trackers

@@ -221,7 +221,7 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(
-            f"A recipe must be a readable YAML file, but {path} is not: {error}. Mend the file."
+            f"A recipe must be a readable YAML file, but {path} is not: {error}. Fix the file."
         ) from error
     if not isinstance(content, dict):
         holds = "is empty" if content is None else f"holds a {type(content).__name__}"

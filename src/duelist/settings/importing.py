@@ -76,6 +76,6 @@ def _module_from_file(file: Path) -> Any:
 
 def _failed(where: str, error: BaseException) -> RecipeError:
     return RecipeError(
-        f"{where} must import without an error, but it raised {described(error)}. Mend it, then run the "
+        f"{where} must import without an error, but it raised {described(error)}. Fix it, then run the "
         "same command again."
     )

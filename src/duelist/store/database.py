@@ -64,7 +64,7 @@ def open_engine(url: URL, *, migrate: bool) -> Engine:
 def unusable(url: object, why: object) -> StorageError:
     """Return the error for a study database that cannot be read."""
     return StorageError(
-        f"The study database {url} must be usable, but reading it failed: {why}. Free disk space or mend the "
+        f"The study database {url} must be usable, but reading it failed: {why}. Free disk space or fix the "
         "permissions, then run the same command again; if the file was damaged, restore it from a copy (the artifacts "
         "under rounds/ are complete without it)."
     )
@@ -146,7 +146,7 @@ def transaction(engine: Engine, *, writes: bool = False) -> Iterator[Session]:
             raise unusable(engine.url, error.orig) from error
         raise StorageError(
             f"The study database must be writable, but writing it failed: {error.orig}. Nothing recorded so far is "
-            "lost: free disk space or mend the permissions, then run the same command again."
+            "lost: free disk space or fix the permissions, then run the same command again."
         ) from error
     except (DatabaseError, JSONDecodeError, UnicodeDecodeError) as error:
         # A damaged page shows when it is read: as an SQLite error, or as invalid text.
@@ -185,7 +185,7 @@ def copy_of_database(folder: Path) -> TemporaryDirectory[str]:
         copy.cleanup()
         if isinstance(error, OSError) and not isinstance(error, StorageError):
             raise StorageError(
-                f"The study database in {folder} must be readable, but copying it failed: {error}. Mend the "
+                f"The study database in {folder} must be readable, but copying it failed: {error}. Fix the "
                 "permissions, or copy the study elsewhere."
             ) from error
         raise

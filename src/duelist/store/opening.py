@@ -57,7 +57,7 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
             path.mkdir(mode=0o700, parents=True, exist_ok=True)  # its texts are private
         except OSError as error:
             raise StorageError(
-                f"A study's folder must be writable, but {path} cannot be made: {error}. Mend the permissions or "
+                f"A study's folder must be writable, but {path} cannot be made: {error}. Fix the permissions or "
                 "free disk space, or give another folder."
             ) from error
         begun = is_begun(path)

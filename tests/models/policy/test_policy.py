@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, RobertaConfig
 
 from duelist.errors import ModelError
 from duelist.featurizers.base import FeatureJob, featurize
-from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.model_configuration import computed_with
@@ -201,7 +201,7 @@ def test_margins_work_and_lora_gradients_say_what_they_need(tiny_model: Path) ->
     prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
     a, b = (Response.of(prompt, t, prompt_ids, i, 1) for t, i in zip(texts, ids, strict=True))
     job = FeatureJob(Models(policy=policy), [Pair.of(a, b, 1)], [], {prompt.id: prompt}, 0.5, 0, Silent())
-    features = featurize([Margin(MarginConfig())], frozenset({"margin_N"}), job)
+    features = featurize([Margin(MarginFeaturizerConfig())], frozenset({"margin_N"}), job)
 
     def log_prob(response: Response) -> float:
         whole = torch.tensor([[*response.prompt_token_ids, *response.token_ids]])

@@ -1,3 +1,5 @@
+"""Rewards by a function or a classifier: signatures, bad values, batches, and long contexts."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -67,7 +69,7 @@ def test_lists_and_arrays_of_numbers_are_rewards(reward_of: RewardOf, values: st
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("raise KeyError('utility')", "it raised KeyError: 'utility'. Mend the function"),
+        ("raise KeyError('utility')", "it raised KeyError: 'utility'. Fix the function"),
         ("return [1.0, float('nan'), 2.0, 3.0]", r"gave nan \(1 of 4 rewards are not finite numbers\) for 'w1 w2'"),
         ("return [1.0, 2.0, float('-inf'), None]", r"gave -inf \(2 of 4 .* for 'w2 w3'"),
         ("return [None] * 4", r"gave None \(4 of 4"),

@@ -105,7 +105,7 @@ class ServerDecoder(Decoder):
             reason = f"The server at {self.config.url} failed: {str(error).removesuffix('.') or type(error).__name__}."
             if self.config.on_failure == "stop":
                 raise ModelError(
-                    f"{reason} Mend it and run the same command again (nothing is lost), or set decoder.on_failure to "
+                    f"{reason} Fix it and run the same command again (nothing is lost), or set decoder.on_failure to "
                     "`local` to decode in this process."
                 ) from error
             self.notes.append(f"{reason} The responses of round {round} were decoded in this process instead.")

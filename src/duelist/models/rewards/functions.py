@@ -101,13 +101,13 @@ class FunctionReward(Reward):
         except BaseException as error:  # also sys.exit() and asyncio's cancellation
             raise RewardError(
                 f"The reward function {name} must return one number per completion, but it raised "
-                f"{described(error)}. Mend the function and run the same command again; nothing is lost."
+                f"{described(error)}. Fix the function and run the same command again; nothing is lost."
             ) from error
         if not isinstance(values, list | tuple) or len(values) != len(responses):
             got = f"{len(values)} values" if isinstance(values, list | tuple) else f"a {type(values).__name__}"
             raise RewardError(
                 f"The reward function {name} must return a list of {len(responses)} numbers, one per completion, but "
-                f"returned {got}. Mend the function and run the same command again; nothing is lost."
+                f"returned {got}. Fix the function and run the same command again; nothing is lost."
             )
         return finite_rewards(values, prompts, responses, name)
 
@@ -263,7 +263,7 @@ def finite_rewards(
         i = bad[0]
         raise RewardError(
             f"A reward must be a finite number, but {name} gave {values[i]!r} ({len(bad)} of {len(values)} rewards are "
-            f"not finite numbers) for {responses[i].text[:60]!r} to prompt {prompts[i].id}. Mend it and run the same "
+            f"not finite numbers) for {responses[i].text[:60]!r} to prompt {prompts[i].id}. Fix it and run the same "
             "command again; nothing is lost."
         )
     return np.asarray(values, dtype=np.float64)

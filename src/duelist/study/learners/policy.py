@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.errors import user_code
-from duelist.featurizers.margin import Margin, MarginConfig
+from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.policy.all_parameters import AllParameters
 from duelist.models.policy.lora_adapter import LoraAdapter
 from duelist.models.policy.policy import Policy
@@ -33,7 +33,7 @@ class PolicyLearner(Learner):
         self.folder = folder
         self.progress = progress
         self.artifact = (LoraAdapter if policy_of(components.recipe).adapter == "lora" else AllParameters).artifact
-        self.margins = Margin(MarginConfig())
+        self.margins = Margin(MarginFeaturizerConfig())
 
     def models(self, t: int) -> Models:
         return self.models_of(self.policies.after(t))
