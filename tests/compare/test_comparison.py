@@ -71,6 +71,7 @@ def alone(study: PlannedStudy, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_two_arms_on_two_seeds(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "c"
     studies = plan(source, folder)

@@ -68,6 +68,7 @@ def test_files_that_users_read_are_those_of_the_last_checkpoint(online: dict[str
         assert status(folder)["rounds_closed"] == 5 and status(folder)["metrics"]["round"] == 3
 
 
+@pytest.mark.full
 def test_a_policy_between_checkpoints_is_replayed_to_the_bit(online: dict[str, Any], tmp_path: Path) -> None:
     found = {}
     with Study.create(tmp_path / "study", parse_recipe(online)) as study:
@@ -186,6 +187,7 @@ def test_checkpoints_are_for_online_studies(tiny_recipe: dict[str, Any]) -> None
         parse_recipe({**tiny_recipe, "checkpoint_every": 5})
 
 
+@pytest.mark.full
 def test_evaluation_every_so_many_rounds_in_iterative_mode(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe = {**tiny_recipe, "rounds": 5, "budget": 2, "evaluation": {**tiny_recipe["evaluation"], "every": 2}}
     with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:

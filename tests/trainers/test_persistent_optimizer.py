@@ -88,6 +88,7 @@ def test_rounds_of_one_step_equal_a_run_of_trl(
         torch.testing.assert_close(found[name], value, rtol=0, atol=rounding)
 
 
+@pytest.mark.full
 def test_a_saved_optimizer_goes_on_to_the_bit(tiny_model: Path, preferences: list[Preference], tmp_path: Path) -> None:
     undisturbed = fresh(tiny_model)
     carried = PersistentOptimizer(STEPS)

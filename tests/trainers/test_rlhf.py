@@ -212,6 +212,7 @@ def test_the_reward_is_of_the_tokens_that_were_drawn(
     assert scored and all(any(s[: len(p)] == p and len(p) < len(s) <= len(p) + 4 for p in prompts) for s in scored)
 
 
+@pytest.mark.full
 def test_equal_seeds_give_equal_weights(tiny_model: Path, preferences: list[Preference]) -> None:
     def weights(seed: int) -> list[torch.Tensor]:
         lora = {"r": 2, "target_modules": ["q_proj"]}
