@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from duelist import Batch, Label, Pair, Preference, choose
+from duelist import Batch, Label, Question, Preference, choose
 from duelist.acquisition import ActiveDPO, ActiveDPOConfig, InitialRandom
 from duelist.data import PromptSet
 from duelist.evaluation import EvaluationConfig, evaluate
@@ -51,7 +51,7 @@ def active_dpo(
         The ids of the pairs picked in each round, in pick order.
     """
     silent, by_id = Silent(), {p.id: p for p in prompts.train}
-    past: list[Pair] = []
+    past: list[Question] = []
     preferences: list[Preference] = []
     picks: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -154,7 +154,7 @@ def watch(moments: Moments) -> None:
     entering("run_training", lambda self, round, *_: f"{round}-train")
     entering("close_round", lambda self, round, *_: f"{round}-close")
     entering("_write_derived", lambda self, closed: f"{closed[-1]['round']}-files")
-    for name in ("finish_stage", "add_labels", "close_round"):
+    for name in ("finish_stage", "add_answers", "close_round"):
         committing(name)
     original_prepare, parts.prepare = parts.prepare, prepare
     original_atomic_path = artifacts.atomic_path

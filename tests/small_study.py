@@ -10,8 +10,8 @@ import numpy as np
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder
-from duelist.store.row_codecs import AskedPair
-from duelist.types import Features, Label, Pair, Prompt, Response, Selection
+from duelist.store.row_codecs import AskedQuestion
+from duelist.types import Features, Label, Question, Prompt, Response, Selection
 
 RECIPE: dict[str, Any] = {
     "name": "small",
@@ -29,17 +29,17 @@ PROMPT = Prompt.of("Say something.")
 PAIRS = 3  # in each round
 
 
-def pairs_of(t: int) -> list[AskedPair]:
+def pairs_of(t: int) -> list[AskedQuestion]:
     """The pairs of round t."""
     texts = [(f"yes {t} {i}", f"no {t} {i}") for i in range(PAIRS)]
     responses = [[Response.of(PROMPT, text, [1], [2, 3 + t], t) for text in both] for both in texts]
-    return [AskedPair(Pair.of(a, b, t), t, i, 0.5, "nats", 0.1) for i, (a, b) in enumerate(responses)]
+    return [AskedQuestion(Question.pair(a, b, t), t, i, 0.5, "nats", 0.1) for i, (a, b) in enumerate(responses)]
 
 
-def ask(folder: StudyFolder, t: int) -> list[AskedPair]:
+def ask(folder: StudyFolder, t: int) -> list[AskedQuestion]:
     """Ask round t's pairs, as a study does: the features lie there until the choice is recorded."""
     asked = pairs_of(t)
-    folder.run(t, "featurize", codecs.FEATURES, lambda: Features.identities([x.pair for x in asked]))
+    folder.run(t, "featurize", codecs.FEATURES, lambda: Features.identities([x.question for x in asked]))
     selection = Selection(np.arange(PAIRS), np.full(PAIRS, 0.5), "nats")
     folder.run_selection(t, lambda: (selection, asked, [PROMPT]))
     folder.discard_features(t)
@@ -48,7 +48,7 @@ def ask(folder: StudyFolder, t: int) -> list[AskedPair]:
 
 def tell(folder: StudyFolder, t: int, outcome: Any = "a") -> None:
     """Answer round t's pairs."""
-    folder.store.add_labels([Label(x.pair.id, "ann", outcome) for x in pairs_of(t)])
+    folder.store.add_answers([Label(x.question.id, "ann", outcome) for x in pairs_of(t)])
 
 
 def close(folder: StudyFolder, t: int) -> None:

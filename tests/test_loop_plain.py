@@ -29,7 +29,7 @@ def test_the_flat_loop_picks_what_a_study_picks(tiny_recipe: dict[str, Any], tmp
     recipe = parse_recipe(tiny_recipe)
     with Study.create(tmp_path / "study", recipe) as study:
         study.run()
-        expected = [[x.pair.id for x in study.store.asked(t)] for t in (1, 2, 3)]
+        expected = [[x.question.id for x in study.store.asked(t)] for t in (1, 2, 3)]
 
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.torch_threads)

@@ -30,7 +30,7 @@ CHAT_TEMPLATE = (
     f"{{%- if add_generation_prompt -%}}{{{{- '{ASSISTANT}' -}}}}{{%- endif -%}}"
 )
 TRAIN, TEST = "train.jsonl.gz", "test.jsonl.gz"
-Pair = tuple[Prompt, str, str]  # prompt, chosen, rejected
+Question = tuple[Prompt, str, str]  # prompt, chosen, rejected
 Encoded = tuple[list[int], list[int], list[int]]  # their token ids
 
 
@@ -121,13 +121,13 @@ def tiny(
     (folder / "prepared.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def _pairs(file: Path) -> list[Pair]:
+def _pairs(file: Path) -> list[Question]:
     if not file.is_file():
         raise DataError(
             f"Labelled pairs must lie at {file}, but there is no such file: put {TRAIN} and {TEST} (rows `prompt`, "
             "`chosen`, `rejected` in TRL's format) in a folder and name it, `--set prepare.settings.data=FOLDER`."
         )
-    found: list[Pair] = []
+    found: list[Question] = []
     for where, row in RowSource(str(file)):
         responses = row_responses(row, where)
         if len(responses) != 2:
@@ -136,7 +136,7 @@ def _pairs(file: Path) -> list[Pair]:
     return found
 
 
-def _tokenizer(pairs: Sequence[Pair], vocabulary: int) -> Any:
+def _tokenizer(pairs: Sequence[Question], vocabulary: int) -> Any:
     """A byte-level BPE tokenizer trained on the pairs: any text is made of its tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -160,7 +160,7 @@ def _tokenizer(pairs: Sequence[Pair], vocabulary: int) -> Any:
     return fast
 
 
-def _fitting(tokenizer: Any, pairs: Sequence[Pair], max_length: int, data: str) -> list[tuple[Pair, Encoded]]:
+def _fitting(tokenizer: Any, pairs: Sequence[Question], max_length: int, data: str) -> list[tuple[Question, Encoded]]:
     """The pairs that fit, with the token ids that the study too makes of such texts."""
     found = []
     for prompt, chosen, rejected in pairs:
@@ -292,7 +292,7 @@ def _nats_per_token(model: Any, pairs: Sequence[Encoded]) -> float:
     return -float(sequence_log_probs(model, sequences).sum()) / sum(len(chosen) for _, chosen, _ in pairs)
 
 
-def _rewards(folder: Path, tokenizer: Any, pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
+def _rewards(folder: Path, tokenizer: Any, pairs: Sequence[Question]) -> tuple[list[float], list[float]]:
     """Rewards of the chosen and of the rejected responses, by the very class that the annotator scores with."""
     from duelist.models.rewards.functions import ModelReward, ModelRewardConfig
 
@@ -315,7 +315,7 @@ def _accuracy(chosen: Sequence[float], rejected: Sequence[float]) -> float:
     return right / len(chosen)
 
 
-def _write_prompts(file: Path, tokenizer: Any, pairs: Sequence[Pair], length: int, number: int, seed: int) -> None:
+def _write_prompts(file: Path, tokenizer: Any, pairs: Sequence[Question], length: int, number: int, seed: int) -> None:
     """Up to `number` distinct single-turn prompts of up to `length` tokens, drawn by hash of (seed, prompt)."""
     distinct = {prompt.id: prompt for prompt, _, _ in pairs if len(prompt.messages) == 1}.values()
     short = [prompt for prompt in distinct if len(prompt_token_ids(tokenizer, prompt)) <= length]

@@ -10,6 +10,9 @@ from .selection.choice import select as select
 from .study.study import RoundReport as RoundReport
 from .study.study import Study as Study
 from .types import (
+    Answer as Answer,
+)
+from .types import (
     Batch as Batch,
 )
 from .types import (
@@ -19,13 +22,13 @@ from .types import (
     Label as Label,
 )
 from .types import (
-    Pair as Pair,
-)
-from .types import (
     Preference as Preference,
 )
 from .types import (
     Prompt as Prompt,
+)
+from .types import (
+    Question as Question,
 )
 from .types import (
     Response as Response,

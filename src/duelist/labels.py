@@ -13,8 +13,8 @@ import numpy as np
 
 from duelist.errors import DataError
 
-Outcome = Literal["a", "b", "tie", "skip", "both_bad"]
-OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad")
+Outcome = Literal["a", "b", "tie", "skip", "both_bad", "both_good"]
+OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad", "both_good")
 _MOST_VOTES = 2**63  # SQLite's integers are smaller
 _A_TIME = "2026-01-31T12:00:00+00:00"
 
@@ -63,13 +63,15 @@ class Label:
         given = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
         outcome, votes = _one_of("outcome", given["outcome"], OUTCOMES), _votes(given["votes"])
         checked = {
-            "pair_id": _text("pair_id", given["pair_id"], "take it from `Study.ask()`"),
-            "annotator": _text("annotator", given["annotator"], "name who decided"),
+            "pair_id": checked_text("A label", "pair_id", given["pair_id"], "take it from `Study.ask()`"),
+            "annotator": checked_text("A label", "annotator", given["annotator"], "name who decided"),
             "outcome": outcome,
-            "id": uuid4().hex if given["id"] == "" else _text("id", given["id"], "leave it empty for a fresh one"),
-            "seconds": _seconds(given["seconds"]),
+            "id": uuid4().hex
+            if given["id"] == ""
+            else checked_text("A label", "id", given["id"], "leave it empty for a fresh one"),
+            "seconds": checked_seconds("A label", given["seconds"]),
             "shown": None if given["shown"] is None else _one_of("shown", given["shown"], ("ab", "ba")),
-            "time": _time(given["time"]),
+            "time": checked_time("A label", given["time"]),
             "votes": votes,
         }
         advantage = 0 if votes is None else votes.n_a - votes.n_b
@@ -99,15 +101,20 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _text(name: str, value: Any, remedy: str) -> str:
+def checked_text(whose: str, name: str, value: Any, remedy: str) -> str:
+    """Return `value` as plain text.
+
+    Raises:
+        DataError: if it is not text, is empty, or is no valid Unicode; the message names `whose` field `name` it is.
+    """
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"A label's {name} must be text that is not empty, but got {value!r}: {remedy}.")
+        raise DataError(f"{whose}'s {name} must be text that is not empty, but got {value!r}: {remedy}.")
     text = str.__str__(value)  # a plain string, also from a text enumeration
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"A label's {name} must be Unicode text, but {value!r} has half a surrogate pair at position "
+            f"{whose}'s {name} must be Unicode text, but {value!r} has half a surrogate pair at position "
             f"{error.start}: correct it."
         ) from error
     return text
@@ -119,7 +126,12 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     return str.__str__(value)
 
 
-def _seconds(value: Any) -> float | None:
+def checked_seconds(whose: str, value: Any) -> float | None:
+    """Return a time spent, in seconds; None if there is none.
+
+    Raises:
+        DataError: if it is not a finite number of 0 or more.
+    """
     if value is None:
         return None
     if isinstance(value, int | float | np.floating) and not isinstance(value, bool):
@@ -130,7 +142,7 @@ def _seconds(value: Any) -> float | None:
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
     raise DataError(
-        f"A label's seconds must be a finite number of 0 or more, but got {value!r}: correct it, or leave it out where "
+        f"{whose}'s seconds must be a finite number of 0 or more, but got {value!r}: correct it, or leave it out where "
         "no time was measured."
     )
 
@@ -147,7 +159,12 @@ def _votes(value: Any) -> Votes | None:
     return Votes(*map(int, counts))
 
 
-def _time(value: Any) -> str | None:
+def checked_time(whose: str, value: Any) -> str | None:
+    """Return a moment as ISO 8601 text with a time zone; None if there is none.
+
+    Raises:
+        DataError: if it is not such a moment.
+    """
     if value is None:
         return None
     text = value.isoformat() if isinstance(value, datetime) else value
@@ -158,5 +175,5 @@ def _time(value: Any) -> str | None:
             text.encode()  # fromisoformat accepts any character between date and time
             return str.__str__(text)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"A label's time must be ISO 8601 ({_A_TIME}), but got {value!r}: correct it.") from error
-    raise DataError(f"A label's time must say its time zone ({_A_TIME}), but got {value!r}: add it.")
+        raise DataError(f"{whose}'s time must be ISO 8601 ({_A_TIME}), but got {value!r}: correct it.") from error
+    raise DataError(f"{whose}'s time must say its time zone ({_A_TIME}), but got {value!r}: add it.")

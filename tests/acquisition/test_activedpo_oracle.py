@@ -115,13 +115,13 @@ def test_picks_equal_brute_force(family: Any, normalize: str, tiny_recipe: dict[
         clear = 0
         for t in (1, 2):
             asked = study.store.asked(t)
-            picks = [x.pair.id for x in asked]
+            picks = [x.question.id for x in asked]
             steps = brute_force_scores(tmp_path / "study", t, model_folder, normalize, 0.5, picks)
             for x, scores in zip(asked, steps, strict=True):
                 best, second = sorted(scores.values(), reverse=True)[:2]
-                assert x.score == pytest.approx(scores[x.pair.id] ** 0.5, rel=1e-6)
-                assert scores[x.pair.id] >= best * (1 - 1e-9)  # the pick is an argmax ...
+                assert x.score == pytest.approx(scores[x.question.id] ** 0.5, rel=1e-6)
+                assert scores[x.question.id] >= best * (1 - 1e-9)  # the pick is an argmax ...
                 if second < best * (1 - 1e-9):  # ... and where it is the only one, it is that one
-                    assert x.pair.id == max(scores, key=scores.__getitem__)
+                    assert x.question.id == max(scores, key=scores.__getitem__)
                     clear += 1
         assert clear >= 10  # unit pair gradients tie exactly at the first pick of the first round, nothing else does

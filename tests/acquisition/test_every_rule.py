@@ -17,7 +17,7 @@ RULES = list(COMPONENTS["acquisition"])
 def asked(folder: Path, content: dict[str, Any]) -> list[str]:
     with Study.create(folder, parse_recipe(content)) as study:
         study.run()
-        return [x.pair.id for x in study.store.asked()]
+        return [x.question.id for x in study.store.asked()]
 
 
 @pytest.mark.parametrize("rule", RULES)

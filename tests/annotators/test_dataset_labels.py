@@ -13,22 +13,22 @@ from duelist import Study, parse_recipe
 from duelist.annotators.dataset_labels import DatasetLabels, DatasetLabelsConfig
 from duelist.errors import DataError
 from duelist.progress import Silent
-from duelist.types import Batch, Label, Pair, Prompt, Response, Votes
+from duelist.types import Batch, Label, Question, Prompt, Response, Votes
 
 PROMPT = Prompt.of("which?")
 
 
-def pair(a: str, b: str) -> Pair:
+def pair(a: str, b: str) -> Question:
     """The pair with these sides."""
     x, y = (Response.of(PROMPT, text, [1], [ord(text[0]), 2], 1) for text in (a, b))
-    return dataclasses.replace(Pair.of(x, y, 1), a=x, b=y)
+    return dataclasses.replace(Question.pair(x, y, 1), a=x, b=y)
 
 
 @pytest.fixture
 def labels_of(tmp_path: Path) -> Any:
     """Labels that rows like these give a pair."""
 
-    def look_up(asked: Pair, *rows: dict[str, Any]) -> list[Label]:
+    def look_up(asked: Question, *rows: dict[str, Any]) -> list[Label]:
         path = tmp_path / "labels.jsonl"
         path.write_text("".join(json.dumps({"prompt": "which?", **row}) + "\n" for row in rows))
         annotator = DatasetLabels(DatasetLabelsConfig(path=str(path)))
@@ -142,9 +142,9 @@ def test_a_study_on_labels_that_exist_already(labelled: tuple[Path, dict[str, An
         asked = study.store.asked()
         # Which of the two is called a says nothing of who was chosen: it must not be one side always.
         outcomes = {label.outcome for label in study.store.labels()}
-    assert len({x.pair.id for x in asked}) == 8
+    assert len({x.question.id for x in asked}) == 8
     assert outcomes == {"a", "b"}
-    assert {x.pair.drawn_from for x in asked} == {("dataset", "dataset")}
+    assert {x.question.drawn_from for x in asked} == {("dataset", "dataset")}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     exported = [json.loads(line) for line in (tmp_path / "study" / "preferences.jsonl").read_text().splitlines()]
     assert len(exported) == 8

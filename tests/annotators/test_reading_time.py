@@ -17,7 +17,7 @@ from duelist.annotators.reading_time import DEFAULT, ENOUGH, fit, study_reading_
 from duelist.cli.console import status_rows
 from duelist.errors import RecipeError
 from duelist.report.status import status
-from duelist.types import Features, Pair, Prompt, Response, Selection
+from duelist.types import Features, Question, Prompt, Response, Selection
 
 
 class Cheapest(Acquisition):
@@ -84,13 +84,13 @@ def test_falling_times_give_a_constant() -> None:
     assert found.rate == pytest.approx(0, abs=1e-3) and 10 < found.constant < 60
 
 
-def a_pair(prompt_tokens: int, a: int, b: int, other_prompt: bool = False) -> Pair:
+def a_pair(prompt_tokens: int, a: int, b: int, other_prompt: bool = False) -> Question:
     prompts = [Prompt.of("one", {}), Prompt.of("two" if other_prompt else "one", {})]
     first, second = (
         Response.of(p, f"{n} {k}", range(prompt_tokens), [k] * n, 1)
         for k, (p, n) in enumerate(zip(prompts, (a, b), strict=True))
     )
-    return Pair.of(first, second, 1)
+    return Question.pair(first, second, 1)
 
 
 def test_what_is_read_is_both_responses_and_the_prompt_once() -> None:

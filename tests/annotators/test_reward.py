@@ -20,22 +20,22 @@ from duelist.annotators.reward import (
     RewardModelAnnotatorConfig,
 )
 from duelist.progress import Silent
-from duelist.types import Batch, Pair, Prompt, Response
+from duelist.types import Batch, Question, Prompt, Response
 
 PROMPTS = [Prompt.of([{"role": "user", "content": f"w{i}"}]) for i in range(40)]
 
 
-def batch_of(pairs: list[Pair]) -> Batch:
+def batch_of(pairs: list[Question]) -> Batch:
     return Batch(1, tuple(pairs), {p.id: p for p in PROMPTS}, (0.0,) * len(pairs), "none")
 
 
-def all_pairs(texts: list[str], prompts: int = 40) -> list[Pair]:
+def all_pairs(texts: list[str], prompts: int = 40) -> list[Question]:
     """Every pair of the texts, as responses to each of the first prompts."""
     answers = [[Response.of(p, t, [1], [2, i], 1) for i, t in enumerate(texts)] for p in PROMPTS[:prompts]]
-    return [Pair.of(a, b, 1) for group in answers for a, b in itertools.combinations(group, 2)]
+    return [Question.pair(a, b, 1) for group in answers for a, b in itertools.combinations(group, 2)]
 
 
-def winners(annotator: Annotator, pairs: list[Pair], seed: int = 0) -> dict[str, str | None]:
+def winners(annotator: Annotator, pairs: list[Question], seed: int = 0) -> dict[str, str | None]:
     """The winning text of each pair, None where there is none; independent of what is called a and b."""
     by_id = {p.id: p for p in pairs}
     labels = annotator.annotate(batch_of(pairs), seed, Silent())
@@ -44,7 +44,7 @@ def winners(annotator: Annotator, pairs: list[Pair], seed: int = 0) -> dict[str,
     return {label.pair_id: texts[label.outcome](by_id[label.pair_id]) for label in labels}
 
 
-def turned(pairs: list[Pair]) -> list[Pair]:
+def turned(pairs: list[Question]) -> list[Question]:
     return [dataclasses.replace(p, a=p.b, b=p.a) for p in pairs]
 
 
@@ -143,7 +143,7 @@ def test_two_studies_of_a_seed_are_told_the_same_of_the_same_pair(length_reward:
     def anew(r: Response) -> Response:
         return dataclasses.replace(r, round=5)
 
-    later = [Pair.of(anew(p.b), anew(p.a), 5) for p in pairs[::3]]
+    later = [Question.pair(anew(p.b), anew(p.a), 5) for p in pairs[::3]]
     assert winners(annotator, later) == {p.id: found[p.id] for p in later}
     assert len({winners(annotator, later, seed)[later[0].id] for seed in range(20)}) == 2
 

@@ -22,7 +22,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     """A copy, on a read-only disk, of a study at work: its last labels are in study.db-wal only."""
     small_study.finished(tmp_path / "study")
     folder = open_folder(tmp_path / "study")
-    folder.store.add_labels([Label(x.pair.id, "eve", "b") for x in folder.store.asked()])
+    folder.store.add_answers([Label(x.question.id, "eve", "b") for x in folder.store.asked()])
     place = tmp_path / "copy"
     shutil.copytree(tmp_path / "study", place, ignore=shutil.ignore_patterns("*-shm", ".lock"))
     folder.close()

@@ -88,7 +88,7 @@ def test_two_arms_on_two_seeds(source: Path, tmp_path: Path, monkeypatch: pytest
     first: dict[str, list[str]] = {}
     for study in studies[2:]:
         store = Store(study.folder, migrate=False)
-        first[study.arm] = [x.pair.id for x in store.asked(1)]
+        first[study.arm] = [x.question.id for x in store.asked(1)]
         told[study.arm] = {label.pair_id: label.outcome for label in store.labels()}
         store.close()
     assert first["random"] == first["own"] and set(told["random"]) != set(told["own"])

@@ -22,7 +22,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent
-from duelist.types import Pair, Prompt, Response
+from duelist.types import Question, Prompt, Response
 
 FEATURIZERS = [Margin(MarginFeaturizerConfig()), Gradient(GradientConfig(dimension=None))]
 
@@ -38,14 +38,14 @@ def policy(tiny_model: Path) -> Policy:
 
 
 @pytest.fixture
-def pairs(policy: Policy) -> list[Pair]:
+def pairs(policy: Policy) -> list[Question]:
     found = []
     for i in range(5):
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}", "w5"]
         prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
         a, b, c = (Response.of(prompt, t, prompt_ids, token_ids, 1) for t, token_ids in zip(texts, ids, strict=True))
-        found += [Pair.of(a, b, 1), Pair.of(a, c, 1), Pair.of(b, c, 1)]
+        found += [Question.pair(a, b, 1), Question.pair(a, c, 1), Question.pair(b, c, 1)]
     return found
 
 
@@ -57,12 +57,12 @@ def plain_log_prob(policy: Policy, response: Response) -> float:
     return float(sum(log_p[t - 1, ids[0, t]] for t in range(start, ids.shape[1])))
 
 
-def run(policy: Policy, pairs: list[Pair], past: list[Pair], needs: set[str], featurizers: Any = None) -> Any:
+def run(policy: Policy, pairs: list[Question], past: list[Question], needs: set[str], featurizers: Any = None) -> Any:
     job = FeatureJob(Models(policy), pairs, past, prompts={}, beta=0.5, seed=0, progress=Silent())
     return featurize(featurizers or FEATURIZERS, frozenset(needs), job)
 
 
-def test_margins_equal_a_plain_computation(policy: Policy, pairs: list[Pair]) -> None:
+def test_margins_equal_a_plain_computation(policy: Policy, pairs: list[Question]) -> None:
     margin_N = run(policy, pairs, [], {"margin_N"}).margin_N
     expected = []
     for pair in pairs:
@@ -74,13 +74,13 @@ def test_margins_equal_a_plain_computation(policy: Policy, pairs: list[Pair]) ->
     assert np.abs(expected).max() > 1e-3
 
 
-def test_margins_are_zero_while_the_policy_is_the_reference(tiny_model: Path, pairs: list[Pair]) -> None:
+def test_margins_are_zero_while_the_policy_is_the_reference(tiny_model: Path, pairs: list[Question]) -> None:
     fresh = Policy.load(PolicyConfig(model=str(tiny_model), lora={"r": 2, "target_modules": "all-linear"}), seed=1)
     assert (run(fresh, pairs, [], {"margin_N"}).margin_N == 0).all()
 
 
 def test_margins_come_with_the_gradients_in_the_same_pass(
-    policy: Policy, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+    policy: Policy, pairs: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = run(policy, pairs, [], {"margin_N"}).margin_N
     calls: list[int] = []
@@ -96,7 +96,7 @@ def test_margins_come_with_the_gradients_in_the_same_pass(
     assert calls == [15]  # the reference's pass over the 15 distinct responses, and no other
 
 
-def test_past_pairs_are_featurised_with_the_same_model(policy: Policy, pairs: list[Pair]) -> None:
+def test_past_pairs_are_featurised_with_the_same_model(policy: Policy, pairs: list[Question]) -> None:
     features = run(policy, pairs[:9], pairs[9:], {"gradient_ND", "past"})
     everything = run(policy, pairs, [], {"gradient_ND"}).gradient_ND
     np.testing.assert_allclose(features.gradient_ND, everything[:9], atol=1e-10)
@@ -116,7 +116,7 @@ class Nothing(Featurizer):
         raise AssertionError("asked without need")
 
 
-def test_nothing_is_computed_that_is_not_needed(policy: Policy, pairs: list[Pair]) -> None:
+def test_nothing_is_computed_that_is_not_needed(policy: Policy, pairs: list[Question]) -> None:
     features = run(policy, pairs, [], set(), [Nothing()])
     assert features.margin_N is None and features.gradient_ND is None
     with pytest.raises(DuelistError, match="margin_N"):
@@ -137,7 +137,7 @@ def test_normalisation() -> None:
     np.testing.assert_allclose(pair_gradients(gradient_RD, index_N2, 0.3, "none"), 0.3 * difference)
 
 
-def test_gradients_per_token_are_the_mean_over_a_responses_tokens(policy: Policy, pairs: list[Pair]) -> None:
+def test_gradients_per_token_are_the_mean_over_a_responses_tokens(policy: Policy, pairs: list[Question]) -> None:
     per_token = run(policy, pairs, [], {"gradient_ND"}, [Gradient(GradientConfig(dimension=None, normalize="token"))])
     responses, index_N2 = distinct_responses(pairs)
     _, gradient_RD = LoraGradients(policy.model, dimension=None, seed=0, max_tokens=8192)(tokenized(responses))

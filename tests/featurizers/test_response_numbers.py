@@ -22,7 +22,7 @@ from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Advance, Progress, Silent
-from duelist.types import Features, Pair, Prompt, Response
+from duelist.types import Features, Question, Prompt, Response
 from outcomes import require_equal, smaller
 from tiny_models import random_sequences, tiny_model, with_lora
 
@@ -72,18 +72,18 @@ def tiny_policy(family: str, dtype: torch.dtype = torch.float32) -> Policy:
     return Policy.of(model, SimpleNamespace(eos_token_id=1))
 
 
-def random_pairs(count: int, seed: int = 0, longest: int = 14) -> list[Pair]:
+def random_pairs(count: int, seed: int = 0, longest: int = 14) -> list[Question]:
     """Pairs whose responses have all lengths."""
     prompt = Prompt.of("x")
     found = [
         Response.of(prompt, str(i), s.prompt_ids, s.response_ids, 1)
         for i, s in enumerate(random_sequences(2 * count, seed, longest))
     ]
-    return [Pair.of(a, b, 1) for a, b in zip(found[::2], found[1::2], strict=True)]
+    return [Question.pair(a, b, 1) for a, b in zip(found[::2], found[1::2], strict=True)]
 
 
 def features(
-    policy: Policy, pairs: list[Pair], cache: FeatureCache, progress: Progress | None = None, **settings: Any
+    policy: Policy, pairs: list[Question], cache: FeatureCache, progress: Progress | None = None, **settings: Any
 ) -> Features:
     job = FeatureJob(Models(policy), pairs, [], {}, 0.5, 7, progress or Silent(), cache=cache)
     config = GradientConfig(**{"dimension": 16, "max_tokens": 40, **settings})

@@ -13,7 +13,7 @@ from duelist.pairing.as_given import AsGiven
 from duelist.pairing.base import Pairing
 from duelist.pairing.cross_prompt import CrossPrompt, CrossPromptConfig
 from duelist.pairing.in_prompt import InPrompt
-from duelist.types import Distribution, DrawnSet, Draws, GivenResponses, Pair, Prompt, Response, content_id
+from duelist.types import Distribution, DrawnSet, Draws, GivenResponses, Question, Prompt, Response, content_id
 
 PROMPT = Prompt.of("question")
 A, B, C, D = (Response.of(PROMPT, text, [1], [2 + k, 9], 3) for k, text in enumerate("abcd"))
@@ -25,17 +25,17 @@ def responses(n: int) -> list[Response]:
     return [Response.of(PROMPT, f"text {k}", [1], [2 + k, 9], 3) for k in range(n)]
 
 
-def origins(pair: Pair) -> dict[str, str]:
+def origins(pair: Question) -> dict[str, str]:
     return dict(zip((pair.a.text, pair.b.text), pair.drawn_from or (), strict=True))
 
 
 def test_the_order_in_which_two_responses_are_given_changes_nothing() -> None:
     for a, b in itertools.combinations(responses(20), 2):
-        pair = Pair.of(a, b, 3, 0.5)
-        assert pair == Pair.of(b, a, 3, 0.5) and {pair.a, pair.b} == {a, b}
+        pair = Question.pair(a, b, 3, 0.5)
+        assert pair == Question.pair(b, a, 3, 0.5) and {pair.a, pair.b} == {a, b}
         assert pair.id == content_id("pair", *sorted((a.id, b.id)))  # as in every study so far
-        drawn = Pair.of(a, b, 3, drawn_from=("plus", "minus"))
-        assert drawn == Pair.of(b, a, 3, drawn_from=("minus", "plus"))
+        drawn = Question.pair(a, b, 3, drawn_from=("plus", "minus"))
+        assert drawn == Question.pair(b, a, 3, drawn_from=("minus", "plus"))
         assert (drawn.id, drawn.a, drawn.b) == (pair.id, pair.a, pair.b)
         assert origins(drawn) == {a.text: "plus", b.text: "minus"}
 
@@ -43,7 +43,7 @@ def test_the_order_in_which_two_responses_are_given_changes_nothing() -> None:
 def test_a_response_is_a_in_half_of_its_pairs() -> None:
     """Neither its id nor its place in the pool decides: of two hundred pairs each response has both sides."""
     some = responses(200)
-    pairs = [Pair.of(a, b, 3) for a, b in itertools.combinations(some, 2)]
+    pairs = [Question.pair(a, b, 3) for a, b in itertools.combinations(some, 2)]
     low, high = stats.binom.interval(1 - 1e-6, len(pairs), 0.5)
     assert low <= sum(int(p.a.text[5:]) < int(p.b.text[5:]) for p in pairs) <= high
     assert low <= sum(p.a.id < p.b.id for p in pairs) <= high

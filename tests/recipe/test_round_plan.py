@@ -108,7 +108,7 @@ def test_a_study_answers_each_part_of_the_prompts_once(tiny_recipe: dict[str, An
     with Study.create(tmp_path / "study", recipe) as study:
         study.run()
         answered = [{r.prompt_id for r in study.folder.read(t, "sample", codecs.DRAWS).responses} for t in (1, 2)]
-        asked = [{x.pair.a.prompt_id for x in study.store.asked(t)} for t in (1, 2)]
+        asked = [{x.question.a.prompt_id for x in study.store.asked(t)} for t in (1, 2)]
     assert [len(part) for part in answered] == [16, 8] and not answered[0] & answered[1]
     assert all(some <= part for some, part in zip(asked, answered, strict=True))
     found = plan(recipe)

@@ -115,9 +115,9 @@ def test_the_baselines_of_activedpo_run_in_small(
     recipe = parse_recipe({**tiny_recipe, **method, "prompts": prompts, "trainer": trainer})
     with Study.create(tmp_path / "study", recipe) as study:
         study.run()
-        rounds = [{x.pair.a.prompt_id for x in study.store.asked(t)} for t in (1, 2)]
+        rounds = [{x.question.a.prompt_id for x in study.store.asked(t)} for t in (1, 2)]
         first = {r.id for r in study.folder.read(1, "sample", codecs.DRAWS).responses}
-        later = {r.id for x in study.store.asked(2) for r in (x.pair.a, x.pair.b)}
+        later = {r.id for x in study.store.asked(2) for r in (x.question.a, x.question.b)}
     assert all(rounds)
     if paper["pool"] == "fixed":  # APO: no response is drawn from a later model
         assert later <= first

@@ -113,5 +113,5 @@ def test_it_runs_in_small(tiny_recipe: dict[str, Any], feedback: Path, tiny_mode
     for m in lines[1:]:  # margins choose from the first round on
         assert m["selected_mean_margin"] > 0 and m["selected_kl"] != 0 and 0 <= m["selected_ranking_accuracy"] <= 1
     for some in asked:
-        assert len({x.pair.a.prompt_id for x in some}) == len(some)  # one pair a prompt
+        assert len({x.question.a.prompt_id for x in some}) == len(some)  # one pair a prompt
         assert [abs(x.margin) for x in some] == sorted(abs(x.margin) for x in some)

@@ -62,8 +62,8 @@ def test_it_runs_in_small(name: str, tiny_recipe: dict[str, Any], tiny_model: Pa
     }
     with Study.create(tmp_path / "study", parse_recipe(small)) as study:
         study.run()
-        drawn = {origin for x in study.store.asked() for origin in x.pair.drawn_from or ()}
-        first = {origin for x in study.store.asked(1) for origin in x.pair.drawn_from or ()}
+        drawn = {origin for x in study.store.asked() for origin in x.question.drawn_from or ()}
+        first = {origin for x in study.store.asked(1) for origin in x.question.drawn_from or ()}
     assert first == {"policy"}  # the policy is its reference: vanilla
     assert drawn == {"policy", "plus", "minus"}
     assert read_jsonl(tmp_path / "study" / "metrics.jsonl")[-1]["kl"] != 0
@@ -97,7 +97,7 @@ def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
     with Study.create(first, load_recipe("small.yaml", option(run, "--set"))) as study:
         study.run()
         assert study.round == 2  # one round
-        asked = [x.pair for x in study.store.asked()]
+        asked = [x.question for x in study.store.asked()]
     assert {origin for pair in asked for origin in pair.drawn_from or ()} == {"policy"}
     start, base = (load_file(folder / "model.safetensors") for folder in (first / "model", tiny_model))
     assert any(not torch.equal(start[name], base[name]) for name in start)  # it was trained
@@ -114,7 +114,7 @@ def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
             study.ask()
             kept = load_file(study.folder.round_folder(0) / "model" / "model.safetensors")
             assert all(torch.equal(kept[name], start[name]) for name in start), planned.arm
-            drawn[planned.arm] = {origin for x in study.store.asked(1) for origin in x.pair.drawn_from or ()}
+            drawn[planned.arm] = {origin for x in study.store.asked(1) for origin in x.question.drawn_from or ()}
             reports[planned.arm] = study.store.metrics()[0]["kl"]
     # Equal weights, and each arm's own sampling from its first round on: the second iteration of all.
     assert len(set(reports.values())) == 1 and reports["pilaf"] != 0

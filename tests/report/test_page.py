@@ -23,8 +23,8 @@ from duelist.report.record import read_arm, read_arms, selected, similarity_to_e
 from duelist.report.status import status
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder
-from duelist.store.row_codecs import AskedPair
-from duelist.types import Label, Pair, Prompt, Response, Selection, Votes
+from duelist.store.row_codecs import AskedQuestion
+from duelist.types import Label, Question, Prompt, Response, Selection, Votes
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 RECIPE: dict[str, Any] = {
@@ -93,16 +93,16 @@ def answer(prompt: Prompt, text: str, tokens: Sequence[int]) -> Response:
     return Response.of(prompt, text, [1], tokens, 1)
 
 
-def asked(round: int, position: int, a: Response, b: Response, margin: float) -> AskedPair:
-    pair = replace(Pair.of(a, b, round), a=a, b=b)
-    return AskedPair(pair, round, position, 1.5, "nats of something", margin)
+def asked(round: int, position: int, a: Response, b: Response, margin: float) -> AskedQuestion:
+    pair = replace(Question.pair(a, b, round), a=a, b=b)
+    return AskedQuestion(pair, round, position, 1.5, "nats of something", margin)
 
 
 def begin(path: Path, **changes: Any) -> StudyFolder:
     return create_folder(path, {**RECIPE, **changes})
 
 
-def ask(folder: StudyFolder, round: int, pairs: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
+def ask(folder: StudyFolder, round: int, pairs: Sequence[AskedQuestion], prompts: Sequence[Prompt]) -> None:
     selection = Selection(np.arange(len(pairs)), np.ones(len(pairs)), "nats of something")
     folder.run_selection(round, lambda: (selection, pairs, prompts))
 
@@ -128,7 +128,7 @@ def whole(path: Path, rewards: Sequence[float | None], **changes: Any) -> None:
     for t, reward in enumerate(rewards[1:], start=1):
         pair = asked(t, 0, answer(prompt, f"yes {t}", [2, t]), answer(prompt, f"no {t}", [3, t, t]), 0.1 * t)
         ask(folder, t, [pair], [prompt])
-        folder.store.add_labels([Label(pair.pair.id, "Ada", "a")])
+        folder.store.add_answers([Label(pair.question.id, "Ada", "a")])
         close(folder, t, metrics(reward))
     folder.close()
 
@@ -222,7 +222,7 @@ def test_a_real_study_with_an_arm_is_one_page_that_needs_nothing_else(real_study
     assert "random" in page.text and "other" in page.text
     assert page.text.count("Seeds: 1") == 1
     assert len(page.of("article.pair")) == 8  # both rounds' pairs
-    responses = {r.text for x in read_arm(real_study).asked for r in (x.pair.a, x.pair.b)}
+    responses = {r.text for x in read_arm(real_study).asked for r in (x.question.a, x.question.b)}
     assert responses <= set(page.of("div.text"))
 
 
@@ -271,7 +271,7 @@ def test_numbers_about_what_was_selected(tmp_path: Path) -> None:
         asked(1, 3, answer(two, "G", [7]), answer(two, "H", [2, 8]), -0.5),  # margin for b, b longer; b wins
     ]
     ask(folder, 1, pairs, [one, two])
-    ids = [x.pair.id for x in pairs]
+    ids = [x.question.id for x in pairs]
     labels = [
         Label(ids[0], "Ada", "a"),
         Label(ids[1], "Ada", "a"),
@@ -279,7 +279,7 @@ def test_numbers_about_what_was_selected(tmp_path: Path) -> None:
         Label(ids[2], "Bo", "tie"),
         Label(ids[3], "Ada", "b"),
     ]
-    folder.store.add_labels(labels)
+    folder.store.add_answers(labels)
     folder.close()
 
     (found,) = selected(read_arm(tmp_path))
@@ -312,7 +312,7 @@ def test_what_people_and_models_wrote_cannot_become_markup(tmp_path: Path) -> No
     close(folder, 0, metrics(0.0, **{"mean_reward_per_group": {evil: 1.0}}))
     pair = asked(1, 0, answer(prompt, evil, [2]), answer(other, "\n\n  kept", [3]), 0.5)
     ask(folder, 1, [pair], [prompt, other])
-    folder.store.add_labels([Label(pair.pair.id, evil, "b", votes=Votes(1, 4))])
+    folder.store.add_answers([Label(pair.question.id, evil, "b", votes=Votes(1, 4))])
     folder.close()
 
     page = Page(write_report(tmp_path))
@@ -352,7 +352,7 @@ def test_midway_with_the_batch_pending_and_nothing_to_measure_by(tmp_path: Path)
     close(folder, 0, {"mean_reward": None, "win_rate": None, "kl": None, "j": None})
     pairs = [asked(1, i, answer(prompt, f"a{i}", [2, i]), answer(prompt, f"b{i}", [3, i]), 0.0) for i in range(3)]
     ask(folder, 1, pairs, [prompt])
-    folder.store.add_labels([Label(pairs[1].pair.id, "Ada", "both_bad", seconds=2.0)])
+    folder.store.add_answers([Label(pairs[1].pair.id, "Ada", "both_bad", seconds=2.0)])
 
     page = Page(write_report(tmp_path))  # while the folder is locked
     assert "In progress: round 1 of 2 (3 pairs asked, 1 answered); 0 closed, 1 label." in page.text

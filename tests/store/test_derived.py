@@ -109,14 +109,14 @@ def test_labels_told_after_the_last_round_reach_preferences_when_the_study_is_cl
     small_study.finished(tmp_path)
     folder = open_folder(tmp_path)
     pair = folder.store.asked()[0].pair
-    folder.store.add_labels([Label(pair.id, "bob", "b")])
+    folder.store.add_answers([Label(pair.id, "bob", "b")])
     assert len(read_jsonl(tmp_path / "preferences.jsonl")) == 6  # not at every label
     assert "damage" not in status(tmp_path)  # behind is not damaged
     folder.close()
     assert len(read_jsonl(tmp_path / "preferences.jsonl")) == 7
 
     folder = open_folder(tmp_path)
-    folder.store.add_labels([Label(pair.id, "ann", "b")])  # a changed mind: as many lines
+    folder.store.add_answers([Label(pair.id, "ann", "b")])  # a changed mind: as many lines
     folder.store.close()  # as a kill leaves it
     folder._lock.release()
     unchanged = times(tmp_path)
@@ -138,7 +138,7 @@ def test_a_label_told_while_the_study_closes_is_in_the_preferences_or_is_refused
 
     def tell() -> None:
         try:
-            told.append(folder.store.add_labels([Label(small_study.pairs_of(1)[0].pair.id, "late", "a")]))
+            told.append(folder.store.add_answers([Label(small_study.pairs_of(1)[0].pair.id, "late", "a")]))
         except RoundStateError as error:
             refused.append(error)
 

@@ -52,7 +52,7 @@ def study(tmp_path: Path, tiny_recipe: dict[str, Any]) -> Path:
 
 def test_only_preferences_are_exported_as_preferences(study: Path) -> None:
     store = Store(study, migrate=False)
-    rows, asked = list(trl_rows(store)), [x.pair for x in store.asked()]
+    rows, asked = list(trl_rows(store)), [x.question for x in store.asked()]
     prompts = {x["pair_id"]: x["prompt"] for x in label_rows(store)}
     store.close()
     won = [(0, "a"), (0, "b"), (1, "b"), (1, "b"), (5, "a")]  # Ann's, Bob's, and the crowd's

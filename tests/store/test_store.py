@@ -27,21 +27,23 @@ from duelist.store.codecs import DRAWS, pairs
 from duelist.store.database import HEAD, url_of
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.layout import DATABASE
-from duelist.store.preferences import preference_from, preference_json
+from duelist.store.decisions import decision_from, decision_json
 from duelist.store.remains import recorded_recipe
-from duelist.store.row_codecs import AskedPair, Stage
+from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
 from duelist.store.tables import Base
-from duelist.types import OUTCOMES, DrawnSet, Draws, Label, Pair, Preference, Prompt, Response, Votes
+from duelist.types import OUTCOMES, DrawnSet, Draws, Label, Question, Preference, Prompt, Response, Votes
 
 PROMPTS = [Prompt.of([{"role": "user", "content": f"question {i}"}], {"kind": i}) for i in range(2)]
 RESPONSES = [Response.of(p, f"answer {k}", [1, 2], [3 + k, 4], 1) for p in PROMPTS for k in range(3)]
 PAIRS = [
-    Pair.of(RESPONSES[0], RESPONSES[1], 1),
-    Pair.of(RESPONSES[1], RESPONSES[2], 1, weight=0.1),
-    Pair.of(RESPONSES[4], RESPONSES[3], 2),
+    Question.pair(RESPONSES[0], RESPONSES[1], 1),
+    Question.pair(RESPONSES[1], RESPONSES[2], 1, weight=0.1),
+    Question.pair(RESPONSES[4], RESPONSES[3], 2),
 ]
-ASKED = [AskedPair(p, p.round, i if p.round == 1 else 0, 0.5 / (i + 1), "nats", -0.25 * i) for i, p in enumerate(PAIRS)]
+ASKED = [
+    AskedQuestion(p, p.round, i if p.round == 1 else 0, 0.5 / (i + 1), "nats", -0.25 * i) for i, p in enumerate(PAIRS)
+]
 A_TIME = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -115,7 +117,7 @@ def test_the_latest_arrival_counts_and_splits_and_repeats_change_nothing(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(arriving)), max_size=3)))
     with a_store(asked_folder) as store:
         parts = [arriving[i:j] for i, j in zip([0, *cuts], [*cuts, len(arriving)], strict=True)]
-        assert sum(store.add_labels(part) for part in parts) == len(labels)
+        assert sum(store.add_answers(part) for part in parts) == len(labels)
         assert sorted(store.labels(), key=lambda x: x.id) == sorted(labels, key=lambda x: x.id)
 
         expected = latest(arriving)
@@ -158,12 +160,12 @@ def test_a_bad_label_records_none_of_its_call(
     )
     others = [replace(x, id=f"other-{i}") for i, x in enumerate(labels)]
     with a_store(asked_folder) as store:
-        store.add_labels([first])
+        store.add_answers([first])
         with pytest.raises(error) as caught:
-            store.add_labels([*others[:position], bad, *others[position:]])
+            store.add_answers([*others[:position], bad, *others[position:]])
         assert isinstance(caught.value, DuelistError)
         assert store.labels() == [first]
-        assert store.add_labels([*others, first]) == len(others)
+        assert store.add_answers([*others, first]) == len(others)
 
 
 def test_what_comes_back_is_what_was_asked(store: Store) -> None:
@@ -194,9 +196,9 @@ def test_a_decision_changed_and_changed_back_counts_whatever_the_clock_says(
 ) -> None:
     moments = [time and f"2026-01-31T{time}:00+00:00" for time in times]
     for i, outcome in enumerate(("a", "b", "a")):
-        assert store.add_labels([Label(PAIRS[0].id, "ann", outcome, time=moments[i])]) == 1  # type: ignore[arg-type]
+        assert store.add_answers([Label(PAIRS[0].id, "ann", outcome, time=moments[i])]) == 1  # type: ignore[arg-type]
         assert [x.outcome for x in store.current_labels()] == [outcome]
-    assert store.add_labels([Label(PAIRS[0].id, "ann", "b"), Label(PAIRS[0].id, "ann", "tie")]) == 2
+    assert store.add_answers([Label(PAIRS[0].id, "ann", "b"), Label(PAIRS[0].id, "ann", "tie")]) == 2
     assert [x.outcome for x in store.current_labels()] == ["tie"]  # in one call, the later in the list
     assert store.preferences() == []
     assert [x.outcome for x in store.labels()] == ["a", "b", "a", "b", "tie"]
@@ -204,11 +206,11 @@ def test_a_decision_changed_and_changed_back_counts_whatever_the_clock_says(
 
 def test_the_same_label_told_again_is_the_same_act(store: Store) -> None:
     first, second = Label(PAIRS[0].id, "ann", "a", seconds=4), Label(PAIRS[0].id, "ann", "b")
-    assert store.add_labels([first, second]) == 2
-    assert store.add_labels([first, replace(first, seconds=4.0)]) == 0
+    assert store.add_answers([first, second]) == 2
+    assert store.add_answers([first, replace(first, seconds=4.0)]) == 0
     assert [x.outcome for x in store.current_labels()] == ["b"]  # a repeat of the first does not count as the latest
     with pytest.raises(LabelConflictError, match=r"one act of labelling.*give a changed decision a new id"):
-        store.add_labels([Label(PAIRS[1].id, "ann", "a"), replace(first, outcome="b")])
+        store.add_answers([Label(PAIRS[1].id, "ann", "a"), replace(first, outcome="b")])
     assert len(store.labels()) == 2
 
 
@@ -229,7 +231,7 @@ OLD = {  # rows that version 0003 recorded: column -> value, and what becomes of
 @pytest.mark.parametrize("case", OLD)
 def test_an_old_row_counts_as_far_as_it_can_be_used_and_is_never_deleted(case: str, store: Store) -> None:
     changes, becomes = OLD[case]
-    store.add_labels([Label(PAIRS[1].id, "bob", "b")])
+    store.add_answers([Label(PAIRS[1].id, "bob", "b")])
     row = {"id": "old", "pair_id": PAIRS[0].id, "annotator": "ann", "outcome": "a", "recorded_at": "2026"} | changes
     connection = sqlite3.connect(store.folder / DATABASE)
     names = ", ".join(row)
@@ -243,8 +245,8 @@ def test_an_old_row_counts_as_far_as_it_can_be_used_and_is_never_deleted(case: s
     assert len(list(trl_rows(store))) == expected
     assert [becomes in said for said in store.damaged_labels()] == [True] * bool(becomes)
     with pytest.raises(LabelConflictError):
-        store.add_labels([Label(PAIRS[0].id, "eve", "a", id="old")])
-    assert store.add_labels([Label(PAIRS[0].id, "ann", "a")]) == 1  # people go on
+        store.add_answers([Label(PAIRS[0].id, "eve", "a", id="old")])
+    assert store.add_answers([Label(PAIRS[0].id, "ann", "a")]) == 1  # people go on
     assert connection.execute("SELECT count(*) FROM labels WHERE id = 'old'").fetchone() == (1,)
     connection.close()
 
@@ -252,14 +254,14 @@ def test_an_old_row_counts_as_far_as_it_can_be_used_and_is_never_deleted(case: s
 def test_labels_of_an_old_study_are_checked_when_they_are_told_to_another(store: Store) -> None:
     values = vars(Label(PAIRS[0].id, "ann", "a")) | {"seconds": -1.0}
     with pytest.raises(DataError, match="seconds must be"):
-        store.add_labels([recorded_label(values)])
+        store.add_answers([recorded_label(values)])
     assert store.labels() == []
 
 
 def test_a_closed_store_records_nothing_more(store: Store) -> None:
     store.close()
     with pytest.raises(RoundStateError, match=r"must be open.*was closed: open it again"):
-        store.add_labels([Label(PAIRS[0].id, "ann", "a")])
+        store.add_answers([Label(PAIRS[0].id, "ann", "a")])
     store.close()
     assert store.labels() == []
 
@@ -267,19 +269,19 @@ def test_a_closed_store_records_nothing_more(store: Store) -> None:
 @pytest.mark.parametrize("labels", [None, 5, Label(PAIRS[0].id, "ann", "a"), [None], "ab", {"a": 1}])
 def test_what_is_no_list_of_labels_is_refused(labels: Any, store: Store) -> None:
     with pytest.raises(DataError, match=r"must be a list of `duelist.Label`.*put such labels in a list"):
-        store.add_labels(labels)
+        store.add_answers(labels)
 
 
 def test_labels_may_come_in_any_sequence_or_be_made_one_by_one(store: Store) -> None:
     labels = [Label(p.id, "ann", "a") for p in PAIRS]
-    assert store.add_labels(tuple(labels)) == len(labels)
-    assert store.add_labels(iter(labels)) == 0  # type: ignore[arg-type]
+    assert store.add_answers(tuple(labels)) == len(labels)
+    assert store.add_answers(iter(labels)) == 0  # type: ignore[arg-type]
 
 
 def test_threads_that_tell_the_same_labels_record_each_once(store: Store) -> None:
     labels = [Label(p.id, f"person {i}", "a") for p in PAIRS for i in range(10)]
     with ThreadPoolExecutor(8) as threads:
-        new = list(threads.map(lambda i: sum(store.add_labels([x]) for x in labels[i:] + labels[:i]), range(8)))
+        new = list(threads.map(lambda i: sum(store.add_answers([x]) for x in labels[i:] + labels[:i]), range(8)))
     assert sum(new) == len(labels)
     assert sorted(x.id for x in store.labels()) == sorted(x.id for x in labels)
 
@@ -292,11 +294,11 @@ def test_a_full_database_records_nothing_and_goes_on_when_there_is_room(store: S
     labels = [Label(PAIRS[0].id, f"person {i} {'x' * 100}", "a") for i in range(200)]
     limit(1)  # the pages it has already, and no more
     with pytest.raises(StorageError, match=r"must be writable, but .*disk is full.*free disk space") as caught:
-        store.add_labels(labels)
+        store.add_answers(labels)
     assert isinstance(caught.value, OSError)
     assert store.labels() == []
     limit(1_000_000)
-    assert store.add_labels(labels) == len(labels)
+    assert store.add_answers(labels) == len(labels)
 
 
 def test_migrations_give_the_schema_of_the_tables(store: Store) -> None:
@@ -324,7 +326,7 @@ def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(asked_f
     store = Store(tmp_path)
     try:
         drawn = ("policy", "policy")
-        assert store.asked() == [replace(x, pair=replace(x.pair, weight=1.0, drawn_from=drawn)) for x in ASKED]
+        assert store.asked() == [replace(x, pair=replace(x.question, weight=1.0, drawn_from=drawn)) for x in ASKED]
     finally:
         store.close()
     test_migrations_give_the_schema_of_the_tables(store)
@@ -337,14 +339,16 @@ def test_pairs_of_version_0004_keep_their_origins_and_get_those_that_only_their_
     store = Store(tmp_path)
     try:
         asked, preferences = store.asked(), store.preferences()
-        origins = [dict(zip((x.pair.a.text, x.pair.b.text), x.pair.drawn_from or (), strict=True)) for x in asked]
+        origins = [
+            dict(zip((x.question.a.text, x.question.b.text), x.question.drawn_from or (), strict=True)) for x in asked
+        ]
         assert origins == [
             {"answer 1": "reference", "answer 0": "policy"},
             {"answer 1": "reference", "answer 2": "policy"},
             {"answer 0": "reference", "answer 2": "policy"},
         ]
-        assert [x.pair.id for x in asked] == ["a0b14e1f976d69e6", "ab7d57d09715e692", "0c8bc9dd29bd181f"]
-        assert [x.pair.weight for x in asked] == [1.0, 0.25, 1.0]
+        assert [x.question.id for x in asked] == ["a0b14e1f976d69e6", "ab7d57d09715e692", "0c8bc9dd29bd181f"]
+        assert [x.question.weight for x in asked] == [1.0, 0.25, 1.0]
         assert [(p.chosen.text, p.rejected.text, p.drawn_from) for p in preferences] == [
             ("answer 0", "answer 2", ("reference", "policy")),
             ("answer 1", "answer 0", ("reference", "policy")),
@@ -356,8 +360,10 @@ def test_pairs_of_version_0004_keep_their_origins_and_get_those_that_only_their_
 
 
 def test_a_pair_keeps_its_weight_into_training_and_exports(store: Store) -> None:
-    store.add_labels([Label(p.id, "ann", "b") for p in PAIRS])
-    assert {p.id: x.pair.weight for p, x in zip(PAIRS, store.asked(), strict=True)} == {p.id: p.weight for p in PAIRS}
+    store.add_answers([Label(p.id, "ann", "b") for p in PAIRS])
+    assert {p.id: x.question.weight for p, x in zip(PAIRS, store.asked(), strict=True)} == {
+        p.id: p.weight for p in PAIRS
+    }
     assert {p.pair_id: p.weight for p in store.preferences()} == {p.id: p.weight for p in PAIRS}
     assert {row["pair_id"]: row["weight"] for row in label_rows(store)} == {p.id: p.weight for p in PAIRS}
     assert len({p.weight for p in PAIRS}) == 2
@@ -365,14 +371,14 @@ def test_a_pair_keeps_its_weight_into_training_and_exports(store: Store) -> None
 
 def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, tmp_path: Path) -> None:
     """The answer that the policy gave to another pair is the reference's here."""
-    drawn = Pair.of(RESPONSES[0], RESPONSES[2], 3, drawn_from=("reference", "policy"))
-    one = Pair.of(RESPONSES[3], RESPONSES[5], 3, drawn_from=("policy", "plus"))
+    drawn = Question.pair(RESPONSES[0], RESPONSES[2], 3, drawn_from=("reference", "policy"))
+    one = Question.pair(RESPONSES[3], RESPONSES[5], 3, drawn_from=("policy", "plus"))
     unknown = PAIRS[0]
-    asked = [AskedPair(p, 3, i, 0.5, "nats", 0.0) for i, p in enumerate((drawn, one))]
+    asked = [AskedQuestion(p, 3, i, 0.5, "nats", 0.0) for i, p in enumerate((drawn, one))]
     store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), asked)
-    assert [x.pair for x in store.asked(3)] == [drawn, one]
+    assert [x.question for x in store.asked(3)] == [drawn, one]
     for outcome in ("a", "b"):
-        store.add_labels([Label(p.id, "ann", outcome) for p in (drawn, one, unknown)])
+        store.add_answers([Label(p.id, "ann", outcome) for p in (drawn, one, unknown)])
         origins = {
             p.pair_id: p.drawn_from and {p.chosen.id: p.drawn_from[0], p.rejected.id: p.drawn_from[1]}
             for p in store.preferences()
@@ -383,14 +389,14 @@ def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, t
             unknown.id: None,
         }
         taken = store.preferences()
-        assert [preference_from(preference_json(p), *known(store, p)) for p in taken] == taken
+        assert [decision_from(decision_json(p), *known(store, p)) for p in taken] == taken
     codec = pairs(Draws(tuple(RESPONSES)))
     codec.write(tmp_path / "pairs.jsonl", [drawn, one, unknown])
     assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one, unknown]
 
 
-def known(store: Store, preference: Preference) -> tuple[Pair, dict[str, Prompt]]:
-    return next(x.pair for x in store.asked() if x.pair.id == preference.pair_id), store.prompts()
+def known(store: Store, preference: Preference) -> tuple[Question, dict[str, Prompt]]:
+    return next(x.question for x in store.asked() if x.question.id == preference.pair_id), store.prompts()
 
 
 def test_draws_come_back_with_their_origins(tmp_path: Path) -> None:
@@ -425,17 +431,19 @@ def test_artifacts_of_earlier_versions_say_where_responses_were_drawn(tmp_path: 
     ]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
     assert pairs(draws).read(tmp_path / "pairs.jsonl") == [
-        Pair("one", b, a, 1, 1.0, ("reference", "policy")),
-        Pair("two", c, a, 1, 2.0, ("plus", "minus")),
+        Question("one", b, a, 1, 1.0, ("reference", "policy")),
+        Question("two", c, a, 1, 2.0, ("plus", "minus")),
     ]
 
 
 def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
     """A label names a side, so a pair that an earlier version stored must come back the way it was shown."""
-    pair = Pair.of(RESPONSES[0], RESPONSES[2], 3)
+    pair = Question.pair(RESPONSES[0], RESPONSES[2], 3)
     turned = replace(pair, a=pair.b, b=pair.a, drawn_from=("plus", "minus"))
-    store.finish_stage(Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedPair(turned, 3, 0, 0.5, "nats", 0.0)])
-    store.add_labels([Label(turned.id, "ann", "a")])
+    store.finish_stage(
+        Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedQuestion(turned, 3, 0, 0.5, "nats", 0.0)]
+    )
+    store.add_answers([Label(turned.id, "ann", "a")])
     assert store.asked(3)[0].pair == turned and store.batch(3).pairs == (turned,)
     (preference,) = store.preferences(3)
     assert (preference.chosen, preference.rejected) == (turned.a, turned.b)
@@ -473,7 +481,7 @@ def test_a_damaged_database_is_refused_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_a_damaged_page_is_an_error_that_says_what_to_do(store: Store) -> None:
-    store.add_labels([Label(PAIRS[0].id, f"person {i}", "a", shown="ab") for i in range(500)])
+    store.add_answers([Label(PAIRS[0].id, f"person {i}", "a", shown="ab") for i in range(500)])
     store.close()
     file = store.folder / DATABASE
     connection = sqlite3.connect(file)
@@ -484,7 +492,7 @@ def test_a_damaged_page_is_an_error_that_says_what_to_do(store: Store) -> None:
     content[(page - 1) * size : page * size] = b"\xff" * size
     file.write_bytes(content)
     damaged = Store(store.folder, migrate=False)
-    for read in (damaged.labels, damaged.current_labels, lambda: damaged.add_labels([Label(PAIRS[0].id, "eve", "a")])):
+    for read in (damaged.labels, damaged.current_labels, lambda: damaged.add_answers([Label(PAIRS[0].id, "eve", "a")])):
         with pytest.raises(StorageError, match=r"must be usable, but.*malformed.*restore it from a copy"):
             read()
     damaged.close()

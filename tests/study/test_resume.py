@@ -169,9 +169,9 @@ def test_answers_told_before_the_kill_are_not_asked_for_again(
     assert in_process(tell_half_and_die, folder, example.recipe) == -signal.SIGKILL
     assert in_process(run_study, folder, example.recipe, None) == 0
     found, expected = outcome(folder), outcome(example.undisturbed)
-    first_round = [x.pair.id for x in expected["asked"] if x.round == 1]
+    first_round = [x.question.id for x in expected["asked"] if x.round == 1]
     assert lines(shown_log(folder))[: len(first_round)] == first_round[::2] + first_round[1::2]
-    assert sorted(lines(shown_log(folder))) == sorted(x.pair.id for x in expected["asked"])
+    assert sorted(lines(shown_log(folder))) == sorted(x.question.id for x in expected["asked"])
     assert [x.id for x in found.pop("labels")] != [x.id for x in expected["labels"]]  # they came in another order
     for part, value in found.items():
         assert value == expected[part], part

@@ -73,7 +73,7 @@ def test_features_are_the_reward_models(tmp_path: Path) -> None:
         study.tell(study.stages.components.annotator.annotate(batch, 0, study.progress))
         study.update()
         stages = study.stages
-        past = [x.pair for x in study.store.asked()]
+        past = [x.question for x in study.store.asked()]
         candidates = stages.pair(2, stages.sample(2, stages.prompts(2)), past)
         features = stages.featurize(2, candidates, past)
         model = RewardModel.load(study.folder.trained(1))
@@ -125,7 +125,7 @@ def test_a_prompts_only_response_can_be_compared_with_another_prompts(tmp_path: 
     content = recipe_content(small()) | {"prepare": None, "pairing": {"name": "cross_prompt", "pairs": 100}}
     with Study.create(tmp_path / "study", parse_recipe(_prepared(content, tmp_path))) as study:
         study.run()
-        assert len({r.id for x in study.store.asked() for r in (x.pair.a, x.pair.b)}) > 20
+        assert len({r.id for x in study.store.asked() for r in (x.question.a, x.question.b)}) > 20
 
 
 def _prepared(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_pilaf_is_vanilla_in_the_first_round_says_so_and_mixes_in_the_second(
             drawn = {frozenset((s.a, s.b)) for s in draws.sets}
             pairs = read_jsonl(study.folder.round_folder(t) / "pairs.jsonl")
             assert len(pairs) > 12 and {frozenset((p["a"], p["b"])) for p in pairs} <= drawn
-            assert {frozenset((x.pair.a.id, x.pair.b.id)) for x in study.store.asked(t)} <= drawn
+            assert {frozenset((x.question.a.id, x.question.b.id)) for x in study.store.asked(t)} <= drawn
 
 
 def test_the_weights_of_t_pilaf_reach_the_preferences(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_weights_of_t_pilaf_reach_the_preferences(tiny_recipe: dict[str, Any
     with Study.create(tmp_path / "study", parse_recipe(tiny_recipe)) as study:
         study.run()
         weights = {p.pair_id: p.weight for p in study.store.preferences(2)}
-        assert weights == {x.pair.id: x.pair.weight for x in study.store.asked(2)}
+        assert weights == {x.question.id: x.question.weight for x in study.store.asked(2)}
         assert len(set(weights.values())) > 5
         assert {p.weight for p in study.store.preferences(1)} == {1.0}
 

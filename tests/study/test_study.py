@@ -358,7 +358,7 @@ def test_metrics_tell_what_was_chosen(by_hand: dict[str, Any], tmp_path: Path) -
     assert (first["selected_mean_margin"], first["selected_ranking_accuracy"], first["selected_kl"]) == (0.0, None, 0.0)
     assert second["selected_mean_margin"] == pytest.approx(sum(abs(x.margin) for x in asked) / 6)
     assert second["selected_ranking_accuracy"] == pytest.approx(3 / 5)  # two against the margin, the tie counts nowhere
-    sequences = tokenized([r for x in asked for r in (x.pair.a, x.pair.b)])
+    sequences = tokenized([r for x in asked for r in (x.question.a, x.question.b)])
     own = sequence_log_probs(policy.model, sequences)
     with policy.as_reference():
         reference = sequence_log_probs(policy.model, sequences)

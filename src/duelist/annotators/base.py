@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
-from duelist.types import Batch, Label, Pair, content_id
+from duelist.types import Batch, Label, Question, content_id
 
 
 class Annotator(Checked, ABC):
@@ -39,6 +39,6 @@ class Annotator(Checked, ABC):
             self.reward.check(context)
 
 
-def label_id(seed: int, pair: Pair, annotator: str) -> str:
+def label_id(seed: int, pair: Question, annotator: str) -> str:
     """Return the id of an annotator's label of a pair in the study with this seed."""
     return content_id("label", seed, pair.id, annotator)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from duelist.types import Label, Pair
+from duelist.types import Label, Question
 
 ENOUGH = 20  # recorded times
 SHORTEST = 0.1  # seconds: the minimum expected time, which keeps the gain per second finite
@@ -48,7 +48,7 @@ class ReadingTime:
 DEFAULT = ReadingTime(constant=5.0, rate=60 / 238 * 0.75)
 
 
-def tokens_to_read(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+def tokens_to_read(pairs: Sequence[Question]) -> NDArray[np.int64]:
     """Return the number of tokens of both responses and of the prompt (of both prompts if they differ), `[N]`."""
     counts = []
     for pair in pairs:
@@ -57,7 +57,7 @@ def tokens_to_read(pairs: Sequence[Pair]) -> NDArray[np.int64]:
     return np.array(counts, np.int64)
 
 
-def study_reading_time(pairs: Sequence[Pair], labels: Sequence[Label]) -> ReadingTime:
+def study_reading_time(pairs: Sequence[Question], labels: Sequence[Label]) -> ReadingTime:
     """Return the model fitted to a study's recorded times, or the default until there are enough.
 
     Args:

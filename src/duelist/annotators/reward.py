@@ -24,7 +24,7 @@ from duelist.models.rewards.functions import (
 )
 from duelist.progress import Progress
 from duelist.seeding import hash_uniform
-from duelist.types import Batch, Label, Outcome, Pair
+from duelist.types import Batch, Label, Outcome, Question
 
 Choice = Literal["hard", "bradley_terry"]
 
@@ -99,7 +99,7 @@ def _decide(
     return labels
 
 
-def _outcome(pair: Pair, rewards: dict[str, float], choice: Choice, temperature: float, seed: int) -> Outcome:
+def _outcome(pair: Question, rewards: dict[str, float], choice: Choice, temperature: float, seed: int) -> Outcome:
     difference = rewards[pair.a.id] - rewards[pair.b.id]
     if choice == "hard":
         return "tie" if difference == 0 else ("a" if difference > 0 else "b")

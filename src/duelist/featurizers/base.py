@@ -15,7 +15,7 @@ from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.settings.context import Checked
-from duelist.types import Features, Pair, Prompt, Response
+from duelist.types import Features, Prompt, Question, Response
 
 # Fields of pairs that a study knows without a featurizer.
 KNOWN = frozenset({"past", "cost_N", "asked_margin_N", "votes_N2"})
@@ -40,18 +40,18 @@ class FeatureJob:
     """
 
     models: Models
-    candidates: Sequence[Pair]
-    past: Sequence[Pair]
+    candidates: Sequence[Question]
+    past: Sequence[Question]
     prompts: Mapping[str, Prompt]
     beta: float
     seed: int
     progress: Progress
-    targets: Sequence[Pair] = ()
+    targets: Sequence[Question] = ()
     cache: FeatureCache = field(default_factory=FeatureCache)
     wanted: frozenset[str] = frozenset()
 
     @property
-    def pairs(self) -> Sequence[Pair]:
+    def pairs(self) -> Sequence[Question]:
         """All pairs: candidates, then past pairs, then target pairs; N rows."""
         return [*self.candidates, *self.past, *self.targets]
 
@@ -134,7 +134,7 @@ def _not_provided(fields: Set[str], featurizers: Sequence[Featurizer]) -> Recipe
     )
 
 
-def distinct_responses(pairs: Sequence[Pair]) -> tuple[list[Response], NDArray[np.int64]]:
+def distinct_responses(pairs: Sequence[Question]) -> tuple[list[Response], NDArray[np.int64]]:
     """Return the R distinct responses of N pairs, and the positions `[N, 2]` of each pair's a and b among them."""
     position: dict[str, int] = {}
     responses: list[Response] = []

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from duelist.errors import DataError
 from duelist.pairing.base import Pairing, PoolSize, pair_of
-from duelist.types import Draws, GivenResponses, Pair
+from duelist.types import Draws, GivenResponses, Question
 
 
 class AsDrawn(Pairing):
@@ -23,14 +23,14 @@ class AsDrawn(Pairing):
 
     uses_given: ClassVar[bool] = False
 
-    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Question]:
         if draws.responses and not draws.sets:
             raise DataError(
                 "Pairing `as_drawn` needs a sampler that draws its responses two by two (pilaf, t_pilaf, best_of_n, "
                 "hybrid, or vanilla with two responses or more), but this one drew no sets: use pairing `in_prompt`."
             )
         by_id = {r.id: r for r in draws.responses}
-        found: dict[str, Pair] = {}
+        found: dict[str, Question] = {}
         for drawn in draws.sets:
             a, b = by_id[drawn.a], by_id[drawn.b]
             if a.text != b.text:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from duelist.errors import DataError
 from duelist.pairing.base import Pairing, PoolSize, pair_of
-from duelist.types import Draws, GivenResponses, Pair
+from duelist.types import Draws, GivenResponses, Question
 
 
 class AsGiven(Pairing):
     """One pair per row."""
 
-    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Question]:
         responses = draws.responses
         by_text = {(r.prompt_id, r.text): r for r in responses}
-        found: dict[str, Pair] = {}
+        found: dict[str, Question] = {}
         for prompt_id in dict.fromkeys(r.prompt_id for r in responses):
             for texts in given.pairs.get(prompt_id, []):
                 members = [by_text.get((prompt_id, text)) for text in texts]

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from duelist.errors import RecipeError
 from duelist.settings.context import Checked, Context
-from duelist.types import DrawnSet, Draws, GivenResponses, Pair, Response
+from duelist.types import DrawnSet, Draws, GivenResponses, Question, Response
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Pairing(Checked, ABC):
     uses_given: ClassVar[bool] = True
 
     @abstractmethod
-    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Question]:
         """Return the candidate pairs, without repetition, each with two different texts.
 
         Two responses that were drawn together keep the weight and the origins of their set; other pairs have weight 1
@@ -65,7 +65,7 @@ class Pairing(Checked, ABC):
             )
 
 
-def pair_of(draws: Draws, a: Response, b: Response, round: int, drawn: DrawnSet | None = None) -> Pair:
+def pair_of(draws: Draws, a: Response, b: Response, round: int, drawn: DrawnSet | None = None) -> Question:
     """Return the pair of two of a round's draws, with their origins.
 
     Args:
@@ -78,10 +78,10 @@ def pair_of(draws: Draws, a: Response, b: Response, round: int, drawn: DrawnSet 
     weight, origins = (1.0, None) if drawn is None else (drawn.weight, drawn.drawn_from)
     if drawn is not None and origins is not None and drawn.a != a.id:
         origins = origins[1], origins[0]
-    return Pair.of(a, b, round, weight, origins or draws.origins(a.id, b.id))
+    return Question.pair(a, b, round, weight, origins or draws.origins(a.id, b.id))
 
 
-def require_one_prompt(pairs: Sequence[Pair]) -> None:
+def require_one_prompt(pairs: Sequence[Question]) -> None:
     """Check that no pair crosses prompts, as training a policy requires.
 
     Raises:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.pairing.base import Pairing, PoolSize, pair_of
 from duelist.seeding import generator
-from duelist.types import Draws, GivenResponses, Pair
+from duelist.types import Draws, GivenResponses, Question
 
 
 class CrossPromptConfig(BaseModel):
@@ -37,7 +37,7 @@ class CrossPrompt(Pairing):
     def __init__(self, config: CrossPromptConfig) -> None:
         self.config = config
 
-    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Question]:
         # Ids are hashes of prompt and text, so equal texts for one prompt are one response.
         pool = [response for _, response in sorted({r.id: r for r in draws.responses}.items())]
         rng = generator(seed, "cross-prompt", round)

@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import ClassVar
 
 from duelist.pairing.base import Pairing, PoolSize, pair_of
-from duelist.types import Draws, GivenResponses, Pair, Response
+from duelist.types import Draws, GivenResponses, Question, Response
 
 
 class InPrompt(Pairing):
@@ -19,7 +19,7 @@ class InPrompt(Pairing):
 
     uses_given: ClassVar[bool] = False
 
-    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Pair]:
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Question]:
         drawn = {frozenset((s.a, s.b)): s for s in draws.sets}
         by_prompt: dict[str, list[Response]] = {}
         for response in draws.responses:

@@ -20,7 +20,7 @@ from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import Arm, Selected, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
 from duelist.store.layout import ARMS
-from duelist.store.row_codecs import AskedPair
+from duelist.store.row_codecs import AskedQuestion
 from duelist.types import OUTCOMES, Label
 
 REPORT = "report.html"
@@ -104,7 +104,7 @@ def _state(arm: Arm) -> str:
     if arm.finished:
         return f"Finished: {arm.rounds} of {arm.rounds} rounds closed, {labels}."
     current = arm.rounds_closed + 1
-    asked = {x.pair.id for x in arm.asked if x.round == current}
+    asked = {x.question.id for x in arm.asked if x.round == current}
     answered = len(asked & {label.pair_id for label in arm.labels})
     pending = f"{len(asked)} pairs asked, {answered} answered" if asked else "no pair asked yet"
     return f"In progress: round {current} of {arm.rounds} ({pending}); {arm.rounds_closed} closed, {labels}."
@@ -228,12 +228,14 @@ def _pair_section(arm: Arm, t: int) -> dict[str, Any]:
     labels: dict[str, list[Label]] = {}
     for label in arm.labels:
         labels.setdefault(label.pair_id, []).append(label)
-    shown = [_pair(arm, x, labels.get(x.pair.id, [])) for x in pairs[:_PAIRS_SHOWN]]
+    shown = [_pair(arm, x, labels.get(x.question.id, [])) for x in pairs[:_PAIRS_SHOWN]]
     return {"round": t, "asked": len(pairs), "pairs": shown, "unit": pairs[0].unit}
 
 
-def _pair(arm: Arm, x: AskedPair, labels: Sequence[Label]) -> dict[str, Any]:
-    of_both = dict.fromkeys((x.pair.a.prompt_id, x.pair.b.prompt_id))  # one prompt, unless the pair is across prompts
+def _pair(arm: Arm, x: AskedQuestion, labels: Sequence[Label]) -> dict[str, Any]:
+    of_both = dict.fromkeys(
+        (x.question.a.prompt_id, x.question.b.prompt_id)
+    )  # one prompt, unless the pair is across prompts
     prompts = [
         [(str(m.get("role", "")), _message_text(m.get("content"))) for m in arm.prompts[i].messages] for i in of_both
     ]
@@ -244,7 +246,7 @@ def _pair(arm: Arm, x: AskedPair, labels: Sequence[Label]) -> dict[str, Any]:
         "labels": labels,
         "responses": [
             {"name": name, "text": r.text, "tokens": len(r.token_ids), "chosen": name in outcomes}
-            for name, r in (("a", x.pair.a), ("b", x.pair.b))
+            for name, r in (("a", x.question.a), ("b", x.question.b))
         ],
     }
 

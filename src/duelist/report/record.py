@@ -19,7 +19,7 @@ from duelist.store.damage import damage
 from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study
 from duelist.store.recipe_file import read_recipe
 from duelist.store.remains import is_filled, require_whole_record
-from duelist.store.row_codecs import AskedPair, Stage
+from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
 from duelist.types import OUTCOMES, Label, Prompt
 
@@ -45,7 +45,7 @@ class Arm:
     recipe: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
     stages: Sequence[Stage]
-    asked: Sequence[AskedPair]
+    asked: Sequence[AskedQuestion]
     prompts: Mapping[str, Prompt]
     labels: Sequence[Label]
     damage: Sequence[str] = ()
@@ -136,7 +136,7 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
         wrong = damage(folder, store, recipe)
     finally:
         store.close()
-    known = {x.pair.id for x in asked}
+    known = {x.question.id for x in asked}
     counted = [x for x in labels if x.pair_id in known]
     name = label or name_of(recipe, "acquisition").rpartition(":")[2]
     return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
@@ -168,7 +168,7 @@ def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 def selected(arm: Arm) -> list[Selected]:
     """Return the statistics of the asked pairs, for each round with asked pairs."""
-    similarity_B = similarity_to_earlier([{*x.pair.a.token_ids, *x.pair.b.token_ids} for x in arm.asked])
+    similarity_B = similarity_to_earlier([{*x.question.a.token_ids, *x.question.b.token_ids} for x in arm.asked])
     labels: dict[str, list[Label]] = {}
     for label in arm.labels:
         labels.setdefault(label.pair_id, []).append(label)
@@ -177,9 +177,11 @@ def selected(arm: Arm) -> list[Selected]:
     for t in sorted({x.round for x in arm.asked}):
         of_round = [i for i, x in enumerate(arm.asked) if x.round == t]
         pairs = [arm.asked[i] for i in of_round]
-        outcomes = [(x, label.outcome) for x in pairs for label in labels.get(x.pair.id, [])]
+        outcomes = [(x, label.outcome) for x in pairs for label in labels.get(x.question.id, [])]
         accuracy, ranked = agreement([(x.margin, o) for x, o in outcomes])
-        longer, unequal = agreement([(len(x.pair.a.token_ids) - len(x.pair.b.token_ids), o) for x, o in outcomes])
+        longer, unequal = agreement(
+            [(len(x.question.a.token_ids) - len(x.question.b.token_ids), o) for x, o in outcomes]
+        )
         seen_before = [s for s in (similarity_B[i] for i in of_round) if not np.isnan(s)]
         found.append(
             Selected(
@@ -187,12 +189,12 @@ def selected(arm: Arm) -> list[Selected]:
                 margin_B=np.abs([x.margin for x in pairs]),
                 ranking_accuracy=accuracy,
                 ranked=ranked,
-                length=float(np.mean([len(r.token_ids) for x in pairs for r in (x.pair.a, x.pair.b)])),
+                length=float(np.mean([len(r.token_ids) for x in pairs for r in (x.question.a, x.question.b)])),
                 longer_wins=longer,
                 unequal=unequal,
                 similarity=float(np.mean(seen_before)) if seen_before else None,
-                prompts=len({r.prompt_id for x in pairs for r in (x.pair.a, x.pair.b)}),
-                answered=sum(x.pair.id in labels for x in pairs),
+                prompts=len({r.prompt_id for x in pairs for r in (x.question.a, x.question.b)}),
+                answered=sum(x.question.id in labels for x in pairs),
                 outcomes={name: sum(o == name for _, o in outcomes) for name in OUTCOMES},
                 groups=_groups(pairs, arm.prompts, column),
             )
@@ -220,7 +222,7 @@ def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]
     return largest_B
 
 
-def _groups(pairs: Sequence[AskedPair], prompts: Mapping[str, Prompt], column: str | None) -> dict[str, int]:
+def _groups(pairs: Sequence[AskedQuestion], prompts: Mapping[str, Prompt], column: str | None) -> dict[str, int]:
     if column is None:
         return {}
-    return dict(Counter(str(prompts[x.pair.a.prompt_id].columns.get(column)) for x in pairs))
+    return dict(Counter(str(prompts[x.question.a.prompt_id].columns.get(column)) for x in pairs))

@@ -39,9 +39,9 @@ def status(folder: Path) -> dict[str, Any]:
 def _status(arm: Arm) -> dict[str, Any]:
     current = len(arm.metrics)
     in_progress = None if arm.finished else current
-    asked = {x.pair.id for x in arm.asked if x.round == in_progress}
+    asked = {x.question.id for x in arm.asked if x.round == in_progress}
     answered = asked & {label.pair_id for label in arm.labels}
-    reading = study_reading_time([x.pair for x in arm.asked], arm.labels)
+    reading = study_reading_time([x.question for x in arm.asked], arm.labels)
     return {
         "name": name_of(arm.recipe),
         "rounds": arm.rounds,

@@ -33,7 +33,7 @@ from duelist.progress import Progress, Silent
 from duelist.recipe.component import Component
 from duelist.seeding import derived_seed, generator
 from duelist.selection.pool import Pool, read_pairs, read_some
-from duelist.types import Pair
+from duelist.types import Question
 
 Dtype = Literal["float32", "bfloat16", "float64"]
 
@@ -239,7 +239,7 @@ def _policy(
     return Policy.of(model, tokenizer)
 
 
-def _recorded(pairs: Sequence[Pair], past: Sequence[Pair]) -> dict[str, NDArray[Any]]:
+def _recorded(pairs: Sequence[Question], past: Sequence[Question]) -> dict[str, NDArray[Any]]:
     """Return the recorded fields of past pairs that a study knows, but a file of labelled pairs does not.
 
     Votes and the margins before training are not known and set to 0; cost is estimated from length, because the

@@ -12,7 +12,7 @@ from duelist.data.sources import Row, RowSource
 from duelist.errors import DataError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
-from duelist.types import Pair, Prompt, Response
+from duelist.types import Prompt, Question, Response
 
 Pool = str | Path | Iterable[Row]
 
@@ -21,7 +21,7 @@ Pool = str | Path | Iterable[Row]
 class PoolPair:
     """A pair, and its row in the pool, counted from 0."""
 
-    pair: Pair
+    pair: Question
     prompt: Prompt
     row_number: int
     row: Row
@@ -65,7 +65,7 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
                 "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
             )
         for a, b in combinations(_responses(policy, prompt, texts, where, token), 2):
-            pair = PoolPair(Pair.of(a, b, 0), prompt, number, row)
+            pair = PoolPair(Question.pair(a, b, 0), prompt, number, row)
             found.setdefault(pair.texts, pair)
     return list(found.values())
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from duelist.store.artifacts import read_jsonl
-from duelist.types import DrawnSet, Draws, Evaluation, Features, Pair, Response
+from duelist.types import DrawnSet, Draws, Evaluation, Features, Question, Response
 
 Value = TypeVar("Value")
 RESPONSE = TypeAdapter(Response)  # ignores a row's other keys
@@ -58,21 +58,36 @@ def _read_draws(path: Path) -> Draws:
     return Draws(responses, tuple(sets[i] for i in sorted(sets)), drawn_from=origins)
 
 
-def _write_pairs(path: Path, pairs: list[Pair]) -> None:
-    _write_rows(path, [vars(p) | {"a": p.a.id, "b": p.b.id} for p in pairs])
+def _write_questions(path: Path, questions: list[Question]) -> None:
+    _write_rows(path, [_pair_row(q) if q.k == 2 else _set_row(q) for q in questions])
 
 
-def pairs(draws: Draws) -> Codec[list[Pair]]:
-    """Return the codec of pairs, which refers to the drawn responses by id."""
+def _pair_row(q: Question) -> dict[str, Any]:
+    ids = {"id": q.id, "a": q.a.id, "b": q.b.id}
+    return {**ids, "round": q.round, "weight": q.weight, "drawn_from": q.drawn_from}
+
+
+def _set_row(q: Question) -> dict[str, Any]:
+    responses = [r.id for r in q.responses]
+    return {"id": q.id, "asks": q.asks, "responses": responses, "round": q.round, "drawn_from": q.drawn_from}
+
+
+def questions(draws: Draws) -> Codec[list[Question]]:
+    """Return the codec of candidate questions, which refers to the drawn responses by id."""
     by_id = {r.id: r for r in draws.responses}
 
-    def pair(row: dict[str, Any]) -> Pair:
+    def question(row: dict[str, Any]) -> Question:
+        if "responses" in row:
+            origins = tuple(row["drawn_from"]) if row["drawn_from"] else None
+            return Question(
+                row["id"], tuple(by_id[i] for i in row["responses"]), row["round"], 1.0, origins, row["asks"]
+            )
         a, b = by_id[row["a"]], by_id[row["b"]]
         # An earlier version wrote no origins, and before that no weight.
         origins = tuple(row.get("drawn_from") or ()) or draws.origins(a.id, b.id)
-        return Pair(row["id"], a, b, row["round"], row.get("weight", 1.0), origins)
+        return Question(row["id"], (a, b), row["round"], row.get("weight", 1.0), origins)
 
-    return Codec("pairs.jsonl", _write_pairs, lambda path: [pair(row) for row in read_jsonl(path)])
+    return Codec("pairs.jsonl", _write_questions, lambda path: [question(row) for row in read_jsonl(path)])
 
 
 def _write_features(path: Path, features: Features) -> None:

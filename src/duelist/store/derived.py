@@ -38,7 +38,7 @@ def results_are_current(path: Path, store: Store, closed: Metrics) -> bool:
 def preferences_are_current(path: Path, store: Store) -> bool:
     """Return whether preferences.jsonl is unchanged since it was written, and contains every label."""
     written = store.preferences_file()
-    return written is not None and written[0] == store.label_count() and _is_as_written(path, written[1])
+    return written is not None and written[0] == store.answer_count() and _is_as_written(path, written[1])
 
 
 def write_results(path: Path, store: Store, closed: Metrics) -> None:
@@ -53,7 +53,7 @@ def write_results(path: Path, store: Store, closed: Metrics) -> None:
 
 def write_preferences(path: Path, store: Store) -> None:
     """Write preferences.jsonl, and record the labels it was written from."""
-    labels = store.label_count()  # before reading: a label that arrives meanwhile leaves the file behind, not ahead
+    labels = store.answer_count()  # before reading: a label that arrives meanwhile leaves the file behind, not ahead
     with atomic_path(path / PREFERENCES) as temporary:
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines(map(json_line, preference_rows(store)))

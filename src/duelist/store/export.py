@@ -48,18 +48,18 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
         fields = {k: getattr(label, k) for k in ("id", "annotator", "outcome", "seconds", "shown", "time")}
         by_pair.setdefault(label.pair_id, []).append({**fields, "votes": votes})
     for x in store.asked():
-        prompt, other = prompts[x.pair.a.prompt_id], prompts[x.pair.b.prompt_id]
+        prompt, other = prompts[x.question.a.prompt_id], prompts[x.question.b.prompt_id]
         yield {
-            "pair_id": x.pair.id,
+            "pair_id": x.question.id,
             "round": x.round,
             "position": x.position,
             "score": x.score,
             "score_unit": x.unit,
             "margin": x.margin,
-            "weight": x.pair.weight,
+            "weight": x.question.weight,
             "prompt": prompt.as_trl(),
             **({} if other.id == prompt.id else {"prompt_b": other.as_trl()}),  # a pair that crosses prompts
-            "response_a": x.pair.a.text,
-            "response_b": x.pair.b.text,
-            "labels": by_pair.get(x.pair.id, []),
+            "response_a": x.question.a.text,
+            "response_b": x.question.b.text,
+            "labels": by_pair.get(x.question.id, []),
         }

@@ -33,7 +33,7 @@ from duelist.store.derived import (
 )
 from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, ROUNDS, SELECTION
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
-from duelist.store.row_codecs import AskedPair, Stage
+from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
 from duelist.types import Prompt, Selection
 
@@ -164,14 +164,14 @@ class StudyFolder:
         return codec.read(self._checked(round, name))
 
     def run_selection(
-        self, round: int, compute: Callable[[], tuple[Selection, Sequence[AskedPair], Sequence[Prompt]]]
+        self, round: int, compute: Callable[[], tuple[Selection, Sequence[AskedQuestion], Sequence[Prompt]]]
     ) -> None:
         """Run the selection stage, which records its artifact and the asked pairs together."""
         with self._at_work(f"stage 'select' of round {round}"):
             began = time.monotonic()
             selection, asked, prompts = compute()
             path = self.round_folder(round) / SELECTION
-            rows = [{"pair_id": x.pair.id, "score": x.score, "margin": x.margin} for x in asked]
+            rows = [{"pair_id": x.question.id, "score": x.score, "margin": x.margin} for x in asked]
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 
@@ -207,7 +207,7 @@ class StudyFolder:
             The line of metrics.jsonl.
         """
         with self._at_work(f"the results of round {round}"):
-            asked = {x.pair.id for x in self.store.asked() if x.round <= round}
+            asked = {x.question.id for x in self.store.asked() if x.round <= round}
             labels = sum(label.pair_id in asked for label in self.store.current_labels())
             seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
             line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
@@ -244,7 +244,7 @@ class StudyFolder:
         path: Path,
         began: float,
         info: Mapping[str, Any],
-        asked: Sequence[AskedPair] = (),
+        asked: Sequence[AskedQuestion] = (),
         prompts: Sequence[Prompt] = (),
     ) -> None:
         relative = path.relative_to(self.path).as_posix()

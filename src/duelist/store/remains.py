@@ -15,7 +15,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, column, func, inspect, select, table
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
@@ -23,12 +23,15 @@ from duelist.errors import StorageError
 from duelist.store.codecs import EVALUATION, FEATURES, STEP
 from duelist.store.database import connect, unusable, url_of
 from duelist.store.layout import DATABASE, METRICS, PREFERENCES, ROUNDS, SELECTION
-from duelist.store.tables import LabelRow, PairRow, RecipeRow, RoundRow
+from duelist.store.tables import AnswerRow, QuestionRow, RecipeRow, RoundRow
+
+NOW = frozenset({"rounds", "questions", "answers"})
+BEFORE_QUESTIONS = frozenset({"rounds", "pairs", "labels"})  # up to version 0005
 
 
 @dataclass(frozen=True)
 class Known:
-    """Events that a study's database knows: closed rounds, round 0 included; pairs asked in each; labels."""
+    """Events that a study's database knows: closed rounds, round 0 included; questions asked in each; answers."""
 
     rounds: int
     asked: Mapping[int, set[str]]
@@ -37,10 +40,13 @@ class Known:
 
 def known_to(record: Session | Connection) -> Known:
     """Return the events that a study's database of any version knows."""
+    names = set(inspect(record.connection() if isinstance(record, Session) else record).get_table_names())
+    questions, answers = (QuestionRow.__tablename__, AnswerRow.__tablename__) if names >= NOW else ("pairs", "labels")
     asked: dict[int, set[str]] = {}
-    for t, pair in record.execute(select(PairRow.round, PairRow.id)):
-        asked.setdefault(t, set()).add(pair)
-    rounds, labels = (record.scalar(select(func.count()).select_from(table)) or 0 for table in (RoundRow, LabelRow))
+    for t, question in record.execute(select(column("round"), column("id")).select_from(table(questions))):
+        asked.setdefault(t, set()).add(question)
+    counted = (RoundRow.__tablename__, answers)
+    rounds, labels = (record.scalar(select(func.count()).select_from(table(name))) or 0 for name in counted)
     return Known(rounds, asked, labels)
 
 
@@ -50,7 +56,7 @@ def known(path: Path) -> Known | None:
     Raises:
         StorageError: if the database cannot be read.
     """
-    with _reading(path, {"rounds", "pairs", "labels"}) as connection:
+    with _reading(path, NOW, BEFORE_QUESTIONS) as connection:
         return None if connection is None else known_to(connection)
 
 
@@ -60,14 +66,17 @@ def recorded_recipe(path: Path) -> dict[str, Any] | None:
     Raises:
         StorageError: if it cannot be read.
     """
-    with _reading(path, {"recipes"}) as connection:
+    with _reading(path, frozenset({"recipes"})) as connection:
         newest = select(RecipeRow.content).order_by(RecipeRow.number.desc()).limit(1)
         return None if connection is None else connection.scalar(newest)
 
 
 @contextmanager
-def _reading(path: Path, tables: set[str]) -> Iterator[Connection | None]:
-    """Yield a connection to a study's database of any version; None if it lacks these tables. Create no database."""
+def _reading(path: Path, *tables: frozenset[str]) -> Iterator[Connection | None]:
+    """Yield a connection to a study's database of any version; None if it has none of these sets of tables.
+
+    Create no database.
+    """
     database = path / DATABASE
     if not is_filled(database):
         yield None
@@ -75,7 +84,8 @@ def _reading(path: Path, tables: set[str]) -> Iterator[Connection | None]:
     engine = connect(url_of(path))
     try:
         with engine.begin() as connection:
-            yield connection if tables <= set(inspect(connection).get_table_names()) else None
+            names = set(inspect(connection).get_table_names())
+            yield connection if any(wanted <= names for wanted in tables) else None
     except (DatabaseError, JSONDecodeError, UnicodeDecodeError) as error:  # a damaged page can give invalid text
         raise unusable(database, getattr(error, "orig", error)) from error
     finally:

@@ -6,27 +6,42 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from duelist.answers import AnswerOutcome
+from duelist.errors import DataError
 from duelist.labels import OUTCOMES, recorded_label
 from duelist.store.codecs import RESPONSE
-from duelist.store.tables import LabelRow, PairRow, PromptRow, ResponseRow, StageRow
-from duelist.types import Label, Pair, Prompt, Votes
+from duelist.store.tables import AnswerRow, PromptRow, QuestionResponseRow, QuestionRow, ResponseRow, StageRow
+from duelist.types import Answer, Label, Prompt, Question, QuestionType, Votes
+
+ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces")  # fields that a label does not have
 
 
 @dataclass(frozen=True)
-class AskedPair:
-    """A pair that was asked, and how it was selected."""
+class AskedQuestion:
+    """A question that was asked, and how it was selected.
 
-    pair: Pair
+    Attributes:
+        question: the question.
+        round: the round that asked it.
+        position: its place in the batch, from 0.
+        score: the rule's score, in `unit`.
+        unit: what the score measures, in words.
+        margin: under the model when it was asked: of a pair, r(a) − r(b); of a larger question, the largest difference.
+        rewards: reward of each response under the same model; None for pairs asked by earlier versions.
+    """
+
+    question: Question
     round: int
     position: int
     score: float
     unit: str
     margin: float
+    rewards: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,19 +56,32 @@ class Stage:
     info: Mapping[str, Any]
 
 
-def read_asked(session: Session) -> list[AskedPair]:
-    """Return all asked pairs, in pick order."""
+def read_asked(session: Session) -> list[AskedQuestion]:
+    """Return all asked questions, in pick order."""
     responses = {r.id: RESPONSE.validate_python(vars(r)) for r in session.scalars(select(ResponseRow))}
+    places: dict[str, list[QuestionResponseRow]] = {}
+    for place in session.scalars(select(QuestionResponseRow).order_by(QuestionResponseRow.place)):
+        places.setdefault(place.question_id, []).append(place)
     asked = []
-    for r in session.scalars(select(PairRow).order_by(PairRow.round, PairRow.position)):
-        origins = (r.drawn_a, r.drawn_b) if r.drawn_a and r.drawn_b else None
-        pair = Pair(r.id, responses[r.a], responses[r.b], r.round, r.weight, origins)
-        asked.append(AskedPair(pair, r.round, r.position, r.score, r.unit, r.margin))
+    for r in session.scalars(select(QuestionRow).order_by(QuestionRow.round, QuestionRow.position)):
+        own = places[r.id]
+        origins = tuple(p.drawn_from for p in own if p.drawn_from)
+        rewards = tuple(p.reward for p in own if p.reward is not None)
+        question = Question(
+            r.id,
+            tuple(responses[p.response_id] for p in own),
+            r.round,
+            r.weight,
+            origins if len(origins) == len(own) else None,
+            cast(QuestionType, r.asks),
+        )
+        whole = rewards if len(rewards) == len(own) else None
+        asked.append(AskedQuestion(question, r.round, r.position, r.score, r.unit, r.margin, whole))
     return asked
 
 
-def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Prompt]) -> None:
-    """Add asked pairs, with those of their prompts and responses that are not recorded yet."""
+def add_batch(session: Session, batch: Sequence[AskedQuestion], prompts: Sequence[Prompt]) -> None:
+    """Add asked questions, with those of their prompts and responses that are not recorded yet."""
     if not batch and not prompts:
         return
     known = {*session.scalars(select(PromptRow.id)), *session.scalars(select(ResponseRow.id))}
@@ -62,27 +90,23 @@ def add_batch(session: Session, batch: Sequence[AskedPair], prompts: Sequence[Pr
             messages = [dict(m) for m in prompt.messages]
             session.add(PromptRow(id=prompt.id, messages=messages, plain=prompt.plain, columns=dict(prompt.columns)))
     session.flush()
-    for response in {r.id: r for x in batch for r in (x.pair.a, x.pair.b)}.values():
+    for response in {r.id: r for x in batch for r in x.question.responses}.values():
         if response.id not in known:
             session.add(ResponseRow(**RESPONSE.dump_python(response, mode="json")))
     session.flush()
     for x in batch:
-        drawn_a, drawn_b = x.pair.drawn_from or (None, None)
-        session.add(
-            PairRow(
-                id=x.pair.id,
-                a=x.pair.a.id,
-                b=x.pair.b.id,
-                round=x.round,
-                position=x.position,
-                score=x.score,
-                unit=x.unit,
-                margin=x.margin,
-                weight=x.pair.weight,
-                drawn_a=drawn_a,
-                drawn_b=drawn_b,
+        own = {name: getattr(x, name) for name in ("round", "position", "score", "unit", "margin")}
+        session.add(QuestionRow(id=x.question.id, asks=x.question.asks, weight=x.question.weight, **own))
+    session.flush()
+    for x in batch:
+        nothing = [None] * x.question.k
+        numbers = zip(x.question.responses, x.question.drawn_from or nothing, x.rewards or nothing, strict=True)
+        for place, (response, origin, reward) in enumerate(numbers):
+            session.add(
+                QuestionResponseRow(
+                    question_id=x.question.id, place=place, response_id=response.id, drawn_from=origin, reward=reward
+                )
             )
-        )
     session.flush()
 
 
@@ -91,7 +115,29 @@ def stage_from(row: StageRow) -> Stage:
     return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
 
 
-def label_from(row: LabelRow) -> tuple[Label | None, str]:
+def answer_from(row: AnswerRow) -> tuple[Label | Answer | None, str]:
+    """Return a label or an answer from its row.
+
+    Returns:
+        The decision, None if it cannot be used; and what is wrong with the row, in words, or "".
+    """
+    if row.content is None:
+        return _label_from(row)
+    try:
+        return Answer(
+            row.question_id,
+            row.annotator,
+            id=row.id,
+            outcome=cast(AnswerOutcome, row.outcome),
+            seconds=row.seconds,
+            time=row.time,
+            **{name: row.content[name] for name in ANSWER_CONTENT if name in row.content},
+        ), ""
+    except (DataError, TypeError) as error:
+        return None, f"answer {row.number} is left out, for it cannot be used: {error}"
+
+
+def _label_from(row: AnswerRow) -> tuple[Label | None, str]:
     """Return a label from its row, without validation, so labels of earlier versions keep all usable values.
 
     Returns:
@@ -99,7 +145,8 @@ def label_from(row: LabelRow) -> tuple[Label | None, str]:
         the decision (seconds, shown, time) are None if they cannot be used.
     """
     # An earlier version may have recorded other types than declared: SQLite keeps any value in any column.
-    values: dict[str, Any] = {f.name: getattr(row, f.name) for f in fields(Label) if f.name != "votes"}
+    names = {f.name: "question_id" if f.name == "pair_id" else f.name for f in fields(Label) if f.name != "votes"}
+    values: dict[str, Any] = {name: getattr(row, column) for name, column in names.items()}
     values["votes"] = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)
     number = isinstance(values["seconds"], int | float) and math.isfinite(values["seconds"])
     usable = {
@@ -117,22 +164,15 @@ def label_from(row: LabelRow) -> tuple[Label | None, str]:
     return label, f"label {row.number} counts without what cannot be used of it: {wrong}" if bad else ""
 
 
-def label_row(label: Label) -> LabelRow:
-    """Return a label's row, recorded now."""
-    votes = label.votes
-    return LabelRow(
-        id=label.id,
-        pair_id=label.pair_id,
-        annotator=label.annotator,
-        outcome=label.outcome,
-        seconds=label.seconds,
-        shown=label.shown,
-        time=label.time,
-        n_a=votes and votes.n_a,
-        n_b=votes and votes.n_b,
-        n_eq=votes and votes.n_eq,
-        recorded_at=now(),
-    )
+def answer_row(answer: Label | Answer) -> AnswerRow:
+    """Return the row of a label or an answer, recorded now."""
+    same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "time")}
+    if isinstance(answer, Answer):
+        content = {name: getattr(answer, name) for name in ANSWER_CONTENT}
+        return AnswerRow(question_id=answer.question_id, content=content, recorded_at=now(), **same)
+    votes = answer.votes
+    counts = {name: votes and getattr(votes, name) for name in ("n_a", "n_b", "n_eq")}
+    return AnswerRow(question_id=answer.pair_id, shown=answer.shown, recorded_at=now(), **counts, **same)
 
 
 def now() -> str:

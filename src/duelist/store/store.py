@@ -1,8 +1,8 @@
 """Append-only record of a study.
 
 Thread safety: every method is a separate transaction and may be called from any thread. Legal transitions: a stage is
-finished once, a batch is asked once per round, a round is closed once, in order; labels may arrive at any time for any
-asked pair.
+finished once, a batch is asked once per round, a round is closed once, in order; answers may arrive at any time for any
+asked question.
 """
 
 from __future__ import annotations
@@ -21,16 +21,25 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import DataError, LabelConflictError, RoundStateError, StorageError
 from duelist.store.database import copy_of_database, database_files, open_engine, transaction, url_of
+from duelist.store.decisions import decision_of, question_of, require_answer_to
 from duelist.store.layout import DATABASE
-from duelist.store.preferences import preference_of
 from duelist.store.remains import Known, known_to
-from duelist.store.row_codecs import AskedPair, Stage, add_batch, label_from, label_row, now, read_asked, stage_from
-from duelist.store.tables import LabelRow, PairRow, PreferencesFileRow, PromptRow, RecipeRow, RoundRow, StageRow
-from duelist.types import Batch, Label, Preference, Prompt, VoteRule
+from duelist.store.row_codecs import (
+    AskedQuestion,
+    Stage,
+    add_batch,
+    answer_from,
+    answer_row,
+    now,
+    read_asked,
+    stage_from,
+)
+from duelist.store.tables import AnswerRow, PreferencesFileRow, PromptRow, QuestionRow, RecipeRow, RoundRow, StageRow
+from duelist.types import Answer, Batch, Decision, Label, Preference, Prompt, VoteRule
 
 
 class Store:
-    """Record of a study: the asked pairs, the labels, and the finished stages."""
+    """Record of a study: the asked questions, the answers, and the finished stages."""
 
     def __init__(self, folder: Path, *, migrate: bool = True) -> None:
         self.folder = folder
@@ -56,9 +65,9 @@ class Store:
                 self._copy.cleanup()
             raise
         # The last rows read. The tables are append-only, so an unchanged count means unchanged rows.
-        self._asked: list[AskedPair] = []
+        self._asked: list[AskedQuestion] = []
         self._prompts: dict[str, Prompt] = {}
-        self._told: list[tuple[Label | None, str]] = []
+        self._told: list[tuple[Label | Answer | None, str]] = []
 
     def close(self) -> None:
         """Release the database's connections. Nothing can be recorded afterwards."""
@@ -106,8 +115,8 @@ class Store:
         with transaction(self._engine) as session:
             return [stage_from(row) for row in session.scalars(select(StageRow).order_by(StageRow.finished_at))]
 
-    def finish_stage(self, stage: Stage, batch: Sequence[AskedPair] = (), prompts: Sequence[Prompt] = ()) -> None:
-        """Record that a stage's artifact is in place, together with the pairs it selected, if any."""
+    def finish_stage(self, stage: Stage, batch: Sequence[AskedQuestion] = (), prompts: Sequence[Prompt] = ()) -> None:
+        """Record that a stage's artifact is in place, together with the questions it selected, if any."""
         with self._recording() as session:
             add_batch(session, batch, prompts)
             session.add(
@@ -133,13 +142,13 @@ class Store:
         with transaction(self._engine) as session:
             return [dict(row.metrics) for row in session.scalars(select(RoundRow).order_by(RoundRow.round))]
 
-    # Pairs that were asked
+    # Questions that were asked
 
-    def asked(self, round: int | None = None) -> list[AskedPair]:
-        """Return the pairs asked in one round, or in all, in pick order."""
+    def asked(self, round: int | None = None) -> list[AskedQuestion]:
+        """Return the questions asked in one round, or in all, in pick order."""
         with transaction(self._engine) as session:
             known = self._asked
-            if session.scalar(select(func.count()).select_from(PairRow)) != len(known):
+            if session.scalar(select(func.count()).select_from(QuestionRow)) != len(known):
                 known = self._asked = read_asked(session)
         return [x for x in known if round is None or x.round == round]
 
@@ -147,12 +156,12 @@ class Store:
         """Return the batch asked in a round."""
         asked = self.asked(round)
         prompts = self.prompts()
-        needed = {r.prompt_id: prompts[r.prompt_id] for x in asked for r in (x.pair.a, x.pair.b)}
+        needed = {r.prompt_id: prompts[r.prompt_id] for x in asked for r in x.question.responses}
         unit = asked[-1].unit if asked else "none"
-        return Batch(round, tuple(x.pair for x in asked), needed, tuple(x.score for x in asked), unit)
+        return Batch(round, tuple(x.question for x in asked), needed, tuple(x.score for x in asked), unit)
 
     def prompts(self) -> dict[str, Prompt]:
-        """Return the prompts of all asked pairs, by id."""
+        """Return the prompts of all asked questions, by id."""
         with transaction(self._engine) as session:
             known = self._prompts
             if session.scalar(select(func.count()).select_from(PromptRow)) != len(known):
@@ -160,93 +169,124 @@ class Store:
                 known = self._prompts = {r.id: Prompt(r.id, tuple(r.messages), r.plain, r.columns) for r in rows}
         return dict(known)
 
-    # Labels
+    # Answers: labels of pairs, and answers to larger questions
 
-    def add_labels(self, labels: Sequence[Label]) -> int:
-        """Record labels, all or none. A label that is already recorded with the same content is skipped.
+    def add_answers(self, answers: Sequence[Label | Answer]) -> int:
+        """Record labels and answers, all or none. One that is already recorded with the same content is skipped.
 
         Returns:
-            The number of new labels.
+            The number of new ones.
 
         Raises:
-            LabelConflictError: if a label's id is recorded with different content.
-            DataError: if a label is for a pair that was never asked, or cannot be recorded.
+            LabelConflictError: if an id is recorded with different content, or an annotator answers a question again
+                without saying which answer it replaces.
+            DataError: if one is for a question that was never asked, does not answer it, or cannot be recorded.
             RoundStateError: if the store is closed.
         """
-        labels = list(labels) if isinstance(labels, Iterable) else labels
-        if not isinstance(labels, list) or not all(isinstance(label, Label) for label in labels):
-            raise DataError(f"Labels must be a list of `duelist.Label`, but got {labels!r}: put such labels in a list.")
+        answers = list(answers) if isinstance(answers, Iterable) else answers
+        if not isinstance(answers, list) or not all(isinstance(x, Label | Answer) for x in answers):
+            raise DataError(
+                f"Labels must be a list of `duelist.Label`, and answers to questions of three or more responses "
+                f"`duelist.Answer`, but got {answers!r}: put such labels in a list."
+            )
         new = 0
+        asked = {x.question.id: x.question for x in self.asked()}
         with self._recording() as session:
-            for label in labels:
-                row = session.scalars(select(LabelRow).where(LabelRow.id == label.id)).one_or_none()
+            for answer in answers:
+                row = session.scalars(select(AnswerRow).where(AnswerRow.id == answer.id)).one_or_none()
                 if row is not None:
-                    recorded, wrong = label_from(row)
-                    if recorded != label:
+                    recorded, wrong = answer_from(row)
+                    if recorded != answer:
                         raise LabelConflictError(
-                            f"A label's id stands for one act of labelling, but {label.id} is recorded as "
-                            f"{recorded or wrong} and came again as {label}: give a changed decision a new id (a new "
+                            f"A label's id stands for one act of labelling, but {answer.id} is recorded as "
+                            f"{recorded or wrong} and came again as {answer}: give a changed decision a new id (a new "
                             "`Label` without one has one of its own). Nothing of this call was recorded."
                         )
                     continue
-                if session.get(PairRow, label.pair_id) is None:
-                    raise DataError(
-                        f"A label must be for a pair that was asked, but {label.pair_id!r} never was: take pair ids "
-                        "from `Study.ask()`. Nothing of this call was recorded."
-                    )
-                session.add(label_row(replace(label)))  # validated, because it may come from an old study
+                require_answer_to(answer, asked)
+                if isinstance(answer, Answer):
+                    self._require_latest(session, answer)
+                session.add(answer_row(replace(answer)))  # validated, because it may come from an old study
                 session.flush()
                 new += 1
         return new
 
+    def _require_latest(self, session: Session, answer: Answer) -> None:
+        """Require that `answer` is the annotator's first to its question, or replaces the latest one."""
+        own = select(AnswerRow.id).where(
+            AnswerRow.question_id == answer.question_id, AnswerRow.annotator == answer.annotator
+        )
+        latest = session.scalar(own.order_by(AnswerRow.number.desc()).limit(1))
+        if answer.replaces != latest:
+            raise LabelConflictError(
+                f"An annotator answers a question once, but {answer.annotator!r} has "
+                f"{'not answered' if latest is None else f'answered (id {latest})'} question {answer.question_id}, and "
+                f"this answer has replaces={answer.replaces!r}: to change an answer, set `replaces` to the id of the "
+                "one that counts now. Nothing of this call was recorded."
+            )
+
+    def answers(self) -> list[Label | Answer]:
+        """Return every label and answer ever recorded, in order of arrival, except the unusable ones."""
+        return [answer for answer, _ in self._read_answers() if answer is not None]
+
     def labels(self) -> list[Label]:
         """Return every label ever recorded, in order of arrival, except the unusable ones (`damaged_labels`)."""
-        return [label for label, _ in self._read_labels() if label is not None]
+        return [x for x in self.answers() if isinstance(x, Label)]
 
     def damaged_labels(self) -> list[str]:
         """Return the problems in labels recorded by earlier versions, one line each; the labels stay recorded."""
-        return [wrong for _, wrong in self._read_labels() if wrong]
+        return [wrong for _, wrong in self._read_answers() if wrong]
 
-    def label_count(self) -> int:
-        """Return the number of labels ever recorded."""
+    def answer_count(self) -> int:
+        """Return the number of labels and answers ever recorded."""
         with transaction(self._engine) as session:
-            return session.scalar(select(func.count()).select_from(LabelRow)) or 0
+            return session.scalar(select(func.count()).select_from(AnswerRow)) or 0
 
-    def current_labels(self) -> list[Label]:
-        """Return the label that counts for each pair and annotator (the one that arrived last), sorted by both.
+    def current_answers(self) -> list[Label | Answer]:
+        """Return what counts for each question and annotator (the latest to arrive), sorted by both.
 
-        The label's own time does not matter, because clocks can be set back.
+        An answer's own time does not matter, because clocks can be set back.
         """
-        latest = {(x.pair_id, x.annotator): x for x in self.labels()}
+        latest = {(question_of(x), x.annotator): x for x in self.answers()}
         return [latest[key] for key in sorted(latest)]
 
-    def answered(self) -> set[str]:
-        """Return the ids of the pairs that have a label, regardless of outcome."""
-        return {label.pair_id for label in self.current_labels()}
+    def current_labels(self) -> list[Label]:
+        """Return the label that counts for each pair and annotator (the one that arrived last), sorted by both."""
+        return [x for x in self.current_answers() if isinstance(x, Label)]
 
-    def _read_labels(self) -> list[tuple[Label | None, str]]:
+    def answered(self) -> set[str]:
+        """Return the ids of the questions that have an answer, regardless of outcome."""
+        return {question_of(x) for x in self.answers()}
+
+    def _read_answers(self) -> list[tuple[Label | Answer | None, str]]:
         with transaction(self._engine) as session:
             known = self._told
-            if session.scalar(select(func.count()).select_from(LabelRow)) != len(known):
-                rows = session.scalars(select(LabelRow).order_by(LabelRow.number))
-                known = self._told = [label_from(row) for row in rows]
+            if session.scalar(select(func.count()).select_from(AnswerRow)) != len(known):
+                rows = session.scalars(select(AnswerRow).order_by(AnswerRow.number))
+                known = self._told = [answer_from(row) for row in rows]
         return known
+
+    def decisions(
+        self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
+    ) -> list[Decision]:
+        """Return the training items of one round's questions, or of all, sorted by question and annotator.
+
+        Args:
+            round: the round whose questions count; None for all.
+            votes: how vote counts of labels are used (see `preference_of`).
+            ties: also return the ties of pairs, with share 0.5.
+        """
+        questions = {x.question.id: x.question for x in self.asked(round)}
+        prompts = self.prompts()
+        answers = [x for x in self.current_answers() if question_of(x) in questions]
+        items = (decision_of(x, questions[question_of(x)], prompts, votes, ties) for x in answers)
+        return [item for item in items if item is not None]
 
     def preferences(
         self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
     ) -> list[Preference]:
-        """Return the training items of one round's pairs, or of all, sorted by pair and annotator.
-
-        Args:
-            round: the round whose pairs count; None for all.
-            votes: how vote counts are used (see `preference_of`).
-            ties: also return the ties, with share 0.5.
-        """
-        pairs = {x.pair.id: x.pair for x in self.asked(round)}
-        prompts = self.prompts()
-        labels = [label for label in self.current_labels() if label.pair_id in pairs]
-        items = (preference_of(label, pairs[label.pair_id], prompts, votes, ties) for label in labels)
-        return [item for item in items if item is not None]
+        """Return the decisions on pairs (see `decisions`)."""
+        return [x for x in self.decisions(round, votes=votes, ties=ties) if isinstance(x, Preference)]
 
     def rounds_closed(self) -> int:
         """Return the number of closed rounds."""

@@ -17,7 +17,7 @@ class Base(DeclarativeBase):
 
 
 class PromptRow(Base):
-    """Prompt of an asked pair."""
+    """Prompt of an asked question."""
 
     __tablename__ = "prompts"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -27,7 +27,7 @@ class PromptRow(Base):
 
 
 class ResponseRow(Base):
-    """Response of an asked pair."""
+    """Response of an asked question."""
 
     __tablename__ = "responses"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -38,31 +38,46 @@ class ResponseRow(Base):
     round: Mapped[int]
 
 
-class PairRow(Base):
-    """Asked pair: it has used budget, regardless of outcome."""
+class QuestionRow(Base):
+    """Asked question: it has used budget, regardless of outcome."""
 
-    __tablename__ = "pairs"
+    __tablename__ = "questions"
     id: Mapped[str] = mapped_column(primary_key=True)
-    a: Mapped[str] = mapped_column(ForeignKey("responses.id"))
-    b: Mapped[str] = mapped_column(ForeignKey("responses.id"))
+    asks: Mapped[str]
     round: Mapped[int] = mapped_column(index=True)
     position: Mapped[int]
     score: Mapped[float]
     unit: Mapped[str]
     margin: Mapped[float]
     weight: Mapped[float]
-    drawn_a: Mapped[Distribution | None]
-    drawn_b: Mapped[Distribution | None]
     __table_args__ = (UniqueConstraint("round", "position"),)
 
 
-class LabelRow(Base):
-    """One decision, as it arrived. Rows never change; the greatest number per pair and annotator counts."""
+class QuestionResponseRow(Base):
+    """Response of an asked question, by its place in the question's order.
 
-    __tablename__ = "labels"
+    `reward` is the model's reward of the response when it was asked; not known for pairs asked by earlier versions.
+    """
+
+    __tablename__ = "question_responses"
+    question_id: Mapped[str] = mapped_column(ForeignKey("questions.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    response_id: Mapped[str] = mapped_column(ForeignKey("responses.id"))
+    drawn_from: Mapped[Distribution | None]
+    reward: Mapped[float | None]
+
+
+class AnswerRow(Base):
+    """One decision, as it arrived: a label of a pair, or an answer to a larger question.
+
+    Rows never change; the greatest number per question and annotator counts. `content` holds the part of an answer that
+    a label does not have.
+    """
+
+    __tablename__ = "answers"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True)
-    pair_id: Mapped[str] = mapped_column(ForeignKey("pairs.id"), index=True)
+    question_id: Mapped[str] = mapped_column(ForeignKey("questions.id"), index=True)
     annotator: Mapped[str]
     outcome: Mapped[str]
     seconds: Mapped[float | None]
@@ -71,6 +86,7 @@ class LabelRow(Base):
     n_a: Mapped[int | None]
     n_b: Mapped[int | None]
     n_eq: Mapped[int | None]
+    content: Mapped[dict[str, Any] | None]
     recorded_at: Mapped[str]
 
 

@@ -30,16 +30,16 @@ from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.settings.lookups import Lookups
 from duelist.store import codecs
+from duelist.store.decisions import decision_json
 from duelist.store.folder import StudyFolder
-from duelist.store.preferences import preference_json
-from duelist.store.row_codecs import AskedPair
+from duelist.store.row_codecs import AskedQuestion
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
 from duelist.study.learners.policy import PolicyLearner
 from duelist.study.learners.reward import RewardLearner
-from duelist.types import Draws, Evaluation, Features, Pair, Prompt, Selection
+from duelist.types import Draws, Evaluation, Features, Prompt, Question, Selection
 
 _KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
@@ -83,11 +83,11 @@ class Stages:
 
         return self.folder.run(t, "sample", codecs.DRAWS, compute, lambda draws: {"notes": list(draws.notes)})
 
-    def pair(self, t: int, draws: Draws, past: Sequence[Pair]) -> list[Pair]:
+    def pair(self, t: int, draws: Draws, past: Sequence[Question]) -> list[Question]:
         """Return the candidate pairs of round t: those not asked before, or a random subset of them."""
         asked = {p.id for p in past}
 
-        def compute() -> list[Pair]:
+        def compute() -> list[Question]:
             with user_code(self.components.pairing):
                 possible = self.components.pairing.pairs(draws, self.components.prompts.given, t, self._seed("pair"))
             if not trains_reward_model(self.recipe):
@@ -108,9 +108,9 @@ class Stages:
             drawn = self.recipe.acquisition.options.draw([p.id for p in pairs], budget, rng)
             return [pairs[i] for i in drawn]
 
-        return self.folder.run(t, "pair", codecs.pairs(draws), compute)
+        return self.folder.run(t, "pair", codecs.questions(draws), compute)
 
-    def featurize(self, t: int, candidates: Sequence[Pair], past: Sequence[Pair]) -> Features:
+    def featurize(self, t: int, candidates: Sequence[Question], past: Sequence[Question]) -> Features:
         """Compute the features the acquisition needs, of the candidates and, if it asks for them, of the past pairs."""
         needs = self._needs(t)
         targets = self.target(t) if "target_MD" in needs else []
@@ -122,7 +122,7 @@ class Stages:
 
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
-    def target(self, t: int) -> list[Pair]:
+    def target(self, t: int) -> list[Question]:
         """Return pairs of the policy's responses to the target prompts."""
         targets = self.components.targets
 
@@ -132,10 +132,10 @@ class Stages:
 
         return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
 
-    def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Pair], features: Features) -> None:
+    def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Question], features: Features) -> None:
         """Select the pairs to ask, and record them as asked."""
 
-        def compute() -> tuple[Selection, list[AskedPair], list[Prompt]]:
+        def compute() -> tuple[Selection, list[AskedQuestion], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
             selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
@@ -149,7 +149,7 @@ class Stages:
                 known = {**selection.diagnostics, _KL: float(seen.log_ratio_N2.mean())}
                 selection = replace(selection, diagnostics=known)
             scores = zip(selected, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
-            asked = [AskedPair(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
+            asked = [AskedQuestion(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
             needed = {r.prompt_id for p in selected for r in (p.a, p.b)}
             return selection, asked, [p for p in prompts if p.id in needed]
 
@@ -181,7 +181,7 @@ class Stages:
             plan = self.components.trainer.plan
             preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
             info = {**self._online.step(t, preferences), "preferences": float(len(preferences))}
-            return {"info": info, "preferences": [preference_json(p) for p in preferences]}
+            return {"info": info, "preferences": [decision_json(p) for p in preferences]}
 
         done = self.folder.run(t, "step", codecs.STEP, compute)
         if is_checkpoint(self.recipe, t, self.end.round):
@@ -193,7 +193,7 @@ class Stages:
     def selected(self, t: int) -> dict[str, Any]:
         """Return statistics of the pairs asked in round t, with the labels recorded so far."""
         stage = self.folder.stage(t, "select")
-        margin = {x.pair.id: x.margin for x in self.store.asked(t)}
+        margin = {x.question.id: x.margin for x in self.store.asked(t)}
         labels = [x for x in self.store.current_labels() if x.pair_id in margin]
         inputs = {
             "margin_B": np.array(list(margin.values())),
@@ -257,7 +257,7 @@ class Stages:
         return of_rule if self._acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
 
     def _feature_job(
-        self, t: int, candidates: Sequence[Pair], past: Sequence[Pair] = (), targets: Sequence[Pair] = ()
+        self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
     ) -> FeatureJob:
         return FeatureJob(
             self._learner.models(t - 1),
@@ -271,16 +271,16 @@ class Stages:
         )
 
     def _recorded(
-        self, needs: frozenset[str], candidates: Sequence[Pair], past: Sequence[Pair]
+        self, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
     ) -> dict[str, NDArray[Any]]:
         """Return the fields known without a model: the recorded labels of past pairs, and the cost of all pairs."""
         fields: dict[str, NDArray[Any]] = {}
         n = len(candidates)
         if "cost_N" in needs:
-            model = study_reading_time([x.pair for x in self.store.asked()], self.store.current_labels())
+            model = study_reading_time([x.question for x in self.store.asked()], self.store.current_labels())
             fields["cost_N"] = model.seconds(tokens_to_read([*candidates, *past]))
         if "asked_margin_N" in needs:
-            margin = {x.pair.id: x.margin for x in self.store.asked()}
+            margin = {x.question.id: x.margin for x in self.store.asked()}
             fields["asked_margin_N"] = np.array([0.0] * n + [margin[p.id] for p in past])
         if "votes_N2" in needs:
             votes = {p.id: [0, 0] for p in past}

@@ -17,7 +17,7 @@ from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder
 from duelist.study.stages import Stages
-from duelist.types import Batch, Label
+from duelist.types import Answer, Batch, Label
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Study:
         return self.stages.end.reason
 
     def ask(self) -> Batch:
-        """Return the pairs to label this round, running sampling to selection if needed.
+        """Return the questions to answer this round, running sampling to selection if needed.
 
         While a batch is pending, the same batch is returned.
 
@@ -135,7 +135,7 @@ class Study:
             stages.measure_initial_model()
             t = self.round
             if self.folder.stage(t, "select") is None:
-                past = [x.pair for x in self.store.asked()]
+                past = [x.question for x in self.store.asked()]
                 prompts = stages.prompts(t)
                 draws = stages.sample(t, prompts)
                 candidates = stages.pair(t, draws, past)
@@ -144,28 +144,29 @@ class Study:
             self.folder.discard_features(t)
             return self.store.batch(t)
 
-    def tell(self, labels: Sequence[Label]) -> int:
-        """Record labels, any number at a time and at any time. Nothing else happens.
+    def tell(self, answers: Sequence[Label | Answer]) -> int:
+        """Record labels of pairs and answers to larger questions, any number at a time and at any time.
 
         Of an annotator's labels for a pair, the one that arrives last counts. Callers that may retry must keep the
         `Label` or its id: the same id is the same act of labelling, and is recorded once. A new `Label` without an id
-        is another act.
+        is another act. An `Answer` after the annotator's first to a question must name the one it replaces.
 
         Returns:
-            The number of new labels; a label that is already recorded is skipped.
+            The number of new labels and answers; one that is already recorded is skipped.
 
         Raises:
-            LabelConflictError: if a label's id is recorded with different content. Then none of `labels` is recorded.
-            DataError: if a label is for a pair that was never asked. Then none of `labels` is recorded.
-            RoundStateError: if the study was closed. Then none of `labels` is recorded.
+            LabelConflictError: if an id is recorded with different content, or a question is answered again without
+                `replaces`. Then nothing of the call is recorded.
+            DataError: if one is for a question that was never asked, or does not answer it. Then nothing is recorded.
+            RoundStateError: if the study was closed. Then nothing is recorded.
         """
         self.folder.require_open()
-        return self.store.add_labels(labels)
+        return self.store.add_answers(answers)
 
     def unanswered(self) -> list[str]:
-        """Return the ids of the pending batch's pairs that have no label yet, in pick order."""
+        """Return the ids of the pending batch's questions that have no answer yet, in pick order."""
         answered = self.store.answered()
-        return [x.pair.id for x in self.store.asked(self.round) if x.pair.id not in answered]
+        return [x.question.id for x in self.store.asked(self.round) if x.question.id not in answered]
 
     def update(self, allow_partial: bool = False) -> RoundReport:
         """Train on the labels, evaluate if the schedule says so, and close the round.
@@ -212,7 +213,7 @@ class Study:
         while self.rounds_left > 0:
             batch = self.ask()
             missing = batch.only(self.unanswered())
-            if missing.pairs:
+            if missing.questions:
                 with torch_threads(self.recipe.torch_threads), user_code(annotator):
                     labels = annotator.annotate(missing, derived_seed(self.recipe.seed, "annotate"), self.progress)
                 self.tell(labels)

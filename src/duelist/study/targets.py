@@ -15,7 +15,7 @@ from duelist.pairing.in_prompt import InPrompt
 from duelist.progress import Progress
 from duelist.samplers.base import SampleJob, Sampler
 from duelist.seeding import generator, hash_keys
-from duelist.types import Draws, GivenResponses, Pair, Prompt
+from duelist.types import Draws, GivenResponses, Prompt, Question
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Targets:
         """Draw the policy's responses to the target prompts in round t."""
         return sampler.sample(SampleJob(models, self.prompts, self.given, t, beta, seed, progress))
 
-    def pairs(self, draws: Draws, t: int) -> list[Pair]:
+    def pairs(self, draws: Draws, t: int) -> list[Question]:
         """Return the pairs of those responses.
 
         Raises:

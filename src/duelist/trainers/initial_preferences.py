@@ -10,7 +10,7 @@ from duelist.data.rows import row_pair, row_prompt
 from duelist.data.sources import RowSource
 from duelist.errors import DataError
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
-from duelist.types import Pair, Preference, Response
+from duelist.types import Preference, Question, Response
 
 
 class LabelledConfig(BaseModel):
@@ -57,7 +57,7 @@ def labelled_preferences(
             Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)
         )
         who = str(row.get("annotator") or "labelled")
-        pair_id = Pair.of(chosen, rejected, 0).id
+        pair_id = Question.pair(chosen, rejected, 0).id
         found.append(Preference(prompt, chosen, rejected, pair_id, who, drawn_from=("dataset", "dataset")))
     if not found:
         raise DataError(f"initial.labelled must have at least one row, but {config.labelled} has none: fill it.")

@@ -358,7 +358,7 @@ def test_a_study_draws_from_a_server_and_goes_on_where_it_failed(
     with Study.open(tmp_path / "study") as study:
         study.run()
         assert study.rounds_left == 0
-        assert {x.pair.drawn_from for x in study.store.asked()} == {("policy", "policy")}
+        assert {x.question.drawn_from for x in study.store.asked()} == {("policy", "policy")}
     # Round 1 was drawn once; round 2 anew, from the adapter that round 1 trained, and no other is left on the server.
     first, second = server.completions[:drawn], server.completions[asked:]
     assert len(second) == len(first)

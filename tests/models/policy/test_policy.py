@@ -20,7 +20,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent
-from duelist.types import Pair, Prompt, Response
+from duelist.types import Question, Prompt, Response
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 IDS = torch.tensor([[4, 7, 9, 12, 30, 8]])
@@ -200,7 +200,7 @@ def test_margins_work_and_lora_gradients_say_what_they_need(tiny_model: Path) ->
     texts = ["w3 w4 w5", "w6"]
     prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
     a, b = (Response.of(prompt, t, prompt_ids, i, 1) for t, i in zip(texts, ids, strict=True))
-    job = FeatureJob(Models(policy=policy), [Pair.of(a, b, 1)], [], {prompt.id: prompt}, 0.5, 0, Silent())
+    job = FeatureJob(Models(policy=policy), [Question.pair(a, b, 1)], [], {prompt.id: prompt}, 0.5, 0, Silent())
     features = featurize([Margin(MarginFeaturizerConfig())], frozenset({"margin_N"}), job)
 
     def log_prob(response: Response) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from duelist.featurizers.base import Featurizer
 from duelist.models.trained import Models
-from duelist.types import Preference
+from duelist.types import Decision
 
 
 class Learner(ABC):
@@ -31,7 +31,7 @@ class Learner(ABC):
         """Return the models after round t; round 0 is before any label."""
 
     @abstractmethod
-    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
+    def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
         """Train in round t, write the weights, and return numbers worth reporting.
 
         Round 0 has no labels: it writes the study's initial weights, and returns facts that must be the same when the

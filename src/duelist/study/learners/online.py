@@ -18,11 +18,11 @@ from duelist.progress import Progress, Silent
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.codecs import Codec
-from duelist.store.preferences import preference_from
+from duelist.store.decisions import decision_from
 from duelist.study.learners.base import Learner
 from duelist.study.learners.policy import PolicyLearner
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
-from duelist.types import Preference
+from duelist.types import Decision
 
 
 def _write_state(path: Path, state: dict[str, Any]) -> None:
@@ -58,14 +58,14 @@ class OnlineLearner(Learner):
     def models(self, t: int) -> Models:
         return self._inner.models_of(self._after(t))
 
-    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
+    def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
         """Write the weights after round t, whose step has been taken; round 0 is the same as in any study."""
         if t == 0:
             return self._inner.train(0, preferences, target)
         self._after(t).save_weights(target)
         return {}
 
-    def step(self, t: int, preferences: Sequence[Preference]) -> Mapping[str, float]:
+    def step(self, t: int, preferences: Sequence[Decision]) -> Mapping[str, float]:
         """Take round t's step from the policy of the round before."""
         return self._advance(self._after(t - 1), t, preferences, self._inner.progress)
 
@@ -88,7 +88,7 @@ class OnlineLearner(Learner):
         return policy
 
     def _advance(
-        self, policy: Policy, t: int, preferences: Sequence[Preference], progress: Progress
+        self, policy: Policy, t: int, preferences: Sequence[Decision], progress: Progress
     ) -> Mapping[str, float]:
         done: Mapping[str, float] = {}
         self._at = None  # until the step is complete
@@ -112,10 +112,10 @@ class OnlineLearner(Learner):
         """Return the last round up to t whose weights are kept."""
         return next(s for s in range(t, -1, -1) if s == 0 or self._folder.stage(s, "train") is not None)
 
-    def _preferences(self, t: int) -> list[Preference]:
-        """Return the preferences of round t's step, regardless of labels that arrived later."""
+    def _preferences(self, t: int) -> list[Decision]:
+        """Return the decisions of round t's step, regardless of labels that arrived later."""
         rows = self._folder.read(t, "step", codecs.STEP)["preferences"]
         store = self._folder.store
-        pairs = {x.pair.id: x.pair for x in store.asked(t)}
+        questions = {x.question.id: x.question for x in store.asked(t)}
         prompts = store.prompts()
-        return [preference_from(row, pairs[row["pair_id"]], prompts) for row in rows]
+        return [decision_from(row, questions, prompts) for row in rows]

@@ -21,7 +21,7 @@ from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
 from duelist.study.learners.round_policies import RoundPolicies
 from duelist.trainers.initial_preferences import labelled_preferences
-from duelist.types import Preference
+from duelist.types import Decision
 
 
 class PolicyLearner(Learner):
@@ -42,7 +42,7 @@ class PolicyLearner(Learner):
         """Return the models of this study with `policy` as the policy."""
         return Models(policy, embeddings_folder=self.folder.embeddings("featurizer"))
 
-    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
+    def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
         if t == 0:
             return self._begin(target)
         policy = self.policies.to_train(t)
@@ -60,7 +60,7 @@ class PolicyLearner(Learner):
         policy.save_weights(target)
         return kept
 
-    def _train(self, policy: Policy, preferences: Sequence[Preference], *seed_names: str | int) -> Mapping[str, float]:
+    def _train(self, policy: Policy, preferences: Sequence[Decision], *seed_names: str | int) -> Mapping[str, float]:
         seed = derived_seed(self.recipe.seed, *seed_names)
         with user_code(self.components.trainer):
             done: Mapping[str, float] = self.components.trainer.train(

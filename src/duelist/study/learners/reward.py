@@ -24,7 +24,7 @@ from duelist.store.folder import StudyFolder
 from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
 from duelist.trainers.reward_fitting import Comparisons
-from duelist.types import Preference, Response
+from duelist.types import Response
 
 
 class RewardLearner(Learner):
@@ -45,7 +45,7 @@ class RewardLearner(Learner):
             self._loaded = (t, RewardModel.load(self.folder.trained(t)))
         return Models(self._policy, self._loaded[1], self._embed, self.folder.embeddings("featurizer"))
 
-    def train(self, t: int, preferences: Sequence[Preference], target: Path) -> Mapping[str, Any]:
+    def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
         if t == 0:
             model = self._fresh(self._dimension())
             model.save(target)
@@ -60,7 +60,7 @@ class RewardLearner(Learner):
         model.save(target)
         return done
 
-    def _comparisons(self, preferences: Sequence[Preference]) -> Comparisons:
+    def _comparisons(self, preferences: Sequence[Decision]) -> Comparisons:
         prompts = self.folder.store.prompts()  # a pair may cross prompts, so the preference's own prompt is not enough
         vectors = self._embed(prompts, [r for p in preferences for r in (p.chosen, p.rejected)], self.progress)
         return Comparisons(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from duelist.store.preferences import preference_of
-from duelist.store.row_codecs import AskedPair, Stage
+from duelist.store.decisions import preference_of
+from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
-from duelist.types import Label, Outcome, Pair, Prompt, Response, Votes
+from duelist.types import Label, Outcome, Question, Prompt, Response, Votes
 
 PROMPT = Prompt.of("question")
 A, B = (Response.of(PROMPT, f"answer {k}", [1, 2], [3 + k, 4], 1) for k in range(2))
-PAIR = replace(Pair.of(A, B, 1), a=A, b=B)
+PAIR = replace(Question.pair(A, B, 1), a=A, b=B)
 
 
 def item(outcome: Outcome, votes: Votes | None = None, rule: str = "majority", ties: bool = False) -> object:
@@ -55,12 +55,12 @@ def test_the_share_makes_one_item_as_good_as_its_votes_one_by_one() -> None:
 
 def test_the_store_gives_what_is_asked_for(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    other = Pair.of(A, Response.of(PROMPT, "answer 2", [1, 2], [5, 4], 1), 1)
-    asked = [AskedPair(p, 1, i, 0.5, "nats", 0.0) for i, p in enumerate((PAIR, other))]
+    other = Question.pair(A, Response.of(PROMPT, "answer 2", [1, 2], [5, 4], 1), 1)
+    asked = [AskedQuestion(p, 1, i, 0.5, "nats", 0.0) for i, p in enumerate((PAIR, other))]
     store.finish_stage(Stage(1, "select", "x", "00", 0.1, {}), asked, [PROMPT])
     outcomes: list[Outcome] = ["a", "tie", "skip", "both_bad"]
-    store.add_labels([Label(PAIR.id, f"p{i}", o, votes=Votes(3, 1)) for i, o in enumerate(outcomes)])
-    store.add_labels([Label(other.id, "p0", "b")])
+    store.add_answers([Label(PAIR.id, f"p{i}", o, votes=Votes(3, 1)) for i, o in enumerate(outcomes)])
+    store.add_answers([Label(other.id, "p0", "b")])
     default = store.preferences()
     assert sorted((p.annotator, p.share) for p in default if p.pair_id == PAIR.id) == [("p0", 1.0)]
     assert len(default) == 2

@@ -1,0 +1,124 @@
+"""Conversion of answers to training items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from duelist.answers import EXPECTED, ranks_of
+from duelist.errors import DataError
+from duelist.types import Answer, Decision, Label, Preference, Prompt, Question, RankedSet, VoteRule
+
+
+def question_of(answer: Label | Answer) -> str:
+    """Return the id of the question that a label or an answer is for."""
+    return answer.pair_id if isinstance(answer, Label) else answer.question_id
+
+
+def require_answer_to(answer: Label | Answer, asked: Mapping[str, Question]) -> None:
+    """Require that a label or an answer is for an asked question, and answers it.
+
+    Args:
+        answer: the label or answer.
+        asked: the asked questions, by id.
+
+    Raises:
+        DataError: if it is not; the message says what was expected.
+    """
+    question = asked.get(question_of(answer))
+    if question is None:
+        what, kind = ("label", "pair") if isinstance(answer, Label) else ("answer", "question")
+        raise DataError(
+            f"A{'n' * (what == 'answer')} {what} must be for a {kind} that was asked, but {question_of(answer)!r} "
+            f"never was: take {kind} ids from `Study.ask()`. Nothing of this call was recorded."
+        )
+    if isinstance(answer, Label) != (question.k == 2):
+        raise DataError(
+            f"Question {question.id} has {question.k} responses and needs {EXPECTED[question.asks]}, but got a "
+            f"`{type(answer).__name__}`. Nothing of this call was recorded."
+        )
+    if isinstance(answer, Answer):
+        ranks_of(answer, question.asks, [r.id for r in question.responses])
+
+
+def decision_of(
+    answer: Label | Answer, question: Question, prompts: Mapping[str, Prompt], votes: VoteRule, ties: bool
+) -> Decision | None:
+    """Return the training item of a label or an answer; None if it has none, as for `skip` and `both_bad`.
+
+    Args:
+        answer: a decision on `question`.
+        question: the responses.
+        prompts: prompts by id, including the question's.
+        votes: see `preference_of`.
+        ties: see `preference_of`. Equally good responses within a ranking are always used.
+    """
+    if isinstance(answer, Label):
+        return preference_of(answer, question, prompts, votes, ties)
+    ranks = ranks_of(answer, question.asks, [r.id for r in question.responses])
+    return None if ranks is None else _ranked(question, ranks, prompts, answer.annotator)
+
+
+def preference_of(
+    label: Label, pair: Question, prompts: Mapping[str, Prompt], votes: VoteRule, ties: bool
+) -> Preference | None:
+    """Return the training item of a label; None if it has none, as for `skip` and `both_bad`.
+
+    Args:
+        label: a decision on `pair`.
+        pair: the two responses.
+        prompts: prompts by id, including the pair's.
+        votes: `majority` uses the label's outcome. `soft` gives a label with vote counts the share of its chosen
+            response among the votes, (n + n_eq / 2) / (n_a + n_b + n_eq). The item's loss is then the mean of the
+            losses of the single votes, where a vote for neither counts half for each.
+        ties: whether a tie gives an item, with share 0.5 (soft: a's share) and response a as `chosen`.
+    """
+    if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
+        return None
+    return _preference(pair, label.outcome != "b", prompts, label.annotator, _share(label, votes))
+
+
+def decision_json(decision: Decision) -> dict[str, Any]:
+    """Return a decision as JSON, with its prompt, question and responses by id."""
+    if isinstance(decision, RankedSet):
+        by_id = {"question_id": decision.question_id, "annotator": decision.annotator}
+        return {**by_id, "ranks": list(decision.ranks), "weight": decision.weight}
+    by_id = {name: getattr(decision, name).id for name in ("prompt", "chosen", "rejected")}
+    return {**by_id, **{name: getattr(decision, name) for name in ("pair_id", "annotator", "share", "weight")}}
+
+
+def decision_from(
+    value: Mapping[str, Any], questions: Mapping[str, Question], prompts: Mapping[str, Prompt]
+) -> Decision:
+    """Return the decision written by `decision_json`; its other values come from the question."""
+    if "ranks" in value:
+        question = questions[value["question_id"]]
+        return _ranked(question, tuple(value["ranks"]), prompts, value["annotator"])
+    pair = questions[value["pair_id"]]
+    chose_a, share = value["chosen"] == pair.a.id, value.get("share", 1.0)
+    return _preference(pair, chose_a, prompts, value["annotator"], share)
+
+
+def _ranked(question: Question, ranks: tuple[int, ...], prompts: Mapping[str, Prompt], annotator: str) -> RankedSet:
+    prompt = prompts[question.responses[0].prompt_id]
+    return RankedSet(
+        prompt, question.responses, ranks, question.asks, question.id, annotator, question.weight, question.drawn_from
+    )
+
+
+def _preference(
+    pair: Question, chose_a: bool, prompts: Mapping[str, Prompt], annotator: str, share: float
+) -> Preference:
+    a, b = pair.a, pair.b
+    origins = None if pair.drawn_from is None else (pair.drawn_from[0], pair.drawn_from[1])
+    if not chose_a:
+        a, b, origins = b, a, origins and (origins[1], origins[0])
+    return Preference(prompts[a.prompt_id], a, b, pair.id, annotator, share, pair.weight, origins)
+
+
+def _share(label: Label, rule: VoteRule) -> float:
+    votes = label.votes
+    total = 0 if votes is None else votes.n_a + votes.n_b + votes.n_eq
+    if rule == "majority" or votes is None or total == 0:
+        return 0.5 if label.outcome == "tie" else 1.0
+    return ((votes.n_b if label.outcome == "b" else votes.n_a) + votes.n_eq / 2) / total
