@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from duelist import Batch, Label, Question, Preference, choose
+from duelist import Batch, Label, Preference, Question, choose
 from duelist.acquisition import ActiveDPO, ActiveDPOConfig, InitialRandom
 from duelist.data import PromptSet
 from duelist.evaluation import EvaluationConfig, evaluate
 from duelist.featurizers import FeatureJob, Gradient, GradientConfig, featurize
 from duelist.models import Models, Policy, PolicyConfig
-from duelist.pairing import InPrompt
+from duelist.pairing import InPrompt, InPromptConfig
 from duelist.progress import Silent
 from duelist.samplers import SampleJob, Vanilla, VanillaConfig
 from duelist.seeding import derived_seed, generator
@@ -59,7 +59,7 @@ def active_dpo(
 
         # Line 3: draw responses, and form every pair of responses to the same prompt.
         draw = SampleJob(Models(policy), prompts.train, prompts.given, 1, beta, derived_seed(seed, "sample", 1), silent)
-        pool = InPrompt().pairs(sampler.sample(draw), prompts.given, 1)
+        pool = InPrompt(InPromptConfig()).pairs(sampler.sample(draw), prompts.given, 1)
 
         for t in range(1, rounds + 1):
             # Lines 5-9: gradients of the current policy's implicit reward, then greedy selection of argmax ‖φ‖ in V⁻¹.

@@ -11,7 +11,7 @@ from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import Features, Label, Question, Prompt, Response, Selection
+from duelist.types import Features, Label, Prompt, Question, Response, Selection
 
 RECIPE: dict[str, Any] = {
     "name": "small",

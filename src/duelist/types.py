@@ -48,6 +48,8 @@ FIELDS_OF_SETS: Mapping[str, str] = {
     "asked_margin_N": "asked_reward_XQ",
     "votes_N2": "rank_XQ",
 }
+# The fields with a row per response.
+PER_RESPONSE = ("gradient_RD", "embedding_RD", "reward_R")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from duelist import Study, parse_recipe
 from duelist.annotators.dataset_labels import DatasetLabels, DatasetLabelsConfig
 from duelist.errors import DataError
 from duelist.progress import Silent
-from duelist.types import Batch, Label, Question, Prompt, Response, Votes
+from duelist.types import Batch, Label, Prompt, Question, Response, Votes
 
 PROMPT = Prompt.of("which?")
 
@@ -21,7 +21,7 @@ PROMPT = Prompt.of("which?")
 def pair(a: str, b: str) -> Question:
     """The pair with these sides."""
     x, y = (Response.of(PROMPT, text, [1], [ord(text[0]), 2], 1) for text in (a, b))
-    return dataclasses.replace(Question.pair(x, y, 1), a=x, b=y)
+    return dataclasses.replace(Question.pair(x, y, 1), responses=(x, y))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_what_a_row_says_of_a_pair(labels_of: Any, row: dict[str, Any], outcome:
     assert (label.outcome, label.votes, label.annotator) == (outcome, votes, "dataset")
     # Asked the other way round, it says the same of the same texts.
     asked = pair("x", "y")
-    (turned,) = labels_of(dataclasses.replace(asked, a=asked.b, b=asked.a), row)
+    (turned,) = labels_of(dataclasses.replace(asked, responses=(asked.b, asked.a)), row)
     assert turned.outcome == {"a": "b", "b": "a"}.get(outcome, outcome)
     assert turned.votes == (votes and Votes(votes.n_b, votes.n_a, votes.n_eq))
 
@@ -104,7 +104,7 @@ def test_a_label_that_nobody_gave_is_never_invented(labels_of: Any, rows: list[d
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (ab("A"), "must be one of a, b, tie, skip, both_bad, but that of line 1 of .* is 'A'"),
+        (ab("A"), "must be one of a, b, tie, skip, both_bad, both_good, but that of line 1 of .* is 'A'"),
         (ab(n_a=-1, n_b=2), r"Votes must be counts of people, but those of line 1 .* \[-1, 2, 0\]"),
         (ab(n_a=0.5, n_b=2), "Votes must be counts"),
         (ab(n_a="many", n_b=2), "Votes must be counts"),

@@ -17,7 +17,7 @@ from duelist.annotators.reading_time import DEFAULT, ENOUGH, fit, study_reading_
 from duelist.cli.console import status_rows
 from duelist.errors import RecipeError
 from duelist.report.status import status
-from duelist.types import Features, Question, Prompt, Response, Selection
+from duelist.types import Features, Prompt, Question, Response, Selection
 
 
 class Cheapest(Acquisition):
@@ -65,7 +65,7 @@ def test_coffee_breaks_do_not_matter(seed: int) -> None:
 def test_exact_times_give_the_exact_model() -> None:
     tokens_N = np.arange(20.0, 60.0)
     found = fit(tokens_N, 3 + 0.5 * tokens_N)
-    assert [found.constant, found.rate] == pytest.approx([3, 0.5], rel=1e-3)
+    assert [found.constant + found.decision, found.rate] == pytest.approx([3, 0.5], rel=1e-3)
 
 
 @given(st.lists(st.tuples(st.integers(1, 10_000), st.floats(1e-3, 1e5, allow_nan=False)), min_size=1, max_size=30))
@@ -73,7 +73,7 @@ def test_no_cost_is_ever_zero_or_negative(times: list[tuple[int, float]]) -> Non
     """Not with falling times either, nor equal lengths, nor one time alone."""
     tokens_N, seconds_N = np.array(times, float).T
     found = fit(tokens_N, seconds_N)
-    assert found.constant >= 0 and found.rate >= 0
+    assert found.constant >= 0 and found.decision >= 0 and found.rate >= 0
     cost_N = found.seconds(np.array([0, 1, 100, 10**6]))
     assert (cost_N > 0).all() and np.isfinite(cost_N).all()
 
@@ -81,7 +81,7 @@ def test_no_cost_is_ever_zero_or_negative(times: list[tuple[int, float]]) -> Non
 def test_falling_times_give_a_constant() -> None:
     tokens_N = np.linspace(10, 500, 50)
     found = fit(tokens_N, 60 - 0.1 * tokens_N)
-    assert found.rate == pytest.approx(0, abs=1e-3) and 10 < found.constant < 60
+    assert found.rate == pytest.approx(0, abs=1e-3) and 10 < found.constant + found.decision < 60
 
 
 def a_pair(prompt_tokens: int, a: int, b: int, other_prompt: bool = False) -> Question:
@@ -100,10 +100,10 @@ def test_what_is_read_is_both_responses_and_the_prompt_once() -> None:
 def test_the_default_holds_until_there_are_enough_times() -> None:
     pairs = [a_pair(5, 1, n) for n in range(1, ENOUGH + 1)]
     labels = [Label(p.id, "ann", "a", seconds=4.0 + 0.5 * n) for p, n in zip(pairs, tokens_to_read(pairs), strict=True)]
-    assert study_reading_time(pairs, labels[1:]) == DEFAULT
+    assert study_reading_time(pairs, labels[1:]).of("pair") == DEFAULT
     untimed = [dataclasses.replace(labels[0], seconds=s, id="") for s in (None, 0.0)]
-    assert study_reading_time(pairs, [*untimed, *labels[1:]]) == DEFAULT
-    fitted = study_reading_time(pairs, labels)
+    assert study_reading_time(pairs, [*untimed, *labels[1:]]).of("pair") == DEFAULT
+    fitted = study_reading_time(pairs, labels).of("pair")
     assert fitted.times == ENOUGH and fitted.rate == pytest.approx(0.5, rel=1e-2)
     assert DEFAULT.seconds(np.array([0, 317])).tolist() == pytest.approx([5.0, 5.0 + 59.9], rel=1e-2)
 
@@ -125,7 +125,8 @@ def test_a_study_counts_cost_by_its_own_times(tiny_recipe: dict[str, Any], tmp_p
         assert second.scores_B == pytest.approx((1 + 2.0 * tokens_to_read(second.pairs)).tolist(), rel=1e-2)
     found = status(folder)
     assert found["reading_time"] == {
-        "constant": pytest.approx(1, abs=0.2),
+        "constant": pytest.approx(0.674, abs=0.2),
+        "per_comparison": pytest.approx(0.326, abs=0.1),
         "seconds_per_token": pytest.approx(2, rel=1e-2),
         "times": 20,
     }

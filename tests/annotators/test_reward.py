@@ -20,7 +20,7 @@ from duelist.annotators.reward import (
     RewardModelAnnotatorConfig,
 )
 from duelist.progress import Silent
-from duelist.types import Batch, Question, Prompt, Response
+from duelist.types import Batch, Prompt, Question, Response
 
 PROMPTS = [Prompt.of([{"role": "user", "content": f"w{i}"}]) for i in range(40)]
 
@@ -45,7 +45,7 @@ def winners(annotator: Annotator, pairs: list[Question], seed: int = 0) -> dict[
 
 
 def turned(pairs: list[Question]) -> list[Question]:
-    return [dataclasses.replace(p, a=p.b, b=p.a) for p in pairs]
+    return [dataclasses.replace(p, responses=(p.b, p.a)) for p in pairs]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent
-from duelist.types import Question, Prompt, Response
+from duelist.types import Prompt, Question, Response
 
 FEATURIZERS = [Margin(MarginFeaturizerConfig()), Gradient(GradientConfig(dimension=None))]
 

@@ -22,7 +22,7 @@ from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Advance, Progress, Silent
-from duelist.types import Features, Question, Prompt, Response
+from duelist.types import Features, Prompt, Question, Response
 from outcomes import require_equal, smaller
 from tiny_models import random_sequences, tiny_model, with_lora
 

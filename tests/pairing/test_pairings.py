@@ -12,8 +12,8 @@ from duelist.pairing.as_drawn import AsDrawn
 from duelist.pairing.as_given import AsGiven
 from duelist.pairing.base import Pairing
 from duelist.pairing.cross_prompt import CrossPrompt, CrossPromptConfig
-from duelist.pairing.in_prompt import InPrompt
-from duelist.types import Distribution, DrawnSet, Draws, GivenResponses, Question, Prompt, Response, content_id
+from duelist.pairing.in_prompt import InPrompt, InPromptConfig
+from duelist.types import Distribution, DrawnSet, Draws, GivenResponses, Prompt, Question, Response, content_id
 
 PROMPT = Prompt.of("question")
 A, B, C, D = (Response.of(PROMPT, text, [1], [2 + k, 9], 3) for k, text in enumerate("abcd"))
@@ -67,7 +67,7 @@ def test_as_drawn_makes_the_sets_and_nothing_else() -> None:
     assert [({p.a.text, p.b.text}, p.round, p.weight) for p in pairs] == [({"a", "b"}, 3, 0.5), ({"c", "d"}, 3, 2.0)]
 
 
-@pytest.mark.parametrize("pairing", [AsDrawn(), InPrompt()])
+@pytest.mark.parametrize("pairing", [AsDrawn(), InPrompt(InPromptConfig())])
 def test_a_pair_knows_from_where_its_own_set_drew_the_two(pairing: Pairing) -> None:
     sets = (DrawnSet(B.id, A.id, 1.0, ("policy", "reference")), DrawnSet(A.id, C.id, 1.0, ("policy", "reference")))
     draws = Draws((A, B, C), sets)
@@ -82,7 +82,7 @@ def test_responses_that_no_set_drew_together_keep_the_origins_of_their_first_dra
     given = GivenResponses({}, {PROMPT.id: [("a", "b"), ("c", "a"), ("d", "a")]})
     sets = (DrawnSet(B.id, A.id), DrawnSet(C.id, A.id), DrawnSet(D.id, A.id))
     draws = Draws((A, B, C, D), sets, drawn_from=first)
-    for pairing in (AsDrawn(), InPrompt(), AsGiven(), CrossPrompt(CrossPromptConfig())):
+    for pairing in (AsDrawn(), InPrompt(InPromptConfig()), AsGiven(), CrossPrompt(CrossPromptConfig())):
         found = {frozenset((p.a.text, p.b.text)): p for p in pairing.pairs(draws, given, 3)}
         assert origins(found[frozenset("ab")]) == {"a": "policy", "b": "reference"}
         assert origins(found[frozenset("ca")]) == {"a": "policy", "c": "plus"}
@@ -102,7 +102,9 @@ def test_responses_that_were_not_drawn_in_sets_are_refused() -> None:
 
 
 def test_sets_join_the_pool_with_their_weights() -> None:
-    pairs = InPrompt().pairs(Draws((A, B, C), (DrawnSet(C.id, A.id, 1.75), DrawnSet(B.id, B.id, 4.0))), NOTHING, 3)
+    pairs = InPrompt(InPromptConfig()).pairs(
+        Draws((A, B, C), (DrawnSet(C.id, A.id, 1.75), DrawnSet(B.id, B.id, 4.0))), NOTHING, 3
+    )
     assert {frozenset((p.a.text, p.b.text)): p.weight for p in pairs} == {
         frozenset("ab"): 1.0,
         frozenset("ac"): 1.75,

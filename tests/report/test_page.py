@@ -24,7 +24,7 @@ from duelist.report.status import status
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import Label, Question, Prompt, Response, Selection, Votes
+from duelist.types import Label, Prompt, Question, Response, Selection, Votes
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 RECIPE: dict[str, Any] = {
@@ -290,7 +290,7 @@ def test_numbers_about_what_was_selected(tmp_path: Path) -> None:
     # {2,3,4} and the same again: 1; {2,9} to {2,3,4}: 1/4; {2,7,8} to {2,9}: 1/4.
     assert found.similarity == pytest.approx((1 + 1 / 4 + 1 / 4) / 3)
     assert (found.prompts, found.answered) == (2, 4)
-    assert found.outcomes == {"a": 2, "b": 2, "tie": 1, "skip": 0, "both_bad": 0}
+    assert found.outcomes == {"a": 2, "b": 2, "tie": 1, "skip": 0, "both_bad": 0, "both_good": 0}
     assert found.groups == {"rare": 2, "common": 2}
 
 
@@ -352,7 +352,7 @@ def test_midway_with_the_batch_pending_and_nothing_to_measure_by(tmp_path: Path)
     close(folder, 0, {"mean_reward": None, "win_rate": None, "kl": None, "j": None})
     pairs = [asked(1, i, answer(prompt, f"a{i}", [2, i]), answer(prompt, f"b{i}", [3, i]), 0.0) for i in range(3)]
     ask(folder, 1, pairs, [prompt])
-    folder.store.add_answers([Label(pairs[1].pair.id, "Ada", "both_bad", seconds=2.0)])
+    folder.store.add_answers([Label(pairs[1].question.id, "Ada", "both_bad", seconds=2.0)])
 
     page = Page(write_report(tmp_path))  # while the folder is locked
     assert "In progress: round 1 of 2 (3 pairs asked, 1 answered); 0 closed, 1 label." in page.text

@@ -11,7 +11,7 @@ import pytest
 from duelist.store.decisions import preference_of
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
-from duelist.types import Label, Outcome, Question, Prompt, Response, Votes
+from duelist.types import Label, Outcome, Prompt, Question, Response, Votes
 
 PROMPT = Prompt.of("question")
 A, B = (Response.of(PROMPT, f"answer {k}", [1, 2], [3 + k, 4], 1) for k in range(2))

@@ -108,7 +108,7 @@ def test_damaged_weights_of_a_round_are_not_copied_over_the_last_good_ones(tmp_p
 def test_labels_told_after_the_last_round_reach_preferences_when_the_study_is_closed_or_opened(tmp_path: Path) -> None:
     small_study.finished(tmp_path)
     folder = open_folder(tmp_path)
-    pair = folder.store.asked()[0].pair
+    pair = folder.store.asked()[0].question
     folder.store.add_answers([Label(pair.id, "bob", "b")])
     assert len(read_jsonl(tmp_path / "preferences.jsonl")) == 6  # not at every label
     assert "damage" not in status(tmp_path)  # behind is not damaged
@@ -138,7 +138,7 @@ def test_a_label_told_while_the_study_closes_is_in_the_preferences_or_is_refused
 
     def tell() -> None:
         try:
-            told.append(folder.store.add_answers([Label(small_study.pairs_of(1)[0].pair.id, "late", "a")]))
+            told.append(folder.store.add_answers([Label(small_study.pairs_of(1)[0].question.id, "late", "a")]))
         except RoundStateError as error:
             refused.append(error)
 
@@ -153,7 +153,7 @@ def test_a_label_told_while_the_study_closes_is_in_the_preferences_or_is_refused
     folder.close()
     teller.join()
     connection = sqlite3.connect(tmp_path / DATABASE)
-    (recorded,) = connection.execute("SELECT COUNT(*) FROM labels").fetchone()
+    (recorded,) = connection.execute("SELECT COUNT(*) FROM answers").fetchone()
     connection.close()
     assert len((tmp_path / "preferences.jsonl").read_text().splitlines()) == recorded
     assert len(told) + len(refused) == 1

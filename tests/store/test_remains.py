@@ -35,6 +35,12 @@ def in_sql(path: Path, *statements: str) -> None:
     connection.close()
 
 
+def deleting(which: str) -> tuple[str, str]:
+    """The statements that delete some questions."""
+    asked = f"(SELECT id FROM questions WHERE {which})"
+    return f"DELETE FROM question_responses WHERE question_id IN {asked}", f"DELETE FROM questions WHERE {which}"
+
+
 def remove(path: Path) -> None:
     (path / DATABASE).unlink()
 
@@ -49,7 +55,17 @@ def new(path: Path) -> None:
 
 
 def delete_rows(path: Path) -> None:
-    tables = ("labels", "pairs", "responses", "prompts", "stages", "rounds", "recipes", "preferences_files")
+    tables = (
+        "answers",
+        "question_responses",
+        "questions",
+        "responses",
+        "prompts",
+        "stages",
+        "rounds",
+        "recipes",
+        "preferences_files",
+    )
     in_sql(path, *(f"DELETE FROM {table}" for table in tables))
 
 
@@ -65,17 +81,15 @@ LOSSES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a copy of another journal mode": (restore_without_wal, "metrics.jsonl has 3 closed rounds, the database 0"),
     "rows deleted": (delete_rows, "metrics.jsonl has 3 closed rounds, the database 0"),
     "a pair deleted": (
-        lambda p: in_sql(
-            p, "DELETE FROM labels WHERE number = 1", "DELETE FROM pairs WHERE round = 1 AND position = 0"
-        ),
+        lambda p: in_sql(p, "DELETE FROM answers WHERE number = 1", *deleting("round = 1 AND position = 0")),
         "selection.json of round 1 has 3 pairs, the database 2 of them",
     ),
     "a round deleted": (
-        lambda p: in_sql(p, "DELETE FROM labels WHERE number > 3", "DELETE FROM pairs WHERE round = 2"),
+        lambda p: in_sql(p, "DELETE FROM answers WHERE number > 3", *deleting("round = 2")),
         "round 2 has asked pairs, of which the database knows none",
     ),
     "labels deleted": (
-        lambda p: in_sql(p, "DELETE FROM labels WHERE number > 4"),
+        lambda p: in_sql(p, "DELETE FROM answers WHERE number > 4"),
         "preferences.jsonl has 6 preferences, the database 4 labels",
     ),
 }

@@ -25,14 +25,14 @@ from duelist.errors import DataError, DuelistError, LabelConflictError, RoundSta
 from duelist.labels import recorded_label
 from duelist.store.codecs import DRAWS, pairs
 from duelist.store.database import HEAD, url_of
+from duelist.store.decisions import decision_from, decision_json
 from duelist.store.export import label_rows, trl_rows
 from duelist.store.layout import DATABASE
-from duelist.store.decisions import decision_from, decision_json
 from duelist.store.remains import recorded_recipe
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
 from duelist.store.tables import Base
-from duelist.types import OUTCOMES, DrawnSet, Draws, Label, Question, Preference, Prompt, Response, Votes
+from duelist.types import OUTCOMES, DrawnSet, Draws, Label, Prompt, Question, Response, Votes
 
 PROMPTS = [Prompt.of([{"role": "user", "content": f"question {i}"}], {"kind": i}) for i in range(2)]
 RESPONSES = [Response.of(p, f"answer {k}", [1, 2], [3 + k, 4], 1) for p in PROMPTS for k in range(3)]
@@ -232,10 +232,10 @@ OLD = {  # rows that version 0003 recorded: column -> value, and what becomes of
 def test_an_old_row_counts_as_far_as_it_can_be_used_and_is_never_deleted(case: str, store: Store) -> None:
     changes, becomes = OLD[case]
     store.add_answers([Label(PAIRS[1].id, "bob", "b")])
-    row = {"id": "old", "pair_id": PAIRS[0].id, "annotator": "ann", "outcome": "a", "recorded_at": "2026"} | changes
+    row = {"id": "old", "question_id": PAIRS[0].id, "annotator": "ann", "outcome": "a", "recorded_at": "2026"} | changes
     connection = sqlite3.connect(store.folder / DATABASE)
     names = ", ".join(row)
-    connection.execute(f"INSERT INTO labels ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+    connection.execute(f"INSERT INTO answers ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
     connection.commit()
 
     expected = 1 if becomes == "left out" else 2
@@ -247,7 +247,7 @@ def test_an_old_row_counts_as_far_as_it_can_be_used_and_is_never_deleted(case: s
     with pytest.raises(LabelConflictError):
         store.add_answers([Label(PAIRS[0].id, "eve", "a", id="old")])
     assert store.add_answers([Label(PAIRS[0].id, "ann", "a")]) == 1  # people go on
-    assert connection.execute("SELECT count(*) FROM labels WHERE id = 'old'").fetchone() == (1,)
+    assert connection.execute("SELECT count(*) FROM answers WHERE id = 'old'").fetchone() == (1,)
     connection.close()
 
 
@@ -389,14 +389,14 @@ def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, t
             unknown.id: None,
         }
         taken = store.preferences()
-        assert [decision_from(decision_json(p), *known(store, p)) for p in taken] == taken
+        assert [decision_from(decision_json(p), *known(store)) for p in taken] == taken
     codec = pairs(Draws(tuple(RESPONSES)))
     codec.write(tmp_path / "pairs.jsonl", [drawn, one, unknown])
     assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one, unknown]
 
 
-def known(store: Store, preference: Preference) -> tuple[Question, dict[str, Prompt]]:
-    return next(x.question for x in store.asked() if x.question.id == preference.pair_id), store.prompts()
+def known(store: Store) -> tuple[dict[str, Question], dict[str, Prompt]]:
+    return {x.question.id: x.question for x in store.asked()}, store.prompts()
 
 
 def test_draws_come_back_with_their_origins(tmp_path: Path) -> None:
@@ -431,8 +431,8 @@ def test_artifacts_of_earlier_versions_say_where_responses_were_drawn(tmp_path: 
     ]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
     assert pairs(draws).read(tmp_path / "pairs.jsonl") == [
-        Question("one", b, a, 1, 1.0, ("reference", "policy")),
-        Question("two", c, a, 1, 2.0, ("plus", "minus")),
+        Question("one", (b, a), 1, 1.0, ("reference", "policy")),
+        Question("two", (c, a), 1, 2.0, ("plus", "minus")),
     ]
 
 
@@ -444,7 +444,7 @@ def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
         Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedQuestion(turned, 3, 0, 0.5, "nats", 0.0)]
     )
     store.add_answers([Label(turned.id, "ann", "a")])
-    assert store.asked(3)[0].pair == turned and store.batch(3).pairs == (turned,)
+    assert store.asked(3)[0].question == turned and store.batch(3).pairs == (turned,)
     (preference,) = store.preferences(3)
     assert (preference.chosen, preference.rejected) == (turned.a, turned.b)
     (row,) = (row for row in label_rows(store) if row["pair_id"] == turned.id)
@@ -485,7 +485,7 @@ def test_a_damaged_page_is_an_error_that_says_what_to_do(store: Store) -> None:
     store.close()
     file = store.folder / DATABASE
     connection = sqlite3.connect(file)
-    (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'labels'").fetchone()
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'answers'").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.close()
     content = bytearray(file.read_bytes())

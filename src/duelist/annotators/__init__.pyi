@@ -3,6 +3,7 @@ from .base import label_id as label_id
 from .dataset_labels import DatasetLabels as DatasetLabels
 from .dataset_labels import DatasetLabelsConfig as DatasetLabelsConfig
 from .reading_time import ReadingTime as ReadingTime
+from .reading_time import StudyReadingTime as StudyReadingTime
 from .reward import (
     RewardFunctionAnnotator as RewardFunctionAnnotator,
 )

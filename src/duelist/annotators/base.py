@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
-from duelist.types import Batch, Label, Question, content_id
+from duelist.types import Answer, Batch, Label, Question, content_id
 
 
 class Annotator(Checked, ABC):
@@ -22,16 +23,18 @@ class Annotator(Checked, ABC):
     label_temperature: float | None = None
 
     @abstractmethod
-    def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
-        """Return one or more labels per pair; outcomes without a preference (such as ties) are returned unchanged.
+    def annotate(self, batch: Batch, seed: int, progress: Progress) -> Sequence[Label | Answer]:
+        """Return one or more labels per pair, and answers per larger question.
+
+        Outcomes without a preference (such as ties) are returned unchanged.
 
         Give each label the id `label_id(seed, pair, annotator)`. A repeated call then returns the same label, so a
         killed study ends in the same state as an uninterrupted one.
 
         Args:
-            batch: the pairs to label, with their prompts.
+            batch: the questions, with their prompts.
             seed: the only source of randomness; the same in every round of a study.
-            progress: receives the number of finished pairs.
+            progress: receives the number of finished questions.
         """
 
     def check(self, context: Context) -> None:
@@ -39,6 +42,6 @@ class Annotator(Checked, ABC):
             self.reward.check(context)
 
 
-def label_id(seed: int, pair: Question, annotator: str) -> str:
-    """Return the id of an annotator's label of a pair in the study with this seed."""
-    return content_id("label", seed, pair.id, annotator)
+def label_id(seed: int, question: Question, annotator: str) -> str:
+    """Return the id of an annotator's label or answer to a question in the study with this seed."""
+    return content_id("label", seed, question.id, annotator)

@@ -160,7 +160,8 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
     }
     if reading := state.get("reading_time"):
         rows["reading time"] = (
-            f"{reading['constant']:.1f} s a comparison and {reading['seconds_per_token']:.3g} s a token, from "
+            f"{reading['constant']:.1f} s a question, {reading['per_comparison']:.1f} s a comparison and "
+            f"{reading['seconds_per_token']:.3g} s a token, from "
             f"{reading['times']} recorded times"
         )
     if damage := state.get("damage"):

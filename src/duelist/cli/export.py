@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,8 +17,21 @@ def export(
     study: StudyDir,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")],
     format: Annotated[
-        str, typer.Option("--format", "-f", help="`trl`: preferences in TRL's format. `jsonl`: every label.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="`trl`: preferences in TRL's format. `jsonl`: every question with all its labels and answers.",
+        ),
     ] = "trl",
+    pairs: Annotated[
+        str,
+        typer.Option(
+            "--pairs",
+            help="Of a ranking, with `trl`: `all` implied pairs, weighted by the ranking's information (column "
+            "`weight`), or `adjacent` ones.",
+        ),
+    ] = "all",
     quiet: Quiet = False,
 ) -> None:
     """Export a study's labels to a file. Works while another process runs the study.
@@ -29,12 +42,13 @@ def export(
     from duelist.store.export import label_rows, trl_rows
     from duelist.store.store import Store
 
-    writers = {"trl": trl_rows, "jsonl": label_rows}
-    if format not in writers:
-        raise RecipeError(f"`--format` must be one of {', '.join(writers)}, but got {format!r}: use one of them.")
+    for option, value, known in (("--format", format, ("trl", "jsonl")), ("--pairs", pairs, ("all", "adjacent"))):
+        if value not in known:
+            raise RecipeError(f"`{option}` must be one of {', '.join(known)}, but got {value!r}: use one of them.")
+    implied: Literal["all", "adjacent"] = "all" if pairs == "all" else "adjacent"
     require_study(study)
     with closing(Store(study, migrate=False)) as store:
-        rows = list(writers[format](store))
+        rows = list(trl_rows(store, implied) if format == "trl" else label_rows(store))
     with unwritable_as_storage_error(output):
         write_jsonl(output, rows)
     if not quiet:

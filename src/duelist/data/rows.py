@@ -107,6 +107,30 @@ def response_text(value: Any, where: str) -> str:
     return _unicode(text, where)
 
 
+def row_ranking(row: Row, where: str) -> tuple[list[str], list[list[str]]] | None:
+    """Return the texts of a row's list of responses, and its `ranking` of them, best first; None if it has none.
+
+    A ranking names responses by their position in the list, from 0; equally good ones share an inner list. Responses
+    that it leaves out are below the others, in no known order.
+
+    Raises:
+        DataError: if the ranking is no such list, or names a response that is not there, or one twice.
+    """
+    ranking = row.get("ranking")
+    if ranking is None or row.get("responses") is None:
+        return None
+    texts = row_responses(row, where)
+    groups = [g if isinstance(g, list) else [g] for g in ranking] if isinstance(ranking, list) else []
+    named = [i for group in groups for i in group]
+    valid = all(type(i) is int and 0 <= i < len(texts) for i in named) and len(set(named)) == len(named)
+    if not groups or not all(groups) or not valid:
+        raise DataError(
+            f"A `ranking` must list positions of the row's {len(texts)} responses from 0, best first, each at most "
+            f"once, but that of {where} is {str(ranking)[:80]}: correct it."
+        )
+    return texts, [[texts[i] for i in group] for group in groups]
+
+
 def _unicode(text: str, where: str) -> str:
     """Return the text; reject half a surrogate pair (possible in JSON escapes), which no tokenizer or file accepts."""
     try:

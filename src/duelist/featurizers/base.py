@@ -15,11 +15,13 @@ from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.settings.context import Checked
-from duelist.types import Features, Prompt, Question, Response
+from duelist.types import FIELDS_OF_SETS, Features, Prompt, Question, Response
 
 # Fields of pairs that a study knows without a featurizer.
 KNOWN = frozenset({"past", "cost_N", "asked_margin_N", "votes_N2"})
 KNOWN |= frozenset({"pair_id_N", "prompt_ids_N2", "response_ids_N2", "length_N2"})
+# Those among the fields of sets: they have a row per answer, and belong to past questions.
+RECORDED_OF_SETS = ("asked_reward_XQ", "rank_XQ", "answered_X")
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class FeatureJob:
 
     Attributes:
         models: the models of the study after the last round.
-        candidates: the candidate pairs.
-        past: the past pairs.
-        prompts: the pairs' prompts, by id.
+        candidates: the candidate questions.
+        past: the past questions.
+        prompts: the questions' prompts, by id.
         beta: β of the implicit reward.
         seed: fixed for a study, so that projections agree from round to round.
         progress: reports progress.
@@ -51,8 +53,8 @@ class FeatureJob:
     wanted: frozenset[str] = frozenset()
 
     @property
-    def pairs(self) -> Sequence[Question]:
-        """All pairs: candidates, then past pairs, then target pairs; N rows."""
+    def questions(self) -> Sequence[Question]:
+        """All questions: candidates, then past questions, then target pairs; N rows."""
         return [*self.candidates, *self.past, *self.targets]
 
 
@@ -66,7 +68,11 @@ class Featurizer(Checked, ABC):
 
     @abstractmethod
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
-        """Return at least the fields in `job.wanted` over `job.pairs`, one row per pair."""
+        """Return at least the fields in `job.wanted`.
+
+        Fields of pairs have one row per pair of `job.questions`. Fields whose name ends in `_R` or `_RD` have one row
+        per response, in the order of `distinct_responses`; they are wanted where some question has more than two.
+        """
 
 
 def featurize(
@@ -75,25 +81,31 @@ def featurize(
     job: FeatureJob,
     recorded: Mapping[str, NDArray[Any]] | None = None,
 ) -> Features:
-    """Return the features in `needs` of the candidate pairs, and of the past pairs if `needs` contains `past`.
+    """Return the features in `needs` of the candidates, and of the past questions if `needs` contains `past`.
 
-    Past and target pairs are featurised with the current model, together with the candidates.
+    Past questions and target pairs are featurised with the current model, together with the candidates. If some
+    question has more than two responses, the fields of `FIELDS_OF_SETS` take the place of those of pairs.
 
     Args:
         featurizers: the available featurizers.
         needs: fields of `Features`, and `past`.
         job: the pairs, models and settings. Target pairs are used only if `needs` contains `target_MD`.
-        recorded: fields that need no model, over candidates and then past pairs: `[N + P, ...]`.
+        recorded: fields that need no model, over candidates and then past questions: `[N + P, ...]`; the fields of
+            answers, over the X answers.
 
     Raises:
         RecipeError: if no featurizer provides a needed field.
     """
     with_past, with_targets = "past" in needs, "target_MD" in needs
     job = replace(job, past=job.past if with_past else (), targets=job.targets if with_targets else ())
-    features = Features.identities(job.candidates)
+    sets = has_sets([*job.candidates, *job.past])
+    needs = fields_of_sets(needs) if sets else needs
+    features = _identities(job.candidates, sets)
     fields = {name: values for name, values in (recorded or {}).items() if name in needs}
     wanted = {x for x in needs - {"past", "target_MD", *fields} if getattr(features, x) is None}
-    wanted |= {"gradient_ND"} if with_targets else set()
+    wanted -= set(RECORDED_OF_SETS)  # there are none before the first answer
+    gradient = FIELDS_OF_SETS["gradient_ND"] if sets else "gradient_ND"
+    wanted |= {gradient} if with_targets else set()
     # Featurizers that provide most of the wanted fields come first: one pass may replace two.
     for featurizer in sorted(featurizers, key=lambda f: -len(wanted & set(f.provides))):
         of_this = frozenset(wanted & set(featurizer.provides))
@@ -104,6 +116,8 @@ def featurize(
             wanted -= fields.keys()
     if wanted:
         raise _not_provided(wanted, featurizers)
+    if sets:
+        return _of_sets(features, fields, job, with_past, with_targets)
     n, p = len(job.candidates), len(job.past)
     own: dict[str, Any] = {name: values[:n] for name, values in fields.items()}
     if with_targets:
@@ -112,6 +126,44 @@ def featurize(
         of_past: dict[str, Any] = {name: values[n : n + p] for name, values in fields.items()}
         own["past"] = replace(Features.identities(job.past), **of_past)
     return replace(features, **own)
+
+
+def has_sets(questions: Sequence[Question]) -> bool:
+    """Return whether some question has more than two responses."""
+    return any(q.k > 2 for q in questions)
+
+
+def fields_of_sets(needs: Set[str]) -> frozenset[str]:
+    """Return the fields that take the place of `needs` where some question has more than two responses."""
+    return frozenset({FIELDS_OF_SETS.get(name, name) for name in needs})
+
+
+def _identities(questions: Sequence[Question], sets: bool) -> Features:
+    """Return the features that cost nothing to compute; those of pairs are empty where there are larger questions."""
+    if not sets:
+        return Features.identities(questions)
+    asks_N = np.array([q.asks for q in questions], dtype=np.str_)
+    return replace(Features.identities([]), pair_id_N=np.array([q.id for q in questions], dtype=np.str_), asks_N=asks_N)
+
+
+def _of_sets(
+    features: Features, fields: dict[str, Any], job: FeatureJob, with_past: bool, with_targets: bool
+) -> Features:
+    """Return the features of questions of several sizes: the numbers of all R responses, and who is where."""
+    _, place_NQ = distinct_responses(job.questions)
+    n, p = len(job.candidates), len(job.past)
+    of_answers = {name: fields.pop(name) for name in RECORDED_OF_SETS if name in fields}
+    per_question = {name: values for name, values in fields.items() if name.endswith("_N")}
+    shared = {name: values for name, values in fields.items() if name not in per_question}
+    own: dict[str, Any] = {**shared, **{name: values[:n] for name, values in per_question.items()}}
+    if with_targets:
+        gradient_RD, target_M2 = fields[FIELDS_OF_SETS["gradient_ND"]], place_NQ[n + p :, :2]
+        own["target_MD"] = gradient_RD[target_M2[:, 0]] - gradient_RD[target_M2[:, 1]]
+    if with_past:
+        of_past = {name: values[n : n + p] for name, values in per_question.items()}
+        past = _identities(job.past, sets=True)
+        own["past"] = replace(past, place_NQ=place_NQ[n : n + p], **shared, **of_past, **of_answers)
+    return replace(features, place_NQ=place_NQ[:n], **own)
 
 
 def require_provided(needs: frozenset[str], featurizers: Sequence[Featurizer]) -> None:
@@ -134,14 +186,19 @@ def _not_provided(fields: Set[str], featurizers: Sequence[Featurizer]) -> Recipe
     )
 
 
-def distinct_responses(pairs: Sequence[Question]) -> tuple[list[Response], NDArray[np.int64]]:
-    """Return the R distinct responses of N pairs, and the positions `[N, 2]` of each pair's a and b among them."""
+def distinct_responses(questions: Sequence[Question]) -> tuple[list[Response], NDArray[np.int64]]:
+    """Return the R distinct responses of N questions, and the positions `[N, Q]` of each question's among them.
+
+    Q is the size of the largest question, at least 2; positions beyond a question's last response are −1.
+    """
     position: dict[str, int] = {}
     responses: list[Response] = []
-    for pair in pairs:
-        for response in (pair.a, pair.b):
+    for question in questions:
+        for response in question.responses:
             if response.id not in position:
                 position[response.id] = len(responses)
                 responses.append(response)
-    index_N2 = np.array([(position[p.a.id], position[p.b.id]) for p in pairs], dtype=np.int64).reshape(len(pairs), 2)
-    return responses, index_N2
+    place_NQ = np.full((len(questions), max([2, *(q.k for q in questions)])), -1, dtype=np.int64)
+    for row, question in enumerate(questions):
+        place_NQ[row, : question.k] = [position[r.id] for r in question.responses]
+    return responses, place_NQ

@@ -39,17 +39,19 @@ class Embedding(Featurizer):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        return ("embedding_ND",)
+        return ("embedding_ND", "embedding_RD")
 
     def check(self, context: Context) -> None:
         if self.config != EmbeddingFeaturizerConfig():
             require_source("featurizers.embedding", self.config, context)
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
-        responses, index_N2 = distinct_responses(job.pairs)
+        responses, index_N2 = distinct_responses(job.questions)
         if not responses:
-            return {"embedding_ND": np.empty((0, 0), np.float32)}
+            return dict.fromkeys(job.wanted, np.empty((0, 0), np.float32))
         vectors_RH = self._source(job.models)(job.prompts, responses, job.progress)
+        if "embedding_RD" in job.wanted:
+            return {"embedding_RD": vectors_RH}
         return {"embedding_ND": vectors_RH[index_N2[:, 0]] - vectors_RH[index_N2[:, 1]]}
 
     def _source(self, models: Models) -> EmbeddingCache:

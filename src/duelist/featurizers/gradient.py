@@ -62,7 +62,7 @@ class Gradient(Featurizer):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        return ("gradient_ND", "margin_N", "log_ratio_N2", "prompt_entropy_N")
+        return ("gradient_ND", "gradient_RD", "margin_N", "log_ratio_N2", "prompt_entropy_N", "reward_R")
 
     def check(self, context: Context) -> None:
         if context.adapter == "none" and context.needs & {"gradient_ND", "target_MD"}:
@@ -71,16 +71,23 @@ class Gradient(Featurizer):
                 f"{context.names['acquisition']!r} needs, but `policy.adapter` is none: set `policy.adapter: lora`, or "
                 "choose a rule on margins or embeddings."
             )
+        if context.sets_of > 2 and self.config.normalize == "pair":
+            raise RecipeError(
+                "`featurizers.gradient.normalize: pair` scales the difference of two responses, but questions have up "
+                f"to {context.sets_of} (`pairing.sets_of`): set it to response, token or none."
+            )
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         policy = job.models.policy_for("The `gradient` featurizer")
-        responses, index_N2 = distinct_responses(job.pairs)
+        responses, index_N2 = distinct_responses(job.questions)
         dimension, limit = self.config.dimension, self.config.max_tokens
         engine = LoraGradients(policy.model, dimension=dimension, seed=job.seed, max_tokens=limit)
         with response_numbers(job, policy, responses, limit, engine) as kept:
             fields = log_prob_features(job, kept, responses, index_N2)
+            length_R = np.array([len(r.token_ids) for r in responses])
+            if "gradient_RD" in job.wanted:
+                fields["gradient_RD"] = response_features(kept, length_R, job.beta, self.config.normalize)
             if "gradient_ND" in job.wanted:
-                length_R = np.array([len(r.token_ids) for r in responses])
                 fields["gradient_ND"] = pair_features(kept, index_N2, length_R, job.beta, self.config.normalize)
         return fields
 
@@ -115,6 +122,26 @@ def pair_features(
     return phi_ND
 
 
+def response_features(kept: FeatureFolder, length_R: NDArray[Any], beta: float, normalize: Normalize) -> NDArray[Any]:
+    """Return ∇r of R responses from their stored gradients, `[R, D]`, computed block by block.
+
+    φ of a pair is a difference of two. They are stored as `pair_features` stores φ, and the arguments are the same, but
+    `normalize` may not be `pair`.
+    """
+    shape = (kept.count, kept.dimension)
+    if shape[0] * shape[1] * kept.dtype.itemsize <= MAPPED_ABOVE:
+        gradient_RD: NDArray[Any] = np.empty(shape, kept.dtype)
+    else:
+        half = not kept.exact and normalize == "response"
+        gradient_RD = scratch_array(kept.folder, np.dtype(np.float16) if half else kept.dtype, shape)
+    for start in range(0, shape[0], PAIRS_AT_ONCE):
+        rows_S = np.arange(start, min(start + PAIRS_AT_ONCE, shape[0]))
+        gradient_RD[rows_S] = _scaled(kept.gradients(rows_S), normalize, length_R[rows_S])
+        if normalize in ("token", "none"):
+            gradient_RD[rows_S] *= gradient_RD.dtype.type(beta)
+    return gradient_RD
+
+
 def pair_gradients(
     gradient_RD: NDArray[Any],
     index_N2: NDArray[np.int64],
@@ -134,18 +161,24 @@ def pair_gradients(
     Raises:
         DuelistError: if gradients per token are requested without the lengths.
     """
-    if normalize == "response":
-        gradient_RD = _unit_rows(gradient_RD)
-    if normalize == "token":
-        if length_R is None:
-            raise DuelistError("Gradients per token need the responses' lengths, but got none: pass `length_R`.")
-        gradient_RD = gradient_RD / np.asarray(length_R, gradient_RD.dtype)[:, None]
+    gradient_RD = _scaled(gradient_RD, normalize, length_R)
     phi_ND: NDArray[Any] = gradient_RD[index_N2[:, 0]] - gradient_RD[index_N2[:, 1]]
     if normalize == "pair":
         return _unit_rows(phi_ND)
     if normalize in ("token", "none"):
         phi_ND *= phi_ND.dtype.type(beta)
     return phi_ND
+
+
+def _scaled(gradient_RD: NDArray[Any], normalize: Normalize, length_R: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the gradients of R responses, each scaled by itself if `normalize` says so."""
+    if normalize == "response":
+        return _unit_rows(gradient_RD)
+    if normalize == "token":
+        if length_R is None:
+            raise DuelistError("Gradients per token need the responses' lengths, but got none: pass `length_R`.")
+        return np.asarray(gradient_RD / np.asarray(length_R, gradient_RD.dtype)[:, None])
+    return gradient_RD
 
 
 def _unit_rows(rows_XD: NDArray[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import FeatureFolder
-from duelist.featurizers.response_numbers import AGAINST_REFERENCE, response_numbers
+from duelist.featurizers.response_numbers import response_numbers
 from duelist.types import Response
 
 
@@ -39,11 +39,11 @@ class Margin(Featurizer):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        return ("margin_N", "log_ratio_N2", "prompt_entropy_N")
+        return ("margin_N", "log_ratio_N2", "prompt_entropy_N", "reward_R")
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
         policy = job.models.policy_for("The `margin` featurizer")
-        responses, index_N2 = distinct_responses(job.pairs)
+        responses, index_N2 = distinct_responses(job.questions)
         with response_numbers(job, policy, responses, self.config.max_tokens) as kept:
             return log_prob_features(job, kept, responses, index_N2)
 
@@ -61,7 +61,9 @@ def log_prob_features(
     """
     fields: dict[str, NDArray[Any]] = {}
     policy_R = kept.log_probs("policy")
-    if job.wanted & AGAINST_REFERENCE:
+    if "reward_R" in job.wanted:
+        fields["reward_R"] = job.beta * (policy_R - kept.log_probs("reference"))
+    if job.wanted & {"margin_N", "log_ratio_N2"}:
         log_ratio_N2 = (policy_R - kept.log_probs("reference"))[index_N2]
         fields |= {"margin_N": job.beta * (log_ratio_N2[:, 0] - log_ratio_N2[:, 1]), "log_ratio_N2": log_ratio_N2}
     if "prompt_entropy_N" in job.wanted:

@@ -27,7 +27,7 @@ from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.types import Response
 
-AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2"})  # features that need log π_ref
+AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2", "reward_R"})  # features that need log π_ref
 
 Compute = Callable[[list[TokenizedResponse]], Mapping[Number, NDArray[Any]]]
 

@@ -27,7 +27,7 @@ class RewardHead(Featurizer):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        return ("margin_N", "gradient_ND", "reward_N2K")
+        return ("margin_N", "gradient_ND", "reward_N2K", "reward_R", "gradient_RD")
 
     def check(self, context: Context) -> None:
         if "reward_N2K" in context.needs and context.posterior is not None:
@@ -37,9 +37,13 @@ class RewardHead(Featurizer):
         model, embed = job.models.reward_model_for("The `reward_head` featurizer")
         if "reward_N2K" in job.wanted:
             require_posterior(model.config.posterior)
-        responses, index_N2 = distinct_responses(job.pairs)
+        responses, index_N2 = distinct_responses(job.questions)
         fields: dict[str, NDArray[Any]] = {}
         vectors_RH = embed(job.prompts, responses, job.progress) if responses else np.empty((0, model.dimension))
+        if "reward_R" in job.wanted:
+            fields["reward_R"] = model.rewards(vectors_RH)
+        if "gradient_RD" in job.wanted:
+            fields["gradient_RD"] = model.features(vectors_RH)
         if "margin_N" in job.wanted:
             reward_R = model.rewards(vectors_RH)
             fields["margin_N"] = reward_R[index_N2[:, 0]] - reward_R[index_N2[:, 1]]

@@ -28,7 +28,7 @@ class PoolSize:
 
 
 class Pairing(Checked, ABC):
-    """Source of the candidate pairs: the responses that may be compared.
+    """Source of the candidate questions: the responses that may be compared, two or more at a time.
 
     Attributes:
         crosses_prompts: whether the responses of a pair may belong to different prompts.
@@ -38,9 +38,14 @@ class Pairing(Checked, ABC):
     crosses_prompts: ClassVar[bool] = False
     uses_given: ClassVar[bool] = True
 
+    @property
+    def sets_of(self) -> int:
+        """The largest number of responses in a question, k; 2 for pairs."""
+        return 2
+
     @abstractmethod
     def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Question]:
-        """Return the candidate pairs, without repetition, each with two different texts.
+        """Return the candidate questions, without repetition, each of different texts; usually pairs.
 
         Two responses that were drawn together keep the weight and the origins of their set; other pairs have weight 1
         (`pair_of`).
@@ -87,7 +92,7 @@ def require_one_prompt(pairs: Sequence[Question]) -> None:
     Raises:
         RecipeError: if a pair does.
     """
-    crossing = next((p for p in pairs if p.a.prompt_id != p.b.prompt_id), None)
+    crossing = next((p for p in pairs if p.responses[0].prompt_id != p.responses[-1].prompt_id), None)
     if crossing is not None:
         raise RecipeError(
             f"A policy is trained on two responses to one prompt, but pair {crossing.id} crosses prompts "

@@ -19,9 +19,10 @@ from duelist.recipe.values import name_of
 from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import Arm, Selected, read_arms, reward_kl_rows, selected
 from duelist.store.artifacts import write_text
+from duelist.store.decisions import question_of
 from duelist.store.layout import ARMS
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import OUTCOMES, Label
+from duelist.types import OUTCOMES, Answer, Label
 
 REPORT = "report.html"
 REWARD_KL = "reward_kl.csv"
@@ -96,7 +97,7 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
 
 
 def _state(arm: Arm) -> str:
-    labels = f"{len(arm.labels)} label{'' if len(arm.labels) == 1 else 's'}"
+    labels = f"{len(arm.answers)} label{'' if len(arm.answers) == 1 else 's'}"
     if not arm.metrics:
         return f"Nothing measured yet: no round of {arm.rounds} closed, {labels}."
     if arm.finished and arm.end.reason:
@@ -105,7 +106,7 @@ def _state(arm: Arm) -> str:
         return f"Finished: {arm.rounds} of {arm.rounds} rounds closed, {labels}."
     current = arm.rounds_closed + 1
     asked = {x.question.id for x in arm.asked if x.round == current}
-    answered = len(asked & {label.pair_id for label in arm.labels})
+    answered = len(asked & {question_of(x) for x in arm.answers})
     pending = f"{len(asked)} pairs asked, {answered} answered" if asked else "no pair asked yet"
     return f"In progress: round {current} of {arm.rounds} ({pending}); {arm.rounds_closed} closed, {labels}."
 
@@ -224,31 +225,51 @@ def _groups(arms: Sequence[Arm], of_arms: Sequence[Sequence[Selected]]) -> dict[
 
 
 def _pair_section(arm: Arm, t: int) -> dict[str, Any]:
-    pairs = [x for x in arm.asked if x.round == t]
-    labels: dict[str, list[Label]] = {}
-    for label in arm.labels:
-        labels.setdefault(label.pair_id, []).append(label)
-    shown = [_pair(arm, x, labels.get(x.question.id, [])) for x in pairs[:_PAIRS_SHOWN]]
-    return {"round": t, "asked": len(pairs), "pairs": shown, "unit": pairs[0].unit}
+    asked = [x for x in arm.asked if x.round == t]
+    answers: dict[str, list[Label | Answer]] = {}
+    for answer in arm.answers:
+        answers.setdefault(question_of(answer), []).append(answer)
+    shown = [_question(arm, x, answers.get(x.question.id, [])) for x in asked[:_PAIRS_SHOWN]]
+    noun = "question" if any(x.question.k > 2 for x in asked) else "pair"
+    return {"round": t, "asked": len(asked), "pairs": shown, "unit": asked[0].unit, "noun": noun}
 
 
-def _pair(arm: Arm, x: AskedQuestion, labels: Sequence[Label]) -> dict[str, Any]:
-    of_both = dict.fromkeys(
-        (x.question.a.prompt_id, x.question.b.prompt_id)
-    )  # one prompt, unless the pair is across prompts
+def _question(arm: Arm, x: AskedQuestion, answers: Sequence[Label | Answer]) -> dict[str, Any]:
+    responses = x.question.responses
+    of_all = dict.fromkeys(r.prompt_id for r in responses)  # one prompt, unless the question is across prompts
     prompts = [
-        [(str(m.get("role", "")), _message_text(m.get("content"))) for m in arm.prompts[i].messages] for i in of_both
+        [(str(m.get("role", "")), _message_text(m.get("content"))) for m in arm.prompts[i].messages] for i in of_all
     ]
-    outcomes = {label.outcome for label in labels}
+    names = "ab" if len(responses) == 2 else [str(i + 1) for i in range(len(responses))]
+    name_of_id = dict(zip([r.id for r in responses], names, strict=True))
+    best = {name for answer in answers for name in _best(answer, name_of_id)}
     return {
         "asked": x,
         "prompts": prompts,
-        "labels": labels,
+        "labels": [(answer, _in_words(answer, name_of_id)) for answer in answers],
         "responses": [
-            {"name": name, "text": r.text, "tokens": len(r.token_ids), "chosen": name in outcomes}
-            for name, r in (("a", x.question.a), ("b", x.question.b))
+            {"name": name, "text": r.text, "tokens": len(r.token_ids), "chosen": name in best}
+            for name, r in zip(names, responses, strict=True)
         ],
     }
+
+
+def _best(answer: Label | Answer, names: Mapping[str, str]) -> Sequence[str]:
+    if isinstance(answer, Label):
+        return [answer.outcome]
+    return [names[r] for r in (answer.groups[0] if answer.groups else [answer.best] if answer.best else [])]
+
+
+def _in_words(answer: Label | Answer, names: Mapping[str, str]) -> str:
+    """Return what an answer says, with the names of the responses in the report."""
+    if isinstance(answer, Label):
+        return f"{answer.outcome} was chosen" if answer.outcome in ("a", "b") else str(answer.outcome).replace("_", " ")
+    if answer.groups:
+        order = " > ".join(" = ".join(names[r] for r in group) for group in answer.groups)
+        return f"{order}{' > the rest' if answer.stopped else ''}"
+    if answer.best is None:
+        return answer.outcome.replace("_", " ")
+    return f"best {names[answer.best]}" + (f", worst {names[answer.worst]}" if answer.worst else "")
 
 
 def _message_text(content: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from duelist.acquisition.stopping import End, StopConfig, study_end
 from duelist.evaluation.metrics import agreement, finite
 from duelist.recipe.values import name_of
 from duelist.store.damage import damage
+from duelist.store.decisions import decided_margins, question_of
 from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study
 from duelist.store.recipe_file import read_recipe
 from duelist.store.remains import is_filled, require_whole_record
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
-from duelist.types import OUTCOMES, Label, Prompt
+from duelist.types import OUTCOMES, Answer, Label, Prompt
 
 _BLOCK = 256  # rows of the similarity matrix in memory at a time
 
@@ -37,7 +38,7 @@ class Arm:
         stages: finished stages.
         asked: every asked pair, by round and pick.
         prompts: prompts by id.
-        labels: the label that counts for each pair and annotator.
+        answers: the label or answer that counts for each question and annotator.
         damage: one message for each lost, deleted or changed part of the folder.
     """
 
@@ -47,8 +48,13 @@ class Arm:
     stages: Sequence[Stage]
     asked: Sequence[AskedQuestion]
     prompts: Mapping[str, Prompt]
-    labels: Sequence[Label]
+    answers: Sequence[Label | Answer]
     damage: Sequence[str] = ()
+
+    @property
+    def labels(self) -> list[Label]:
+        """The labels of pairs that count."""
+        return [x for x in self.answers if isinstance(x, Label)]
 
     @property
     def rounds_closed(self) -> int:
@@ -132,12 +138,12 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
         recipe = store.recipe() or read_recipe(folder)
         # In this order, later reads contain every row that earlier reads refer to, even while a writer adds rows.
         metrics, stages, asked = store.metrics(), store.stages(), store.asked()
-        prompts, labels = store.prompts(), store.current_labels()
+        prompts, answers = store.prompts(), store.current_answers()
         wrong = damage(folder, store, recipe)
     finally:
         store.close()
     known = {x.question.id for x in asked}
-    counted = [x for x in labels if x.pair_id in known]
+    counted = [x for x in answers if question_of(x) in known]
     name = label or name_of(recipe, "acquisition").rpartition(":")[2]
     return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
 
@@ -167,39 +173,51 @@ def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def selected(arm: Arm) -> list[Selected]:
-    """Return the statistics of the asked pairs, for each round with asked pairs."""
-    similarity_B = similarity_to_earlier([{*x.question.a.token_ids, *x.question.b.token_ids} for x in arm.asked])
-    labels: dict[str, list[Label]] = {}
-    for label in arm.labels:
-        labels.setdefault(label.pair_id, []).append(label)
+    """Return the statistics of the asked questions, for each round with asked questions."""
+    similarity_B = similarity_to_earlier([{t for r in x.question.responses for t in r.token_ids} for x in arm.asked])
+    answers: dict[str, list[Label | Answer]] = {}
+    for answer in arm.answers:
+        answers.setdefault(question_of(answer), []).append(answer)
     column = arm.recipe["evaluation"].get("group_by")
     found = []
     for t in sorted({x.round for x in arm.asked}):
         of_round = [i for i, x in enumerate(arm.asked) if x.round == t]
-        pairs = [arm.asked[i] for i in of_round]
-        outcomes = [(x, label.outcome) for x in pairs for label in labels.get(x.question.id, [])]
-        accuracy, ranked = agreement([(x.margin, o) for x, o in outcomes])
-        longer, unequal = agreement(
-            [(len(x.question.a.token_ids) - len(x.question.b.token_ids), o) for x, o in outcomes]
-        )
+        asked = [arm.asked[i] for i in of_round]
+        given = [(x, answer) for x in asked for answer in answers.get(x.question.id, [])]
+        accuracy, ranked = agreement([decision for x, answer in given for decision in decided_margins(x, answer)])
+        longer, unequal = agreement([decision for x, answer in given for decision in _lengths(x, answer)])
         seen_before = [s for s in (similarity_B[i] for i in of_round) if not np.isnan(s)]
+        responses = [r for x in asked for r in x.question.responses]
         found.append(
             Selected(
                 round=t,
-                margin_B=np.abs([x.margin for x in pairs]),
+                margin_B=np.abs([x.margin for x in asked]),
                 ranking_accuracy=accuracy,
                 ranked=ranked,
-                length=float(np.mean([len(r.token_ids) for x in pairs for r in (x.question.a, x.question.b)])),
+                length=float(np.mean([len(r.token_ids) for r in responses])),
                 longer_wins=longer,
                 unequal=unequal,
                 similarity=float(np.mean(seen_before)) if seen_before else None,
-                prompts=len({r.prompt_id for x in pairs for r in (x.question.a, x.question.b)}),
-                answered=sum(x.question.id in labels for x in pairs),
-                outcomes={name: sum(o == name for _, o in outcomes) for name in OUTCOMES},
-                groups=_groups(pairs, arm.prompts, column),
+                prompts=len({r.prompt_id for r in responses}),
+                answered=sum(x.question.id in answers for x in asked),
+                outcomes=_outcomes([answer for _, answer in given]),
+                groups=_groups(asked, arm.prompts, column),
             )
         )
     return found
+
+
+def _lengths(asked: AskedQuestion, answer: Label | Answer) -> list[tuple[float, str]]:
+    """Return (difference of lengths, outcome) of every pair that an answer decides."""
+    lengths = tuple(float(len(r.token_ids)) for r in asked.question.responses)
+    margin = lengths[0] - lengths[1]
+    return decided_margins(replace(asked, rewards=lengths, margin=margin), answer)
+
+
+def _outcomes(answers: Sequence[Label | Answer]) -> dict[str, int]:
+    """Return the number of answers by outcome; those of larger questions only where there are any."""
+    counts = Counter(x.outcome for x in answers)
+    return {name: counts[name] for name in OUTCOMES} | {n: c for n, c in sorted(counts.items()) if n not in OUTCOMES}
 
 
 def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]:
@@ -225,4 +243,4 @@ def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]
 def _groups(pairs: Sequence[AskedQuestion], prompts: Mapping[str, Prompt], column: str | None) -> dict[str, int]:
     if column is None:
         return {}
-    return dict(Counter(str(prompts[x.question.a.prompt_id].columns.get(column)) for x in pairs))
+    return dict(Counter(str(prompts[x.question.responses[0].prompt_id].columns.get(column)) for x in pairs))

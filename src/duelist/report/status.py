@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from duelist.annotators.reading_time import study_reading_time
 from duelist.recipe.values import name_of
 from duelist.report.record import Arm, read_arms
+from duelist.store.decisions import question_of
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -23,8 +25,9 @@ def status(folder: Path) -> dict[str, Any]:
         `stopped`: why the stopping rule ends the study before its last round; None if it does not.
         `labels`: number of labels that count.
         `metrics`: metrics of the last evaluated round; None before any evaluation.
-        `reading_time`: model fitted to annotation times (`constant` in seconds, `seconds_per_token`, and `times`, the
-        number of times it was fitted to); None without times.
+        `reading_time`: model fitted to annotation times of the most frequent type of question (`constant` in seconds,
+        `per_comparison` in seconds, `seconds_per_token`, and `times`, the number of times it was fitted to); None
+        without times.
         `seconds`: duration of all finished stages.
         `damage`: one sentence for each lost, deleted or changed part of the folder; the key is absent without damage.
         `compare`: the same dictionary for each comparison arm, by name.
@@ -40,8 +43,10 @@ def _status(arm: Arm) -> dict[str, Any]:
     current = len(arm.metrics)
     in_progress = None if arm.finished else current
     asked = {x.question.id for x in arm.asked if x.round == in_progress}
-    answered = asked & {label.pair_id for label in arm.labels}
-    reading = study_reading_time([x.question for x in arm.asked], arm.labels)
+    answered = asked & {question_of(x) for x in arm.answers}
+    times = study_reading_time([x.question for x in arm.asked], arm.answers)
+    types = Counter(x.question.asks for x in arm.asked).most_common(1)
+    reading = times.of(types[0][0] if types else "pair")
     return {
         "name": name_of(arm.recipe),
         "rounds": arm.rounds,
@@ -50,9 +55,10 @@ def _status(arm: Arm) -> dict[str, Any]:
         "stages": [s.name for s in arm.stages if s.round == in_progress],
         "pending": {"round": in_progress, "asked": len(asked), "answered": len(answered)} if asked else None,
         "stopped": arm.end.reason,
-        "labels": len(arm.labels),
+        "labels": len(arm.answers),
         "reading_time": {
             "constant": round(reading.constant, 3),
+            "per_comparison": round(reading.decision, 3),
             "seconds_per_token": round(reading.rate, 5),
             "times": reading.times,
         }

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.options import AcquisitionOptions
-from duelist.annotators.reading_time import DEFAULT, tokens_to_read
+from duelist.annotators.reading_time import StudyReadingTime
 from duelist.data.rows import as_json, explicit_prompt
 from duelist.data.sources import Row
 from duelist.errors import BudgetError, ModelError, RecipeError
@@ -249,5 +249,5 @@ def _recorded(pairs: Sequence[Question], past: Sequence[Question]) -> dict[str, 
     return {
         "votes_N2": np.zeros((n, 2), np.int64),
         "asked_margin_N": np.zeros(n),
-        "cost_N": DEFAULT.seconds(tokens_to_read([*pairs, *past])),
+        "cost_N": StudyReadingTime({}).seconds([*pairs, *past]),
     }

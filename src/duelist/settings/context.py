@@ -43,6 +43,7 @@ class Context:
         posterior: `reward_model.posterior`; None if no reward model is trained.
         origins: origins of the sampler's responses (`Sampler.origins`); None if unknown.
         weighs_pairs: whether the sampler gives its pairs loss weights.
+        sets_of: the largest number of responses in a question; 2 for pairs.
         within_prompts: whether both responses of every pair belong to one prompt; None if unknown.
         rounding: rounding of the trained weights; None if it loses no steps, or if unknown.
         train: training prompts, as far as they are available.
@@ -66,6 +67,7 @@ class Context:
     weighs_pairs: bool
     within_prompts: bool | None
     rounding: Rounding | None = None
+    sets_of: int = 2
     train: Sequence[Prompt] = ()
     held_out: Sequence[Prompt] = ()
     given: Callable[[], Sequence[Response]] = list

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from duelist.store.artifacts import read_jsonl
-from duelist.types import DrawnSet, Draws, Evaluation, Features, Question, Response
+from duelist.types import PER_RESPONSE, DrawnSet, Draws, Evaluation, Features, Question, Response
 
 Value = TypeVar("Value")
 RESPONSE = TypeAdapter(Response)  # ignores a row's other keys
@@ -94,7 +94,9 @@ def _write_features(path: Path, features: Features) -> None:
     arrays = {f.name: getattr(features, f.name) for f in fields(Features) if f.name != "past"}
     past = features.past
     if past is not None:
-        arrays |= {f"past.{f.name}": getattr(past, f.name) for f in fields(Features) if f.name != "past"}
+        of_past = {name: getattr(past, name) for name in arrays}
+        shared = {name for name in PER_RESPONSE if of_past[name] is arrays[name]}  # written once
+        arrays |= {f"past.{name}": values for name, values in of_past.items() if name not in shared}
     with path.open("wb") as file:  # an open file, because NumPy would add a suffix to a name
         np.savez(file, **{k: v for k, v in arrays.items() if v is not None})
 
@@ -103,6 +105,8 @@ def _read_features(path: Path) -> Features:
     with np.load(path) as arrays:
         now = {k: arrays[k] for k in arrays.files if "." not in k}
         past = {k.removeprefix("past."): arrays[k] for k in arrays.files if k.startswith("past.")}
+    if past:
+        past = {name: now[name] for name in PER_RESPONSE if name in now} | past
     return Features(**now, past=Features(**past) if past else None)
 
 

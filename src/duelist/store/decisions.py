@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import permutations
 from typing import Any
 
 from duelist.answers import EXPECTED, ranks_of
 from duelist.errors import DataError
+from duelist.store.row_codecs import AskedQuestion
 from duelist.types import Answer, Decision, Label, Preference, Prompt, Question, RankedSet, VoteRule
 
 
@@ -76,6 +78,20 @@ def preference_of(
     if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
         return None
     return _preference(pair, label.outcome != "b", prompts, label.annotator, _share(label, votes))
+
+
+def decided_margins(asked: AskedQuestion, answer: Label | Answer) -> list[tuple[float, str]]:
+    """Return (r(a) − r(b), outcome) of every pair that an answer decides, under the model when it was asked.
+
+    Of a larger question, these are its pairs of responses of which the answer says that one is better.
+    """
+    if isinstance(answer, Label):
+        return [(asked.margin, answer.outcome)]
+    ranks = ranks_of(answer, asked.question.asks, [r.id for r in asked.question.responses])
+    if ranks is None or asked.rewards is None:
+        return []
+    better = [(i, j) for i, j in permutations(range(len(ranks)), 2) if ranks[i] < ranks[j]]
+    return [(asked.rewards[i] - asked.rewards[j], "a") for i, j in better]
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:

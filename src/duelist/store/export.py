@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from itertools import pairwise, permutations
+from typing import Any, Literal
 
+from duelist.answers import REST
 from duelist.errors import DataError
+from duelist.store.decisions import question_of
+from duelist.store.row_codecs import AskedQuestion
 from duelist.store.store import Store
+from duelist.types import Answer, Decision, Label, Preference, Prompt, RankedSet
+
+ImpliedPairs = Literal["all", "adjacent"]
 
 
-def trl_rows(store: Store) -> Iterator[dict[str, Any]]:
+def trl_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dict[str, Any]]:
     """Yield rows in TRL's preference format (`prompt`, `chosen`, `rejected`), one per label that is a preference.
 
-    Rows are sorted by pair and annotator. Conversational prompts give lists of messages, plain ones text.
+    Rows are sorted by question and annotator. Conversational prompts give lists of messages, plain ones text. An answer
+    to a larger question gives a row for each pair of responses of which it says that one is better, with a `weight`
+    (`implied_pairs`) and the `question_id`.
+
+    Args:
+        store: the record.
+        implied: which pairs of a ranking to give.
 
     Raises:
         DataError: if a pair's responses answer two prompts, which TRL's format cannot represent.
     """
-    for row in preference_rows(store):
+    for row in preference_rows(store, implied):
         if "prompt" not in row:
             raise DataError(
                 "TRL's format has one prompt for both responses, but this study's pairs cross prompts: export them "
@@ -26,40 +39,132 @@ def trl_rows(store: Store) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def preference_rows(store: Store) -> Iterator[dict[str, Any]]:
+def preference_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dict[str, Any]]:
     """Yield the rows of `trl_rows`; cross-prompt pairs have `prompt_chosen` and `prompt_rejected` for `prompt`."""
     prompts = store.prompts()
-    for p in store.preferences():
-        own, other = p.prompt, prompts[p.rejected.prompt_id]
-        asked = (
-            {"prompt": own.as_trl()}
-            if own.id == other.id
-            else {"prompt_chosen": own.as_trl(), "prompt_rejected": other.as_trl()}
-        )
-        yield {**asked, "chosen": p.chosen.as_trl(own), "rejected": p.rejected.as_trl(other)}
+    decisions = store.decisions()
+    weighted = any(isinstance(x, RankedSet) for x in decisions)
+    for decision in decisions:
+        for row, weight in _rows(decision, prompts, implied):
+            yield {**row, "weight": weight, "question_id": _question_id(decision)} if weighted else row
+
+
+def _question_id(decision: Decision) -> str:
+    return decision.pair_id if isinstance(decision, Preference) else decision.question_id
+
+
+def _rows(
+    decision: Decision, prompts: Mapping[str, Prompt], implied: ImpliedPairs
+) -> Iterator[tuple[dict[str, Any], float]]:
+    if isinstance(decision, Preference):
+        yield _preference_row(decision, prompts), 1.0
+        return
+    prompt, responses = decision.prompt, decision.responses
+    for chosen, rejected, weight in implied_pairs(decision, implied):
+        texts = {"chosen": responses[chosen].as_trl(prompt), "rejected": responses[rejected].as_trl(prompt)}
+        yield {"prompt": prompt.as_trl(), **texts}, weight
+
+
+def _preference_row(p: Preference, prompts: Mapping[str, Prompt]) -> dict[str, Any]:
+    own, other = p.prompt, prompts[p.rejected.prompt_id]
+    asked = (
+        {"prompt": own.as_trl()}
+        if own.id == other.id
+        else {"prompt_chosen": own.as_trl(), "prompt_rejected": other.as_trl()}
+    )
+    return {**asked, "chosen": p.chosen.as_trl(own), "rejected": p.rejected.as_trl(other)}
+
+
+def implied_pairs(decision: RankedSet, implied: ImpliedPairs = "all") -> list[tuple[int, int, float]]:
+    """Return (place of the better response, place of the worse one, weight) for the pairs that an answer implies.
+
+    A loss over pairs counts an answer's pairs as independent, which they are not. With `all` pairs of a complete
+    ranking of k, the weight that keeps the ranking's information at equal rewards is
+
+        4 / (k (k − 1)) · Σ_{n=2..k} (n − 1) / n      (0.778 for k = 3, 0.639 for k = 4),
+
+    and of a partial one, of the best, or of the best and the worst of k, the ratio of the two traces of information.
+    With `adjacent`, only neighbours in the ranking make pairs, with weight 1. No pair is made of two responses that
+    were called equal, or that were not ordered.
+    """
+    ranks = decision.ranks
+    better = [(i, j) for i, j in permutations(range(len(ranks)), 2) if ranks[i] < ranks[j]]
+    if decision.asks == "best_worst":  # those between are not compared with each other
+        best, worst = ranks.index(0), ranks.index(max(ranks))
+        better = [(i, j) for i, j in better if i == best or j == worst]
+    if implied == "adjacent":
+        next_rank = dict(pairwise(sorted(set(ranks))))
+        return [(i, j, 1.0) for i, j in better if next_rank.get(ranks[i]) == ranks[j]]
+    return [(i, j, _information(decision) / (0.5 * len(better))) for i, j in better]
+
+
+def _information(decision: RankedSet) -> float:
+    """Return the trace of the answer's information matrix over the responses, at equal rewards; of a pair, 1/2."""
+    k, ranks = len(decision.ranks), decision.ranks
+    if decision.asks == "best_worst":
+        # Var of (indicator of the best − indicator of the worst), uniform over ordered pairs: trace 2, mean 0.
+        return 2.0
+    left, trace = k, 0.0
+    for rank in sorted(set(ranks)):
+        group = ranks.count(rank)
+        if rank == REST or left == group:
+            break
+        # A stage with n responses left has the covariance of a uniform choice: trace (n − 1)/n.
+        trace += sum((n - 1) / n for n in range(left, left - group, -1))
+        left -= group
+    return trace
 
 
 def label_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """Yield every asked pair with each of its labels, including ties, skips and superseded labels."""
+    """Yield every asked question with each of its answers, including ties, skips and superseded ones."""
     prompts = store.prompts()
-    by_pair: dict[str, list[dict[str, Any]]] = {}
-    for label in store.labels():
-        votes = None if label.votes is None else vars(label.votes)
-        fields = {k: getattr(label, k) for k in ("id", "annotator", "outcome", "seconds", "shown", "time")}
-        by_pair.setdefault(label.pair_id, []).append({**fields, "votes": votes})
+    by_question: dict[str, list[dict[str, Any]]] = {}
+    for answer in store.answers():
+        by_question.setdefault(question_of(answer), []).append(_answer_row(answer))
     for x in store.asked():
-        prompt, other = prompts[x.question.a.prompt_id], prompts[x.question.b.prompt_id]
-        yield {
-            "pair_id": x.question.id,
-            "round": x.round,
-            "position": x.position,
-            "score": x.score,
-            "score_unit": x.unit,
-            "margin": x.margin,
-            "weight": x.question.weight,
-            "prompt": prompt.as_trl(),
-            **({} if other.id == prompt.id else {"prompt_b": other.as_trl()}),  # a pair that crosses prompts
-            "response_a": x.question.a.text,
-            "response_b": x.question.b.text,
-            "labels": by_pair.get(x.question.id, []),
-        }
+        selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
+        answers = by_question.get(x.question.id, [])
+        yield _pair_row(x, selected, prompts, answers) if x.question.k == 2 else _set_row(x, selected, prompts, answers)
+
+
+def _answer_row(answer: Label | Answer) -> dict[str, Any]:
+    same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
+    if isinstance(answer, Label):
+        return {**same, "votes": None if answer.votes is None else vars(answer.votes)}
+    ranking = [list(group) for group in answer.groups]
+    shown = None if answer.shown is None else list(answer.shown)
+    own = {name: getattr(answer, name) for name in ("best", "worst", "stopped", "replaces")}
+    return {**same, "shown": shown, "ranking": ranking, **own}
+
+
+def _pair_row(
+    x: AskedQuestion, selected: dict[str, Any], prompts: Mapping[str, Prompt], labels: list[dict[str, Any]]
+) -> dict[str, Any]:
+    pair = x.question
+    prompt, other = prompts[pair.a.prompt_id], prompts[pair.b.prompt_id]
+    return {
+        "pair_id": pair.id,
+        **selected,
+        "margin": x.margin,
+        "weight": pair.weight,
+        "prompt": prompt.as_trl(),
+        **({} if other.id == prompt.id else {"prompt_b": other.as_trl()}),  # a pair that crosses prompts
+        "response_a": pair.a.text,
+        "response_b": pair.b.text,
+        "labels": labels,
+    }
+
+
+def _set_row(
+    x: AskedQuestion, selected: dict[str, Any], prompts: Mapping[str, Prompt], answers: list[dict[str, Any]]
+) -> dict[str, Any]:
+    responses, rewards = x.question.responses, x.rewards or (None,) * x.question.k
+    return {
+        "question_id": x.question.id,
+        "asks": x.question.asks,
+        **selected,
+        "weight": x.question.weight,
+        "prompt": prompts[responses[0].prompt_id].as_trl(),
+        "responses": [{"id": r.id, "text": r.text, "reward": v} for r, v in zip(responses, rewards, strict=True)],
+        "answers": answers,
+    }

@@ -24,6 +24,7 @@ from duelist.errors import RoundStateError, StorageError, full_disk_as_storage_e
 from duelist.files.atomic import atomic_path, discard
 from duelist.store.artifacts import digest, write_json
 from duelist.store.codecs import FEATURES, Codec
+from duelist.store.decisions import question_of
 from duelist.store.derived import (
     closed_rounds,
     preferences_are_current,
@@ -208,7 +209,7 @@ class StudyFolder:
         """
         with self._at_work(f"the results of round {round}"):
             asked = {x.question.id for x in self.store.asked() if x.round <= round}
-            labels = sum(label.pair_id in asked for label in self.store.current_labels())
+            labels = sum(question_of(x) in asked for x in self.store.current_answers())
             seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
             line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
             self.store.close_round(round, line)

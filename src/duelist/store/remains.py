@@ -43,7 +43,8 @@ def known_to(record: Session | Connection) -> Known:
     names = set(inspect(record.connection() if isinstance(record, Session) else record).get_table_names())
     questions, answers = (QuestionRow.__tablename__, AnswerRow.__tablename__) if names >= NOW else ("pairs", "labels")
     asked: dict[int, set[str]] = {}
-    for t, question in record.execute(select(column("round"), column("id")).select_from(table(questions))):
+    listed: Any = record.execute(select(column("round"), column("id")).select_from(table(questions)))
+    for t, question in listed:
         asked.setdefault(t, set()).add(question)
     counted = (RoundRow.__tablename__, answers)
     rounds, labels = (record.scalar(select(func.count()).select_from(table(name))) or 0 for name in counted)
@@ -182,9 +183,12 @@ def _closed_rounds(path: Path) -> int:
 
 
 def _distinct(preferences: bytes) -> int:
-    """Return the number of distinct preferences in preferences.jsonl: each belongs to a separate label."""
+    """Return the least number of labels behind the preferences in preferences.jsonl.
+
+    Distinct preferences belong to separate labels, but those of one ranking name its question.
+    """
     rows = [row for row in _rows(preferences) if {"chosen", "rejected"} <= row.keys()]
-    return len({json.dumps(row, sort_keys=True) for row in rows})
+    return len({json.dumps(row.get("question_id", row), sort_keys=True) for row in rows})
 
 
 def _rows(content: bytes) -> list[dict[str, Any]]:

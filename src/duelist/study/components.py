@@ -166,6 +166,7 @@ class StudyComponents:
             weighs_pairs=sampler.weighs_pairs,
             within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
             rounding=rounding,
+            sets_of=pairing.sets_of,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,
             given=lambda: self._given(prompts),

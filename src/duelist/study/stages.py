@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.stopping import End, require_gains, study_end
-from duelist.annotators.reading_time import study_reading_time, tokens_to_read
+from duelist.annotators.reading_time import study_reading_time
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
 from duelist.evaluation.metrics import measure
-from duelist.featurizers.base import FeatureJob, featurize
+from duelist.featurizers.base import FeatureJob, distinct_responses, featurize, has_sets
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
@@ -30,9 +30,10 @@ from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.settings.lookups import Lookups
 from duelist.store import codecs
-from duelist.store.decisions import decision_json
+from duelist.store.decisions import decided_margins, decision_json, question_of
 from duelist.store.folder import StudyFolder
 from duelist.store.row_codecs import AskedQuestion
+from duelist.study.answered import answers_so_far
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.learners.base import Learner
@@ -84,7 +85,7 @@ class Stages:
         return self.folder.run(t, "sample", codecs.DRAWS, compute, lambda draws: {"notes": list(draws.notes)})
 
     def pair(self, t: int, draws: Draws, past: Sequence[Question]) -> list[Question]:
-        """Return the candidate pairs of round t: those not asked before, or a random subset of them."""
+        """Return the candidate questions of round t: those not asked before, or a random subset of them."""
         asked = {p.id for p in past}
 
         def compute() -> list[Question]:
@@ -141,19 +142,39 @@ class Stages:
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, self.recipe.acquisition.name)
             selected = [candidates[i] for i in selection.indices_B]
-            # Record the margins of the selected pairs for every rule; they cost 2B forward passes.
-            margins = self._learner.margins
-            wanted = frozenset({"margin_N", "log_ratio_N2"} & set(margins.provides))
-            seen = featurize([margins], wanted, self._feature_job(t, selected))
-            if seen.log_ratio_N2 is not None:
-                known = {**selection.diagnostics, _KL: float(seen.log_ratio_N2.mean())}
-                selection = replace(selection, diagnostics=known)
-            scores = zip(selected, selection.scores_B.tolist(), np.asarray(seen.margin_N).tolist(), strict=True)
-            asked = [AskedQuestion(p, t, i, score, selection.unit, m) for i, (p, score, m) in enumerate(scores)]
-            needed = {r.prompt_id for p in selected for r in (p.a, p.b)}
+            rewards, margins, kl = self._seen(t, selected)
+            if kl is not None:
+                selection = replace(selection, diagnostics={**selection.diagnostics, _KL: kl})
+            scores = zip(selected, selection.scores_B.tolist(), margins, rewards, strict=True)
+            unit = selection.unit
+            asked = [AskedQuestion(q, t, i, score, unit, m, r) for i, (q, score, m, r) in enumerate(scores)]
+            needed = {r.prompt_id for q in selected for r in q.responses}
             return selection, asked, [p for p in prompts if p.id in needed]
 
         self.folder.run_selection(t, compute)
+
+    def _seen(self, t: int, selected: Sequence[Question]) -> tuple[list[tuple[float, ...]], list[float], float | None]:
+        """Return what the model says of the selected questions before training on them.
+
+        It is recorded for every rule, and costs a forward pass of policy and reference for each response.
+
+        Returns:
+            The rewards of each question's responses, its margin, and the mean log ratio (None without a policy).
+        """
+        margins, sets = self._learner.margins, has_sets(selected)
+        _, place_NQ = distinct_responses(selected)
+        wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
+        job = replace(self._feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
+        seen = margins.compute(job)
+        rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
+        # Of a larger question: the largest difference.
+        margin = [r[0] - r[1] if len(r) == 2 else max(r) - min(r) for r in rewards]
+        margin = margin if sets else np.asarray(seen["margin_N"]).tolist()
+        if "log_ratio_N2" not in margins.provides:
+            return rewards, margin, None
+        if sets:
+            return rewards, margin, float(np.mean([r for of_one in rewards for r in of_one])) / self.recipe.beta
+        return rewards, margin, float(seen["log_ratio_N2"].mean())
 
     @property
     def end(self) -> End:
@@ -167,7 +188,7 @@ class Stages:
         if self.recipe.online:
             return self._step(t)
         plan = self.components.trainer.plan
-        preferences = self.store.preferences(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
+        preferences = self.store.decisions(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
 
         def fill(target: Path) -> Mapping[str, float]:
             return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
@@ -179,7 +200,7 @@ class Stages:
 
         def compute() -> dict[str, Any]:
             plan = self.components.trainer.plan
-            preferences = self.store.preferences(t, votes=plan.votes, ties=plan.ties)
+            preferences = self.store.decisions(t, votes=plan.votes, ties=plan.ties)
             info = {**self._online.step(t, preferences), "preferences": float(len(preferences))}
             return {"info": info, "preferences": [decision_json(p) for p in preferences]}
 
@@ -191,13 +212,13 @@ class Stages:
         return dict(done["info"])
 
     def selected(self, t: int) -> dict[str, Any]:
-        """Return statistics of the pairs asked in round t, with the labels recorded so far."""
+        """Return statistics of the questions asked in round t, with the answers recorded so far."""
         stage = self.folder.stage(t, "select")
-        margin = {x.question.id: x.margin for x in self.store.asked(t)}
-        labels = [x for x in self.store.current_labels() if x.pair_id in margin]
+        asked = {x.question.id: x for x in self.store.asked(t)}
+        answers = [x for x in self.store.current_answers() if question_of(x) in asked]
         inputs = {
-            "margin_B": np.array(list(margin.values())),
-            "decisions": [(margin[x.pair_id], x.outcome) for x in labels],
+            "margin_B": np.array([x.margin for x in asked.values()]),
+            "decisions": [d for x in answers for d in decided_margins(asked[question_of(x)], x)],
             "recorded_kl": stage.info.get(_KL) if stage else None,
         }
         return measure("selection", inputs)
@@ -275,10 +296,12 @@ class Stages:
     ) -> dict[str, NDArray[Any]]:
         """Return the fields known without a model: the recorded labels of past pairs, and the cost of all pairs."""
         fields: dict[str, NDArray[Any]] = {}
-        n = len(candidates)
+        n, sets = len(candidates), has_sets([*candidates, *past])
         if "cost_N" in needs:
-            model = study_reading_time([x.question for x in self.store.asked()], self.store.current_labels())
-            fields["cost_N"] = model.seconds(tokens_to_read([*candidates, *past]))
+            model = study_reading_time([x.question for x in self.store.asked()], self.store.current_answers())
+            fields["cost_N"] = model.seconds([*candidates, *past])
+        if sets:
+            return fields | (answers_so_far(past, self.store) if {"asked_margin_N", "votes_N2"} & needs else {})
         if "asked_margin_N" in needs:
             margin = {x.question.id: x.margin for x in self.store.asked()}
             fields["asked_margin_N"] = np.array([0.0] * n + [margin[p.id] for p in past])

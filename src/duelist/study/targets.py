@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from duelist.data.prompts import PromptsConfig, PromptSet, TargetConfig, load_prompts
 from duelist.errors import DataError
 from duelist.models.trained import Models
-from duelist.pairing.in_prompt import InPrompt
+from duelist.pairing.in_prompt import InPrompt, InPromptConfig
 from duelist.progress import Progress
 from duelist.samplers.base import SampleJob, Sampler
 from duelist.seeding import generator, hash_keys
@@ -53,7 +53,7 @@ class Targets:
         Raises:
             DataError: if there is no pair.
         """
-        pairs = InPrompt().pairs(draws, self.given, t)
+        pairs = InPrompt(InPromptConfig()).pairs(draws, self.given, t)
         if not pairs:
             raise DataError(
                 f"The target prompts must get two different responses somewhere, but all {len(draws.responses)} "

@@ -20,7 +20,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent
-from duelist.types import Question, Prompt, Response
+from duelist.types import Prompt, Question, Response
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 IDS = torch.tensor([[4, 7, 9, 12, 30, 8]])

@@ -24,7 +24,7 @@ from duelist.store.folder import StudyFolder
 from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
 from duelist.trainers.reward_fitting import Comparisons
-from duelist.types import Response
+from duelist.types import Decision, Response
 
 
 class RewardLearner(Learner):

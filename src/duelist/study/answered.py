@@ -1,0 +1,53 @@
+"""Answers so far, as the arrays that a rule's calibration and the fit of stage scales read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.answers import ranks_of
+from duelist.store.decisions import question_of
+from duelist.store.store import Store
+from duelist.types import Answer, Label, Question
+
+RANKS = {"a": (0, 1), "b": (1, 0)}  # of the outcomes of a pair that are preferences
+
+
+def answers_so_far(past: Sequence[Question], store: Store) -> dict[str, NDArray[Any]]:
+    """Return the decided answers to past questions, with the rewards that the model gave when they were asked.
+
+    A pair asked by an earlier version has its margin as the reward of a, and 0 as that of b.
+
+    Returns:
+        `asked_reward_XQ`, `rank_XQ` and `answered_X` of `Features`.
+    """
+    row = {question.id: i for i, question in enumerate(past)}
+    width = max([2, *(question.k for question in past)])
+    asked = {x.question.id: x for x in store.asked()}
+    rewards: list[list[float]] = []
+    ranks: list[list[int]] = []
+    answered: list[int] = []
+    for answer in store.current_answers():
+        place = row.get(question_of(answer))
+        rank = None if place is None else _ranks(answer, past[place])
+        if place is None or rank is None:
+            continue
+        x = asked[past[place].id]
+        padding = width - len(rank)
+        rewards.append([*(x.rewards or (x.margin, 0.0)), *[0.0] * padding])
+        ranks.append([*rank, *[-1] * padding])
+        answered.append(place)
+    return {
+        "asked_reward_XQ": np.array(rewards, np.float64).reshape(-1, width),
+        "rank_XQ": np.array(ranks, np.int64).reshape(-1, width),
+        "answered_X": np.array(answered, np.int64),
+    }
+
+
+def _ranks(answer: Label | Answer, question: Question) -> tuple[int, ...] | None:
+    if isinstance(answer, Label):
+        return RANKS.get(answer.outcome)
+    return ranks_of(answer, question.asks, [r.id for r in question.responses])
