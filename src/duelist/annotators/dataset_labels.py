@@ -10,6 +10,8 @@ Cost:      none.
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.annotators.base import Annotator, label_id
@@ -102,15 +104,16 @@ def _answers(question: Question, known: RecordedDecisions, seed: int) -> list[La
 
 def _answer(question: Question, who: str, ranking: TextGroups | None, seed: int) -> Answer:
     id_of = {r.text: r.id for r in question.responses}
-    same = {"annotator": who, "id": label_id(seed, question, who)}
+    answer = partial(Answer, question.id, who, id=label_id(seed, question, who))
     groups = [tuple(id_of[t] for t in group) for group in ranking or []]
     named = sum(map(len, groups))
+    one_best = bool(groups) and len(groups[0]) == 1
+    # A ranking that leaves responses out does not say which is the worst.
+    one_worst = len(groups) > 1 and len(groups[-1]) == 1 and named == question.k
     if groups and question.asks == "ranking":
-        return Answer(question.id, ranking=groups, stopped=named < question.k, **same)
-    if groups and question.asks == "best_of_k" and len(groups[0]) == 1:
-        return Answer(question.id, best=groups[0][0], **same)
-    if question.asks == "best_worst" and len(groups) > 1 and len(groups[0]) == 1:
-        # A ranking that leaves responses out does not say which is the worst.
-        if named == question.k and len(groups[-1]) == 1:
-            return Answer(question.id, best=groups[0][0], worst=groups[-1][0], **same)
-    return Answer(question.id, outcome="skip", **same)  # the data set does not say what is asked
+        return answer(ranking=groups, stopped=named < question.k)
+    if one_best and question.asks == "best_of_k":
+        return answer(best=groups[0][0])
+    if one_best and one_worst and question.asks == "best_worst":
+        return answer(best=groups[0][0], worst=groups[-1][0])
+    return answer(outcome="skip")  # the data set does not say what is asked

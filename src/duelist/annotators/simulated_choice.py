@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, permutations
 from typing import Literal
 
@@ -51,20 +52,18 @@ class SimulatedChoice:
 
     def answer(self, question: Question, rewards: Mapping[str, float]) -> Label | Answer:
         """Return the decision on a question, given the reward of each response by id."""
-        same = {"annotator": self.annotator, "id": label_id(self.seed, question, self.annotator)}
+        act = label_id(self.seed, question, self.annotator)
         if question.k == 2:
-            return Label(question.id, outcome=self._outcome(question, rewards), **same)
+            return Label(question.id, self.annotator, self._outcome(question, rewards), id=act)
+        answer = partial(Answer, question.id, self.annotator, id=act)
         if question.asks == "best_worst":
             best, worst = self._best_and_worst(question, rewards)
-            if best is None:
-                return Answer(question.id, outcome="skip", **same)  # all rewards are equal: there is none to name
-            return Answer(question.id, best=best, worst=worst, **same)
+            # With equal rewards, a hard choice names none.
+            return answer(outcome="skip") if best is None else answer(best=best, worst=worst)
         ranking = self._ranking(question, rewards)
         if question.asks == "best_of_k":
-            if len(ranking[0]) > 1:
-                return Answer(question.id, outcome="skip", **same)
-            return Answer(question.id, best=ranking[0][0], **same)
-        return Answer(question.id, ranking=ranking, **same)
+            return answer(outcome="skip") if len(ranking[0]) > 1 else answer(best=ranking[0][0])
+        return answer(ranking=ranking)
 
     def _outcome(self, pair: Question, rewards: Mapping[str, float]) -> Outcome:
         difference = rewards[pair.a.id] - rewards[pair.b.id]
