@@ -142,6 +142,13 @@ class Recipe(BaseModel):
     online: bool = Field(
         default=False, description="One optimizer step per round, by one optimizer for the whole study."
     )
+    lookahead: int = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="1: a round's batch is selected with the model of one round earlier, before the answers of the "
+        "round in progress, so that people need not wait while the policy is trained.",
+    )
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="Online: number of rounds between checkpoints; null: 10."
     )
@@ -176,6 +183,11 @@ class Recipe(BaseModel):
     def _consistent(self) -> Self:
         require_listed_budgets(self.schedule, self.rounds, self.budget)
         require_online_keys(self.online, self.checkpoint_every)
+        if self.online and self.lookahead:
+            raise ValueError(
+                "Online, a round is one optimizer step, so no batch can be selected before it, but `lookahead` is 1: "
+                "set it to 0, or `online` to false."
+            )
         require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
         if self.decoder is not None and self.policy is not None and self.policy.adapter == "none":
             raise ValueError(

@@ -33,6 +33,11 @@ def total_budget(recipe: Recipe) -> int:
     return sum(budgets(recipe))
 
 
+def model_round(recipe: Recipe, t: int) -> int:
+    """Return the round whose model selects round t's batch."""
+    return max(0, t - 1 - recipe.lookahead)
+
+
 def is_checkpoint(recipe: Recipe, t: int, last: int) -> bool:
     """Return whether the weights are saved after round t of a study whose last round is `last`."""
     return not recipe.online or t == last or t % checkpoint_every(recipe) == 0

@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import Any, TypeVar
-
-from filelock import BaseFileLock
+from typing import Any, Protocol, TypeVar
 
 from duelist.errors import RoundStateError, StorageError, full_disk_as_storage_error
 from duelist.files.atomic import atomic_path, discard
@@ -41,10 +39,23 @@ from duelist.types import Prompt, Selection
 Value = TypeVar("Value")
 
 
+class StudyLock(Protocol):
+    """Lock that keeps other processes from opening the study."""
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the study is open."""
+        ...
+
+    def release(self) -> None:
+        """Let others open it."""
+        ...
+
+
 class StudyFolder:
     """The only writer of a study's folder; holds its lock from opening to `close`."""
 
-    def __init__(self, path: Path, lock: BaseFileLock, completed: Completed = dict) -> None:
+    def __init__(self, path: Path, lock: StudyLock, completed: Completed = dict) -> None:
         self.path = path
         self._lock = lock
         self._working = RLock()  # a write in progress finishes before the folder is closed

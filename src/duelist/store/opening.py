@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
-from filelock import BaseFileLock
+from filelock import BaseFileLock, FileLock, Timeout
 
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
 from duelist.files.atomic import TEMPORARY, discard, discard_temporaries
 from duelist.files.locks import held
-from duelist.store.folder import StudyFolder
+from duelist.store.folder import StudyFolder, StudyLock
 from duelist.store.layout import (
     DATABASE,
     EMBEDDINGS,
@@ -106,14 +106,44 @@ def open_folder(path: Path, completed: Completed = dict) -> StudyFolder:
         raise
 
 
+def open_folder_for_parent(path: Path, completed: Completed = dict) -> StudyFolder:
+    """Open a study's folder that this process's parent has locked, to compute stages on its behalf.
+
+    The caller must end when the parent ends, because the lock ends with the parent.
+
+    Raises:
+        StudyLockedError: if nobody holds the lock.
+        RecipeError, StorageError: see `open_folder`.
+    """
+    lock = FileLock(path / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _opened(path, _LockOfParent(), completed)
+    lock.release()
+    raise StudyLockedError(
+        f"A study is computed for the process that has it open, but none has {path} open: open it with `Study.open`."
+    )
+
+
+@final
+class _LockOfParent:
+    """Lock that the parent holds: it is taken and released there."""
+
+    def __init__(self) -> None:
+        self.is_locked = True
+
+    def release(self) -> None:
+        """Note that this process is done; the parent keeps its lock."""
+        self.is_locked = False
+
+
 def is_begun(path: Path) -> bool:
     """Return whether a folder contains a study, even if its recipe.yaml was deleted."""
     return (path / RECIPE).is_file() or recorded_recipe(path) is not None
 
 
-def _opened(
-    path: Path, lock: BaseFileLock, completed: Completed, recipe: Mapping[str, Any] | None = None
-) -> StudyFolder:
+def _opened(path: Path, lock: StudyLock, completed: Completed, recipe: Mapping[str, Any] | None = None) -> StudyFolder:
     """Open a complete study; take the reporting settings of training from `recipe`, else from recipe.yaml."""
     with full_disk_as_storage_error(f"the study {path}"):
         for place in (path, *path.glob("rounds/*")):

@@ -131,7 +131,9 @@ def what_is_lost(path: Path, known: Callable[[], Known | None]) -> list[str]:
         asked = found.asked.get(t, set())
         if asked and not picks <= asked:
             lost.append(f"{SELECTION} of round {t} has {len(picks)} pairs, the database {len(picks & asked)} of them")
-        if not asked and (shown == "asked" or (shown == "asked or in flight" and t != found.rounds)):
+        if not asked and (
+            shown == "asked" or (shown == "asked or in flight" and t not in (found.rounds, found.rounds + 1))
+        ):
             lost.append(f"round {t} has asked pairs, of which the database knows none")
     if preferences.count(b"\n") > found.labels and _distinct(preferences) > found.labels:
         lost.append(f"{PREFERENCES} has {_distinct(preferences)} preferences, the database {found.labels} labels")

@@ -16,10 +16,48 @@ from duelist.types import Answer, Label, Question
 RANKS = {"a": (0, 1), "b": (1, 0)}  # of the outcomes of a pair that are preferences
 
 
-def answers_so_far(past: Sequence[Question], store: Store) -> dict[str, NDArray[Any]]:
+def answers_before(t: int, store: Store) -> list[Label | Answer]:
+    """Return the answers that count, to the questions asked in rounds before t."""
+    asked = {x.question.id for x in store.asked() if x.round < t}
+    return [x for x in store.current_answers() if question_of(x) in asked]
+
+
+def votes_so_far(
+    n: int, past: Sequence[Question], answers: Sequence[Label | Answer], store: Store
+) -> dict[str, NDArray[Any]]:
+    """Return how N candidate and P past pairs were decided, and their margins when they were asked.
+
+    Args:
+        n: the number of candidates, which were not asked.
+        past: the past pairs.
+        answers: the labels to count.
+        store: the record.
+
+    Returns:
+        `votes_N2` and `asked_margin_N` of `Features`, over candidates and then past pairs.
+    """
+    margin = {x.question.id: x.margin for x in store.asked()}
+    votes = {p.id: [0, 0] for p in past}
+    for label in answers:
+        if isinstance(label, Label) and label.pair_id in votes and label.outcome in RANKS:
+            votes[label.pair_id][label.outcome == "b"] += 1
+    return {
+        "asked_margin_N": np.array([0.0] * n + [margin[p.id] for p in past]),
+        "votes_N2": np.array([[0, 0]] * n + [votes[p.id] for p in past], np.int64).reshape(-1, 2),
+    }
+
+
+def answers_so_far(
+    past: Sequence[Question], answers: Sequence[Label | Answer], store: Store
+) -> dict[str, NDArray[Any]]:
     """Return the decided answers to past questions, with the rewards that the model gave when they were asked.
 
     A pair asked by an earlier version has its margin as the reward of a, and 0 as that of b.
+
+    Args:
+        past: the past questions.
+        answers: the answers to count.
+        store: the record.
 
     Returns:
         `asked_reward_XQ`, `rank_XQ` and `answered_X` of `Features`.
@@ -30,7 +68,7 @@ def answers_so_far(past: Sequence[Question], store: Store) -> dict[str, NDArray[
     rewards: list[list[float]] = []
     ranks: list[list[int]] = []
     answered: list[int] = []
-    for answer in store.current_answers():
+    for answer in answers:
         place = row.get(question_of(answer))
         rank = None if place is None else _ranks(answer, past[place])
         if place is None or rank is None:

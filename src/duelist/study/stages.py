@@ -25,7 +25,7 @@ from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe, trains_reward_model
-from duelist.recipe.round_plan import asked_before, budget_of, in_words, is_checkpoint, total_budget
+from duelist.recipe.round_plan import asked_before, budget_of, in_words, is_checkpoint, model_round, total_budget
 from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.settings.lookups import Lookups
@@ -33,7 +33,7 @@ from duelist.store import codecs
 from duelist.store.decisions import decided_margins, decision_json, question_of
 from duelist.store.folder import StudyFolder
 from duelist.store.row_codecs import AskedQuestion
-from duelist.study.answered import answers_so_far
+from duelist.study.answered import answers_before, answers_so_far, votes_so_far
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.learners.base import Learner
@@ -68,7 +68,7 @@ class Stages:
 
         def compute() -> Draws:
             seed, given = self._seed("sample", t), self.components.prompts.given
-            models, server = self._learner.models(t - 1), self.recipe.decoder
+            models, server = self._learner.models(model_round(self.recipe, t)), self.recipe.decoder
             decoder = None
             if server is not None:
                 decoder = ServerDecoder(server, models.policy_for("`decoder`"), self.folder.path)
@@ -119,7 +119,7 @@ class Stages:
 
         def compute() -> Features:
             job = replace(self._feature_job(t, candidates, past, targets), cache=cache)
-            return featurize(self.components.featurizers, needs, job, self._recorded(needs, candidates, past))
+            return featurize(self.components.featurizers, needs, job, self._recorded(t, needs, candidates, past))
 
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
@@ -128,7 +128,7 @@ class Stages:
         targets = self.components.targets
 
         def compute() -> Draws:
-            models, seed = self._learner.models(t - 1), self._seed("target", t)
+            models, seed = self._learner.models(model_round(self.recipe, t)), self._seed("target", t)
             return targets.sample(self.components.target_sampler, models, t, self.recipe.beta, seed, self.progress)
 
         return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
@@ -281,7 +281,7 @@ class Stages:
         self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
     ) -> FeatureJob:
         return FeatureJob(
-            self._learner.models(t - 1),
+            self._learner.models(model_round(self.recipe, t)),
             candidates,
             past,
             prompts={**self._prompts_by_id, **({p.id: p for p in self.components.targets.prompts} if targets else {})},
@@ -292,26 +292,19 @@ class Stages:
         )
 
     def _recorded(
-        self, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
+        self, t: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
     ) -> dict[str, NDArray[Any]]:
-        """Return the fields known without a model: the recorded labels of past pairs, and the cost of all pairs."""
+        """Return the fields known without a model: the recorded answers to past questions, and the cost of all."""
+        known = answers_before(model_round(self.recipe, t) + 1, self.store)
         fields: dict[str, NDArray[Any]] = {}
-        n, sets = len(candidates), has_sets([*candidates, *past])
         if "cost_N" in needs:
-            model = study_reading_time([x.question for x in self.store.asked()], self.store.current_answers())
+            model = study_reading_time([x.question for x in self.store.asked()], known)
             fields["cost_N"] = model.seconds([*candidates, *past])
-        if sets:
-            return fields | (answers_so_far(past, self.store) if {"asked_margin_N", "votes_N2"} & needs else {})
-        if "asked_margin_N" in needs:
-            margin = {x.question.id: x.margin for x in self.store.asked()}
-            fields["asked_margin_N"] = np.array([0.0] * n + [margin[p.id] for p in past])
-        if "votes_N2" in needs:
-            votes = {p.id: [0, 0] for p in past}
-            for label in self.store.current_labels():
-                if label.pair_id in votes and label.outcome in ("a", "b"):
-                    votes[label.pair_id][label.outcome == "b"] += 1
-            fields["votes_N2"] = np.array([[0, 0]] * n + [votes[p.id] for p in past], np.int64).reshape(-1, 2)
-        return fields
+        if not {"asked_margin_N", "votes_N2"} & needs:
+            return fields
+        if has_sets([*candidates, *past]):
+            return fields | answers_so_far(past, known, self.store)
+        return fields | votes_so_far(len(candidates), past, known, self.store)
 
     @cached_property
     def _prompts_by_id(self) -> dict[str, Prompt]:

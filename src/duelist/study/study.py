@@ -15,7 +15,7 @@ from duelist.recipe.recipe import Recipe, completed, recipe_content, saved_recip
 from duelist.recipe.round_plan import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
-from duelist.store.opening import create_folder, open_folder
+from duelist.store.opening import create_folder, open_folder, open_folder_for_parent
 from duelist.study.stages import Stages
 from duelist.types import Answer, Batch, Label
 
@@ -77,6 +77,15 @@ class Study:
         """
         return _with_folder(open_folder(Path(folder), completed), progress)
 
+    @staticmethod
+    def open_for_parent(folder: str | Path, progress: Progress | None = None) -> Study:
+        """Open a study that this process's parent has open, to compute its stages; the caller ends with the parent.
+
+        Raises:
+            StudyLockedError: if no process has the study open.
+        """
+        return _with_folder(open_folder_for_parent(Path(folder), completed), progress)
+
     def close(self) -> None:
         """Release the study, so other processes can open it. May be called from any thread, and more than once.
 
@@ -130,19 +139,42 @@ class Study:
             closed = f"all {self.recipe.rounds} rounds are closed"
             why = f"the study stopped after round {self.last_round}: {self.stopped}" if self.stopped else closed
             raise RoundStateError(f"A round must be left to ask for, but {why}.")
-        stages = self.stages
         with torch_threads(self.recipe.torch_threads):
-            stages.measure_initial_model()
-            t = self.round
-            if self.folder.stage(t, "select") is None:
-                past = [x.question for x in self.store.asked()]
-                prompts = stages.prompts(t)
-                draws = stages.sample(t, prompts)
-                candidates = stages.pair(t, draws, past)
-                features = stages.featurize(t, candidates, past)
-                stages.select(t, prompts, candidates, features)
-            self.folder.discard_features(t)
-            return self.store.batch(t)
+            self.stages.measure_initial_model()
+            return self._batch(self.round)
+
+    def _batch(self, t: int) -> Batch:
+        """Return round t's questions, running sampling to selection if needed."""
+        stages = self.stages
+        if self.folder.stage(t, "select") is None:
+            past = [x.question for x in self.store.asked()]
+            prompts = stages.prompts(t)
+            draws = stages.sample(t, prompts)
+            candidates = stages.pair(t, draws, past)
+            features = stages.featurize(t, candidates, past)
+            stages.select(t, prompts, candidates, features)
+        self.folder.discard_features(t)
+        return self.store.batch(t)
+
+    def ask_ahead(self) -> Batch | None:
+        """Return the next round's questions, selected before the answers to this round's are trained on.
+
+        With `lookahead: 1`, they are the same whenever they are asked for, and whatever answers have come meanwhile.
+
+        Returns:
+            The batch; None without lookahead, or if the round in progress is the last as far as is known.
+
+        Raises:
+            RoundStateError: if nothing was asked in the round in progress, or the study was closed.
+        """
+        self.folder.require_open()
+        t = self.round + 1
+        if self.folder.stage(self.round, "select") is None:
+            raise RoundStateError(f"A batch must be asked before the next one, but round {self.round} has none: ask().")
+        if not self.recipe.lookahead or t > self.last_round:
+            return None
+        with torch_threads(self.recipe.torch_threads):
+            return self._batch(t)
 
     def tell(self, answers: Sequence[Label | Answer]) -> int:
         """Record labels of pairs and answers to larger questions, any number at a time and at any time.
