@@ -106,6 +106,23 @@ class Answer:
         return cast(Groups, self.ranking)
 
 
+@dataclass(frozen=True)
+class Retraction:
+    """An annotator's act of taking an own label or answer back; until another comes, the question has none of theirs.
+
+    Attributes:
+        question_id: the question.
+        annotator: who took it back.
+        retracts: the id of the label or answer.
+        id: identifies this act.
+    """
+
+    question_id: str
+    annotator: str
+    retracts: str
+    id: str
+
+
 def ranks_of(answer: Answer, asks: QuestionType, response_ids: Sequence[str]) -> tuple[int, ...] | None:
     """Return the rank of each response of the question; None if the outcome is not `decided`.
 

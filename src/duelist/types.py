@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from duelist.answers import REST as REST
 from duelist.answers import Answer as Answer
 from duelist.answers import QuestionType as QuestionType
+from duelist.answers import Retraction as Retraction
 from duelist.errors import DataError
 from duelist.labels import OUTCOMES as OUTCOMES
 from duelist.labels import Label as Label

@@ -9,10 +9,10 @@ from typing import Any
 from duelist.answers import EXPECTED, ranks_of
 from duelist.errors import DataError
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import Answer, Decision, Label, Preference, Prompt, Question, RankedSet, VoteRule
+from duelist.types import Answer, Decision, Label, Preference, Prompt, Question, RankedSet, Retraction, VoteRule
 
 
-def question_of(answer: Label | Answer) -> str:
+def question_of(answer: Label | Answer | Retraction) -> str:
     """Return the id of the question that a label or an answer is for."""
     return answer.pair_id if isinstance(answer, Label) else answer.question_id
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from duelist.answers import REST
 from duelist.errors import DataError
 from duelist.store.decisions import question_of
-from duelist.store.row_codecs import AskedQuestion
+from duelist.store.row_codecs import UNDONE, AskedQuestion
 from duelist.store.store import Store
-from duelist.types import Answer, Decision, Label, Preference, Prompt, RankedSet
+from duelist.types import Answer, Decision, Label, Preference, Prompt, RankedSet, Retraction
 
 ImpliedPairs = Literal["all", "adjacent"]
 
@@ -116,18 +116,21 @@ def _information(decision: RankedSet) -> float:
 
 
 def label_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """Yield every asked question with each of its answers, including ties, skips and superseded ones."""
+    """Yield every asked question with each of its answers, including ties, skips, superseded ones and those taken back."""
     prompts = store.prompts()
     by_question: dict[str, list[dict[str, Any]]] = {}
-    for answer in store.answers():
-        by_question.setdefault(question_of(answer), []).append(_answer_row(answer))
+    for act in store.acts():
+        by_question.setdefault(question_of(act), []).append(_act_row(act))
     for x in store.asked():
         selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
         answers = by_question.get(x.question.id, [])
         yield _pair_row(x, selected, prompts, answers) if x.question.k == 2 else _set_row(x, selected, prompts, answers)
 
 
-def _answer_row(answer: Label | Answer) -> dict[str, Any]:
+def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
+    if isinstance(answer, Retraction):
+        taken_back = {"outcome": UNDONE, "retracts": answer.retracts}
+        return {"id": answer.id, "annotator": answer.annotator, **taken_back}
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
     if isinstance(answer, Label):
         return {**same, "votes": None if answer.votes is None else vars(answer.votes)}

@@ -16,8 +16,9 @@ from duelist.errors import DataError
 from duelist.labels import OUTCOMES, recorded_label
 from duelist.store.codecs import RESPONSE
 from duelist.store.tables import AnswerRow, PromptRow, QuestionResponseRow, QuestionRow, ResponseRow, StageRow
-from duelist.types import Answer, Label, Prompt, Question, QuestionType, Votes
+from duelist.types import Answer, Label, Prompt, Question, QuestionType, Retraction, Votes
 
+UNDONE = "undone"  # the outcome in the row of a retraction
 ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces")  # fields that a label does not have
 
 
@@ -115,14 +116,16 @@ def stage_from(row: StageRow) -> Stage:
     return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
 
 
-def answer_from(row: AnswerRow) -> tuple[Label | Answer | None, str]:
-    """Return a label or an answer from its row.
+def answer_from(row: AnswerRow) -> tuple[Label | Answer | Retraction | None, str]:
+    """Return a label, an answer or a retraction from its row.
 
     Returns:
         The decision, None if it cannot be used; and what is wrong with the row, in words, or "".
     """
     if row.content is None:
         return _label_from(row)
+    if row.outcome == UNDONE:
+        return Retraction(row.question_id, row.annotator, str(row.content["retracts"]), row.id), ""
     try:
         return Answer(
             row.question_id,
@@ -164,8 +167,11 @@ def _label_from(row: AnswerRow) -> tuple[Label | None, str]:
     return label, f"label {row.number} counts without what cannot be used of it: {wrong}" if bad else ""
 
 
-def answer_row(answer: Label | Answer) -> AnswerRow:
-    """Return the row of a label or an answer, recorded now."""
+def answer_row(answer: Label | Answer | Retraction) -> AnswerRow:
+    """Return the row of a label, an answer or a retraction, recorded now."""
+    if isinstance(answer, Retraction):
+        same = {"id": answer.id, "question_id": answer.question_id, "annotator": answer.annotator}
+        return AnswerRow(outcome=UNDONE, content={"retracts": answer.retracts}, recorded_at=now(), **same)
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "time")}
     if isinstance(answer, Answer):
         content = {name: getattr(answer, name) for name in ANSWER_CONTENT}

@@ -25,6 +25,7 @@ from duelist.store.decisions import decision_of, question_of, require_answer_to
 from duelist.store.layout import DATABASE
 from duelist.store.remains import Known, known_to
 from duelist.store.row_codecs import (
+    UNDONE,
     AskedQuestion,
     Stage,
     add_batch,
@@ -35,7 +36,7 @@ from duelist.store.row_codecs import (
     stage_from,
 )
 from duelist.store.tables import AnswerRow, PreferencesFileRow, PromptRow, QuestionRow, RecipeRow, RoundRow, StageRow
-from duelist.types import Answer, Batch, Decision, Label, Preference, Prompt, VoteRule
+from duelist.types import Answer, Batch, Decision, Label, Preference, Prompt, Retraction, VoteRule
 
 
 class Store:
@@ -67,7 +68,7 @@ class Store:
         # The last rows read. The tables are append-only, so an unchanged count means unchanged rows.
         self._asked: list[AskedQuestion] = []
         self._prompts: dict[str, Prompt] = {}
-        self._told: list[tuple[Label | Answer | None, str]] = []
+        self._told: list[tuple[Label | Answer | Retraction | None, str]] = []
 
     def close(self) -> None:
         """Release the database's connections. Nothing can be recorded afterwards."""
@@ -171,8 +172,8 @@ class Store:
 
     # Answers: labels of pairs, and answers to larger questions
 
-    def add_answers(self, answers: Sequence[Label | Answer]) -> int:
-        """Record labels and answers, all or none. One that is already recorded with the same content is skipped.
+    def add_answers(self, answers: Sequence[Label | Answer | Retraction]) -> int:
+        """Record labels, answers and retractions, all or none; skip those already recorded with the same content.
 
         Returns:
             The number of new ones.
@@ -184,7 +185,7 @@ class Store:
             RoundStateError: if the store is closed.
         """
         answers = list(answers) if isinstance(answers, Iterable) else answers
-        if not isinstance(answers, list) or not all(isinstance(x, Label | Answer) for x in answers):
+        if not isinstance(answers, list) or not all(isinstance(x, Label | Answer | Retraction) for x in answers):
             raise DataError(
                 f"Labels must be a list of `duelist.Label`, and answers to questions of three or more responses "
                 f"`duelist.Answer`, but got {answers!r}: put such labels in a list."
@@ -203,7 +204,10 @@ class Store:
                             "`Label` without one has one of its own). Nothing of this call was recorded."
                         )
                     continue
-                require_answer_to(answer, asked)
+                if isinstance(answer, Retraction):
+                    self._require_retractable(session, answer)
+                else:
+                    require_answer_to(answer, asked)
                 if isinstance(answer, Answer):
                     self._require_latest(session, answer)
                 session.add(answer_row(replace(answer)))  # validated, because it may come from an old study
@@ -213,10 +217,11 @@ class Store:
 
     def _require_latest(self, session: Session, answer: Answer) -> None:
         """Require that `answer` is the annotator's first to its question, or replaces the latest one."""
-        own = select(AnswerRow.id).where(
+        own = select(AnswerRow).where(
             AnswerRow.question_id == answer.question_id, AnswerRow.annotator == answer.annotator
         )
-        latest = session.scalar(own.order_by(AnswerRow.number.desc()).limit(1))
+        row = session.scalar(own.order_by(AnswerRow.number.desc()).limit(1))
+        latest = None if row is None or row.outcome == UNDONE else row.id
         if answer.replaces != latest:
             raise LabelConflictError(
                 f"An annotator answers a question once, but {answer.annotator!r} has "
@@ -225,9 +230,22 @@ class Store:
                 "one that counts now. Nothing of this call was recorded."
             )
 
+    def _require_retractable(self, session: Session, act: Retraction) -> None:
+        """Require that a retraction takes back a label or answer of the same annotator to the same question."""
+        row = session.scalar(select(AnswerRow).where(AnswerRow.id == act.retracts))
+        if row is None or (row.question_id, row.annotator) != (act.question_id, act.annotator):
+            raise DataError(
+                f"A retraction must take back an own answer to the same question, but {act.retracts!r} is none of "
+                f"{act.annotator!r} to {act.question_id}: give its id. Nothing of this call was recorded."
+            )
+
+    def acts(self) -> list[Label | Answer | Retraction]:
+        """Return every label, answer and retraction ever recorded, in order of arrival, except the unusable ones."""
+        return [act for act, _ in self._read_answers() if act is not None]
+
     def answers(self) -> list[Label | Answer]:
         """Return every label and answer ever recorded, in order of arrival, except the unusable ones."""
-        return [answer for answer, _ in self._read_answers() if answer is not None]
+        return [act for act in self.acts() if not isinstance(act, Retraction)]
 
     def labels(self) -> list[Label]:
         """Return every label ever recorded, in order of arrival, except the unusable ones (`damaged_labels`)."""
@@ -247,7 +265,12 @@ class Store:
 
         An answer's own time does not matter, because clocks can be set back.
         """
-        latest = {(question_of(x), x.annotator): x for x in self.answers()}
+        latest: dict[tuple[str, str], Label | Answer] = {}
+        for act in self.acts():
+            if not isinstance(act, Retraction):
+                latest[question_of(act), act.annotator] = act
+            elif (key := (act.question_id, act.annotator)) in latest and latest[key].id == act.retracts:
+                del latest[key]
         return [latest[key] for key in sorted(latest)]
 
     def current_labels(self) -> list[Label]:
@@ -256,9 +279,9 @@ class Store:
 
     def answered(self) -> set[str]:
         """Return the ids of the questions that have an answer, regardless of outcome."""
-        return {question_of(x) for x in self.answers()}
+        return {question_of(x) for x in self.current_answers()}
 
-    def _read_answers(self) -> list[tuple[Label | Answer | None, str]]:
+    def _read_answers(self) -> list[tuple[Label | Answer | Retraction | None, str]]:
         with transaction(self._engine) as session:
             known = self._told
             if session.scalar(select(func.count()).select_from(AnswerRow)) != len(known):
