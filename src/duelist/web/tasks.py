@@ -1,0 +1,59 @@
+"""What the annotation desk returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from duelist.web.items import Item
+from duelist.web.record import Lease
+
+Mode = Literal["annotate", "adjudicate"]
+WaitReason = Literal["training", "others_labelling", "finished", "paused"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question that somebody has a lease on."""
+
+    lease: Lease
+    item: Item
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to answer now, and why."""
+
+    reason: WaitReason
+    retry_seconds: int = 5
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of an act."""
+
+    duplicate: bool
+    counts: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class Undone:
+    """The question of an act that was taken back, and the act as it had been sent."""
+
+    task: Task
+    previous: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DeskProgress:
+    """Progress of the open batch, and of one person; `mine` counts the person's acts in it."""
+
+    batch: int
+    batch_done: int
+    mine: int
+    budget_left: int
+    round: int
+    rounds: int
+    seconds_median: float | None
