@@ -116,7 +116,7 @@ def _information(decision: RankedSet) -> float:
 
 
 def label_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """Yield every asked question with each of its answers, including ties, skips, superseded ones and those taken back."""
+    """Yield every asked question with all its answers: ties, skips, superseded and retracted ones too."""
     prompts = store.prompts()
     by_question: dict[str, list[dict[str, Any]]] = {}
     for act in store.acts():
