@@ -44,6 +44,8 @@ class Label:
         shown: the order in which the two responses were shown, `"ab"` or `"ba"`; None if not known.
         time: when the label was given, ISO 8601 with time zone. Information only: the label that arrives last counts.
         votes: the vote counts of an aggregate label.
+        better: a better answer that the annotator wrote, with the outcome `both_bad`. It makes two preferences.
+        adjudicates: whether this decides a disputed pair: it is then trained on instead of the other labels.
 
     Raises:
         DataError: if a value cannot be recorded, or the outcome is `a` with fewer votes for a than for b, or `b` with
@@ -58,6 +60,8 @@ class Label:
     shown: Literal["ab", "ba"] | None = None
     time: str | None = None
     votes: Votes | None = None
+    better: str | None = None
+    adjudicates: bool = False
 
     def __post_init__(self) -> None:
         given = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
@@ -73,7 +77,11 @@ class Label:
             "shown": None if given["shown"] is None else _one_of("shown", given["shown"], ("ab", "ba")),
             "time": checked_time("A label", given["time"]),
             "votes": votes,
+            "better": None if self.better is None else checked_text("A label", "better", self.better, "leave it out"),
+            "adjudicates": bool(self.adjudicates),
         }
+        if self.better is not None and outcome != "both_bad":
+            raise DataError(f"A better answer belongs to outcome both_bad, but got outcome {outcome!r}: leave it out.")
         advantage = 0 if votes is None else votes.n_a - votes.n_b
         if votes is not None and ((outcome == "a" and advantage < 0) or (outcome == "b" and advantage > 0)):
             raise DataError(

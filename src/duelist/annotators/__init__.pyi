@@ -2,6 +2,8 @@ from .base import Annotator as Annotator
 from .base import label_id as label_id
 from .dataset_labels import DatasetLabels as DatasetLabels
 from .dataset_labels import DatasetLabelsConfig as DatasetLabelsConfig
+from .people import People as People
+from .people import PeopleConfig as PeopleConfig
 from .reading_time import ReadingTime as ReadingTime
 from .reading_time import StudyReadingTime as StudyReadingTime
 from .reward import (

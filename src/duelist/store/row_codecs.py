@@ -19,6 +19,7 @@ from duelist.store.tables import AnswerRow, PromptRow, QuestionResponseRow, Ques
 from duelist.types import Answer, Label, Prompt, Question, QuestionType, Retraction, Votes
 
 UNDONE = "undone"  # the outcome in the row of a retraction
+LABEL_CONTENT = ("better", "adjudicates")  # fields of a label without a column
 ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces")  # fields that a label does not have
 
 
@@ -122,7 +123,7 @@ def answer_from(row: AnswerRow) -> tuple[Label | Answer | Retraction | None, str
     Returns:
         The decision, None if it cannot be used; and what is wrong with the row, in words, or "".
     """
-    if row.content is None:
+    if row.content is None or row.content.keys() <= set(LABEL_CONTENT):
         return _label_from(row)
     if row.outcome == UNDONE:
         return Retraction(row.question_id, row.annotator, str(row.content["retracts"]), row.id), ""
@@ -148,8 +149,11 @@ def _label_from(row: AnswerRow) -> tuple[Label | None, str]:
         the decision (seconds, shown, time) are None if they cannot be used.
     """
     # An earlier version may have recorded other types than declared: SQLite keeps any value in any column.
-    names = {f.name: "question_id" if f.name == "pair_id" else f.name for f in fields(Label) if f.name != "votes"}
+    aside = ("votes", *LABEL_CONTENT)
+    names = {f.name: "question_id" if f.name == "pair_id" else f.name for f in fields(Label) if f.name not in aside}
     values: dict[str, Any] = {name: getattr(row, column) for name, column in names.items()}
+    content = row.content or {}
+    values |= {"better": content.get("better"), "adjudicates": content.get("adjudicates", False)}
     values["votes"] = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)
     number = isinstance(values["seconds"], int | float) and math.isfinite(values["seconds"])
     usable = {
@@ -178,7 +182,8 @@ def answer_row(answer: Label | Answer | Retraction) -> AnswerRow:
         return AnswerRow(question_id=answer.question_id, content=content, recorded_at=now(), **same)
     votes = answer.votes
     counts = {name: votes and getattr(votes, name) for name in ("n_a", "n_b", "n_eq")}
-    return AnswerRow(question_id=answer.pair_id, shown=answer.shown, recorded_at=now(), **counts, **same)
+    extra = {name: value for name in LABEL_CONTENT if (value := getattr(answer, name))} or None
+    return AnswerRow(question_id=answer.pair_id, shown=answer.shown, content=extra, recorded_at=now(), **counts, **same)
 
 
 def now() -> str:

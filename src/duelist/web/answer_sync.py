@@ -1,0 +1,52 @@
+"""Answers at the page become the study's labels: derived from the ledger, told to the study, retracted if undone."""
+
+from __future__ import annotations
+
+from threading import RLock
+
+from duelist.store.store import Store
+from duelist.types import Answer, Label, Retraction
+from duelist.web.journal import Journal
+from duelist.web.record import Act
+from duelist.web.study_items import answer_of
+
+
+class AnswerSync:
+    """Brings a study's labels in line with the ledger. A label's id is the act's, so it is recorded once."""
+
+    def __init__(self, journal: Journal, store: Store) -> None:
+        self._journal, self._store = journal, store
+        self._lock = RLock()
+        told = store.acts()
+        self._told = {x.id for x in told if not isinstance(x, Retraction)}
+        self._retracted = {x.retracts for x in told if isinstance(x, Retraction)}
+
+    def run(self) -> int:
+        """Record every answer that counts and is not recorded yet, and retract those undone; return their number.
+
+        The events they are derived from must be safe on disk: settle first.
+        """
+        with self._lock:
+            questions = {x.question.id: x.question for x in self._store.asked()}
+            with self._journal.lock:
+                acts = [a for a in self._journal.record.acts.values() if a.question_id in questions]
+                undone = {
+                    str(e.body["undoes"]): e.id for e in self._journal.record.events.values() if e.kind == "undone"
+                }
+            new: list[Label | Answer | Retraction] = []
+            for act in acts:
+                if act.undone and act.id in self._told and act.id not in self._retracted:
+                    new.append(Retraction(act.question_id, act.annotator, act.id, id=undone[act.id]))
+                elif trained_on(act) and act.id not in self._told:
+                    new.append(answer_of(act, questions[act.question_id]))
+            if new:
+                new.sort(key=lambda x: not isinstance(x, Retraction))  # a new answer follows the one taken back
+                self._store.add_answers(new)
+                self._told |= {x.id for x in new if not isinstance(x, Retraction)}
+                self._retracted |= {x.retracts for x in new if isinstance(x, Retraction)}
+            return len(new)
+
+
+def trained_on(act: Act) -> bool:
+    """Return whether an act is a label of the study: it counts, was not undone, and is no gold question or repeat."""
+    return act.counts and not act.undone and act.purpose in ("question", "adjudicate")

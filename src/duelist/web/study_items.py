@@ -1,0 +1,108 @@
+"""Translation between a study's questions and answers and those of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from duelist.answers import AnswerOutcome
+from duelist.data.rows import row_decision, row_pair, row_prompt, row_responses
+from duelist.data.sources import RowSource
+from duelist.errors import DataError
+from duelist.types import Answer, Batch, Label, Outcome, Prompt, Question, content_id
+from duelist.web.items import GoldItem, Item, ItemMessage, ItemResponse, OpenBatch
+from duelist.web.record import Act
+
+_ANSWERED: Mapping[str, AnswerOutcome] = {
+    "ranked": "decided", "skip": "skip", "all_bad": "all_bad", "all_good": "all_good",
+}  # fmt: skip
+
+
+def open_batch(batch: Batch) -> OpenBatch:
+    """Return a study's batch as the desk gives it out."""
+    return OpenBatch(batch.round, tuple(item_of(q, batch.prompts) for q in batch.questions))
+
+
+def item_of(question: Question, prompts: Mapping[str, Prompt]) -> Item:
+    """Return a question as people see it; of a pair that crosses prompts, the second prompt follows the first."""
+    shown = dict.fromkeys(r.prompt_id for r in question.responses)
+    messages = [m for prompt_id in shown for m in _messages(prompts[prompt_id])]
+    responses = tuple(ItemResponse(r.id, r.text) for r in question.responses)
+    return Item(question.id, question.asks, tuple(messages), responses)
+
+
+def _messages(prompt: Prompt) -> list[ItemMessage]:
+    return [ItemMessage(str(m.get("role", "user")), _text(m.get("content"))) for m in prompt.messages]
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+def answer_of(act: Act, question: Question) -> Label | Answer:
+    """Return what a person's act says of a question, as a study records it. Its id is the act's."""
+    sent = act.sent
+    seconds, shown = float(sent["active_seconds"]), tuple(sent["shown"])
+    if question.k == 2:
+        a_first = shown[0] == question.a.id
+        return Label(
+            question.id,
+            act.annotator,
+            _outcome(sent, question),
+            id=act.id,
+            seconds=seconds,
+            shown="ab" if a_first else "ba",
+            time=act.at,
+            better=sent.get("better") or None,
+            adjudicates=act.purpose == "adjudicate",
+        )
+    decided = sent["outcome"] == "ranked"
+    return Answer(
+        question.id,
+        act.annotator,
+        ranking=tuple(map(tuple, sent.get("ranking") or ())) if decided else (),
+        outcome=_ANSWERED[sent["outcome"]],
+        best=(sent.get("best") or None) if decided else None,
+        worst=(sent.get("worst") or None) if decided else None,
+        stopped=decided and bool(sent.get("ranking")) and bool(sent.get("stopped")),
+        id=act.id,
+        seconds=seconds,
+        shown=shown,
+        time=act.at,
+    )
+
+
+def _outcome(sent: Mapping[str, Any], pair: Question) -> Outcome:
+    if sent["outcome"] == "prefer":
+        return "a" if sent["chosen"] == pair.a.id else "b"
+    return cast(Outcome, sent["outcome"])
+
+
+def gold_items(path: str | None) -> list[GoldItem]:
+    """Return the questions with known answers in a file: rows with two responses and a decision.
+
+    Raises:
+        DataError: if the file has no such row, or a row's decision is none that a person can be held to.
+    """
+    if path is None:
+        return []
+    found = []
+    for where, row in RowSource(str(Path(path).expanduser())):
+        texts, decision = row_pair(row, where) or row_responses(row, where), row_decision(row, where)
+        if len(texts) != 2 or decision is None or decision[0] == "skip":
+            raise DataError(
+                f"A gold question needs two responses and the right answer, but {where} has {len(texts)} responses and "
+                f"{'no answer' if decision is None else decision[0]}: correct the row or drop it."
+            )
+        prompt = row_prompt(row, where)
+        ids = [content_id("gold", prompt.id, text) for text in texts]
+        responses = tuple(ItemResponse(i, text) for i, text in zip(ids, texts, strict=True))
+        item = Item(content_id("gold question", *sorted(ids)), "pair", tuple(_messages(prompt)), responses)
+        outcome = decision[0]
+        chosen = ids["ab".index(outcome)] if outcome in ("a", "b") else ""
+        found.append(GoldItem(item, "prefer" if chosen else outcome, chosen))
+    if not found:
+        raise DataError(f"A gold file must hold at least one question, but {path} holds none: leave it out.")
+    return found
