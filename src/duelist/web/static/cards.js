@@ -94,8 +94,8 @@ export class CardsView {
       "h3",
       { id: title, class: "card-title", "data-drag": response.id },
       el("span", { class: "grip", "aria-hidden": "true" }),
-      el("span", { class: "badge" }, String(index + 1)),
       "Response",
+      el("span", { class: "badge" }, String(index + 1)),
     );
     return el(
       "article",

@@ -27,9 +27,7 @@ export class Details {
 
   // Start a question, with what was saved about it.
   reset(saved) {
-    byId("better").hidden = true;
-    byId("answering").hidden = false;
-    this.whenWritten = null;
+    this.#write(null);
     this.strength = saved?.strength ?? null;
     for (const box of this.reasons) box.checked = saved?.reasons?.includes(box.value) ?? false;
     if (this.comment) {
@@ -59,9 +57,7 @@ export class Details {
 
   // Ask for a better answer; `written(better)` gets the text, or null when none is given. Not called when cancelled.
   writeBetter(written) {
-    this.whenWritten = written;
-    byId("answering").hidden = true;
-    byId("better").hidden = false;
+    this.#write(written);
     this.#show();
     this.better.focus();
   }
@@ -154,6 +150,12 @@ export class Details {
     byId("better-save").textContent = this.better.value.trim() ? "Record with this answer" : "Record without an answer";
   }
 
+  // While an answer is being written, it takes the place of the buttons.
+  #write(whenWritten) {
+    this.whenWritten = whenWritten;
+    byId("better").closest(".bottom").classList.toggle("writing", whenWritten !== null);
+  }
+
   #betterKey(event) {
     const empty = this.better.value.trim() === "";
     const enter = event.key === "Enter" && event.target === this.better && !event.isComposing;
@@ -167,9 +169,7 @@ export class Details {
   #closeBetter(record) {
     const written = this.whenWritten;
     const { better } = this.read();
-    byId("better").hidden = true;
-    byId("answering").hidden = false;
-    this.whenWritten = null;
+    this.#write(null);
     if (record) written?.(better);
     else byId("question-title").focus({ preventScroll: true });
   }

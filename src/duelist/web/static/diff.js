@@ -22,8 +22,8 @@ export function compare(firstText, secondText) {
   }
   const common = commonWords(first.slice(start, first.length - end), second.slice(start, second.length - end));
   if (common === null) return null;
-  const shared = start + end + common.length;
-  const total = first.length + second.length;
+  const shared = common.map(([i]) => i + start).concat(outside(first, start, end)).filter((i) => isWord(first[i])).length;
+  const total = first.filter(isWord).length + second.filter(isWord).length;
   return {
     first: runs(first, start, end, new Set(common.map(([i]) => i + start))),
     second: runs(second, start, end, new Set(common.map(([, j]) => j + start))),
@@ -54,6 +54,13 @@ function commonWords(first, second) {
     else j += 1;
   }
   return pairs;
+}
+
+const isWord = (token) => /[\p{L}\p{N}]/u.test(token);
+
+// Indices of the tokens before and after the parts that differ.
+function outside(tokens, start, end) {
+  return [...tokens.keys()].filter((index) => index < start || index >= tokens.length - end);
 }
 
 function runs(tokens, start, end, common) {

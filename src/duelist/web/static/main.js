@@ -43,7 +43,7 @@ function onRecorded(act, answer) {
 
 function showSaving(state) {
   const count = outbox.waiting().length;
-  byId("saved").textContent = count === 0 ? "All answers saved" : `${count} to send`;
+  byId("saved").textContent = count === 0 ? "Saved" : `${count} to send`;
   byId("saved").dataset.state = state;
   if (state === "signed-out") flow.signedOut();
   if (state === "retrying") {

@@ -3,7 +3,7 @@
 import { compare } from "./diff.js";
 import { el, sanitised, visible } from "./dom.js";
 
-const NEARLY_EQUAL = 0.6; // shared part of the words from which the differences are offered
+const NEARLY_EQUAL = 0.75; // shared part of the words from which the differences are offered
 const LETTERS = ["A", "B"];
 const SPOKEN = { tie: "Tie", both_bad: "Both bad", both_good: "Both good", skip: "Skipped" };
 
@@ -72,7 +72,7 @@ export class PairView {
     return el(
       "article",
       { class: "card", "data-response": response.id, "aria-labelledby": title },
-      el("h3", { id: title, class: "card-title" }, el("span", { class: "badge" }, LETTERS[index]), "Response"),
+      el("h3", { id: title, class: "card-title" }, "Response", el("span", { class: "badge" }, LETTERS[index])),
       body,
     );
   }

@@ -8,7 +8,9 @@ import { say, showWaiting } from "./notices.js";
 import { PairView } from "./pair.js";
 
 const ROLES = { user: "User", assistant: "Assistant", system: "System" };
+const MARGIN_PX = 9;
 const KEEP_DRAFTS_MS = 7 * 24 * 3600 * 1000;
+const bottom = () => document.querySelector(".bottom");
 const milliseconds = (seconds) => Math.round(1000 * seconds) / 1000;
 
 export class Screen {
@@ -28,6 +30,7 @@ export class Screen {
       if (!(storage.get(name)?.at > Date.now() - KEEP_DRAFTS_MS)) storage.remove(name);
     }
     byId("show-prompt").addEventListener("click", () => this.#expandPrompt());
+    byId("turns").addEventListener("scroll", () => this.#fadePrompt(), { passive: true });
     window.addEventListener("resize", () => this.layoutChanged());
   }
 
@@ -42,7 +45,7 @@ export class Screen {
     if (!document.hidden) this.clock.show();
     byId("waiting").hidden = true;
     byId("question").hidden = false;
-    byId("dock").hidden = false;
+    bottom().classList.remove("waiting");
     byId("hint").textContent = "";
     this.details.reset(draft?.details);
     this.#showPrompt(task.prompt);
@@ -59,7 +62,7 @@ export class Screen {
   wait(reason) {
     this.close();
     byId("question").hidden = true;
-    byId("dock").hidden = true;
+    bottom().classList.add("waiting");
     byId("waiting").hidden = false;
     if (byId("waiting").dataset.reason !== reason) showWaiting(reason);
     document.title = `${byId("waiting-title").textContent} · ${this.study}`;
@@ -107,8 +110,11 @@ export class Screen {
   layoutChanged() {
     const turns = byId("turns");
     const whole = turns.classList.contains("whole");
+    byId("show-prompt").textContent = whole ? "Show less" : "Show all";
+    byId("show-prompt").setAttribute("aria-expanded", String(whole));
     byId("show-prompt").hidden = !whole && turns.scrollHeight <= turns.clientHeight + 1;
     focusScrollers(byId("question"));
+    this.#fadePrompt();
   }
 
   #host() {
@@ -124,7 +130,10 @@ export class Screen {
       seconds: () => milliseconds(this.#elapsed()),
       changed: () => this.saveDraft(),
       refresh: () => this.refresh(),
-      layoutChanged: () => this.layoutChanged(),
+      layoutChanged: () => {
+        this.layoutChanged();
+        this.#scrollToLastTurn();
+      },
       answer: (fields, spoken) => this.#answer(fields, spoken),
     };
   }
@@ -172,15 +181,28 @@ export class Screen {
         ),
       ),
     );
-    byId("show-prompt").textContent = "Show the whole prompt";
-    // The last turn is what the responses answer.
-    byId("turns").scrollTop = several ? byId("turns").scrollHeight : 0;
+    this.#scrollToLastTurn();
+  }
+
+  // Fade the prompt where more of it is hidden.
+  #fadePrompt() {
+    const turns = byId("turns");
+    turns.classList.toggle("more-above", turns.scrollTop > 2);
+    turns.classList.toggle("more-below", turns.scrollTop + turns.clientHeight < turns.scrollHeight - 2);
   }
 
   #expandPrompt() {
-    const whole = byId("turns").classList.toggle("whole");
-    byId("show-prompt").textContent = whole ? "Show less of the prompt" : "Show the whole prompt";
+    byId("turns").classList.toggle("whole");
     this.layoutChanged();
+  }
+
+  // The last turn is what the responses answer. Show it, and as many whole turns before it as there is room for.
+  #scrollToLastTurn() {
+    const turns = byId("turns");
+    const top = turns.getBoundingClientRect().top - turns.scrollTop;
+    const starts = [...turns.children].map((turn) => turn.getBoundingClientRect().top - top);
+    const fits = starts.find((start) => turns.scrollHeight - start <= turns.clientHeight);
+    turns.scrollTop = Math.min(fits ?? Infinity, starts.at(-1)) - MARGIN_PX;
   }
 }
 
