@@ -22,7 +22,7 @@ Opener = Callable[..., Opened]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright (extra `annotate-test`)")
+    api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
     if CHROMIUM is None:
         pytest.skip("the page is tested in Chromium, which is not installed (Debian's package `chromium`)")
     with api.sync_playwright() as playwright:
@@ -33,27 +33,36 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Opener]:
-    """Return `open_page(questions, viewport=..., dark=..., **bootstrap) -> (stub, page)`.
+    """Return `open_page(questions, viewport=..., context=..., still=..., quiet=..., **bootstrap) -> (stub, page)`.
 
-    After the test, no act may have broken the contract, no request may have left for another host, and the console
-    must be free of errors other than those of failed requests.
+    `still` stops the page's clock, which the test then moves. After the test, no act may have broken the contract and
+    no request may have left for another host. If `quiet`, the console must be free of errors other than those of
+    failed requests.
     """
     opened: list[tuple[PageStub, list[str], list[str]]] = []
     with ExitStack() as stack:
 
         def open_(
-            questions: list[Question], viewport: dict[str, int] = DESKTOP, context: dict[str, Any] | None = None,
+            questions: list[Question],
+            viewport: dict[str, int] = DESKTOP,
+            context: dict[str, Any] | None = None,
+            still: bool = False,
+            quiet: bool = True,
             **bootstrap: Any,
         ) -> Opened:
             stub = stack.enter_context(serving(PageStub(questions, **bootstrap)))
             window = browser.new_context(viewport=viewport, **(context or {}))
             stack.callback(window.close)
             window.set_default_timeout(PATIENCE_MS)
+            if still:
+                window.clock.install(time=0)
+                window.clock.pause_at(1000)
             requests: list[str] = []
             errors: list[str] = []
             window.on("request", lambda request: requests.append(request.url))
-            window.on("weberror", lambda error: errors.append(str(error.error)))
-            window.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+            if quiet:
+                window.on("weberror", lambda error: errors.append(str(error.error)))
+                window.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
             opened.append((stub, requests, errors))
             page = window.new_page()
             page.goto(f"{stub.url}/join/{stub.session}")
@@ -64,3 +73,24 @@ def open_page(browser: Any) -> Iterator[Opener]:
         assert stub.violations == []
         assert [url for url in requests if not url.startswith((stub.url, "data:"))] == []
         assert [error for error in errors if "Failed to load resource" not in error] == []
+
+
+@pytest.fixture
+def current() -> Callable[[Any], str]:
+    """Return a function that waits for a question and returns its id."""
+
+    def current_(page: Any) -> str:
+        page.wait_for_selector("#question:not([hidden]) [data-response]")
+        return str(page.get_attribute("[data-response]", "data-response")).rpartition("-")[0]
+
+    return current_
+
+
+@pytest.fixture
+def on_screen() -> Callable[[Any, str], None]:
+    """Return a function that waits until the question with this id is on the screen."""
+
+    def on_screen_(page: Any, question: str) -> None:
+        page.wait_for_selector(f'#question:not([hidden]) [data-response="{question}-0"]')
+
+    return on_screen_

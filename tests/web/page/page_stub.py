@@ -44,6 +44,9 @@ OUTCOMES = {
 }
 
 
+LOST = -1
+
+
 class PageStub:
     """Questions in order, leases, acts; `fail` and `end_session` make trouble on purpose."""
 
@@ -63,6 +66,7 @@ class PageStub:
         self.acts: list[dict[str, Any]] = []  # recorded acts, oldest first; an undone one leaves
         self.undone: list[dict[str, Any]] = []
         self.received: list[str] = []  # act_id of every POST to /api/acts, also of refused ones
+        self.attempts: list[tuple[str, Any]] = []  # path and body of every POST, also of failed ones
         self.shown: list[dict[str, Any]] = []
         self.violations: list[str] = []  # breaches of the contract, and of the content-security policy
         self.failures: dict[str, deque[tuple[int, dict[str, str], Any]]] = {}
@@ -79,7 +83,7 @@ class PageStub:
     # What a test arranges and waits for.
 
     def fail(self, path: str, *statuses: int, body: Any = None, **headers: str) -> None:
-        """Answer the next requests to `path` with these statuses; 0 closes the connection."""
+        """Answer the next requests to `path` with these statuses; LOST acts on the request, then drops the answer."""
         with self.lock:
             self.failures.setdefault(path, deque()).extend((status, headers, body) for status in statuses)
 
@@ -202,6 +206,7 @@ class Handler(BaseHTTPRequestHandler):
             "/api/shown": lambda sent: (stub.shown.append(sent), (200, {}))[1],
         }
         with stub.changed:
+            stub.attempts.append((self.path, body))
             if len(raw) > 65536:
                 stub.violations.append(f"body of {len(raw)} bytes")
             self.api(self.path, calls[self.path], body)
@@ -221,12 +226,12 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(status, text.encode(), "text/html; charset=utf-8", Content_Security_Policy=policy)
 
     def api(self, path: str, call: Any, body: Any) -> None:
-        status, headers, answer = 0, {}, None
+        headers: dict[str, str] = {}
         if self.stub.failures.get(path):
             status, headers, answer = self.stub.failures[path].popleft()
-            if status == 0:
+            if status == LOST:
+                call(body)
                 self.close_connection = True
-                self.connection.close()
                 return
         elif not self.signed_in():
             status, answer = 401, {"error": "session_expired", "message": "Open your personal link again."}

@@ -7,17 +7,11 @@ from typing import Any
 from page_questions import pairs
 
 
-def current(page: Any) -> str:
-    """Id of the question on the screen, from the ids of its responses."""
-    page.wait_for_selector("#question:not([hidden]) [data-response]")
-    return str(page.get_attribute("[data-response]", "data-response")).rpartition("-")[0]
-
-
-def test_a_batch_by_keyboard_alone(open_page: Any) -> None:
+def test_a_batch_by_keyboard_alone(open_page: Any, on_screen: Any) -> None:
     stub, page = open_page(pairs(8))
     keys = ["ArrowLeft", "1", "ArrowRight", "2", "ArrowDown", "b", "g", "s"]
-    for key in keys:
-        current(page)
+    for number, key in enumerate(keys):
+        on_screen(page, f"q{number}")
         page.keyboard.press(key)
     page.wait_for_selector("#waiting[data-reason=finished]")
     stub.wait_until(lambda: len(stub.acts) == 8)
@@ -36,11 +30,11 @@ def test_a_batch_by_keyboard_alone(open_page: Any) -> None:
 
     # Undo the last two, from the end, and answer them differently.
     page.keyboard.press("u")
-    page.wait_for_selector("[data-response=q7-0]")
+    on_screen(page, "q7")
     page.keyboard.press("u")
-    page.wait_for_selector("[data-response=q6-0]")
+    on_screen(page, "q6")
     page.keyboard.press("2")
-    page.wait_for_selector("[data-response=q7-0]")
+    on_screen(page, "q7")
     page.keyboard.press("Enter")  # keeps the earlier answer
     stub.wait_until(lambda: len(stub.acts) == 8)
     assert [(act["question_id"], act["outcome"]) for act in stub.acts[6:]] == [("q6", "prefer"), ("q7", "skip")]

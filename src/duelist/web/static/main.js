@@ -117,3 +117,4 @@ showRefused();
 showSaving("idle");
 flow.start();
 outbox.flush();
+tabs.post({ kind: "signed-in" }); // a tab whose session ended goes on with this one
