@@ -39,7 +39,7 @@ def open_page(browser: Any) -> Iterator[Opener]:
     no request may have left for another host. If `quiet`, the console must be free of errors other than those of
     failed requests.
     """
-    opened: list[tuple[PageStub, list[str], list[str]]] = []
+    opened: list[tuple[PageStub, list[str], list[str], list[str]]] = []
     with ExitStack() as stack:
 
         def open_(
@@ -58,20 +58,23 @@ def open_page(browser: Any) -> Iterator[Opener]:
                 window.clock.install(time=0)
                 window.clock.pause_at(1000)
             requests: list[str] = []
+            blocked: list[str] = []  # by the content-security policy: no request left
             errors: list[str] = []
+            window.on("requestfailed", lambda request: blocked.append(request.url) if "csp" in request.failure else None)
             window.on("request", lambda request: requests.append(request.url))
             if quiet:
                 window.on("weberror", lambda error: errors.append(str(error.error)))
                 window.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-            opened.append((stub, requests, errors))
+            opened.append((stub, requests, blocked, errors))
             page = window.new_page()
             page.goto(f"{stub.url}/join/{stub.session}")
             return stub, page
 
         yield open_
-    for stub, requests, errors in opened:
+    for stub, requests, blocked, errors in opened:
         assert stub.violations == []
-        assert [url for url in requests if not url.startswith((stub.url, "data:"))] == []
+        elsewhere = {url for url in requests if not url.startswith((stub.url, "data:"))}
+        assert elsewhere <= set(blocked)
         assert [error for error in errors if "Failed to load resource" not in error] == []
 
 

@@ -247,7 +247,7 @@ export class CardsView {
     }
     const best = order.groups[0][0];
     if (this.kind === "ranking") {
-      host.answer({ outcome: "ranked", ranking: order.groups, stopped: left > 0 }, this.#spokenOrder());
+      host.answer({ outcome: "ranked", ranking: order.toJSON().groups, stopped: left > 0 }, this.#spokenOrder());
     } else if (this.kind === "best_worst") {
       host.answer({ outcome: "ranked", best, worst: order.groups[1][0] }, this.#spokenOrder());
     } else host.answer({ outcome: "ranked", best }, this.#spokenOrder());

@@ -26,6 +26,9 @@ export function visible(text) {
 export function sanitised(html, direction = "auto") {
   const text = el("div", { class: "text", dir: direction });
   text.innerHTML = html;
+  // Every paragraph takes its own direction, whatever the language around it. (By attribute: `unicode-bidi: plaintext`
+  // takes ten times as long to lay out a long text.)
+  for (const block of text.querySelectorAll("p, li, h1, h2, h3, h4, h5, h6, td, th, blockquote")) block.dir = "auto";
   for (const table of text.querySelectorAll("table")) {
     const wrapper = el("div", { class: "wide" });
     table.replaceWith(wrapper);

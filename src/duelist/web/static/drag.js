@@ -17,6 +17,9 @@ export class Dragging {
       root.addEventListener("pointerdown", (event) => this.#press(event), { signal });
       root.addEventListener("click", (event) => this.#click(event), { signal, capture: true });
     }
+    // Otherwise a browser takes the end of a quick drag for the start of a fling, and swallows the tap that follows.
+    const still = (event) => this.drag && event.preventDefault();
+    document.addEventListener("touchmove", still, { signal, passive: false });
     document.addEventListener("pointermove", (event) => this.#follow(event), { signal });
     document.addEventListener("pointerup", (event) => this.#release(event), { signal });
     document.addEventListener("pointercancel", () => this.#end(), { signal });

@@ -101,7 +101,7 @@ export class Order {
   }
 
   toJSON() {
-    return { groups: this.groups, placed: this.placed };
+    return structuredClone({ groups: this.groups, placed: this.placed });
   }
 
   // Take over a saved order if it is about the same cards.
