@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pygments.lexers import get_lexer_by_name
 
 from duelist.web.characters import is_hidden, visible
-from duelist.web.rendering import LANGUAGES, LONGEST_RICH, render, style_sheet
+from duelist.web.rendering import LANGUAGES, LONGEST_RICH, render
 
 # Written here again, so that a change of the allow-list is a change of this test.
 ALLOWED = {
@@ -93,6 +94,9 @@ def test_attacks_are_shown_for_what_they_are(attack: str, around: str) -> None:
     require_harmless(render(around.format(attack)))
 
 
+CODES = re.compile(r'<span class="control" title="U\+[^"<>]*">U\+[0-9A-F]{4,6}</span>|⟦U\+[0-9A-F]{4,6}⟧')
+
+
 def letters(text: str) -> str:
     """A text without what markdown uses as markup, and without what is shown by its code."""
     return "".join(c for c in text if c not in string.punctuation + string.whitespace and not is_hidden(c))
@@ -100,12 +104,7 @@ def letters(text: str) -> str:
 
 def shown_letters(html: str) -> str:
     """The text of a page in order, without the codes of hidden characters."""
-    page = Page(html.replace('<span class="control"', '<span class="control">\x01</span><span class="x"'))
-    text = "".join(page.text)
-    while "\x01" in text:
-        before, _, after = text.partition("\x01")
-        text = before + after.lstrip("U+").lstrip(string.hexdigits)
-    return letters(text)
+    return letters("".join(Page(CODES.sub("", html)).text))
 
 
 PIECES = st.sampled_from(
@@ -228,8 +227,3 @@ def test_no_text_takes_long(piece: str, language: str) -> None:
 
 def test_every_language_has_a_lexer() -> None:
     assert all(get_lexer_by_name(name) for name in LANGUAGES)
-
-
-def test_the_style_sheet_has_light_and_dark() -> None:
-    css = style_sheet()
-    assert ".highlighted .k" in css and "prefers-color-scheme: dark" in css and "<" not in css

@@ -41,22 +41,23 @@ def check_act(sent: Mapping[str, Any], asks: Asks, response_ids: Collection[str]
     _only_with(sent, "ranking", outcome == "ranked" and asks == "ranking")
     _only_with(sent, "best", outcome == "ranked" and asks in ("best_of_k", "best_worst"))
     _only_with(sent, "worst", outcome == "ranked" and asks == "best_worst")
-    named = [i for i in (sent["chosen"], sent["best"], sent["worst"]) if i]
-    ranked = [i for tied in sent["ranking"] or () for i in tied]
-    placed = [p["id"] for p in sent["placed"]]
+    named = [i for i in map(sent.get, ("chosen", "best", "worst")) if i]
+    ranking = sent.get("ranking") or []
+    ranked = [i for tied in ranking for i in tied]
+    placed = [p["id"] for p in sent.get("placed") or []]
     for name, found in (("named", named), ("ranking", ranked), ("placed", placed)):
         if unknown := set(found) - ids:
             raise invalid(f"Every response must be one of the question's, but {name} holds {sorted(unknown)[0]!r}.")
-    if len(set(ranked)) < len(ranked) or not all(sent["ranking"] or ()):
+    if len(set(ranked)) < len(ranked) or not all(ranking):
         raise invalid("A ranking must hold each response at most once and no empty place: place the cards again.")
-    if outcome == "ranked" and asks == "ranking" and not sent["stopped"] and len(ranked) < len(ids):
+    if outcome == "ranked" and asks == "ranking" and not sent.get("stopped") and len(ranked) < len(ids):
         raise invalid(
             f"A ranking must hold all {len(ids)} responses unless it was stopped early, but holds {len(ranked)}: place "
             "the rest, or say `stopped`."
         )
     if asks == "best_worst" and outcome == "ranked" and sent["best"] == sent["worst"]:
         raise invalid("The best and the worst must be two responses, but are one: choose another.")
-    if sent["better"] and outcome not in ("both_bad", "all_bad"):
+    if sent.get("better") and outcome not in ("both_bad", "all_bad"):
         raise invalid(f"A better answer belongs to `both_bad`, but the outcome is {outcome}: leave it out.")
 
 
@@ -71,7 +72,7 @@ def require_uuid(act_id: str) -> None:
 
 
 def _only_with(sent: Mapping[str, Any], name: str, needed: bool) -> None:
-    if needed and not sent[name]:
+    if needed and not sent.get(name):
         raise invalid(f"The outcome {sent['outcome']!r} needs `{name}`, but it is missing: add it.")
-    if sent[name] and not needed:
+    if sent.get(name) and not needed:
         raise invalid(f"The outcome {sent['outcome']!r} has no `{name}`, but it is {sent[name]!r}: leave it out.")

@@ -149,6 +149,11 @@ class Desk:
             acts = record.acts_of(annotator)
             return [a for a in reversed(acts) if a.counts and not a.undone and a.round not in record.closed]
 
+    def is_right(self, act: Act) -> bool:
+        """Return whether the answer to a gold question is the known one; true if the question is gold no more."""
+        known = [g for g in self.gold if g.item.id == act.question_id]
+        return known[0].met_by(act.sent) if known else True
+
     def progress(self, annotator: str) -> DeskProgress:
         """Return the progress of the earliest open batch, and of one person."""
         standing = self.source.standing()
@@ -157,7 +162,7 @@ class Desk:
             batch = next(iter(self.rounds.opened()), None)
             done = 0 if batch is None else len(batch.items) - self.rounds.unfinished(batch.round)
             acts = [a for a in record.acts_of(annotator) if a.counts and not a.undone]
-            seconds = [float(a.sent["active_seconds"]) for a in acts[-50:]]
+            seconds = [float(a.sent.get("active_seconds") or 0.0) for a in acts[-50:]]
         return DeskProgress(
             batch=0 if batch is None else len(batch.items),
             batch_done=done,

@@ -82,13 +82,6 @@ def plain(text: str) -> str:
     return f'<pre class="plain">{escape(visible(text), quote=False)}</pre>'
 
 
-def style_sheet() -> str:
-    """Return the style sheet of highlighted code, light and dark."""
-    light = HtmlFormatter(style="default").get_token_style_defs(".highlighted")
-    dark = HtmlFormatter(style="github-dark").get_token_style_defs(".highlighted")
-    return "\n".join([*light, "@media (prefers-color-scheme: dark) {", *dark, "}", ""])
-
-
 def _normalised(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

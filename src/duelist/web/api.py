@@ -1,0 +1,80 @@
+"""JSON API of the labelling page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from duelist.web.access import Access, Signed, forbidden
+from duelist.web.desk import Desk
+from duelist.web.schemas import (
+    ActForm,
+    DoneView,
+    ErrorView,
+    HistoryView,
+    NextForm,
+    NextView,
+    PastAct,
+    RecordedView,
+    ShownForm,
+    UndoForm,
+    UndoneView,
+)
+from duelist.web.tasks import Mode
+from duelist.web.views import next_view, progress_view, task_view
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorView} for status in (400, 401, 403, 404, 408, 409, 413, 422, 429, 503)
+}
+
+
+def people_api(desk: Desk, access: Access) -> APIRouter:
+    """Return the routes that the labelling page calls."""
+    routes = APIRouter(prefix="/api", responses=REFUSALS, tags=["people"])
+    acting, signed = Depends(access.acting), Depends(access.signed)
+
+    @routes.post("/next")
+    def next_question(form: NextForm, who: Signed = acting) -> NextView:
+        """Return the next question, or why there is none."""
+        found = desk.next(who.member.name, form.hold, _mode(who))
+        return next_view(found, desk.progress(who.member.name))
+
+    @routes.post("/acts")
+    def act(form: ActForm, who: Signed = acting) -> RecordedView:
+        """Record an answer; return once it is safe on disk."""
+        told = desk.act(who.member.name, form.model_dump(exclude_unset=True))
+        progress = progress_view(desk.progress(who.member.name))
+        return RecordedView(duplicate=told.duplicate, counts=told.counts, note=told.note, progress=progress)
+
+    @routes.post("/undo")
+    def undo(form: UndoForm, who: Signed = acting) -> UndoneView:
+        """Take back an answer, and give its question again."""
+        undone = desk.undo(who.member.name, form.act_id, form.undoes)
+        progress = progress_view(desk.progress(who.member.name))
+        return UndoneView(task=task_view(undone.task), previous=dict(undone.previous), progress=progress)
+
+    @routes.get("/history")
+    def history(who: Signed = signed) -> HistoryView:
+        """Return the answers that can be taken back, newest first."""
+        acts = desk.history(who.member.name)
+        return HistoryView(
+            acts=[PastAct(act_id=a.id, question_id=a.question_id, outcome=a.sent["outcome"], at=a.at) for a in acts]
+        )
+
+    @routes.post("/shown")
+    def shown(form: ShownForm, who: Signed = acting) -> DoneView:
+        """Record that a question came on screen."""
+        desk.shown(who.member.name, form.task_id, form.question_id, form.shown)
+        return DoneView()
+
+    return routes
+
+
+def _mode(who: Signed) -> Mode:
+    """Return the queue of the page, if the person's role has it."""
+    if who.mode == "adjudicate" and who.member.role == "annotator":
+        raise forbidden("adjudicator", who.member)
+    if who.mode == "annotate" and who.member.role == "adjudicator":
+        raise forbidden("annotator", who.member)
+    return who.mode
