@@ -70,6 +70,8 @@ def clustered_proportion(hits_N: Sequence[int], sizes_N: Sequence[int]) -> Estim
         The estimate, where `n` counts observations; None without observations.
     """
     hit_N, size_N = np.asarray(hits_N, dtype=np.float64), np.asarray(sizes_N, dtype=np.float64)
+    order_N = np.lexsort((hit_N, size_N))  # so that rounding does not depend on the order of the clusters
+    hit_N, size_N = hit_N[order_N], size_N[order_N]
     hit_N, size_N = hit_N[size_N > 0], size_N[size_N > 0]
     clusters, n = len(size_N), int(size_N.sum())
     if n == 0:

@@ -22,8 +22,8 @@ from duelist.people.libraries import optional_library
 from duelist.people.votes import PREFERENCES, Ballots, ballots, mirrored, shared_questions
 from duelist.types import Label
 
-STEPS = 500
-TOLERANCE = 1e-7  # of the evidence lower bound per vote, in nats
+STEPS = 200
+TOLERANCE = 1e-6  # of the evidence lower bound per vote, in nats
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def ballots(votes: Iterable[Label]) -> dict[str, dict[str, str]]:
 
 def shared_questions(found: Ballots) -> dict[str, int]:
     """Return by annotator, sorted, the number of questions on which another annotator has a vote too."""
-    counts = {annotator: 0 for annotator in sorted({name for given in found.values() for name in given})}
+    counts = dict.fromkeys(sorted({name for given in found.values() for name in given}), 0)
     for given in found.values():
         for annotator in given:
             counts[annotator] += len(given) > 1
