@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations, permutations
+from random import Random
 
 import numpy as np
 import pytest
@@ -59,10 +60,10 @@ def test_pairwise_agreement_counts_pairs_of_votes(votes: list[Label]) -> None:
 @pytest.mark.parametrize("measure", [pairwise_agreement, krippendorff_alpha])
 @given(votes=elections(), questions=st.sets(st.sampled_from(QUESTIONS)), shuffle=st.randoms(use_true_random=False))
 def test_sides_order_and_names_change_nothing(
-    measure: Callable[..., Estimate | None], votes: list[Label], questions: set[str], shuffle: object
+    measure: Callable[..., Estimate | None], votes: list[Label], questions: set[str], shuffle: Random
 ) -> None:
     shuffled = list(votes)
-    shuffle.shuffle(shuffled)  # type: ignore[attr-defined]
+    shuffle.shuffle(shuffled)
     found = measure(votes)
     for same in (swapped(votes, questions), shuffled, renamed(votes)):
         again = measure(same)

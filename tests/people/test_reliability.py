@@ -76,7 +76,8 @@ def test_sides_order_and_names_change_nothing(simulated: tuple[list[Label], list
     assert list(others.skill.values())[::-1] == pytest.approx(list(found.skill.values()), abs=1e-6)
 
 
-def test_a_vote_alone_has_its_annotators_skill() -> None:
+def test_a_vote_alone_has_its_annotators_skill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duelist.people.reliability.STEPS", 10)  # of both fits: they need not have converged
     votes, _ = crowd([0.9, 0.8, 0.7], 25, seed=2)
     plain = fitted(votes)
     found = fitted([*votes, vote("alone", "p1", "b"), vote("stranger", "p9", "a"), vote("odd", "p1", "both_bad")])
@@ -93,7 +94,8 @@ def test_without_shared_questions_or_without_two_outcomes_there_is_no_fit() -> N
     assert fitted(votes_on({"q1": "aa"})).skill == pytest.approx({"0": 1.0, "1": 1.0})
 
 
-def test_names_that_pandas_takes_for_missing_values_are_names() -> None:
+def test_names_that_pandas_takes_for_missing_values_are_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duelist.people.reliability.STEPS", 5)
     votes = crowd([0.9, 0.8, 0.7], 15, seed=4)[0]
     odd = {"p0": "nan", "p1": "None", "p2": "NA"}
     found = fitted([vote(v.pair_id, odd[v.annotator], v.outcome) for v in votes])
