@@ -12,7 +12,8 @@ from duelist.answers import QuestionType
 from duelist.errors import DataError
 
 Message = Mapping[str, Any]
-VoteRule = Literal["majority", "soft"]
+# How the votes on a pair are used: of several people, or the counts of one label.
+VoteRule = Literal["every", "majority", "soft", "reliability"]
 Distribution = Literal["policy", "reference", "plus", "minus", "dataset"]
 Origins = tuple[Distribution, Distribution]
 

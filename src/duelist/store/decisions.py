@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 from duelist.answers import EXPECTED, ranks_of
 from duelist.errors import DataError
+from duelist.people.aggregation import aggregate
 from duelist.store.row_codecs import AskedQuestion
 from duelist.types import Answer, Decision, Label, Preference, Prompt, Question, RankedSet, Retraction, VoteRule
 
@@ -43,6 +45,42 @@ def require_answer_to(answer: Label | Answer, asked: Mapping[str, Question]) -> 
         ranks_of(answer, question.asks, [r.id for r in question.responses])
 
 
+def decisions_of(
+    answers: Sequence[Label | Answer],
+    questions: Mapping[str, Question],
+    prompts: Mapping[str, Prompt],
+    votes: VoteRule,
+    ties: bool,
+) -> list[Decision]:
+    """Return the training items of answers, sorted by question and annotator.
+
+    Args:
+        answers: the answers that count. If a pair has adjudicators' labels, only these are used.
+        questions: the questions by id, including those of all answers.
+        prompts: prompts by id, including the questions'.
+        votes: how several votes on a pair are used: each by itself (`every`), or as one item by their `majority`, by
+            their shares (`soft`), or by the posterior of a model of the annotators' `reliability`
+            (`duelist.people.aggregation`). Vote counts of one label are used by their majority, or by shares (`soft`).
+        ties: whether ties of pairs give items. Equally good responses within a ranking are always used.
+
+    Raises:
+        DataError: if the rule is `reliability`, and no pair has the votes of two annotators.
+        ModelError: if the rule is `reliability`, and crowd-kit is not installed.
+    """
+    settled = {x.pair_id for x in answers if isinstance(x, Label) and x.adjudicates}
+    counting = [x for x in answers if not isinstance(x, Label) or x.adjudicates or x.pair_id not in settled]
+    single = [x for x in counting if isinstance(x, Label) and x.votes is None and votes != "every"]
+    together = {id(x) for x in single}
+    items = [decision_of(x, questions[question_of(x)], prompts, votes, ties) for x in counting if id(x) not in together]
+    found = [item for item in items if item is not None]
+    for pair_id, shares in (aggregate(single, votes, ties) if single else {}).items():
+        for x in shares:
+            who = "+".join(x.annotators)
+            one = _preference(questions[pair_id], x.chosen == "a", prompts, who, x.share)
+            found.append(replace(one, weight=one.weight * x.weight))
+    return sorted(found, key=lambda d: (d.pair_id if isinstance(d, Preference) else d.question_id, d.annotator))
+
+
 def decision_of(
     answer: Label | Answer, question: Question, prompts: Mapping[str, Prompt], votes: VoteRule, ties: bool
 ) -> Decision | None:
@@ -70,9 +108,9 @@ def preference_of(
         label: a decision on `pair`.
         pair: the two responses.
         prompts: prompts by id, including the pair's.
-        votes: `majority` uses the label's outcome. `soft` gives a label with vote counts the share of its chosen
+        votes: `soft` gives a label with vote counts the share of its chosen
             response among the votes, (n + n_eq / 2) / (n_a + n_b + n_eq). The item's loss is then the mean of the
-            losses of the single votes, where a vote for neither counts half for each.
+            losses of the single votes, where a vote for neither counts half for each. Other rules use the outcome.
         ties: whether a tie gives an item, with share 0.5 (soft: a's share) and response a as `chosen`.
     """
     if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
@@ -135,6 +173,6 @@ def _preference(
 def _share(label: Label, rule: VoteRule) -> float:
     votes = label.votes
     total = 0 if votes is None else votes.n_a + votes.n_b + votes.n_eq
-    if rule == "majority" or votes is None or total == 0:
+    if rule != "soft" or votes is None or total == 0:
         return 0.5 if label.outcome == "tie" else 1.0
     return ((votes.n_b if label.outcome == "b" else votes.n_a) + votes.n_eq / 2) / total

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import DataError, LabelConflictError, RoundStateError, StorageError
 from duelist.store.database import copy_of_database, database_files, open_engine, transaction, url_of
-from duelist.store.decisions import decision_of, question_of, require_answer_to
+from duelist.store.decisions import decisions_of, question_of, require_answer_to
 from duelist.store.layout import DATABASE
 from duelist.store.remains import Known, known_to
 from duelist.store.row_codecs import (
@@ -289,24 +289,21 @@ class Store:
                 known = self._told = [answer_from(row) for row in rows]
         return known
 
-    def decisions(
-        self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
-    ) -> list[Decision]:
+    def decisions(self, round: int | None = None, *, votes: VoteRule = "every", ties: bool = False) -> list[Decision]:
         """Return the training items of one round's questions, or of all, sorted by question and annotator.
 
         Args:
             round: the round whose questions count; None for all.
-            votes: how vote counts of labels are used (see `preference_of`).
+            votes: how several votes on a pair are used (see `decisions_of`).
             ties: also return the ties of pairs, with share 0.5.
         """
         questions = {x.question.id: x.question for x in self.asked(round)}
         prompts = self.prompts()
         answers = [x for x in self.current_answers() if question_of(x) in questions]
-        items = (decision_of(x, questions[question_of(x)], prompts, votes, ties) for x in answers)
-        return [item for item in items if item is not None]
+        return decisions_of(answers, questions, prompts, votes, ties)
 
     def preferences(
-        self, round: int | None = None, *, votes: VoteRule = "majority", ties: bool = False
+        self, round: int | None = None, *, votes: VoteRule = "every", ties: bool = False
     ) -> list[Preference]:
         """Return the decisions on pairs (see `decisions`)."""
         return [x for x in self.decisions(round, votes=votes, ties=ties) if isinstance(x, Preference)]
