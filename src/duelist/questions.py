@@ -14,7 +14,7 @@ from duelist.errors import DataError
 Message = Mapping[str, Any]
 # How the votes on a pair are used: of several people, or the counts of one label.
 VoteRule = Literal["every", "majority", "soft", "reliability"]
-Distribution = Literal["policy", "reference", "plus", "minus", "dataset"]
+Distribution = Literal["policy", "reference", "plus", "minus", "dataset", "written"]
 Origins = tuple[Distribution, Distribution]
 
 

@@ -46,6 +46,12 @@ def ballots(votes: Iterable[Label]) -> dict[str, dict[str, str]]:
     return found
 
 
+def has_overlap(votes: Iterable[Label]) -> bool:
+    """Return whether the reliability of annotators can be fitted: some question has two votes, one of them a or b."""
+    shared = [given for given in ballots(x for x in votes if x.votes is None).values() if len(given) > 1]
+    return any(outcome in PREFERENCES for given in shared for outcome in given.values())
+
+
 def shared_questions(found: Ballots) -> dict[str, int]:
     """Return by annotator, sorted, the number of questions on which another annotator has a vote too."""
     counts = dict.fromkeys(sorted({name for given in found.values() for name in given}), 0)

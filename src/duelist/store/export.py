@@ -47,6 +47,14 @@ def preference_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dic
     for decision in decisions:
         for row, weight in _rows(decision, prompts, implied):
             yield {**row, "weight": weight, "question_id": _question_id(decision)} if weighted else row
+    pairs = {x.question.id: x.question for x in store.asked()}
+    for label in store.current_labels():
+        if label.better is not None:  # preferred to both responses of its pair
+            for bad in pairs[label.pair_id].responses:
+                prompt = prompts[bad.prompt_id]
+                written = label.better if prompt.plain else [{"role": "assistant", "content": label.better}]
+                row = {"prompt": prompt.as_trl(), "chosen": written, "rejected": bad.as_trl(prompt)}
+                yield {**row, "weight": 1.0, "question_id": label.pair_id} if weighted else row
 
 
 def _question_id(decision: Decision) -> str:
@@ -133,11 +141,12 @@ def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
         return {"id": answer.id, "annotator": answer.annotator, **taken_back}
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
     if isinstance(answer, Label):
-        return {**same, "votes": None if answer.votes is None else vars(answer.votes)}
+        own = {"better": answer.better} if answer.better else {}
+        return {**same, "votes": None if answer.votes is None else vars(answer.votes), **own}
     ranking = [list(group) for group in answer.groups]
     shown = None if answer.shown is None else list(answer.shown)
-    own = {name: getattr(answer, name) for name in ("best", "worst", "stopped", "replaces")}
-    return {**same, "shown": shown, "ranking": ranking, **own}
+    given = {name: getattr(answer, name) for name in ("best", "worst", "stopped", "replaces")}
+    return {**same, "shown": shown, "ranking": ranking, **given}
 
 
 def _pair_row(

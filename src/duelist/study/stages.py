@@ -23,6 +23,7 @@ from duelist.featurizers.base import FeatureJob, distinct_responses, featurize, 
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
+from duelist.people.votes import has_overlap
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe, trains_reward_model
 from duelist.recipe.round_plan import asked_before, budget_of, in_words, is_checkpoint, model_round, total_budget
@@ -40,7 +41,8 @@ from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
 from duelist.study.learners.policy import PolicyLearner
 from duelist.study.learners.reward import RewardLearner
-from duelist.types import Draws, Evaluation, Features, Prompt, Question, Selection
+from duelist.study.written import written_preferences
+from duelist.types import Decision, Draws, Evaluation, Features, Label, Prompt, Question, Selection
 
 _KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
@@ -188,19 +190,36 @@ class Stages:
         if self.recipe.online:
             return self._step(t)
         plan = self.components.trainer.plan
-        preferences = self.store.decisions(None if plan.accumulate == "all" else t, votes=plan.votes, ties=plan.ties)
+        preferences = self._decisions(None if plan.accumulate == "all" else t, t)
 
         def fill(target: Path) -> Mapping[str, float]:
             return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
 
+    def _decisions(self, asked_in: int | None, t: int) -> list[Decision]:
+        """Return what round t trains on: the decisions on the questions asked in one round, or in all.
+
+        Written answers come last: they make pairs of their own.
+        """
+        plan, store = self.components.trainer.plan, self.store
+        votes = plan.votes
+        if votes == "reliability" and not has_overlap(store.current_labels()):
+            self.progress.note("No pair has the labels of two annotators yet: each label counts as it is.")
+            votes = "every"
+        decisions = store.decisions(asked_in, votes=votes, ties=plan.ties)
+        questions = {x.question.id: x.question for x in store.asked(asked_in)}
+        answers = [x for x in store.current_answers() if question_of(x) in questions]
+        if not any(isinstance(x, Label) and x.better for x in answers):
+            return decisions
+        policy = self._learner.models(t - 1).policy
+        return [*decisions, *written_preferences(answers, questions, store.prompts(), policy)]
+
     def _step(self, t: int) -> Mapping[str, float]:
         """Take round t's optimizer step, and keep the weights at a checkpoint (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            plan = self.components.trainer.plan
-            preferences = self.store.decisions(t, votes=plan.votes, ties=plan.ties)
+            preferences = self._decisions(t, t)
             info = {**self._online.step(t, preferences), "preferences": float(len(preferences))}
             return {"info": info, "preferences": [decision_json(p) for p in preferences]}
 
