@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
-from sqlalchemy import JSON, URL, Connection, Text, event, func, insert, make_url, select
+from sqlalchemy import JSON, URL, Connection, Text, event, func, insert, inspect, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -46,6 +47,26 @@ class EventRow(LedgerBase):
 
 
 EVENTS = EventRow.__table__
+
+
+def read_events(url: str | URL) -> list[Event]:
+    """Return every recorded event of a ledger, in order, while another process may write it; [] if there is none.
+
+    Raises:
+        StorageError: if the database cannot be read.
+    """
+    engine = connect(make_url(url))
+    try:
+        if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
+            return []  # connecting would create the file
+        if not inspect(engine).has_table(EventRow.__tablename__):
+            return []
+        with engine.connect() as connection:
+            return [Event(**row) for row in connection.execute(select(EVENTS).order_by(EVENTS.c.number)).mappings()]
+    except SQLAlchemyError as error:
+        raise _unwritable(error) from error
+    finally:
+        engine.dispose()
 
 
 @dataclass(frozen=True)
