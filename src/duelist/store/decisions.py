@@ -150,7 +150,8 @@ def decision_from(
         return _ranked(question, tuple(value["ranks"]), prompts, value["annotator"])
     pair = questions[value["pair_id"]]
     chose_a, share = value["chosen"] == pair.a.id, value.get("share", 1.0)
-    return _preference(pair, chose_a, prompts, value["annotator"], share)
+    one = _preference(pair, chose_a, prompts, value["annotator"], share)
+    return replace(one, weight=value.get("weight", pair.weight))  # an early version wrote none
 
 
 def _ranked(question: Question, ranks: tuple[int, ...], prompts: Mapping[str, Prompt], annotator: str) -> RankedSet:
