@@ -20,6 +20,7 @@ from duelist.cli.console import (
     print_json,
     say,
 )
+from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
 
 if TYPE_CHECKING:
@@ -84,6 +85,15 @@ def compare(
             "measures them.",
         ),
     ] = None,
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over",
+            metavar="EFFORT",
+            help="What curves are drawn over and compared at: `labels`, `responses` (read by people) or "
+            "`annotation_seconds` (by the default model of reading time), where arms ask different questions.",
+        ),
+    ] = "labels",
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Number of studies that run in parallel. If not given, one per core."),
@@ -109,13 +119,15 @@ def compare(
     """
     quiet_libraries()
     from duelist.compare.arms import parse_each, parse_seeds
-    from duelist.compare.curves import parse_metric
+    from duelist.compare.curves import OVER, parse_metric
     from duelist.preflight.examination import examine_new
     from duelist.store.layout import require_folder_name
 
     seed_list = parse_seeds(seeds)
     for text in metric or []:
         parse_metric(text)
+    if over not in OVER:
+        raise RecipeError(f"`--over` must be one of {', '.join(OVER)}, but got {over!r}: use one of them.")
     places = parse_each(each, output)
     planned = [
         (p, _studies(p.folder, recipe, [*(overrides or []), *p.changes], acquisition, arm, seed_list)) for p in places
@@ -134,7 +146,7 @@ def compare(
     tables: dict[str, str] = {}
     failures: list[Failure] = []
     for place, studies in planned:
-        results, failed = _compare(place.folder, studies, metric or [], jobs, quiet or as_json)
+        results, failed = _compare(place.folder, studies, metric or [], over, jobs, quiet or as_json)
         summaries[place.name], tables[place.name] = results.summary, results.table
         failures += failed
         if not quiet and not as_json:
@@ -168,6 +180,7 @@ def _compare(
     folder: Path,
     studies: Sequence[PlannedStudy],
     metrics: Sequence[str],
+    over: str,
     jobs: int | None,
     silent: bool,
 ) -> tuple[Results, Sequence[Failure]]:
@@ -181,7 +194,7 @@ def _compare(
 
     progress = Silent() if silent else TerminalProgress(err)
     failures = run_comparison(folder, studies, jobs, progress, on_outcome)
-    return write_results(folder, studies, metrics, failures), failures
+    return write_results(folder, studies, metrics, failures, over), failures
 
 
 def _report_failures(failures: Sequence[Failure]) -> None:

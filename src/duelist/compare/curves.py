@@ -32,9 +32,16 @@ class Metric:
     higher_is_better: bool
 
 
+# What a learning curve may be drawn over: a column of metrics.jsonl, and its name in tables.
+OVER = {"labels": "labels", "responses": "responses", "annotation_seconds": "seconds"}
+
+
 @dataclass(frozen=True)
 class Curve:
-    """Learning curve of one study: a metric over labels. `labels_E` is strictly increasing."""
+    """Learning curve of one study: a metric over labels, or over another effort of people (`OVER`).
+
+    `labels_E` is strictly increasing.
+    """
 
     labels_E: Floats
     values_E: Floats
@@ -101,16 +108,16 @@ def parse_metric(text: str) -> Metric:
     return Metric(name, direction == "higher") if colon else _metric(name)
 
 
-def curve(rows: Sequence[Row], metric: str) -> Curve | None:
-    """Return a study's learning curve in a metric; None if it was never measured.
+def curve(rows: Sequence[Row], metric: str, over: str = "labels") -> Curve | None:
+    """Return a study's learning curve in a metric over a column of `OVER`; None if it was never measured.
 
     If a round added no label, the later measurement counts.
     """
     points = {}
     for row in rows:
-        value = finite(row.get(metric))
-        if value is not None:
-            points[float(row["labels"])] = value
+        value, effort = finite(row.get(metric)), finite(row.get(over))
+        if value is not None and effort is not None:
+            points[effort] = value
     if not points:
         return None
     labels = sorted(points)

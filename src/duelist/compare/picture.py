@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from duelist.compare.curves import described
+from duelist.compare.curves import OVER, described
 from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.compare.summary import ArmSummary, Band, MetricSummary
 from duelist.files.atomic import atomic_path
@@ -51,7 +51,7 @@ def _curves(axes: Any, summary: MetricSummary) -> None:
         draw_level(axes, summary.target)
     axes.set_title(f"{summary.metric.name}: mean over seeds, {INTERVAL}", fontsize=10)
     axes.set_ylabel(metric.heading)
-    _label_axis(axes)
+    _label_axis(axes, summary)
 
 
 def _differences(axes: Any, summary: MetricSummary) -> None:
@@ -62,7 +62,7 @@ def _differences(axes: Any, summary: MetricSummary) -> None:
             _band(axes, arm.difference, arm, index, (low - high, high - low))
     axes.set_title(f"paired difference to {summary.baseline}: mean, {INTERVAL}", fontsize=10)
     axes.set_ylabel(f"arm − {summary.baseline}")
-    _label_axis(axes)
+    _label_axis(axes, summary)
 
 
 def _band(axes: Any, band: Band, arm: ArmSummary, index: int, bounds: tuple[float, float]) -> None:
@@ -74,7 +74,7 @@ def _band(axes: Any, band: Band, arm: ArmSummary, index: int, bounds: tuple[floa
     draw_line(axes, band.labels_E, band.mean_E, index, f"{arm.arm} ({arm.final.seeds} seeds){few}")
 
 
-def _label_axis(axes: Any) -> None:
-    axes.set_xlabel("labels")
+def _label_axis(axes: Any, summary: MetricSummary) -> None:
+    axes.set_xlabel(OVER[summary.over])
     integer_axis(axes)
     axes.margins(0.03, 0.08)

@@ -32,7 +32,11 @@ class Results:
 
 
 def write_results(
-    folder: Path, studies: Sequence[PlannedStudy], metrics: Sequence[str], failures: Sequence[Failure] = ()
+    folder: Path,
+    studies: Sequence[PlannedStudy],
+    metrics: Sequence[str],
+    failures: Sequence[Failure] = (),
+    over: str = "labels",
 ) -> Results:
     """Read the finished studies and write the results. The same studies give the same files.
 
@@ -41,6 +45,7 @@ def write_results(
         studies: all studies of the comparison, finished or not.
         metrics: values of `--metric`; empty for the default metrics.
         failures: failed studies.
+        over: the effort of people that curves are drawn over: a column of `OVER`.
 
     Raises:
         RecipeError: if a metric was not measured.
@@ -49,7 +54,7 @@ def write_results(
     rows = finished_rows(studies)
     recipes = recipes_of_arms(studies)
     baseline = choose_baseline({arm: recipe.acquisition.name for arm, recipe in recipes.items()})
-    found = [summarise(rows, metric, baseline) for metric in metrics_to_show(metrics, rows)]
+    found = [summarise(rows, metric, baseline, over) for metric in metrics_to_show(metrics, rows)]
     summaries = [s for s in found if s is not None]
     missing = {arm: [s.seed for s in studies if s.arm == arm and s.seed not in rows[arm]] for arm in recipes}
     missing = {arm: seeds for arm, seeds in missing.items() if seeds}

@@ -87,6 +87,7 @@ class MetricSummary:
         target_gained: whether the target is better than the baseline's value at `lowest`; if not, labels to the target
             are meaningless.
         arms: arms with a finished study, in the requested order.
+        over: the effort that "labels" stands for: a column of `curves.OVER`.
     """
 
     metric: Metric
@@ -96,6 +97,7 @@ class MetricSummary:
     target: float | None
     target_gained: bool
     arms: tuple[ArmSummary, ...]
+    over: str = "labels"
 
 
 def choose_baseline(arms: Mapping[str, str]) -> str:
@@ -109,10 +111,10 @@ def choose_baseline(arms: Mapping[str, str]) -> str:
     return next((name for name, acquisition in arms.items() if acquisition == "random"), next(iter(arms)))
 
 
-def summarise(rows: Rows, metric: Metric, baseline: str) -> MetricSummary | None:
-    """Compare the arms' finished studies in one metric; None if no study measured it."""
+def summarise(rows: Rows, metric: Metric, baseline: str, over: str = "labels") -> MetricSummary | None:
+    """Compare the arms' finished studies in one metric over an effort (`OVER`); None if no study measured it."""
     curves = {
-        arm: {seed: c for seed, rows_E in of_arm.items() if (c := curve(rows_E, metric.name)) is not None}
+        arm: {seed: c for seed, rows_E in of_arm.items() if (c := curve(rows_E, metric.name, over)) is not None}
         for arm, of_arm in rows.items()
     }
     curves = {arm: of_arm for arm, of_arm in curves.items() if of_arm}
@@ -133,7 +135,8 @@ def summarise(rows: Rows, metric: Metric, baseline: str) -> MetricSummary | None
         _summarise_arm(arm, of_arm, {} if arm == baseline else base, base, metric, lowest, highest)
         for arm, of_arm in curves.items()
     )
-    return MetricSummary(metric, baseline, lowest, highest, None if target is None else float(target), gained, arms)
+    end = None if target is None else float(target)
+    return MetricSummary(metric, baseline, lowest, highest, end, gained, arms, over)
 
 
 def _summarise_arm(

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duelist.compare.curves import Rows, described, measured
+from duelist.compare.curves import OVER, Rows, described, measured
 from duelist.compare.statistics import FEWEST_SEEDS, Mean, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary, ToTarget
 
@@ -73,7 +73,7 @@ def table_csv(summaries: Sequence[MetricSummary]) -> str:
 def curves_csv(rows: Rows) -> str:
     """Return CSV with a line per arm, seed and round, with every measured number."""
     names = measured(rows)
-    columns = ["arm", "seed", "round", "labels", "asked", *names]
+    columns = ["arm", "seed", "round", "labels", "asked", "responses", "comparisons", "annotation_seconds", *names]
     lines = [
         {"arm": arm, "seed": seed, **{k: row.get(k) for k in columns[2:]}}
         for arm, of_arm in rows.items()
@@ -90,9 +90,10 @@ def _tables(summary: MetricSummary) -> list[str]:
     digits = metric.digits
     better = "higher" if summary.metric.higher_is_better else "lower"
     against = [f"− {base}", "p", "better on"]
-    end = [["arm", "seeds", f"at {summary.highest:g} labels", *against]]
+    unit = OVER[summary.over]
+    end = [["arm", "seeds", f"at {summary.highest:g} {unit}", *against]]
     end += [[a.arm, str(a.final.seeds), _mean(a.final, digits), *_paired(a.final_paired, digits)] for a in summary.arms]
-    way = [["arm", "area under the curve", *against, f"labels to {base}'s end", "per seed"]]
+    way = [["arm", "area under the curve", *against, f"{unit} to {base}'s end", "per seed"]]
     way += [
         [a.arm, _mean(a.area, digits), *_paired(a.area_paired, digits), *_to_target(a.to_target if gained else None)]
         for a in summary.arms
@@ -100,7 +101,7 @@ def _tables(summary: MetricSummary) -> list[str]:
     name = metric.name + (f" in {metric.unit}" if metric.unit else "")
     lines = [f"## {name} ({better} is better)", "", *_aligned(end), "", *_aligned(way)]
     if summary.target is not None and not gained:
-        lines += ["", f"{base} did not get better on average, so there is no target to count the labels to."]
+        lines += ["", f"{base} did not get better on average, so there is no target to count the {unit} to."]
     return lines
 
 

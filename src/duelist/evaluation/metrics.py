@@ -180,7 +180,12 @@ METRICS = [
         better="lower", shown=(),
         meaning="Mean log(π_θ(y|x) / π_ref(y|x)) over both responses of the asked pairs, before training on them."),
 
-    MetricSpec("asked", "round", "asked", meaning="Pairs asked so far.", shown=()),
+    MetricSpec("asked", "round", "asked", meaning="Questions asked so far.", shown=()),
+    MetricSpec("responses", "round", "responses read", meaning="Responses in the questions asked so far.", shown=()),
+    MetricSpec("comparisons", "round", "comparisons", shown=(),
+        meaning="Expected comparisons of two responses in the questions asked so far (`reading_time`)."),
+    MetricSpec("annotation_seconds", "round", "annotation time", unit="s", shown=(),
+        meaning="Expected annotation time of the questions asked so far, by the default model of reading time."),
     MetricSpec("seconds", "round", "seconds", meaning="Seconds spent in each stage of the round.", shown=()),
 ]
 # fmt: on

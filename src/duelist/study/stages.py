@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.stopping import End, require_gains, study_end
-from duelist.annotators.reading_time import study_reading_time
+from duelist.annotators.reading_time import StudyReadingTime, comparisons, study_reading_time
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
 from duelist.evaluation.metrics import measure
@@ -242,6 +242,15 @@ class Stages:
         }
         return measure("selection", inputs)
 
+    def effort(self, t: int) -> dict[str, Any]:
+        """Return what the questions asked up to round t cost people."""
+        asked = [x.question for x in self.store.asked() if x.round <= t]
+        return {
+            "responses": sum(q.k for q in asked),
+            "comparisons": round(float(comparisons(asked).sum()), 3),
+            "annotation_seconds": round(float(StudyReadingTime({}).seconds(asked).sum()), 3),
+        }
+
     def evaluate(self, t: int) -> Evaluation:
         """Evaluate the model after round t."""
 
@@ -258,7 +267,7 @@ class Stages:
         if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
-        self.folder.close_round(0, self.evaluate(0).metrics)
+        self.folder.close_round(0, {**self.evaluate(0).metrics, **self.effort(0)})
 
     @cached_property
     def components(self) -> StudyComponents:
