@@ -1,0 +1,123 @@
+"""What people's effort buys with pairs, rankings, and best-and-worst: efforts to the end of random pairs.
+
+Runs the arms of docs/evidence.md (rankings) as a comparison, and reads its metrics.jsonl: the effort at which each
+arm's mean curve first reaches what random pairs reach at their end, counted in questions, in responses read, and in
+seconds under the model of reading time, for responses of the environment's own length and of 200 tokens. The
+break-even is the number of seconds that one comparison within a ranking may take before the arm needs as long as chosen
+pairs. Nobody was timed.
+
+    python benchmarks/rankings.py DIR --seeds 0:20 [--place-noise 0.5] [--jobs 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from duelist.annotators.reading_time import DEFAULT
+from duelist.compare.arms import parse_seeds
+from duelist.compare.curves import read_rows
+
+# arm: responses in a question, what is asked, questions a round (32 responses read, as nearly as k allows)
+QUESTIONS = {
+    "pairs": (2, "ranking", 16),
+    "rank3": (3, "ranking", 11),
+    "rank4": (4, "ranking", 8),
+    "rank6": (6, "ranking", 5),
+    "bw4": (4, "best_worst", 8),
+}
+RULES = ("random", "activedpo")
+PROMPT_TOKENS, RESPONSE_TOKENS = 50, 200  # of a question that people would be asked
+METRICS = {"mean_reward_over_groups": "per kind", "mean_reward_weighted": "by frequency"}
+
+
+def arms(place_noise: float) -> list[str]:
+    """Return the `--arm` options."""
+    found = []
+    for rule in RULES:
+        for name, (k, asks, budget) in QUESTIONS.items():
+            sizes = f"pairing.sets_of={k},pairing.asks={asks},budget={budget},initial_random={budget}"
+            for scales in ("fitted", "equal") if place_noise and name.startswith("rank") else ("fitted",):
+                own = f"acquisition={rule},{sizes}" + (",trainer.stage_scales=equal" if scales == "equal" else "")
+                found.append(f"{rule}-{name}{'-equal' if scales == 'equal' else ''}:{own}")
+    return found
+
+
+def first_at(effort: np.ndarray, value: np.ndarray, target: float) -> float:
+    """Return where a curve, linear between measurements, first is at the target; NaN if it never is."""
+    at = np.flatnonzero(value >= target)
+    if not len(at):
+        return np.nan
+    i = int(at[0])
+    if i == 0:
+        return float(effort[0])
+    share = (target - value[i - 1]) / (value[i] - value[i - 1])
+    return float(effort[i - 1] + share * (effort[i] - effort[i - 1]))
+
+
+def report(folder: Path, seeds: list[int], names: list[str]) -> None:
+    """Print a table for each metric."""
+    rows = {
+        arm: {s: r for s in seeds if len(r := read_rows(folder / "studies" / arm / f"seed-{s:03d}")) > 8}
+        for arm in names
+    }
+    shared = [s for s in seeds if all(s in own for own in rows.values())]
+    print(f"{len(shared)} seeds: {shared}")
+    for metric, words in METRICS.items():
+        curve = {a: np.array([[r[metric] for r in own[s]] for s in shared]).mean(axis=0) for a, own in rows.items()}
+        table = {a: {n: np.array([r[n] for r in own[shared[0]]]) for n in ("asked", "responses", "comparisons")}
+                 for a, own in rows.items()}  # fmt: skip
+        own_seconds = {
+            a: np.array([[r["annotation_seconds"] for r in own[s]] for s in shared]).mean(0) for a, own in rows.items()
+        }
+        target = curve["random-pairs"][-1]
+        print(f"\n{words}: random pairs end at {target:.4f}; effort to it\n")
+        print("| arm | end − random pairs | questions | responses | seconds, own length | seconds, 200 tokens "
+              "| break-even s a comparison |")  # fmt: skip
+        print("|:--|--:|--:|--:|--:|--:|--:|")
+        pairs_end = _long(table["activedpo-pairs"], curve["activedpo-pairs"], target, DEFAULT.decision)
+        for arm in names:
+            n, ends = table[arm], np.array([rows[arm][s][-1][metric] for s in shared])
+            base = np.array([rows["random-pairs"][s][-1][metric] for s in shared])
+            d = ends - base
+            spread = 2.09 * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
+            efforts = [first_at(n[x], curve[arm], target) for x in ("asked", "responses")]
+            efforts.append(first_at(own_seconds[arm], curve[arm], target))
+            efforts.append(_long(n, curve[arm], target, DEFAULT.decision))
+            q, r, c = (first_at(n[x], curve[arm], target) for x in ("asked", "responses", "comparisons"))
+            fixed = DEFAULT.constant * q + DEFAULT.rate * (RESPONSE_TOKENS * r + PROMPT_TOKENS * q)
+            even = (pairs_end - fixed) / c if "pairs" not in arm else np.nan
+            shown = " | ".join("never" if np.isnan(x) else f"{x:.0f}" for x in efforts)
+            print(f"| {arm} | {d.mean():+.4f} ± {spread:.4f} | {shown} | {'–' if np.isnan(even) else f'{even:.1f}'} |")
+
+
+def _long(counts: dict[str, np.ndarray], curve: np.ndarray, target: float, decision: float) -> float:
+    tokens = RESPONSE_TOKENS * counts["responses"] + PROMPT_TOKENS * counts["asked"]
+    seconds = DEFAULT.constant * counts["asked"] + decision * counts["comparisons"] + DEFAULT.rate * tokens
+    return first_at(seconds, curve, target)
+
+
+def main() -> None:
+    """Run the comparison, then print the tables."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--seeds", default="0:20")
+    options.add_argument("--place-noise", type=float, default=0.0)
+    options.add_argument("--jobs", type=int, default=2)
+    options.add_argument("--report-only", action="store_true")
+    given = options.parse_args()
+    own = arms(given.place_noise)
+    if not given.report_only:
+        command = [sys.executable, "-m", "duelist", "compare", "rankings", "--seeds", given.seeds]
+        command += ["-o", str(given.folder), "--jobs", str(given.jobs), "--over", "responses"]
+        command += ["--set", f"annotator.place_noise={given.place_noise}"]
+        subprocess.run([*command, *(x for arm in own for x in ("--arm", arm))], check=True)
+    report(given.folder, parse_seeds(given.seeds), [arm.partition(":")[0] for arm in own])
+
+
+if __name__ == "__main__":
+    main()
