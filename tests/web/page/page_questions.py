@@ -71,7 +71,7 @@ def rich_pair() -> Question:
         "</tbody></table>"
     )
     second = (
-        "<p>You can make it faster with a loop, which needs no memory for earlier calls:</p>"
+        "<h3>A loop</h3><p>You can make it faster with a loop, which needs no memory for earlier calls:</p>"
         + _code(
             "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n"
         )

@@ -88,7 +88,7 @@ export class CardsView {
   #card(response, index) {
     const title = `response-${index}`;
     const body = el("div", { class: "body" });
-    body.append(sanitised(response.html, response.direction));
+    body.append(sanitised(response.html, response));
     const placed = el("button", { type: "button", class: "place", onclick: () => this.#toggle(response.id) });
     const heading = el(
       "h3",

@@ -23,12 +23,14 @@ export function visible(text) {
 }
 
 // HTML that the server has sanitised, ready to be read by keyboard: wide code and tables scroll on their own.
-export function sanitised(html, direction = "auto") {
+// Its headings come at `level`, so that they fit into the page's own.
+export function sanitised(html, { direction = "auto", level = 4 } = {}) {
   const text = el("div", { class: "text", dir: direction });
   text.innerHTML = html;
   // Every paragraph takes its own direction, whatever the language around it. (By attribute: `unicode-bidi: plaintext`
   // takes ten times as long to lay out a long text.)
   for (const block of text.querySelectorAll("p, li, h1, h2, h3, h4, h5, h6, td, th, blockquote")) block.dir = "auto";
+  for (const heading of text.querySelectorAll("h1, h2, h3, h4, h5, h6")) heading.ariaLevel = String(level);
   for (const table of text.querySelectorAll("table")) {
     const wrapper = el("div", { class: "wide" });
     table.replaceWith(wrapper);

@@ -95,7 +95,7 @@ document.addEventListener("keydown", (event) => {
 byId("undo").addEventListener("click", () => perform("undo"));
 byId("open-guidelines").addEventListener("click", openGuidelines);
 byId("open-guidelines").hidden = !bootstrap.guidelines_html;
-byId("guidelines-text").append(sanitised(bootstrap.guidelines_html));
+byId("guidelines-text").append(sanitised(bootstrap.guidelines_html, { level: 3 }));
 byId("open-settings").addEventListener("click", () => settings.open());
 for (const button of document.querySelectorAll("dialog .close")) {
   button.addEventListener("click", () => button.closest("dialog").close());

@@ -176,8 +176,8 @@ export class Screen {
         el(
           "div",
           { class: `turn ${turn.role}` },
-          el("h3", { class: several || turn.role !== "user" ? "role" : "role single" }, several ? (ROLES[turn.role] ?? turn.role) : "Prompt"),
-          sanitised(turn.html),
+          el("h2", { class: several || turn.role !== "user" ? "role" : "role single" }, several ? (ROLES[turn.role] ?? turn.role) : "Prompt"),
+          sanitised(turn.html, { level: 3 }),
         ),
       ),
     );
