@@ -72,11 +72,9 @@ def rich_pair() -> Question:
     )
     second = (
         "<h3>A loop</h3><p>You can make it faster with a loop, which needs no memory for earlier calls:</p>"
-        + _code(
-            "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n"
-        )
-        + "<ol><li>Start with <code>0</code> and <code>1</code>.</li><li>Replace the two numbers <em>n</em> times by the "
-        "next ones.</li><li>Return the first.</li></ol><p>It takes <strong>n steps</strong> and works for any "
+        + _code("def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n")
+        + "<ol><li>Start with <code>0</code> and <code>1</code>.</li><li>Replace the two numbers <em>n</em> times by "
+        "the next ones.</li><li>Return the first.</li></ol><p>It takes <strong>n steps</strong> and works for any "
         "<em>n</em>. For very large numbers there is a formula by squaring that takes about $2\\log_2 n$ "
         "multiplications.</p>"
     )
@@ -104,8 +102,6 @@ def nearly_equal_pair() -> Question:
 
 
 def right_to_left_pair() -> Question:
-    return question(
-        "rtl",
-        ["القهوة مشروب يُحضَّر من بذور البن المحمصة.", "البن نبات. Coffee comes from Ethiopia."],
-        prompt="ما هي القهوة؟",
-    )
+    pair = question("rtl", ["القهوة مشروب يُحضَّر من بذور البن المحمصة.", "البن نبات."], prompt="ما هي القهوة؟")
+    pair["responses"][0]["html"] += "<p>Coffee comes from Ethiopia.</p>"
+    return pair
