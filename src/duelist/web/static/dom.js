@@ -45,7 +45,7 @@ export function sanitised(html, { direction = "auto", level = 4 } = {}) {
     table.replaceWith(wrapper);
     wrapper.append(table);
   }
-  for (const code of text.querySelectorAll("pre")) code.dir = "ltr";
+  for (const code of text.querySelectorAll("pre")) code.dir = code.matches(".plain") ? "auto" : "ltr";
   return text;
 }
 
