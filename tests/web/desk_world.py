@@ -114,17 +114,24 @@ _IDS = random.Random(0)
 
 def act(task: Task, outcome: str = "prefer", chosen: str = "", **changes: Any) -> dict[str, Any]:
     """An answer as the page sends it; the response displayed first wins unless another is chosen."""
-    sent: dict[str, Any] = {
+    return answer_to(task.lease.id, task.item.id, task.lease.shown, outcome, chosen) | changes
+
+
+def answer_to(
+    task_id: str, question_id: str, shown: Sequence[str], outcome: str = "prefer", chosen: str = ""
+) -> dict[str, Any]:
+    """An answer as the page sends it."""
+    return {
         "act_id": uuid(_IDS),
-        "task_id": task.lease.id,
-        "question_id": task.item.id,
-        "shown": list(task.lease.shown),
+        "task_id": task_id,
+        "question_id": question_id,
+        "shown": list(shown),
         "outcome": outcome,
-        "chosen": (chosen or task.lease.shown[0]) if outcome == "prefer" else "",
-        "ranking": [],
+        "chosen": (chosen or shown[0]) if outcome == "prefer" else None,
+        "ranking": None,
         "stopped": False,
-        "best": "",
-        "worst": "",
+        "best": None,
+        "worst": None,
         "placed": [],
         "active_seconds": 12.5,
         "idle_seconds": 0.0,
@@ -133,7 +140,6 @@ def act(task: Task, outcome: str = "prefer", chosen: str = "", **changes: Any) -
         "comment": "",
         "better": None,
     }
-    return sent | changes
 
 
 def task_of(found: object) -> Task:

@@ -72,7 +72,7 @@ class Guard:
         else:
             await self._app(scope, _replayed(body, receive), send_safely)
         finally:
-            path = _TOKEN.sub("/join/…", scope["path"])
+            path = _TOKEN.sub("/join/-", scope["path"])
             LOG.info(
                 "%s %s %d %.0f ms",
                 scope["method"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -104,6 +104,19 @@ class Insight:
     curve: tuple[Mapping[str, Any], ...] = ()
     next_label_nats: float | None = None
     stopping_saves: int | None = None
+
+
+def item_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[ItemMessage, ...]:
+    """Return a prompt's messages as people see them; content in parts is shown as its text, other parts by type."""
+
+    def text(content: Any) -> str:
+        if isinstance(content, str):
+            return content
+        parts = content if isinstance(content, list) else [content]
+        found = [p.get("text", f"[{p.get('type', 'part')}]") if isinstance(p, Mapping) else str(p) for p in parts]
+        return "\n".join(map(str, found))
+
+    return tuple(ItemMessage(str(m.get("role", "user")), text(m.get("content", ""))) for m in messages)
 
 
 class Source(Protocol):

@@ -79,7 +79,7 @@ def _rich(text: str) -> str:
 
 def plain(text: str) -> str:
     """Return the HTML of a text as it stands, with hidden characters shown."""
-    return f'<pre class="plain">{escape(visible(text), quote=False)}</pre>'
+    return f'<div class="plain">{escape(visible(text), quote=False)}</div>'
 
 
 def _normalised(text: str) -> str:
