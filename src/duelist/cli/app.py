@@ -11,6 +11,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from duelist._version import __version__
+from duelist.cli.annotate import annotate, annotators
 from duelist.cli.compare import compare
 from duelist.cli.console import err, say
 from duelist.cli.export import export
@@ -21,6 +22,7 @@ from duelist.cli.report import report
 from duelist.cli.run import run
 from duelist.cli.select import select
 from duelist.cli.status import status
+from duelist.cli.verify import verify
 from duelist.errors import DuelistError
 
 STOPPED = "Stopped. Nothing recorded is lost: run the same command again to go on."
@@ -81,5 +83,6 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-for command in (run, compare, select, status, report, export, recipes, methods, gallery):
+for command in (run, annotate, compare, select, status, report, export, verify, recipes, methods, gallery):
     app.command()(command)
+app.add_typer(annotators, name="annotators")

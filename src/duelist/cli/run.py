@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from duelist.cli.console import (
 from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
 from duelist.store.layout import ARMS, METRICS, PREFERENCES, RECIPE, require_folder_name
+
+if TYPE_CHECKING:
+    from duelist.recipe.recipe import Recipe
 
 
 def run(
@@ -81,7 +84,10 @@ def run(
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
             say_certificate(report.selection, f"{arm}, round {report.round}: ")
 
-    run_with_arms(folder, resolved, progress, on_round)
+    if resolved.annotator is not None and resolved.annotator.name == "people":
+        _serve_people(folder, resolved, quiet)
+    else:
+        run_with_arms(folder, resolved, progress, on_round)
     report = write_report(folder)
     if not silent:
         for arm in read_arms(folder):
@@ -93,6 +99,20 @@ def run(
         else:
             weights, place = ("Adapter", "adapter") if policy_of(resolved).adapter == "lora" else ("Model", "model")
         say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / PREFERENCES}")
+
+
+def _serve_people(folder: Path, recipe: Recipe, quiet: bool) -> None:
+    """Run a study that people answer at the page; its arms, if any, have annotators of their own."""
+    from duelist.cli.annotate import serve
+    from duelist.study.study import Study
+
+    if recipe.compare:
+        raise RecipeError(
+            "A study that people answer has no comparison arms, for who would answer theirs, but the recipe has "
+            f"{', '.join(recipe.compare)}: set `compare` to {{}}."
+        )
+    with Study.create(folder, recipe) as study:
+        serve(study, None, open_browser=False, quiet=quiet)
 
 
 def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:

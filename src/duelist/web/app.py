@@ -17,6 +17,7 @@ from duelist.errors import DuelistError
 from duelist.web.access import Access
 from duelist.web.api import people_api
 from duelist.web.attempts import Attempts
+from duelist.web.commands import command_api
 from duelist.web.dashboard import Statistics
 from duelist.web.desk import Desk
 from duelist.web.guard import LOG, Guard, Limits, error_body, retry_headers
@@ -56,6 +57,7 @@ def create_app(
     access = Access(desk, roster, Sessions(secret, session_seconds))
     app = FastAPI(title="Duelist annotate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(people_api(desk, access))
+    app.include_router(command_api(roster, secret, desk.journal.clock))
     app.include_router(owner_api(desk, roster, access, settings, statistics, stopping))
     app.include_router(page_routes(desk, roster, access, settings, Attempts(desk.journal.clock), limits.tls))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

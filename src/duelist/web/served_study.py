@@ -16,10 +16,11 @@ from duelist.study.study import Study
 from duelist.web.answer_sync import AnswerSync
 from duelist.web.assignment import DeskSettings
 from duelist.web.desk import Desk
+from duelist.web.gold_file import read_gold
 from duelist.web.items import Insight, Phase, Standing
 from duelist.web.journal import Journal
 from duelist.web.ledger import Ledger
-from duelist.web.study_items import gold_items, open_batch
+from duelist.web.study_items import open_batch
 from duelist.web.worker import Worker
 
 LEDGER = "ledger.db"
@@ -60,7 +61,7 @@ class ServedStudy:
             lease_seconds=config.lease_seconds,
             seed=derived_seed(study.recipe.seed, "desk"),
         )
-        self.desk = Desk(self.journal, self, settings, gold_items(config.gold))
+        self.desk = Desk(self.journal, self, settings, read_gold(config.gold) if config.gold else [])
         self._sync = AnswerSync(self.journal, study.store)
         self._sync.run()
 

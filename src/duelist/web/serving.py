@@ -88,10 +88,12 @@ class Served:
 
     Attributes:
         address: as browsers open it.
+        local: as this machine opens it.
         roster: people who may sign in.
     """
 
     address: str
+    local: str
     roster: Roster
 
     def link(self, name: str, role: Role) -> str:
@@ -140,7 +142,8 @@ def serving(
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     try:
-        yield Served((settings.address or f"{scheme}://{shown}:{port}").rstrip("/"), Roster(desk, secret))
+        local = f"{scheme}://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"
+        yield Served((settings.address or local).rstrip("/"), local, Roster(desk, secret))
     finally:
         server.should_exit = True
         thread.join()

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from duelist.answers import AnswerOutcome
-from duelist.data.rows import row_decision, row_pair, row_prompt, row_responses
-from duelist.data.sources import RowSource
-from duelist.errors import DataError
-from duelist.types import Answer, Batch, Label, Outcome, Prompt, Question, content_id
-from duelist.web.items import GoldItem, Item, ItemMessage, ItemResponse, OpenBatch
+from duelist.types import Answer, Batch, Label, Outcome, Prompt, Question
+from duelist.web.items import Item, ItemMessage, ItemResponse, OpenBatch
 from duelist.web.record import Act
 
 _ANSWERED: Mapping[str, AnswerOutcome] = {
@@ -78,31 +74,3 @@ def _outcome(sent: Mapping[str, Any], pair: Question) -> Outcome:
     if sent["outcome"] == "prefer":
         return "a" if sent["chosen"] == pair.a.id else "b"
     return cast(Outcome, sent["outcome"])
-
-
-def gold_items(path: str | None) -> list[GoldItem]:
-    """Return the questions with known answers in a file: rows with two responses and a decision.
-
-    Raises:
-        DataError: if the file has no such row, or a row's decision is none that a person can be held to.
-    """
-    if path is None:
-        return []
-    found = []
-    for where, row in RowSource(str(Path(path).expanduser())):
-        texts, decision = row_pair(row, where) or row_responses(row, where), row_decision(row, where)
-        if len(texts) != 2 or decision is None or decision[0] == "skip":
-            raise DataError(
-                f"A gold question needs two responses and the right answer, but {where} has {len(texts)} responses and "
-                f"{'no answer' if decision is None else decision[0]}: correct the row or drop it."
-            )
-        prompt = row_prompt(row, where)
-        ids = [content_id("gold", prompt.id, text) for text in texts]
-        responses = tuple(ItemResponse(i, text) for i, text in zip(ids, texts, strict=True))
-        item = Item(content_id("gold question", *sorted(ids)), "pair", tuple(_messages(prompt)), responses)
-        outcome = decision[0]
-        chosen = ids["ab".index(outcome)] if outcome in ("a", "b") else ""
-        found.append(GoldItem(item, "prefer" if chosen else outcome, chosen))
-    if not found:
-        raise DataError(f"A gold file must hold at least one question, but {path} holds none: leave it out.")
-    return found
