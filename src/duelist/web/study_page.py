@@ -8,7 +8,7 @@ from typing import Any
 
 from duelist.annotators.people import PeopleConfig
 from duelist.errors import DataError
-from duelist.people.agreement import krippendorff_alpha
+from duelist.people.agreement import FEWEST_RESAMPLES, krippendorff_alpha
 from duelist.people.intervals import Estimate
 from duelist.types import Label
 from duelist.web.dashboard import Statistics
@@ -54,7 +54,7 @@ def statistics_of(served: ServedStudy) -> Statistics:
             questions = {x.question.id: x.question for x in served.study.store.asked()}
             answers = [answer_of(a, questions[a.question_id]) for a in acts if a.question_id in questions]
             labels = [x for x in answers if isinstance(x, Label)]
-            latest = (len(acts), {"Krippendorff's α": _value(krippendorff_alpha(labels, resamples=0))})
+            latest = (len(acts), {"Krippendorff's α": _value(krippendorff_alpha(labels, resamples=FEWEST_RESAMPLES))})
         return latest[1]
 
     return statistics
