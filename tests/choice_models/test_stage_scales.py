@@ -65,8 +65,8 @@ def mixed(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.
     """Answers of all kinds about two to four responses: ties, stopped rankings, the best, the best and the worst."""
     patterns = [
         ("pair", (0, 1)), ("pair", (0, 0)), ("ranking", (0, 1, 2, 3)), ("ranking", (0, 1, 1, 2)),
-        ("ranking", (0, 1, 2)), ("ranking", (0, 1, REST, REST)), ("ranking", (0, 0, 0, REST)), ("best_of_k", (0, REST, REST)),
-        ("best_worst", (0, 1, 1, 2)), ("best_worst", (0, 1, 2)),
+        ("ranking", (0, 1, 2)), ("ranking", (0, 1, REST, REST)), ("ranking", (0, 0, 0, REST)),
+        ("best_of_k", (0, REST, REST)), ("best_worst", (0, 1, 1, 2)), ("best_worst", (0, 1, 2)),
     ]  # fmt: skip
     reward_XQ, rank_XQ, asks_X = np.zeros((n, 4)), np.full((n, 4), -1), []
     for x in range(n):
