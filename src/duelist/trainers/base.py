@@ -65,7 +65,7 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
         if context.sets_of > 2 and not self.plan.takes_sets:
             raise RecipeError(
                 f"Questions of {context.sets_of} responses need a trainer that takes their answers, but "
-                f"{context.names['trainer']} trains on pairs only: use `dpo`, or `bradley_terry` for a reward model, or "
+                f"{context.names['trainer']} trains on pairs only: use `dpo` (`bradley_terry` for a reward model), or "
                 "ask about pairs."
             )
         if not context.online:

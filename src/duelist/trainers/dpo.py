@@ -30,7 +30,7 @@ from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.trainers.ranking_losses import RankedObjective
 from duelist.trainers.trl_settings import TrlSettings, require_accepted, require_trl_arguments, trl_config
-from duelist.types import Decision, Preference, RankedSet, VoteRule
+from duelist.types import Decision, Preference, VoteRule
 
 # TRL settings for the number of steps; online, it is one per round.
 STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
@@ -276,8 +276,9 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
 def _require_origins(decisions: Sequence[Decision]) -> None:
     unknown = next((d for d in decisions if d.drawn_from is None), None)
     if unknown is not None:
-        name = f"question {unknown.question_id}" if isinstance(unknown, RankedSet) else f"pair {unknown.pair_id}"
+        pair = isinstance(unknown, Preference)
+        name = f"pair {unknown.pair_id}" if isinstance(unknown, Preference) else f"question {unknown.question_id}"
         raise DataError(
-            f"`loss: xpo` needs to know which responses the reference drew, but {name} does not say: make "
-            "pairs with `duelist.pairing.base.pair_of`, or set `trainer.loss: dpo`."
+            f"`loss: xpo` needs to know which responses the reference drew, but {name} does not say: "
+            f"{'make pairs with `duelist.pairing.base.pair_of`, or ' if pair else ''}set `trainer.loss: dpo`."
         )
