@@ -45,7 +45,6 @@ class Context:
         weighs_pairs: whether the sampler gives its pairs loss weights.
         sets_of: the largest number of responses in a question; 2 for pairs.
         within_prompts: whether both responses of every pair belong to one prompt; None if unknown.
-        sets_of: the largest number of responses in a question.
         rounding: rounding of the trained weights; None if it loses no steps, or if unknown.
         train: training prompts, as far as they are available.
         held_out: held-out prompts, as far as they are available.
@@ -67,7 +66,6 @@ class Context:
     origins: frozenset[str] | None
     weighs_pairs: bool
     within_prompts: bool | None
-    sets_of: int = 2
     rounding: Rounding | None = None
     sets_of: int = 2
     train: Sequence[Prompt] = ()
