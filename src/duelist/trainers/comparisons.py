@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -22,12 +23,13 @@ class Labels(ABC):
     weight_P: torch.Tensor
 
     @abstractmethod
-    def inputs(self, index: torch.Tensor) -> torch.Tensor:
-        """Return the model's inputs `[R, H]` for some answers: all responses that their losses need."""
+    def losses(self, rewards: Callable[[torch.Tensor], torch.Tensor], index: torch.Tensor) -> torch.Tensor:
+        """Return the losses `[K, P]` of some answers, without weights.
 
-    @abstractmethod
-    def losses(self, reward_KR: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Return the losses `[K, P]` of K members, without weights, from the rewards of `inputs(index)`."""
+        Args:
+            rewards: the rewards `[K, R]` of K members, from the model's inputs `[R, H]`.
+            index: which answers.
+        """
 
     @abstractmethod
     def curvature(self, model: RewardModel) -> torch.Tensor:
@@ -94,10 +96,8 @@ class _Pairs(Labels):
         self._share = torch.as_tensor(data.share_P, dtype=torch.float32)
         self.weight_P = torch.as_tensor(data.weight_P, dtype=torch.float32)
 
-    def inputs(self, index: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self._first[index], self._second[index]])
-
-    def losses(self, reward_KR: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def losses(self, rewards: Callable[[torch.Tensor], torch.Tensor], index: torch.Tensor) -> torch.Tensor:
+        reward_KR = rewards(torch.cat([self._first[index], self._second[index]]))
         margin_KP = reward_KR[:, : len(index)] - reward_KR[:, len(index) :]
         return self._share[index] * softplus(-margin_KP) + (1 - self._share[index]) * softplus(margin_KP)
 
@@ -119,10 +119,11 @@ class _Questions(Labels):
         self._exact = Answers.of(rank_PQ, best_worst_P, data.scales, torch.float64)
         self.weight_P = torch.as_tensor(data.weight_P, dtype=torch.float32)
 
-    def inputs(self, index: torch.Tensor) -> torch.Tensor:
+    def _inputs(self, index: torch.Tensor) -> torch.Tensor:
         return self._vectors[self._place_PQ[index].reshape(-1)]
 
-    def losses(self, reward_KR: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def losses(self, rewards: Callable[[torch.Tensor], torch.Tensor], index: torch.Tensor) -> torch.Tensor:
+        reward_KR = rewards(self._inputs(index))
         return answer_loss(reward_KR.reshape(len(reward_KR), len(index), -1), self._answers.at(index))
 
     def curvature(self, model: RewardModel) -> torch.Tensor:
@@ -130,7 +131,7 @@ class _Questions(Labels):
         head_D = model.weights["head"][0].double()
         total_DD = torch.zeros(len(head_D), len(head_D), dtype=torch.float64)
         for index in torch.arange(len(self.weight_P)).split(BLOCK_QUESTIONS):
-            phi_RD = last_layer_features(model.weights, self.inputs(index))[0].double()
+            phi_RD = last_layer_features(model.weights, self._inputs(index))[0].double()
             phi_PQD = phi_RD.reshape(len(index), -1, len(head_D))
             matrix_PQQ = loss_curvature(phi_PQD @ head_D, self._exact.at(index))
             weighted_PQD = self.weight_P[index].double()[:, None, None] * (matrix_PQQ @ phi_PQD)

@@ -76,10 +76,12 @@ def fit_reward_model(
 
     def losses(index: torch.Tensor, dropped: bool) -> torch.Tensor:
         """Return the weighted mean loss of every member over the answers `index`, `[K]`."""
-        inputs = labels.inputs(index)
-        masks = _masks(parameters, len(inputs), drop, rng) if dropped and drop else []
-        reward_KR = torch.einsum("krf,kf->kr", last_layer_features(parameters, inputs, masks), parameters["head"])
-        return (labels.losses(reward_KR, index) * labels.weight_P[index]).mean(dim=1)
+
+        def rewards(inputs_RH: torch.Tensor) -> torch.Tensor:
+            masks = _masks(parameters, len(inputs_RH), drop, rng) if dropped and drop else []
+            return torch.einsum("krf,kf->kr", last_layer_features(parameters, inputs_RH, masks), parameters["head"])
+
+        return (labels.losses(rewards, index) * labels.weight_P[index]).mean(dim=1)
 
     with progress.stage("Training", steps) as advance:
         for batch in _batches(used, size, steps, rng):
