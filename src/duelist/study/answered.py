@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.answers import ranks_of
+from duelist.choice_models.stage_scales import fit_stage_scales
 from duelist.store.decisions import question_of
 from duelist.store.store import Store
 from duelist.types import Answer, Label, Question
@@ -83,6 +84,17 @@ def answers_so_far(
         "rank_XQ": np.array(ranks, np.int64).reshape(-1, width),
         "answered_X": np.array(answered, np.int64),
     }
+
+
+def scales_after(t: int, store: Store) -> tuple[float, ...]:
+    """Return the scale of each stage of a ranking, fitted to all answers up to round t; empty if all are on pairs."""
+    past = [x.question for x in store.asked() if x.round <= t]
+    if all(question.k == 2 for question in past):
+        return ()
+    found = answers_so_far(past, answers_before(t + 1, store), store)
+    asks_X = np.array([question.asks for question in past])[found["answered_X"]]
+    fitted = fit_stage_scales(found["asked_reward_XQ"], found["rank_XQ"], asks_X)
+    return tuple(fitted.scale_X.tolist())
 
 
 def _ranks(answer: Label | Answer, question: Question) -> tuple[int, ...] | None:

@@ -23,7 +23,6 @@ from duelist.featurizers.base import FeatureJob, distinct_responses, featurize, 
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
-from duelist.people.votes import has_overlap
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe, trains_reward_model
 from duelist.recipe.round_plan import asked_before, budget_of, in_words, is_checkpoint, model_round, total_budget
@@ -41,8 +40,9 @@ from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
 from duelist.study.learners.policy import PolicyLearner
 from duelist.study.learners.reward import RewardLearner
-from duelist.study.written import written_preferences
-from duelist.types import Decision, Draws, Evaluation, Features, Label, Prompt, Question, Selection
+from duelist.study.training_items import training_items
+from duelist.trainers.decisions import ScaledDecisions
+from duelist.types import Draws, Evaluation, Features, Prompt, Question, Selection
 
 _KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
@@ -190,38 +190,26 @@ class Stages:
         if self.recipe.online:
             return self._step(t)
         plan = self.components.trainer.plan
-        preferences = self._decisions(None if plan.accumulate == "all" else t, t)
 
         def fill(target: Path) -> Mapping[str, float]:
-            return {**self._learner.train(t, preferences, target), "preferences": float(len(preferences))}
+            items = self._items(t, None if plan.accumulate == "all" else t)
+            return {**self._learner.train(t, items, target), "preferences": float(len(items))}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
 
-    def _decisions(self, asked_in: int | None, t: int) -> list[Decision]:
-        """Return what round t trains on: the decisions on the questions asked in one round, or in all.
-
-        Written answers come last: they make pairs of their own.
-        """
-        plan, store = self.components.trainer.plan, self.store
-        votes = plan.votes
-        if votes == "reliability" and not has_overlap(store.current_labels()):
-            self.progress.note("No pair has the labels of two annotators yet: each label counts as it is.")
-            votes = "every"
-        decisions = store.decisions(asked_in, votes=votes, ties=plan.ties)
-        questions = {x.question.id: x.question for x in store.asked(asked_in)}
-        answers = [x for x in store.current_answers() if question_of(x) in questions]
-        if not any(isinstance(x, Label) and x.better for x in answers):
-            return decisions
-        policy = self._learner.models(t - 1).policy
-        return [*decisions, *written_preferences(answers, questions, store.prompts(), policy)]
+    def _items(self, t: int, asked_in: int | None) -> ScaledDecisions:
+        """Return what round t trains on: the decisions on the questions asked in one round, or in all."""
+        policy = lambda: self._learner.models(t - 1).policy  # noqa: E731
+        return training_items(self.components.trainer.plan, self.store, t, asked_in, policy, self.progress)
 
     def _step(self, t: int) -> Mapping[str, float]:
         """Take round t's optimizer step, and keep the weights at a checkpoint (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            preferences = self._decisions(t, t)
-            info = {**self._online.step(t, preferences), "preferences": float(len(preferences))}
-            return {"info": info, "preferences": [decision_json(p) for p in preferences]}
+            items = self._items(t, t)
+            info = {**self._online.step(t, items), "preferences": float(len(items))}
+            step = {"info": info, "preferences": [decision_json(x) for x in items]}
+            return {**step, "scales": list(items.scales)} if items.scales else step
 
         done = self.folder.run(t, "step", codecs.STEP, compute)
         if is_checkpoint(self.recipe, t, self.end.round):

@@ -13,10 +13,13 @@ from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.trl_settings import TrlSettings
-from duelist.types import Preference, VoteRule
+from duelist.types import Decision, VoteRule
 
 Model = TypeVar("Model")
 Data = TypeVar("Data")
+
+
+SHARES = ("soft", "reliability")  # the rules of votes that give a pair a share between 1/2 and 1
 
 
 @dataclass(frozen=True)
@@ -28,25 +31,30 @@ class TrainingPlan:
         restart: `continue` from last round's policy, or start again `from_reference`. If the reference is `initial`,
             that is round 0's policy (the base model, unless the recipe gives another start).
         reference: the base model (`initial`), or the policy of the `previous` round.
-        votes: how vote counts are used, `majority` or `soft` (`Store.preferences`).
+        votes: how several votes on a pair are used (`Store.decisions`).
         ties: whether to train on ties.
         takes_steps: whether the trainer can train online (`Trainer.step`).
+        takes_sets: whether it can train on questions of three or more responses (`RankedSet`).
+        stage_scales: whether the scale of each stage of a ranking is `fitted` to the answers so far, and given with the
+            data (`ScaledDecisions`), or all are `equal`.
     """
 
     accumulate: Literal["all", "round"]
     restart: Literal["continue", "from_reference"]
     reference: Literal["initial", "previous"]
-    votes: VoteRule = "majority"
+    votes: VoteRule = "every"
     ties: bool = False
     takes_steps: bool = False
+    takes_sets: bool = False
+    stage_scales: Literal["fitted", "equal"] = "equal"
 
 
 class Trainer(Checked, ABC, Generic[Model, Data]):
-    """Training of a model on decided comparisons.
+    """Training of a model on decided questions.
 
     Attributes:
-        trains: a `policy` (`Trainer[Policy, Sequence[Preference]]`), or a `reward_model` on fixed embeddings
-            (`Trainer[RewardModel, Comparisons]`).
+        trains: a `policy` (`Trainer[Policy, Sequence[Preference]]`, or of `Decision` if it takes sets), or a
+            `reward_model` on fixed embeddings (`Trainer[RewardModel, Comparisons]`, or also of `RankedComparisons`).
     """
 
     trains: ClassVar[Literal["policy", "reward_model"]] = "policy"
@@ -57,6 +65,18 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
         """The training data and the initial weights; `Study` prepares the model and the preferences accordingly."""
 
     def check(self, context: Context) -> None:
+        if context.sets_of > 2 and not self.plan.takes_sets:
+            raise RecipeError(
+                f"Questions of {context.sets_of} responses need a trainer that takes their answers, but "
+                f"{context.names['trainer']} trains on pairs only: use `dpo` (`bradley_terry` for a reward model), or "
+                "ask about pairs."
+            )
+        if context.sets_of > 2 and self.plan.votes in SHARES:
+            raise RecipeError(
+                f"`trainer.votes: {self.plan.votes}` makes shares of the votes on a pair, but questions have up to "
+                f"{context.sets_of} responses (`pairing.sets_of`), whose losses know whole decisions: set it to every "
+                "or majority."
+            )
         if not context.online:
             return
         if not self.plan.takes_steps:
@@ -77,7 +97,7 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
 
         Args:
             model: the model at its initial weights; a policy has its reference set.
-            data: one or more comparisons, sorted, so the arrival order of the labels changes nothing.
+            data: one or more decided questions, sorted, so the arrival order of the answers changes nothing.
             beta: β of the implicit reward; not used for a reward model.
             seed: the only source of randomness.
             progress: receives the number of optimizer steps done.
@@ -89,13 +109,13 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
     def step(
         self,
         policy: Policy,
-        preferences: Sequence[Preference],
+        decisions: Sequence[Decision],
         beta: float,
         seed: int,
         optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        """Train by one step of `optimizer` on all of `preferences`, continuing from the last step.
+        """Train by one step of `optimizer` on all of `decisions`, continuing from the last step.
 
         Raises:
             RecipeError: if this trainer cannot take single steps.

@@ -1,8 +1,9 @@
-"""Direct preference optimisation with TRL's `DPOTrainer`, and related losses (`duelist.trainers.losses`).
+"""Direct preference optimisation with TRL's `DPOTrainer`, and related losses of pairs and of rankings.
 
 Reference: Rafailov et al., "Direct Preference Optimization", NeurIPS 2023, arXiv 2305.18290, equation (7); equation (2)
            in ActiveDPO (arXiv 2505.19241).
-Formula:   −log σ(r(x, y_chosen) − r(x, y_rejected)),  r(x, y) = β log(π_θ(y|x) / π_ref(y|x)).
+Formula:   −log σ(r(x, y_chosen) − r(x, y_rejected)),  r(x, y) = β log(π_θ(y|x) / π_ref(y|x)); others in
+           `duelist.trainers.losses` and, for questions of more than two responses, `duelist.trainers.ranking_losses`.
 Unit:      nats.
 Cost:      one forward pass of the reference over each labelled response; an epoch, one forward and one backward pass of
            the policy over each.
@@ -11,7 +12,8 @@ Cost:      one forward pass of the reference over each labelled response; an epo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -22,11 +24,13 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.settings.context import Context
-from duelist.trainers.base import Trainer, TrainingPlan
+from duelist.trainers.base import SHARES, Trainer, TrainingPlan
+from duelist.trainers.decisions import holds_sets, ranked_sets, scales_of
 from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
+from duelist.trainers.ranking_losses import RankedObjective
 from duelist.trainers.trl_settings import TrlSettings, require_accepted, require_trl_arguments, trl_config
-from duelist.types import Preference, VoteRule
+from duelist.types import Decision, Preference, VoteRule
 
 # TRL settings for the number of steps; online, it is one per round.
 STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
@@ -65,14 +69,21 @@ class DPOTrainerConfig(BaseModel):
         default=5e-6, gt=0, description="α of the xpo term, for each response drawn from the reference."
     )
     votes: VoteRule = Field(
-        default="majority", description="How to use vote counts: as one label, or (soft) as the share of the votes."
+        default="every",
+        description="How several people's votes on a pair are used: each by itself; as one label by their majority; as "
+        "shares (soft); or by the posterior of a model of the annotators' reliability. Vote counts of one label: by "
+        "their majority, or as shares (soft).",
     )
     ties: Literal["drop", "half", "rao_kupper"] = Field(
         default="drop",
-        description="Ties: dropped, half a preference each way, or a separate outcome (Rao and Kupper).",
+        description="Ties of pairs: dropped, half a preference each way, or a separate outcome (Rao and Kupper).",
     )
     tie_threshold: float = Field(
         default=3.0, gt=1, description="ν of rao_kupper: equal responses tie with probability (ν − 1)/(ν + 1)."
+    )
+    stage_scales: Literal["fitted", "equal"] = Field(
+        default="fitted",
+        description="How much the lower places of a ranking count: fitted to the answers so far, or as the first.",
     )
     train: dict[str, Any] = Field(
         default_factory=dict,
@@ -87,14 +98,32 @@ class DPOTrainerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _compatible(self) -> Self:
-        if self.ties == "rao_kupper" and self.votes == "soft":
+        if self.ties == "rao_kupper" and self.votes in SHARES:
             raise ValueError(
-                "`ties: rao_kupper` is a model of whole decisions, but `votes` is soft: set it to majority, or "
-                "`ties` to half."
+                f"`ties: rao_kupper` is a model of whole decisions, but `votes` is {self.votes}: set it to majority or "
+                "every, or `ties` to half."
             )
-        if self.loss == "xpo" or self.votes == "soft" or self.ties != "drop":
-            self.require_stock_loss("`loss: xpo`, `votes: soft`, and `ties: half` or `rao_kupper`")
+        if self.loss == "xpo" or self.votes in SHARES or self.ties != "drop":
+            self.require_stock_loss("`loss: xpo`, `votes: soft` or `reliability`, and `ties: half` or `rao_kupper`")
         return self
+
+    def require_loss_of_sets(self) -> None:
+        """Raise an error for settings that have no meaning for questions of more than two responses.
+
+        `votes: soft` concerns labels of pairs only, and is ignored for other answers.
+
+        Raises:
+            RecipeError: if there is such a setting; the message names it.
+        """
+        if self.ties == "rao_kupper":
+            raise RecipeError(
+                "`trainer.ties: rao_kupper` is a model of pairs, but some questions have more than two responses: set "
+                "`ties` to half or drop, or ask about pairs."
+            )
+        try:
+            self.require_stock_loss("Questions of more than two responses")
+        except ValueError as error:
+            raise RecipeError(str(error)) from error
 
     def require_stock_loss(self, why: str) -> None:
         """Raise an error for a setting of TRL's own loss, which `why` replaces.
@@ -110,7 +139,7 @@ class DPOTrainerConfig(BaseModel):
                 )
 
 
-class DPO(Trainer[Policy, Sequence[Preference]]):
+class DPO(Trainer[Policy, Sequence[Decision]]):
     """Training of the policy with TRL. Each round creates a new optimizer; online, all steps share one.
 
     No adapter or wrapper accumulates on the model.
@@ -122,7 +151,16 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
     @property
     def plan(self) -> TrainingPlan:
         c = self.config
-        return TrainingPlan(c.accumulate, c.restart, c.reference, c.votes, ties=c.ties != "drop", takes_steps=True)
+        return TrainingPlan(
+            c.accumulate,
+            c.restart,
+            c.reference,
+            c.votes,
+            ties=c.ties != "drop",
+            takes_steps=True,
+            takes_sets=True,
+            stage_scales=c.stage_scales,
+        )
 
     @property
     def trl_settings(self) -> Sequence[TrlSettings]:
@@ -143,6 +181,8 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
                 f"`trainer.loss: xpo` is DPO unless some responses are drawn from the reference, but the sampler "
                 f"{name!r} draws none: use the sampler `hybrid`, or `loss: dpo`."
             )
+        if context.sets_of > 2:
+            self.config.require_loss_of_sets()
         if context.weighs_pairs:
             try:
                 self.config.require_stock_loss(f"The loss weights of sampler {name!r}")
@@ -169,21 +209,32 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
             xpo_alpha=c.xpo_alpha if c.loss == "xpo" else 0.0,
         )
 
+    def ranked_objective(self, decisions: Sequence[Decision]) -> RankedObjective:
+        """Return the loss of decisions some of which are on questions of more than two responses.
+
+        Raises:
+            RecipeError: if a setting has no meaning for such questions.
+        """
+        c = self.config
+        c.require_loss_of_sets()
+        scales = scales_of(decisions) if c.stage_scales == "fitted" else ()
+        return RankedObjective(scales, c.xpo_alpha if c.loss == "xpo" else 0.0)
+
     def step(
         self,
         policy: Policy,
-        preferences: Sequence[Preference],
+        decisions: Sequence[Decision],
         beta: float,
         seed: int,
         optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        return self.train(policy, preferences, beta, seed, progress, optimizer)
+        return self.train(policy, decisions, beta, seed, progress, optimizer)
 
     def train(
         self,
         policy: Policy,
-        preferences: Sequence[Preference],
+        decisions: Sequence[Decision],
         beta: float,
         seed: int,
         progress: Progress,
@@ -191,33 +242,46 @@ class DPO(Trainer[Policy, Sequence[Preference]]):
     ) -> Mapping[str, float]:
         from trl import DPOConfig
 
-        from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
         from duelist.trainers.trl_progress import train_with_progress
 
         if self.config.loss == "xpo":
-            _require_origins(preferences)
-        objective = self.objective(preferences)
-        dataset = tokenized_dataset(preferences)
+            _require_origins(decisions)
+        trainer_on = self._trainer_on(decisions)
         with tempfile.TemporaryDirectory(prefix="duelist-dpo-") as scratch, global_generators_kept():
             own = {"beta": beta, "seed": seed, "output_dir": scratch, "max_length": None}
             on_cpu = policy.device.type == "cpu"
             config = trl_config(DPOConfig, self.config.train, "trainer.train", on_cpu=on_cpu, **own)
             if optimizer is not None:
-                config = replace(config, **one_step(len(preferences), config.per_device_train_batch_size))
-            with dpo_trainer(policy, policy.reference_folder, dataset, config, objective) as trainer:
+                config = replace(config, **one_step(len(decisions), config.per_device_train_batch_size))
+            with trainer_on(policy, config) as trainer:
                 if optimizer is not None:
                     optimizer.hand_to(trainer)
                 outcome = train_with_progress(trainer, "Training", progress)
         done = {"train_loss": float(outcome.training_loss), "optimizer_steps": float(outcome.global_step)}
         if self.config.loss == "xpo":
-            done["reference_responses"] = float(sum((p.drawn_from or ()).count("reference") for p in preferences))
+            done["reference_responses"] = float(sum((d.drawn_from or ()).count("reference") for d in decisions))
         return done
 
+    def _trainer_on(self, decisions: Sequence[Decision]) -> Callable[[Policy, Any], AbstractContextManager[Any]]:
+        """Return a function from the policy and TRL's settings to TRL's trainer on these decisions."""
+        if holds_sets(decisions):
+            from duelist.trainers.trl_ranked_dpo import questions_dataset, ranked_dpo_trainer
 
-def _require_origins(preferences: Sequence[Preference]) -> None:
-    unknown = next((p.pair_id for p in preferences if p.drawn_from is None), None)
+            ranked, questions = self.ranked_objective(decisions), questions_dataset(ranked_sets(decisions))
+            return lambda policy, config: ranked_dpo_trainer(policy, policy.reference_folder, questions, config, ranked)
+        from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
+
+        pairs = [d for d in decisions if isinstance(d, Preference)]
+        objective, dataset = self.objective(pairs), tokenized_dataset(pairs)
+        return lambda policy, config: dpo_trainer(policy, policy.reference_folder, dataset, config, objective)
+
+
+def _require_origins(decisions: Sequence[Decision]) -> None:
+    unknown = next((d for d in decisions if d.drawn_from is None), None)
     if unknown is not None:
+        pair = isinstance(unknown, Preference)
+        name = f"pair {unknown.pair_id}" if isinstance(unknown, Preference) else f"question {unknown.question_id}"
         raise DataError(
-            f"`loss: xpo` needs to know which responses the reference drew, but pair {unknown} does not say: make "
-            "pairs with `duelist.pairing.base.pair_of`, or set `trainer.loss: dpo`."
+            f"`loss: xpo` needs to know which responses the reference drew, but {name} does not say: "
+            f"{'make pairs with `duelist.pairing.base.pair_of`, or ' if pair else ''}set `trainer.loss: dpo`."
         )

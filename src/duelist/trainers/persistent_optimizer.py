@@ -54,19 +54,19 @@ class PersistentOptimizer:
             self._optimizer.load_state_dict(self._saved["optimizer"])
 
 
-def one_step(preferences: int, largest_batch: int) -> dict[str, int]:
-    """Return TRL's settings for one optimizer step on all preferences.
+def one_step(decisions: int, largest_batch: int) -> dict[str, int]:
+    """Return TRL's settings for one optimizer step on all decisions.
 
     Args:
-        preferences: number of preferences, 1 or more.
-        largest_batch: number of preferences that fit in a batch.
+        decisions: number of decisions, 1 or more.
+        largest_batch: number of decisions that fit in a batch.
 
     Returns:
-        Settings for the largest equal micro-batches that fit. Unequal ones would weigh the preferences unequally.
+        Settings for the largest equal micro-batches that fit. Unequal ones would weigh the decisions unequally.
     """
-    size = max(d for d in range(1, min(preferences, largest_batch) + 1) if preferences % d == 0)
+    size = max(d for d in range(1, min(decisions, largest_batch) + 1) if decisions % d == 0)
     return {
         "max_steps": 1,
         "per_device_train_batch_size": size,
-        "gradient_accumulation_steps": preferences // size,
+        "gradient_accumulation_steps": decisions // size,
     }

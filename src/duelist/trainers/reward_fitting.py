@@ -1,19 +1,17 @@
-"""Bradley–Terry training of a reward model on fixed embeddings, from scratch, all members at once."""
+"""Training of a reward model on fixed embeddings, from scratch, all members at once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch.nn.functional import softplus
 
 from duelist.models.rewards.network import RewardModel, last_layer_features
 from duelist.progress import Progress
+from duelist.trainers.comparisons import Comparisons as Comparisons
+from duelist.trainers.comparisons import Labels, TrainingData
 
 CHECK_EVERY = 10  # steps between two evaluations on the labels set aside for early stopping
 
@@ -36,25 +34,8 @@ class OptimizerConfig(BaseModel):
     )
 
 
-@dataclass(frozen=True)
-class Comparisons:
-    """Labelled pairs, as embeddings.
-
-    Attributes:
-        first_PH: embeddings of the preferred responses.
-        second_PH: embeddings of the others.
-        share_P: the share of the votes for the first response.
-        weight_P: factor of each pair's loss.
-    """
-
-    first_PH: NDArray[Any]
-    second_PH: NDArray[Any]
-    share_P: NDArray[Any]
-    weight_P: NDArray[Any]
-
-
 def fit_reward_model(
-    model: RewardModel, data: Comparisons, config: OptimizerConfig, seed: int, progress: Progress
+    model: RewardModel, data: TrainingData, config: OptimizerConfig, seed: int, progress: Progress
 ) -> Mapping[str, float]:
     """Fit `model` in place from its current weights; minimise Σ loss + λ/2 ‖θ‖² for every member.
 
@@ -62,20 +43,18 @@ def fit_reward_model(
 
     Args:
         model: the model at its initial weights.
-        data: P labelled pairs, one or more.
+        data: P answers, one or more.
         config: settings of the training.
         seed: seed of the batches, the labels set aside, dropout and posterior draws.
         progress: receives the number of steps done.
 
     Returns:
-        `train_loss`, the mean Bradley–Terry loss over the training labels, in nats; `validation_loss` if labels were
+        `train_loss`, the mean loss over the training labels, in nats; `validation_loss` if labels were
         set aside.
     """
     rng = torch.Generator().manual_seed(seed % 2**63)
-    first, second = model.inputs(data.first_PH), model.inputs(data.second_PH)
-    share = torch.as_tensor(data.share_P, dtype=torch.float32)
-    weight = torch.as_tensor(data.weight_P, dtype=torch.float32)
-    order = torch.randperm(len(share), generator=rng)
+    labels = data.labels(model)
+    order = torch.randperm(len(labels.weight_P), generator=rng)
     aside = int(config.validation * len(order))
     held, used = order[:aside], order[aside:]
     size = min(config.batch_size, len(used))
@@ -96,13 +75,13 @@ def fit_reward_model(
     best_loss_K: torch.Tensor | None = None
 
     def losses(index: torch.Tensor, dropped: bool) -> torch.Tensor:
-        """Return the weighted mean loss of every member over the pairs `index`, `[K]`."""
-        both = torch.cat([first[index], second[index]])
-        masks = _masks(parameters, len(both), drop, rng) if dropped and drop else []
-        reward_KR = torch.einsum("krf,kf->kr", last_layer_features(parameters, both, masks), parameters["head"])
-        margin_KP = reward_KR[:, : len(index)] - reward_KR[:, len(index) :]
-        loss_KP = share[index] * softplus(-margin_KP) + (1 - share[index]) * softplus(margin_KP)
-        return (loss_KP * weight[index]).mean(dim=1)
+        """Return the weighted mean loss of every member over the answers `index`, `[K]`."""
+
+        def rewards(inputs_RH: torch.Tensor) -> torch.Tensor:
+            masks = _masks(parameters, len(inputs_RH), drop, rng) if dropped and drop else []
+            return torch.einsum("krf,kf->kr", last_layer_features(parameters, inputs_RH, masks), parameters["head"])
+
+        return (labels.losses(rewards, index) * labels.weight_P[index]).mean(dim=1)
 
     with progress.stage("Training", steps) as advance:
         for batch in _batches(used, size, steps, rng):
@@ -128,31 +107,19 @@ def fit_reward_model(
     if best_loss_K is not None:
         found["validation_loss"] = float(best_loss_K.mean())
     if model.config.posterior == "laplace":
-        model.draws = {"head": laplace_draws(model, first, second, weight, rng)}
+        model.draws = {"head": laplace_draws(model, labels, rng)}
     return found
 
 
-def laplace_draws(
-    model: RewardModel, first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor, rng: torch.Generator
-) -> torch.Tensor:
-    """Draw the last layer's weights, `[K, D]`, from N(w, H⁻¹), H = λI + Σ p(1 − p) δδᵀ over the labelled pairs."""
+def laplace_draws(model: RewardModel, labels: Labels, rng: torch.Generator) -> torch.Tensor:
+    """Draw the last layer's weights, `[K, D]`, from N(w, H⁻¹), H = λI + the curvature of the labels' loss."""
     with torch.no_grad():
-        phi_RD = last_layer_features(model.weights, torch.cat([first, second]))[0].double()
-        delta_PD = phi_RD[: len(first)] - phi_RD[len(first) :]
         head_D = model.weights["head"][0].double()
-        factor_DD = torch.linalg.cholesky(laplace_precision(delta_PD, head_D, weight, model.config.prior_precision))
+        prior_DD = model.config.prior_precision * torch.eye(len(head_D), dtype=torch.float64)
+        factor_DD = torch.linalg.cholesky(labels.curvature(model) + prior_DD)
         noise_DK = torch.randn(len(head_D), model.config.draws, generator=rng, dtype=torch.float64)
         draws_DK = torch.linalg.solve_triangular(factor_DD.T, noise_DK, upper=True)
         return (head_D + draws_DK.T).float()
-
-
-def laplace_precision(
-    delta_PD: torch.Tensor, head_D: torch.Tensor, weight_P: torch.Tensor, prior_precision: float
-) -> torch.Tensor:
-    """Return H = λI + Σ p(1 − p) δδᵀ, `[D, D]` in float64: the loss's Hessian in the last layer's weights."""
-    p_P = torch.sigmoid(delta_PD @ head_D)
-    scaled_PD = delta_PD * (p_P * (1 - p_P) * weight_P.double()).sqrt()[:, None]
-    return scaled_PD.T @ scaled_PD + prior_precision * torch.eye(len(head_D), dtype=torch.float64)
 
 
 def _batches(used: torch.Tensor, size: int, steps: int, rng: torch.Generator) -> Iterator[torch.Tensor]:

@@ -1,4 +1,6 @@
-"""DPO with TRL's trainer, on our token ids and with our losses. `trl_traces` removes its changes to a model.
+"""DPO with TRL's trainer, on our token ids and with our losses of pairs. `trl_traces` removes its changes to a model.
+
+`trl_ranked_dpo` does the same for questions of more than two responses.
 
 TRL internals we rely on, each checked by a test in tests/trainers for the TRL versions that pyproject.toml admits:
 
@@ -16,10 +18,11 @@ TRL internals we rely on, each checked by a test in tests/trainers for the TRL v
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar, final
 
 import torch
 from datasets import Dataset
@@ -45,13 +48,14 @@ class WithColumns:
         return {**self._collator(examples), **columns}
 
 
-class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+class TokenizedDPOTrainer(DPOTrainer, ABC):  # type: ignore[misc]
     """TRL's `DPOTrainer` on existing token ids, so training uses the same tokens as sampling and features.
 
-    Without an `objective` the loss is TRL's own, set by its `loss_type`.
+    Attributes:
+        columns: columns of the data set, besides TRL's own, that reach the collator.
     """
 
-    objective: Objective | None = None
+    columns: ClassVar[tuple[str, ...]]
     _signature_columns: list[str]
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
@@ -60,42 +64,67 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         known = self._signature_columns
-        self._signature_columns = [*known, *(name for name in COLUMNS if name not in known)]
+        self._signature_columns = [*known, *(name for name in self.columns if name not in known)]
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the mean loss of a batch: `objective`'s, or TRL's own if there is none."""
+        """Return the mean loss of a batch."""
         with trained_kept(self.model):  # before the backward pass, which may compute layers again
             return self._batch_loss(model, inputs, return_outputs, num_items_in_batch)
 
+    @abstractmethod
     def _batch_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any) -> Any:
-        batch = {name: value for name, value in inputs.items() if name not in COLUMNS}
-        if self.objective is None:
-            return super().compute_loss(model, batch, return_outputs, num_items_in_batch)
+        """Return the mean loss of a batch."""
+
+    def _rewards(self, model: Any, batch: dict[str, Any]) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """Return the model's outputs, log π_θ(y|x) and the implicit reward of each sequence, `[R]`.
+
+        Args:
+            model: the policy.
+            batch: `input_ids`, `attention_mask` and `completion_mask` of R sequences, nothing else.
+        """
         labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
         model_inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
         if self.aux_loss_enabled:
             model_inputs["output_router_logits"] = True
         outputs = model(**model_inputs, labels=labels, fused_lm_head=True)
-        log_prob_B2 = torch.stack(outputs.log_probs.sum(dim=1).chunk(2), dim=1)
-        reference_B2 = torch.stack(self.compute_ref_log_probs(self.ref_model or self.model, batch), dim=1)
-        reward_B2 = self.beta * (log_prob_B2 - reference_B2)
-        from_reference_B2 = torch.stack([inputs["chosen_from_reference"], inputs["rejected_from_reference"]], dim=1)
-        columns = PairColumns(inputs["weight"], inputs["share"], from_reference_B2)
-        loss = self.objective(reward_B2[:, 0] - reward_B2[:, 1], log_prob_B2, columns).mean()
-        if self.aux_loss_enabled:
-            loss = loss + self.router_aux_loss_coef * outputs.aux_loss
-        self._log_rewards(reward_B2.detach())
-        return (loss, outputs) if return_outputs else loss
+        log_prob_R = outputs.log_probs.sum(dim=1)
+        reference_R = torch.cat(self.compute_ref_log_probs(self.ref_model or self.model, batch))
+        return outputs, log_prob_R, self.beta * (log_prob_R - reference_R)
+
+    def _with_experts(self, loss: torch.Tensor, outputs: Any) -> torch.Tensor:
+        """Return the loss with what a mixture of experts adds to it."""
+        return loss + self.router_aux_loss_coef * outputs.aux_loss if self.aux_loss_enabled else loss
 
     def _log_rewards(self, reward_B2: torch.Tensor) -> None:
-        """Log rewards under TRL's own names, so trackers show the same curves."""
+        """Log rewards of the chosen and the rejected under TRL's own names, so trackers show the same curves."""
         reward_B2 = self.accelerator.gather(reward_B2)
         margin_B = reward_B2[:, 0] - reward_B2[:, 1]
         values = {"chosen": reward_B2[:, 0], "rejected": reward_B2[:, 1], "margins": margin_B}
         for name, value_B in {**values, "accuracies": (margin_B > 0).float()}.items():
             self._metrics["train" if self.model.training else "eval"][f"rewards/{name}"].append(value_B.mean().item())
+
+
+@final
+class PairDPOTrainer(TokenizedDPOTrainer):
+    """Training on pairs. Without an `objective` the loss is TRL's own, set by its `loss_type`."""
+
+    columns = COLUMNS
+    objective: Objective | None = None
+
+    def _batch_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any) -> Any:
+        batch = {name: value for name, value in inputs.items() if name not in COLUMNS}
+        if self.objective is None:
+            return DPOTrainer.compute_loss(self, model, batch, return_outputs, num_items_in_batch)
+        outputs, log_prob_R, reward_R = self._rewards(model, batch)
+        log_prob_B2, reward_B2 = (torch.stack(x.chunk(2), dim=1) for x in (log_prob_R, reward_R))
+        from_reference_B2 = torch.stack([inputs["chosen_from_reference"], inputs["rejected_from_reference"]], dim=1)
+        columns = PairColumns(inputs["weight"], inputs["share"], from_reference_B2)
+        loss = self.objective(reward_B2[:, 0] - reward_B2[:, 1], log_prob_B2, columns).mean()
+        loss = self._with_experts(loss, outputs)
+        self._log_rewards(reward_B2.detach())
+        return (loss, outputs) if return_outputs else loss
 
 
 def tokenized_dataset(preferences: Sequence[Preference]) -> Dataset:
@@ -125,8 +154,8 @@ def _token_row(chosen: Response, rejected: Response) -> dict[str, list[int]]:
 @contextmanager
 def dpo_trainer(
     policy: Policy, reference: Path | None, dataset: Dataset, config: DPOConfig, objective: Objective | None = None
-) -> Iterator[TokenizedDPOTrainer]:
-    """Return a `DPOTrainer` on the policy's own model; nothing remains on the model except the trained weights.
+) -> Iterator[PairDPOTrainer]:
+    """Return a trainer on the policy's own model; nothing remains on the model except the trained weights.
 
     Args:
         policy: the policy to train; only its trainable weights change.
@@ -135,15 +164,27 @@ def dpo_trainer(
         config: TRL's settings.
         objective: the loss; None for TRL's own.
     """
+    with trainer_on(PairDPOTrainer, policy, reference, dataset, config) as trainer:
+        trainer.data_collator = WithColumns(trainer.data_collator)
+        trainer.objective = objective
+        yield trainer
+
+
+Kind = TypeVar("Kind", bound=TokenizedDPOTrainer)
+
+
+@contextmanager
+def trainer_on(
+    kind: type[Kind], policy: Policy, reference: Path | None, dataset: Dataset, config: DPOConfig
+) -> Iterator[Kind]:
+    """Return a trainer of some kind as `dpo_trainer` does, with TRL's own collator."""
     with leaving_no_trace(policy, reference, config.gradient_checkpointing):
-        trainer = TokenizedDPOTrainer(
+        trainer = kind(
             model=policy.model,
             ref_model=policy.weights.reference_model,
             args=config,
             train_dataset=dataset,
             processing_class=policy.tokenizer,
         )
-        trainer.data_collator = WithColumns(trainer.data_collator)
-        trainer.objective = objective
         use_reference(trainer, policy, reference)
         yield trainer

@@ -34,6 +34,8 @@ class Learner(ABC):
     def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
         """Train in round t, write the weights, and return numbers worth reporting.
 
+        Fitted scales of the stages of rankings come with the decisions (`ScaledDecisions`).
+
         Round 0 has no labels: it writes the study's initial weights, and returns facts that must be the same when the
         study is resumed.
         """

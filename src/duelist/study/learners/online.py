@@ -21,6 +21,7 @@ from duelist.store.codecs import Codec
 from duelist.store.decisions import decision_from
 from duelist.study.learners.base import Learner
 from duelist.study.learners.policy import PolicyLearner
+from duelist.trainers.decisions import ScaledDecisions
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.types import Decision
 
@@ -83,7 +84,7 @@ class OnlineLearner(Learner):
         if missing:
             with self._inner.progress.stage("Training again since the checkpoint", len(missing)) as advance:
                 for s in missing:
-                    self._advance(policy, s, self._preferences(s), Silent())
+                    self._advance(policy, s, self._decisions(s), Silent())
                     advance(1)
         return policy
 
@@ -112,10 +113,11 @@ class OnlineLearner(Learner):
         """Return the last round up to t whose weights are kept."""
         return next(s for s in range(t, -1, -1) if s == 0 or self._folder.stage(s, "train") is not None)
 
-    def _preferences(self, t: int) -> list[Decision]:
-        """Return the decisions of round t's step, regardless of labels that arrived later."""
-        rows = self._folder.read(t, "step", codecs.STEP)["preferences"]
+    def _decisions(self, t: int) -> ScaledDecisions:
+        """Return the decisions and the scales of round t's step, regardless of answers that arrived later."""
+        step = self._folder.read(t, "step", codecs.STEP)
         store = self._folder.store
         questions = {x.question.id: x.question for x in store.asked(t)}
         prompts = store.prompts()
-        return [decision_from(row, questions, prompts) for row in rows]
+        decisions = tuple(decision_from(row, questions, prompts) for row in step["preferences"])
+        return ScaledDecisions(decisions, tuple(step.get("scales", ())))  # steps on pairs alone have none

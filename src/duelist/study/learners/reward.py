@@ -23,8 +23,9 @@ from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
 from duelist.study.components import StudyComponents
 from duelist.study.learners.base import Learner
-from duelist.trainers.reward_fitting import Comparisons
-from duelist.types import Decision, Response
+from duelist.trainers.comparisons import Comparisons, RankedComparisons, TrainingData
+from duelist.trainers.decisions import holds_sets, padded_ranks, ranked_sets, scales_of
+from duelist.types import Decision, Preference, RankedSet, Response
 
 
 class RewardLearner(Learner):
@@ -53,14 +54,19 @@ class RewardLearner(Learner):
         model = self._fresh(RewardModel.load(self.folder.trained(0)).dimension)
         done: Mapping[str, float] = {}
         if preferences:
-            data = self._comparisons(preferences)
+            data = self._data(preferences)
             trainer, seed = self.components.trainer, derived_seed(self.recipe.seed, "train", t)
             with user_code(trainer):
                 done = trainer.train(model, data, self.recipe.beta, seed, self.progress)
         model.save(target)
         return done
 
-    def _comparisons(self, preferences: Sequence[Decision]) -> Comparisons:
+    def _data(self, decisions: Sequence[Decision]) -> TrainingData:
+        if holds_sets(decisions):
+            return self._ranked(ranked_sets(decisions), scales_of(decisions))
+        return self._comparisons([d for d in decisions if isinstance(d, Preference)])
+
+    def _comparisons(self, preferences: Sequence[Preference]) -> Comparisons:
         prompts = self.folder.store.prompts()  # a pair may cross prompts, so the preference's own prompt is not enough
         vectors = self._embed(prompts, [r for p in preferences for r in (p.chosen, p.rejected)], self.progress)
         return Comparisons(
@@ -69,6 +75,16 @@ class RewardLearner(Learner):
             np.array([p.share for p in preferences]),
             np.array([p.weight for p in preferences]),
         )
+
+    def _ranked(self, sets: Sequence[RankedSet], scales: tuple[float, ...]) -> RankedComparisons:
+        distinct = {r.id: r for s in sets for r in s.responses}
+        row = {response_id: i for i, response_id in enumerate(distinct)}
+        rank_PQ, best_worst_P = padded_ranks(sets)
+        place_PQ = np.full_like(rank_PQ, -1)
+        place_PQ[rank_PQ >= 0] = [row[r.id] for s in sets for r in s.responses]
+        vectors = self._embed(self.folder.store.prompts(), list(distinct.values()), self.progress)
+        weight_P = np.array([s.weight for s in sets])
+        return RankedComparisons(vectors, place_PQ, rank_PQ, best_worst_P, weight_P, scales)
 
     def _fresh(self, dimension: int) -> RewardModel:
         """Return the same initial model every round, so rounds differ only in their labels."""
