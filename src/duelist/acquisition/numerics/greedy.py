@@ -15,7 +15,8 @@ stable because no inverse is formed. All accumulation is in float64, independent
 Residuals never rise, so the residual from some picks ago is an upper bound. A row is skipped while its bound is below
 the best residual (lazy greedy; Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978).
 When a row is evaluated, its missing picks are subtracted together; only its bound and the number of applied picks are
-stored. So the pool is read in full once, later only in small parts, and may be a file far larger than memory.
+stored. So the pool is read in full once, later only in small parts, and may be a file far larger than memory. The
+search itself is in `lazy_search.py`; `question_greedy.py` runs it on questions of several rows.
 
 Rows whose residuals differ by less than the rounding of the features count as equal, and the first one is taken.
 Otherwise noise in the last digit would decide, and it differs from machine to machine. For example, with
@@ -38,6 +39,7 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.numerics.factors import factored
+from duelist.acquisition.numerics.lazy_search import LazySearch, largest_left
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
@@ -49,8 +51,6 @@ DEFAULT_TIE_TOLERANCE = 1e-6
 # A residual is |φ|² minus its known part: the relative precision of this difference in float64.
 ARITHMETIC_TOLERANCE = 1e-12
 
-# Number of the best rows that are evaluated first after a pick; it doubles with every further evaluation.
-FIRST_LOOK = 16
 # Number of directions that fit in a core's cache, with d = 8,192 in float64.
 CACHED_ROWS = 16
 
@@ -190,11 +190,11 @@ class _LazySearch:
         self._cost_N = cost_N
         # The objective at the bound: the residual itself, or the gain per cost.
         self._worth_N = self._bound_N if cost_N is None else self._worth(np.arange(n), self._bound_N)
-        self._front = _largest(np.arange(n), self._worth_N, FIRST_LOOK)  # likely to contain the next pick
+        self._lazy = LazySearch(self)
 
     def pick(self) -> tuple[int, float]:
         """Return the first row of largest residual and its ‖φ‖²_{V⁻¹}, and add the row to V."""
-        best = self._find()
+        best = self._lazy.first_best(self)
         residual = max(self._bound_N[best], 0.0)
         row_D = self._read(np.array([best]))[0]
         direction_D = row_D.copy()
@@ -207,43 +207,31 @@ class _LazySearch:
         self._applied_N[best] = len(self._directions_XD)  # never evaluated again
         return best, residual / self._regularizer
 
+    @property
+    def worth_N(self) -> NDArray[np.float64]:
+        """Return each row's objective at its bound: the residual itself, or the gain per cost."""
+        return self._worth_N
+
+    @property
+    def applied_N(self) -> NDArray[np.int64]:
+        """Return the number of picks in each row's bound."""
+        return self._applied_N
+
+    @property
+    def applied(self) -> int:
+        """Return the number of directions."""
+        return self._k
+
+    @property
+    def most_read(self) -> int:
+        """Return the number of rows to read at a time."""
+        return self._rows.block_rows
+
     def largest_left(self) -> float:
         """Return the largest ‖φ‖²_{V⁻¹} of the remaining rows, by a lazy search like that for a pick."""
-        size = FIRST_LOOK
-        while True:
-            best = int(self._bound_N.argmax())
-            if self._applied_N[best] >= self._k:
-                return float(max(self._bound_N[best], 0.0)) / self._regularizer
-            stale = np.flatnonzero(self._applied_N < self._k)
-            self._refresh(_largest(stale, self._bound_N, size))
-            size = min(2 * size, self._rows.block_rows)
+        return max(largest_left(self, self._bound_N), 0.0) / self._regularizer
 
-    def _find(self) -> int:
-        """Return the first row of largest objective."""
-        look = self._front[self._applied_N[self._front] <= self._k]  # all but the last pick
-        looked_at = [look]
-        size = FIRST_LOOK
-        top, best = -np.inf, -1
-        while True:
-            self._refresh(look)
-            if self._worth_N[look].max(initial=-np.inf) > top:
-                best = int(look[self._worth_N[look].argmax()])
-                top = self._worth_N[best]
-            look = np.flatnonzero((self._worth_N > top) & (self._applied_N < self._k))
-            if not len(look):  # no stale row can exceed the best any more, but one may be equal and come earlier
-                equals = self._equal_to(best)
-                first = int(equals[self._applied_N[equals] == self._k][0])
-                look = equals[equals < first]
-                if not len(look):
-                    break
-                look = look[:size]
-            look = _largest(look, self._worth_N, size)
-            looked_at.append(look)
-            size = min(2 * size, self._rows.block_rows)
-        self._front = _largest(np.concatenate(looked_at), self._worth_N, FIRST_LOOK)
-        return first
-
-    def _equal_to(self, best: int) -> NDArray[np.int64]:
+    def equal_to(self, best: int) -> NDArray[np.int64]:
         """Return the rows whose objective, plus their rounding, reaches that of the best row, minus its rounding."""
         row = np.array([best])
         lowest = self._worth(row, self._bound_N[row] - self._rounding(row))[0]
@@ -265,7 +253,7 @@ class _LazySearch:
         gain_N = np.log1p(np.maximum(residual_N, 0.0) / self._regularizer) / self._cost_N[positions_N]
         return np.where(np.isneginf(residual_N), -np.inf, gain_N)
 
-    def _refresh(self, positions_N: NDArray[np.int64]) -> None:
+    def refresh(self, positions_N: NDArray[np.int64]) -> None:
         """Update the residuals of some rows to include all picks."""
         positions_N = positions_N[self._applied_N[positions_N] < self._k]
         for start in range(0, len(positions_N), self._rows.block_rows):
@@ -282,10 +270,3 @@ class _LazySearch:
     def _read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
         self.rows_read += len(positions_N)
         return self._rows.read(positions_N)
-
-
-def _largest(positions_N: NDArray[np.int64], values_N: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Return those of `positions_N` with the `count` largest values."""
-    if len(positions_N) <= count:
-        return positions_N
-    return positions_N[np.argpartition(-values_N[positions_N], count)[:count]]
