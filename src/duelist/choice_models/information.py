@@ -98,7 +98,9 @@ def _contrasts(q: int) -> Floats:
 
 def _kinds(asks_N: NDArray[np.str_], size_N: NDArray[np.int64]) -> Iterator[tuple[str, int]]:
     """Yield the distinct types and sizes; all of size two are pairs."""
-    for asks, size in sorted({("pair" if k == 2 else a, k) for a, k in zip(asks_N.tolist(), size_N.tolist(), strict=True)}):
+    for asks, size in sorted(
+        {("pair" if k == 2 else a, k) for a, k in zip(asks_N.tolist(), size_N.tolist(), strict=True)}
+    ):
         if not 2 <= size <= LARGEST_QUESTION:
             raise DataError(
                 f"A question must have from 2 to {LARGEST_QUESTION} responses, but one has {size}: make smaller sets."

@@ -41,6 +41,8 @@ from scipy.linalg.blas import dtrsm
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.lazy_search import LazySearch, largest_left
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
+from duelist.acquisition.numerics.question_greedy import LazyQuestionSearch
+from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
 # For rows of equal |φ|², scores that differ by less than this fraction of |φ|² count as equal: a few roundings of the
@@ -61,7 +63,8 @@ class GreedyPicks:
 
     Attributes:
         indices_B: positions in the pool, in pick order.
-        square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked.
+        square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked; det(I + U V⁻¹Uᵀ) − 1 of a question with rows U,
+            which is the same for one row.
         rows_read: number of rows read from the pool; a row read twice counts twice.
         best_left: upper bound on ‖φ‖²_{V⁻¹} over the remaining rows: that of the last pick. With costs, the last pick
             may be cheap rather than informative, so it is the largest of the remaining rows.
@@ -79,7 +82,7 @@ class GreedyPicks:
 
 
 def pick_greedily(
-    phi_ND: NDArray[Any] | PoolRows,
+    phi_ND: NDArray[Any] | PoolRows | QuestionRows,
     past_PD: NDArray[Any],
     regularizer: float,
     budget: int,
@@ -94,11 +97,13 @@ def pick_greedily(
     Memory in addition to the pool: O((P + B) D), four numbers per row (six with costs), and one block of rows.
 
     Args:
-        phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type.
+        phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type; or questions of
+            several rows, for which the search maximises logdet(I + U V⁻¹Uᵀ).
         past_PD: the rows already in V; P may be 0.
         regularizer: λ, positive.
         budget: number of rows to pick, B <= N.
-        square_norm_N: |φ|² of the candidates, if known: saves one pass over the pool if there is no past.
+        square_norm_N: |φ|² of the candidates, if known: saves one pass over the pool if there is no past. Questions
+            know theirs.
         block_rows: number of rows to hold at a time; by default as many as fit in 32 MiB as float64.
         cost_N: cost of each candidate, e.g. in seconds, positive; None if cost does not count.
 
@@ -110,14 +115,14 @@ def pick_greedily(
         DuelistError: if λ or a cost is not positive, or candidates and past differ in dimensions.
         NumericalError: if a row contains NaN or an infinity.
     """
-    rows = as_rows(phi_ND, block_rows)
+    rows = phi_ND if isinstance(phi_ND, QuestionRows) else as_rows(phi_ND, block_rows)
     if not 0 <= budget <= len(rows):
         raise BudgetError(f"`0 <= budget <= rows` must hold, but got {budget} and {len(rows)} rows: lower the budget.")
     if not regularizer > 0:
         raise DuelistError(f"The regularizer λ must be positive, but is {regularizer}: give a positive number.")
-    if rows.shape[1:] != past_PD.shape[1:]:
+    if rows.shape[-1:] != past_PD.shape[1:]:
         raise DuelistError(
-            f"Candidates and past must have the same dimensions, but have {rows.shape[1:]} and {past_PD.shape[1:]}: "
+            f"Candidates and past must have the same dimensions, but have {rows.shape[-1:]} and {past_PD.shape[1:]}: "
             "compute both with the same featurizer settings."
         )
     if cost_N is not None and (cost_N.shape != (len(rows),) or not ((cost_N > 0) & np.isfinite(cost_N)).all()):
@@ -125,7 +130,13 @@ def pick_greedily(
             f"Costs must be positive and finite, one a row, but {cost_N.shape} costs for {len(rows)} rows range from "
             f"{cost_N.min(initial=np.inf)} to {cost_N.max(initial=-np.inf)}: give seconds per pair."
         )
-    search = _LazySearch(rows, past_directions(past_PD, regularizer), regularizer, budget, square_norm_N, cost_N)
+    known_PD = past_directions(past_PD, regularizer)
+    search: _LazySearch | LazyQuestionSearch
+    if isinstance(rows, QuestionRows):
+        tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
+        search = LazyQuestionSearch(rows, known_PD, regularizer, budget, tolerance, ARITHMETIC_TOLERANCE, cost_N)
+    else:
+        search = _LazySearch(rows, known_PD, regularizer, budget, square_norm_N, cost_N)
     indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
     for b in range(budget):
         indices_B[b], square_B[b] = search.pick()
