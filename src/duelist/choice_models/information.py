@@ -1,16 +1,16 @@
 """Fisher information of the answer to a question of several responses.
 
-References: Hausman, Ruud, "Specifying and testing econometric models for rank-ordered data", Journal of Econometrics 34,
-            1987 (the ranking, with a scale for each stage); Marley, Louviere, "Some probabilistic models of best, worst,
-            and best-worst choices", Journal of Mathematical Psychology 49, 2005 (the best and the worst).
+References: Hausman, Ruud, "Specifying and testing econometric models for rank-ordered data", Journal of Econometrics
+            34, 1987 (the ranking, with a scale for each stage); Marley, Louviere, "Some probabilistic models of best,
+            worst, and best-worst choices", Journal of Mathematical Psychology 49, 2005 (the best and the worst).
 Formula:    the information in the weights is Gᵀ M G, with the responses' reward gradients as the rows of G and
             ranking     M = Σ_j s_j² E[Cov_{p_j}(e)],  p_j = softmax(s_j r) over what is left at stage j,
             best_of_k   M = Cov_p(e),                  p = softmax(r),
             best_worst  M = Cov_P(e_b − e_w),          P(b, w) ∝ exp(r_b − r_w) over ordered pairs,
             pair        M = p(1 − p) (e_a − e_b)(e_a − e_b)ᵀ,  p = σ(r_a − r_b): what all of them are for k = 2.
             e is the unit vector of the chosen response. M 1 = 0: only differences of rewards can be learned.
-Cost:       the stages of a ranking depend on the order only through what is left, so the average over the k! orders is a
-            sum over the 2^k subsets: exact for every k admitted.
+Cost:       the stages of a ranking depend on the order only through what is left, so the average over the k! orders
+            is a sum over the 2^k subsets: exact for every k admitted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def information_matrices(
 
 
 def unweighted_matrices(asks_N: NDArray[np.str_], size_N: NDArray[np.int64], places: int) -> Floats:
-    """Return 4 M at equal rewards and equal scales, `[N, Q, Q]`, Q = `places`: of a pair, the outer product of e_a − e_b.
+    """Return 4 M at equal rewards and equal scales, `[N, Q, Q]` with Q = `places`.
+
+    Of a pair, this is the outer product of e_a − e_b.
 
     Raises:
         DataError: as `information_matrices`.
@@ -114,7 +116,8 @@ def _model(asks: str, size: int) -> Callable[[Floats, Floats], Floats]:
     models = {"ranking": _ranking, "best_of_k": _first_choice, "best_worst": _best_and_worst}
     if asks not in models:
         raise DataError(
-            f"A question of {size} responses must ask for one of {', '.join(models)}, but asks for {asks!r}: correct it."
+            f"A question of {size} responses must ask for one of {', '.join(models)}, but asks for {asks!r}: correct "
+            "it."
         )
     return models[asks]
 
@@ -148,7 +151,8 @@ def _ranking(reward_NK: Floats, scale_S: Floats) -> Floats:
         for left, probability_N in reach_N.items():
             p_NX = _softmax(scale * reward_NK[:, left])
             weight_N11 = (scale**2 * probability_N)[:, None, None]
-            matrix_NKK[np.ix_(np.arange(n), left, left)] += weight_N11 * _covariance(p_NX)
+            left_X = np.array(left, np.int64)
+            matrix_NKK[:, left_X[:, None], left_X] += weight_N11 * _covariance(p_NX)
             for x, response in enumerate(left):
                 next_N[tuple(i for i in left if i != response)] += probability_N * p_NX[:, x]
         reach_N = next_N

@@ -64,16 +64,41 @@ class QuestionRows:
         """Return whether the gradients are stored in a memory-mapped file."""
         return self.responses.mapped
 
+    @property
+    def stored_rows(self) -> int:
+        """Return the number of rows that one reading of the pool reads: one for each response."""
+        return len(self.responses)
+
     def __len__(self) -> int:
         return len(self.place_NQ)
+
+    def first(self, count: int) -> QuestionRows:
+        """Return a view of the first questions."""
+        return QuestionRows(self.responses, self.place_NQ[:count], self.root_NQW[:count])
+
+    def of_responses(self, response_RD: Floats) -> QuestionRows:
+        """Return the same questions with other vectors in the place of the gradients of `responses`."""
+        return QuestionRows(response_RD, self.place_NQ, self.root_NQW)
+
+    def information(self) -> Floats:
+        """Return Σ UᵀU over all questions, `[D, D]`."""
+        inside_NQ = self.place_NQ >= 0
+        weight = self.groups.summed(self.root_NQW @ self.root_NQW.transpose(0, 2, 1), inside_NQ)
+        matrix_DD = np.zeros((self.shape[2], self.shape[2]))
+        for groups_G, response_XD in self.blocks():
+            parts, start = [], 0
+            for weight_MM in self.groups.matrices(weight, groups_G):
+                parts.append(weight_MM @ response_XD[start : start + len(weight_MM)])
+                start += len(weight_MM)
+            matrix_DD += response_XD.T @ np.concatenate(parts)
+        return matrix_DD
 
     def read(self, positions_N: Integers) -> Floats:
         """Return U of the questions at these positions, `[N, W, D]`, as float64."""
         used_R, slot = np.unique(self.place_NQ[positions_N], return_inverse=True)
         response_RD = self.responses.read(np.maximum(used_R, 0))  # C is zero where the place is −1
-        return np.asarray(
-            self.root_NQW[positions_N].transpose(0, 2, 1) @ response_RD[slot.reshape(len(positions_N), -1)]
-        )
+        slot_NQ = slot.reshape(len(positions_N), self.place_NQ.shape[1])
+        return np.asarray(np.matmul(self.root_NQW[positions_N].transpose(0, 2, 1), response_RD[slot_NQ]))
 
     def stacked(self, positions_N: Integers) -> Floats:
         """Return the rows of some questions one after another, without padding."""

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Responses of a group at most. A larger web of questions, as cross-prompt pairs make it, is one group for each question.
+# Responses of a group at most. In a larger web of questions, as cross-prompt pairs make it, each question is a group.
 LARGEST_GROUP = 32
 
 
@@ -88,7 +88,7 @@ class ResponseGroups:
         size_G = self.start_G[groups_G + 1] - self.start_G[groups_G]
         offset_G = np.cumsum(size_G) - size_G
         position_X = np.arange(size_G.sum()) + np.repeat(self.start_G[groups_G] - offset_G, size_G)
-        return self.member_X[position_X]
+        return np.asarray(self.member_X[position_X])
 
     def empty(self) -> Floats:
         """Return zeros for the matrices of all groups."""
@@ -116,7 +116,22 @@ class ResponseGroups:
 
     def between(self, gram: Floats, positions_N: Integers) -> Floats:
         """Return the entries of `gram` between the responses of some questions, `[N, Q, Q]`."""
+        return np.asarray(gram[self._at(positions_N)])
+
+    def matrices(self, gram: Floats, groups_G: Integers) -> Iterator[Floats]:
+        """Yield the matrices of some groups."""
+        for group in groups_G.tolist():
+            size = int(self.start_G[group + 1] - self.start_G[group])
+            yield gram[self.base_G[group] : self.base_G[group + 1]].reshape(size, size)
+
+    def summed(self, entry_NQQ: Floats, inside_NQ: NDArray[np.bool_]) -> Floats:
+        """Return the matrices of all groups, each the sum of its questions' matrices at their responses."""
+        inside_NQQ = inside_NQ[:, :, None] & inside_NQ[:, None, :]
+        at_NQQ = self._at(np.arange(len(self.group_N)))
+        return np.asarray(np.bincount(at_NQQ[inside_NQQ], entry_NQQ[inside_NQQ], int(self.base_G[-1])), np.float64)
+
+    def _at(self, positions_N: Integers) -> Integers:
+        """Return where the entries between the responses of some questions are, `[N, Q, Q]`."""
         group_N, local_NQ = self.group_N[positions_N], self.local_NQ[positions_N]
-        size_N = self.start_G[group_N + 1] - self.start_G[group_N]
-        row_NQ = self.base_G[group_N, None] + local_NQ * size_N[:, None]
-        return np.asarray(gram[row_NQ[:, :, None] + local_NQ[:, None, :]])
+        row_NQ = self.base_G[group_N, None] + local_NQ * (self.start_G[group_N + 1] - self.start_G[group_N])[:, None]
+        return np.asarray(row_NQ[:, :, None] + local_NQ[:, None, :])
