@@ -143,7 +143,7 @@ def _check_questions(part: Features, needs: frozenset[str], which: str) -> None:
     size_N = (place_NQ >= 0).sum(axis=1)
     counts = [len(v) for v in (getattr(part, x) for x in RESPONSE_FIELDS if x in needs) if v is not None]
     right_N = (size_N >= 2) & (size_N <= LARGEST_QUESTION)
-    right_N &= place_NQ.max(axis=1, initial=-1) < min(counts, default=2**62)
+    right_N &= place_NQ.max(axis=1, initial=-1) < max(counts, default=2**62)
     right_N &= ((place_NQ >= 0) == (np.arange(place_NQ.shape[1]) < size_N[:, None])).all(axis=1)
     ordered_NQ = np.sort(place_NQ, axis=1)
     right_N &= ~((ordered_NQ[:, 1:] == ordered_NQ[:, :-1]) & (ordered_NQ[:, 1:] >= 0)).any(axis=1)

@@ -95,10 +95,11 @@ class QuestionRows:
 
     def read(self, positions_N: Integers) -> Floats:
         """Return U of the questions at these positions, `[N, W, D]`, as float64."""
-        used_R, slot = np.unique(self.place_NQ[positions_N], return_inverse=True)
+        place_NQ: Any = self.place_NQ[positions_N]
+        used_R, slot = np.unique(place_NQ, return_inverse=True)
         response_RD = self.responses.read(np.maximum(used_R, 0))  # C is zero where the place is −1
-        slot_NQ = slot.reshape(len(positions_N), self.place_NQ.shape[1])
-        return np.asarray(np.matmul(self.root_NQW[positions_N].transpose(0, 2, 1), response_RD[slot_NQ]))
+        response_NQD = response_RD[slot.reshape(place_NQ.shape)]
+        return np.asarray(np.matmul(self.root_NQW[positions_N].transpose(0, 2, 1), response_NQD))
 
     def stacked(self, positions_N: Integers) -> Floats:
         """Return the rows of some questions one after another, without padding."""
