@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from duelist.acquisition.base import ARRAY_FIELDS, Acquisition, choose, take
+from duelist.acquisition.base import Acquisition, choose, take
+from duelist.acquisition.feature_contract import ARRAY_FIELDS
 from duelist.acquisition.random_pool import random_features as random_features
-from duelist.errors import BudgetError, NumericalError
+from duelist.errors import BudgetError, NumericalError, RecipeError
 from duelist.types import Features
 
 
@@ -27,7 +28,8 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
     The contract: the same seed gives the same picks; the order of the pool does not matter; no pair is picked twice;
     the budget is kept; exact ties are broken fairly; NaN raises an error; small pools, pools of one prompt and
     cross-prompt pools work; the rule reads only the fields that `needs` names; cost counts as gain per second or not
-    at all.
+    at all. If the rule declares `selects_sets` and its settings allow it, the same holds for questions of up to four
+    responses; if not, they are refused.
 
     Args:
         acquisition: the rule.
@@ -38,6 +40,7 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
         AssertionError: if the rule breaks the contract; the message says how.
     """
     needs = acquisition.needs
+    _check_sets(acquisition, n, budget)
     features = _only(random_features(n, needs), needs)
     picks = _picked(acquisition, features, budget)
     assert len(set(picks)) == budget, f"{budget} distinct pairs must be picked, but got {picks}"
@@ -72,6 +75,39 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
             changed: dict[str, Any] = {name: broken}
             spoilt = dataclasses.replace(features, **changed)
             _must_raise(NumericalError, partial(_picked, acquisition, spoilt, budget), f"NaN in {name}")
+
+
+def _check_sets(acquisition: Acquisition, n: int, budget: int) -> None:
+    """Check the contract on questions of several responses, or that they are refused."""
+    needs = acquisition.needs
+    features = _only(random_features(n, needs, sets_of=4), needs)
+    if not acquisition.selects_sets or acquisition.refused_for_sets is not None:
+        _must_raise(
+            RecipeError, partial(_picked, acquisition, features, budget), "questions of more than two responses"
+        )
+        return
+    picks = _picked(acquisition, features, budget)
+    assert len(set(picks)) == budget, f"{budget} distinct questions must be picked, but got {picks}"
+    assert picks == _picked(acquisition, features, budget), "the same generator must give the same picks"
+    shuffled = take(features, np.random.default_rng(1).permutation(n))
+    assert picks == _picked(acquisition, shuffled, budget), "the order of the pool must not change the picks"
+    everything = _picked(acquisition, features, n)
+    assert sorted(everything) == sorted(features.pair_id_N.tolist()), "a budget of the whole pool must pick all of it"
+    for pool in (
+        random_features(n, needs, prompts=1, sets_of=3),
+        random_features(n, needs, past=0, sets_of=6),
+        random_features(n, needs, prompts=n, sets_of=4),
+    ):
+        _picked(acquisition, pool, budget)
+    assert features.place_NQ is not None and features.asks_N is not None
+    same: dict[str, Any] = {
+        "place_NQ": np.repeat(features.place_NQ[:1], n, axis=0),
+        "asks_N": np.repeat(features.asks_N[:1], n),
+    }
+    identical = dataclasses.replace(features, **same)
+    first = {_picked(acquisition, identical, 1, seed)[0] for seed in range(40)}
+    assert len(first) > 5, f"among equals the choice must be a draw by the seed, but 40 seeds gave only {sorted(first)}"
+    _check_cost(acquisition, features, identical, budget)
 
 
 def _check_needs(acquisition: Acquisition, features: Features, budget: int) -> None:

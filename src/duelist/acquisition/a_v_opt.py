@@ -18,10 +18,18 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from duelist.acquisition.base import Acquisition
+from duelist.acquisition.numerics.greedy import past_directions
 from duelist.acquisition.numerics.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
 from duelist.acquisition.numerics.optimal_design import DesignProblem
+from duelist.acquisition.numerics.question_information import matrices_of, past_rows, pool_targets, question_rows
+from duelist.acquisition.numerics.question_rows import QuestionRows
+from duelist.acquisition.numerics.question_variances import QuestionVariances
+from duelist.acquisition.numerics.trace_design import target_root
 from duelist.acquisition.numerics.variance_search import LargestVariance, SumOfVariances, VarianceSearch
 from duelist.types import Features, Selection
+
+# Falls of the variance of questions that differ by less than this fraction of the largest count as equal.
+TIE = 1e-9
 
 
 class AOptConfig(PriorConfig):
@@ -53,6 +61,7 @@ class _VarianceRule(Acquisition):
     """Common base of both rules; they differ only in `select`."""
 
     honours_cost = True
+    selects_sets = True
 
     def __init__(self, config: AOptConfig) -> None:
         self._config = config
@@ -67,6 +76,15 @@ class _VarianceRule(Acquisition):
             return np.ones(features.n)
         assert features.margin_N is not None  # `choose` checked the needs
         return bernoulli_information(features.margin_N)
+
+    def _questions(self, features: Features) -> tuple[QuestionRows, NDArray[np.float64], float]:
+        """Return the rows of questions of several responses, the past directions, and the prior's precision."""
+        past, which, weighted = features.past, self._config.features, self._config.weighted
+        assert past is not None  # `choose` checked the needs
+        rows = question_rows(features, which, matrices_of(features, weighted))
+        prior = self._config.precision_for(rows.square_norm_N)
+        past_XD = past_rows(past, which, matrices_of(past, weighted))
+        return rows, past_directions(past_XD, prior), prior
 
     def _problem(
         self, features: Features, targets_MD: NDArray[np.float64]
@@ -101,6 +119,12 @@ class AOpt(_VarianceRule):
         self.config = config
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        if features.place_NQ is not None:
+            rows, past_XD, prior = self._questions(features)
+            variances = QuestionVariances(rows, past_XD, prior, budget, TIE, None)
+            picks, falls, gain = _picked(variances, budget, features.cost_N)
+            diagnostics = {"prior_precision": prior, "trace_of_inverse": variances.value(), "gain_nats": gain}
+            return Selection(picks, falls, _unit("variance of the weights removed", features), diagnostics)
         dimensions = rows_of(features, self.config.features).shape[1]
         problem, _, unreached = self._problem(features, np.empty((0, dimensions)))
         search = SumOfVariances(problem, None)
@@ -128,7 +152,15 @@ class VOpt(_VarianceRule):
     def needs(self) -> frozenset[str]:
         return super().needs | ({"target_MD"} if self.config.target == "drawn" else frozenset())
 
+    @property
+    def refused_for_sets(self) -> str | None:
+        if self.config.criterion == "worst":
+            return "`criterion: worst`, which is searched one row at a time (set it to `average`)"
+        return None
+
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        if features.place_NQ is not None:
+            return self._select_questions(features, budget)
         if self.config.target == "drawn":
             targets_MD = np.asarray(features.target_MD, np.float64)
         else:
@@ -144,6 +176,16 @@ class VOpt(_VarianceRule):
         what = "mean" if is_mean else "largest"
         diagnostics = {"prior_precision": problem.prior, f"{what}_variance": search.value(), "gain_nats": gain}
         return Selection(picks, falls, _unit(f"{what} prediction variance removed", features), diagnostics)
+
+    def _select_questions(self, features: Features, budget: int) -> Selection:
+        """Select among questions of several responses; targets are differences of two, drawn or of the pool."""
+        rows, past_XD, prior = self._questions(features)
+        targets_MD = pool_targets(rows) if self.config.target == "pool" else features.target_MD
+        assert targets_MD is not None  # `choose` checked the needs
+        variances = QuestionVariances(rows, past_XD, prior, budget, TIE, target_root(targets_MD))
+        picks, falls, gain = _picked(variances, budget, features.cost_N)
+        diagnostics = {"prior_precision": prior, "mean_variance": variances.value(), "gain_nats": gain}
+        return Selection(picks, falls, _unit("mean prediction variance removed", features), diagnostics)
 
 
 def _picked(

@@ -9,7 +9,10 @@ Cost:      one gradient per response; then O((P + B) N D) at most for the picks,
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
@@ -17,7 +20,9 @@ from duelist.acquisition.numerics.design_bound import Certificate, certificate
 from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.acquisition.numerics.linear_features import RidgeConfig
 from duelist.acquisition.numerics.optimal_design import Design, DesignProblem
-from duelist.acquisition.numerics.pool_rows import row_square_norms
+from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
+from duelist.acquisition.numerics.question_information import matrices_of, past_rows, question_rows
+from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.types import Features, Selection
 
 
@@ -27,7 +32,8 @@ class ActiveDPOConfig(RidgeConfig):
     lambda_: float = Field(default=0.01, gt=0, alias="lambda", description="λ in V = λI + Σ φφᵀ.")
     certificate: Certificate = Field(
         default=False,
-        description="Bound the gap between logdet V and that of the best batch, see `d_opt`. Holds the pool in memory.",
+        description="Bound the gap between logdet V and that of the best batch, see `d_opt`; of pairs only. Holds the "
+        "pool in memory.",
     )
 
 
@@ -38,6 +44,7 @@ class ActiveDPO(Acquisition):
     """
 
     honours_cost = True
+    selects_sets = True
 
     def __init__(self, config: ActiveDPOConfig) -> None:
         self.config = config
@@ -46,16 +53,19 @@ class ActiveDPO(Acquisition):
     def needs(self) -> frozenset[str]:
         return frozenset({"gradient_ND", "past"})
 
-    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        phi_ND = features.gradient_ND
-        past = features.past
-        assert phi_ND is not None and past is not None and past.gradient_ND is not None  # `choose` checked the needs
-        square_norm_N = row_square_norms(phi_ND)
-        regularizer = self.config.regularizer(square_norm_N)
-        picks = pick_greedily(  # eq. (3) and (4)
-            phi_ND, past.gradient_ND, regularizer, budget, square_norm_N, cost_N=features.cost_N
+    @property
+    def refused_for_sets(self) -> str | None:
+        return (
+            "`certificate: true`, a bound on pairs alone (set it to false)" if self.config.certificate is True else None
         )
+
+    def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
+        rows, past_PD, square_norm_N = _unweighted(features)
+        regularizer = self.config.regularizer(square_norm_N)
+        picks = pick_greedily(rows, past_PD, regularizer, budget, square_norm_N, cost_N=features.cost_N)  # eq. (3), (4)
         scores_B, unit = np.sqrt(picks.square_B), "‖φ‖ in V⁻¹ (relative uncertainty)"
+        if isinstance(rows, QuestionRows):
+            unit = "√(det(I + U V⁻¹Uᵀ) − 1): ‖φ‖ in V⁻¹ for a pair"
         if features.cost_N is not None:
             scores_B, unit = np.log1p(picks.square_B) / features.cost_N[picks.indices_B], "nats of logdet V per second"
         diagnostics = {
@@ -63,14 +73,26 @@ class ActiveDPO(Acquisition):
             "mean_square_norm": float(square_norm_N.mean()),
             # Gain of log-determinant by the batch, in nats: logdet(V after) − logdet(V before).
             "logdet_gain_nats": picks.log_determinant_gain,
-            # Upper bound on the gain of any remaining pair.
+            # Upper bound on the gain of any remaining question.
             "gain_nats": float(np.log1p(picks.best_left)),
             # Passes over the pool for the picks, in addition to one pass for |φ|².
-            "readings_of_the_pool": picks.rows_read / len(phi_ND),
+            "readings_of_the_pool": picks.rows_read / rows.stored_rows,
         }
-        if self.config.certificate:
-            problem = DesignProblem.of(np.asarray(phi_ND), np.ones(len(phi_ND)), regularizer, past.gradient_ND)
+        if self.config.certificate and not isinstance(rows, QuestionRows):
+            problem = DesignProblem.of(np.asarray(rows), np.ones(len(rows)), regularizer, past_PD)
             design = Design(picks.indices_B, picks.square_B, problem.log_determinant(picks.indices_B))
             diagnostics["logdet_nats"] = design.log_determinant
             diagnostics |= certificate(problem, design, self.config.certificate)
         return Selection(picks.indices_B, scores_B, unit, diagnostics)
+
+
+def _unweighted(features: Features) -> tuple[PoolRows | QuestionRows, NDArray[Any], NDArray[np.float64]]:
+    """Return φ of candidates and past pairs, or the rows of larger questions at equal rewards, and their |φ|²."""
+    past = features.past
+    assert past is not None  # `choose` checked the needs
+    if features.place_NQ is not None:
+        rows = question_rows(features, "gradient", matrices_of(features, weighted=False))
+        return rows, past_rows(past, "gradient", matrices_of(past, weighted=False)), rows.square_norm_N
+    phi_ND, past_PD = features.gradient_ND, past.gradient_ND
+    assert phi_ND is not None and past_PD is not None
+    return as_rows(phi_ND), past_PD, row_square_norms(phi_ND)

@@ -11,14 +11,27 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite
-from duelist.errors import BudgetError, DuelistError, NumericalError, user_code
+from duelist.acquisition.feature_contract import ARRAY_FIELDS as ARRAY_FIELDS
+from duelist.acquisition.feature_contract import NEEDED_FIELDS, largest_question
+from duelist.acquisition.feature_contract import check_features as check_features
+from duelist.acquisition.feature_contract import take as take
+from duelist.errors import BudgetError, DuelistError, NumericalError, RecipeError, user_code
 from duelist.seeding import hash_keys
 from duelist.settings.context import Checked
 from duelist.types import Features, Selection
 
-# Fields with one row per pair; `target_MD` has its own rows.
-ARRAY_FIELDS = tuple(f.name for f in dataclasses.fields(Features) if f.name not in ("past", "target_MD"))
+# The short names of the rules that choose among questions of more than two responses.
+RULES_FOR_SETS = (
+    "random",
+    "activedpo",
+    "information",
+    "policy_gap",
+    "d_opt",
+    "pa_d_opt",
+    "xtx",
+    "a_opt",
+    "v_opt",
+)
 
 
 class Acquisition(Checked, ABC):
@@ -31,15 +44,23 @@ class Acquisition(Checked, ABC):
         honours_cost: whether the rule maximises gain per second when `cost_N` is filled. The setting `per_second` is
             rejected for rules that do not.
         within_prompts: whether the rule selects among the responses to one prompt; the gallery gives it such pairs.
+        selects_sets: whether the rule can choose among questions of more than two responses. Where there are some, the
+            fields of `FIELDS_OF_SETS` are filled in the place of those named by `needs`, with `place_NQ` and `asks_N`.
     """
 
     honours_cost: bool = False
     within_prompts: ClassVar[bool] = False
+    selects_sets: bool = False
 
     @property
     @abstractmethod
     def needs(self) -> frozenset[str]:
         """Return the required fields of `Features`, e.g. `{"margin_N"}`; `"past"` requires them for past pairs too."""
+
+    @property
+    def refused_for_sets(self) -> str | None:
+        """Return which of its settings a rule that selects sets has for pairs only, and the remedy; None if none."""
+        return None
 
     @abstractmethod
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
@@ -77,6 +98,7 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
 
     Raises:
         BudgetError: if the budget is negative or exceeds the pool.
+        RecipeError: if some question has more than two responses, and the rule chooses among pairs only.
         NumericalError: if a needed feature, a cost or a score is NaN or infinite.
         DuelistError: if the rule breaks its contract, or the shapes of the features do not match.
     """
@@ -85,6 +107,8 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
             f"`0 <= budget <= candidate pairs` must hold, but got budget={budget} and {features.n} candidate pairs: "
             "lower the budget, or make the pool larger (more prompts, or more responses per prompt)."
         )
+    if features.place_NQ is not None:
+        _require_selects_sets(acquisition, largest_question(features))
     check_features(features, declared_needs(acquisition))
     if budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0), "none")
@@ -94,6 +118,30 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
     with user_code(acquisition):
         selection = acquisition.select(take(features, order_N), budget, rng)
     return _checked(selection, type(acquisition).__name__, features.pair_id_N, budget, order_N)
+
+
+def require_selects_sets(acquisition: Acquisition, sets_of: int) -> None:
+    """Check that a rule, with its settings, can choose among questions of `sets_of` responses.
+
+    Raises:
+        RecipeError: if it cannot; the message names the rules that can.
+    """
+    if sets_of > 2:
+        _require_selects_sets(acquisition, sets_of)
+
+
+def _require_selects_sets(acquisition: Acquisition, size: int) -> None:
+    name = type(acquisition).__name__
+    if not acquisition.selects_sets:
+        raise RecipeError(
+            f"{name} chooses among pairs only, but there are questions of up to {size} responses: set `sets_of: 2`, or "
+            f"choose one of the rules {', '.join(RULES_FOR_SETS)}."
+        )
+    if acquisition.refused_for_sets is not None:
+        raise RecipeError(
+            f"{name} has {acquisition.refused_for_sets}, but there are questions of up to {size} responses. Or set "
+            "`sets_of: 2`."
+        )
 
 
 def _checked(
@@ -164,72 +212,9 @@ def declared_needs(acquisition: Acquisition) -> frozenset[str]:
         raise DuelistError(
             f"{type(acquisition).__name__}.needs must be a set of names, but is {needs!r}: give a frozenset."
         )
-    unknown = needs - {*ARRAY_FIELDS, "target_MD", "past"}
+    unknown = needs - NEEDED_FIELDS
     if unknown:
         raise DuelistError(
             f"An acquisition's needs must name fields of Features, but got {', '.join(sorted(unknown))}."
         )
     return frozenset(needs)
-
-
-def take(features: Features, rows: NDArray[np.int64]) -> Features:
-    """Return the features of some of the pairs, in the order of `rows`; the past pairs are unchanged.
-
-    Memory-mapped rows become `PoolRows`: the same rows in the same order, without a copy.
-    """
-    arrays = {name: getattr(features, name) for name in ARRAY_FIELDS}
-    return dataclasses.replace(features, **{k: _reordered(v, rows) for k, v in arrays.items() if v is not None})
-
-
-def _reordered(values: Any, rows: NDArray[np.int64]) -> Any:
-    return PoolRows(values, rows) if isinstance(values, np.memmap) and values.ndim > 1 else values[rows]
-
-
-def check_features(features: Features, needs: frozenset[str]) -> None:
-    """Check that every needed field is filled, that all its numbers are finite, and that costs are positive.
-
-    Raises:
-        DuelistError: if a field is missing or has the wrong shape, or a cost is not positive.
-        NumericalError: if a value is NaN or infinite; the message names the pair.
-    """
-    parts = [("candidate", features)]
-    if "past" in needs:
-        if features.past is None:
-            raise DuelistError("This acquisition needs the past pairs' features, but got none: pass an empty set.")
-        parts.append(("past", features.past))
-    for which, part in parts:
-        # A filled cost counts, even if the rule does not need it.
-        filled = {"cost_N"} if part is features and part.cost_N is not None else set()
-        for name in sorted((needs | filled) - {"past"}):
-            if name == "target_MD" and part is not features:
-                continue
-            values = getattr(part, name)
-            if values is None:
-                raise DuelistError(f"This acquisition needs {name} of the {which} pairs, but it was not computed.")
-            _check_shape(name, values, part, features, which)
-            broken = first_non_finite(values) if values.dtype.kind == "f" else None
-            if broken is not None:
-                row, number = broken
-                pair = f"target pair {row}" if name == "target_MD" else f"{which} pair {part.pair_id_N[row]}"
-                raise NumericalError(
-                    f"Features must be finite, but {name} of {pair} holds {number}: look "
-                    "for an overflow in the model's weights or half-precision arithmetic (use float32 or bfloat16)."
-                )
-    if features.cost_N is not None and not (features.cost_N > 0).all():
-        row = int(np.argmin(features.cost_N > 0))
-        raise DuelistError(
-            f"Costs must be positive, but that of candidate pair {features.pair_id_N[row]} is {features.cost_N[row]}: "
-            "give seconds per pair."
-        )
-
-
-def _check_shape(name: str, values: Any, part: Features, features: Features, which: str) -> None:
-    """Check that there is one row per pair, and that rows have the same length as the rows they are multiplied with."""
-    rows = len(values) if name == "target_MD" else part.n
-    like = getattr(features, "gradient_ND" if name == "target_MD" else name)
-    row_shape = values.shape[1:] if like is None else like.shape[1:]
-    if values.shape != (rows, *row_shape):
-        raise DuelistError(
-            f"{name} of the {which} pairs must have shape {(rows, *row_shape)}, but has {values.shape}: give one row a "
-            "pair, and compute candidates, past and target pairs with the same featurizer settings."
-        )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
+from duelist.acquisition.numerics import question_design
 from duelist.acquisition.numerics.design_bound import Certificate, certificate
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
@@ -31,6 +32,7 @@ from duelist.acquisition.numerics.optimal_design import (
     leverages,
     one_shot,
 )
+from duelist.acquisition.numerics.question_information import matrices_of, past_rows, question_rows
 from duelist.types import Features, Selection
 
 
@@ -45,17 +47,28 @@ class DOptConfig(PriorConfig):
     )
     certificate: Certificate = Field(
         default="auto",
-        description="Bound the gap to the best batch. true: always; false: never; auto: spend about one second.",
+        description="Bound the gap to the best batch, of pairs only. true: always; false: never; auto: spend about one "
+        "second.",
     )
 
 
 class _DesignRule(Acquisition):
     """Maximisation of the log-determinant; subclasses define the weights and the contribution of past pairs."""
 
+    selects_sets = True
+
     def __init__(self, config: DOptConfig) -> None:
         self.config = config
         # A swap keeps the number of pairs but not their cost.
         self.honours_cost = config.optimizer != "exchange"
+
+    @property
+    def refused_for_sets(self) -> str | None:
+        if self.config.optimizer == "exchange":
+            return "`optimizer: exchange`, which exchanges single rows (set it to `greedy`)"
+        if self.config.certificate is True:
+            return "`certificate: true`, a bound on pairs alone (set it to `auto` or false)"
+        return None
 
     @abstractmethod
     def information(self, features: Features) -> NDArray[np.float64]:
@@ -63,6 +76,8 @@ class _DesignRule(Acquisition):
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         config, cost_N = self.config, features.cost_N if self.honours_cost else None
+        if features.place_NQ is not None:
+            return self._select_questions(features, budget)
         rows_ND, information_N = rows_of(features, config.features), self.information(features)
         past = features.past if "past" in self.needs else None
         past_rows: tuple[Any, ...] = () if past is None else (rows_of(past, config.features), self.information(past))
@@ -82,9 +97,35 @@ class _DesignRule(Acquisition):
             # A batch selected per second is not meant to be the best of its size.
             **certificate(problem, design, False if cost_N is not None else config.certificate),
         }
-        scores_B, unit = design.scores_B, "w δᵀM⁻¹δ (relative information)"
+        return self._selection(design, cost_N, "w δᵀM⁻¹δ (relative information)", diagnostics)
+
+    def _select_questions(self, features: Features, budget: int) -> Selection:
+        """Select among questions of several responses: the rows of each are those of its answer's information."""
+        which, weighted = self.config.features, "margin_N" in self.needs
+        past = features.past if "past" in self.needs else None
+        rows = question_rows(features, which, matrices_of(features, weighted))
+        past_XD = np.empty((0, rows.shape[2]))
+        if past is not None:
+            past_XD = past_rows(past, which, matrices_of(past, weighted))
+        prior = self.config.precision_for(rows.square_norm_N)
+        greedily = self.config.optimizer == "greedy"
+        search = question_design.greedy if greedily else question_design.one_shot
+        design, gain = search(rows, past_XD, prior, budget, features.cost_N)
+        diagnostics = {
+            "prior_precision": prior,
+            "logdet_nats": design.log_determinant,
+            "gain_nats": gain,
+            "exchanges": 0.0,
+        }
+        form = "det(I + U M⁻¹Uᵀ) − 1" if greedily else "tr(U M⁻¹Uᵀ)"
+        return self._selection(design, features.cost_N, f"{form} (relative information)", diagnostics)
+
+    def _selection(
+        self, design: Design, cost_N: NDArray[np.float64] | None, unit: str, diagnostics: dict[str, float]
+    ) -> Selection:
+        scores_B = design.scores_B
         if cost_N is not None:
-            gain_B = np.log1p(scores_B) if config.optimizer == "greedy" else scores_B
+            gain_B = np.log1p(scores_B) if self.config.optimizer == "greedy" else scores_B
             scores_B, unit = gain_B / cost_N[design.indices_B], "nats of logdet per second"
         return Selection(design.indices_B, scores_B, unit, diagnostics)
 

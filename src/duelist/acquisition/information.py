@@ -30,6 +30,7 @@ class Information(Acquisition):
     """Greedy D-optimal design on the information matrix of the preference labels."""
 
     honours_cost = True
+    selects_sets = True
 
     def __init__(self, config: InformationConfig) -> None:
         self.config = config
@@ -53,8 +54,8 @@ class Information(Acquisition):
             unit,
             {
                 **known.diagnostics,
-                "gain_nats": float(np.log1p(picks.best_left)),  # upper bound on the gain of any remaining pair
+                "gain_nats": float(np.log1p(picks.best_left)),  # upper bound on the gain of any remaining question
                 "logdet_gain_nats": picks.log_determinant_gain,
-                "readings_of_the_pool": picks.rows_read / len(known.rows_ND),
+                "readings_of_the_pool": picks.rows_read / known.rows_ND.stored_rows,
             },
         )

@@ -12,7 +12,7 @@ Cost:      that of `information` for the features; then one pass over the pool p
 
 from __future__ import annotations
 
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,12 @@ from pydantic import Field
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.numerics.label_information import LabelInformationConfig, label_information
+from duelist.acquisition.numerics.linear_features import rows_of
 from duelist.acquisition.numerics.pool_rows import PoolRows
+from duelist.acquisition.numerics.question_information import MAPPED_TARGETS, pool_targets
+from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.acquisition.numerics.trace_design import reduce_trace
 from duelist.types import Features, Selection
-
-# Number of pairs that represent a memory-mapped pool as the target: a random sample, because the pool order is random.
-MAPPED_TARGETS = 4096
 
 
 @final
@@ -50,6 +50,7 @@ class PolicyGap(Acquisition):
     """Greedy reduction of tr(Σ I⁻¹), with the exact gain of every candidate at each pick."""
 
     honours_cost = True
+    selects_sets = True
 
     def __init__(self, config: PolicyGapConfig) -> None:
         self.config = config
@@ -60,7 +61,9 @@ class PolicyGap(Acquisition):
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         known = label_information(features, self.config)
-        target_MD = features.target_MD if self.config.target == "drawn" else _pool_as_target(known.phi_ND)
+        target_MD = (
+            features.target_MD if self.config.target == "drawn" else self._pool_as_target(features, known.rows_ND)
+        )
         assert target_MD is not None  # `choose` checked the needs
         picks = reduce_trace(known.rows_ND, known.past_PD, target_MD, known.regularizer, budget, features.cost_N)
         diagnostics = {
@@ -76,8 +79,10 @@ class PolicyGap(Acquisition):
             score_B, unit = score_B / features.cost_N[picks.indices_B], f"{unit} per second"
         return Selection(picks.indices_B, score_B, unit, diagnostics)
 
-
-def _pool_as_target(phi_ND: NDArray[Any] | PoolRows) -> NDArray[np.float64]:
-    if isinstance(phi_ND, PoolRows):
-        return phi_ND.read(np.arange(min(len(phi_ND), MAPPED_TARGETS)))
-    return np.asarray(phi_ND, np.float64)
+    def _pool_as_target(self, features: Features, rows: PoolRows | QuestionRows) -> NDArray[np.float64]:
+        if isinstance(rows, QuestionRows):
+            return pool_targets(rows)
+        phi_ND = rows_of(features, self.config.features)
+        if isinstance(phi_ND, PoolRows):
+            return phi_ND.read(np.arange(min(len(phi_ND), MAPPED_TARGETS)))
+        return np.asarray(phi_ND, np.float64)

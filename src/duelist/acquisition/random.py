@@ -17,6 +17,8 @@ from duelist.types import Features, Selection
 class Random(Acquisition):
     """Random selection, uniform over the candidates. It needs no features, so none are computed."""
 
+    selects_sets = True
+
     @property
     def needs(self) -> frozenset[str]:
         return frozenset()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.acquisition.random_sets import random_sets
 from duelist.types import Features
 
 # Per-response values of `random_features`: a pair's fields are computed from the values of its two responses.
@@ -17,7 +18,13 @@ _BETA = 0.5
 
 
 def random_features(
-    n: int, needs: frozenset[str], seed: int = 0, past: int = 5, prompts: int = 4, cross_prompt: bool = False
+    n: int,
+    needs: frozenset[str],
+    seed: int = 0,
+    past: int = 5,
+    prompts: int = 4,
+    cross_prompt: bool = False,
+    sets_of: int = 2,
 ) -> Features:
     """Return a pool of `n` random pairs with the fields that `needs` names, and `past` past pairs with the same.
 
@@ -32,7 +39,11 @@ def random_features(
         past: number of past pairs, P; no past pair is a candidate.
         prompts: number of prompts.
         cross_prompt: whether a pair's two responses answer different prompts (needs at least two prompts).
+        sets_of: the number of responses of the largest questions. If it exceeds 2, the pool has questions of several
+            sizes about one prompt each, and the fields of `FIELDS_OF_SETS` are filled in the place of those of pairs.
     """
+    if sets_of > 2:
+        return random_sets(n, needs, seed, past, prompts, sets_of)
     rng = np.random.default_rng(seed)
     prompts = max(prompts, 2) if cross_prompt else prompts
     per_prompt = 2

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.base import choose
 from duelist.acquisition.initial_random import InitialRandom
-from duelist.acquisition.numerics import greedy
+from duelist.acquisition.numerics import greedy, lazy_search
 from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.acquisition.numerics.pool_rows import PoolRows
 from duelist.errors import BudgetError, DuelistError, NumericalError
@@ -172,7 +172,7 @@ def test_equals_exact_arithmetic_on_pools_full_of_ties(data: st.DataObject, seed
     order_N = rng.permutation(n + 3)[:n]
     stored[order_N] = pool_ND
     rows = PoolRows(stored, order_N, block_rows=data.draw(st.integers(1, 5)))
-    with mock.patch.object(greedy, "FIRST_LOOK", data.draw(st.integers(1, 4))):
+    with mock.patch.object(lazy_search, "FIRST_LOOK", data.draw(st.integers(1, 4))):
         assert pick_greedily(rows, past_PD.astype(dtype), 0.125, budget).indices_B.tolist() == expected
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duelist.acquisition.numerics import greedy
+from duelist.acquisition.numerics import lazy_search
 from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.errors import DuelistError
 
@@ -48,7 +48,7 @@ def test_equals_brute_force(
     phi_ND, past_PD = rng.normal(size=(n, d)), rng.normal(size=(p, d))
     cost_N = np.exp(spread * rng.normal(size=n))
     budget = data.draw(st.integers(1, n))
-    with mock.patch.object(greedy, "FIRST_LOOK", data.draw(st.integers(1, 4))):
+    with mock.patch.object(lazy_search, "FIRST_LOOK", data.draw(st.integers(1, 4))):
         picks = pick_greedily(phi_ND, past_PD, 10.0**log_lambda, budget, cost_N=cost_N)
     expected, squares = brute_force(phi_ND, past_PD, 10.0**log_lambda, budget, cost_N)
     assert picks.indices_B.tolist() == expected

@@ -15,7 +15,8 @@ stable because no inverse is formed. All accumulation is in float64, independent
 Residuals never rise, so the residual from some picks ago is an upper bound. A row is skipped while its bound is below
 the best residual (lazy greedy; Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978).
 When a row is evaluated, its missing picks are subtracted together; only its bound and the number of applied picks are
-stored. So the pool is read in full once, later only in small parts, and may be a file far larger than memory.
+stored. So the pool is read in full once, later only in small parts, and may be a file far larger than memory. The
+search itself is in `lazy_search.py`; `question_greedy.py` runs it on questions of several rows.
 
 Rows whose residuals differ by less than the rounding of the features count as equal, and the first one is taken.
 Otherwise noise in the last digit would decide, and it differs from machine to machine. For example, with
@@ -38,7 +39,10 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.numerics.factors import factored
+from duelist.acquisition.numerics.lazy_search import LazySearch, largest_left
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
+from duelist.acquisition.numerics.question_greedy import LazyQuestionSearch
+from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
 # For rows of equal |φ|², scores that differ by less than this fraction of |φ|² count as equal: a few roundings of the
@@ -49,8 +53,6 @@ DEFAULT_TIE_TOLERANCE = 1e-6
 # A residual is |φ|² minus its known part: the relative precision of this difference in float64.
 ARITHMETIC_TOLERANCE = 1e-12
 
-# Number of the best rows that are evaluated first after a pick; it doubles with every further evaluation.
-FIRST_LOOK = 16
 # Number of directions that fit in a core's cache, with d = 8,192 in float64.
 CACHED_ROWS = 16
 
@@ -61,7 +63,8 @@ class GreedyPicks:
 
     Attributes:
         indices_B: positions in the pool, in pick order.
-        square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked.
+        square_B: ‖φ‖²_{V⁻¹} of each pick at the moment it was picked; det(I + U V⁻¹Uᵀ) − 1 of a question with rows U,
+            which is the same for one row.
         rows_read: number of rows read from the pool; a row read twice counts twice.
         best_left: upper bound on ‖φ‖²_{V⁻¹} over the remaining rows: that of the last pick. With costs, the last pick
             may be cheap rather than informative, so it is the largest of the remaining rows.
@@ -79,7 +82,7 @@ class GreedyPicks:
 
 
 def pick_greedily(
-    phi_ND: NDArray[Any] | PoolRows,
+    phi_ND: NDArray[Any] | PoolRows | QuestionRows,
     past_PD: NDArray[Any],
     regularizer: float,
     budget: int,
@@ -94,11 +97,13 @@ def pick_greedily(
     Memory in addition to the pool: O((P + B) D), four numbers per row (six with costs), and one block of rows.
 
     Args:
-        phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type.
+        phi_ND: the candidates, one row each: an array or a memory-mapped file, of any float type; or questions of
+            several rows, for which the search maximises logdet(I + U V⁻¹Uᵀ).
         past_PD: the rows already in V; P may be 0.
         regularizer: λ, positive.
         budget: number of rows to pick, B <= N.
-        square_norm_N: |φ|² of the candidates, if known: saves one pass over the pool if there is no past.
+        square_norm_N: |φ|² of the candidates, if known: saves one pass over the pool if there is no past. Questions
+            know theirs.
         block_rows: number of rows to hold at a time; by default as many as fit in 32 MiB as float64.
         cost_N: cost of each candidate, e.g. in seconds, positive; None if cost does not count.
 
@@ -110,14 +115,14 @@ def pick_greedily(
         DuelistError: if λ or a cost is not positive, or candidates and past differ in dimensions.
         NumericalError: if a row contains NaN or an infinity.
     """
-    rows = as_rows(phi_ND, block_rows)
+    rows = phi_ND if isinstance(phi_ND, QuestionRows) else as_rows(phi_ND, block_rows)
     if not 0 <= budget <= len(rows):
         raise BudgetError(f"`0 <= budget <= rows` must hold, but got {budget} and {len(rows)} rows: lower the budget.")
     if not regularizer > 0:
         raise DuelistError(f"The regularizer λ must be positive, but is {regularizer}: give a positive number.")
-    if rows.shape[1:] != past_PD.shape[1:]:
+    if rows.shape[-1:] != past_PD.shape[1:]:
         raise DuelistError(
-            f"Candidates and past must have the same dimensions, but have {rows.shape[1:]} and {past_PD.shape[1:]}: "
+            f"Candidates and past must have the same dimensions, but have {rows.shape[-1:]} and {past_PD.shape[1:]}: "
             "compute both with the same featurizer settings."
         )
     if cost_N is not None and (cost_N.shape != (len(rows),) or not ((cost_N > 0) & np.isfinite(cost_N)).all()):
@@ -125,7 +130,13 @@ def pick_greedily(
             f"Costs must be positive and finite, one a row, but {cost_N.shape} costs for {len(rows)} rows range from "
             f"{cost_N.min(initial=np.inf)} to {cost_N.max(initial=-np.inf)}: give seconds per pair."
         )
-    search = _LazySearch(rows, past_directions(past_PD, regularizer), regularizer, budget, square_norm_N, cost_N)
+    known_PD = past_directions(past_PD, regularizer)
+    search: _LazySearch | LazyQuestionSearch
+    if isinstance(rows, QuestionRows):
+        tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
+        search = LazyQuestionSearch(rows, known_PD, regularizer, budget, tolerance, ARITHMETIC_TOLERANCE, cost_N)
+    else:
+        search = _LazySearch(rows, known_PD, regularizer, budget, square_norm_N, cost_N)
     indices_B, square_B = np.empty(budget, np.int64), np.empty(budget)
     for b in range(budget):
         indices_B[b], square_B[b] = search.pick()
@@ -190,11 +201,11 @@ class _LazySearch:
         self._cost_N = cost_N
         # The objective at the bound: the residual itself, or the gain per cost.
         self._worth_N = self._bound_N if cost_N is None else self._worth(np.arange(n), self._bound_N)
-        self._front = _largest(np.arange(n), self._worth_N, FIRST_LOOK)  # likely to contain the next pick
+        self._lazy = LazySearch(self)
 
     def pick(self) -> tuple[int, float]:
         """Return the first row of largest residual and its ‖φ‖²_{V⁻¹}, and add the row to V."""
-        best = self._find()
+        best = self._lazy.first_best(self)
         residual = max(self._bound_N[best], 0.0)
         row_D = self._read(np.array([best]))[0]
         direction_D = row_D.copy()
@@ -207,43 +218,31 @@ class _LazySearch:
         self._applied_N[best] = len(self._directions_XD)  # never evaluated again
         return best, residual / self._regularizer
 
+    @property
+    def worth_N(self) -> NDArray[np.float64]:
+        """Return each row's objective at its bound: the residual itself, or the gain per cost."""
+        return self._worth_N
+
+    @property
+    def applied_N(self) -> NDArray[np.int64]:
+        """Return the number of picks in each row's bound."""
+        return self._applied_N
+
+    @property
+    def applied(self) -> int:
+        """Return the number of directions."""
+        return self._k
+
+    @property
+    def most_read(self) -> int:
+        """Return the number of rows to read at a time."""
+        return self._rows.block_rows
+
     def largest_left(self) -> float:
         """Return the largest ‖φ‖²_{V⁻¹} of the remaining rows, by a lazy search like that for a pick."""
-        size = FIRST_LOOK
-        while True:
-            best = int(self._bound_N.argmax())
-            if self._applied_N[best] >= self._k:
-                return float(max(self._bound_N[best], 0.0)) / self._regularizer
-            stale = np.flatnonzero(self._applied_N < self._k)
-            self._refresh(_largest(stale, self._bound_N, size))
-            size = min(2 * size, self._rows.block_rows)
+        return max(largest_left(self, self._bound_N), 0.0) / self._regularizer
 
-    def _find(self) -> int:
-        """Return the first row of largest objective."""
-        look = self._front[self._applied_N[self._front] <= self._k]  # all but the last pick
-        looked_at = [look]
-        size = FIRST_LOOK
-        top, best = -np.inf, -1
-        while True:
-            self._refresh(look)
-            if self._worth_N[look].max(initial=-np.inf) > top:
-                best = int(look[self._worth_N[look].argmax()])
-                top = self._worth_N[best]
-            look = np.flatnonzero((self._worth_N > top) & (self._applied_N < self._k))
-            if not len(look):  # no stale row can exceed the best any more, but one may be equal and come earlier
-                equals = self._equal_to(best)
-                first = int(equals[self._applied_N[equals] == self._k][0])
-                look = equals[equals < first]
-                if not len(look):
-                    break
-                look = look[:size]
-            look = _largest(look, self._worth_N, size)
-            looked_at.append(look)
-            size = min(2 * size, self._rows.block_rows)
-        self._front = _largest(np.concatenate(looked_at), self._worth_N, FIRST_LOOK)
-        return first
-
-    def _equal_to(self, best: int) -> NDArray[np.int64]:
+    def equal_to(self, best: int) -> NDArray[np.int64]:
         """Return the rows whose objective, plus their rounding, reaches that of the best row, minus its rounding."""
         row = np.array([best])
         lowest = self._worth(row, self._bound_N[row] - self._rounding(row))[0]
@@ -265,7 +264,7 @@ class _LazySearch:
         gain_N = np.log1p(np.maximum(residual_N, 0.0) / self._regularizer) / self._cost_N[positions_N]
         return np.where(np.isneginf(residual_N), -np.inf, gain_N)
 
-    def _refresh(self, positions_N: NDArray[np.int64]) -> None:
+    def refresh(self, positions_N: NDArray[np.int64]) -> None:
         """Update the residuals of some rows to include all picks."""
         positions_N = positions_N[self._applied_N[positions_N] < self._k]
         for start in range(0, len(positions_N), self._rows.block_rows):
@@ -282,10 +281,3 @@ class _LazySearch:
     def _read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
         self.rows_read += len(positions_N)
         return self._rows.read(positions_N)
-
-
-def _largest(positions_N: NDArray[np.int64], values_N: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Return those of `positions_N` with the `count` largest values."""
-    if len(positions_N) <= count:
-        return positions_N
-    return positions_N[np.argpartition(-values_N[positions_N], count)[:count]]

@@ -2,13 +2,13 @@
 
 A label of a pair is a Bernoulli draw with logit ρ_θ, the margin. Its Fisher information in θ is p(1 − p)·φφᵀ, with
 p = σ(ρ_θ) and φ = ∇ρ_θ. So a pair is the row √(p(1 − p))·φ, and the information matrix of all asked pairs is
-I = λI + Σ of the rows' outer products.
+I = λI + Σ of the rows' outer products. A question of k responses has k − 1 rows (see `question_rows.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from duelist.acquisition.numerics.linear_features import (
     rows_of,
 )
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
+from duelist.acquisition.numerics.question_information import matrices_of, past_rows, question_rows
+from duelist.acquisition.numerics.question_rows import QuestionRows
+from duelist.acquisition.numerics.stage_calibration import fit_choices
 from duelist.types import Features
 
 
@@ -42,6 +45,11 @@ class LabelInformationConfig(RidgeConfig):
         description="Fit the temperature τ of p = σ(ρ/τ) to the study's labels; false: use `temperature`.",
     )
     temperature: float = Field(default=1.0, gt=0, description="τ, if `calibrate` is false.")
+    stage_scales: Literal["fitted", "equal"] = Field(
+        default="fitted",
+        description="Of rankings, with `calibrate`: fit a scale for each stage too, because people may choose among "
+        "the last responses with less care; equal: every stage has the scale of the first.",
+    )
 
     @property
     def field(self) -> str:
@@ -60,17 +68,15 @@ class LabelInformation:
     """Information carried by the label of each pair.
 
     Attributes:
-        phi_ND: φ of the candidates.
-        rows_ND: √(p(1 − p))·φ of the candidates, scaled when they are read.
-        past_PD: √(p(1 − p))·φ of the past pairs.
-        square_norm_N: p(1 − p)·|φ|² of the candidates.
+        rows_ND: √(p(1 − p))·φ of the candidates, scaled when they are read; or the rows of larger questions.
+        past_PD: √(p(1 − p))·φ of the past pairs; the rows of past questions.
+        square_norm_N: p(1 − p)·|φ|² of the candidates: the trace of their information.
         regularizer: λ, absolute.
         temperature: τ.
         diagnostics: the numbers to report.
     """
 
-    phi_ND: NDArray[Any] | PoolRows
-    rows_ND: PoolRows
+    rows_ND: PoolRows | QuestionRows
     past_PD: NDArray[np.float64]
     square_norm_N: NDArray[np.float64]
     regularizer: float
@@ -79,12 +85,14 @@ class LabelInformation:
 
 
 def label_information(features: Features, config: LabelInformationConfig) -> LabelInformation:
-    """Weight candidates and past pairs by p(1 − p), with the margins of the current model.
+    """Weight candidates and past questions by the information of their answers, with the current model's rewards.
 
     Args:
         features: N candidates and P past pairs, with the fields named by `config.needs`.
         config: the settings.
     """
+    if features.place_NQ is not None:
+        return _of_questions(features, config)
     past = features.past
     # `choose` checked the needs
     assert past is not None and features.margin_N is not None and past.margin_N is not None
@@ -98,7 +106,6 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
     square_norm_N = weight_N * row_square_norms(phi_ND)
     regularizer = config.regularizer(square_norm_N)
     return LabelInformation(
-        phi_ND,
         as_rows(phi_ND).scaled(np.sqrt(weight_N)),
         np.sqrt(weight_P)[:, None] * np.asarray(phi_PD, np.float64),
         square_norm_N,
@@ -110,5 +117,33 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
             "temperature": temperature,
             # 0.25 while all margins are 0: the weights then change nothing.
             "mean_weight": float(weight_N.mean()),
+        },
+    )
+
+
+def _of_questions(features: Features, config: LabelInformationConfig) -> LabelInformation:
+    past = features.past
+    assert past is not None  # `choose` checked the needs
+    temperature, scale_S = config.temperature, np.ones(1)
+    if config.calibrate:
+        temperature, scale_S = fit_choices(past, equal=config.stage_scales == "equal")
+    matrix_NQQ = matrices_of(features, True, temperature, scale_S)
+    rows = question_rows(features, config.features, matrix_NQQ)
+    past_XD = past_rows(past, config.features, matrices_of(past, True, temperature, scale_S))
+    regularizer = config.regularizer(rows.square_norm_N)
+    trace_N, unweighted_N = (np.trace(m, axis1=1, axis2=2) for m in (matrix_NQQ, matrices_of(features, False)))
+    return LabelInformation(
+        rows,
+        past_XD,
+        rows.square_norm_N,
+        regularizer,
+        temperature,
+        {
+            "lambda": regularizer,
+            "mean_square_norm": float(rows.square_norm_N.mean()),
+            "temperature": temperature,
+            # 0.25 while all rewards are equal and so are the scales: the weights then change nothing.
+            "mean_weight": float((trace_N / unweighted_N).mean()),
+            **{f"scale_of_stage_{j}": float(scale_S[j - 1]) for j in range(2, len(scale_S) + 1)},
         },
     )

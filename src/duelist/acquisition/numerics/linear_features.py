@@ -39,7 +39,11 @@ class PriorConfig(BaseModel):
         """
         if not self.prior_relative:
             return 1.0 / self.prior_variance
-        return pool_scale(information_N * row_square_norms(rows_ND)) / self.prior_variance
+        return self.precision_for(information_N * row_square_norms(rows_ND))
+
+    def precision_for(self, square_norm_N: NDArray[np.float64]) -> float:
+        """Return 1/σ² for a pool with these w|δ|²: the traces of the information of its labels."""
+        return (pool_scale(square_norm_N) if self.prior_relative else 1.0) / self.prior_variance
 
 
 class RidgeConfig(BaseModel):

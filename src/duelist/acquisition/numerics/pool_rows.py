@@ -57,6 +57,11 @@ class PoolRows:
         """Return whether the rows are stored in a memory-mapped file."""
         return isinstance(self._stored, np.memmap)
 
+    @property
+    def stored_rows(self) -> int:
+        """Return the number of rows that one reading of the pool reads."""
+        return len(self)
+
     def __len__(self) -> int:
         return len(self._stored) if self._order_N is None else len(self._order_N)
 

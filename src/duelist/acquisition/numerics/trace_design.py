@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.numerics.greedy import DEFAULT_TIE_TOLERANCE, past_directions
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
+from duelist.acquisition.numerics.question_rows import QuestionRows
+from duelist.acquisition.numerics.question_variances import QuestionVariances
 from duelist.errors import BudgetError, DuelistError
 
 Floats = NDArray[np.float64]
@@ -54,7 +56,7 @@ class TracePicks:
 
 
 def reduce_trace(
-    rows_ND: NDArray[Any] | PoolRows,
+    rows_ND: NDArray[Any] | PoolRows | QuestionRows,
     past_PD: NDArray[Any],
     target_MD: NDArray[Any],
     regularizer: float,
@@ -66,7 +68,7 @@ def reduce_trace(
     Memory in addition to the pool: O((P + B + min(M, D)) D), and two numbers per row.
 
     Args:
-        rows_ND: the candidates, √w φ.
+        rows_ND: the candidates, √w φ; or questions of several rows (see `question_variances.py`).
         past_PD: the rows already in A⁻¹, √w φ; P may be 0.
         target_MD: T is their mean outer product; M may be 0, and all gains are then 0.
         regularizer: λ, positive.
@@ -77,24 +79,44 @@ def reduce_trace(
         BudgetError: if the budget is negative or exceeds the pool.
         DuelistError: if λ is not positive, or dimensions differ.
     """
-    rows = as_rows(rows_ND)
+    rows = rows_ND if isinstance(rows_ND, QuestionRows) else as_rows(rows_ND)
     if not 0 <= budget <= len(rows):
         raise BudgetError(f"`0 <= budget <= rows` must hold, but got {budget} and {len(rows)} rows: lower the budget.")
     if not regularizer > 0:
         raise DuelistError(f"The regularizer λ must be positive, but is {regularizer}: give a positive number.")
-    if not rows.shape[1:] == past_PD.shape[1:] == target_MD.shape[1:]:
+    if not rows.shape[-1:] == past_PD.shape[1:] == target_MD.shape[1:]:
         raise DuelistError(
             "Candidates, past and target must have the same dimensions, but have "
-            f"{rows.shape[1:]}, {past_PD.shape[1:]} and {target_MD.shape[1:]}: compute them with the same featurizer."
+            f"{rows.shape[-1:]}, {past_PD.shape[1:]} and {target_MD.shape[1:]}: compute them with the same featurizer."
         )
-    search = _TraceSearch(rows, past_PD, _root(target_MD), regularizer, budget, cost_N)
+    if isinstance(rows, QuestionRows):
+        return _reduce_by_questions(rows, past_PD, target_MD, regularizer, budget, cost_N)
+    search = _TraceSearch(rows, past_PD, target_root(target_MD), regularizer, budget, cost_N)
     trace_before = search.trace()
     picks = [search.pick() for _ in range(budget)]
     indices_B = np.array([i for i, _ in picks], np.int64)
     return TracePicks(indices_B, np.array([gain for _, gain in picks], np.float64), trace_before)
 
 
-def _root(target_MD: NDArray[Any]) -> Floats:
+def _reduce_by_questions(
+    rows: QuestionRows,
+    past_PD: NDArray[Any],
+    target_MD: NDArray[Any],
+    regularizer: float,
+    budget: int,
+    cost_N: Floats | None,
+) -> TracePicks:
+    known_XD, tolerance = past_directions(past_PD, regularizer), TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
+    search = QuestionVariances(rows, known_XD, regularizer, budget, tolerance, target_root(target_MD))
+    trace_before = search.value()
+    indices_B, gain_B = np.empty(budget, np.int64), np.empty(budget)
+    for b in range(budget):
+        indices_B[b], gain_B[b] = search.best(cost_N)
+        search.add(int(indices_B[b]))
+    return TracePicks(indices_B, gain_B if cost_N is None else gain_B * cost_N[indices_B], trace_before)
+
+
+def target_root(target_MD: NDArray[Any]) -> Floats:
     """Return S, where SᵀS is the mean outer product of the targets, in min(M, D) rows."""
     target_MD = np.asarray(target_MD, np.float64)
     m, d = target_MD.shape
