@@ -91,7 +91,9 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "headings": {m.name: m.heading for m in METRICS},
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
         "groups": _groups(arms, of_arms),
-        "outcomes": OUTCOMES,
+        "outcomes": list(
+            dict.fromkeys([*OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])
+        ),
         "pair_sections": [_pair_section(main, t) for t in dict.fromkeys((*asked_in[-1:], *asked_in[:1]))],
     }
 
