@@ -236,3 +236,20 @@ def hold_open(folder: Path, connection: Any) -> None:
 def shown_log(folder: Path) -> Path:
     """Where the pairs are written down that the annotator was shown."""
     return folder.with_suffix(".shown")
+
+
+def migrate_and_die(folder: Path, statements: int) -> None:
+    """Bring a study's database up to date, and die after so many changes of its schema and rows; 0: never."""
+    from sqlalchemy import Engine, event
+
+    done = 0
+
+    def after_execute(_: Any, __: Any, statement: str, *___: Any) -> None:
+        nonlocal done
+        done += statement.lstrip().startswith(("CREATE", "INSERT", "DROP", "UPDATE"))
+        if done == statements:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if statements:
+        event.listen(Engine, "after_cursor_execute", after_execute)
+    Store(folder).close()

@@ -64,15 +64,15 @@ class Answer:
     replaces: str | None = None
 
     def __post_init__(self) -> None:
-        if self.outcome not in ANSWER_OUTCOMES:
+        if not isinstance(self.outcome, str) or self.outcome not in ANSWER_OUTCOMES:
             raise DataError(
                 f"An answer's outcome must be one of {', '.join(ANSWER_OUTCOMES)}, but got {self.outcome!r}: correct "
                 "it."
             )
         if type(self.stopped) is not bool:
             raise DataError(f"An answer's `stopped` must be true or false, but got {self.stopped!r}: correct it.")
-        groups = _groups(self.ranking)
-        named = [*(r for group in groups for r in group), *(r for r in (self.best, self.worst) if r is not None)]
+        groups, best, worst = _groups(self.ranking), _optional(self.best), _optional(self.worst)
+        named = [*(r for group in groups for r in group), *(r for r in (best, worst) if r is not None)]
         _require_distinct(named)
         if (self.outcome == "decided") != bool(named):
             raise DataError(
@@ -84,18 +84,23 @@ class Answer:
             raise DataError("An answer has a `ranking`, or `best` and `worst`, but got both: leave one out.")
         if self.stopped and not groups:
             raise DataError("Only a `ranking` can be stopped early, but this answer has none: leave `stopped` out.")
-        if self.worst is not None and self.best is None:
+        if worst is not None and best is None:
             raise DataError("An answer with a `worst` response needs a `best` one, but got none: give it.")
-        shown = None if self.shown is None else tuple(_response(r) for r in self.shown)
-        _require_distinct(shown or ())
+        shown = None if self.shown is None else _shown(self.shown)
         values = {
             "question_id": checked_text("An answer", "question_id", self.question_id, "take it from `Study.ask()`"),
             "annotator": checked_text("An answer", "annotator", self.annotator, "name who decided"),
             "ranking": groups,
+            "outcome": str.__str__(self.outcome),
+            "best": best,
+            "worst": worst,
             "id": uuid4().hex if self.id == "" else checked_text("An answer", "id", self.id, "leave it empty"),
             "seconds": checked_seconds("An answer", self.seconds),
             "shown": shown,
             "time": checked_time("An answer", self.time),
+            "replaces": None
+            if self.replaces is None
+            else checked_text("An answer", "replaces", self.replaces, "give the id of the answer that counts now"),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -115,12 +120,19 @@ class Retraction:
         annotator: who took it back.
         retracts: the id of the label or answer.
         id: identifies this act.
+
+    Raises:
+        DataError: if a value is no text.
     """
 
     question_id: str
     annotator: str
     retracts: str
     id: str
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).copy().items():
+            object.__setattr__(self, name, checked_text("A retraction", name, value, "give it"))
 
 
 def ranks_of(answer: Answer, asks: QuestionType, response_ids: Sequence[str]) -> tuple[int, ...] | None:
@@ -192,6 +204,20 @@ def _groups(ranking: Any) -> Groups:
 
 def _response(value: Any) -> str:
     return checked_text("An answer", "response", value, "take the ids from `question.responses`")
+
+
+def _optional(value: Any) -> str | None:
+    return None if value is None else _response(value)
+
+
+def _shown(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise DataError(
+            f"`shown` must list response ids in the order shown, but got {value!r}: correct it, or leave it out."
+        )
+    shown = tuple(map(_response, value))
+    _require_distinct(shown)
+    return shown
 
 
 def _require_distinct(named: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from duelist.answers import QuestionType
+from duelist.answers import QUESTION_TYPES, QuestionType
 from duelist.errors import DataError
 
 Message = Mapping[str, Any]
@@ -172,9 +172,11 @@ class Question:
         Whatever is asked about two responses is a pair.
 
         Raises:
-            DataError: if a response comes twice, there are fewer than two, or more than two of them answer different
-                prompts or are asked about as a pair.
+            DataError: if a response comes twice, there are fewer than two, more than two of them answer different
+                prompts or are asked about as a pair, or there is no such type of question.
         """
+        if asks not in QUESTION_TYPES:
+            raise DataError(f"A question asks for one of {', '.join(QUESTION_TYPES)}, but got {asks!r}: correct it.")
         if len(responses) == 2:
             return Question.pair(responses[0], responses[1], round, 1.0, _both(drawn_from))
         if len({r.id for r in responses}) != len(responses) or len(responses) < 2:

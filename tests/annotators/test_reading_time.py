@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duelist import Label, Study, parse_recipe
+from duelist import Answer, Label, Study, parse_recipe
 from duelist.acquisition.base import Acquisition
-from duelist.annotators.reading_time import DEFAULT, ENOUGH, fit, study_reading_time, tokens_to_read
+from duelist.annotators.reading_time import DEFAULT, ENOUGH, comparisons, fit, study_reading_time, tokens_to_read
 from duelist.cli.console import status_rows
 from duelist.errors import RecipeError
 from duelist.report.status import status
@@ -155,3 +157,52 @@ def test_select_counts_cost_by_the_default(tiny_model: Path) -> None:
     )
     assert [{p.response_a, p.response_b} for p in picks] == [{"w3", "w4 w5 w6"}, {"w3", "w7 w8 w9 w10 w11"}]
     assert picks[1].score - picks[0].score == pytest.approx(2 * DEFAULT.rate)  # two tokens more to read
+
+
+PROMPT = Prompt.of("one")
+
+
+def a_set(k: int, asks: Any, first: int = 0, tokens: int = 9) -> Question:
+    """A question of k responses of so many tokens, numbered from `first`."""
+    return Question.of(
+        [Response.of(PROMPT, f"r {first + i}", range(5), [first + i] * tokens, 1) for i in range(k)], asks, 1
+    )
+
+
+def test_comparisons_of_each_type_of_question() -> None:
+    asked = [a_set(k, asks) for k in (2, 3, 4, 6) for asks in ("ranking", "best_of_k", "best_worst")]
+    expected = [1, 1, 1, math.log2(6), 2, 3, math.log2(24), 3, 4, math.log2(720), 5, 7]
+    np.testing.assert_allclose(comparisons(asked), expected)
+    assert tokens_to_read(asked[3:6]).tolist() == [5 + 3 * 9] * 3
+
+
+def test_the_default_of_a_pair_is_five_seconds_and_reading() -> None:
+    pairs = [a_pair(5, 7, 9), a_pair(0, 100, 200), a_pair(50, 1, 1, other_prompt=True)]
+    found = study_reading_time([], []).seconds(pairs)
+    np.testing.assert_allclose(found, 5 + 60 / 238 * 0.75 * tokens_to_read(pairs))
+    ranking = study_reading_time([], []).seconds([a_set(4, "ranking")])
+    np.testing.assert_allclose(ranking, 3.37 + 1.63 * math.log2(24) + 60 / 238 * 0.75 * 41)
+
+
+@pytest.mark.parametrize(("share", "rate"), [(1.0, 0.19), (3.0, 0.05), (0.4, 0.5)])
+def test_each_type_of_question_has_its_own_times(share: float, rate: float) -> None:
+    """Rankings of several sizes, timed as the model says with one share of its constants, next to faster pairs."""
+    sets = [a_set(3 + n % 4, "ranking", 10 * n, tokens=3 + n) for n in range(ENOUGH)]
+    best = [a_set(4, "best_worst", 1000 + 10 * n, tokens=3 + n) for n in range(ENOUGH - 1)]
+    pairs = [a_pair(5, 1, n) for n in range(1, ENOUGH + 1)]
+    true_N = share * (DEFAULT.constant + DEFAULT.decision * comparisons(sets)) + rate * tokens_to_read(sets)
+    answers: list[Any] = [
+        Answer(q.id, "ann", [r.id for r in q.responses], seconds=float(s)) for q, s in zip(sets, true_N, strict=True)
+    ]
+    answers += [Label(p.id, "ann", "a", seconds=2 + 0.1 * n) for p, n in zip(pairs, tokens_to_read(pairs), strict=True)]
+    answers += [Answer(q.id, "ann", outcome="skip", seconds=30.0) for q in best]
+    asked = [*sets, *pairs, *best]
+    found = study_reading_time(asked, answers)
+    assert set(found.by_type) == {"ranking", "pair"}
+    np.testing.assert_allclose(found.seconds(sets), true_N, rtol=1e-3)
+    assert found.of("ranking").rate == pytest.approx(rate, rel=1e-2)
+    np.testing.assert_allclose(found.seconds(pairs), 2 + 0.1 * tokens_to_read(pairs), rtol=1e-2)
+    # Too few of this type: by all times together. Of a type that was never timed: the same.
+    assert found.of("best_worst") == found.of("best_of_k") == found.other
+    assert found.other.times == len(answers)
+    assert study_reading_time(asked, random.Random(0).sample(answers, len(answers))).of("ranking").times == ENOUGH

@@ -94,7 +94,7 @@ def answer(prompt: Prompt, text: str, tokens: Sequence[int]) -> Response:
 
 
 def asked(round: int, position: int, a: Response, b: Response, margin: float) -> AskedQuestion:
-    pair = replace(Question.pair(a, b, round), a=a, b=b)
+    pair = replace(Question.pair(a, b, round), responses=(a, b))
     return AskedQuestion(pair, round, position, 1.5, "nats of something", margin)
 
 

@@ -15,7 +15,7 @@ from duelist.types import Label, Outcome, Prompt, Question, Response, Votes
 
 PROMPT = Prompt.of("question")
 A, B = (Response.of(PROMPT, f"answer {k}", [1, 2], [3 + k, 4], 1) for k in range(2))
-PAIR = replace(Question.pair(A, B, 1), a=A, b=B)
+PAIR = replace(Question.pair(A, B, 1), responses=(A, B))
 
 
 def item(outcome: Outcome, votes: Votes | None = None, rule: str = "majority", ties: bool = False) -> object:

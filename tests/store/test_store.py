@@ -23,7 +23,7 @@ from sqlalchemy import create_engine
 
 from duelist.errors import DataError, DuelistError, LabelConflictError, RoundStateError, StorageError
 from duelist.labels import recorded_label
-from duelist.store.codecs import DRAWS, pairs
+from duelist.store.codecs import DRAWS, questions
 from duelist.store.database import HEAD, url_of
 from duelist.store.decisions import decision_from, decision_json
 from duelist.store.export import label_rows, trl_rows
@@ -310,14 +310,15 @@ def test_migrations_give_the_schema_of_the_tables(store: Store) -> None:
     engine.dispose()
 
 
-def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(asked_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(asked_folder, tmp_path, dirs_exist_ok=True)
+def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / DATABASE)  # what version 0001 made of the same study
+    connection.executescript((Path(__file__).parent / "version_0004.sql").read_text())
+    asked = connection.execute("SELECT id, a, b, round, position, score, unit, margin FROM pairs").fetchall()
     for table in ("recipes", "preferences_files"):
         connection.execute(f"DROP TABLE {table}")
     for column in ("weight", "drawn_a", "drawn_b"):
         connection.execute(f"ALTER TABLE pairs DROP COLUMN {column}")
-    connection.execute("ALTER TABLE responses ADD COLUMN drawn_from TEXT NOT NULL DEFAULT 'policy'")
+    connection.execute("UPDATE responses SET drawn_from = 'policy'")
     connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.commit()
     connection.close()
@@ -325,8 +326,11 @@ def test_an_older_database_is_brought_up_to_date_and_its_pairs_weigh_one(asked_f
         Store(tmp_path, migrate=False)
     store = Store(tmp_path)
     try:
-        drawn = ("policy", "policy")
-        assert store.asked() == [replace(x, pair=replace(x.question, weight=1.0, drawn_from=drawn)) for x in ASKED]
+        found = store.asked()
+        assert {(x.question.weight, x.question.drawn_from) for x in found} == {(1.0, ("policy", "policy"))}
+        sides = [(x.question.id, x.question.a.id, x.question.b.id) for x in found]
+        selected = [(x.round, x.position, x.score, x.unit, x.margin) for x in found]
+        assert [(*a, *b) for a, b in zip(sides, selected, strict=True)] == sorted(asked, key=lambda row: row[3:5])
     finally:
         store.close()
     test_migrations_give_the_schema_of_the_tables(store)
@@ -390,7 +394,7 @@ def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, t
         }
         taken = store.preferences()
         assert [decision_from(decision_json(p), *known(store)) for p in taken] == taken
-    codec = pairs(Draws(tuple(RESPONSES)))
+    codec = questions(Draws(tuple(RESPONSES)))
     codec.write(tmp_path / "pairs.jsonl", [drawn, one, unknown])
     assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one, unknown]
 
@@ -430,7 +434,7 @@ def test_artifacts_of_earlier_versions_say_where_responses_were_drawn(tmp_path: 
         {"id": "two", "a": c.id, "b": a.id, "round": 1, "weight": 2.0, "drawn_from": ["plus", "minus"]},
     ]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
-    assert pairs(draws).read(tmp_path / "pairs.jsonl") == [
+    assert questions(draws).read(tmp_path / "pairs.jsonl") == [
         Question("one", (b, a), 1, 1.0, ("reference", "policy")),
         Question("two", (c, a), 1, 2.0, ("plus", "minus")),
     ]
@@ -439,7 +443,7 @@ def test_artifacts_of_earlier_versions_say_where_responses_were_drawn(tmp_path: 
 def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
     """A label names a side, so a pair that an earlier version stored must come back the way it was shown."""
     pair = Question.pair(RESPONSES[0], RESPONSES[2], 3)
-    turned = replace(pair, a=pair.b, b=pair.a, drawn_from=("plus", "minus"))
+    turned = replace(pair, responses=(pair.b, pair.a), drawn_from=("plus", "minus"))
     store.finish_stage(
         Stage(3, "select", "selection.json", "00", 0.1, {}), [AskedQuestion(turned, 3, 0, 0.5, "nats", 0.0)]
     )
@@ -449,7 +453,7 @@ def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
     assert (preference.chosen, preference.rejected) == (turned.a, turned.b)
     (row,) = (row for row in label_rows(store) if row["pair_id"] == turned.id)
     assert (row["response_a"], row["response_b"]) == (turned.a.text, turned.b.text)
-    codec = pairs(Draws(tuple(RESPONSES)))
+    codec = questions(Draws(tuple(RESPONSES)))
     codec.write(tmp_path / "pairs.jsonl", [turned])
     assert codec.read(tmp_path / "pairs.jsonl") == [turned]
 

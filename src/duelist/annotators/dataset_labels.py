@@ -106,9 +106,12 @@ def _answer(question: Question, who: str, ranking: TextGroups | None, seed: int)
     id_of = {r.text: r.id for r in question.responses}
     answer = partial(Answer, question.id, who, id=label_id(seed, question, who))
     groups = [tuple(id_of[t] for t in group) for group in ranking or []]
+    left_out = set(id_of.values()).difference(*groups)
+    if groups and len(left_out) == 1:  # below all others
+        groups.append(tuple(left_out))
     named = sum(map(len, groups))
     one_best = bool(groups) and len(groups[0]) == 1
-    # A ranking that leaves responses out does not say which is the worst.
+    # A ranking that leaves several responses out does not say which is the worst.
     one_worst = len(groups) > 1 and len(groups[-1]) == 1 and named == question.k
     if groups and question.asks == "ranking":
         return answer(ranking=groups, stopped=named < question.k)

@@ -36,7 +36,9 @@ class RecordedDecisions:
 
     def add_ranking(self, prompt_id: str, texts: Sequence[str], who: str, ranking: TextGroups) -> None:
         """Add a ranking of some texts."""
-        self.rankings.setdefault(prompt_id, {})[frozenset(texts), who] = ranking
+        own = self.rankings.setdefault(prompt_id, {})
+        own.pop((frozenset(texts), who), None)  # the last row counts, also against rankings of other responses
+        own[frozenset(texts), who] = ranking
 
     def of_pair(self, prompt_id: str, a: str, b: str) -> dict[str, Decision]:
         """Return the decisions on two texts by annotator: those on the pair, and those that rankings say."""

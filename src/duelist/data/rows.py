@@ -114,7 +114,8 @@ def row_ranking(row: Row, where: str) -> tuple[list[str], list[list[str]]] | Non
     that it leaves out are below the others, in no known order.
 
     Raises:
-        DataError: if the ranking is no such list, or names a response that is not there, or one twice.
+        DataError: if the ranking is no such list, names a response that is not there, or one twice, or orders equal
+            texts.
     """
     ranking = row.get("ranking")
     if ranking is None or row.get("responses") is None:
@@ -128,7 +129,15 @@ def row_ranking(row: Row, where: str) -> tuple[list[str], list[list[str]]] | Non
             f"A `ranking` must list positions of the row's {len(texts)} responses from 0, best first, each at most "
             f"once, but that of {where} is {str(ranking)[:80]}: correct it."
         )
-    return texts, [[texts[i] for i in group] for group in groups]
+    by_text = [list(dict.fromkeys(texts[i] for i in group)) for group in groups]
+    every = [text for group in by_text for text in group]
+    repeated = next((text for i, text in enumerate(every) if text in every[:i]), None)
+    if repeated is not None:
+        raise DataError(
+            f"A `ranking` cannot order equal texts, but that of {where} places {repeated[:80]!r} twice: drop one of "
+            "the two responses, or the row."
+        )
+    return texts, by_text
 
 
 def _unicode(text: str, where: str) -> str:

@@ -20,6 +20,8 @@ from duelist.types import FIELDS_OF_SETS, Features, Prompt, Question, Response
 # Fields of pairs that a study knows without a featurizer.
 KNOWN = frozenset({"past", "cost_N", "asked_margin_N", "votes_N2"})
 KNOWN |= frozenset({"pair_id_N", "prompt_ids_N2", "response_ids_N2", "length_N2"})
+# Fields without a counterpart where some question has more than two responses.
+ONLY_OF_PAIRS = frozenset({"prompt_ids_N2", "response_ids_N2", "length_N2", "log_ratio_N2", "reward_N2K"})
 # Those among the fields of sets: they have a row per answer, and belong to past questions.
 RECORDED_OF_SETS = ("asked_reward_XQ", "rank_XQ", "answered_X")
 
@@ -94,13 +96,17 @@ def featurize(
             answers, over the X answers.
 
     Raises:
-        RecipeError: if no featurizer provides a needed field.
+        RecipeError: if no featurizer provides a needed field, or one is defined for pairs only.
     """
     with_past, with_targets = "past" in needs, "target_MD" in needs
     job = replace(job, past=job.past if with_past else (), targets=job.targets if with_targets else ())
     sets = has_sets([*job.candidates, *job.past])
-    needs = fields_of_sets(needs) if sets else needs
+    if sets:
+        _require_of_sets(needs)
+        needs = fields_of_sets(needs)
     features = _identities(job.candidates, sets)
+    if needs & set(RECORDED_OF_SETS):  # answers are read together: the numbers, and to which question they belong
+        needs |= set(RECORDED_OF_SETS)
     fields = {name: values for name, values in (recorded or {}).items() if name in needs}
     wanted = {x for x in needs - {"past", "target_MD", *fields} if getattr(features, x) is None}
     wanted -= set(RECORDED_OF_SETS)  # there are none before the first answer
@@ -136,6 +142,15 @@ def has_sets(questions: Sequence[Question]) -> bool:
 def fields_of_sets(needs: Set[str]) -> frozenset[str]:
     """Return the fields that take the place of `needs` where some question has more than two responses."""
     return frozenset({FIELDS_OF_SETS.get(name, name) for name in needs})
+
+
+def _require_of_sets(needs: Set[str]) -> None:
+    of_pairs = sorted(needs & ONLY_OF_PAIRS)
+    if of_pairs:
+        raise RecipeError(
+            f"{', '.join(of_pairs)} are defined for two responses, but some questions have more: set "
+            "`pairing.sets_of` to 2, or choose an acquisition that scores larger questions."
+        )
 
 
 def _identities(questions: Sequence[Question], sets: bool) -> Features:

@@ -67,7 +67,8 @@ def log_prob_features(
         log_ratio_N2 = (policy_R - kept.log_probs("reference"))[index_N2]
         fields |= {"margin_N": job.beta * (log_ratio_N2[:, 0] - log_ratio_N2[:, 1]), "log_ratio_N2": log_ratio_N2}
     if "prompt_entropy_N" in job.wanted:
-        fields["prompt_entropy_N"] = prompt_entropies(policy_R, [r.prompt_id for r in responses], index_N2)
+        # All responses of a larger question answer one prompt.
+        fields["prompt_entropy_N"] = prompt_entropies(policy_R, [r.prompt_id for r in responses], index_N2[:, :2])
     return fields
 
 

@@ -7,7 +7,7 @@ Cost:      O(m²) pairs or O(C(m, k)) sets per prompt; no model is run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from math import comb
 from typing import ClassVar, Literal
@@ -99,13 +99,13 @@ class InPrompt(Pairing):
                 if a.text != b.text
             ]
             return pairs if wanted is None else _some(pairs, wanted, rng)
-        distinct = list({r.text: r for r in reversed(group)}.values())[::-1]  # the first of equal texts
+        # Of equal texts, the response with the smallest id: the order in which responses were drawn does not matter.
+        distinct = list({r.text: r for r in sorted(group, key=lambda r: r.id, reverse=True)}.values())
         if len(distinct) < k:
             if self.config.short_sets == "none" or len(distinct) < 2:
                 return []
             k = len(distinct)
-        sets = [set_of(draws, members, self.config.asks, round) for members in combinations(distinct, k)]
-        return sets if wanted is None else _some(sets, wanted, rng)
+        return [set_of(draws, members, self.config.asks, round) for members in _sets(distinct, k, wanted, rng)]
 
     def _count(self, m: int) -> int:
         k = self.config.sets_of
@@ -120,6 +120,23 @@ def set_of(
     """Return the question about some of a round's draws, with their origins."""
     origins = [draws.drawn_from[r.id] for r in members if r.id in draws.drawn_from]
     return Question.of(members, asks, round, origins if len(origins) == len(members) else None)
+
+
+def _sets(
+    responses: Sequence[Response], k: int, wanted: int | None, rng: np.random.Generator
+) -> Iterable[Sequence[Response]]:
+    """Return all sets of k responses, or `wanted` different ones drawn at random without listing the others."""
+    total = comb(len(responses), k)
+    if wanted is None or wanted >= total:
+        return combinations(responses, k)
+    ordered = sorted(responses, key=lambda r: r.id)
+    if total <= 4 * wanted:
+        every = list(combinations(ordered, k))
+        return [every[i] for i in rng.permutation(total)[:wanted]]
+    drawn: dict[tuple[int, ...], None] = {}  # the first different sets of a random sequence
+    while len(drawn) < wanted:
+        drawn[tuple(sorted(rng.choice(len(ordered), k, replace=False).tolist()))] = None
+    return [[ordered[i] for i in members] for members in drawn]
 
 
 def _some(questions: list[Question], wanted: int, rng: np.random.Generator) -> list[Question]:

@@ -77,6 +77,7 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
     measured = [m for m in shown_in("report") if any(finite(row.get(m.name)) is not None for row in rows)]
     return {
         "name": name_of(main.recipe),
+        "noun": _noun(main),
         "description": main.recipe.get("description", ""),
         "state": _state(main),
         "damage": [f"{arm.label}: {wrong}" if len(arms) > 1 else wrong for arm in arms for wrong in arm.damage],
@@ -91,7 +92,9 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "headings": {m.name: m.heading for m in METRICS},
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
         "groups": _groups(arms, of_arms),
-        "outcomes": OUTCOMES,
+        "outcomes": list(
+            dict.fromkeys([*OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])
+        ),
         "pair_sections": [_pair_section(main, t) for t in dict.fromkeys((*asked_in[-1:], *asked_in[:1]))],
     }
 
@@ -107,7 +110,7 @@ def _state(arm: Arm) -> str:
     current = arm.rounds_closed + 1
     asked = {x.question.id for x in arm.asked if x.round == current}
     answered = len(asked & {question_of(x) for x in arm.answers})
-    pending = f"{len(asked)} pairs asked, {answered} answered" if asked else "no pair asked yet"
+    pending = f"{len(asked)} {_noun(arm)}s asked, {answered} answered" if asked else "no pair asked yet"
     return f"In progress: round {current} of {arm.rounds} ({pending}); {arm.rounds_closed} closed, {labels}."
 
 
@@ -116,7 +119,7 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
     acquisition = dict(recipe["acquisition"])
     rule = str(acquisition.pop("name"))
     split = recipe.get("schedule", "constant")
-    asked = f"{recipe['budget']} pairs a round, {recipe['rounds']} rounds" + (
+    asked = f"{recipe['budget']} {_noun(arm)}s a round, {recipe['rounds']} rounds" + (
         "" if split == "constant" else f", schedule {split if isinstance(split, str) else _brief({'list': split})}"
     )
     random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
@@ -198,7 +201,7 @@ def _drawn(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
 
 def _table(arm: Arm, rounds: Sequence[Selected]) -> dict[str, Any]:
     results = [{**m, "total_seconds": sum((m.get("seconds") or {}).values())} for m in arm.measured]
-    return {"arm": arm, "rounds": results, "selected": rounds}
+    return {"arm": arm, "rounds": results, "selected": rounds, "noun": _noun(arm)}
 
 
 def _groups(arms: Sequence[Arm], of_arms: Sequence[Sequence[Selected]]) -> dict[str, Any] | None:
@@ -214,6 +217,7 @@ def _groups(arms: Sequence[Arm], of_arms: Sequence[Sequence[Selected]]) -> dict[
     tables = [
         {
             "label": arm.label,
+            "noun": _noun(arm),
             "rounds": [c.round for c in rounds],
             "rows": [(g, [c.groups.get(g, 0) for c in rounds], total[g]) for g in order[:_GROUPS_SHOWN]],
         }
@@ -230,8 +234,12 @@ def _pair_section(arm: Arm, t: int) -> dict[str, Any]:
     for answer in arm.answers:
         answers.setdefault(question_of(answer), []).append(answer)
     shown = [_question(arm, x, answers.get(x.question.id, [])) for x in asked[:_PAIRS_SHOWN]]
-    noun = "question" if any(x.question.k > 2 for x in asked) else "pair"
-    return {"round": t, "asked": len(asked), "pairs": shown, "unit": asked[0].unit, "noun": noun}
+    return {"round": t, "asked": len(asked), "pairs": shown, "unit": asked[0].unit, "noun": _noun(arm)}
+
+
+def _noun(arm: Arm) -> str:
+    """Return what a study asks, in a word."""
+    return "question" if any(x.question.k > 2 for x in arm.asked) else "pair"
 
 
 def _question(arm: Arm, x: AskedQuestion, answers: Sequence[Label | Answer]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise, permutations
 from typing import Any, Literal
 
+import numpy as np
+
 from duelist.answers import REST
 from duelist.errors import DataError
 from duelist.store.decisions import question_of
@@ -92,15 +94,13 @@ def implied_pairs(decision: RankedSet, implied: ImpliedPairs = "all") -> list[tu
 
         4 / (k (k − 1)) · Σ_{n=2..k} (n − 1) / n      (0.778 for k = 3, 0.639 for k = 4),
 
-    and of a partial one, of the best, or of the best and the worst of k, the ratio of the two traces of information.
+    and of a partial one, of one with ties, of the best, or of the best and the worst of k, the ratio of the two traces
+    of information. An answer that leaves an order open has the likelihood of all orders that agree with it.
     With `adjacent`, only neighbours in the ranking make pairs, with weight 1. No pair is made of two responses that
     were called equal, or that were not ordered.
     """
     ranks = decision.ranks
     better = [(i, j) for i, j in permutations(range(len(ranks)), 2) if ranks[i] < ranks[j]]
-    if decision.asks == "best_worst":  # those between are not compared with each other
-        best, worst = ranks.index(0), ranks.index(max(ranks))
-        better = [(i, j) for i, j in better if i == best or j == worst]
     if implied == "adjacent":
         next_rank = dict(pairwise(sorted(set(ranks))))
         return [(i, j, 1.0) for i, j in better if next_rank.get(ranks[i]) == ranks[j]]
@@ -118,8 +118,10 @@ def _information(decision: RankedSet) -> float:
         group = ranks.count(rank)
         if rank == REST or left == group:
             break
-        # A stage with n responses left has the covariance of a uniform choice: trace (n − 1)/n.
-        trace += sum((n - 1) / n for n in range(left, left - group, -1))
+        # A stage with n responses left has the covariance of a uniform choice: trace (n − 1)/n. The likelihood of a tie
+        # is the sum over its orders, so the variance of the scores among them is lost: that of Σ 1/n up to a place.
+        left_X = np.arange(left, left - group, -1)
+        trace += float((1 - 1 / left_X).sum() - group * np.cumsum(1 / left_X).var())
         left -= group
     return trace
 

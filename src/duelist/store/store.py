@@ -220,8 +220,8 @@ class Store:
         own = select(AnswerRow).where(
             AnswerRow.question_id == answer.question_id, AnswerRow.annotator == answer.annotator
         )
-        row = session.scalar(own.order_by(AnswerRow.number.desc()).limit(1))
-        latest = None if row is None or row.outcome == UNDONE else row.id
+        counting = _counting(answer_from(row)[0] for row in session.scalars(own.order_by(AnswerRow.number)))
+        latest = next((x.id for x in counting.values()), None)
         if answer.replaces != latest:
             raise LabelConflictError(
                 f"An annotator answers a question once, but {answer.annotator!r} has "
@@ -233,7 +233,8 @@ class Store:
     def _require_retractable(self, session: Session, act: Retraction) -> None:
         """Require that a retraction takes back a label or answer of the same annotator to the same question."""
         row = session.scalar(select(AnswerRow).where(AnswerRow.id == act.retracts))
-        if row is None or (row.question_id, row.annotator) != (act.question_id, act.annotator):
+        own = row is not None and (row.question_id, row.annotator) == (act.question_id, act.annotator)
+        if row is None or not own or row.outcome == UNDONE:
             raise DataError(
                 f"A retraction must take back an own answer to the same question, but {act.retracts!r} is none of "
                 f"{act.annotator!r} to {act.question_id}: give its id. Nothing of this call was recorded."
@@ -265,12 +266,7 @@ class Store:
 
         An answer's own time does not matter, because clocks can be set back.
         """
-        latest: dict[tuple[str, str], Label | Answer] = {}
-        for act in self.acts():
-            if not isinstance(act, Retraction):
-                latest[question_of(act), act.annotator] = act
-            elif (key := (act.question_id, act.annotator)) in latest and latest[key].id == act.retracts:
-                del latest[key]
+        latest = _counting(self.acts())
         return [latest[key] for key in sorted(latest)]
 
     def current_labels(self) -> list[Label]:
@@ -346,3 +342,17 @@ class Store:
         """Record that preferences.jsonl was written from the first `labels` labels."""
         with self._recording() as session:
             session.add(PreferencesFileRow(labels=labels, digest=digest, recorded_at=now()))
+
+
+def _counting(acts: Iterable[Label | Answer | Retraction | None]) -> dict[tuple[str, str], Label | Answer]:
+    """Return what counts of some acts in order of arrival, by question and annotator."""
+    latest: dict[tuple[str, str], Label | Answer] = {}
+    for act in acts:
+        if act is None:  # an unusable row
+            continue
+        key = (question_of(act), act.annotator)
+        if not isinstance(act, Retraction):
+            latest[key] = act
+        elif key in latest and latest[key].id == act.retracts:
+            del latest[key]
+    return latest
