@@ -111,7 +111,8 @@ def work_together(people: Sequence[Annotator]) -> None:
 
 def require_faithful(events: Sequence[LedgerEvent], people: Sequence[Annotator], k: int) -> None:
     """Compare the ledger with what every client remembers: nothing lost, doubled or on the wrong side."""
-    assert [problem for person in people for problem in person.problems] == []
+    problems = [problem for person in people for problem in person.problems]
+    assert problems == []
     record = derive(events)
     votes = [e for e in events if e.kind in ("voted", "skipped")]
     assert len({e.id for e in votes}) == len(votes)

@@ -142,6 +142,7 @@ class AnyOrder(RuleBasedStateMachine):
         record = self.desk.journal.record
         for question in {x.question_id for x in record.leases.values()}:
             people = [a.annotator for a in record.answers(question)]
+            assert record.answered.get(question, 0) == len(people)
             people += [
                 x.annotator for x in record.open_leases() if (x.question_id, x.purpose) == (question, "question")
             ]

@@ -57,10 +57,10 @@ def test_twenty_people_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_twenty_people_for_a_minute(tmp_path: Path, kind: str) -> None:
     if kind == "sqlite":
-        label_together(f"sqlite:///{tmp_path / 'study.db'}", people=20, questions=20_000, votes=MANY, seconds=60)
+        label_together(f"sqlite:///{tmp_path / 'study.db'}", people=20, questions=4_000, votes=MANY, seconds=60)
     else:
         with postgresql() as url:
-            label_together(url, people=20, questions=20_000, votes=MANY, seconds=60)
+            label_together(url, people=20, questions=4_000, votes=MANY, seconds=60)
 
 
 # kill -9

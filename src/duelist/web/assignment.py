@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from duelist.errors import RecipeError
 from duelist.seeding import generator, hash_uniform
@@ -66,8 +67,16 @@ class DeskSettings:
 
 def places(record: Record, settings: DeskSettings, question_id: str) -> int:
     """Return k, the number of people who answer a question."""
-    chosen = hash_uniform(settings.seed, "overlap", question_id) < settings.overlap_fraction
-    return record.overlap.get(question_id, settings.overlap_labels if chosen else settings.labels)
+    raised = record.overlap.get(question_id)
+    if raised is not None:
+        return raised
+    chosen = settings.overlap_fraction > 0 and _overlap_coin(settings.seed, question_id) < settings.overlap_fraction
+    return settings.overlap_labels if chosen else settings.labels
+
+
+@lru_cache(maxsize=1 << 17)
+def _overlap_coin(seed: int, question_id: str) -> float:
+    return hash_uniform(seed, "overlap", question_id)
 
 
 def display_order(seed: int, item: Item, annotator: str, serial: int) -> tuple[str, ...]:
@@ -75,12 +84,6 @@ def display_order(seed: int, item: Item, annotator: str, serial: int) -> tuple[s
     ids = item.response_ids
     order = generator(seed, "display", item.id, annotator, serial).permutation(len(ids))
     return tuple(ids[i] for i in order)
-
-
-def free_places(record: Record, settings: DeskSettings, question_ids: Iterable[str]) -> dict[str, int]:
-    """Return how many more people may be given each question now."""
-    taken = Counter(x.question_id for x in record.open_leases() if x.purpose == "question")
-    return {i: places(record, settings, i) - len(record.answers(i)) - taken[i] for i in question_ids}
 
 
 def next_question(
@@ -96,10 +99,12 @@ def next_question(
         hold: ids of questions that the person's page has already.
     """
     had = {*hold, *(x.question_id for x in record.open_leases() if x.annotator == annotator)}
+    taken = Counter(x.question_id for x in record.open_leases() if x.purpose == "question")
     for batch in batches:
-        free = free_places(record, settings, (item.id for item in batch.items))
         for item in batch.items:
-            if free[item.id] > 0 and item.id not in had and not record.touched(annotator, item.id):
+            i = item.id
+            free = places(record, settings, i) - record.answered.get(i, 0) - taken[i]
+            if free > 0 and i not in had and not record.touched(annotator, i):
                 return batch, item
     return None
 

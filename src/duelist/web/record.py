@@ -111,6 +111,7 @@ class Record:
     given: dict[str, list[str]] = field(default_factory=dict)  # leases by annotator, in order
     acts: dict[str, Act] = field(default_factory=dict)
     acts_on: dict[str, list[str]] = field(default_factory=dict)  # by question, in order
+    answered: dict[str, int] = field(default_factory=dict)  # acts that count, by question
     acts_by: dict[str, list[str]] = field(default_factory=dict)  # by annotator, in order
     closed: set[int] = field(default_factory=set)
     paused: bool = False
@@ -131,6 +132,8 @@ class Record:
                 self._act(event)
             case "undone":
                 undone = self.acts[str(event.body["undoes"])]
+                if undone.answers:
+                    self.answered[undone.question_id] -= 1
                 self.acts[undone.id] = replace(undone, undone=True)
             case "closed":
                 self.closed.add(int(event.body["round"]))
@@ -186,6 +189,8 @@ class Record:
             str(b["task_id"]),
         )
         self.acts[act.id] = act
+        if act.answers:
+            self.answered[act.question_id] = self.answered.get(act.question_id, 0) + 1
         self.acts_on.setdefault(act.question_id, []).append(act.id)
         self.acts_by.setdefault(act.annotator, []).append(act.id)
         self._end(act.lease, "answered")

@@ -48,7 +48,7 @@ class Rounds:
         """Return how many questions of a batch that was opened lack some of their k answers."""
         with self._journal.lock:
             record, items = self._journal.record, self._batches[round].items
-            return sum(len(record.answers(x.id)) < places(record, self._settings, x.id) for x in items)
+            return sum(record.answered.get(x.id, 0) < places(record, self._settings, x.id) for x in items)
 
     def wait_done(self, round: int, timeout: float | None = None) -> bool:
         """Wait until every question of a batch has its k answers; return whether it has."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from duelist.store.database import connect
 from duelist.web.ledger import Event, EventConflictError, Receipt
 
 _GROUP = 256  # appends in one transaction
-_ids_in_a_query = 500  # SQLite limits the variables of a statement
+_IDS_IN_A_QUERY = 500  # SQLite limits the variables of a statement
 
 
 class LedgerBase(DeclarativeBase):
@@ -47,6 +48,7 @@ class EventRow(LedgerBase):
 
 
 EVENTS = EventRow.__table__
+_COLUMNS = tuple(f.name for f in fields(Event))
 
 
 def read_events(url: str | URL) -> list[Event]:
@@ -88,7 +90,7 @@ class SqlLedger:
         try:
             with self._engine.execution_options(writes=True).begin() as connection:
                 LedgerBase.metadata.create_all(connection)
-                self._last = connection.scalar(select(func.max(EVENTS.c.number))) or 0
+                self._read_ids(connection)
         except SQLAlchemyError as error:
             self._engine.dispose()
             raise _unwritable(error) from error
@@ -96,6 +98,7 @@ class SqlLedger:
         self._accepting = Lock()  # a submit is queued before the end mark, or refused
         self._closed = False
         self._failed: StorageError | None = None
+        self._connection: Connection | None = None  # the writer's own
         self._writer = Thread(target=self._write, name="duelist-ledger", daemon=True)
         self._writer.start()
 
@@ -112,8 +115,17 @@ class SqlLedger:
         return done
 
     def recover(self) -> None:
-        """Accept events again after a failed write."""
+        """Accept events again after a failed write. A commit whose end was not heard of may have happened.
+
+        Raises:
+            StorageError: if the database cannot be read.
+        """
         with self._accepting:
+            try:
+                with self._engine.connect() as connection:
+                    self._read_ids(connection)
+            except SQLAlchemyError as error:
+                raise _unwritable(error) from error
             self._failed = None
 
     def events(self, after: int = 0) -> list[Event]:
@@ -157,22 +169,37 @@ class SqlLedger:
                     group.append(further)
             if group:
                 self._commit(group)
+        self._disconnect()
+
+    def _read_ids(self, connection: Connection) -> None:
+        self._ids = set(connection.scalars(select(EVENTS.c.id)))
+        self._last = connection.scalar(select(func.max(EVENTS.c.number))) or 0
 
     def _commit(self, group: list[_Append]) -> None:
         try:
-            with self._engine.execution_options(writes=True).begin() as connection:
-                outcomes, last = self._insert(connection, group)
+            if self._connection is None:
+                self._connection = self._engine.execution_options(writes=True).connect()
+            with self._connection.begin():
+                outcomes, fresh = self._insert(self._connection, group)
         except Exception as error:
+            self._disconnect()
             failure = _unwritable(error)
             failure.__cause__ = error
             self._refuse(group, failure)
             return
-        self._last = last
+        self._ids |= fresh
+        self._last += len(fresh)
         for append, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, EventConflictError):
                 append.done.set_exception(outcome)
             else:
                 append.done.set_result(outcome)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):  # it may be broken already
+                self._connection.close()
+            self._connection = None
 
     def _refuse(self, group: list[_Append], failure: StorageError) -> None:
         """Fail a group and all that is queued behind it: it was decided on the strength of what is now lost."""
@@ -189,9 +216,10 @@ class SqlLedger:
 
     def _insert(
         self, connection: Connection, group: list[_Append]
-    ) -> tuple[list[list[Receipt] | EventConflictError], int]:
-        """Insert a group's new events; return each append's result, and the last number used."""
-        known = _recorded(connection, [e.id for append in group for e in append.events])
+    ) -> tuple[list[list[Receipt] | EventConflictError], set[str]]:
+        """Insert a group's new events; return each append's result, and the ids of the new events."""
+        again = [e.id for append in group for e in append.events if e.id in self._ids]
+        known = _recorded(connection, again) if again else {}
         outcomes: list[list[Receipt] | EventConflictError] = []
         fresh: dict[str, Event] = {}
         last = self._last
@@ -217,15 +245,15 @@ class SqlLedger:
                 last += len(own)
             outcomes.append(conflict or receipts)
         if fresh:
-            rows = [{f.name: getattr(e, f.name) for f in fields(e)} | {"body": dict(e.body)} for e in fresh.values()]
+            rows = [{name: getattr(e, name) for name in _COLUMNS} for e in fresh.values()]
             connection.execute(insert(EventRow), rows)
-        return outcomes, last
+        return outcomes, set(fresh)
 
 
 def _recorded(connection: Connection, ids: list[str]) -> dict[str, Event]:
     found: dict[str, Event] = {}
-    for start in range(0, len(ids), _ids_in_a_query):
-        chunk = ids[start : start + _ids_in_a_query]
+    for start in range(0, len(ids), _IDS_IN_A_QUERY):
+        chunk = ids[start : start + _IDS_IN_A_QUERY]
         rows = connection.execute(select(EVENTS).where(EVENTS.c.id.in_(chunk))).mappings()
         found |= {row["id"]: Event(**row) for row in rows}
     return found
