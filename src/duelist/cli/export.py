@@ -29,7 +29,7 @@ def export(
         typer.Option(
             "--pairs",
             help="Of a ranking, with `trl`: `all` implied pairs, weighted by the ranking's information (column "
-            "`weight`), or `adjacent` ones.",
+            "`weight`), or `adjacent` ones, which give smaller rewards.",
         ),
     ] = "all",
     quiet: Quiet = False,

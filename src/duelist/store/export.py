@@ -96,8 +96,9 @@ def implied_pairs(decision: RankedSet, implied: ImpliedPairs = "all") -> list[tu
 
     and of a partial one, of one with ties, of the best, or of the best and the worst of k, the ratio of the two traces
     of information. An answer that leaves an order open has the likelihood of all orders that agree with it.
-    With `adjacent`, only neighbours in the ranking make pairs, with weight 1. No pair is made of two responses that
-    were called equal, or that were not ordered.
+    With `adjacent`, only neighbours in the ranking make pairs, with weight 1. A reward fitted to these is too small:
+    responses that became neighbours were often ordered by noise (benchmarks/ranking_export.py).
+    No pair is made of two responses that were called equal, or that were not ordered.
     """
     ranks = decision.ranks
     better = [(i, j) for i, j in permutations(range(len(ranks)), 2) if ranks[i] < ranks[j]]
