@@ -3,6 +3,7 @@
     python benchmarks/selection.py            # a few minutes, 4 GB of disk for a while
     python benchmarks/selection.py --quick    # small pools, to see that it runs
     python benchmarks/selection.py --huge     # also 10⁶ x 8,192 (16 GiB of disk)
+    python benchmarks/selection.py --questions  # only questions of more than two responses (6 GiB of memory)
 
 Every measurement is a process of its own with one thread, and is given in CPU seconds (user + system), so that other
 work on the machine hardly disturbs it. "Extra MiB" is the peak of the process's memory over what it had with the pool
@@ -33,7 +34,9 @@ from duelist.acquisition.numerics.design_bound import upper_bound
 from duelist.acquisition.numerics.greedy import GreedyPicks, pick_greedily
 from duelist.acquisition.numerics.optimal_design import DesignProblem, exchange, greedy, one_shot
 from duelist.acquisition.numerics.pool_rows import PoolRows, row_square_norms
+from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.acquisition.numerics.two_level import pick_two_level
+from duelist.choice_models.information import information_matrices, roots
 
 BUDGET = 50
 RELATIVE_LAMBDA = 0.01
@@ -230,7 +233,46 @@ def run_design(kind: str, n: int, d: int, budget: int) -> dict[str, Any]:
     }
 
 
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {"pool": make_pool, "selection": run_selection, "design": run_design}
+def run_questions(n: int, d: int, size: int, drawn: int, budget: int) -> dict[str, Any]:
+    """Rankings of `size` (pairs for 2), chosen from sets of each prompt's `drawn` responses; features in memory."""
+    rng = np.random.default_rng(2)
+    per_prompt = list(itertools.combinations(range(drawn), size))
+    prompts = -(-n // len(per_prompt))
+    basis_RD = rng.standard_normal((64, d), dtype=np.float32)
+    blocks = range(0, prompts * drawn, 4096)
+    gradient_RD = np.concatenate(
+        [features(min(4096, prompts * drawn - at), d, "gradients", rng, basis_RD) for at in blocks]
+    )
+    place_NQ = np.array([[drawn * x + i for i in chosen] for x in range(prompts) for chosen in per_prompt])[:n]
+    reward_R = rng.standard_normal(len(gradient_RD))
+    none_PD = np.empty((0, d))
+
+    def pairs() -> GreedyPicks:
+        square_N = weight_N * row_square_norms(phi_ND)
+        rows = PoolRows(phi_ND).scaled(np.sqrt(weight_N))
+        return pick_greedily(rows, none_PD, RELATIVE_LAMBDA * float(square_N.mean()), budget, square_N)
+
+    def sets() -> GreedyPicks:
+        size_N = np.full(n, size)
+        matrix_NQQ = information_matrices(reward_R[place_NQ], np.full(n, "ranking"), size_N)
+        rows = QuestionRows(gradient_RD, place_NQ, roots(matrix_NQQ, size_N))
+        return pick_greedily(rows, none_PD, RELATIVE_LAMBDA * float(rows.square_norm_N.mean()), budget)
+
+    if size == 2:
+        phi_ND = gradient_RD[place_NQ[:, 0]] - gradient_RD[place_NQ[:, 1]]
+        p_N = 1 / (1 + np.exp(reward_R[place_NQ[:, 1]] - reward_R[place_NQ[:, 0]]))
+        weight_N = p_N * (1 - p_N)
+    result, figures = measured(pairs if size == 2 else sets)
+    stored = n if size == 2 else len(gradient_RD)
+    return {**figures, "gain": result.log_determinant_gain, "rows": stored, "readings": result.rows_read / stored}
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "pool": make_pool,
+    "selection": run_selection,
+    "design": run_design,
+    "questions": run_questions,
+}
 
 
 def child(task: str, **arguments: Any) -> dict[str, Any]:
@@ -302,10 +344,27 @@ def report_design(kind: str, n: int, d: int, budget: int) -> None:
     )
 
 
+def report_questions(n: int, d: int, budget: int, cases: list[tuple[int, int]]) -> None:
+    """Measure the choice among sets of several sizes relative to that among pairs, and print a row for each."""
+    print(f"\n## Questions of several responses: n = {n:,}, d = {d:,}, float32 in memory, past 0, B = {budget}")
+    print(f"{'':34}{'CPU s':>8}{'ratio':>8}{'rows':>9}{'readings':>10}{'nats':>9}", flush=True)
+    first = 0.0
+    for size, drawn in cases:
+        r = child("questions", n=n, d=d, size=size, drawn=drawn, budget=budget)
+        first = first or r["seconds"]
+        name = f"{'pairs' if size == 2 else f'rankings of {size}'}, {drawn} responses a prompt"
+        print(
+            f"{name:34}{r['seconds']:8.2f}{r['seconds'] / first:8.2f}{r['rows']:9,}{r['readings']:10.2f}"
+            f"{r['gain']:9.1f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Run the cases and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small pools only: a check that it runs")
+    parser.add_argument("--questions", action="store_true", help="only questions of more than two responses")
     parser.add_argument("--huge", action="store_true", help="also 10⁶ x 8,192 float16: 16 GiB of disk")
     parser.add_argument(
         "--folder", type=Path, default=None, help="where pools are written; a temporary one if left out"
@@ -316,6 +375,9 @@ def main() -> None:
         task, arguments = json.loads(options.task)
         print(json.dumps(TASKS[task](**arguments)))
         return
+    if options.questions:
+        report_questions(*QUESTIONS)
+        return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         free, wanted = shutil.disk_usage(folder).free / 2**30, 17 if options.huge else 4
@@ -325,6 +387,7 @@ def main() -> None:
             report_selection(folder, 600, 256, "gradients", "float32", 50, [*PRIMAL, "plain", "read"], False)
             report_selection(folder, 4000, 256, "gradients", "float16", 0, ["plain", "read", "shards-4"], True)
             print_design_table([64], 2000, 200)
+            report_questions(2000, 256, 50, [(2, 8), (4, 8), (4, 4)])
             return
         for kind in ("gradients", "gaussian"):
             forms = [*(PRIMAL if kind == "gradients" else ["incremental"]), "plain", "read"]
@@ -340,8 +403,11 @@ def main() -> None:
         if options.huge:
             report_selection(folder, 1_000_000, 8192, "gradients", "float16", 0, ["read"], True)
         print_design_table([64, 256, 512], 20_000, 500)
+        report_questions(*QUESTIONS)
 
 
+# Pool, dimensions, picks, and (size of the sets, responses a prompt); in the last case no two sets share a response.
+QUESTIONS = (20_000, 8192, 200, [(2, 8), (3, 8), (4, 8), (6, 8), (4, 6), (4, 4)])
 PRIMAL = ["incremental", "rescored", "inverse"]
 
 
