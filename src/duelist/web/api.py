@@ -32,7 +32,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 def people_api(desk: Desk, access: Access) -> APIRouter:
     """Return the routes that the labelling page calls."""
     routes = APIRouter(prefix="/api", responses=REFUSALS, tags=["people"])
-    acting, signed = Depends(access.acting), Depends(access.signed)
+    acting, signed = Depends(access.as_acting), Depends(access.as_signed)
 
     @routes.post("/next")
     def next_question(form: NextForm, who: Signed = acting) -> NextView:
