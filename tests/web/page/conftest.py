@@ -60,7 +60,9 @@ def open_page(browser: Any) -> Iterator[Opener]:
             requests: list[str] = []
             blocked: list[str] = []  # by the content-security policy: no request left
             errors: list[str] = []
-            window.on("requestfailed", lambda request: blocked.append(request.url) if "csp" in request.failure else None)
+            window.on(
+                "requestfailed", lambda request: blocked.append(request.url) if "csp" in request.failure else None
+            )
             window.on("request", lambda request: requests.append(request.url))
             if quiet:
                 window.on("weberror", lambda error: errors.append(str(error.error)))

@@ -59,27 +59,26 @@ def rich_pair() -> Question:
     """A conversation with code, a table and LaTeX, as a real study has them."""
     first = (
         "<p>Use <code>functools.cache</code>: each value is computed once, so the cost falls from "
-        "$O(\\varphi^n)$ to $O(n)$.</p>"
+        '$O(\\varphi^n)$ to $O(n)$.</p><p class="language">python</p>'
         + _code(
             "from functools import cache\n\n\n@cache\ndef fibonacci(n: int) -> int:\n"
             '    """Return the n-th Fibonacci number."""\n    return n if n < 2 else '
             "fibonacci(n - 1) + fibonacci(n - 2)  # each n once\n"
         )
         + "<p>Recursion is still as deep as <em>n</em>. Above about 900 you need the loop:</p>"
-        "<table><thead><tr><th>n</th><th>plain</th><th>cached</th></tr></thead><tbody>"
+        '<table><thead><tr><th>n</th><th class="align-right">plain</th><th>cached</th></tr></thead><tbody>'
         "<tr><td>20</td><td>1.9 ms</td><td>0.01 ms</td></tr><tr><td>30</td><td>230 ms</td><td>0.01 ms</td></tr>"
         "</tbody></table>"
     )
     second = (
-        "<p>You can make it faster with a loop, which needs no memory for earlier calls:</p>"
-        + _code(
-            "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n"
-        )
-        + "<ol><li>Start with <code>0</code> and <code>1</code>.</li><li>Replace the two numbers <em>n</em> times by the "
-        "next ones.</li><li>Return the first.</li></ol><p>It takes <strong>n steps</strong> and works for any "
+        '<p class="heading-2">A loop</p><p>It is faster with a loop, which needs no memory of earlier calls:</p>'
+        + _code("def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n")
+        + "<ol><li>Start with <code>0</code> and <code>1</code>.</li><li>Replace the two numbers <em>n</em> times by "
+        "the next ones.</li><li>Return the first.</li></ol><p>It takes <strong>n steps</strong> and works for any "
         "<em>n</em>. For very large numbers there is a formula by squaring that takes about $2\\log_2 n$ "
         "multiplications.</p>"
     )
+    hidden = '<span class="control" title="ZERO WIDTH SPACE">U+200B</span>'
     prompt = [
         turn("How do I compute Fibonacci numbers in Python?"),
         turn(
@@ -88,7 +87,10 @@ def rich_pair() -> Question:
             "<p>Call the function for the two smaller numbers and add the results:</p>"
             + _code("def fibonacci(n):\n    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)\n"),
         ),
-        turn("That takes minutes for n = 40. Can it be faster?"),
+        turn(
+            "That takes minutes for n = 40.\u200b Faster?",
+            markup=f"<p>That takes minutes for n = 40.{hidden} Faster?</p>",
+        ),
     ]
     responses = [response("rich-0", "Use functools.cache.", first), response("rich-1", "Use a loop.", second)]
     return {"question_id": "rich", "asks": "pair", "prompt": prompt, "responses": responses}
@@ -104,8 +106,6 @@ def nearly_equal_pair() -> Question:
 
 
 def right_to_left_pair() -> Question:
-    return question(
-        "rtl",
-        ["القهوة مشروب يُحضَّر من بذور البن المحمصة.", "البن نبات. Coffee comes from Ethiopia."],
-        prompt="ما هي القهوة؟",
-    )
+    pair = question("rtl", ["القهوة مشروب يُحضَّر من بذور البن المحمصة.", "البن نبات."], prompt="ما هي القهوة؟")
+    pair["responses"][0]["html"] += "<p>Coffee comes from Ethiopia.</p>"
+    return pair

@@ -18,7 +18,7 @@ from PIL import Image
 pytestmark = pytest.mark.full
 
 REASONS = ["more correct", "clearer", "better style", "safer"]
-GUIDELINES = "<h3>What we look for</h3><p>Prefer the answer that <strong>helps</strong> more.</p>" * 12
+GUIDELINES = "<h1>Tea</h1><h3>What we look for</h3><p>Prefer the answer that <strong>helps</strong> more.</p>" * 12
 
 
 def place(page: Any) -> None:
@@ -67,10 +67,9 @@ def arrange(page: Any, questions: list[Any], prepare: Callable[[Any], object]) -
     prepare(page)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("desktop", "dark"), ("phone", "light")])
 @pytest.mark.parametrize("state", STATES)
-def test_axe_finds_nothing(open_page: Any, pictures: Path, state: str, scheme: str, size: str) -> None:
+def test_axe_finds_nothing(open_page: Any, pictures: Path, state: str, size: str, scheme: str) -> None:
     questions, prepare = STATES[state]
     window = {"color_scheme": scheme, "reduced_motion": "reduce"}
     study = {"reasons": REASONS, "guidelines_html": GUIDELINES, "write_better": True, "strength": state == "pair"}

@@ -9,7 +9,7 @@ from page_questions import pairs, question, response, turn
 
 pytestmark = pytest.mark.full
 
-ATTACK = "<img src=x onerror=\"window.broken=1\"><script>window.broken=1</script>'\"&</script>"
+ATTACK = '<img src=x onerror="window.broken=1"><script>window.broken=1</script>\'"&</script>'
 
 
 def untouched(page: Any) -> None:

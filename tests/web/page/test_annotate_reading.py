@@ -75,7 +75,8 @@ def test_right_to_left_text_takes_its_own_direction(open_page: Any, on_screen: A
     _, page = open_page([right_to_left_pair(), *pairs(1)])
     direction = "texts => texts.map(text => getComputedStyle(text).direction)"
     on_screen(page, "rtl")
-    assert page.eval_on_selector_all(".text", direction)[:3] == ["rtl"] * 3
+    assert page.eval_on_selector_all("main .text", direction) == ["rtl"] * 3
+    assert page.eval_on_selector_all("main .text p", direction) == ["rtl", "rtl", "ltr", "rtl"]
     page.keyboard.press("1")
     on_screen(page, "q0")
     assert page.eval_on_selector_all("main .text", direction) == ["ltr"] * 3

@@ -108,7 +108,9 @@ def test_an_expired_session_keeps_the_answer_until_the_link_is_opened_again(open
     assert stub.received == [act["act_id"] for act in stub.acts]
 
 
-def test_another_person_in_the_same_browser_does_not_send_the_first_ones_answers(open_page: Any, on_screen: Any) -> None:
+def test_another_person_in_the_same_browser_does_not_send_the_first_ones_answers(
+    open_page: Any, on_screen: Any
+) -> None:
     stub, page = open_page(pairs(4))
     on_screen(page, "q0")
     stub.end_session()

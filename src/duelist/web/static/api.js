@@ -2,7 +2,8 @@
 
 const TIMEOUT_MS = 20_000;
 
-// kind: "network" (no answer), "busy" (408, 429, 5xx: try again), "session" (sign in again), "refused" (never accepted).
+// kind: "network" (no answer), "busy" (408, 429, 5xx: try again), "session" (sign in again) or "refused" (never
+// accepted).
 export class Failure extends Error {
   constructor(kind, { status = 0, code = "", message = "", retrySeconds = null } = {}) {
     super(message || kind);
@@ -26,11 +27,11 @@ export class Api {
   }
 
   get(path) {
-    return this.#send("GET", path, undefined, {});
+    return this.#send("GET", path);
   }
 
-  post(path, body, { keepalive = false } = {}) {
-    return this.#send("POST", path, JSON.stringify(body), { keepalive });
+  post(path, body) {
+    return this.#send("POST", path, JSON.stringify(body));
   }
 
   // Take over the session that the browser has now. True if it is the same person's in the same study.
@@ -48,12 +49,11 @@ export class Api {
     }
   }
 
-  async #send(method, path, body, options, renewed = false) {
+  async #send(method, path, body, renewed = false) {
     let response;
     let data;
     try {
       response = await fetch(path, {
-        ...options,
         method,
         body,
         headers: { "X-CSRF-Token": this.csrf, ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
@@ -68,7 +68,7 @@ export class Api {
     if (response.ok && data !== null) return { ...data, serverTime: Date.parse(response.headers.get("Date") ?? "") };
     // An old CSRF token means that this browser was signed in anew, perhaps as the same person.
     if (response.status === 403 && !renewed && (await this.renew())) {
-      return this.#send(method, path, body, options, true);
+      return this.#send(method, path, body, true);
     }
     throw failureOf(response, data);
   }

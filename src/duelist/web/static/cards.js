@@ -19,7 +19,8 @@ const ordinal = (n) => `${n}${{ 1: "st", 2: "nd", 3: "rd" }[n] ?? "th"}`;
 export class CardsView {
   ordering = true;
 
-  // host: {responses, rail, tools, say(text), answer(fields, spoken), seconds(), changed(), refresh()}; draft: an order.
+  // host: {responses, rail, tools, say(text), answer(fields, spoken), seconds(), changed(), refresh()}; draft: an
+  // order that was saved.
   constructor(task, host, draft) {
     this.task = task;
     this.host = host;
@@ -59,7 +60,8 @@ export class CardsView {
   }
 
   actionOf(act) {
-    return { all_bad: "both_bad", all_good: "both_good", skip: "skip" }[act.outcome] ?? (act.stopped ? "stop" : "submit");
+    const whole = { all_bad: "both_bad", all_good: "both_good", skip: "skip" };
+    return whole[act.outcome] ?? (act.stopped ? "stop" : "submit");
   }
 
   // Show the order of an earlier act, which was undone.
@@ -88,7 +90,7 @@ export class CardsView {
   #card(response, index) {
     const title = `response-${index}`;
     const body = el("div", { class: "body" });
-    body.append(sanitised(response.html, response.direction));
+    body.append(sanitised(response.html, response));
     const placed = el("button", { type: "button", class: "place", onclick: () => this.#toggle(response.id) });
     const heading = el(
       "h3",
@@ -155,7 +157,8 @@ export class CardsView {
   #drop(id, target) {
     const seconds = this.host.seconds();
     let done = false;
-    if (target.kind === "card") done = this.order.tie(id, target.id, seconds) || (!this.order.ties && this.order.append(id, seconds));
+    if (target.kind === "card" && this.order.ties) done = this.order.tie(id, target.id, seconds);
+    else if (target.kind === "card") done = this.order.insert(id, this.order.groups.length, seconds);
     else if (target.kind === "before") done = this.order.insert(id, this.#groupIndex(target.id), seconds);
     else if (target.kind === "after") done = this.order.insert(id, this.#groupIndex(target.id) + 1, seconds);
     else if (target.kind === "rail") done = this.order.insert(id, this.order.groups.length, seconds);
@@ -188,8 +191,9 @@ export class CardsView {
     const tied = this.order.tiedWith(id).length > 0;
     if (place === null) {
       const next = 1 + this.order.placed.length;
+      const placing = this.order.tieNext ? "Tie" : `Place ${this.#placeName(next).toLowerCase()}`;
       button.replaceChildren(
-        this.order.complete ? "No place left" : this.order.tieNext ? "Tie" : `Place ${this.#placeName(next).toLowerCase()}`,
+        this.order.complete ? "No place left" : placing,
         el("kbd", { "aria-hidden": "true" }, String(this.number.get(id))),
       );
       button.setAttribute("aria-label", `Place ${this.#name(id).toLowerCase()} next`);

@@ -63,9 +63,10 @@ export class Details {
   }
 
   #strengths() {
-    const buttons = Object.entries(STRENGTHS).map(([name, label]) =>
-      el("button", { type: "button", class: "chip", "data-strength": name, onclick: () => this.#choose(name) }, label, hint(name)),
-    );
+    const buttons = Object.entries(STRENGTHS).map(([name, label]) => {
+      const attributes = { type: "button", class: "chip", "data-strength": name, onclick: () => this.#choose(name) };
+      return el("button", attributes, label, hint(name));
+    });
     this.root.append(el("div", { class: "set", role: "group", "aria-label": "How much better?" }, ...buttons));
     return buttons;
   }
@@ -92,12 +93,9 @@ export class Details {
       this.#expandComment(text.value !== "");
       this.commentButton.focus();
     });
-    this.commentButton = el(
-      "button",
-      { type: "button", class: "chip", "aria-expanded": "false", "aria-controls": "comment", onclick: () => this.#openComment() },
-      "Comment",
-      hint("comment"),
-    );
+    const attributes = { type: "button", class: "chip", "aria-expanded": "false", "aria-controls": "comment" };
+    this.commentButton = el("button", attributes, "Comment", hint("comment"));
+    this.commentButton.addEventListener("click", () => this.#openComment());
     this.root.append(el("div", { class: "set" }, this.commentButton), text);
     return text;
   }

@@ -22,12 +22,12 @@ export function compare(firstText, secondText) {
   }
   const common = commonWords(first.slice(start, first.length - end), second.slice(start, second.length - end));
   if (common === null) return null;
-  const shared = common.map(([i]) => i + start).concat(outside(first, start, end)).filter((i) => isWord(first[i])).length;
+  const shared = [...outside(first, start, end), ...common.map(([i]) => i + start)];
   const total = first.filter(isWord).length + second.filter(isWord).length;
   return {
     first: runs(first, start, end, new Set(common.map(([i]) => i + start))),
     second: runs(second, start, end, new Set(common.map(([, j]) => j + start))),
-    similarity: total === 0 ? 1 : (2 * shared) / total,
+    similarity: total === 0 ? 1 : (2 * shared.filter((index) => isWord(first[index])).length) / total,
   };
 }
 

@@ -4,6 +4,9 @@
 import { clearNotice, notice, say } from "./notices.js";
 
 const LONGEST_POLL_SECONDS = 15;
+const SIGNED_OUT =
+  "Your session has ended. Open your personal link again, in this tab or another. " +
+  "Your answers are kept in this browser and are sent then.";
 
 export class Flow {
   constructor({ api, outbox, screen, tabs, storage, onProgress }) {
@@ -108,7 +111,7 @@ export class Flow {
   }
 
   signedOut() {
-    notice("signed-out", "Your session has ended. Open your personal link again, in this tab or another. Your answers are kept in this browser and are sent then.");
+    notice("signed-out", SIGNED_OUT);
     this.sessionEnded = true;
   }
 
@@ -159,7 +162,8 @@ export class Flow {
     const { task } = this.screen;
     if (!task) return;
     if (document.hidden) {
-      document.addEventListener("visibilitychange", () => this.screen.task === task && this.#reportShown(), { once: true });
+      const later = () => this.screen.task === task && this.#reportShown();
+      document.addEventListener("visibilitychange", later, { once: true });
       return;
     }
     const body = { task_id: task.task_id, question_id: task.question_id, shown: this.screen.shown() };
@@ -212,7 +216,7 @@ export class Flow {
       this.ahead.push({ task: this.screen.task, previous: this.screen.previous });
     }
     this.#show(task, previous);
-    say("Your answer is undone. Answer this question again.");
+    say("Your answer is undone. Answer again, or press Enter to keep it.");
   }
 
   #undoFailed(act, failure) {

@@ -47,8 +47,8 @@ const ORDERING_ONLY = ["=", "Backspace", "3", "4", "5", "6", "7", "8", "9"];
 
 export const symbol = (key) => SYMBOLS[key] ?? (key.length === 1 ? key.toUpperCase() : key);
 
-// The key's name as in KeyboardEvent.key; letters in lower case. On a keyboard of another script (Arabic, Cyrillic, …)
-// the letter at the same place of a Latin keyboard.
+// The key's name as in KeyboardEvent.key, letters in lower case. On a keyboard of another script (Arabic, Cyrillic) it
+// is the letter at the same place of a Latin keyboard.
 export function keyName(event) {
   if (event.key.length !== 1) return event.key;
   if (event.key.charCodeAt(0) > 127) {

@@ -25,7 +25,8 @@ const storage = new Storage([study, annotator.role, annotator.name].map(encodeUR
 const keys = new Keys(bootstrap.keys, storage);
 const api = new Api(bootstrap);
 const details = new Details(bootstrap, () => screen.saveDraft());
-const screen = new Screen({ bootstrap, keys, details, storage, onAnswer: (...answer) => flow.answered(...answer) });
+const onAnswer = (task, content, spoken) => flow.answered(task, content, spoken);
+const screen = new Screen({ bootstrap, keys, details, storage, onAnswer, perform });
 const outbox = new Outbox(storage, api, { onRecorded, onRefused: showRefused, onState: showSaving });
 const tabs = new Tabs(storage.prefix, (message) => flow.heard(message));
 const flow = new Flow({ api, outbox, screen, tabs, storage, onProgress: showProgress });
@@ -48,7 +49,8 @@ function showSaving(state) {
   if (state === "signed-out") flow.signedOut();
   if (state === "retrying") {
     const kept = count === 1 ? "1 answer is" : `${count} answers are`;
-    notice("retrying", `The server cannot be reached. ${kept} kept in this browser, and sent when it is back. You can go on.`);
+    const text = `${kept} kept in this browser, and sent when it is back. You can go on.`;
+    notice("retrying", `The server cannot be reached. ${text}`);
   } else clearNotice("retrying");
 }
 
@@ -95,7 +97,7 @@ document.addEventListener("keydown", (event) => {
 byId("undo").addEventListener("click", () => perform("undo"));
 byId("open-guidelines").addEventListener("click", openGuidelines);
 byId("open-guidelines").hidden = !bootstrap.guidelines_html;
-byId("guidelines-text").append(sanitised(bootstrap.guidelines_html));
+byId("guidelines-text").append(sanitised(bootstrap.guidelines_html, { level: 3 }));
 byId("open-settings").addEventListener("click", () => settings.open());
 for (const button of document.querySelectorAll("dialog .close")) {
   button.addEventListener("click", () => button.closest("dialog").close());

@@ -24,12 +24,24 @@ export function clearNotice(kind) {
 
 const WAITING = {
   loading: ["One moment", "The next question is being fetched."],
-  training: ["The model is learning from your answers", "The next questions appear here when the training round is done."],
-  others_labelling: ["Others are still answering", "You have answered everything that is open to you. New questions appear here."],
+  training: [
+    "The model is learning from your answers",
+    "The next questions appear here when the training round is done.",
+  ],
+  others_labelling: [
+    "Others are still answering",
+    "You have answered everything that is open to you. New questions appear here.",
+  ],
   finished: ["All done, thank you", "This study needs no more answers. You can close this page."],
   paused: ["The study is paused", "Its owner has paused it. Questions appear here when it goes on."],
-  offline: ["The server cannot be reached", "The page keeps trying. Your answers are kept in this browser until they are sent."],
-  signed_out: ["Your session has ended", "Open your personal link again, in this tab or another. Your answers are kept in this browser."],
+  offline: [
+    "The server cannot be reached",
+    "The page keeps trying. Your answers are kept in this browser until they are sent.",
+  ],
+  signed_out: [
+    "Your session has ended",
+    "Open your personal link again, in this tab or another. Your answers are kept in this browser.",
+  ],
 };
 
 export function showWaiting(reason) {

@@ -68,7 +68,7 @@ export class PairView {
   #card(response, index) {
     const title = `response-${index}`;
     const body = el("div", { class: "body scrolls", "data-label": `Response ${LETTERS[index]}` });
-    body.append(sanitised(response.html, response.direction));
+    body.append(sanitised(response.html, response));
     return el(
       "article",
       { class: "card", "data-response": response.id, "aria-labelledby": title },
@@ -118,7 +118,7 @@ export class PairView {
     this.cards.forEach((card, index) => {
       const response = this.task.responses[index];
       const runs = index === 0 ? difference.first : difference.second;
-      const text = this.diff ? marked(runs, index) : sanitised(response.html, response.direction);
+      const text = this.diff ? marked(runs, index) : sanitised(response.html, response);
       card.querySelector(".body").replaceChildren(text);
     });
     this.host.layoutChanged();

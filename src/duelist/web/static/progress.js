@@ -12,5 +12,10 @@ export function showProgress(progress) {
   byId("round").textContent = rounds ? `Round ${round} of ${rounds}` : `Round ${round}`;
   byId("mine").textContent = String(mine);
   byId("budget").textContent = String(left);
-  byId("pace").textContent = pace === null ? "–" : pace < 100 ? `${Math.round(pace)} s` : `${(pace / 60).toFixed(1)} min`;
+  byId("pace").textContent = duration(pace);
+}
+
+function duration(seconds) {
+  if (seconds === null) return "–";
+  return seconds < 100 ? `${Math.round(seconds)} s` : `${(seconds / 60).toFixed(1)} min`;
 }

@@ -14,8 +14,10 @@ const bottom = () => document.querySelector(".bottom");
 const milliseconds = (seconds) => Math.round(1000 * seconds) / 1000;
 
 export class Screen {
-  // onAnswer(task, content, spoken): content has every field of an act except its ids.
-  constructor({ bootstrap, keys, details, storage, onAnswer }) {
+  // onAnswer(task, content, spoken): content has every field of an act except its ids. perform(action): what a button
+  // does.
+  constructor({ bootstrap, keys, details, storage, onAnswer, perform }) {
+    this.press = perform;
     this.idleAfter = bootstrap.idle_after_seconds;
     this.mayWriteBetter = bootstrap.write_better;
     this.study = bootstrap.study;
@@ -49,7 +51,8 @@ export class Screen {
     byId("hint").textContent = "";
     this.details.reset(draft?.details);
     this.#showPrompt(task.prompt);
-    this.view = task.asks === "pair" ? new PairView(task, this.#host()) : new CardsView(task, this.#host(), draft?.order);
+    const host = this.#host();
+    this.view = task.asks === "pair" ? new PairView(task, host) : new CardsView(task, host, draft?.order);
     if (previous && !saved && this.view.ordering) this.view.restore(previous);
     byId("question-title").textContent = this.view.title;
     document.title = `${this.view.title} · ${this.study}`;
@@ -93,11 +96,10 @@ export class Screen {
   refresh() {
     if (!this.view) return;
     const earlier = this.previous ? this.view.actionOf(this.previous) : null;
-    const specs = this.view.answers().map((spec) => (spec.action === earlier ? { ...spec, mark: "your answer" } : spec));
-    const perform = (action) => this.perform(action);
-    for (const [id, main] of [["answers-main", true], ["answers-side", false]]) {
-      showButtons(byId(id), specs.filter((spec) => Boolean(spec.main) === main), this.keys, perform);
-    }
+    const mark = (spec) => (spec.action === earlier ? { ...spec, mark: "your answer" } : spec);
+    const specs = this.view.answers().map(mark);
+    showButtons(byId("answers-main"), specs.filter((spec) => spec.main), this.keys, this.press);
+    showButtons(byId("answers-side"), specs.filter((spec) => !spec.main), this.keys, this.press);
   }
 
   // Keep the state of the question, so that a reload or another question loses nothing.
@@ -123,7 +125,7 @@ export class Screen {
       rail: byId("rail"),
       mayWriteBetter: this.mayWriteBetter,
       say,
-      tools: (specs) => showButtons(byId("tools"), specs, this.keys, (action) => this.perform(action)),
+      tools: (specs) => showButtons(byId("tools"), specs, this.keys, this.press),
       note: (text) => (byId("hint").textContent = text),
       preference: (name, value) => (value === undefined ? this.storage.get(name) : this.storage.set(name, value)),
       writeBetter: (written) => this.details.writeBetter(written),
@@ -176,8 +178,8 @@ export class Screen {
         el(
           "div",
           { class: `turn ${turn.role}` },
-          el("h3", { class: several || turn.role !== "user" ? "role" : "role single" }, several ? (ROLES[turn.role] ?? turn.role) : "Prompt"),
-          sanitised(turn.html),
+          el("h2", { class: "role" }, several ? (ROLES[turn.role] ?? turn.role) : "Prompt"),
+          sanitised(turn.html, { level: 3 }),
         ),
       ),
     );

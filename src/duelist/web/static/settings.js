@@ -55,10 +55,15 @@ export class Settings {
           {},
           el("th", { scope: "row" }, title),
           el("td", {}, ...this.keys.of(action).map((key) => el("kbd", {}, symbol(key)))),
-          el("td", {}, el("button", { type: "button", "data-bind": action, "aria-label": `Change the key: ${title}`, onclick: () => this.#start(action) }, "Change")),
+          el("td", {}, this.#changeButton(action, title)),
         ),
       );
     byId("keys-list").replaceChildren(...rows);
+  }
+
+  #changeButton(action, title) {
+    const attributes = { type: "button", "data-bind": action, "aria-label": `Change the key: ${title}` };
+    return el("button", { ...attributes, onclick: () => this.#start(action) }, "Change");
   }
 
   #start(action) {
