@@ -49,7 +49,8 @@ def imported_verdict(
     answers = record.answers(question_id)
     if any(a.annotator == annotator for a in answers):
         return False, TWICE
-    held = [x for x in record.open_leases() if x.question_id == question_id and x.purpose == "question"]
+    leases = [x for x in record.open_leases() if x.question_id == question_id and x.purpose == "question"]
+    held = [x for x in leases if x.annotator != annotator]
     if len(answers) + len(held) >= places(record, settings, question_id):
         return False, FULL
     return True, ""

@@ -78,7 +78,9 @@ class Rounds:
                 counts, note = imported_verdict(record, self._settings, round, annotator, question_id)
                 body = {"task_id": "", "round": round, "purpose": "question", "counts": counts, "note": note}
                 event = Event(event_id, "imported", annotator, question_id, body=body | {"act": dict(sent)})
-                self._journal.write(event)
+                open_ = [x for x in record.open_of(annotator) if x.question_id == question_id]
+                own = [x for x in open_ if counts and x.purpose == "question"]
+                self._journal.write(event, *(lease_ended(x, "answered") for x in own))
                 known = record.acts[event_id]
             elif (known.annotator, known.question_id, dict(known.sent)) != (annotator, question_id, dict(sent)):
                 raise conflict("act_conflict", f"{answer_id} was imported with other content: give it another id.")
