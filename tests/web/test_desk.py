@@ -397,6 +397,9 @@ def test_answers_given_elsewhere_count_where_a_place_is_free() -> None:
         desk.rounds.add("file", "other", "label-4", sent)
     with refused("invalid"):
         desk.rounds.add("file", "r1q0", "label-5", sent)
+    assert desk.history("file") == [], "the page of its own annotator does not undo it"
+    with refused("unknown_act"):
+        desk.undo("file", str(UUID(int=1)), added.id)
     desk.act("ann", act(held))
     assert answers(desk) == {"r1q1": ["file"], "r1q0": ["ann"]}
     desk.rounds.close(1)
