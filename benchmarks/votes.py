@@ -1,12 +1,12 @@
 """Time of an acknowledged vote with people voting at once, as a ratio to a bare fsync in the same run.
 
-    python benchmarks/votes.py [--people 20] [--votes 25] [--pace 1] [--store URL]
+    python benchmarks/votes.py [--people 20] [--votes 25] [--pace 0.5] [--store URL]
 
-Each person answers questions of one study. Three ways to measure the same votes:
+Each person answers a question of one study every `--pace` seconds. Three ways to measure the same votes:
 
     ledger   one event recorded: the writer's thread, its queue and the group commit
     desk     an answer checked and recorded, in the server's process, without HTTP
-    http     an answer posted to a server in another process, every `--pace` seconds per person
+    http     an answer posted to a server in another process
 
 Every vote is acknowledged only after it is committed and synced. The fsync is that of 4 KiB appended to a file in the
 same folder, measured before and after. Prints p50 and p99 in milliseconds and as ratios to the p50 of the fsync.
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=20)
     parser.add_argument("--votes", type=int, default=25, help="votes of each person")
-    parser.add_argument("--pace", type=float, default=1.0, help="seconds between two votes of a person, over HTTP")
+    parser.add_argument("--pace", type=float, default=0.5, help="seconds between two votes of a person")
     parser.add_argument("--store", help="URL of a database; an SQLite file in a temporary folder by default")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="duelist-votes-") as scratch:
@@ -73,7 +73,7 @@ def main() -> None:
         }
         bare = sorted(before + fsyncs(folder))
     unit = quantile(bare, 0.5)
-    print(f"{arguments.people} people, {arguments.votes} votes each; over HTTP one every {arguments.pace:g} s each")
+    print(f"{arguments.people} people, {arguments.votes} votes each, one every {arguments.pace:g} s each")
     print(f"{'':8} {'p50 ms':>8} {'p99 ms':>8} {'p50/fsync':>10} {'p99/fsync':>10}")
     for name, times in {"fsync": bare, **measured}.items():
         p50, p99 = quantile(times, 0.5), quantile(times, 0.99)
@@ -126,6 +126,7 @@ def at_once(
         found = []
         for _ in range(arguments.votes):
             prepare(f"p{number}")
+            time.sleep(random.uniform(0.5, 1.5) * arguments.pace)
             began = time.perf_counter()
             act(f"p{number}")
             found.append(time.perf_counter() - began)

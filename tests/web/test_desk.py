@@ -380,3 +380,35 @@ def test_an_event_of_the_client_cannot_meet_one_of_the_server() -> None:
     with refused("invalid"):
         desk.act("ann", act(task, act_id=f"ended-{task.lease.id}"))
     assert [e.kind for e in ledger.recorded] == ["leased"] and isinstance(ledger.recorded[0], Event)
+
+
+def test_answers_given_elsewhere_count_where_a_place_is_free() -> None:
+    desk = desk_with(2)
+    held = task_of(desk.next("ann"))
+    sent = {"shown": ["r1q1-a", "r1q1-b"], "outcome": "prefer", "chosen": "r1q1-b"}
+    added = desk.rounds.add("file", "r1q1", "label-1", sent)
+    assert added.counts and desk.rounds.add("file", "r1q1", "label-1", sent) == added
+    assert not desk.rounds.add("file", "r1q1", "label-2", sent).counts, "a second answer of the same annotator"
+    busy = {"shown": ["r1q0-a", "r1q0-b"], "outcome": "tie"}
+    assert not desk.rounds.add("file", "r1q0", "label-3", busy).counts, "somebody is answering it"
+    with refused("act_conflict"):
+        desk.rounds.add("file", "r1q1", "label-1", sent | {"chosen": "r1q1-a"})
+    with refused("unknown_question"):
+        desk.rounds.add("file", "other", "label-4", sent)
+    with refused("invalid"):
+        desk.rounds.add("file", "r1q0", "label-5", sent)
+    assert desk.history("file") == [], "the page of its own annotator does not undo it"
+    with refused("unknown_act"):
+        desk.undo("file", str(UUID(int=1)), added.id)
+    desk.act("ann", act(held))
+    assert answers(desk) == {"r1q1": ["file"], "r1q0": ["ann"]}
+    desk.rounds.close(1)
+    assert desk.rounds.add("late", "r1q0", "label-6", busy).note == CLOSED
+
+
+def test_who_always_takes_the_first_displayed_prefers_each_response_half_the_time() -> None:
+    desk = desk_with(400)
+    for _ in range(400):
+        desk.act("ann", act(task_of(desk.next("ann"))))
+    won = Counter(a.sent["chosen"][-1] for a in desk.rounds.acts(1))
+    assert 160 <= won["a"] <= 240 and won["a"] + won["b"] == 400

@@ -112,6 +112,13 @@ class AnyOrder(RuleBasedStateMachine):
         k = places(self.desk.journal.record, self.settings, question)
         Roster(self.desk, Secret(bytes(32))).raise_overlap(question, k + more)
 
+    @rule(who=PEOPLE, i=st.integers(0, 2), outcome=st.sampled_from(["tie", "skip"]))
+    def told_elsewhere(self, who: str, i: int, outcome: str) -> None:
+        question = f"r{self.rounds}q{i}"
+        answer = {"shown": [f"{question}-a", f"{question}-b"], "outcome": outcome}
+        added = self.desk.rounds.add(who, question, uuid(self.rng), answer)
+        assert added.counts or added.note
+
     @precondition(lambda self: self.rounds < 3)
     @rule()
     def close_round(self) -> None:

@@ -284,6 +284,15 @@ def test_other_machines_need_public_and_tls(tmp_path: Path) -> None:
         assert not ServerSettings(host=host).limits.tls
 
 
+def test_small_answers_are_sent_at_once() -> None:
+    from duelist.web.serving import _listen
+
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP, "else asyncio leaves Nagle's algorithm on"
+
+
 def test_a_port_in_use_is_an_error_with_a_remedy() -> None:
     desk = desk_with(1)
     with serving(desk, SECRET, ServerSettings(port=0)) as served:

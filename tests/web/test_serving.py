@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,3 +171,25 @@ def test_live_events_end_with_the_server_and_with_the_access() -> None:
             response = open_stream.__enter__()
             next(states(response))
         response.close()
+
+
+# TLS
+
+
+def test_tls_with_own_files(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("a certificate for the test is made by openssl, which is not installed")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*words, "-out", str(certificate), "-keyout", str(key)], check=True, capture_output=True)
+    settings = ServerSettings(port=0, certificate=certificate, key=key)
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    with serving(desk_with(1), SECRET, settings) as served, httpx2.Client(verify=trusted) as client:
+        assert served.address.startswith("https://127.0.0.1:")
+        joined = client.get(served.link("ann", "annotator"))
+        assert joined.status_code == 303 and "Secure" in joined.headers["set-cookie"]
+        page = client.get(f"{served.address}/")
+        assert "strict-transport-security" in page.headers
+        headers = {"X-CSRF-Token": bootstrap_of(page.text)["csrf"], "Origin": served.address}
+        assert client.post(f"{served.address}/api/next", json={}, headers=headers).json()["task"] is not None

@@ -19,7 +19,17 @@ OUTCOMES_OF: Mapping[Asks, tuple[str, ...]] = {
 
 
 def check_act(sent: Mapping[str, Any], asks: Asks, response_ids: Collection[str]) -> None:
-    """Refuse an act that does not answer the question.
+    """Refuse an act that does not answer the question, or whose id is no UUID.
+
+    Raises:
+        RefusedError: 422 `invalid`; see `check_answer`.
+    """
+    require_uuid(sent["act_id"])
+    check_answer(sent, asks, response_ids)
+
+
+def check_answer(sent: Mapping[str, Any], asks: Asks, response_ids: Collection[str]) -> None:
+    """Refuse an answer that does not fit the question.
 
     Args:
         sent: the act, of the page's form.
@@ -27,10 +37,9 @@ def check_act(sent: Mapping[str, Any], asks: Asks, response_ids: Collection[str]
         response_ids: the question's responses.
 
     Raises:
-        RefusedError: 422 `invalid`, if its id is no UUID, the outcome does not fit the question, a response is not one
+        RefusedError: 422 `invalid`, if the outcome does not fit the question, a response is not one
             of the question's, one is named twice, or what the outcome needs is missing.
     """
-    require_uuid(sent["act_id"])
     ids = set(response_ids)
     if sorted(sent["shown"]) != sorted(ids):
         raise invalid(f"`shown` must hold each of the {len(ids)} responses once, but is {sent['shown']}: reload.")

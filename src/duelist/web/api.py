@@ -24,15 +24,16 @@ from duelist.web.schemas import (
 from duelist.web.tasks import Mode
 from duelist.web.views import next_view, progress_view, task_view
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorView} for status in (400, 401, 403, 404, 408, 409, 413, 422, 429, 503)
-}
+# As a schema, not as a model: FastAPI would build the model's validator for each status of each route.
+_REFUSAL = {"description": "Refused", "content": {"application/json": {"schema": ErrorView.model_json_schema()}}}
+_STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 503)
+REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys(_STATUSES, _REFUSAL)
 
 
 def people_api(desk: Desk, access: Access) -> APIRouter:
     """Return the routes that the labelling page calls."""
     routes = APIRouter(prefix="/api", responses=REFUSALS, tags=["people"])
-    acting, signed = Depends(access.acting), Depends(access.signed)
+    acting, signed = Depends(access.as_acting), Depends(access.as_signed)
 
     @routes.post("/next")
     def next_question(form: NextForm, who: Signed = acting) -> NextView:

@@ -66,7 +66,7 @@ def create_app(
 
     @app.exception_handler(RefusedError)
     def refused(request: Request, error: RefusedError) -> Response:
-        if request.url.path.startswith(("/api/", "/owner/", "/join/")):
+        if request.url.path.startswith(("/api/", "/owner/")):
             return JSONResponse(error_body(error), error.status, retry_headers(error))
         return pages.refusal(request, error)
 

@@ -16,6 +16,7 @@ from duelist.web.record import Lease, Record
 LATE = "Your time for this question had run out, but nobody else was given it: your answer counts."
 TAKEN = "Your time for this question had run out, and others answer it: your answer is recorded and not used."
 TWICE = "You had answered this question already, in another tab perhaps: the first answer stands until you undo it."
+FULL = "The question has its answers, or people are answering it: this one is recorded and not used."
 CLOSED = "The round was closed before this answer came: it is recorded and not used."
 
 
@@ -37,6 +38,22 @@ def verdict(record: Record, settings: DeskSettings, lease: Lease) -> tuple[bool,
         if len(same) + len(open_beside(record, lease)) >= k:
             return False, TAKEN
     return True, LATE
+
+
+def imported_verdict(
+    record: Record, settings: DeskSettings, round: int, annotator: str, question_id: str
+) -> tuple[bool, str]:
+    """Return whether an answer given elsewhere would count now, and the note."""
+    if round in record.closed:
+        return False, CLOSED
+    answers = record.answers(question_id)
+    if any(a.annotator == annotator for a in answers):
+        return False, TWICE
+    leases = [x for x in record.open_leases() if x.question_id == question_id and x.purpose == "question"]
+    held = [x for x in leases if x.annotator != annotator]
+    if len(answers) + len(held) >= places(record, settings, question_id):
+        return False, FULL
+    return True, ""
 
 
 def open_beside(record: Record, lease: Lease) -> list[Lease]:

@@ -147,7 +147,8 @@ class Desk:
         with self.journal.lock:
             record = self.journal.record
             acts = record.acts_of(annotator)
-            return [a for a in reversed(acts) if a.counts and not a.undone and a.round not in record.closed]
+            mine = (a for a in reversed(acts) if a.lease and a.counts and not a.undone)
+            return [a for a in mine if a.round not in record.closed]
 
     def is_right(self, act: Act) -> bool:
         """Return whether the answer to a gold question is the known one; true if the question is gold no more."""
@@ -252,7 +253,7 @@ class Desk:
 
     def _undoable(self, annotator: str, undoes: str) -> Act:
         act = self.journal.record.acts.get(undoes)
-        if act is None or act.annotator != annotator:
+        if act is None or act.annotator != annotator or not act.lease:
             raise conflict("unknown_act", f"Only an own answer can be undone, but {undoes!r} is none of {annotator}'s.")
         if act.undone:
             raise conflict("already_undone", f"An answer can be undone once, but {undoes!r} was undone: reload.")

@@ -35,7 +35,7 @@ def owner_api(
 ) -> APIRouter:
     """Return the routes that the dashboard calls."""
     routes = APIRouter(responses=REFUSALS, tags=["owner"])
-    acting, signed = Depends(access.acting_owner), Depends(access.owner)
+    acting, signed = Depends(access.as_acting_owner), Depends(access.as_owner)
 
     @routes.get("/api/owner/state")
     def state(who: Signed = signed) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from duelist.web.access import Access, Signed, forbidden
 from duelist.web.attempts import Attempts
 from duelist.web.desk import Desk
+from duelist.web.guard import retry_headers
 from duelist.web.page_settings import PageSettings
 from duelist.web.record import Role
 from duelist.web.refusals import RefusedError
@@ -40,7 +41,10 @@ class Pages:
         """Return the page of a refusal."""
         if error.status == 401:
             return self.page(request, "signed_out.html.j2", 401)
-        return self.page(request, "message.html.j2", error.status, title="This page is not for you", text=str(error))
+        title = "Wait a minute" if error.status == 429 else "This page is not for you"
+        page = self.page(request, "message.html.j2", error.status, title=title, text=str(error))
+        page.headers.update(retry_headers(error))
+        return page
 
 
 def page_routes(

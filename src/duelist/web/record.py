@@ -56,7 +56,7 @@ class Act:
         counts: whether it is one of the k answers that the study uses.
         note: why it does not count, or what was special.
         sent: the act as the client sent it: outcome, what was shown, times, comment.
-        lease: the id of the lease.
+        lease: the id of the lease; empty for an answer that was imported.
         undone: whether it was taken back.
     """
 
@@ -128,7 +128,7 @@ class Record:
                 self._lease(event)
             case "lease_ended":
                 self._end(str(event.body["lease"]), str(event.body["why"]))
-            case "voted" | "skipped" | "adjudicated":
+            case "voted" | "skipped" | "adjudicated" | "imported":
                 self._act(event)
             case "undone":
                 undone = self.acts[str(event.body["undoes"])]
@@ -148,7 +148,7 @@ class Record:
             case "revoked":
                 old = self.members[event.annotator]
                 self.members[event.annotator] = replace(old, digests=(), revocations=old.revocations + 1)
-            case "shown" | "imported":
+            case "shown":
                 pass  # evidence; no state follows from it
 
     def _lease(self, event: Event) -> None:
@@ -193,7 +193,8 @@ class Record:
             self.answered[act.question_id] = self.answered.get(act.question_id, 0) + 1
         self.acts_on.setdefault(act.question_id, []).append(act.id)
         self.acts_by.setdefault(act.annotator, []).append(act.id)
-        self._end(act.lease, "answered")
+        if act.lease:
+            self._end(act.lease, "answered")
 
     # Questions about the state
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from duelist.web.acts import check_answer
 from duelist.web.assignment import DeskSettings, places
+from duelist.web.counting import imported_verdict
 from duelist.web.disputes import most_disputed
 from duelist.web.items import GoldItem, Item, OpenBatch
 from duelist.web.journal import Journal
 from duelist.web.ledger import Event
 from duelist.web.record import Act, Lease
+from duelist.web.refusals import RefusedError, conflict
 
 
 class Rounds:
@@ -43,6 +47,46 @@ class Rounds:
         """Return the acts that count for a round's questions, in order."""
         with self._journal.lock:
             return [a for a in self._journal.record.acts.values() if a.round == round and a.answers]
+
+    def add(self, annotator: str, question_id: str, answer_id: str, sent: Mapping[str, Any]) -> Act:
+        """Record an answer that was given elsewhere, in the form of an act (`shown`, `outcome`, `chosen`, …).
+
+        It counts if the question's batch is open, a place is free and the person has no answer on it yet.
+
+        Args:
+            annotator: who answered.
+            question_id: the question, of a batch that was opened.
+            answer_id: identifies the answer; the same id again with the same content changes nothing.
+            sent: the answer.
+
+        Raises:
+            RefusedError: 404 `unknown_question`, 422 `invalid` if the answer does not fit the question, or 409
+                `act_conflict` if the id is recorded with other content.
+        """
+        with self._journal.lock:
+            record = self._journal.record
+            found = [(b.round, x) for b in self._batches.values() for x in b.items if x.id == question_id]
+            if not found:
+                raise RefusedError(
+                    404, "unknown_question", f"{question_id!r} must be a question of a batch: correct it."
+                )
+            round, item = found[0]
+            check_answer(sent, item.asks, item.response_ids)
+            event_id = f"imported-{answer_id}"
+            known = record.acts.get(event_id)
+            if known is None:
+                counts, note = imported_verdict(record, self._settings, round, annotator, question_id)
+                body = {"task_id": "", "round": round, "purpose": "question", "counts": counts, "note": note}
+                event = Event(event_id, "imported", annotator, question_id, body=body | {"act": dict(sent)})
+                open_ = [x for x in record.open_of(annotator) if x.question_id == question_id]
+                own = [x for x in open_ if counts and x.purpose == "question"]
+                self._journal.write(event, *(lease_ended(x, "answered") for x in own))
+                known = record.acts[event_id]
+            elif (known.annotator, known.question_id, dict(known.sent)) != (annotator, question_id, dict(sent)):
+                raise conflict("act_conflict", f"{answer_id} was imported with other content: give it another id.")
+            written = self._journal.latest()
+        self._journal.settle(written)
+        return known
 
     def unfinished(self, round: int) -> int:
         """Return how many questions of a batch that was opened lack some of their k answers."""

@@ -152,9 +152,16 @@ def serving(
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio sends small packets at once only on sockets that name it; otherwise every
+    # answer would wait some 40 ms for the acknowledgement of its headers.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(512)
+        return listening
     except OSError as error:
+        listening.close()
         raise DuelistError(
             f"The server must be able to listen on {host}, port {port}, but it cannot: {error}. Stop what uses the "
             "port, or give another --port."
