@@ -216,7 +216,7 @@ def test_a_mixture_of_experts_keeps_its_own_loss(policy: Policy, preferences: li
 
 
 def test_the_settings_say_what_the_store_must_give() -> None:
-    assert (DPO(DPOTrainerConfig()).plan.votes, DPO(DPOTrainerConfig()).plan.ties) == ("majority", False)
+    assert (DPO(DPOTrainerConfig()).plan.votes, DPO(DPOTrainerConfig()).plan.ties) == ("every", False)
     soft = DPO(DPOTrainerConfig(votes="soft", ties="half")).plan
     assert (soft.votes, soft.ties) == ("soft", True)
 

@@ -316,7 +316,7 @@ def test_settings_without_meaning_for_sets_are_refused(policy: Policy, mixed: li
         online=False, decoder=False, adapter="lora", on_cpu=True, starts_as_reference=True, labelled_start=False,
         posterior=None, origins=None, weighs_pairs=False, within_prompts=True, sets_of=3,
     )  # fmt: skip
-    DPO(DPOTrainerConfig(votes="soft", ties="half")).check(context)
+    DPO(DPOTrainerConfig(votes="majority", ties="half")).check(context)
     for settings, message in (
         ({"ties": "rao_kupper"}, r"rao_kupper. is a model of pairs"),
         ({"train": {"loss_type": "ipo"}}, r"Questions of more than two responses need TRL's sigmoid loss.*'ipo'"),
