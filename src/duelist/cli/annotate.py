@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
+from rich.table import Table
 
-from duelist.cli.console import Quiet, StudyDir, err, say
+from duelist.cli.console import Json, Quiet, StudyDir, err, out, print_json, say
 from duelist.errors import RecipeError, StudyLockedError
 
 if TYPE_CHECKING:
@@ -197,6 +198,30 @@ def show(study: StudyDir, store: Ledger = None) -> None:
     for member in record.members.values():
         labels = sum(a.answers for a in record.acts_of(member.name))
         say(f"{member.name}\t{member.role}\t{'active' if member.active else 'revoked'}\t{labels} answers")
+
+
+@annotators.command("report")
+def report(study: StudyDir, store: Ledger = None, as_json: Json = False) -> None:
+    """Print how people agree, and each person's reliability, position bias, speed, self-consistency and gold answers.
+
+    Agreement is also given on the questions drawn at random, because people agree less on questions that a rule chose.
+    """
+    from duelist.web.people_report import rows_of
+    from duelist.web.served_study import ledger_url
+
+    rows = rows_of(study, store or ledger_url(study))
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("of", "annotator", "statistic", "value", "95 % interval", "n", "remark")
+    for row in rows:
+        low, high = (("−∞", "∞")[i] if row[k] is None else f"{row[k]:.3g}" for i, k in enumerate(("low", "high")))
+        interval = "" if row["low"] is None and row["high"] is None else f"{low} to {high}"
+        value = "–" if row["value"] is None else f"{row['value']:.3g}"
+        table.add_row(
+            row["of"], row["annotator"] or "", row["statistic"], value, interval, str(row["n"]), row["remark"]
+        )
+    out.print(table)
 
 
 def _command(study: Path, store: str | None, do: Literal["invite", "revoke"], name: str, role: Role) -> dict[str, str]:

@@ -21,7 +21,8 @@ def export(
         typer.Option(
             "--format",
             "-f",
-            help="`trl`: preferences in TRL's format. `jsonl`: every question with all its labels and answers.",
+            help="`trl`: preferences in TRL's format. `jsonl`: every question with all its labels and answers. "
+            "`csv`: a line for each label or answer: who, what, when, how long, what was shown.",
         ),
     ] = "trl",
     pairs: Annotated[
@@ -38,18 +39,25 @@ def export(
 
     To train on the file, run `trl dpo --dataset_name FOLDER`. FOLDER must contain only that file.
     """
-    from duelist.store.artifacts import write_jsonl
-    from duelist.store.export import label_rows, trl_rows
+    from duelist.store.artifacts import write_jsonl, write_text
+    from duelist.store.export import csv_text, label_rows, trl_rows
     from duelist.store.store import Store
 
-    for option, value, known in (("--format", format, ("trl", "jsonl")), ("--pairs", pairs, ("all", "adjacent"))):
+    for option, value, known in (
+        ("--format", format, ("trl", "jsonl", "csv")),
+        ("--pairs", pairs, ("all", "adjacent")),
+    ):
         if value not in known:
             raise RecipeError(f"`{option}` must be one of {', '.join(known)}, but got {value!r}: use one of them.")
     implied: Literal["all", "adjacent"] = "all" if pairs == "all" else "adjacent"
     require_study(study)
     with closing(Store(study, migrate=False)) as store:
-        rows = list(trl_rows(store, implied) if format == "trl" else label_rows(store))
+        text = csv_text(store) if format == "csv" else ""
+        rows = [] if text else list(trl_rows(store, implied) if format == "trl" else label_rows(store))
     with unwritable_as_storage_error(output):
-        write_jsonl(output, rows)
+        if text:
+            write_text(output, text)
+        else:
+            write_jsonl(output, rows)
     if not quiet:
-        say(f"{len(rows)} rows written to {output}")
+        say(f"Written to {output}" if text else f"{len(rows)} rows written to {output}")

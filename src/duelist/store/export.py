@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise, permutations
 from typing import Any, Literal
@@ -137,6 +140,44 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
         selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
         answers = by_question.get(x.question.id, [])
         yield _pair_row(x, selected, prompts, answers) if x.question.k == 2 else _set_row(x, selected, prompts, answers)
+
+
+CSV_COLUMNS = (
+    "question_id", "asks", "round", "position", "annotator", "outcome", "ranking", "best", "worst", "stopped", "shown",
+    "seconds", "time", "n_a", "n_b", "n_eq", "better", "id", "replaces", "retracts", "prompt", "responses",
+)  # fmt: skip
+
+
+def csv_text(store: Store) -> str:
+    """Return every act on every asked question as CSV, one line each; a question without an answer has one line too.
+
+    Texts, lists of responses and rankings are JSON within their cells. A cell that a spreadsheet would take for a
+    formula begins with an apostrophe.
+    """
+    target = io.StringIO()
+    writer = csv.DictWriter(target, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in label_rows(store):
+        pair = "pair_id" in row
+        responses = [row["response_a"], row["response_b"]] if pair else row["responses"]
+        same = {
+            "question_id": row["pair_id" if pair else "question_id"],
+            "asks": "pair" if pair else row["asks"],
+            "round": row["round"],
+            "position": row["position"],
+            "prompt": json.dumps(row["prompt"], ensure_ascii=False),
+            "responses": json.dumps(responses, ensure_ascii=False),
+        }
+        for act in row["labels" if pair else "answers"] or [{}]:
+            cells = {**same, **act, **(act.get("votes") or {})}
+            writer.writerow({name: _cell(cells.get(name)) for name in CSV_COLUMNS})
+    return target.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:

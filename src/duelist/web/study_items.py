@@ -42,18 +42,7 @@ def answer_of(act: Act, question: Question) -> Label | Answer:
     sent = act.sent
     seconds, shown = float(sent["active_seconds"]), tuple(sent["shown"])
     if question.k == 2:
-        a_first = shown[0] == question.a.id
-        return Label(
-            question.id,
-            act.annotator,
-            _outcome(sent, question),
-            id=act.id,
-            seconds=seconds,
-            shown="ab" if a_first else "ba",
-            time=act.at,
-            better=sent.get("better") or None,
-            adjudicates=act.purpose == "adjudicate",
-        )
+        return label_of(act, question.a.id, question.b.id)
     decided = sent["outcome"] == "ranked"
     return Answer(
         question.id,
@@ -70,7 +59,18 @@ def answer_of(act: Act, question: Question) -> Label | Answer:
     )
 
 
-def _outcome(sent: Mapping[str, Any], pair: Question) -> Outcome:
-    if sent["outcome"] == "prefer":
-        return "a" if sent["chosen"] == pair.a.id else "b"
-    return cast(Outcome, sent["outcome"])
+def label_of(act: Act, a: str, b: str) -> Label:
+    """Return what a person's act says of the pair of the responses a and b."""
+    sent = act.sent
+    outcome = ("a" if sent["chosen"] == a else "b") if sent["outcome"] == "prefer" else sent["outcome"]
+    return Label(
+        act.question_id,
+        act.annotator,
+        cast(Outcome, outcome),
+        id=act.id,
+        seconds=float(sent["active_seconds"]),
+        shown="ab" if list(sent["shown"]) == [a, b] else "ba",
+        time=act.at,
+        better=sent.get("better") or None,
+        adjudicates=act.purpose == "adjudicate",
+    )
