@@ -32,7 +32,7 @@ BLOCK_QUESTIONS = 4096
 
 
 def information_matrices(
-    reward_NQ: Floats, asks_N: NDArray[np.str_], size_N: NDArray[np.int64], scale_S: Floats | None = None
+    reward_NQ: Floats, asks_N: NDArray[np.str_], size_N: NDArray[np.int64], scale_X: Floats | None = None
 ) -> Floats:
     """Return M of each question, `[N, Q, Q]`: symmetric, without negative eigenvalues, with rows that sum to 0.
 
@@ -41,13 +41,13 @@ def information_matrices(
             response does not count.
         asks_N: what each question asks; a question of two responses is a pair, whatever it asks.
         size_N: the number of responses of each question, k.
-        scale_S: the scale s_j of each stage of a ranking, from the first on; a stage beyond them has the scale of the
+        scale_X: the scale s_j of each stage of a ranking, from the first on; a stage beyond them has the scale of the
             last. None for equal scales, 1.
 
     Raises:
         DataError: if a question has fewer than two responses, or more than `LARGEST_QUESTION`.
     """
-    scale_S = np.ones(1) if scale_S is None or not len(scale_S) else np.asarray(scale_S, np.float64)
+    scale_X = np.ones(1) if scale_X is None or not len(scale_X) else np.asarray(scale_X, np.float64)
     q = reward_NQ.shape[1]
     matrix_NQQ = np.zeros((len(reward_NQ), q, q))
     for asks, size in _kinds(asks_N, size_N):
@@ -55,7 +55,7 @@ def information_matrices(
         chosen_N = np.flatnonzero((size_N == size) & ((asks_N == asks) | (size == 2)))
         for start in range(0, len(chosen_N), BLOCK_QUESTIONS):
             some_N = chosen_N[start : start + BLOCK_QUESTIONS]
-            matrix_NQQ[some_N, :size, :size] = model(np.asarray(reward_NQ[some_N, :size], np.float64), scale_S)
+            matrix_NQQ[some_N, :size, :size] = model(np.asarray(reward_NQ[some_N, :size], np.float64), scale_X)
     return matrix_NQQ
 
 
@@ -70,8 +70,8 @@ def unweighted_matrices(asks_N: NDArray[np.str_], size_N: NDArray[np.int64], pla
     matrix_NQQ = np.zeros((len(size_N), places, places))
     for asks, size in _kinds(asks_N, size_N):
         chosen_N = (size_N == size) & ((asks_N == asks) | (size == 2))
-        equal_KK = 4.0 * _model(asks, size)(np.zeros((1, size)), np.ones(1))[0]
-        matrix_NQQ[np.ix_(chosen_N, np.arange(size), np.arange(size))] = equal_KK
+        equal_QQ = 4.0 * _model(asks, size)(np.zeros((1, size)), np.ones(1))[0]
+        matrix_NQQ[np.ix_(chosen_N, np.arange(size), np.arange(size))] = equal_QQ
     return matrix_NQQ
 
 
@@ -127,43 +127,43 @@ def _softmax(logit_NX: Floats) -> Floats:
     return np.asarray(odds_NX / odds_NX.sum(axis=1, keepdims=True))
 
 
-def _covariance(p_NK: Floats) -> Floats:
+def _covariance(p_NQ: Floats) -> Floats:
     """Return diag(p) − p pᵀ from its off-diagonal entries alone, which keeps the digits of a nearly certain choice."""
-    matrix_NKK = -p_NK[:, :, None] * p_NK[:, None, :]
-    diagonal = np.arange(p_NK.shape[1])
-    matrix_NKK[:, diagonal, diagonal] = 0.0
-    matrix_NKK[:, diagonal, diagonal] = -matrix_NKK.sum(axis=2)
-    return np.asarray(matrix_NKK)
+    matrix_NQQ = -p_NQ[:, :, None] * p_NQ[:, None, :]
+    diagonal = np.arange(p_NQ.shape[1])
+    matrix_NQQ[:, diagonal, diagonal] = 0.0
+    matrix_NQQ[:, diagonal, diagonal] = -matrix_NQQ.sum(axis=2)
+    return np.asarray(matrix_NQQ)
 
 
-def _first_choice(reward_NK: Floats, scale_S: Floats) -> Floats:
-    return _covariance(_softmax(reward_NK))
+def _first_choice(reward_NQ: Floats, scale_X: Floats) -> Floats:
+    return _covariance(_softmax(reward_NQ))
 
 
-def _ranking(reward_NK: Floats, scale_S: Floats) -> Floats:
+def _ranking(reward_NQ: Floats, scale_X: Floats) -> Floats:
     """Sum over what can be left at each stage: its probability, times the information of the choice from it."""
-    n, k = reward_NK.shape
-    matrix_NKK = np.zeros((n, k, k))
+    n, k = reward_NQ.shape
+    matrix_NQQ = np.zeros((n, k, k))
     reach_N = {tuple(range(k)): np.ones(n)}
     for stage in range(k - 1):
-        scale = scale_S[min(stage, len(scale_S) - 1)]
+        scale = scale_X[min(stage, len(scale_X) - 1)]
         next_N = {left: np.zeros(n) for left in combinations(range(k), k - stage - 1)}
         for left, probability_N in reach_N.items():
-            p_NX = _softmax(scale * reward_NK[:, left])
+            p_NX = _softmax(scale * reward_NQ[:, left])
             weight_N11 = (scale**2 * probability_N)[:, None, None]
             left_X = np.array(left, np.int64)
-            matrix_NKK[:, left_X[:, None], left_X] += weight_N11 * _covariance(p_NX)
+            matrix_NQQ[:, left_X[:, None], left_X] += weight_N11 * _covariance(p_NX)
             for x, response in enumerate(left):
                 next_N[tuple(i for i in left if i != response)] += probability_N * p_NX[:, x]
         reach_N = next_N
-    return matrix_NKK
+    return matrix_NQQ
 
 
-def _best_and_worst(reward_NK: Floats, scale_S: Floats) -> Floats:
+def _best_and_worst(reward_NQ: Floats, scale_X: Floats) -> Floats:
     """Covariance of e_b − e_w over the ordered pairs of two different responses."""
-    k = reward_NK.shape[1]
-    best_O, worst_O = np.nonzero(~np.eye(k, dtype=np.bool_))
-    p_NO = _softmax(reward_NK[:, best_O] - reward_NK[:, worst_O])
-    answer_OK = np.eye(k)[best_O] - np.eye(k)[worst_O]
-    score_NOK = answer_OK - (p_NO @ answer_OK)[:, None, :]
-    return np.asarray((score_NOK * p_NO[:, :, None]).transpose(0, 2, 1) @ score_NOK)
+    k = reward_NQ.shape[1]
+    best_X, worst_X = np.nonzero(~np.eye(k, dtype=np.bool_))
+    p_NX = _softmax(reward_NQ[:, best_X] - reward_NQ[:, worst_X])
+    answer_XQ = np.eye(k)[best_X] - np.eye(k)[worst_X]
+    score_NXQ = answer_XQ - (p_NX @ answer_XQ)[:, None, :]
+    return np.asarray((score_NXQ * p_NX[:, :, None]).transpose(0, 2, 1) @ score_NXQ)

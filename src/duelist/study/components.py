@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, require_selects_sets
 from duelist.annotators.base import Annotator
 from duelist.data.prompts import PromptSet, load_prompts
 from duelist.errors import RecipeError, user_code
@@ -127,6 +127,7 @@ class StudyComponents:
         Raises:
             DuelistError: if a component does not fit the recipe; the message names it.
         """
+        require_selects_sets(self.acquisition, self.pairing.sets_of)
         for component in self._made():
             with user_code(component):
                 component.check(context)

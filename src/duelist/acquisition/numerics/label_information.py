@@ -124,12 +124,12 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
 def _of_questions(features: Features, config: LabelInformationConfig) -> LabelInformation:
     past = features.past
     assert past is not None  # `choose` checked the needs
-    temperature, scale_S = config.temperature, np.ones(1)
+    temperature, scale_X = config.temperature, np.ones(1)
     if config.calibrate:
-        temperature, scale_S = fit_choices(past, equal=config.stage_scales == "equal")
-    matrix_NQQ = matrices_of(features, True, temperature, scale_S)
+        temperature, scale_X = fit_choices(past, equal=config.stage_scales == "equal")
+    matrix_NQQ = matrices_of(features, True, temperature, scale_X)
     rows = question_rows(features, config.features, matrix_NQQ)
-    past_XD = past_rows(past, config.features, matrices_of(past, True, temperature, scale_S))
+    past_XD = past_rows(past, config.features, matrices_of(past, True, temperature, scale_X))
     regularizer = config.regularizer(rows.square_norm_N)
     trace_N, unweighted_N = (np.trace(m, axis1=1, axis2=2) for m in (matrix_NQQ, matrices_of(features, False)))
     return LabelInformation(
@@ -144,6 +144,6 @@ def _of_questions(features: Features, config: LabelInformationConfig) -> LabelIn
             "temperature": temperature,
             # 0.25 while all rewards are equal and so are the scales: the weights then change nothing.
             "mean_weight": float((trace_N / unweighted_N).mean()),
-            **{f"scale_of_stage_{j}": float(scale_S[j - 1]) for j in range(2, len(scale_S) + 1)},
+            **{f"scale_of_stage_{j}": float(scale_X[j - 1]) for j in range(2, len(scale_X) + 1)},
         },
     )

@@ -22,14 +22,14 @@ def question_sizes(features: Features) -> NDArray[np.int64]:
     return np.asarray((features.place_NQ >= 0).sum(axis=1), np.int64)
 
 
-def matrices_of(features: Features, weighted: bool, temperature: float = 1.0, scale_S: Floats | None = None) -> Floats:
+def matrices_of(features: Features, weighted: bool, temperature: float = 1.0, scale_X: Floats | None = None) -> Floats:
     """Return M of each question under the current model; unweighted: 4 M at equal rewards, without the scales.
 
     Args:
         features: candidates or past questions, in the form of sets.
         weighted: whether the rewards count.
         temperature: τ.
-        scale_S: the scale of each stage of a ranking; None for equal ones.
+        scale_X: the scale of each stage of a ranking; None for equal ones.
     """
     assert features.place_NQ is not None and features.asks_N is not None
     size_N = question_sizes(features)
@@ -37,7 +37,7 @@ def matrices_of(features: Features, weighted: bool, temperature: float = 1.0, sc
         return unweighted_matrices(features.asks_N, size_N, features.place_NQ.shape[1])
     assert features.reward_R is not None  # `choose` checked the needs
     reward_NQ = features.reward_R[features.place_NQ] / temperature
-    return information_matrices(reward_NQ, features.asks_N, size_N, scale_S)
+    return information_matrices(reward_NQ, features.asks_N, size_N, scale_X)
 
 
 def question_rows(features: Features, which: FeatureName, matrix_NQQ: Floats) -> QuestionRows:
@@ -70,10 +70,10 @@ def pool_targets(rows: QuestionRows) -> Floats:
     parts = []
     for groups_G, response_XD in rows.blocks():
         start = 0
-        for weight_MM in rows.groups.matrices(weights, groups_G):
-            eigenvalue_M, vector_MM = np.linalg.eigh(weight_MM)
-            root_MM = (vector_MM * np.sqrt(np.maximum(eigenvalue_M, 0.0)))[:, 1:]  # the first is 0: rows sum to 0
-            parts.append(root_MM.T @ response_XD[start : start + len(weight_MM)])
-            start += len(weight_MM)
+        for weight_XX in rows.groups.matrices(weights, groups_G):
+            eigenvalue_X, vector_XX = np.linalg.eigh(weight_XX)
+            root_XX = (vector_XX * np.sqrt(np.maximum(eigenvalue_X, 0.0)))[:, 1:]  # the first is 0: rows sum to 0
+            parts.append(root_XX.T @ response_XD[start : start + len(weight_XX)])
+            start += len(weight_XX)
     target_XD = np.concatenate(parts) if parts else np.empty((0, rows.shape[2]))
     return np.asarray(target_XD * np.sqrt(len(target_XD) / max(1, len(rows))))

@@ -87,9 +87,9 @@ class QuestionRows:
         matrix_DD = np.zeros((self.shape[2], self.shape[2]))
         for groups_G, response_XD in self.blocks():
             parts, start = [], 0
-            for weight_MM in self.groups.matrices(weight, groups_G):
-                parts.append(weight_MM @ response_XD[start : start + len(weight_MM)])
-                start += len(weight_MM)
+            for weight_XX in self.groups.matrices(weight, groups_G):
+                parts.append(weight_XX @ response_XD[start : start + len(weight_XX)])
+                start += len(weight_XX)
             matrix_DD += response_XD.T @ np.concatenate(parts)
         return matrix_DD
 

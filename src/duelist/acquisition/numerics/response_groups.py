@@ -94,13 +94,13 @@ class ResponseGroups:
         """Return zeros for the matrices of all groups."""
         return np.zeros(int(self.base_G[-1]))
 
-    def add(self, gram: Floats, groups_G: Integers, vector_XZ: Floats, sign: float) -> None:
+    def add(self, gram: Floats, groups_G: Integers, vector_XD: Floats, sign: float) -> None:
         """Add the inner products of vectors, one for each member of some groups, to the matrices `gram`.
 
         Args:
             gram: the matrices of all groups, as `empty` returns them; changed.
             groups_G: the groups.
-            vector_XZ: the vectors, in the order of `members(groups_G)`.
+            vector_XD: the vectors, in the order of `members(groups_G)`.
             sign: 1 to add, −1 to subtract.
         """
         size_G = self.start_G[groups_G + 1] - self.start_G[groups_G]
@@ -108,11 +108,11 @@ class ResponseGroups:
         for size in np.unique(size_G).tolist():
             same = np.flatnonzero(size_G == size)
             if len(same) == len(groups_G):
-                vector_GMZ = vector_XZ.reshape(len(same), size, -1)
+                vector_GXD = vector_XD.reshape(len(same), size, -1)
             else:
-                vector_GMZ = vector_XZ[offset_G[same, None] + np.arange(size)]
-            product_GMM = vector_GMZ @ vector_GMZ.transpose(0, 2, 1)
-            gram[self.base_G[groups_G[same], None] + np.arange(size**2)] += sign * product_GMM.reshape(len(same), -1)
+                vector_GXD = vector_XD[offset_G[same, None] + np.arange(size)]
+            product_GXX = vector_GXD @ vector_GXD.transpose(0, 2, 1)
+            gram[self.base_G[groups_G[same], None] + np.arange(size**2)] += sign * product_GXX.reshape(len(same), -1)
 
     def between(self, gram: Floats, positions_N: Integers) -> Floats:
         """Return the entries of `gram` between the responses of some questions, `[N, Q, Q]`."""
