@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.stopping import End, require_gains, study_end
-from duelist.annotators.reading_time import StudyReadingTime, comparisons, study_reading_time
+from duelist.annotators.reading_time import study_reading_time
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
-from duelist.evaluation.metrics import measure
 from duelist.featurizers.base import FeatureJob, distinct_responses, featurize, has_sets
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
@@ -30,10 +29,11 @@ from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.settings.lookups import Lookups
 from duelist.store import codecs
-from duelist.store.decisions import decided_margins, decision_json, question_of
+from duelist.store.decisions import decision_json
 from duelist.store.folder import StudyFolder
 from duelist.store.row_codecs import AskedQuestion
 from duelist.study.answered import answers_before, answers_so_far, votes_so_far
+from duelist.study.asked_metrics import KL, effort, selection_metrics
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.learners.base import Learner
@@ -43,8 +43,6 @@ from duelist.study.learners.reward import RewardLearner
 from duelist.study.training_items import training_items
 from duelist.trainers.decisions import ScaledDecisions
 from duelist.types import Draws, Evaluation, Features, Prompt, Question, Selection
-
-_KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
 
 class Stages:
@@ -146,7 +144,7 @@ class Stages:
             selected = [candidates[i] for i in selection.indices_B]
             rewards, margins, kl = self._seen(t, selected)
             if kl is not None:
-                selection = replace(selection, diagnostics={**selection.diagnostics, _KL: kl})
+                selection = replace(selection, diagnostics={**selection.diagnostics, KL: kl})
             scores = zip(selected, selection.scores_B.tolist(), margins, rewards, strict=True)
             unit = selection.unit
             asked = [AskedQuestion(q, t, i, score, unit, m, r) for i, (q, score, m, r) in enumerate(scores)]
@@ -218,26 +216,10 @@ class Stages:
             self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
         return dict(done["info"])
 
-    def selected(self, t: int) -> dict[str, Any]:
-        """Return statistics of the questions asked in round t, with the answers recorded so far."""
+    def asked_metrics(self, t: int) -> dict[str, Any]:
+        """Return statistics of the questions asked in round t, and what all so far cost people."""
         stage = self.folder.stage(t, "select")
-        asked = {x.question.id: x for x in self.store.asked(t)}
-        answers = [x for x in self.store.current_answers() if question_of(x) in asked]
-        inputs = {
-            "margin_B": np.array([x.margin for x in asked.values()]),
-            "decisions": [d for x in answers for d in decided_margins(asked[question_of(x)], x)],
-            "recorded_kl": stage.info.get(_KL) if stage else None,
-        }
-        return measure("selection", inputs)
-
-    def effort(self, t: int) -> dict[str, Any]:
-        """Return what the questions asked up to round t cost people."""
-        asked = [x.question for x in self.store.asked() if x.round <= t]
-        return {
-            "responses": sum(q.k for q in asked),
-            "comparisons": round(float(comparisons(asked).sum()), 3),
-            "annotation_seconds": round(float(StudyReadingTime({}).seconds(asked).sum()), 3),
-        }
+        return {**selection_metrics(t, self.store, stage.info.get(KL) if stage else None), **effort(t, self.store)}
 
     def evaluate(self, t: int) -> Evaluation:
         """Evaluate the model after round t."""
@@ -255,7 +237,7 @@ class Stages:
         if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
-        self.folder.close_round(0, {**self.evaluate(0).metrics, **self.effort(0)})
+        self.folder.close_round(0, {**self.evaluate(0).metrics, **effort(0, self.store)})
 
     @cached_property
     def components(self) -> StudyComponents:

@@ -228,7 +228,7 @@ class Study:
             training = self.stages.train(t)
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
-        metrics = self.folder.close_round(t, {**measured, **self.stages.selected(t), **self.stages.effort(t)})
+        metrics = self.folder.close_round(t, {**measured, **self.stages.asked_metrics(t)})
         selected = self.folder.stage(t, "select")
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 
