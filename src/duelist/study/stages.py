@@ -103,7 +103,7 @@ class Stages:
                     "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
                     "make no pair)."
                 )
-            if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
+            if not self.acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
                 return pairs
             rng = generator(self.recipe.seed, "candidates", t)
             drawn = self.recipe.acquisition.options.draw([p.id for p in pairs], budget, rng)
@@ -113,13 +113,13 @@ class Stages:
 
     def featurize(self, t: int, candidates: Sequence[Question], past: Sequence[Question]) -> Features:
         """Compute the features the acquisition needs, of the candidates and, if it asks for them, of the past pairs."""
-        needs = self._needs(t)
+        needs = self.needs(t)
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
 
         def compute() -> Features:
-            job = replace(self._feature_job(t, candidates, past, targets), cache=cache)
-            return featurize(self.components.featurizers, needs, job, self._recorded(t, needs, candidates, past))
+            job = replace(self.feature_job(t, candidates, past, targets), cache=cache)
+            return featurize(self.components.featurizers, needs, job, self.recorded(t, needs, candidates, past))
 
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
@@ -138,7 +138,7 @@ class Stages:
 
         def compute() -> tuple[Selection, list[AskedQuestion], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
-            selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
+            selection = choose(self.acquisition(t), features, budget_of(self.recipe, t), rng)
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, self.recipe.acquisition.name)
             selected = [candidates[i] for i in selection.indices_B]
@@ -164,7 +164,7 @@ class Stages:
         margins, sets = self._learner.margins, has_sets(selected)
         _, place_NQ = distinct_responses(selected)
         wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
-        job = replace(self._feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
+        job = replace(self.feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
         seen = margins.compute(job)
         rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
         # Of a larger question: the largest difference.
@@ -266,18 +266,21 @@ class Stages:
             return RewardModelEvaluator(self.recipe, self.components, self.folder, self.progress)
         return partial(evaluate_policy, self.recipe, self.components, self.progress)
 
-    def _acquisition(self, t: int) -> Acquisition:
+    def acquisition(self, t: int) -> Acquisition:
+        """Return the rule that selects round t's batch: the recipe's, after the pairs drawn at random."""
         random_picks = self.recipe.initial_random - asked_before(self.recipe, t)
         rule = self.components.acquisition
         return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
 
-    def _needs(self, t: int) -> frozenset[str]:
+    def needs(self, t: int) -> frozenset[str]:
+        """Return the fields of `Features` that round t's selection needs."""
         of_rule = self.components.needs
-        return of_rule if self._acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
+        return of_rule if self.acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
 
-    def _feature_job(
+    def feature_job(
         self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
     ) -> FeatureJob:
+        """Return the input of the featurizers in round t."""
         return FeatureJob(
             self._learner.models(model_round(self.recipe, t)),
             candidates,
@@ -289,7 +292,7 @@ class Stages:
             targets=targets,
         )
 
-    def _recorded(
+    def recorded(
         self, t: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
     ) -> dict[str, NDArray[Any]]:
         """Return the fields known without a model: the recorded answers to past questions, and the cost of all."""

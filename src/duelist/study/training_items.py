@@ -36,13 +36,14 @@ def training_items(
         policy: returns the policy, whose tokenizer encodes written answers; None if there is none.
         progress: is told where the plan cannot be followed yet.
     """
+    # With lookahead, questions of the next round may have answers already: they are trained on when it closes.
+    questions = {x.question.id: x.question for x in store.asked(asked_in) if x.round <= t}
+    answers = [x for x in store.current_answers() if question_of(x) in questions]
     votes = plan.votes
-    if votes == "reliability" and not has_overlap(store.current_labels()):
+    if votes == "reliability" and not has_overlap(x for x in answers if isinstance(x, Label)):
         progress.note("No pair has the labels of two annotators yet: each label counts as it is.")
         votes = "every"
-    decisions = store.decisions(asked_in, votes=votes, ties=plan.ties)
-    questions = {x.question.id: x.question for x in store.asked(asked_in)}
-    answers = [x for x in store.current_answers() if question_of(x) in questions]
+    decisions = store.decisions(asked_in, until=t, votes=votes, ties=plan.ties)
     if any(isinstance(x, Label) and x.better for x in answers):
         decisions += written_preferences(answers, questions, store.prompts(), policy())
     fitted = plan.stage_scales == "fitted" and holds_sets(decisions)
