@@ -192,21 +192,21 @@ class Stages:
         plan = self.components.trainer.plan
 
         def fill(target: Path) -> Mapping[str, float]:
-            items = self._items(t, None if plan.accumulate == "all" else t)
+            items = self._items(range(1 if plan.accumulate == "all" else t, t + 1))
             return {**self._learner.train(t, items, target), "preferences": float(len(items))}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
 
-    def _items(self, t: int, asked_in: int | None) -> ScaledDecisions:
-        """Return what round t trains on: the decisions on the questions asked in one round, or in all."""
-        policy = lambda: self._learner.models(t - 1).policy  # noqa: E731
-        return training_items(self.components.trainer.plan, self.store, t, asked_in, policy, self.progress)
+    def _items(self, rounds: range) -> ScaledDecisions:
+        """Return what the last of some rounds trains on: the decisions on the questions asked in them."""
+        policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
+        return training_items(self.components.trainer.plan, self.store, rounds, policy, self.progress)
 
     def _step(self, t: int) -> Mapping[str, float]:
         """Take round t's optimizer step, and keep the weights at a checkpoint (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            items = self._items(t, t)
+            items = self._items(range(t, t + 1))
             info = {**self._online.step(t, items), "preferences": float(len(items))}
             step = {"info": info, "preferences": [decision_json(x) for x in items]}
             return {**step, "scales": list(items.scales)} if items.scales else step
