@@ -100,10 +100,10 @@ class Stages:
             needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
             if len(pairs) < needed:
                 raise BudgetError(
-                    f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from "
+                    f"`budget <= candidate questions` must hold, but {in_words(self.recipe)} need {needed} from "
                     f"round {t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: "
                     "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
-                    "make no pair)."
+                    "make no question)."
                 )
             if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
                 return pairs
@@ -114,7 +114,7 @@ class Stages:
         return self.folder.run(t, "pair", codecs.questions(draws), compute)
 
     def featurize(self, t: int, candidates: Sequence[Question], past: Sequence[Question]) -> Features:
-        """Compute the features the acquisition needs, of the candidates and, if it asks for them, of the past pairs."""
+        """Compute the features that the acquisition needs: of candidates and, if it asks for them, past questions."""
         needs = self._needs(t)
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
@@ -136,7 +136,7 @@ class Stages:
         return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
 
     def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Question], features: Features) -> None:
-        """Select the pairs to ask, and record them as asked."""
+        """Select the questions to ask, and record them as asked."""
 
         def compute() -> tuple[Selection, list[AskedQuestion], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
