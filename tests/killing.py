@@ -17,7 +17,7 @@ from typing import Any
 from duelist.annotators.base import Annotator
 from duelist.progress import Advance, Progress
 from duelist.store.store import Store
-from duelist.types import Batch, Label
+from duelist.types import Answer, Batch, Label
 
 # Each process is forked from a server that has the heavy modules loaded but has not used them: importing them anew
 # would take seconds each time, and autograd does not survive the fork of a process that has used it.
@@ -87,15 +87,15 @@ class Moments(Progress):
 
 
 class WatchedAnnotator(Annotator):
-    """Writes down which pairs the annotator is shown."""
+    """Writes down which questions the annotator is shown."""
 
     def __init__(self, annotator: Annotator, moments: Moments, shown: Path) -> None:
         self.annotator, self.moments, self.shown = annotator, moments, shown
 
-    def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label]:
+    def annotate(self, batch: Batch, seed: int, progress: Progress) -> list[Label | Answer]:
         self.moments.enter(f"{batch.round}-annotate")
         with self.shown.open("a", encoding="utf-8") as file:
-            file.writelines(f"{p.id}\n" for p in batch.pairs)
+            file.writelines(f"{q.id}\n" for q in batch.questions)
         return self.annotator.annotate(batch, seed, progress)
 
 
@@ -191,8 +191,28 @@ def run_study_saving_every_batch(folder: Path, recipe: dict[str, Any], last: str
     run_study(folder, recipe, last)
 
 
+def run_study_asking_ahead(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
+    """As `run_study`, but each batch is asked a round ahead, and its answers are told before the round's update."""
+    from duelist.recipe.recipe import parse_recipe
+    from duelist.seeding import derived_seed
+    from duelist.study.study import Study
+
+    gc.freeze()
+    moments = Moments(folder.with_suffix(".trace"), last)
+    watch(moments)
+    with Study.create(folder, parse_recipe(recipe), moments) as study:
+        annotator = WatchedAnnotator(study.stages.components.annotator, moments, shown_log(folder))
+        seed = derived_seed(study.recipe.seed, "annotate")
+        while study.rounds_left:
+            for batch in (study.ask(), study.ask_ahead()):
+                left = batch.only({q.id for q in batch.questions} - study.store.answered()) if batch else None
+                if left and left.questions:
+                    study.tell(annotator.annotate(left, seed, moments))
+            study.update()
+
+
 def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
-    """Ask for the first batch, tell the answers to every other pair, last first, and die."""
+    """Ask for the first batch, tell the answers to every other question, last first, and die."""
     from duelist.recipe.recipe import parse_recipe
     from duelist.seeding import derived_seed
     from duelist.study.study import Study
@@ -200,7 +220,7 @@ def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
     gc.freeze()
     study = Study.create(folder, parse_recipe(recipe))
     batch = study.ask()
-    every_other = batch.only([p.id for p in batch.pairs[::2]])
+    every_other = batch.only([q.id for q in batch.questions[::2]])
     moments = Moments(folder.with_suffix(".trace"), None)
     annotator = WatchedAnnotator(study.stages.components.annotator, moments, shown_log(folder))
     labels = annotator.annotate(every_other, derived_seed(study.recipe.seed, "annotate"), moments)
@@ -233,8 +253,19 @@ def hold_open(folder: Path, connection: Any) -> None:
     study.close()
 
 
+def moments_of(folder: Path, kind: str) -> list[str]:
+    """Every moment of a kind in a study's life, in order; of those inside a stage the middle one."""
+    by_place: dict[str, list[str]] = {}
+    for name in folder.with_suffix(".trace").read_text(encoding="utf-8").splitlines():
+        place, what, _ = name.split("/")
+        if what == kind:
+            by_place.setdefault(place, []).append(name)
+    groups = by_place.values()
+    return [x[len(x) // 2] for x in groups] if kind == "inside" else [name for x in groups for name in x]
+
+
 def shown_log(folder: Path) -> Path:
-    """Where the pairs are written down that the annotator was shown."""
+    """Where the questions are written down that the annotator was shown."""
     return folder.with_suffix(".shown")
 
 

@@ -31,7 +31,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     found = {
         "stages": [(s.round, s.name, s.artifact, _digest(s), dict(s.info)) for s in store.stages()],
         "asked": store.asked(),
-        "labels": store.labels(),
+        "answers": store.answers(),
         "metrics": [{k: v for k, v in m.items() if k != "seconds"} for m in metrics],
         "timed": [sorted(m["seconds"]) for m in metrics],
     }

@@ -35,11 +35,11 @@ BAD_RECIPES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "budget over pool": (
         {"budget": 73},
-        ["`budget <= candidate pairs`", "budget=73", "the pool has 72 at most", "lower the budget"],
+        ["`budget <= candidate questions`", "budget=73", "the pool has 72 at most", "lower the budget"],
     ),
     "budgets over fixed pool": (
         {"pool": "fixed", "budget": 37},
-        ["budget=37 for 2 round(s) needs 74 pairs", "the pool has 72 at most"],
+        ["budget=37 for 2 round(s) needs 74 questions", "the pool has 72 at most"],
     ),
     "prompt too long": (
         {"sampler__max_new_tokens": 61},
@@ -108,7 +108,7 @@ BAD_RECIPES: dict[str, tuple[dict[str, Any], list[str]]] = {
             "budget": 7,
             "evaluation": {},
         },
-        ["`budget <= candidate pairs`", "the pool has 6 at most"],
+        ["`budget <= candidate questions`", "the pool has 6 at most"],
     ),
     "a rule that cannot be made": ({"acquisition": "NARROW:Rule"}, ["Rule must return without an error", "TypeError"]),
     "a rule whose annotations cannot be read": (
@@ -266,7 +266,10 @@ def test_a_folder_without_a_study_is_named_and_left_alone(command: str, duelist:
 
 def test_an_export_that_cannot_be_written(duelist: Command, write_recipe: WriteRecipe, tmp_path: Path) -> None:
     Study.create("s", parse_recipe(yaml.safe_load(write_recipe().read_text()))).close()
-    assert "`--format` must be one of trl, jsonl, but got 'csv'" in duelist("export", "s", "-f", "csv", "-o", "x").error
+    assert (
+        "`--format` must be one of trl, jsonl, csv, but got 'xml'"
+        in duelist("export", "s", "-f", "xml", "-o", "x").error
+    )
     assert "must be a file that can be written" in duelist("export", "s", "-o", tmp_path).error
     assert duelist("export", "s", "-o", "x.jsonl").out == "0 rows written to x.jsonl\n"
 
@@ -413,4 +416,4 @@ def test_a_data_set_that_runs_dry_is_found_at_the_beginning(
     settings: dict[str, Any] = {"prompts": {"path": str(data)}, "sampler": "dataset", "evaluation": {}}
     for pairing in ("as_given", "in_prompt"):
         error = duelist("run", write_recipe(**settings, pairing=pairing)).error
-        assert "budget=6 for 2 round(s) needs 12 pairs, and the pool has 11 at most" in error
+        assert "budget=6 for 2 round(s) needs 12 questions, and the pool has 11 at most" in error

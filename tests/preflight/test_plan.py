@@ -49,11 +49,11 @@ def test_a_study_draws_so_many_cross_prompt_pairs_and_held_out_responses(
 
 def test_a_budget_beyond_the_cross_prompt_pairs_is_refused(tiny_recipe: dict[str, Any]) -> None:
     content = crossed(tiny_recipe, pairs=5)
-    with pytest.raises(BudgetError, match="needs 6 pairs, and the pool has 5 at most"):
+    with pytest.raises(BudgetError, match="needs 6 questions, and the pool has 5 at most"):
         examine(parse_recipe(content))
     examine(parse_recipe({**content, "budget": 5}))
     fixed = {**content, "pool": "fixed", "budget": 3}
-    with pytest.raises(BudgetError, match="needs 6 pairs, and the pool has 5 at most"):
+    with pytest.raises(BudgetError, match="needs 6 questions, and the pool has 5 at most"):
         examine(parse_recipe(fixed))
 
 
@@ -62,6 +62,48 @@ def test_the_papers_cross_prompt_pairs_are_20_000() -> None:
     name = "paper/active-reward-modelling"
     found = plan(load_recipe(name, ["pairing=cross_prompt"]))
     assert found.candidate_pairs == 20_000
-    assert plan_rows(found)["candidate pairs per round, at most"] == "20,000"
+    assert plan_rows(found)["candidate questions per round, at most"] == "20,000"
     assert plan(load_recipe(name)).candidate_pairs == 500 * 45
     assert plan(load_recipe(name, ["pairing=cross_prompt", "prompts.per_round=10"])).candidate_pairs == 100 * 99 // 2
+
+
+def of_sets(tiny_recipe: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """24 prompts of five responses: questions of three, two rounds of six."""
+    sampler = {"name": "vanilla", "responses_per_prompt": 5, "max_new_tokens": 6}
+    return {**tiny_recipe, "sampler": sampler, "pairing": {"sets_of": 3}, **changes}
+
+
+def test_larger_questions_are_counted_as_questions_and_their_features_as_responses(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = parse_recipe(of_sets(tiny_recipe, rounds=1))
+    found = plan(recipe)
+    assert (found.labels, found.candidate_pairs) == (6, 24 * 10)
+    with Study.create(tmp_path / "study", recipe) as study:
+        prompts = study.stages.prompts(1)
+        study.stages.measure_initial_model()
+        draws = study.stages.sample(1, prompts)
+        candidates = study.stages.pair(1, draws, [])
+        features = study.stages.featurize(1, candidates, [])
+        file = study.folder.round_folder(1) / "features.npz"
+        assert 200 < len(candidates) <= 24 * 10 and features.gradient_RD is not None
+        rows = len(features.gradient_RD)
+        assert 100 < rows <= 24 * 5
+        assert 4 * 512 * rows < file.stat().st_size <= 4 * 512 * (24 * 5 + 3 * 6) + 40_000
+    # Pairs of the same responses have as many features as there are pairs: ten times 24, and the six asked.
+    pairs = plan(parse_recipe(of_sets(tiny_recipe, rounds=1, pairing="in_prompt")))
+    assert found.memory_bytes is not None and pairs.memory_bytes is not None
+    assert pairs.memory_bytes - found.memory_bytes == 2 * 4 * 512 * (24 * 10 + 6 - 24 * 5 - 3 * 6)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_gradient_tokens_count_every_response_of_past_questions(tiny_recipe: dict[str, Any], k: int) -> None:
+    found = plan(parse_recipe(of_sets(tiny_recipe, rounds=3, pairing={"sets_of": k})))
+    assert found.gradient_tokens == (3 * 24 * 5 + k * (6 + 12)) * (6 + 128)
+
+
+def test_a_budget_beyond_the_larger_questions_is_refused(tiny_recipe: dict[str, Any]) -> None:
+    content = of_sets(tiny_recipe, rounds=1, budget=48, pairing={"sets_of": 4, "per_prompt": 2})
+    examine(parse_recipe(content))
+    with pytest.raises(BudgetError, match="needs 49 questions, and the pool has 48 at most"):
+        examine(parse_recipe({**content, "budget": 49}))

@@ -123,7 +123,7 @@ def test_each_part_must_hold_its_rounds_budget(tiny_recipe: dict[str, Any]) -> N
     del tiny_recipe["budget"]
     tiny_recipe["prompts"]["per_round"] = [20, 4]
     examine(parse_recipe({**tiny_recipe, "schedule": [60, 12]}))
-    with pytest.raises(BudgetError, match="needs 13 pairs, and the pool has 12 at most"):
+    with pytest.raises(BudgetError, match="needs 13 questions, and the pool has 12 at most"):
         examine(parse_recipe({**tiny_recipe, "schedule": [50, 13]}))
 
 
@@ -143,7 +143,7 @@ def test_the_pool_must_hold_the_largest_round(tiny_recipe: dict[str, Any]) -> No
     """24 prompts of three pairs: 72. The mean fits, the first round does not; a fixed pool must hold the total."""
     first_too_large = {**tiny_recipe, "rounds": 2, "schedule": [73, 1]}
     del first_too_large["budget"]
-    with pytest.raises(BudgetError, match=r"for 1 round\(s\) \(those of 2 rounds of 73, 1 labels\) needs 73 pairs"):
+    with pytest.raises(BudgetError, match=r"for 1 round\(s\) \(those of 2 rounds of 73, 1 labels\) needs 73 questions"):
         examine(parse_recipe(first_too_large))
-    with pytest.raises(BudgetError, match="needs 74 pairs"):
+    with pytest.raises(BudgetError, match="needs 74 questions"):
         examine(parse_recipe({**first_too_large, "schedule": [72, 2], "pool": "fixed"}))

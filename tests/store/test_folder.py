@@ -246,7 +246,7 @@ def test_a_study_that_asked_nothing_begins_anew_with_another_recipe(
     few = {"responses_per_prompt": 2, "max_new_tokens": 1, "top_p": 0.1}  # of about four tokens
     narrow = {**tiny_recipe, "sampler": {"name": "vanilla", **few}}
     with Study.create(tmp_path / "study", parse_recipe({**narrow, "budget": 24})) as study:
-        with pytest.raises(BudgetError, match="equal responses make no pair"):
+        with pytest.raises(BudgetError, match="equal responses make no question"):
             study.ask()
         assert study.store.asked() == []
     with Study.create(tmp_path / "study", parse_recipe({**narrow, "budget": 3})) as study:

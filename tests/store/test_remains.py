@@ -86,7 +86,7 @@ LOSSES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a round deleted": (
         lambda p: in_sql(p, "DELETE FROM answers WHERE number > 3", *deleting("round = 2")),
-        "round 2 has asked pairs, of which the database knows none",
+        "round 2 has asked questions, of which the database knows none",
     ),
     "labels deleted": (
         lambda p: in_sql(p, "DELETE FROM answers WHERE number > 4"),
@@ -143,7 +143,7 @@ def test_an_older_copy_of_the_database_is_refused_from_the_moment_a_round_was_as
         small_study.close(folder, 2)
     folder.close()
     shutil.copy(tmp_path / "older", tmp_path / "study" / DATABASE)
-    with pytest.raises(StorageError, match="round 2 has asked pairs, of which the database knows none"):
+    with pytest.raises(StorageError, match="round 2 has asked questions, of which the database knows none"):
         open_folder(tmp_path / "study")
     assert any("must be restored" in said for said in read_arm(tmp_path / "study").damage)
     if then in ("answered", "closed"):

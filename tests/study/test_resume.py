@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from killing import KINDS, in_process, run_study, run_study_saving_every_batch, shown_log, tell_half_and_die
+from killing import KINDS, in_process, moments_of, run_study, run_study_saving_every_batch, shown_log, tell_half_and_die
 from outcomes import lines, outcome, require_equal, smaller
 
 
@@ -23,14 +23,7 @@ class Example:
     undisturbed: Path
 
     def moments(self, kind: str) -> list[str]:
-        """Every moment of a kind, in order; of those inside a stage the middle one."""
-        by_place: dict[str, list[str]] = {}
-        for name in lines(self.undisturbed.with_suffix(".trace")):
-            place, what, _ = name.split("/")
-            if what == kind:
-                by_place.setdefault(place, []).append(name)
-        groups = by_place.values()
-        return [x[len(x) // 2] for x in groups] if kind == "inside" else [name for x in groups for name in x]
+        return moments_of(self.undisturbed, kind)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +165,7 @@ def test_answers_told_before_the_kill_are_not_asked_for_again(
     first_round = [x.question.id for x in expected["asked"] if x.round == 1]
     assert lines(shown_log(folder))[: len(first_round)] == first_round[::2] + first_round[1::2]
     assert sorted(lines(shown_log(folder))) == sorted(x.question.id for x in expected["asked"])
-    assert [x.id for x in found.pop("labels")] != [x.id for x in expected["labels"]]  # they came in another order
+    assert [x.id for x in found.pop("answers")] != [x.id for x in expected["answers"]]  # they came in another order
     for part, value in found.items():
         assert value == expected[part], part
 

@@ -23,8 +23,8 @@ from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
 from duelist.store.export import label_rows, trl_rows
 from duelist.world.embedded import prepare_embedded
-from killing import in_process, run_study
-from outcomes import lines, require_equal
+from killing import in_process, moments_of, run_study
+from outcomes import require_equal
 
 SMALL = ["rounds=3", "budget=12", "initial_random=12", "prepare.settings={prompts: 30, responses: 4, held_out: 8}"]
 
@@ -210,14 +210,9 @@ def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_pat
     recipe = _prepared(recipe_content(small("rounds=2")) | {"prepare": None}, world)
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "study"
     assert in_process(run_study, undisturbed, recipe, None) == 0
-    by_place: dict[str, list[str]] = {}
-    for name in lines(undisturbed.with_suffix(".trace")):
-        place, what, _ = name.split("/")
-        if what == kind:
-            by_place.setdefault(place, []).append(name)
-    moments = [names[len(names) // 2] for names in by_place.values()]
+    by_place = {name.split("/")[0]: name for name in moments_of(undisturbed, kind)}
     assert {"1-train", "2-evaluate" if kind != "inside" else "2-train"} <= set(by_place)
-    for moment in moments:
+    for moment in by_place.values():
         assert in_process(run_study, folder, recipe, moment) == -signal.SIGKILL, moment
     assert in_process(run_study, folder, recipe, None) == 0
     require_equal(folder, undisturbed)

@@ -104,7 +104,7 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
     """
     if not 0 <= budget <= features.n:
         raise BudgetError(
-            f"`0 <= budget <= candidate pairs` must hold, but got budget={budget} and {features.n} candidate pairs: "
+            f"`0 <= budget <= candidate questions` must hold, but got budget={budget} and {features.n} of them: "
             "lower the budget, or make the pool larger (more prompts, or more responses per prompt)."
         )
     if features.place_NQ is not None:
@@ -113,7 +113,7 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
     if budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0), "none")
     if len(set(features.pair_id_N.tolist())) != features.n:
-        raise DuelistError("Candidate pairs must be distinct, but the pool lists a pair twice: remove the copies.")
+        raise DuelistError("Candidate questions must be distinct, but the pool lists one twice: remove the copies.")
     order_N = np.argsort(hash_keys(rng, features.pair_id_N.tolist()), kind="stable")
     with user_code(acquisition):
         selection = acquisition.select(take(features, order_N), budget, rng)
@@ -164,7 +164,9 @@ def _checked(
     if indices_B.dtype.kind not in "iu" or indices_B.ndim != 1:
         raise DuelistError(f"{name} must pick positions, a whole number each, but picked {indices_B!r}.")
     if len(indices_B) != budget or scores_B.shape != (budget,) or len(np.unique(indices_B)) != budget:
-        raise DuelistError(f"{name} must pick {budget} distinct pairs with one score each, but picked {indices_B!r}.")
+        raise DuelistError(
+            f"{name} must pick {budget} distinct questions with one score each, but picked {indices_B!r}."
+        )
     if indices_B.min() < 0 or indices_B.max() >= len(order_N):
         raise DuelistError(f"{name} must pick positions in 0..{len(order_N) - 1}, but picked {indices_B!r}.")
     if not np.isfinite(scores_B).all():

@@ -154,7 +154,7 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         "labels": str(state["labels"]),
         "in progress": _in_progress(state),
         "stages done": ", ".join(state["stages"]) or "–",
-        "pending batch": f"{pending['answered']} of {pending['asked']} pairs answered" if pending else "–",
+        "pending batch": f"{pending['answered']} of {pending['asked']} questions answered" if pending else "–",
         **_measured(state),
         "seconds so far": f"{state['seconds']:.1f}",
     }

@@ -6,7 +6,7 @@ from duelist.cli.console import Json, StudyDir, mapping_table, out, print_json, 
 
 
 def status(study: StudyDir, as_json: Json = False) -> None:
-    """Print a study's progress: rounds, labels, pending pairs. Works while another process runs the study."""
+    """Print a study's progress: rounds, labels, pending questions. Works while another process runs the study."""
     from duelist.report.status import status as read_status
 
     state = read_status(study)

@@ -108,7 +108,7 @@ def _tables(summary: MetricSummary) -> list[str]:
 def _notes(summaries: Sequence[MetricSummary]) -> list[str]:
     if not summaries:
         return ["No study has finished that measured anything."]
-    base = summaries[0].baseline
+    base, unit = summaries[0].baseline, OVER[summaries[0].over]
     return [
         HEADER,
         "",
@@ -117,10 +117,10 @@ def _notes(summaries: Sequence[MetricSummary]) -> list[str]:
         f"{base} on the same seed.",
         "- p is of the paired t-test, two-sided, of that one comparison: with several arms or metrics, the smallest of "
         "several p is small by chance more often than it says.",
-        "- The area under the learning curve is divided by the label range: the curve's mean height.",
-        f"- Labels to {base}'s end: where the mean curve, linear between rounds, first is as good as {base}'s at the "
-        "end. Per seed: the median over seeds, each against its own target, and on how many it is reached at all; a "
-        "single seed's curve is noisy and reaches a target early by chance, the baseline's too.",
+        f"- The area under the learning curve is divided by the range of {unit}: the curve's mean height.",
+        f"- {unit.capitalize()} to {base}'s end: where the mean curve, linear between rounds, first is as good as "
+        f"{base}'s at the end. Per seed: the median over seeds, each against its own target, and on how many it is "
+        "reached at all; a single seed's curve is noisy and reaches a target early by chance, the baseline's too.",
     ]
 
 

@@ -39,7 +39,7 @@ INPUTS: dict[Subject, tuple[str, ...]] = {
     # preferred (never 0 or 1), and whether it is longer, or scores higher (equal: ½); without labelled pairs, `right_N`
     # has the share of right pairs of each prompt that can be ranked.
     "reward model": ("score_R", "truth_R", "errors", "best", "probability_N", "longer_N", "right_N"),
-    # Of B asked pairs: margin. Of each label: margin and outcome. The mean log(π_θ/π_ref) recorded at selection.
+    # Of B asked questions: margin. Of each label: margin and outcome. The mean log(π_θ/π_ref) recorded at selection.
     "selection": ("margin_B", "decisions", "recorded_kl"),
 }
 
@@ -172,13 +172,14 @@ METRICS = [
 
     MetricSpec("selected_mean_margin", "selection", "mean |margin|", unit="nats · β", range=POSITIVE, always=True,
         compute=lambda margin_B: np.abs(margin_B).mean() if len(margin_B) else None,
-        meaning="Mean |margin| of the asked pairs, before training on them.", shown=()),
+        meaning="Mean |margin| of the asked questions, before training on them; of a larger one, its largest.",
+        shown=()),
     MetricSpec("selected_ranking_accuracy", "selection", "ranking accuracy", lambda decisions: agreement(decisions)[0],
         range=SHARE, always=True, shown=(),
         meaning="Share of preferences that the model already ranked right, before training on them."),
-    MetricSpec("selected_kl", "selection", "KL of the asked pairs", lambda recorded_kl: recorded_kl, unit="nats",
+    MetricSpec("selected_kl", "selection", "KL of the asked questions", lambda recorded_kl: recorded_kl, unit="nats",
         better="lower", shown=(),
-        meaning="Mean log(π_θ(y|x) / π_ref(y|x)) over both responses of the asked pairs, before training on them."),
+        meaning="Mean log(π_θ(y|x) / π_ref(y|x)) over the responses of the asked questions, before training on them."),
 
     MetricSpec("asked", "round", "asked", meaning="Questions asked so far.", shown=()),
     MetricSpec("responses", "round", "responses read", meaning="Responses in the questions asked so far.", shown=()),

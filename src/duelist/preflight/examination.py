@@ -20,7 +20,7 @@ from duelist.models.policy.loading import load_pretrained, read_chat_template
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.preflight.lookups import model_config, prepared_recipe, prompts_in_reach, require_start, require_target
-from duelist.preflight.pool import pairs_in_rounds, require_large_pool
+from duelist.preflight.pool import most_responses, pairs_in_rounds, require_large_pool
 from duelist.preflight.precision import rounding
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
@@ -42,7 +42,9 @@ class Findings:
         recipe: recipe with `{prepared}` filled in, if it has been prepared.
         prompts: prompts.
         model: configuration of the base model.
-        pairs: maximum number of candidate pairs in one round's pool.
+        pairs: maximum number of candidate questions in one round's pool.
+        responses: maximum number of responses in one round's pool.
+        sets_of: the largest number of responses in a question.
         notes: what could not be determined, and why.
     """
 
@@ -50,6 +52,8 @@ class Findings:
     prompts: PromptSet | None
     model: Any
     pairs: int | None
+    responses: int | None
+    sets_of: int
     notes: tuple[str, ...]
 
 
@@ -87,7 +91,8 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
         if model is not None and policy is not None:
             _require_fitting_prompts(ready, policy, prompts, model)
     pairs = None if in_rounds is None else max(in_rounds)
-    return Findings(ready, prompts, model, pairs, tuple(lookups.notes))
+    responses = most_responses(ready, prompts)
+    return Findings(ready, prompts, model, pairs, responses, components.pairing.sets_of, tuple(lookups.notes))
 
 
 def examine_new(recipe: Recipe, progress: Progress) -> Findings:

@@ -28,10 +28,10 @@ class Plan:
     """Cost of a study. A field is None if it cannot be known yet; `notes` says why.
 
     Attributes:
-        labels: pairs asked in the whole study.
+        labels: questions asked in the whole study.
         prompts_per_round: prompts that get responses in each round; one number per round if they differ.
         generations: responses drawn in the whole study, including the evaluation's.
-        candidate_pairs: maximum number of pairs in one round's pool.
+        candidate_pairs: maximum number of questions in one round's pool.
         gradient_tokens: upper bound on the tokens run forward and backward for features in the whole study.
         base_parameters: number of parameters of the base model.
         trained_parameters: number of trained parameters: of the adapter, of the reward model, or all.
@@ -72,7 +72,7 @@ def plan(recipe: Recipe) -> Plan:
         pairs = max(in_rounds) * (m * (m - 1) // 2) if pairs is None else pairs
         answered = in_rounds[0] if ready.pool == "fixed" else sum(in_rounds)
         generations = 0 if counts is None else answered * counts.decoded
-        tokens = _gradient_tokens(ready, sum(in_rounds) * m)
+        tokens = _gradient_tokens(ready, sum(in_rounds) * m, found.sets_of)
     of_rounds = range(1, ready.rounds + 1)
     # A reward model is evaluated on the same responses every time, because the policy that writes them is not trained.
     again = ready.reward_model is None
@@ -92,8 +92,9 @@ def plan(recipe: Recipe) -> Plan:
     elif tokens is not None:
         notes.append(f"Gradient tokens are counted with {PROMPT_TOKENS} tokens a prompt and responses of full length.")
     features = 0 if dimension == 0 else None
-    if pairs is not None and dimension is not None:
-        features = (pairs + total_budget(recipe)) * dimension * 4
+    rows = _feature_rows(ready, found, pairs)
+    if rows is not None and dimension is not None:
+        features = rows * dimension * 4
     memory = disk = None
     if base is not None and adapter is not None and features is not None:
         # The base model or reference; the trained weights (an adapter in float32) with gradient and Adam's two moments;
@@ -101,7 +102,7 @@ def plan(recipe: Recipe) -> Plan:
         each = BYTES["float32" if policy.adapter == "lora" else policy.dtype]
         memory = base * BYTES[policy.dtype] + max(adapter * 4 * each, adapter * each + features * 2)
         # The saved weights and a copy of the latest (online, each with Adam's moments); one round's features and their
-        # gradients, at most two per pair; every token as JSON.
+        # gradients, at most two per row; every token as JSON.
         disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + 3 * features + (tokens or 0) * 8
     return Plan(
         total_budget(recipe), _told(in_rounds), generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
@@ -118,7 +119,8 @@ def _reward_plan(recipe: Recipe, config: RewardModelConfig, found: Findings, not
     trained = members * (sum(a * b + b for a, b in pairwise(sizes)) + sizes[-1])
     needs = recipe.acquisition.build().needs
     width = sizes[-1] * members * ("gradient_ND" in needs) + inputs * ("embedding_ND" in needs)
-    features = None if pairs is None else (pairs + total_budget(recipe)) * width * 8
+    rows = _feature_rows(recipe, found, pairs)
+    features = None if rows is None else rows * width * 8
     memory = disk = None
     if features is not None:
         memory, disk = trained * 16 + 2 * features, trained * 4 * (recipe.rounds + 2) + features
@@ -139,7 +141,7 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
         "labels": count(plan.labels),
         "prompts per round": listed([count(n) for n in each]),
         "generations": count(plan.generations),
-        "candidate pairs per round, at most": count(plan.candidate_pairs),
+        "candidate questions per round, at most": count(plan.candidate_pairs),
         "gradient tokens, at most": count(plan.gradient_tokens),
         "base model parameters": count(plan.base_parameters),
         "trained parameters": count(plan.trained_parameters),
@@ -153,12 +155,19 @@ def _told(in_rounds: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
     return in_rounds[0] if in_rounds is not None and len(set(in_rounds)) == 1 else in_rounds
 
 
-def _gradient_tokens(recipe: Recipe, responses: int) -> int | None:
-    """Return an upper bound: responses of all rounds at full length, and past pairs again in each round."""
+def _feature_rows(recipe: Recipe, found: Findings, pairs: int | None) -> int | None:
+    """Return the rows of a round's features, past questions included: one per pair, or per response of larger ones."""
+    k = found.sets_of
+    rows = pairs if k == 2 else found.responses
+    return None if rows is None else rows + (1 if k == 2 else k) * total_budget(recipe)
+
+
+def _gradient_tokens(recipe: Recipe, responses: int, k: int) -> int | None:
+    """Return an upper bound: responses of all rounds at full length, and the k of past questions again in each."""
     longest = recipe.sampler.setting("max_new_tokens")
     if longest is None:
         return None
-    past = 2 * sum(accumulate(budgets(recipe)[:-1]))
+    past = k * sum(accumulate(budgets(recipe)[:-1]))
     return (responses + past) * (int(longest) + PROMPT_TOKENS)
 
 

@@ -1,4 +1,4 @@
-"""Maximum number of pairs in each round's pool, computed from the recipe's counts before anything is drawn."""
+"""Maximum number of questions in each round's pool, computed from the recipe's counts before anything is drawn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prompts_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, .
 
 
 def pairs_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...] | None:
-    """Return the maximum number of pairs in each round's pool.
+    """Return the maximum number of questions in each round's pool.
 
     Args:
         recipe: the recipe.
@@ -39,21 +39,26 @@ def pairs_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...
     Returns:
         One number per round; None if it depends on unavailable prompts or on a component's own code.
     """
-    in_rounds = prompts_in_rounds(recipe, prompts)
     pairing = recipe.pairing.build()
-    pools = [_pool_size(recipe, prompts, n) for n in in_rounds or [None] * recipe.rounds]
-    pairs = [pairing.most_pairs(pool) for pool in pools]
+    pairs = [pairing.most_pairs(pool) for pool in _pools(recipe, prompts)]
     known = tuple(n for n in pairs if n is not None)
     return known if len(known) == len(pairs) else None
 
 
+def most_responses(recipe: Recipe, prompts: PromptSet | None) -> int | None:
+    """Return the maximum number of responses in one round's pool; None if it cannot be known yet."""
+    responses = [None if pool.responses is None else sum(pool.responses) for pool in _pools(recipe, prompts)]
+    known = [n for n in responses if n is not None]
+    return max(known) if len(known) == len(responses) else None
+
+
 def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[int]) -> None:
-    """Check that the budget does not exceed the number of pairs in the pool.
+    """Check that the budget does not exceed the number of questions in the pool.
 
     Args:
         recipe: the recipe.
         prompts: its prompts.
-        in_rounds: maximum number of pairs in each round's pool.
+        in_rounds: maximum number of questions in each round's pool.
 
     Raises:
         BudgetError: if it exceeds that number; both are named.
@@ -71,11 +76,15 @@ def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[i
     if short:
         needed, pool = max(short)
         raise BudgetError(
-            f"`budget <= candidate pairs` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} "
+            f"`budget <= candidate questions` must hold, but budget={recipe.budget} for {recipe.rounds if same else 1} "
             f"round(s) {'' if recipe.schedule == 'constant' else f'(those of {in_words(recipe)}) '}needs {needed} "
-            f"pairs, and the pool has {pool} at most: lower the budget or the "
+            f"questions, and the pool has {pool} at most: lower the budget or the "
             "rounds, or use more prompts or more responses per prompt."
         )
+
+
+def _pools(recipe: Recipe, prompts: PromptSet | None) -> list[PoolSize]:
+    return [_pool_size(recipe, prompts, n) for n in prompts_in_rounds(recipe, prompts) or [None] * recipe.rounds]
 
 
 def _pool_size(recipe: Recipe, prompts: PromptSet | None, n: int | None) -> PoolSize:

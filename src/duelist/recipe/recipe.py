@@ -97,7 +97,9 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0, description="Random seed, the root of all randomness.")
     rounds: int = Field(ge=1, le=1_000_000, description="Number of rounds, T.")
     budget: int = Field(
-        ge=1, le=1_000_000_000, description="Pairs asked per round, B. With another `schedule` than constant, the mean."
+        ge=1,
+        le=1_000_000_000,
+        description="Questions asked per round, B. With another `schedule` than constant, the mean.",
     )
     schedule: Schedule = Field(
         default="constant",
@@ -111,7 +113,7 @@ class Recipe(BaseModel):
         default="regenerate", description="Redraw the responses each round (regenerate), or draw them once (fixed)."
     )
     initial_random: int = Field(
-        default=0, ge=0, description="Number of pairs drawn at random before the acquisition rule starts."
+        default=0, ge=0, description="Number of questions drawn at random before the acquisition rule starts."
     )
     torch_threads: int = Field(
         default=1, ge=1, le=4096, description="CPU threads of torch. Equal numbers of threads give equal results."
@@ -132,7 +134,7 @@ class Recipe(BaseModel):
     decoder: ServerConfig | None = Field(
         default=None, description="Server (vLLM) that generates the sampler's responses; null: this process."
     )
-    pairing: Component[Pairing] = _default("in_prompt", "Responses -> pairs.")
+    pairing: Component[Pairing] = _default("in_prompt", "Responses -> questions.")
     featurizers: Featurizers = Field(
         default_factory=lambda: {"margin": {}, "gradient": {}},
         validate_default=True,

@@ -14,22 +14,22 @@ DEFAULT_CHECKPOINT = 10  # rounds, online
 
 
 def budgets(recipe: Recipe) -> tuple[int, ...]:
-    """Return the number of pairs asked in each round, from the first to the last."""
+    """Return the number of questions asked in each round, from the first to the last."""
     return scheduled(recipe.schedule, recipe.rounds, recipe.budget)
 
 
 def budget_of(recipe: Recipe, t: int) -> int:
-    """Return the number of pairs asked in round t, counted from 1."""
+    """Return the number of questions asked in round t, counted from 1."""
     return budgets(recipe)[t - 1]
 
 
 def asked_before(recipe: Recipe, t: int) -> int:
-    """Return the number of pairs asked in all rounds before round t."""
+    """Return the number of questions asked in all rounds before round t."""
     return sum(budgets(recipe)[: t - 1])
 
 
 def total_budget(recipe: Recipe) -> int:
-    """Return the number of pairs asked in the whole study."""
+    """Return the number of questions asked in the whole study."""
     return sum(budgets(recipe))
 
 

@@ -71,7 +71,7 @@ def selected_figure(
     level: float | None = None,
     top: float | None = None,
 ) -> Picture:
-    """Draw a statistic of the asked pairs over rounds, from 0 to `top`, one line per arm."""
+    """Draw a statistic of the asked questions over rounds, from 0 to `top`, one line per arm."""
     series = [[(float(c.round), v) for c in of_arm if (v := value(c)) is not None] for of_arm in rounds]
 
     def fix_scale(axes: Any) -> None:
@@ -83,7 +83,7 @@ def selected_figure(
 
 def margin_figure(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]], caption: str) -> Picture:
     """Draw the distribution of |margin| in each round, one box per arm."""
-    title = "Margins of the asked pairs"
+    title = "Margins of the asked questions"
     if not any(rounds):
         return Picture(title, caption, "")
     with style(title):
@@ -197,8 +197,8 @@ def choice_figures(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) ->
             arms,
             rounds,
             lambda c: c.similarity,
-            "Similarity to earlier pairs",
-            "Largest Jaccard similarity of a pair's response tokens to any pair asked before; the mean over pairs.",
+            "Similarity to earlier questions",
+            "Largest Jaccard similarity of a question's response tokens to any asked before; the mean over questions.",
             top=1.0,
         ),
         selected_figure(arms, rounds, lambda c: c.length, "Response length (tokens)", "Mean over the asked responses."),

@@ -21,7 +21,7 @@ def status(folder: Path) -> dict[str, Any]:
         `rounds`, `rounds_closed`: number of rounds in total, and closed.
         `round`: round in progress; 0 while the initial model is measured, None when no round is left.
         `stages`: finished stages of that round.
-        `pending`: batch of that round as `round`, `asked` and `answered` in pairs; None without a batch.
+        `pending`: batch of that round as `round`, `asked` and `answered` in questions; None without a batch.
         `stopped`: why the stopping rule ends the study before its last round; None if it does not.
         `labels`: number of labels that count.
         `metrics`: metrics of the last evaluated round; None before any evaluation.

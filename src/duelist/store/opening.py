@@ -48,7 +48,7 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
         completed: fills the defaults into a recipe that was saved before some key existed.
 
     Raises:
-        RecipeError: if it contains a study of another recipe that has asked pairs.
+        RecipeError: if it contains a study of another recipe that has asked questions.
         StorageError: if it contains something else, has lost part of its record, or cannot be written.
     """
     require_folder_name(path)

@@ -134,7 +134,7 @@ def what_is_lost(path: Path, known: Callable[[], Known | None]) -> list[str]:
         if not asked and (
             shown == "asked" or (shown == "asked or in flight" and t not in (found.rounds, found.rounds + 1))
         ):
-            lost.append(f"round {t} has asked pairs, of which the database knows none")
+            lost.append(f"round {t} has asked questions, of which the database knows none")
     if preferences.count(b"\n") > found.labels and _distinct(preferences) > found.labels:
         lost.append(f"{PREFERENCES} has {_distinct(preferences)} preferences, the database {found.labels} labels")
     return lost

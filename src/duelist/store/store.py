@@ -237,18 +237,15 @@ class Store:
                 known = self._told = [answer_from(row) for row in rows]
         return known
 
-    def decisions(
-        self, round: int | None = None, *, until: int | None = None, votes: VoteRule = "every", ties: bool = False
-    ) -> list[Decision]:
+    def decisions(self, round: int | None = None, *, votes: VoteRule = "every", ties: bool = False) -> list[Decision]:
         """Return the training items of one round's questions, or of all, sorted by question and annotator.
 
         Args:
             round: the round whose questions count; None for all.
-            until: the last round whose questions count; None for no limit.
             votes: how several votes on a pair are used (see `decisions_of`).
             ties: also return the ties of pairs, with share 0.5.
         """
-        questions = {x.question.id: x.question for x in self.asked(round) if until is None or x.round <= until}
+        questions = {x.question.id: x.question for x in self.asked(round)}
         prompts = self.prompts()
         answers = [x for x in self.current_answers() if question_of(x) in questions]
         return decisions_of(answers, questions, prompts, votes, ties)

@@ -98,10 +98,10 @@ class Stages:
             needed = total_budget(self.recipe) - asked_before(self.recipe, t) if fixed else budget
             if len(pairs) < needed:
                 raise BudgetError(
-                    f"`budget <= candidate pairs` must hold, but {in_words(self.recipe)} need {needed} pairs from "
+                    f"`budget <= candidate questions` must hold, but {in_words(self.recipe)} need {needed} from "
                     f"round {t} {'on' if fixed else 'alone'}, and it has {len(pairs)} that were not asked before: "
                     "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
-                    "make no pair)."
+                    "make no question)."
                 )
             if not self.acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
                 return pairs
@@ -112,7 +112,7 @@ class Stages:
         return self.folder.run(t, "pair", codecs.questions(draws), compute)
 
     def featurize(self, t: int, candidates: Sequence[Question], past: Sequence[Question]) -> Features:
-        """Compute the features the acquisition needs, of the candidates and, if it asks for them, of the past pairs."""
+        """Compute the features that the acquisition needs: of candidates and, if it asks for them, past questions."""
         needs = self.needs(t)
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
@@ -134,7 +134,7 @@ class Stages:
         return targets.pairs(self.folder.run(t, "target", codecs.TARGET, compute), t)
 
     def select(self, t: int, prompts: Sequence[Prompt], candidates: Sequence[Question], features: Features) -> None:
-        """Select the pairs to ask, and record them as asked."""
+        """Select the questions to ask, and record them as asked."""
 
         def compute() -> tuple[Selection, list[AskedQuestion], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
@@ -190,21 +190,21 @@ class Stages:
         plan = self.components.trainer.plan
 
         def fill(target: Path) -> Mapping[str, float]:
-            items = self._items(t, None if plan.accumulate == "all" else t)
+            items = self._items(range(1 if plan.accumulate == "all" else t, t + 1))
             return {**self._learner.train(t, items, target), "preferences": float(len(items))}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
 
-    def _items(self, t: int, asked_in: int | None) -> ScaledDecisions:
-        """Return what round t trains on: the decisions on the questions asked in one round, or in all."""
-        policy = lambda: self._learner.models(t - 1).policy  # noqa: E731
-        return training_items(self.components.trainer.plan, self.store, t, asked_in, policy, self.progress)
+    def _items(self, rounds: range) -> ScaledDecisions:
+        """Return what the last of some rounds trains on: the decisions on the questions asked in them."""
+        policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
+        return training_items(self.components.trainer.plan, self.store, rounds, policy, self.progress)
 
     def _step(self, t: int) -> Mapping[str, float]:
         """Take round t's optimizer step, and keep the weights at a checkpoint (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            items = self._items(t, t)
+            items = self._items(range(t, t + 1))
             info = {**self._online.step(t, items), "preferences": float(len(items))}
             step = {"info": info, "preferences": [decision_json(x) for x in items]}
             return {**step, "scales": list(items.scales)} if items.scales else step

@@ -33,7 +33,7 @@ class RoundReport:
 
 
 class Study:
-    """Labelling budget spent round by round: ask for pairs to label, record the labels, train on them, repeat.
+    """Labelling budget spent round by round: ask questions, record the answers, train on them, repeat.
 
     This is the only stateful object, and its state is on disk. A killed process loses at most the stage in progress,
     never a label. A study that is opened again resumes exactly where it stopped.
@@ -133,7 +133,7 @@ class Study:
         Raises:
             RoundStateError: if every round is closed, the stopping rule has ended the study, or it was closed.
             RecipeError: if the stopping rule needs a gain that the acquisition does not report. Then nothing is asked.
-            BudgetError: if the pool has fewer pairs than the budget.
+            BudgetError: if the pool has fewer questions than the budget.
         """
         self.folder.require_open()
         if self.rounds_left <= 0:
@@ -202,28 +202,28 @@ class Study:
         return [x.question.id for x in self.store.asked(self.round) if x.question.id not in answered]
 
     def update(self, allow_partial: bool = False) -> RoundReport:
-        """Train on the labels, evaluate if the schedule says so, and close the round.
+        """Train on the answers, evaluate if the schedule says so, and close the round.
 
-        Every asked pair has used budget, regardless of outcome.
+        Every asked question has used budget, regardless of outcome.
 
         Args:
-            allow_partial: close the round although some of its pairs have no label. Later labels still count.
+            allow_partial: close the round although some of its questions have no answer. Later answers still count.
 
         Raises:
-            RoundStateError: if nothing was asked, if pairs have no label and `allow_partial` is false, or if the study
-                was closed.
+            RoundStateError: if nothing was asked, if questions have no answer and `allow_partial` is false, or if the
+                study was closed.
         """
         self.folder.require_open()
         t = self.round
         if self.folder.stage(t, "select") is None:
             raise RoundStateError(
-                f"Pairs must be asked before an update, but round {t} has none yet: call ask() first."
+                f"Questions must be asked before an update, but round {t} has none yet: call ask() first."
             )
         missing = self.unanswered()
         if missing and not allow_partial:
             raise RoundStateError(
-                f"Every pair of round {t} must have a label, but {len(missing)} of {len(self.store.asked(t))} have "
-                f"none (the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
+                f"Every question of round {t} must have an answer, but {len(missing)} of {len(self.store.asked(t))} "
+                f"have none (the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
             )
         with torch_threads(self.recipe.torch_threads):
             training = self.stages.train(t)
@@ -238,7 +238,7 @@ class Study:
         """Ask, annotate, tell and update until no round is left.
 
         Args:
-            annotator: the annotator; the recipe's by default. It sees only pairs that have no label yet.
+            annotator: the annotator; the recipe's by default. It sees only questions that have no answer yet.
             on_round: called with each round's report.
         """
         self.folder.require_open()

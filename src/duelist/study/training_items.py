@@ -7,7 +7,7 @@ from collections.abc import Callable
 from duelist.models.policy.policy import Policy
 from duelist.people.votes import has_overlap
 from duelist.progress import Progress
-from duelist.store.decisions import question_of
+from duelist.store.decisions import decisions_of, question_of
 from duelist.store.store import Store
 from duelist.study.answered import scales_after
 from duelist.study.written import written_preferences
@@ -19,32 +19,32 @@ from duelist.types import Label
 def training_items(
     plan: TrainingPlan,
     store: Store,
-    t: int,
-    asked_in: int | None,
+    rounds: range,
     policy: Callable[[], Policy | None],
     progress: Progress,
 ) -> ScaledDecisions:
-    """Return the training items of one round's questions, or of all, with scales fitted to all answers so far.
+    """Return the training items of the questions of some rounds, with scales fitted to all answers so far.
 
-    Written answers come last: they make pairs of their own.
+    Written answers come last: they make pairs of their own. Answers to questions that were asked ahead, for a round
+    after these, do not count yet.
 
     Args:
         plan: how the trainer uses votes, ties and scales.
         store: the record.
-        t: the round that trains.
-        asked_in: the round whose questions count; None for all.
+        rounds: the rounds whose questions count, up to the one that trains.
         policy: returns the policy, whose tokenizer encodes written answers; None if there is none.
         progress: is told where the plan cannot be followed yet.
     """
-    # With lookahead, questions of the next round may have answers already: they are trained on when it closes.
-    questions = {x.question.id: x.question for x in store.asked(asked_in) if x.round <= t}
+    questions = {x.question.id: x.question for x in store.asked() if x.round in rounds}
     answers = [x for x in store.current_answers() if question_of(x) in questions]
+    labels = [x for x in answers if isinstance(x, Label)]
     votes = plan.votes
-    if votes == "reliability" and not has_overlap(x for x in answers if isinstance(x, Label)):
+    if votes == "reliability" and not has_overlap(labels):
         progress.note("No pair has the labels of two annotators yet: each label counts as it is.")
         votes = "every"
-    decisions = store.decisions(asked_in, until=t, votes=votes, ties=plan.ties)
-    if any(isinstance(x, Label) and x.better for x in answers):
-        decisions += written_preferences(answers, questions, store.prompts(), policy())
+    prompts = store.prompts()
+    decisions = decisions_of(answers, questions, prompts, votes, plan.ties)
+    if any(x.better for x in labels):
+        decisions += written_preferences(answers, questions, prompts, policy())
     fitted = plan.stage_scales == "fitted" and holds_sets(decisions)
-    return ScaledDecisions(tuple(decisions), scales_after(t, store) if fitted else ())
+    return ScaledDecisions(tuple(decisions), scales_after(rounds[-1], store) if fitted else ())
