@@ -45,6 +45,7 @@ class Answer:
         shown: the responses in the order in which they were shown; None if not known.
         time: when the answer was given, ISO 8601 with time zone. Information only.
         replaces: the id of this annotator's earlier answer that this one replaces; required to answer again.
+        adjudicates: whether this decides a disputed question: it is then trained on instead of the other answers.
 
     Raises:
         DataError: if a value cannot be recorded, or the answer contradicts itself.
@@ -62,6 +63,7 @@ class Answer:
     shown: Sequence[str] | None = None
     time: str | None = None
     replaces: str | None = None
+    adjudicates: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.outcome, str) or self.outcome not in ANSWER_OUTCOMES:
@@ -69,8 +71,9 @@ class Answer:
                 f"An answer's outcome must be one of {', '.join(ANSWER_OUTCOMES)}, but got {self.outcome!r}: correct "
                 "it."
             )
-        if type(self.stopped) is not bool:
-            raise DataError(f"An answer's `stopped` must be true or false, but got {self.stopped!r}: correct it.")
+        for name in ("stopped", "adjudicates"):
+            if type(value := getattr(self, name)) is not bool:
+                raise DataError(f"An answer's `{name}` must be true or false, but got {value!r}: correct it.")
         groups, best, worst = _groups(self.ranking), _optional(self.best), _optional(self.worst)
         named = [*(r for group in groups for r in group), *(r for r in (best, worst) if r is not None)]
         _require_distinct(named)

@@ -144,7 +144,8 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
 
 CSV_COLUMNS = (
     "question_id", "asks", "round", "position", "annotator", "outcome", "ranking", "best", "worst", "stopped", "shown",
-    "seconds", "time", "n_a", "n_b", "n_eq", "better", "id", "replaces", "retracts", "prompt", "responses",
+    "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "id", "replaces", "retracts", "prompt",
+    "responses",
 )  # fmt: skip
 
 
@@ -186,12 +187,13 @@ def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
         return {"id": answer.id, "annotator": answer.annotator, **taken_back}
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
     if isinstance(answer, Label):
-        own = {"better": answer.better} if answer.better else {}
+        own = {name: value for name in ("better", "adjudicates") if (value := getattr(answer, name))}
         return {**same, "votes": None if answer.votes is None else vars(answer.votes), **own}
     ranking = [list(group) for group in answer.groups]
     shown = None if answer.shown is None else list(answer.shown)
     given = {name: getattr(answer, name) for name in ("best", "worst", "stopped", "replaces")}
-    return {**same, "shown": shown, "ranking": ranking, **given}
+    adjudicates = {"adjudicates": True} if answer.adjudicates else {}
+    return {**same, "shown": shown, "ranking": ranking, **given, **adjudicates}
 
 
 def _pair_row(

@@ -20,7 +20,8 @@ from duelist.types import Answer, Label, Prompt, Question, QuestionType, Retract
 
 UNDONE = "undone"  # the outcome in the row of a retraction
 LABEL_CONTENT = ("better", "adjudicates")  # fields of a label without a column
-ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces")  # fields that a label does not have
+# Fields of an answer without a column; a label has the last one too.
+ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces", "adjudicates")
 
 
 @dataclass(frozen=True)
