@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +13,14 @@ from desk_world import Clock, FakeSource, MemoryLedger, act, answers, batch, des
 
 from duelist.errors import RecipeError, StorageError
 from duelist.web.assignment import DeskSettings, display_order, places
-from duelist.web.counting import CLOSED, LATE, TAKEN, TWICE
+from duelist.web.counting import CLOSED, FULL, LATE, TAKEN, TWICE
 from duelist.web.desk import Desk
 from duelist.web.items import OpenBatch
 from duelist.web.journal import Journal
 from duelist.web.ledger import Event, Receipt
 from duelist.web.record import derive
 from duelist.web.refusals import RefusedError
-from duelist.web.tasks import Wait
+from duelist.web.tasks import ImportedAnswer, Wait
 
 
 def refused(code: str) -> Any:
@@ -386,24 +387,50 @@ def test_answers_given_elsewhere_count_where_a_place_is_free() -> None:
     desk = desk_with(2)
     held = task_of(desk.next("ann"))
     sent = {"shown": ["r1q1-a", "r1q1-b"], "outcome": "prefer", "chosen": "r1q1-b"}
-    added = desk.rounds.add("file", "r1q1", "label-1", sent)
-    assert added.counts and desk.rounds.add("file", "r1q1", "label-1", sent) == added
-    assert not desk.rounds.add("file", "r1q1", "label-2", sent).counts, "a second answer of the same annotator"
-    busy = {"shown": ["r1q0-a", "r1q0-b"], "outcome": "tie"}
-    assert not desk.rounds.add("file", "r1q0", "label-3", busy).counts, "somebody is answering it"
-    with refused("act_conflict"):
-        desk.rounds.add("file", "r1q1", "label-1", sent | {"chosen": "r1q1-a"})
-    with refused("unknown_question"):
-        desk.rounds.add("file", "other", "label-4", sent)
-    with refused("invalid"):
-        desk.rounds.add("file", "r1q0", "label-5", sent)
+    one = ImportedAnswer("file", "r1q1", "label-1", sent)
+    (added,) = desk.rounds.add([one])
+    assert added.counts and desk.rounds.add([one]) == [added] and added.answer_id == "label-1"
+    second = replace(one, answer_id="label-2")
+    assert not desk.rounds.add([second])[0].counts, "a second answer of the same annotator"
+    busy = ImportedAnswer("file", "r1q0", "label-3", {"shown": ["r1q0-a", "r1q0-b"], "outcome": "tie"})
+    assert not desk.rounds.add([busy])[0].counts, "somebody is answering it"
+    wrong = {
+        "act_conflict": replace(one, sent=sent | {"chosen": "r1q1-a"}),
+        "unknown_question": replace(one, question_id="other", answer_id="label-4"),
+        "invalid": replace(one, question_id="r1q0", answer_id="label-5"),
+    }
+    written = desk.journal.record.number
+    for code, bad in wrong.items():
+        with refused(code) as found:
+            desk.rounds.add([replace(busy, annotator="eve", answer_id="fine"), bad])
+        assert found.value.position == 1 and desk.journal.record.number == written, "all or none"
+    with refused("twice"):
+        desk.rounds.add([replace(one, answer_id="label-6")], second=False)
     assert desk.history("file") == [], "the page of its own annotator does not undo it"
     with refused("unknown_act"):
         desk.undo("file", str(UUID(int=1)), added.id)
     desk.act("ann", act(held))
     assert answers(desk) == {"r1q1": ["file"], "r1q0": ["ann"]}
     desk.rounds.close(1)
-    assert desk.rounds.add("late", "r1q0", "label-6", busy).note == CLOSED
+    assert desk.rounds.add([replace(busy, annotator="late", answer_id="label-7")])[0].note == CLOSED
+
+
+def test_answers_that_come_together_do_not_take_more_places_than_there_are() -> None:
+    desk = desk_with(1, DeskSettings(labels=2))
+    one = ImportedAnswer("ann", "r1q0", "1", {"shown": ["r1q0-a", "r1q0-b"], "outcome": "tie"})
+    together = [
+        one,
+        one,
+        replace(one, answer_id="2"),
+        *(replace(one, annotator=x, answer_id=x) for x in ("bob", "cat")),
+    ]
+    found = desk.rounds.add(together)
+    assert [(a.annotator, a.counts) for a in found] == [
+        ("ann", True), ("ann", True), ("ann", False), ("bob", True), ("cat", False),
+    ]  # fmt: skip
+    assert [a.note for a in found[2:]] == [TWICE, "", FULL]
+    with refused("twice"):
+        desk.rounds.add([replace(one, annotator="dan", answer_id=x) for x in ("3", "4")], second=False)
 
 
 def test_who_always_takes_the_first_displayed_prefers_each_response_half_the_time() -> None:

@@ -16,7 +16,7 @@ from duelist.web.journal import Journal
 from duelist.web.record import derive
 from duelist.web.refusals import RefusedError
 from duelist.web.roster import Roster
-from duelist.web.tasks import Task
+from duelist.web.tasks import ImportedAnswer, Task
 from duelist.web.tokens import Secret
 
 PEOPLE = st.sampled_from(["ann", "bob", "cid", "dan"])
@@ -116,7 +116,7 @@ class AnyOrder(RuleBasedStateMachine):
     def told_elsewhere(self, who: str, i: int, outcome: str) -> None:
         question = f"r{self.rounds}q{i}"
         answer = {"shown": [f"{question}-a", f"{question}-b"], "outcome": outcome}
-        added = self.desk.rounds.add(who, question, uuid(self.rng), answer)
+        (added,) = self.desk.rounds.add([ImportedAnswer(who, question, uuid(self.rng), answer)])
         assert added.counts or added.note
 
     @precondition(lambda self: self.rounds < 3)

@@ -101,6 +101,7 @@ def people_recipe(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
     return {**tiny_recipe, "annotator": {"name": "people"}, "evaluation": {"max_new_tokens": 6}}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("lookahead", [0, 1])
 def test_votes_at_the_desk_give_the_adapter_that_the_same_votes_give_through_tell(
     lookahead: int, people_recipe: dict[str, Any], tmp_path: Path
@@ -149,6 +150,7 @@ def test_an_undone_vote_is_no_label_and_a_new_one_counts(people_recipe: dict[str
     assert verify(tmp_path / "s", ledger_url(tmp_path / "s")) == []
 
 
+@pytest.mark.full
 def test_a_written_answer_makes_two_preferences_that_are_trained_on(
     people_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_written_answer_makes_two_preferences_that_are_trained_on(
         pass
 
 
+@pytest.mark.full
 def test_a_served_study_goes_on_after_the_server_ended(people_recipe: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "s"
     with served(folder, people_recipe) as study, running(study):

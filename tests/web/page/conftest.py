@@ -1,8 +1,7 @@
-"""A browser for the tests of the labelling page: Debian's Chromium, started once per session."""
+"""Pages of the stub server, opened in the browser."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,24 +10,11 @@ import pytest
 from page_questions import Question
 from page_stub import PageStub, serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DESKTOP = {"width": 1280, "height": 800}
 PATIENCE_MS = 15_000
 
 Opened = tuple[PageStub, Any]
 Opener = Callable[..., Opened]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
-    if CHROMIUM is None:
-        pytest.skip("the page is tested in Chromium, which is not installed (Debian's package `chromium`)")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
