@@ -1,12 +1,16 @@
 """Time of an acknowledged vote with people voting at once, as a ratio to a bare fsync in the same run.
 
-    python benchmarks/votes.py [--people 20] [--votes 25] [--pace 0.5] [--store URL]
+    python benchmarks/votes.py [--people 20] [--votes 25] [--pace 0.5] [--store URL] [--training]
 
 Each person answers a question of one study every `--pace` seconds. Three ways to measure the same votes:
 
     ledger   one event recorded: the writer's thread, its queue and the group commit
     desk     an answer checked and recorded, in the server's process, without HTTP
     http     an answer posted to a server in another process
+
+With `--training` also
+
+    train    the same, while the server's worker process trains the quickstart's model, as `duelist annotate` does
 
 Every vote is acknowledged only after it is committed and synced. The fsync is that of 4 KiB appended to a file in the
 same folder, measured before and after. Prints p50 and p99 in milliseconds and as ratios to the p50 of the fsync.
@@ -23,13 +27,17 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
 from uuid import uuid4
 
+from duelist import Label, Study, load_recipe
+from duelist.progress import quiet_libraries
 from duelist.web.assignment import DeskSettings
 from duelist.web.desk import Desk
 from duelist.web.items import Insight, Item, ItemMessage, ItemResponse, OpenBatch, Standing
@@ -39,6 +47,7 @@ from duelist.web.serving import ServerSettings, serving
 from duelist.web.sql_ledger import SqlLedger
 from duelist.web.tasks import Task
 from duelist.web.tokens import Secret
+from duelist.web.worker import Worker
 
 
 class Made:
@@ -62,7 +71,9 @@ def main() -> None:
     parser.add_argument("--votes", type=int, default=25, help="votes of each person")
     parser.add_argument("--pace", type=float, default=0.5, help="seconds between two votes of a person")
     parser.add_argument("--store", help="URL of a database; an SQLite file in a temporary folder by default")
+    parser.add_argument("--training", action="store_true", help="also measure while a study trains")
     arguments = parser.parse_args()
+    quiet_libraries()
     with tempfile.TemporaryDirectory(prefix="duelist-votes-") as scratch:
         folder = Path(scratch)
         before = fsyncs(folder)
@@ -71,6 +82,8 @@ def main() -> None:
             "desk": desk_votes(arguments, url_of(arguments, folder, "desk")),
             "http": http_votes(arguments, url_of(arguments, folder, "http")),
         }
+        if arguments.training:
+            measured["train"] = http_votes(arguments, url_of(arguments, folder, "train"), ready_to_train(folder))
         bare = sorted(before + fsyncs(folder))
     unit = quantile(bare, 0.5)
     print(f"{arguments.people} people, {arguments.votes} votes each, one every {arguments.pace:g} s each")
@@ -136,11 +149,19 @@ def at_once(
         return [x for own in pool.map(person, range(arguments.people)) for x in own]
 
 
-def http_votes(arguments: argparse.Namespace, url: str) -> list[float]:
-    """Return the seconds of answers posted to a server in a process of its own."""
+def ready_to_train(folder: Path) -> Path:
+    """Return the folder of a quickstart study whose first batch is answered, and whose training takes very long."""
+    settings = ("rounds=1", "compare={}", "prepare.settings.prompts=40", "trainer.train.num_train_epochs=100000")
+    with Study.create(folder / "study", load_recipe("quickstart", settings)) as study:
+        study.tell([Label(pair.id, "made-up", "a") for pair in study.ask().pairs])
+    return folder / "study"
+
+
+def http_votes(arguments: argparse.Namespace, url: str, training: Path | None = None) -> list[float]:
+    """Return the seconds of answers posted to a server in a process of its own, which may have a study to train."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    server = context.Process(target=serve, args=(there, url, arguments.people, arguments.votes))
+    server = context.Process(target=serve, args=(there, url, arguments.people, arguments.votes, training))
     server.start()
     links: list[str] = here.recv()
     try:
@@ -148,16 +169,41 @@ def http_votes(arguments: argparse.Namespace, url: str) -> list[float]:
     finally:
         here.send("end")
         server.join()
+        if server.exitcode:
+            raise SystemExit("The server must train and take votes until its end, but it failed.")
 
 
-def serve(pipe: Connection, url: str, people: int, votes: int) -> None:
-    """Serve a made-up study until told to end."""
+def serve(pipe: Connection, url: str, people: int, votes: int, training: Path | None) -> None:
+    """Serve a made-up study until told to end; train meanwhile if there is a study to train."""
     ledger = SqlLedger(url)
     desk = made_desk(ledger, argparse.Namespace(people=people, votes=votes))
-    with serving(desk, Secret.fresh(), ServerSettings(port=0)) as served:
+    with serving(desk, Secret.fresh(), ServerSettings(port=0)) as served, trained(training):
         pipe.send([served.link(f"p{i}", "annotator") for i in range(people)])
         pipe.recv()
     ledger.close()
+
+
+@contextmanager
+def trained(folder: Path | None) -> Iterator[None]:
+    """Train a study in a worker process during the block; it must have begun before, and go on at its end."""
+    if folder is None:
+        yield
+        return
+    began, enough = Flag(), Flag()
+
+    def note(text: str) -> None:
+        if text.startswith("Training"):
+            began.set()
+
+    with Study.open(folder), Worker(folder, note) as worker, ThreadPoolExecutor(1) as pool:
+        done = pool.submit(worker.run, "update", enough.is_set)
+        try:
+            while not began.wait(0.5):
+                assert not done.done(), done.result()
+            yield
+            assert not done.done(), "the training ended too early"
+        finally:
+            enough.set()
 
 
 async def everybody(arguments: argparse.Namespace, links: Sequence[str]) -> list[float]:
