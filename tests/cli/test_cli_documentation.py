@@ -13,7 +13,13 @@ from duelist.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 MARK = "what follows. -->\n"
-COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+TOP: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+# Commands of a group, `annotators`, come with its name.
+COMMANDS: dict[str, Any] = {
+    words: command
+    for name, one in TOP.items()
+    for words, command in [(name, one), *((f"{name} {sub}", x) for sub, x in getattr(one, "commands", {}).items())]
+}
 
 
 def reference() -> str:
@@ -23,7 +29,8 @@ def reference() -> str:
     for name, command in sorted(COMMANDS.items()):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         options = [p for p in command.params if p.param_type_name == "option"]
-        usage = " ".join([name, *(p.metavar for p in arguments), "[OPTIONS]"])
+        last = "COMMAND" if hasattr(command, "commands") else "[OPTIONS]"
+        usage = " ".join([name, *(p.metavar for p in arguments), last])
         lines = [f"### `duelist {usage}`", "", command.help, ""]
         lines += [f"- `{p.metavar}`: {p.help}" for p in arguments]
         parts.append("\n".join([*lines, *map(described, options)]))
@@ -38,12 +45,14 @@ def described(option: Any) -> str:
     return f"- {names}: {option.help}{' Required.' if option.required else ''}{default}"
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=lambda words: "-".join(words) or "duelist")
+@pytest.mark.parametrize(
+    "words", [[], *(name.split() for name in COMMANDS)], ids=lambda words: "-".join(words) or "duelist"
+)
 def test_help_on_everything(words: list[str]) -> None:
     done = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert done.exit_code == 0
     assert "Usage: " in done.output
-    for name in COMMANDS if not words else [o for p in COMMANDS[words[0]].params for o in p.opts if o[0] == "-"]:
+    for name in TOP if not words else [o for p in COMMANDS[" ".join(words)].params for o in p.opts if o[0] == "-"]:
         assert name in done.output
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import webbrowser
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -16,6 +16,7 @@ from duelist.errors import RecipeError, StudyLockedError
 if TYPE_CHECKING:
     from duelist.annotators.people import PeopleConfig
     from duelist.study.study import Study
+    from duelist.web.commands import Do
     from duelist.web.record import Role
 
 OWNER = "owner"
@@ -105,17 +106,17 @@ def serve(study: Study, store: str | None, open_browser: bool, quiet: bool, **op
     with closing(SqlLedger(store or ledger_url(folder))) as ledger:
         served = ServedStudy(study, ledger, config, say_state(quiet))
         secret = Secret.at(folder / SECRET)
-        with serving(served.desk, secret, settings, page, statistics_of(served)) as server:
-            announce(folder, server.local)
-            link = server.link(OWNER, "owner")
-            say(f"Label at {server.address}\nOwner's personal link, which signs in: {link}")
-            if open_browser:
-                webbrowser.open(link)
-            try:
+        try:
+            with serving(served.desk, secret, settings, page, statistics_of(served), served.tell) as server:
+                announce(folder, server.local)
+                link = server.link(OWNER, "owner")
+                say(f"Label at {server.address}\nOwner's personal link, which signs in: {link}")
+                if open_browser:
+                    webbrowser.open(link)
                 served.run()
-            finally:
-                served.stop()
-                withdraw(folder)
+        finally:
+            withdraw(folder)
+            served.settle()
 
 
 def people_of(study: Study) -> PeopleConfig:
@@ -163,7 +164,7 @@ def add(
         str, typer.Option("--role", help="`annotator`, `adjudicator` (decides disputed questions) or `owner`.")
     ] = "annotator",
     address: Annotated[
-        str, typer.Option("--address", metavar="URL", help="Address of the server, for the link.")
+        str, typer.Option("--address", metavar="URL", help="Address of the server, for the link, if it is not running.")
     ] = "http://127.0.0.1:8080",
     store: Ledger = None,
 ) -> None:
@@ -173,8 +174,8 @@ def add(
     """
     if role not in ("annotator", "adjudicator", "owner"):
         raise RecipeError(f"`--role` must be annotator, adjudicator or owner, but got {role!r}: use one of them.")
-    token = _command(study, store, "invite", name, cast("Role", role))["token"]
-    say(f"{address.rstrip('/')}/join/{token}")
+    done = command(study, store, "invite", name, cast("Role", role))
+    say(f"{(done.get('address') or address).rstrip('/')}/join/{done['token']}")
 
 
 @annotators.command("revoke")
@@ -184,16 +185,18 @@ def revoke(
     store: Ledger = None,
 ) -> None:
     """End a person's access: every link and session. The answers stay."""
-    _command(study, store, "revoke", name, "annotator")
+    command(study, store, "revoke", name)
 
 
 @annotators.command("list")
 def show(study: StudyDir, store: Ledger = None) -> None:
     """List the people who were invited, with their role."""
+    from duelist.store.layout import require_study
     from duelist.web.record import derive
     from duelist.web.served_study import ledger_url
     from duelist.web.sql_ledger import read_events
 
+    require_study(study)
     record = derive(read_events(store or ledger_url(study)))
     for member in record.members.values():
         labels = sum(a.answers for a in record.acts_of(member.name))
@@ -224,8 +227,30 @@ def report(study: StudyDir, store: Ledger = None, as_json: Json = False) -> None
     out.print(table)
 
 
-def _command(study: Path, store: str | None, do: Literal["invite", "revoke"], name: str, role: Role) -> dict[str, str]:
+def tell(
+    study: StudyDir,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Answers, one JSON object a line (.jsonl).")],
+    store: Ledger = None,
+    quiet: Quiet = False,
+) -> None:
+    """Record answers that people gave elsewhere, all or none. Works while `duelist annotate` runs, too.
+
+    Each line has `pair_id` (or `question_id`), `annotator`, and what was decided: `outcome` (`a`, `b`, `tie`, `skip`,
+    `both_bad`, `both_good`) of a pair; `ranking`, or `best` (and `worst`), of a larger question. `id`, `seconds`,
+    `shown`, `time`, `better` and `stopped` may be given as well. The ids are those of `duelist export --format jsonl`.
+    The same line told again changes nothing.
+    """
+    new = command(study, store, "tell", str(file.resolve()))["new"]
+    if not quiet:
+        say(f"{new} answers recorded.")
+
+
+def command(study: Path, store: str | None, do: Do, name: str, role: Role = "annotator") -> dict[str, Any]:
     """Carry out a command: here, or by the server that has the study open."""
+    from duelist.people.libraries import optional_library
+
+    optional_library("fastapi", "duelist[annotate]", "Commands about people")
+    from duelist.store.layout import require_study
     from duelist.study.study import Study
     from duelist.web.commands import send
     from duelist.web.roster import Roster
@@ -233,14 +258,18 @@ def _command(study: Path, store: str | None, do: Literal["invite", "revoke"], na
     from duelist.web.sql_ledger import SqlLedger
     from duelist.web.tokens import Secret
 
+    require_study(study)
     secret = Secret.at(study / SECRET)
     try:
         opened = Study.open(study)
     except StudyLockedError:
         return dict(send(study, secret, do, name, role))
     with opened, closing(SqlLedger(store or ledger_url(study))) as ledger:
-        roster = Roster(ServedStudy(opened, ledger, people_of(opened)).desk, secret)
+        served = ServedStudy(opened, ledger, people_of(opened))
+        roster = Roster(served.desk, secret)
         if do == "invite":
             return {"token": roster.invite(name, role)}
+        if do == "tell":
+            return {"new": served.tell(Path(name))}
         roster.revoke(name)
         return {}

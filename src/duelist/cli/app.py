@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from duelist._version import __version__
-from duelist.cli.annotate import annotate, annotators
+from duelist.cli.annotate import annotate, annotators, tell
 from duelist.cli.compare import compare
 from duelist.cli.console import err, say
 from duelist.cli.export import export
@@ -83,6 +83,6 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-for command in (run, annotate, compare, select, status, report, export, verify, recipes, methods, gallery):
+for command in (run, annotate, tell, compare, select, status, report, export, verify, recipes, methods, gallery):
     app.command()(command)
 app.add_typer(annotators, name="annotators")

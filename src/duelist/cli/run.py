@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,7 +104,7 @@ def run(
 
 def _serve_people(folder: Path, recipe: Recipe, quiet: bool) -> None:
     """Run a study that people answer at the page; its arms, if any, have annotators of their own."""
-    from duelist.cli.annotate import serve
+    from duelist.cli.annotate import STORE, serve
     from duelist.study.study import Study
 
     if recipe.compare:
@@ -112,7 +113,7 @@ def _serve_people(folder: Path, recipe: Recipe, quiet: bool) -> None:
             f"{', '.join(recipe.compare)}: set `compare` to {{}}."
         )
     with Study.create(folder, recipe) as study:
-        serve(study, None, open_browser=False, quiet=quiet)
+        serve(study, os.environ.get(STORE), open_browser=False, quiet=quiet)
 
 
 def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from duelist.cli.annotate import STORE
 from duelist.cli.console import Json, StudyDir, print_json, say
 
 
 def verify(
     study: StudyDir,
     store: Annotated[
-        str | None, typer.Option("--store", metavar="URL", help="Database of the ledger, if not in DIR.")
+        str | None, typer.Option("--store", metavar="URL", envvar=STORE, help="Database of the ledger, if not in DIR.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from duelist.web.study_items import answer_of
 
 
 class AnswerSync:
-    """Brings a study's labels in line with the ledger. A label's id is the act's, so it is recorded once."""
+    """Brings a study's labels in line with the ledger. A label's id is that of its act, so it is recorded once."""
 
     def __init__(self, journal: Journal, store: Store) -> None:
         self._journal, self._store = journal, store
@@ -37,7 +37,7 @@ class AnswerSync:
             for act in acts:
                 if act.undone and act.id in self._told and act.id not in self._retracted:
                     new.append(Retraction(act.question_id, act.annotator, act.id, id=undone[act.id]))
-                elif trained_on(act) and act.id not in self._told:
+                elif trained_on(act) and act.answer_id not in self._told:
                     new.append(answer_of(act, questions[act.question_id]))
             if new:
                 new.sort(key=lambda x: not isinstance(x, Retraction))  # a new answer follows the one taken back
@@ -48,5 +48,8 @@ class AnswerSync:
 
 
 def trained_on(act: Act) -> bool:
-    """Return whether an act is a label of the study: it counts, was not undone, and is no gold question or repeat."""
-    return act.counts and not act.undone and act.purpose in ("question", "adjudicate")
+    """Return whether an act is a label of the study: it was not undone, and is no gold question or repeat.
+
+    One at the page must count as well. One that was told is a label wherever its question stands, as with `Study.tell`.
+    """
+    return (act.counts or not act.lease) and not act.undone and act.purpose in ("question", "adjudicate")

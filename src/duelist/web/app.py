@@ -17,7 +17,7 @@ from duelist.errors import DuelistError
 from duelist.web.access import Access
 from duelist.web.api import people_api
 from duelist.web.attempts import Attempts
-from duelist.web.commands import command_api
+from duelist.web.commands import Tell, command_api
 from duelist.web.dashboard import Statistics
 from duelist.web.desk import Desk
 from duelist.web.guard import LOG, Guard, Limits, error_body, retry_headers
@@ -38,6 +38,8 @@ def create_app(
     limits: Limits | None = None,
     *,
     statistics: Statistics | None = None,
+    tell: Tell | None = None,
+    address: str = "",
     session_seconds: float = 12 * 3600.0,
     stopping: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
@@ -49,6 +51,8 @@ def create_app(
         settings: what the study configures of the page.
         limits: limits of a request.
         statistics: further statistics of agreement for the dashboard.
+        tell: records the answers of a file on this machine, for `duelist tell`.
+        address: as browsers open it.
         session_seconds: how long a session is valid.
         stopping: whether the server is about to end; live events end then.
     """
@@ -57,7 +61,7 @@ def create_app(
     access = Access(desk, roster, Sessions(secret, session_seconds))
     app = FastAPI(title="Duelist annotate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(people_api(desk, access))
-    app.include_router(command_api(roster, secret, desk.journal.clock))
+    app.include_router(command_api(roster, secret, tell, address, desk.journal.clock))
     app.include_router(owner_api(desk, roster, access, settings, statistics, stopping))
     app.include_router(page_routes(desk, roster, access, settings, Attempts(desk.journal.clock), limits.tls))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -66,7 +70,7 @@ def create_app(
 
     @app.exception_handler(RefusedError)
     def refused(request: Request, error: RefusedError) -> Response:
-        if request.url.path.startswith(("/api/", "/owner/")):
+        if request.url.path.startswith(("/api/", "/owner/", "/command")):
             return JSONResponse(error_body(error), error.status, retry_headers(error))
         return pages.refusal(request, error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,9 +12,10 @@ from typing import Annotated, Any, Literal
 import httpx2
 from fastapi import APIRouter, Header
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from duelist.errors import DuelistError, StorageError
+from duelist.errors import DataError, DuelistError, StorageError
 from duelist.files.atomic import atomic_path
 from duelist.web.journal import Clock, utc_now
 from duelist.web.record import Role
@@ -23,21 +25,42 @@ from duelist.web.schemas import Form
 from duelist.web.tokens import Secret
 
 SERVER = ".server.json"  # in the study's folder, while it is served
+Do = Literal["invite", "revoke", "tell"]
 _VALID = timedelta(seconds=60)
-_WAIT = 10.0  # seconds for the server's answer
+_WAIT = 60.0  # seconds for the server's answer: a file of answers takes a while
+
+Tell = Callable[[Path], int]
+"""Records the answers of a file, and returns how many are new."""
 
 
 class Command(Form):
-    """What a shell asks the server to do. `at` keeps a recorded request from being sent again later."""
+    """What a shell asks the server to do. `at` keeps a recorded request from being sent again later.
+
+    Attributes:
+        at: when it was sent, UTC, ISO 8601.
+        do: what to do.
+        name: whom to invite, or whose access ends; of `tell`, the path of the file.
+        role: of whom to invite.
+    """
 
     at: str
-    do: Literal["invite", "revoke"]
+    do: Do
     name: str
     role: Role = "annotator"
 
 
-def command_api(roster: Roster, secret: Secret, clock: Clock = utc_now) -> APIRouter:
-    """Return the route that takes commands."""
+def command_api(
+    roster: Roster, secret: Secret, tell: Tell | None = None, address: str = "", clock: Clock = utc_now
+) -> APIRouter:
+    """Return the route that takes commands.
+
+    Args:
+        roster: people who may sign in.
+        secret: signs the commands.
+        tell: records answers of a file; None if that is not possible.
+        address: of the server, as browsers open it.
+        clock: the present time.
+    """
     routes = APIRouter(include_in_schema=False)
 
     @routes.post("/command")
@@ -52,10 +75,20 @@ def command_api(roster: Roster, secret: Secret, clock: Clock = utc_now) -> APIRo
             raise invalid(f"A command must have the form that this version sends, but: {error}.") from error
         if age > _VALID:
             raise RefusedError(403, "forbidden", "A command must be sent at once, but this one is old: send it again.")
+        return await run_in_threadpool(carry_out, wanted)
+
+    def carry_out(wanted: Command) -> dict[str, Any]:
         if wanted.do == "invite":
-            return {"token": roster.invite(wanted.name, wanted.role)}
-        roster.revoke(wanted.name)
-        return {}
+            return {"token": roster.invite(wanted.name, wanted.role), "address": address}
+        if wanted.do == "revoke":
+            roster.revoke(wanted.name)
+            return {}
+        if tell is None:
+            raise invalid("This server has no study to tell answers to: run `duelist annotate`.")
+        try:
+            return {"new": tell(Path(wanted.name))}
+        except DataError as error:
+            raise invalid(str(error)) from error
 
     return routes
 
@@ -71,7 +104,7 @@ def withdraw(folder: Path) -> None:
     (folder / SERVER).unlink(missing_ok=True)
 
 
-def send(folder: Path, secret: Secret, do: Literal["invite", "revoke"], name: str, role: str = "annotator") -> Any:
+def send(folder: Path, secret: Secret, do: Do, name: str, role: str = "annotator") -> Any:
     """Send a command to the server that has the study open, and return its answer.
 
     Raises:
@@ -89,12 +122,14 @@ def send(folder: Path, secret: Secret, do: Literal["invite", "revoke"], name: st
     headers = {"X-Duelist-Signature": _signature(secret, body), "Content-Type": "application/json"}
     try:
         # The certificate names the public address, not this machine; the signature is what is relied on.
-        answer = httpx2.post(f"{address}/command", content=body, headers=headers, timeout=_WAIT, verify=False)
-    except httpx2.HTTPError as error:
+        # A proxy of the environment is for other machines.
+        with httpx2.Client(verify=False, trust_env=False, timeout=_WAIT) as client:
+            answer = client.post(f"{address}/command", content=body, headers=headers)
+        content = answer.json()
+    except (httpx2.HTTPError, ValueError) as error:
         raise StorageError(
             f"The server that has {folder} open must answer, but {address} does not ({error}): is it still running?"
         ) from error
-    content = answer.json()
     if answer.status_code != 200:
         raise DuelistError(str(content.get("message", content)))
     return content

@@ -41,9 +41,18 @@ def verdict(record: Record, settings: DeskSettings, lease: Lease) -> tuple[bool,
 
 
 def imported_verdict(
-    record: Record, settings: DeskSettings, round: int, annotator: str, question_id: str
+    record: Record, settings: DeskSettings, round: int, annotator: str, question_id: str, more: int = 0
 ) -> tuple[bool, str]:
-    """Return whether an answer given elsewhere would count now, and the note."""
+    """Return whether an answer given elsewhere would take a place now, and the note.
+
+    Args:
+        record: the state.
+        settings: the places.
+        round: the question's round.
+        annotator: who answered.
+        question_id: the question.
+        more: answers to the question that are about to be recorded before this one.
+    """
     if round in record.closed:
         return False, CLOSED
     answers = record.answers(question_id)
@@ -51,7 +60,7 @@ def imported_verdict(
         return False, TWICE
     leases = [x for x in record.open_leases() if x.question_id == question_id and x.purpose == "question"]
     held = [x for x in leases if x.annotator != annotator]
-    if len(answers) + len(held) >= places(record, settings, question_id):
+    if len(answers) + more + len(held) >= places(record, settings, question_id):
         return False, FULL
     return True, ""
 

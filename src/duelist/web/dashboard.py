@@ -121,7 +121,7 @@ def _annotator(record: Record, name: str, desk: Desk) -> dict[str, Any]:
     answers = [a for a in acts if a.answers]
     pace = [seconds(a) for a in answers if seconds(a) > 0]
     gold = [a for a in acts if a.purpose == "gold" and a.counts]
-    chosen = [a for a in answers if a.sent["outcome"] == "prefer"]
+    chosen = [a for a in answers if a.sent["outcome"] == "prefer" and a.order_known]
     repeats = [x for a in acts if a.purpose == "repeat" and (x := _repeated(a, answers)) is not None]
     return {
         "name": visible(name),

@@ -11,6 +11,7 @@ from duelist.web.ledger import Event
 
 Purpose = Literal["question", "gold", "repeat", "adjudicate"]
 Role = Literal["annotator", "adjudicator", "owner"]
+IMPORTED = "imported-"  # begins the id of the event of an answer that was given elsewhere
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,16 @@ class Act:
     sent: Mapping[str, Any]
     lease: str
     undone: bool = False
+
+    @property
+    def answer_id(self) -> str:
+        """Id of the label or answer that it makes."""
+        return self.id if self.lease else self.id.removeprefix(IMPORTED)
+
+    @property
+    def order_known(self) -> bool:
+        """Whether `shown` is the order in which the responses were shown; of an imported answer it may not be."""
+        return bool(self.sent.get("order_known", True))
 
     @property
     def answers(self) -> bool:

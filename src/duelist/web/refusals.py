@@ -19,6 +19,18 @@ class RefusedError(DuelistError, ValueError):
         self.status, self.code, self.retry_seconds = status, code, retry_seconds
 
 
+class ImportRefusedError(RefusedError):
+    """One of several answers given elsewhere cannot be recorded, so none of them is.
+
+    Attributes:
+        position: its place among them, from 0.
+    """
+
+    def __init__(self, position: int, why: RefusedError) -> None:
+        super().__init__(why.status, why.code, str(why))
+        self.position = position
+
+
 def invalid(message: str) -> RefusedError:
     """Return the refusal of a request whose content is not usable."""
     return RefusedError(422, "invalid", message)

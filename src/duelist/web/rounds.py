@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from duelist.web.acts import check_answer
 from duelist.web.assignment import DeskSettings, places
-from duelist.web.counting import imported_verdict
+from duelist.web.counting import TWICE, imported_verdict
 from duelist.web.disputes import most_disputed
 from duelist.web.items import GoldItem, Item, OpenBatch
 from duelist.web.journal import Journal
 from duelist.web.ledger import Event
-from duelist.web.record import Act, Lease
-from duelist.web.refusals import RefusedError, conflict
+from duelist.web.record import IMPORTED, Act, Lease
+from duelist.web.refusals import ImportRefusedError, RefusedError, conflict
+from duelist.web.tasks import ImportedAnswer
 
 
 class Rounds:
@@ -48,51 +50,75 @@ class Rounds:
         with self._journal.lock:
             return [a for a in self._journal.record.acts.values() if a.round == round and a.answers]
 
-    def add(self, annotator: str, question_id: str, answer_id: str, sent: Mapping[str, Any]) -> Act:
-        """Record an answer that was given elsewhere, in the form of an act (`shown`, `outcome`, `chosen`, …).
+    def add(self, answers: Sequence[ImportedAnswer], second: bool = True) -> list[Act]:
+        """Record answers that were given elsewhere, all or none, and return them as acts.
 
-        It counts if the question's batch is open, a place is free and the person has no answer on it yet.
+        One counts if its batch is open, a place is free and the person has no answer on it yet. The same id again with
+        the same content changes nothing.
 
         Args:
-            annotator: who answered.
-            question_id: the question, of a batch that was opened.
-            answer_id: identifies the answer; the same id again with the same content changes nothing.
-            sent: the answer.
+            answers: the answers, each to a question of a batch that was opened.
+            second: whether to record answers of people who have one to the question already; else they are refused.
 
         Raises:
-            RefusedError: 404 `unknown_question`, 422 `invalid` if the answer does not fit the question, or 409
-                `act_conflict` if the id is recorded with other content.
+            ImportRefusedError: 404 `unknown_question`, 422 `invalid` if an answer does not fit its question, 409
+                `act_conflict` if an id is recorded with other content, or 409 `twice`. Then nothing is recorded.
         """
         with self._journal.lock:
-            record = self._journal.record
-            found = [(b.round, x) for b in self._batches.values() for x in b.items if x.id == question_id]
-            if not found:
-                raise RefusedError(
-                    404, "unknown_question", f"{question_id!r} must be a question of a batch: correct it."
-                )
-            round, item = found[0]
-            check_answer(sent, item.asks, item.response_ids)
-            event_id = f"imported-{answer_id}"
-            known = record.acts.get(event_id)
-            if known is None:
-                counts, note = imported_verdict(record, self._settings, round, annotator, question_id)
-                body = {"task_id": "", "round": round, "purpose": "question", "counts": counts, "note": note}
-                event = Event(event_id, "imported", annotator, question_id, body=body | {"act": dict(sent)})
-                open_ = [x for x in record.open_of(annotator) if x.question_id == question_id]
-                own = [x for x in open_ if counts and x.purpose == "question"]
-                self._journal.write(event, *(lease_ended(x, "answered") for x in own))
-                known = record.acts[event_id]
-            elif (known.annotator, known.question_id, dict(known.sent)) != (annotator, question_id, dict(sent)):
-                raise conflict("act_conflict", f"{answer_id} was imported with other content: give it another id.")
-            written = self._journal.latest()
+            record, events = self._journal.record, list[Event]()
+            rounds = {x.id: b.round for b in self._batches.values() for x in b.items}
+            fresh: dict[str, ImportedAnswer] = {}
+            taken = Counter[str]()
+            given = set[tuple[str, str]]()
+            for position, one in enumerate(answers):
+                event_id, who = IMPORTED + one.answer_id, (one.annotator, one.question_id)
+                try:
+                    self._require_possible(one, rounds)
+                    if (known := fresh.get(one.answer_id) or _imported(record.acts.get(event_id))) is not None:
+                        _require_same(known, one)
+                        continue
+                    round, counts, note = rounds[one.question_id], True, ""
+                    if one.purpose == "question":
+                        more = taken[one.question_id]
+                        counts, note = imported_verdict(record, self._settings, round, *who, more)
+                        counts, note = (False, TWICE) if who in given else (counts, note)
+                    if not second and (who in given or record.touched(*who)):
+                        raise conflict("twice", f"{one.annotator} has answered {one.question_id}: leave it out.")
+                except RefusedError as error:
+                    raise ImportRefusedError(position, error) from error
+                taken[one.question_id] += counts and one.purpose == "question"
+                if one.purpose == "question":
+                    given.add(who)
+                fresh[one.answer_id] = one
+                body = {"task_id": "", "round": round, "purpose": one.purpose, "counts": counts, "note": note}
+                events.append(Event(event_id, "imported", *who, body=body | {"act": dict(one.sent)}))
+                open_ = [x for x in record.open_of(one.annotator) if x.question_id == one.question_id]
+                events += [lease_ended(x, "answered") for x in open_ if counts and x.purpose == one.purpose]
+            written = self._journal.write(*events) if events else self._journal.latest()
+            acts = [record.acts[IMPORTED + one.answer_id] for one in answers]
         self._journal.settle(written)
-        return known
+        return acts
+
+    def _require_possible(self, one: ImportedAnswer, rounds: Mapping[str, int]) -> None:
+        if one.question_id not in rounds:
+            raise RefusedError(
+                404, "unknown_question", f"{one.question_id!r} must be a question of a batch: correct it."
+            )
+        item = self.items[one.question_id]
+        check_answer(one.sent, item.asks, item.response_ids)
 
     def unfinished(self, round: int) -> int:
         """Return how many questions of a batch that was opened lack some of their k answers."""
         with self._journal.lock:
             record, items = self._journal.record, self._batches[round].items
             return sum(record.answered.get(x.id, 0) < places(record, self._settings, x.id) for x in items)
+
+    def answered_after(self, round: int) -> int:
+        """Return how many questions of the batches after a round have an answer."""
+        with self._journal.lock:
+            answered = self._journal.record.answered
+            later = [x for t, batch in self._batches.items() if t > round for x in batch.items]
+            return sum(answered.get(x.id, 0) > 0 for x in later)
 
     def wait_done(self, round: int, timeout: float | None = None) -> bool:
         """Wait until every question of a batch has its k answers; return whether it has."""
@@ -114,6 +140,20 @@ class Rounds:
         with self._journal.lock:
             ids = [item.id for t in sorted(self._batches) for item in self._batches[t].items]
             return [(self.items[i], score) for i, score in most_disputed(self._journal.record, ids)]
+
+
+def _imported(act: Act | None) -> ImportedAnswer | None:
+    if act is None:
+        return None
+    return ImportedAnswer(act.annotator, act.question_id, act.answer_id, dict(act.sent), act.purpose)
+
+
+def _require_same(known: ImportedAnswer, one: ImportedAnswer) -> None:
+    if known != replace(one, sent=dict(one.sent)):
+        raise conflict(
+            "act_conflict",
+            f"An answer's id stands for one act, but {one.answer_id!r} is that of another: give it another id.",
+        )
 
 
 def lease_ended(lease: Lease, why: str) -> Event:

@@ -5,27 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event as Flag
+from time import monotonic
 from typing import Any, final
 
 from sqlalchemy import URL
 
 from duelist.annotators.people import PeopleConfig
+from duelist.errors import DataError, StorageError
 from duelist.recipe.round_plan import budgets
 from duelist.seeding import derived_seed
+from duelist.store.decisions import question_of
 from duelist.study.study import Study
+from duelist.types import Label
 from duelist.web.answer_sync import AnswerSync
 from duelist.web.assignment import DeskSettings
+from duelist.web.characters import visible
 from duelist.web.desk import Desk
 from duelist.web.gold_file import read_gold
 from duelist.web.items import Insight, Phase, Standing
 from duelist.web.journal import Journal
 from duelist.web.ledger import Ledger
-from duelist.web.study_items import open_batch
+from duelist.web.refusals import ImportRefusedError
+from duelist.web.study_items import imported, open_batch
+from duelist.web.told import read_told
 from duelist.web.worker import Worker
 
 LEDGER = "ledger.db"
 # Seconds between looks at whether the server was told to stop.
 LOOK = 0.5
+# Seconds between lines about who answers and what is left.
+NEWS = 15.0
+# Seconds for which the server outlives the study: open pages ask every five seconds, and hear that it is finished.
+FAREWELL = 7.0
 
 
 def ledger_url(folder: Path) -> URL:
@@ -63,7 +74,7 @@ class ServedStudy:
         )
         self.desk = Desk(self.journal, self, settings, read_gold(config.gold) if config.gold else [])
         self._sync = AnswerSync(self.journal, study.store)
-        self._sync.run()
+        self._open_asked()
 
     @property
     def name(self) -> str:
@@ -74,9 +85,8 @@ class ServedStudy:
         """Return where the study stands."""
         recipe, store = self.study.recipe, self.study.store
         closed = store.rounds_closed()
-        left = sum(budgets(recipe)[closed:])
-        answered = len(store.answered() & {x.question.id for x in store.asked() if x.round > closed})
-        return Standing(self._phase, min(closed + 1, recipe.rounds), recipe.rounds, left - answered)
+        left = sum(budgets(recipe)[closed:]) - self.desk.rounds.answered_after(closed)
+        return Standing(self._phase, min(closed + 1, recipe.rounds), recipe.rounds, left)
 
     def insight(self) -> Insight:
         """Return what the owner should know about the study."""
@@ -88,6 +98,30 @@ class ServedStudy:
         asked = sum(1 for x in store.asked() if x.round > closed)
         saved = sum(budgets(self.study.recipe)[closed:]) - asked
         return Insight(tuple(store.metrics()), nats if isinstance(nats, int | float) else None, max(saved, 0))
+
+    def tell(self, path: Path) -> int:
+        """Record the answers of a file (`duelist.web.told`), all or none; return how many are new.
+
+        They become labels of the study wherever their questions stand, as with `Study.tell`. Those to an open batch
+        take their places at the page as well.
+
+        Raises:
+            DataError: if the file cannot be read, or an answer cannot be recorded; it names the line.
+        """
+        questions = {x.question.id: x.question for x in self.study.store.asked()}
+        told = read_told(path, questions)
+        with self.journal.lock:
+            known = {act.answer_id for act in self.journal.record.acts.values()}
+        try:
+            self.desk.rounds.add([imported(x, questions[question_of(x)]) for _, x in told], second=False)
+        except ImportRefusedError as error:
+            raise DataError(f"In {told[error.position][0]}: {error} Nothing was recorded.") from error
+        self._sync.run()
+        return len({x.id for _, x in told} - known)
+
+    def settle(self) -> None:
+        """Record the last answers as labels, once the server takes no more."""
+        self._sync.run()
 
     def stop(self) -> None:
         """End `run` soon; what is being computed is left, and computed again when the study goes on."""
@@ -103,47 +137,79 @@ class ServedStudy:
             while self.study.rounds_left > 0:
                 if not self._serve_round(worker):
                     return False
-        self._phase = "finished"
-        self._on_state("Every round is closed.")
+        self._say("Every round is closed.", "finished")
+        self._stopping.wait(FAREWELL)
         return True
 
     def _serve_round(self, worker: Worker) -> bool:
         study = self.study
         t = study.round
         if study.folder.stage(t, "select") is None:
-            self._tell(f"Round {t}: choosing the questions.", "training")
-            if not worker.run("ask", self._stopping.is_set):
+            self._say(f"Round {t}: choosing the questions.", "training")
+            if not worker.run("ask", self._interrupted):
                 return False
         self._offer(t)
         if study.recipe.lookahead and study.folder.stage(t + 1, "select") is None and t + 1 <= study.last_round:
-            self._tell(f"Round {t}: people answer; the next questions are chosen meanwhile.", "labelling")
-            if not worker.run("ask_ahead", self._stopping.is_set):
+            self._say(f"Round {t}: people answer; the next questions are chosen meanwhile.", "labelling")
+            if not worker.run("ask_ahead", self._interrupted):
                 return False
         if study.recipe.lookahead and t + 1 <= study.last_round:
             self._offer(t + 1)
-        self._tell(f"Round {t}: people answer.", "labelling")
+        self._say(self._progress(t), "labelling")
+        said = monotonic()
         while t not in self.journal.record.closed and self.desk.rounds.unfinished(t) > 0:
             self.desk.rounds.wait_done(t, LOOK)
             self._sync.run()
+            if monotonic() > said + NEWS:
+                self._say(self._progress(t), "labelling")
+                said = monotonic()
             if self._stopping.is_set():
                 return False
         self.desk.rounds.close(t)
         self._sync.run()
-        self._tell(f"Round {t}: training on the answers.", "training")
-        return self._while_training(worker)
-
-    def _while_training(self, worker: Worker) -> bool:
+        self._say(f"Round {t}: training on the answers.", "training")
         done = worker.run("update", self._interrupted)
         self._sync.run()
         return done
 
     def _interrupted(self) -> bool:
-        self._sync.run()  # answers to the next round's questions, if there are any already
+        self._sync.run()  # people go on with questions that are open, if there are any
         return self._stopping.is_set()
+
+    def _progress(self, t: int) -> str:
+        """Return who is answering, and what is left of a round."""
+        left = self.desk.rounds.unfinished(t)
+        with self.journal.lock:
+            who = sorted({x.annotator for x in self.journal.record.open_leases()})
+        names = f" (now: {', '.join(map(visible, who))})" if who else ""
+        return f"Round {t}: people answer{names}; {left} of {len(self.study.store.asked(t))} questions are left."
+
+    def _open_asked(self) -> None:
+        """Bring the desk to where the study stands: its batches, and answers that were told without the server.
+
+        Raises:
+            StorageError: if the ledger is that of another study.
+        """
+        store = self.study.store
+        asked = {x.question.id: x for x in store.asked()}
+        leases = self.journal.record.leases.values()
+        if foreign := [x.question_id for x in leases if x.purpose == "question" and x.question_id not in asked]:
+            raise StorageError(
+                f"A ledger belongs to one study, but this one has answers to {foreign[0]!r}, which {self.name!r} never "
+                "asked: give each study a database of its own."
+            )
+        for t in sorted({x.round for x in asked.values()}):
+            self._offer(t)
+        self._sync.run()
+        known = {act.answer_id for act in self.journal.record.acts.values()}
+        others = [x for x in store.current_answers() if x.id not in known and not (isinstance(x, Label) and x.votes)]
+        self.desk.rounds.add([imported(x, asked[question_of(x)].question) for x in others])
+        for t in range(1, store.rounds_closed() + 1):
+            self.desk.rounds.close(t)
 
     def _offer(self, t: int) -> None:
         self.desk.rounds.open(open_batch(self.study.store.batch(t)))
 
-    def _tell(self, text: str, phase: Phase) -> None:
+    def _say(self, text: str, phase: Phase) -> None:
         self._phase = phase
         self._on_state(text)

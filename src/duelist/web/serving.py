@@ -15,6 +15,7 @@ import uvicorn
 
 from duelist.errors import DuelistError
 from duelist.web.app import create_app
+from duelist.web.commands import Tell
 from duelist.web.dashboard import Statistics
 from duelist.web.desk import Desk
 from duelist.web.guard import Limits
@@ -108,6 +109,7 @@ def serving(
     settings: ServerSettings | None = None,
     page: PageSettings | None = None,
     statistics: Statistics | None = None,
+    tell: Tell | None = None,
 ) -> Iterator[Served]:
     """Serve the desk from a thread of this process during the block. Requests in progress are finished at its end.
 
@@ -116,8 +118,20 @@ def serving(
     """
     settings = settings or ServerSettings()
     listening = _listen(settings.host, settings.port)
+    scheme = "https" if settings.certificate is not None else "http"
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    local = f"{scheme}://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"
+    address = (settings.address or local).rstrip("/")
     app = create_app(
-        desk, secret, page, settings.limits, statistics=statistics, stopping=lambda: bool(server.should_exit)
+        desk,
+        secret,
+        page,
+        settings.limits,
+        statistics=statistics,
+        tell=tell,
+        address=address,
+        stopping=lambda: bool(server.should_exit),
     )
     config = uvicorn.Config(
         app,
@@ -138,12 +152,8 @@ def serving(
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listening]}, name="duelist-server", daemon=True)
     thread.start()
-    scheme = "https" if settings.certificate is not None else "http"
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
     try:
-        local = f"{scheme}://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"
-        yield Served((settings.address or local).rstrip("/"), local, Roster(desk, secret))
+        yield Served(address, local, Roster(desk, secret))
     finally:
         server.should_exit = True
         thread.join()
@@ -164,7 +174,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise DuelistError(
             f"The server must be able to listen on {host}, port {port}, but it cannot: {error}. Stop what uses the "
-            "port, or give another --port."
+            "port, or give another --port (`duelist annotate DIR --port`)."
         ) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from duelist.web.items import Item
-from duelist.web.record import Lease
+from duelist.web.record import Lease, Purpose
 
 Mode = Literal["annotate", "adjudicate"]
 WaitReason = Literal["training", "others_labelling", "finished", "paused"]
@@ -44,6 +44,26 @@ class Undone:
 
     task: Task
     previous: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ImportedAnswer:
+    """An answer that was given elsewhere.
+
+    Attributes:
+        annotator: who answered.
+        question_id: the question.
+        answer_id: identifies the answer.
+        sent: the answer, in the form of an act (`shown`, `outcome`, `chosen`, …). If its `order_known` is false, nobody
+            knows in which order the responses were shown.
+        purpose: `question`, or `adjudicate` if it decides a disputed question.
+    """
+
+    annotator: str
+    question_id: str
+    answer_id: str
+    sent: Mapping[str, Any]
+    purpose: Purpose = "question"
 
 
 @dataclass(frozen=True)

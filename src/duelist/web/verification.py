@@ -45,6 +45,9 @@ def _wrong(record: Record, event: Event, position: int) -> str:
         if act is None or act.annotator != event.annotator:
             return f"it undoes {body.get('undoes')!r}, which is no act of {event.annotator!r}"
         return "it undoes an act that was undone before" if act.undone else ""
+    counts = body.get("counts") and body.get("purpose") == "question"
+    if event.kind == "imported" and counts and _counted(record, event):
+        return f"{event.annotator!r} has an answer that counts on this question already"
     if event.kind in _ACTS:
         lease = record.leases.get(str(body.get("task_id")))
         if lease is None or (lease.annotator, lease.question_id) != (event.annotator, event.question_id):

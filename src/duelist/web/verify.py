@@ -20,6 +20,7 @@ from duelist.web.ledger import Event
 from duelist.web.record import Act, derive
 from duelist.web.sql_ledger import read_events
 from duelist.web.study_items import answer_of
+from duelist.web.verification import findings
 
 
 def verify(folder: Path, ledger: str | URL | None = None) -> list[str]:
@@ -62,9 +63,9 @@ def _ledger(
     """Yield where the study's labels are not those that follow from the ledger."""
     if not events:
         return
-    if gap := next((i for i, e in enumerate(events, 1) if e.number != i), None):
-        yield f"the ledger has no event {gap}, and has later ones"
-        return
+    if inconsistent := findings(events):
+        yield from (f"ledger: {line}" for line in inconsistent)
+        return  # nothing follows from it
     acts = derive(events).acts
     labels = {x.id: x for x in told if not isinstance(x, Retraction)}
     retracted = {x.retracts for x in told if isinstance(x, Retraction)}
@@ -72,20 +73,21 @@ def _ledger(
         if act.question_id not in questions:
             continue
         where = f"answer {act.id} of {act.annotator} to {act.question_id}"
-        label = labels.get(act.id)
+        label = labels.get(act.answer_id)
         if label is None:
             if trained_on(act):
-                yield f"{where} counts, but is not among the labels"
+                yield f"{where} counts, but is not among the labels: `duelist annotate` adds it when it goes on"
             continue
         if label != answer_of(act, questions[act.question_id]):
             yield f"{where} is among the labels with other content"
-        if act.undone != (act.id in retracted):
+        if act.undone != (act.answer_id in retracted):
             yield f"{where} {'was undone, but is' if act.undone else 'was not undone, but is not'} among the labels"
     yield from _unknown(labels, acts)
 
 
 def _unknown(labels: dict[str, Label | Answer], acts: dict[str, Act]) -> Iterator[str]:
     people = {act.annotator for act in acts.values()}
+    known = {act.answer_id for act in acts.values()}
     for label in labels.values():
-        if label.annotator in people and label.id not in acts:
-            yield f"label {label.id} of {label.annotator} is not in the ledger: it was told by another way"
+        if label.annotator in people and label.id not in known:
+            yield f"label {label.id} of {label.annotator} is not in the ledger: it was told without the server"

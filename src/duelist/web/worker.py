@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -85,7 +86,8 @@ class Worker:
         # A fresh process: it inherits neither the server's threads nor its connections to the database.
         context = multiprocessing.get_context("spawn")
         own, childs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._folder, childs), name="duelist-worker", daemon=True)
+        # Not a daemon: it may need processes of its own, to load data say. It ends with its parent nevertheless.
+        self._process = context.Process(target=_serve, args=(self._folder, childs), name="duelist-worker")
         self._process.start()
         childs.close()
         self._connection = own
@@ -112,6 +114,7 @@ def _serve(folder: Path, connection: Connection) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     quiet_libraries()
     from duelist.study.study import Study
