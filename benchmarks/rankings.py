@@ -6,7 +6,11 @@ seconds under the model of reading time, for responses of the environment's own 
 break-even is the number of seconds that one comparison within a ranking may take before the arm needs as long as chosen
 pairs. Nobody was timed.
 
-    python benchmarks/rankings.py DIR --seeds 0:20 [--place-noise 0.5] [--jobs 2]
+    python benchmarks/rankings.py DIR --seeds 0:20
+    python benchmarks/rankings.py DIR2 --seeds 0:20 --place-noise 0.5 --pairs-from DIR
+
+With `--place-noise`, people's noise grows with each place of a ranking. Pairs are answered as without, so their studies
+are read from the first folder.
 """
 
 from __future__ import annotations
@@ -40,8 +44,12 @@ def arms(place_noise: float) -> list[str]:
     found = []
     for rule in RULES:
         for name, (k, asks, budget) in QUESTIONS.items():
+            if rule == "random" and name not in ("pairs", "rank4"):
+                continue  # one random ranking shows what the answers alone bring
+            if place_noise and not (rule == "activedpo" and name.startswith("rank")):
+                continue
             sizes = f"pairing.sets_of={k},pairing.asks={asks},budget={budget},initial_random={budget}"
-            for scales in ("fitted", "equal") if place_noise and name.startswith("rank") else ("fitted",):
+            for scales in ("fitted", "equal") if place_noise else ("fitted",):
                 own = f"acquisition={rule},{sizes}" + (",trainer.stage_scales=equal" if scales == "equal" else "")
                 found.append(f"{rule}-{name}{'-equal' if scales == 'equal' else ''}:{own}")
     return found
@@ -59,12 +67,13 @@ def first_at(effort: np.ndarray, value: np.ndarray, target: float) -> float:
     return float(effort[i - 1] + share * (effort[i] - effort[i - 1]))
 
 
-def report(folder: Path, seeds: list[int], names: list[str]) -> None:
-    """Print a table for each metric."""
+def report(places: dict[str, Path], seeds: list[int]) -> None:
+    """Print a table for each metric, over the seeds that every arm has finished."""
     rows = {
         arm: {s: r for s in seeds if len(r := read_rows(folder / "studies" / arm / f"seed-{s:03d}")) > 8}
-        for arm in names
+        for arm, folder in places.items()
     }
+    names = list(places)
     shared = [s for s in seeds if all(s in own for own in rows.values())]
     print(f"{len(shared)} seeds: {shared}")
     for metric, words in METRICS.items():
@@ -108,6 +117,7 @@ def main() -> None:
     options.add_argument("--seeds", default="0:20")
     options.add_argument("--place-noise", type=float, default=0.0)
     options.add_argument("--jobs", type=int, default=2)
+    options.add_argument("--pairs-from", type=Path, help="folder of the comparison without place noise")
     options.add_argument("--report-only", action="store_true")
     given = options.parse_args()
     own = arms(given.place_noise)
@@ -116,7 +126,9 @@ def main() -> None:
         command += ["-o", str(given.folder), "--jobs", str(given.jobs), "--over", "responses"]
         command += ["--set", f"annotator.place_noise={given.place_noise}"]
         subprocess.run([*command, *(x for arm in own for x in ("--arm", arm))], check=True)
-    report(given.folder, parse_seeds(given.seeds), [arm.partition(":")[0] for arm in own])
+    pairs = ["random-pairs", "activedpo-pairs"] if given.pairs_from else []
+    places = dict.fromkeys(pairs, given.pairs_from) | {arm.partition(":")[0]: given.folder for arm in own}
+    report(places, parse_seeds(given.seeds))
 
 
 if __name__ == "__main__":

@@ -187,6 +187,8 @@ METRICS = [
         meaning="Expected comparisons of two responses in the questions asked so far (`reading_time`)."),
     MetricSpec("annotation_seconds", "round", "annotation time", unit="s", shown=(),
         meaning="Expected annotation time of the questions asked so far, by the default model of reading time."),
+    MetricSpec("lookahead_kept", "round", "kept by fresher features", range=SHARE, shown=(),
+        meaning="With `lookahead`: share of the batch that features of the latest model would have selected, too."),
     MetricSpec("seconds", "round", "seconds", meaning="Seconds spent in each stage of the round.", shown=()),
 ]
 # fmt: on

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
@@ -19,18 +18,17 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from duelist.errors import DataError, LabelConflictError, RoundStateError, StorageError
+from duelist.errors import DataError, RoundStateError, StorageError
 from duelist.store.database import copy_of_database, database_files, open_engine, transaction, url_of
-from duelist.store.decisions import decisions_of, question_of, require_answer_to
+from duelist.store.decisions import decisions_of, question_of
 from duelist.store.layout import DATABASE
+from duelist.store.recording import counting, record_acts
 from duelist.store.remains import Known, known_to
 from duelist.store.row_codecs import (
-    UNDONE,
     AskedQuestion,
     Stage,
     add_batch,
     answer_from,
-    answer_row,
     now,
     read_asked,
     stage_from,
@@ -190,55 +188,9 @@ class Store:
                 f"Labels must be a list of `duelist.Label`, and answers to questions of three or more responses "
                 f"`duelist.Answer`, but got {answers!r}: put such labels in a list."
             )
-        new = 0
         asked = {x.question.id: x.question for x in self.asked()}
         with self._recording() as session:
-            for answer in answers:
-                row = session.scalars(select(AnswerRow).where(AnswerRow.id == answer.id)).one_or_none()
-                if row is not None:
-                    recorded, wrong = answer_from(row)
-                    if recorded != answer:
-                        raise LabelConflictError(
-                            f"A label's id stands for one act of labelling, but {answer.id} is recorded as "
-                            f"{recorded or wrong} and came again as {answer}: give a changed decision a new id (a new "
-                            "`Label` without one has one of its own). Nothing of this call was recorded."
-                        )
-                    continue
-                if isinstance(answer, Retraction):
-                    self._require_retractable(session, answer)
-                else:
-                    require_answer_to(answer, asked)
-                if isinstance(answer, Answer):
-                    self._require_latest(session, answer)
-                session.add(answer_row(replace(answer)))  # validated, because it may come from an old study
-                session.flush()
-                new += 1
-        return new
-
-    def _require_latest(self, session: Session, answer: Answer) -> None:
-        """Require that `answer` is the annotator's first to its question, or replaces the latest one."""
-        own = select(AnswerRow).where(
-            AnswerRow.question_id == answer.question_id, AnswerRow.annotator == answer.annotator
-        )
-        counting = _counting(answer_from(row)[0] for row in session.scalars(own.order_by(AnswerRow.number)))
-        latest = next((x.id for x in counting.values()), None)
-        if answer.replaces != latest:
-            raise LabelConflictError(
-                f"An annotator answers a question once, but {answer.annotator!r} has "
-                f"{'not answered' if latest is None else f'answered (id {latest})'} question {answer.question_id}, and "
-                f"this answer has replaces={answer.replaces!r}: to change an answer, set `replaces` to the id of the "
-                "one that counts now. Nothing of this call was recorded."
-            )
-
-    def _require_retractable(self, session: Session, act: Retraction) -> None:
-        """Require that a retraction takes back a label or answer of the same annotator to the same question."""
-        row = session.scalar(select(AnswerRow).where(AnswerRow.id == act.retracts))
-        own = row is not None and (row.question_id, row.annotator) == (act.question_id, act.annotator)
-        if row is None or not own or row.outcome == UNDONE:
-            raise DataError(
-                f"A retraction must take back an own answer to the same question, but {act.retracts!r} is none of "
-                f"{act.annotator!r} to {act.question_id}: give its id. Nothing of this call was recorded."
-            )
+            return record_acts(session, answers, asked)
 
     def acts(self) -> list[Label | Answer | Retraction]:
         """Return every label, answer and retraction ever recorded, in order of arrival, except the unusable ones."""
@@ -266,7 +218,7 @@ class Store:
 
         An answer's own time does not matter, because clocks can be set back.
         """
-        latest = _counting(self.acts())
+        latest = counting(self.acts())
         return [latest[key] for key in sorted(latest)]
 
     def current_labels(self) -> list[Label]:
@@ -342,17 +294,3 @@ class Store:
         """Record that preferences.jsonl was written from the first `labels` labels."""
         with self._recording() as session:
             session.add(PreferencesFileRow(labels=labels, digest=digest, recorded_at=now()))
-
-
-def _counting(acts: Iterable[Label | Answer | Retraction | None]) -> dict[tuple[str, str], Label | Answer]:
-    """Return what counts of some acts in order of arrival, by question and annotator."""
-    latest: dict[tuple[str, str], Label | Answer] = {}
-    for act in acts:
-        if act is None:  # an unusable row
-            continue
-        key = (question_of(act), act.annotator)
-        if not isinstance(act, Retraction):
-            latest[key] = act
-        elif key in latest and latest[key].id == act.retracts:
-            del latest[key]
-    return latest

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.stopping import End, require_gains, study_end
-from duelist.annotators.reading_time import StudyReadingTime, comparisons, study_reading_time
+from duelist.annotators.reading_time import study_reading_time
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
-from duelist.evaluation.metrics import measure
 from duelist.featurizers.base import FeatureJob, distinct_responses, featurize, has_sets
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
@@ -30,10 +29,11 @@ from duelist.samplers.base import SampleJob
 from duelist.seeding import derived_seed, generator
 from duelist.settings.lookups import Lookups
 from duelist.store import codecs
-from duelist.store.decisions import decided_margins, decision_json, question_of
+from duelist.store.decisions import decision_json
 from duelist.store.folder import StudyFolder
 from duelist.store.row_codecs import AskedQuestion
 from duelist.study.answered import answers_before, answers_so_far, votes_so_far
+from duelist.study.asked_metrics import KL, effort, selection_metrics
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.learners.base import Learner
@@ -43,8 +43,6 @@ from duelist.study.learners.reward import RewardLearner
 from duelist.study.training_items import training_items
 from duelist.trainers.decisions import ScaledDecisions
 from duelist.types import Draws, Evaluation, Features, Prompt, Question, Selection
-
-_KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
 
 class Stages:
@@ -105,7 +103,7 @@ class Stages:
                     "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
                     "make no question)."
                 )
-            if not self._acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
+            if not self.acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
                 return pairs
             rng = generator(self.recipe.seed, "candidates", t)
             drawn = self.recipe.acquisition.options.draw([p.id for p in pairs], budget, rng)
@@ -115,13 +113,13 @@ class Stages:
 
     def featurize(self, t: int, candidates: Sequence[Question], past: Sequence[Question]) -> Features:
         """Compute the features that the acquisition needs: of candidates and, if it asks for them, past questions."""
-        needs = self._needs(t)
+        needs = self.needs(t)
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
 
         def compute() -> Features:
-            job = replace(self._feature_job(t, candidates, past, targets), cache=cache)
-            return featurize(self.components.featurizers, needs, job, self._recorded(t, needs, candidates, past))
+            job = replace(self.feature_job(t, candidates, past, targets), cache=cache)
+            return featurize(self.components.featurizers, needs, job, self.recorded(t, needs, candidates, past))
 
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
@@ -140,13 +138,13 @@ class Stages:
 
         def compute() -> tuple[Selection, list[AskedQuestion], list[Prompt]]:
             rng = generator(self.recipe.seed, "select", t)
-            selection = choose(self._acquisition(t), features, budget_of(self.recipe, t), rng)
+            selection = choose(self.acquisition(t), features, budget_of(self.recipe, t), rng)
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, self.recipe.acquisition.name)
             selected = [candidates[i] for i in selection.indices_B]
             rewards, margins, kl = self._seen(t, selected)
             if kl is not None:
-                selection = replace(selection, diagnostics={**selection.diagnostics, _KL: kl})
+                selection = replace(selection, diagnostics={**selection.diagnostics, KL: kl})
             scores = zip(selected, selection.scores_B.tolist(), margins, rewards, strict=True)
             unit = selection.unit
             asked = [AskedQuestion(q, t, i, score, unit, m, r) for i, (q, score, m, r) in enumerate(scores)]
@@ -166,7 +164,7 @@ class Stages:
         margins, sets = self._learner.margins, has_sets(selected)
         _, place_NQ = distinct_responses(selected)
         wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
-        job = replace(self._feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
+        job = replace(self.feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
         seen = margins.compute(job)
         rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
         # Of a larger question: the largest difference.
@@ -218,26 +216,10 @@ class Stages:
             self.folder.run_training(t, self._learner.artifact, lambda target: self._learner.train(t, [], target))
         return dict(done["info"])
 
-    def selected(self, t: int) -> dict[str, Any]:
-        """Return statistics of the questions asked in round t, with the answers recorded so far."""
+    def asked_metrics(self, t: int) -> dict[str, Any]:
+        """Return statistics of the questions asked in round t, and what all so far cost people."""
         stage = self.folder.stage(t, "select")
-        asked = {x.question.id: x for x in self.store.asked(t)}
-        answers = [x for x in self.store.current_answers() if question_of(x) in asked]
-        inputs = {
-            "margin_B": np.array([x.margin for x in asked.values()]),
-            "decisions": [d for x in answers for d in decided_margins(asked[question_of(x)], x)],
-            "recorded_kl": stage.info.get(_KL) if stage else None,
-        }
-        return measure("selection", inputs)
-
-    def effort(self, t: int) -> dict[str, Any]:
-        """Return what the questions asked up to round t cost people."""
-        asked = [x.question for x in self.store.asked() if x.round <= t]
-        return {
-            "responses": sum(q.k for q in asked),
-            "comparisons": round(float(comparisons(asked).sum()), 3),
-            "annotation_seconds": round(float(StudyReadingTime({}).seconds(asked).sum()), 3),
-        }
+        return {**selection_metrics(t, self.store, stage.info.get(KL) if stage else None), **effort(t, self.store)}
 
     def evaluate(self, t: int) -> Evaluation:
         """Evaluate the model after round t."""
@@ -255,7 +237,7 @@ class Stages:
         if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
-        self.folder.close_round(0, {**self.evaluate(0).metrics, **self.effort(0)})
+        self.folder.close_round(0, {**self.evaluate(0).metrics, **effort(0, self.store)})
 
     @cached_property
     def components(self) -> StudyComponents:
@@ -284,18 +266,21 @@ class Stages:
             return RewardModelEvaluator(self.recipe, self.components, self.folder, self.progress)
         return partial(evaluate_policy, self.recipe, self.components, self.progress)
 
-    def _acquisition(self, t: int) -> Acquisition:
+    def acquisition(self, t: int) -> Acquisition:
+        """Return the rule that selects round t's batch: the recipe's, after the pairs drawn at random."""
         random_picks = self.recipe.initial_random - asked_before(self.recipe, t)
         rule = self.components.acquisition
         return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
 
-    def _needs(self, t: int) -> frozenset[str]:
+    def needs(self, t: int) -> frozenset[str]:
+        """Return the fields of `Features` that round t's selection needs."""
         of_rule = self.components.needs
-        return of_rule if self._acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
+        return of_rule if self.acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
 
-    def _feature_job(
+    def feature_job(
         self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
     ) -> FeatureJob:
+        """Return the input of the featurizers in round t."""
         return FeatureJob(
             self._learner.models(model_round(self.recipe, t)),
             candidates,
@@ -307,7 +292,7 @@ class Stages:
             targets=targets,
         )
 
-    def _recorded(
+    def recorded(
         self, t: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
     ) -> dict[str, NDArray[Any]]:
         """Return the fields known without a model: the recorded answers to past questions, and the cost of all."""

@@ -16,6 +16,7 @@ from duelist.recipe.round_plan import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder, open_folder_for_parent
+from duelist.study.lookahead import kept_by_fresher_features
 from duelist.study.stages import Stages
 from duelist.types import Answer, Batch, Label
 
@@ -228,7 +229,8 @@ class Study:
             training = self.stages.train(t)
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
-        metrics = self.folder.close_round(t, {**measured, **self.stages.selected(t), **self.stages.effort(t)})
+            ahead = kept_by_fresher_features(self.stages, t)
+        metrics = self.folder.close_round(t, {**measured, **self.stages.asked_metrics(t), **ahead})
         selected = self.folder.stage(t, "select")
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 

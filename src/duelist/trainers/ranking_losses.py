@@ -16,7 +16,8 @@ Formula:   r_i = β log(π_θ(y_i|x)/π_ref(y_i|x)), or a reward model's reward;
 Unit:      nats.
 Cost:      a tie of g responses adds 2^g terms.
 
-(6) and (10) at two responses are the stock loss of DPO, (9) that of a tie that counts half a preference each way.
+(6) at two responses is the stock loss of DPO, (9) that of a tie that counts half a preference each way. (10) at two
+would be the stock loss of twice the margin, but whatever is asked about two responses is a pair.
 
 (9) is the cross-entropy of the model's distribution over orders with the uniform one over the consistent orders. The
 alternative is the logarithm of the mean probability of the consistent orders (Allison and Christakis, "Logit models for

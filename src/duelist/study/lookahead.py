@@ -1,0 +1,36 @@
+"""What a batch that was selected one round ahead lost: the share of it that fresher features would have selected."""
+
+from __future__ import annotations
+
+from duelist.acquisition.base import choose
+from duelist.featurizers.base import featurize
+from duelist.recipe.round_plan import budget_of
+from duelist.seeding import generator
+from duelist.store import codecs
+from duelist.study.stages import Stages
+
+
+def kept_by_fresher_features(stages: Stages, t: int) -> dict[str, float]:
+    """Return `lookahead_kept`: the share of round t's batch that is selected again with the model after round t − 1.
+
+    The candidates, the rule and its random numbers are those of the batch; only the features and the answers behind
+    them are a round fresher. It costs the features of the candidates once more.
+
+    Returns:
+        Nothing without lookahead, in round 1, and in rounds drawn at random, where nothing fresher is read.
+    """
+    recipe = stages.recipe
+    needs = stages.needs(t)
+    if not recipe.lookahead or t == 1 or not needs:
+        return {}
+    fresher = Stages(recipe.model_copy(update={"lookahead": 0}), stages.folder, stages.progress)
+    draws = stages.sample(t, stages.prompts(t))
+    past = [x.question for x in stages.store.asked() if x.round < t]
+    candidates = stages.folder.read(t, "pair", codecs.questions(draws))
+    targets = stages.target(t) if "target_MD" in needs else []
+    job = fresher.feature_job(t, candidates, past, targets)
+    features = featurize(fresher.components.featurizers, needs, job, fresher.recorded(t, needs, candidates, past))
+    rule, rng = fresher.acquisition(t), generator(recipe.seed, "select", t)
+    picked = {candidates[i].id for i in choose(rule, features, budget_of(recipe, t), rng).indices_B}
+    asked = {x.question.id for x in stages.store.asked(t)}
+    return {"lookahead_kept": len(picked & asked) / len(asked)}
