@@ -39,7 +39,7 @@ PROMPT_TOKENS, RESPONSE_TOKENS = 50, 200  # of a question that people would be a
 METRICS = {"mean_reward_over_groups": "per kind", "mean_reward_weighted": "by frequency"}
 
 
-def arms(place_noise: float) -> list[str]:
+def arms(place_noise: float, pairs_elsewhere: bool) -> list[str]:
     """Return the `--arm` options."""
     found = []
     for rule in RULES:
@@ -48,7 +48,11 @@ def arms(place_noise: float) -> list[str]:
                 continue  # one random ranking shows what the answers alone bring
             if place_noise and not (rule == "activedpo" and name.startswith("rank")):
                 continue
+            if pairs_elsewhere and name == "pairs":
+                continue
             sizes = f"pairing.sets_of={k},pairing.asks={asks},budget={budget},initial_random={budget}"
+            # As many optimizer steps a round as pairs take: a batch is a round's questions.
+            sizes += f",trainer.train.per_device_train_batch_size={budget}"
             for scales in ("fitted", "equal") if place_noise else ("fitted",):
                 own = f"acquisition={rule},{sizes}" + (",trainer.stage_scales=equal" if scales == "equal" else "")
                 found.append(f"{rule}-{name}{'-equal' if scales == 'equal' else ''}:{own}")
@@ -120,7 +124,7 @@ def main() -> None:
     options.add_argument("--pairs-from", type=Path, help="folder of the comparison without place noise")
     options.add_argument("--report-only", action="store_true")
     given = options.parse_args()
-    own = arms(given.place_noise)
+    own = arms(given.place_noise, given.pairs_from is not None)
     if not given.report_only:
         command = [sys.executable, "-m", "duelist", "compare", "rankings", "--seeds", given.seeds]
         command += ["-o", str(given.folder), "--jobs", str(given.jobs), "--over", "responses"]

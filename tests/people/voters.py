@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from duelist.labels import recorded_label
 from duelist.types import Label
 
+PLAIN = {"better": None, "adjudicates": False}
 OUTCOMES = ("a", "b", "tie", "both_bad", "both_good", "skip")
 
 
 def vote(question: str, annotator: str, outcome: str, shown: str | None = None, seconds: float | None = None) -> Label:
     values: dict[str, Any] = {"pair_id": question, "annotator": annotator, "outcome": outcome, "id": "1"}
-    return recorded_label({**values, "shown": shown, "seconds": seconds, "time": None, "votes": None})
+    return recorded_label(values | PLAIN | {"shown": shown, "seconds": seconds, "time": None, "votes": None})
 
 
 def votes_on(table: Mapping[str, str]) -> list[Label]:

@@ -136,7 +136,10 @@ def test_every_short_name_resolves_or_says_which_setting_is_missing(kind: str) -
         ({"trainer": {"train": {"seed": 1}}}, "`seed` must not be set here, but is 1: set the recipe's `seed`"),
         ({"trainer": {"train": {"max_length": 9}}}, "Duelist never cuts a sequence"),
         ({"trainer": {"train": {"output_dir": "x"}}}, "the study's folder holds what is trained"),
-        ({"pairing": {"all": True}}, "`pairing` 'in_prompt' has no settings, but got all: remove it"),
+        (
+            {"pairing": {"name": "as_drawn", "all": True}},
+            "`pairing` 'as_drawn' has no settings, but got all: remove it",
+        ),
         ({"zzz": 1}, "Valid keys: name, description, seed, rounds, budget"),
     ],
 )
@@ -150,7 +153,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(change: dict[str, Any],
     ("change", "said"),
     [
         ({"rounds": 0}, "`rounds` in the recipe: Input should be greater than or equal to 1, but got 0: change it."),
-        ({"budget": "many"}, "but got 'many': change it. `budget` is: Pairs asked per round, B."),
+        ({"budget": "many"}, "but got 'many': change it. `budget` is: Questions asked per round, B."),
         ({"rounds": 10**9}, "`rounds` in the recipe: Input should be less than or equal to 1000000"),
         ({"budget": 10**10}, "less than or equal to 1000000000"),
         ({"torch_threads": 10**9}, "less than or equal to 4096"),
