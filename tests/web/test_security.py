@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,8 @@ def test_a_slow_body_is_cut_off() -> None:
         scope = {"type": "http", "method": "POST", "path": "/api/next", "headers": [], "scheme": "http", "state": {}}
         await Guard(never, Limits(body_seconds=0.01))(scope, receive, send)
 
-    asyncio.run(run())
+    with ThreadPoolExecutor() as threads:  # Playwright's tests leave an event loop running in theirs
+        threads.submit(asyncio.run, run()).result()
     assert messages[0]["status"] == 408 and b'"slow"' in messages[1]["body"]
 
 
