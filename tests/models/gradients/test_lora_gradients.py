@@ -226,7 +226,8 @@ def test_no_dropout_matters_with_gradient_checkpointing(family: str, reentrant: 
     model.gradient_checkpointing_enable({"use_reentrant": reentrant})
     before = state_of(model)
     log_probs, gradients = full(model)(random_sequences())
-    tolerance = 1e-6 if family == "mpt" else 1e-9  # MPT takes the softmax in float32
+    # MPT takes the softmax in float32, and Bloom, too: its rounding differs by processor.
+    tolerance = 1e-6 if family in ("bloom", "mpt") else 1e-9
     np.testing.assert_allclose(log_probs, expected_log_probs, rtol=tolerance)
     assert relative_error(gradients, expected) <= tolerance
     assert_same_state(before, state_of(model))
