@@ -33,7 +33,11 @@ QUESTIONS = {
     "rank4": (4, "ranking", 8),
     "rank6": (6, "ranking", 5),
     "bw4": (4, "best_worst", 8),
+    "bw4-fair": (4, "best_worst", 8),
 }
+# Best-and-worst by the joint softmax is sigma(2 margin / T) at two responses: less noise than pairs have at the same
+# temperature. The fair arm doubles it, so that two responses are compared as a pair is.
+FAIR_TEMPERATURE = 0.25
 RULES = ("random", "activedpo")
 PROMPT_TOKENS, RESPONSE_TOKENS = 50, 200  # of a question that people would be asked
 METRICS = {"mean_reward_over_groups": "per kind", "mean_reward_weighted": "by frequency"}
@@ -53,6 +57,8 @@ def arms(place_noise: float, pairs_elsewhere: bool) -> list[str]:
             sizes = f"pairing.sets_of={k},pairing.asks={asks},budget={budget},initial_random={budget}"
             # As many optimizer steps a round as pairs take: a batch is a round's questions.
             sizes += f",trainer.train.per_device_train_batch_size={budget}"
+            if name.endswith("fair"):
+                sizes += f",annotator.temperature={FAIR_TEMPERATURE}"
             for scales in ("fitted", "equal") if place_noise else ("fitted",):
                 own = f"acquisition={rule},{sizes}" + (",trainer.stage_scales=equal" if scales == "equal" else "")
                 found.append(f"{rule}-{name}{'-equal' if scales == 'equal' else ''}:{own}")

@@ -12,9 +12,13 @@ from uuid import uuid4
 import numpy as np
 
 from duelist.errors import DataError
+from duelist.judgement import Judgement
 
-Outcome = Literal["a", "b", "tie", "skip", "both_bad", "both_good"]
-OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad", "both_good")
+Outcome = Literal["a", "b", "tie", "skip", "both_bad", "both_good", "inconsistent", "unparsed"]
+# Of a person, and of a judge: its verdicts differ between the two orders, or one of them is not usable.
+PEOPLE_OUTCOMES: tuple[Outcome, ...] = ("a", "b", "tie", "skip", "both_bad", "both_good")
+JUDGE_OUTCOMES: tuple[Outcome, ...] = ("inconsistent", "unparsed")
+OUTCOMES: tuple[Outcome, ...] = (*PEOPLE_OUTCOMES, *JUDGE_OUTCOMES)
 _MOST_VOTES = 2**63  # SQLite's integers are smaller
 _A_TIME = "2026-01-31T12:00:00+00:00"
 
@@ -46,6 +50,7 @@ class Label:
         votes: the vote counts of an aggregate label.
         better: a better answer that the annotator wrote, with the outcome `both_bad`. It makes two preferences.
         adjudicates: whether this decides a disputed pair: it is then trained on instead of the other labels.
+        judgement: what a judge said in both orders; None for people and reward functions.
 
     Raises:
         DataError: if a value cannot be recorded, or the outcome is `a` with fewer votes for a than for b, or `b` with
@@ -62,6 +67,7 @@ class Label:
     votes: Votes | None = None
     better: str | None = None
     adjudicates: bool = False
+    judgement: Judgement | None = None
 
     def __post_init__(self) -> None:
         given = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
@@ -79,7 +85,10 @@ class Label:
             "votes": votes,
             "better": None if self.better is None else checked_text("A label", "better", self.better, "leave it out"),
             "adjudicates": bool(self.adjudicates),
+            "judgement": self.judgement,
         }
+        if outcome in JUDGE_OUTCOMES and self.judgement is None:
+            raise DataError(f"Outcome {outcome!r} is a judge's, but the label has no judgement: give it, or use skip.")
         if self.better is not None and outcome != "both_bad":
             raise DataError(f"A better answer belongs to outcome both_bad, but got outcome {outcome!r}: leave it out.")
         advantage = 0 if votes is None else votes.n_a - votes.n_b

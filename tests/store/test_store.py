@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from duelist.errors import DataError, DuelistError, LabelConflictError, RoundStateError, StorageError
-from duelist.labels import recorded_label
+from duelist.labels import PEOPLE_OUTCOMES, recorded_label
 from duelist.store.codecs import DRAWS, questions
 from duelist.store.database import HEAD, url_of
 from duelist.store.decisions import decision_from, decision_json
@@ -32,7 +32,7 @@ from duelist.store.remains import recorded_recipe
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
 from duelist.store.tables import Base
-from duelist.types import OUTCOMES, DrawnSet, Draws, Label, Prompt, Question, Response, Votes
+from duelist.types import DrawnSet, Draws, Label, Prompt, Question, Response, Votes
 
 PROMPTS = [Prompt.of([{"role": "user", "content": f"question {i}"}], {"kind": i}) for i in range(2)]
 RESPONSES = [Response.of(p, f"answer {k}", [1, 2], [3 + k, 4], 1) for p in PROMPTS for k in range(3)]
@@ -81,7 +81,7 @@ times = st.builds(
     lambda s, zone: (A_TIME + timedelta(seconds=s)).astimezone(zone).isoformat(), st.integers(0, 3), zones
 )
 votes = st.none() | st.builds(Votes, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
-decisions = st.tuples(st.sampled_from(OUTCOMES), votes).filter(
+decisions = st.tuples(st.sampled_from(PEOPLE_OUTCOMES), votes).filter(
     lambda x: x[1] is None or (not (x[0] == "a" and x[1].n_a < x[1].n_b) and not (x[0] == "b" and x[1].n_b < x[1].n_a))
 )
 labels_given = st.lists(

@@ -188,6 +188,8 @@ def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
     if isinstance(answer, Label):
         own = {name: value for name in ("better", "adjudicates") if (value := getattr(answer, name))}
+        if answer.judgement is not None:
+            own["judgement"] = answer.judgement.as_json()
         return {**same, "votes": None if answer.votes is None else vars(answer.votes), **own}
     ranking = [list(group) for group in answer.groups]
     shown = None if answer.shown is None else list(answer.shown)

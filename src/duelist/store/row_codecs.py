@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 
 from duelist.answers import AnswerOutcome
 from duelist.errors import DataError
+from duelist.judgement import Judgement
 from duelist.labels import OUTCOMES, recorded_label
 from duelist.store.codecs import RESPONSE
 from duelist.store.tables import AnswerRow, PromptRow, QuestionResponseRow, QuestionRow, ResponseRow, StageRow
 from duelist.types import Answer, Label, Prompt, Question, QuestionType, Retraction, Votes
 
 UNDONE = "undone"  # the outcome in the row of a retraction
-LABEL_CONTENT = ("better", "adjudicates")  # fields of a label without a column
+LABEL_CONTENT = ("better", "adjudicates", "judgement")  # fields of a label without a column
 # Fields of an answer without a column; a label has the last one too.
 ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces", "adjudicates")
 
@@ -155,6 +156,8 @@ def _label_from(row: AnswerRow) -> tuple[Label | None, str]:
     values: dict[str, Any] = {name: getattr(row, column) for name, column in names.items()}
     content = row.content or {}
     values |= {"better": content.get("better"), "adjudicates": content.get("adjudicates", False)}
+    judged = content.get("judgement")
+    values["judgement"] = None if judged is None else Judgement.from_json(judged)
     values["votes"] = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)
     number = isinstance(values["seconds"], int | float) and math.isfinite(values["seconds"])
     usable = {
@@ -183,8 +186,11 @@ def answer_row(answer: Label | Answer | Retraction) -> AnswerRow:
         return AnswerRow(question_id=answer.question_id, content=content, recorded_at=now(), **same)
     votes = answer.votes
     counts = {name: votes and getattr(votes, name) for name in ("n_a", "n_b", "n_eq")}
-    extra = {name: value for name in LABEL_CONTENT if (value := getattr(answer, name))} or None
-    return AnswerRow(question_id=answer.pair_id, shown=answer.shown, content=extra, recorded_at=now(), **counts, **same)
+    extra: dict[str, Any] = {name: value for name in LABEL_CONTENT if (value := getattr(answer, name))}
+    if answer.judgement is not None:
+        extra["judgement"] = answer.judgement.as_json()
+    same |= {**counts, "shown": answer.shown, "content": extra or None}
+    return AnswerRow(question_id=answer.pair_id, recorded_at=now(), **same)
 
 
 def now() -> str:
