@@ -180,7 +180,7 @@ def answer_row(answer: Label | Answer | Retraction) -> AnswerRow:
     if isinstance(answer, Retraction):
         same = {"id": answer.id, "question_id": answer.question_id, "annotator": answer.annotator}
         return AnswerRow(outcome=UNDONE, content={"retracts": answer.retracts}, recorded_at=now(), **same)
-    same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "time")}
+    same: dict[str, Any] = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "time")}
     if isinstance(answer, Answer):
         content = {name: getattr(answer, name) for name in ANSWER_CONTENT}
         return AnswerRow(question_id=answer.question_id, content=content, recorded_at=now(), **same)
