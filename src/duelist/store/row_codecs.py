@@ -180,17 +180,21 @@ def answer_row(answer: Label | Answer | Retraction) -> AnswerRow:
     if isinstance(answer, Retraction):
         same = {"id": answer.id, "question_id": answer.question_id, "annotator": answer.annotator}
         return AnswerRow(outcome=UNDONE, content={"retracts": answer.retracts}, recorded_at=now(), **same)
-    same: dict[str, Any] = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "time")}
+    same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "time")}
     if isinstance(answer, Answer):
         content = {name: getattr(answer, name) for name in ANSWER_CONTENT}
         return AnswerRow(question_id=answer.question_id, content=content, recorded_at=now(), **same)
     votes = answer.votes
     counts = {name: votes and getattr(votes, name) for name in ("n_a", "n_b", "n_eq")}
-    extra: dict[str, Any] = {name: value for name in LABEL_CONTENT if (value := getattr(answer, name))}
-    if answer.judgement is not None:
-        extra["judgement"] = answer.judgement.as_json()
-    same |= {**counts, "shown": answer.shown, "content": extra or None}
-    return AnswerRow(question_id=answer.pair_id, recorded_at=now(), **same)
+    own = {**counts, "shown": answer.shown, "content": _label_content(answer)}
+    return AnswerRow(question_id=answer.pair_id, recorded_at=now(), **own, **same)
+
+
+def _label_content(label: Label) -> dict[str, Any] | None:
+    content: dict[str, Any] = {name: value for name in LABEL_CONTENT if (value := getattr(label, name))}
+    if label.judgement is not None:
+        content["judgement"] = label.judgement.as_json()
+    return content or None
 
 
 def now() -> str:
