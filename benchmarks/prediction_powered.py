@@ -1,8 +1,8 @@
-"""Does a judge save people's labels, and does a useless one do harm? Prediction-powered training in a world of formulas.
+"""Whether a judge saves people's labels, and whether a useless one does harm: prediction-powered training in formulas.
 
-    python benchmarks/prediction_powered.py DIR                       # about an hour on one core; goes on where it ended
-    python benchmarks/prediction_powered.py DIR --seeds 0:4           # to see that it runs
-    python benchmarks/prediction_powered.py DIR --table               # the tables of what is there
+    python benchmarks/prediction_powered.py DIR              # about an hour on one core; goes on where it ended
+    python benchmarks/prediction_powered.py DIR --seeds 0:4  # to see that it runs
+    python benchmarks/prediction_powered.py DIR --table      # the table of what is there
 
 The world is that of policy_gap_toy.py: 24 kinds of prompt with Zipf frequencies, 32 enumerable responses each, a
 log-linear policy, a linear reward drawn anew for every seed. Every round draws 600 new candidate pairs (kinds by
@@ -15,7 +15,8 @@ seed, and then certain of it (probability 0 or 1). `longer`: like 80 %, but in h
 95 %, but without a verdict on half of the pairs. `opposite`: wrong in 80 % of the pairs.
 
 Sampling: `random`; `chosen`: `information` with half of each batch as control slice, every label of weight 1;
-`chosen, inclusion`: the same batches, people's labels weighted by their inclusion probabilities. Training: people alone; prediction_powered, tuned or with a fixed ω; as_people: judged pairs as more labels.
+`chosen, inclusion`: the same batches, people's labels weighted by their inclusion probabilities. Training: people
+alone; prediction_powered, tuned or with a fixed ω; as_people: judged pairs as more labels.
 Seeds are paired: the same world, pools and answers.
 
 Measured: the oracle's mean reward under the policy by frequency, and J = reward − β KL.
@@ -29,7 +30,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from policy_gap_toy import RESPONSES, World
 from scipy import stats
 
 from duelist.acquisition.base import choose
@@ -37,6 +37,7 @@ from duelist.acquisition.control import control_size, with_control
 from duelist.acquisition.information import Information, InformationConfig
 from duelist.choice_models.prediction_powered import FOLDS, PoolSample, Weights, coefficients, tuned_omegas
 from duelist.types import Features
+from policy_gap_toy import RESPONSES, World
 
 BETA, POOL, BUDGET, ROUNDS, JUDGED, CONTROL = 0.5, 600, 16, 16, 256, 0.5
 METRICS = ("weighted", "objective")
@@ -229,10 +230,9 @@ def table(results: dict[str, dict[int, dict[str, list[float]]]]) -> str:
     base = results[Arm().name]
     seeds = sorted(set.intersection(*(set(x) for x in results.values())))
     lines = [f"{len(seeds)} seeds, {ROUNDS} rounds of {BUDGET} labels, {JUDGED} judged pairs a round:", ""]
-    lines += [
-        "| sampling, training, judge | reward − people alone | of its gain | J − people alone | of its gain | labels to people alone's J | mean ω |",
-        "|:--|--:|--:|--:|--:|--:|--:|",
-    ]
+    heads = ("sampling, training, judge", "reward − people alone", "of its gain", "J − people alone", "of its gain")
+    heads += ("labels to people alone's J", "mean ω")
+    lines += [f"| {' | '.join(heads)} |", "|:--|--:|--:|--:|--:|--:|--:|"]
     for arm in arms():
         own = results[arm.name]
         cells = []

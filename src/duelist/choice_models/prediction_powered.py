@@ -1,9 +1,9 @@
-"""Prediction-powered loss: people's labels on a few pairs of a pool, a judge's on many more, without the judge's bias.
+"""Prediction-powered loss: people's labels on a few pairs of a pool, a judge's on many, without the judge's bias.
 
-Reference: Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, "Prediction-powered inference", Science 382, 2023; Angelopoulos,
-           Duchi, Zrnic, "PPI++: efficient prediction-powered inference", 2023, arXiv 2311.01453; cross-fitting: Zrnic,
-           Candès, "Cross-prediction-powered inference", 2024, arXiv 2309.16598. The form for a finite pool of which some
-           pairs are taken for certain is Duelist's own, derived in docs/methods/prediction_powered.md.
+Reference: Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, "Prediction-powered inference", Science 382, 2023;
+           Angelopoulos, Duchi, Zrnic, "PPI++: efficient prediction-powered inference", 2023, arXiv 2311.01453;
+           cross-fitting: Zrnic, Candès, "Cross-prediction-powered inference", 2024, arXiv 2309.16598. The form for a
+           finite pool of which some pairs are taken for certain is Duelist's own (docs/methods/prediction_powered.md).
 Formula:   of one round's pool of N pairs: T taken for certain, C a random sample of the U = N − |T| others, R a random
            sample of what is left; ℓ of people on T and C, z the judge's loss on C and R (0 without a usable verdict):
 
@@ -13,7 +13,7 @@ Formula:   of one round's pool of N pairs: T taken for certain, C a random sampl
            label. With equal weights, the parts count by their labels, |T|/n and |C|/n, and not by their sizes |T|/N and
            U/N. The sum over rounds weights each by its labels. Tuned, ω is the coefficient of least variance,
 
-               ω = S_PJ/S_JJ / [(1 + |C|/|R|) (1 − |C|/U)],   S the moments of share − σ(margin)                      (2)
+               ω = S_PJ/S_JJ / [(1 + |C|/|R|) (1 − |C|/U)],   S the moments of share − σ(margin)                     (2)
 Unit:      coefficients of −log σ(m) and −log σ(−m), m the margin of a over b; 1 is a label of a random choice.
 """
 
@@ -178,7 +178,7 @@ def residual_moments(sample: PoolSample) -> Floats:
 
 
 def share_and_weight(coefficient_N2: Floats) -> tuple[Floats, Floats]:
-    """Return the effective target and the weight of pairs: coefficients (a, b) are the weight a + b on target a/(a + b).
+    """Return the effective target and the weight of pairs: coefficients (a, b) are weight a + b and target a/(a + b).
 
     The target may leave [0, 1], where the loss of the pair alone has no minimum. Where a + b is next to 0, the loss is
     linear in the margin; its weight is then a millionth of its slope.

@@ -12,6 +12,7 @@ from duelist.data.prompts import PromptSet, load_prompts
 from duelist.errors import RecipeError, user_code
 from duelist.evaluation.reward_held_out import held_out_responses
 from duelist.featurizers.base import Featurizer
+from duelist.judges.of import judge_of
 from duelist.models.policy.loading import device_of
 from duelist.models.rewards.functions import Reward
 from duelist.pairing.base import Pairing
@@ -138,6 +139,9 @@ class StudyComponents:
             component = getattr(self.recipe, kind)
             if component is not None and PREPARED not in str(component.content()):
                 yield getattr(self, kind)
+        pool = self.recipe.judged_pool
+        if pool is not None and PREPARED not in str(pool.model_dump()):
+            yield judge_of(pool.judge)
 
     def context(self, lookups: Lookups, prompts: PromptSet | None, rounding: Rounding | None = None) -> Context:
         """Return the facts about the recipe that components may use in their checks.
@@ -168,6 +172,8 @@ class StudyComponents:
             within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
             rounding=rounding,
             sets_of=pairing.sets_of,
+            judged=recipe.judged_pool is not None,
+            asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,
             given=lambda: self._given(prompts),

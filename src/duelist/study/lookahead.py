@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from duelist.acquisition.base import choose
-from duelist.featurizers.base import featurize
-from duelist.recipe.round_plan import budget_of
-from duelist.seeding import generator
 from duelist.store import codecs
 from duelist.study.stages import Stages
 
@@ -28,9 +24,7 @@ def kept_by_fresher_features(stages: Stages, t: int) -> dict[str, float]:
     past = [x.question for x in stages.store.asked() if x.round < t]
     candidates = stages.folder.read(t, "pair", codecs.questions(draws))
     targets = stages.target(t) if "target_MD" in needs else []
-    job = fresher.feature_job(t, candidates, past, targets)
-    features = featurize(fresher.components.featurizers, needs, job, fresher.recorded(t, needs, candidates, past))
-    rule, rng = fresher.acquisition(t), generator(recipe.seed, "select", t)
-    picked = {candidates[i].id for i in choose(rule, features, budget_of(recipe, t), rng).indices_B}
+    features = fresher.features(t, candidates, past, targets)
+    picked = {candidates[i].id for i in fresher.pick(t, candidates, features).selection.indices_B}
     asked = {x.question.id for x in stages.store.asked(t)}
     return {"lookahead_kept": len(picked & asked) / len(asked)}

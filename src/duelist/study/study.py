@@ -226,6 +226,7 @@ class Study:
                 f"have none (the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
             )
         with torch_threads(self.recipe.torch_threads):
+            self.stages.judge(t)
             training = self.stages.train(t)
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}

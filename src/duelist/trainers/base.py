@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
+from duelist.choice_models.prediction_powered import Weights
 from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
@@ -20,6 +21,24 @@ Data = TypeVar("Data")
 
 
 SHARES = ("soft", "reliability")  # the rules of votes that give a pair a share between 1/2 and 1
+
+
+@dataclass(frozen=True)
+class JudgeUse:
+    """How a round's training uses the judgements of the recipe's `judged_pool`.
+
+    Attributes:
+        how: correct the judge by people's labels (`prediction_powered`), train on its labels `as_people`'s, or `ignore`
+            them.
+        omega: ω, the weight of the judge; None to tune it.
+        weights: of people's labels (`choice_models.prediction_powered.coefficients`).
+        kl_penalty: κ, the bound on the loss where people correct the judge.
+    """
+
+    how: Literal["prediction_powered", "as_people", "ignore"] = "ignore"
+    omega: float | None = None
+    weights: Weights = "inclusion"
+    kl_penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,7 @@ class TrainingPlan:
         takes_sets: whether it can train on questions of three or more responses (`RankedSet`).
         stage_scales: whether the scale of each stage of a ranking is `fitted` to the answers so far, and given with the
             data (`ScaledDecisions`), or all are `equal`.
+        judge: how judgements are used; None if the trainer cannot use any.
     """
 
     accumulate: Literal["all", "round"]
@@ -47,6 +67,7 @@ class TrainingPlan:
     takes_steps: bool = False
     takes_sets: bool = False
     stage_scales: Literal["fitted", "equal"] = "equal"
+    judge: JudgeUse | None = None
 
 
 class Trainer(Checked, ABC, Generic[Model, Data]):
@@ -77,6 +98,8 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
                 f"{context.sets_of} responses (`pairing.sets_of`), whose losses know whole decisions: set it to every "
                 "or majority."
             )
+        if context.judged:
+            _require_use_of_judge(self.plan, context)
         if not context.online:
             return
         if not self.plan.takes_steps:
@@ -129,3 +152,29 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
     def trl_settings(self) -> Sequence[TrlSettings]:
         """The TRL configurations that a round's training creates, if TRL does the training."""
         return ()
+
+
+def _require_use_of_judge(plan: TrainingPlan, context: Context) -> None:
+    """Require that a trainer can use the judged pool of the recipe.
+
+    Raises:
+        RecipeError: if it cannot.
+    """
+    if plan.judge is None:
+        raise RecipeError(
+            f"`judged_pool` needs a trainer that uses judgements, but {context.names['trainer']} uses people's labels "
+            "alone: set the trainer to `dpo`, or `judged_pool` to null."
+        )
+    if context.sets_of > 2 or context.online:
+        what = "online, a round trains" if context.online else f"questions have up to {context.sets_of} responses"
+        raise RecipeError(
+            "`judged_pool` is for pairs and for training in rounds, but "
+            f"{f'{what} on the labels of one step' if context.online else what}: set it to null, or "
+            f"{'`online` to false' if context.online else '`pairing.sets_of` to 2'}."
+        )
+    if plan.judge.how == "prediction_powered" and not context.asks_at_random:
+        raise RecipeError(
+            "`trainer.judge: prediction_powered` learns the judge's error from pairs that were asked at random, but "
+            f"{context.names['acquisition']} chooses all of them and `control_fraction` is 0: set it to 0.2 or more, "
+            "or choose the acquisition `random`, or set `trainer.judge` to as_people or ignore."
+        )

@@ -15,16 +15,17 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from duelist.choice_models.prediction_powered import Weights
 from duelist.errors import DataError, RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.settings.context import Context
-from duelist.trainers.base import SHARES, Trainer, TrainingPlan
+from duelist.trainers.base import SHARES, JudgeUse, Trainer, TrainingPlan
 from duelist.trainers.decisions import holds_sets, ranked_sets, scales_of
 from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
@@ -85,6 +86,27 @@ class DPOTrainerConfig(BaseModel):
         default="fitted",
         description="How much the lower places of a ranking count: fitted to the answers so far, or as the first.",
     )
+    judge: Literal["prediction_powered", "as_people", "ignore"] = Field(
+        default="prediction_powered",
+        description="How a `judged_pool` is used: people's labels correct the judge's (prediction_powered), the "
+        "judge's labels count like people's (as_people), or not at all.",
+    )
+    omega: Literal["tuned"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        default="tuned",
+        description="ω of prediction_powered: how much of the judge is believed before the correction; 0: people "
+        "alone; tuned: of least variance, fitted each round to other labels than it is used on.",
+    )
+    weights: Weights = Field(
+        default="inclusion",
+        description="Weights of people's labels with prediction_powered. inclusion: n/(Nπ), so that the loss is that "
+        "of the whole pool, of which the chosen pairs are a small part; equal: 1, as without a judge.",
+    )
+    kl_penalty: float = Field(
+        default=0.1,
+        ge=0,
+        description="κ of prediction_powered: the margin of a pair on which people contradict the judge stays below "
+        "about 4/κ, where the loss alone has no minimum. 0: not bounded.",
+    )
     train: dict[str, Any] = Field(
         default_factory=dict,
         description="Arguments of trl.DPOConfig: learning_rate, num_train_epochs, loss_type ...",
@@ -125,6 +147,23 @@ class DPOTrainerConfig(BaseModel):
         except ValueError as error:
             raise RecipeError(str(error)) from error
 
+    def require_loss_of_judged(self) -> None:
+        """Raise an error for settings that have no meaning for a judge's probabilities.
+
+        Raises:
+            RecipeError: if there is such a setting; the message names it.
+        """
+        for key, fitting, value in (("ties", "drop or half", self.ties), ("loss", "dpo", self.loss)):
+            if value in ("rao_kupper", "xpo"):
+                raise RecipeError(
+                    f"A judge's labels are probabilities, for the loss of Bradley and Terry, but `trainer.{key}` is "
+                    f"{value}: set it to {fitting}, or `trainer.judge` to ignore."
+                )
+        try:
+            self.require_stock_loss("A judge's labels")
+        except ValueError as error:
+            raise RecipeError(str(error)) from error
+
     def require_stock_loss(self, why: str) -> None:
         """Raise an error for a setting of TRL's own loss, which `why` replaces.
 
@@ -160,6 +199,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             takes_steps=True,
             takes_sets=True,
             stage_scales=c.stage_scales,
+            judge=JudgeUse(c.judge, None if c.omega == "tuned" else c.omega, c.weights, c.kl_penalty),
         )
 
     @property
@@ -183,6 +223,8 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             )
         if context.sets_of > 2:
             self.config.require_loss_of_sets()
+        if context.judged and self.config.judge != "ignore":
+            self.config.require_loss_of_judged()
         if context.weighs_pairs:
             try:
                 self.config.require_stock_loss(f"The loss weights of sampler {name!r}")
@@ -197,7 +239,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             RecipeError: if the preferences have weights or shares, but the settings require a TRL loss without either.
         """
         c = self.config
-        plain = all(p.weight == 1 and p.share == 1 for p in preferences)
+        plain = all(p.weight == 1 and p.share == 1 and p.penalty == 0 for p in preferences)
         if c.loss == "dpo" and c.ties != "rao_kupper" and plain:
             return None
         try:
