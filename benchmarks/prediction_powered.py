@@ -12,7 +12,8 @@ probability σ(true margin). The policy is fitted to all labels so far, as the D
 Judges: right about which response is truly better in 50, 65, 80 or 95 % of the pairs, drawn anew for each pair and
 seed, and then certain of it (probability 0 or 1). `longer`: like 80 %, but in half of the pairs it says the longer one.
 `left`: like 80 %, but in half of the pairs it says the one shown first, in both orders: its mean is 1/2. `silent`: like
-95 %, but without a verdict on half of the pairs. `opposite`: wrong in 80 % of the pairs.
+95 %, but without a verdict on half of the pairs. `opposite`: wrong in 80 % of the pairs. `vote`: agrees with the vote of
+the person asked, in 65, 80 or 95 % of the pairs, so it also knows of what the policy's features do not tell.
 
 Sampling: `random`; `chosen`: `information` with half of each batch as control slice, every label of weight 1;
 `chosen, inclusion`: the same batches, people's labels weighted by their inclusion probabilities. Training: people
@@ -60,6 +61,9 @@ JUDGES = {
     "left": Judge(0.8, "left"),
     "silent": Judge(0.95, "silent"),
     "opposite": Judge(0.2),
+    "vote 65 %": Judge(0.65, "vote"),
+    "vote 80 %": Judge(0.8, "vote"),
+    "vote 95 %": Judge(0.95, "vote"),
 }
 
 
@@ -114,7 +118,7 @@ def pools(world: World, seed: int) -> list[Pool]:
         phi_ND = world.differences(kind_N, pair_N2, np.zeros(world.feature_XYD.shape[2]), "none")
         shares, verdicts = {}, {}
         for name, judge in JUDGES.items():
-            share_N = ((true_N > 0) == (luck_N < judge.right)).astype(float)
+            share_N = ((a_N if judge.bias == "vote" else true_N > 0) == (luck_N < judge.right)).astype(float)
             if judge.bias == "longer":
                 share_N = np.where(swayed_N & (longer_N != 0), (1 + longer_N) / 2, share_N)
             if judge.bias == "left":
