@@ -12,8 +12,8 @@ probability σ(true margin). The policy is fitted to all labels so far, as the D
 Judges: right about which response is truly better in 50, 65, 80 or 95 % of the pairs, drawn anew for each pair and
 seed, and then certain of it (probability 0 or 1). `longer`: like 80 %, but in half of the pairs it says the longer one.
 `left`: like 80 %, but in half of the pairs it says the one shown first, in both orders: its mean is 1/2. `silent`: like
-95 %, but without a verdict on half of the pairs. `opposite`: wrong in 80 % of the pairs. `vote`: agrees with the vote of
-the person asked, in 65, 80 or 95 % of the pairs, so it also knows of what the policy's features do not tell.
+95 %, but without a verdict on half of the pairs. `opposite`: wrong in 80 % of the pairs. `vote`: agrees with the vote
+of the person asked, in 65, 80 or 95 % of the pairs, so it also knows of what the policy's features do not tell.
 
 Sampling: `random`; `chosen`: `information` with half of each batch as control slice, every label of weight 1;
 `chosen, inclusion`: the same batches, people's labels weighted by their inclusion probabilities. Training: people

@@ -12,7 +12,7 @@ from duelist.choice_models.prediction_powered import coefficients, share_and_wei
 from duelist.errors import DataError
 from duelist.progress import Progress
 from duelist.study.judged_pool import JudgedPools
-from duelist.trainers.base import JudgeUse
+from duelist.trainers.judge_use import JudgeUse
 from duelist.types import Answer, Decision, Label, Preference, Prompt, Question
 
 OUTSIDE = 1e-6  # how far a target may be outside [0, 1] before it is reported

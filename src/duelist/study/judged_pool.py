@@ -22,6 +22,7 @@ from duelist.store.decisions import question_of
 from duelist.store.folder import StudyFolder
 from duelist.store.judged import JUDGED, JudgedPair, JudgedRound
 from duelist.store.row_codecs import AskedQuestion
+from duelist.study.answered import answers_before
 from duelist.types import Answer, Decision, Label, Preference, Prompt, Question
 
 # Answers that are no preference, but say that there is none. Others, such as a skip, say nothing: the pair is missing.
@@ -83,25 +84,26 @@ class JudgedPools:
             self._further[t] = tuple(by_id[x.pair_id] for x in self.round(t).pairs if not x.asked)
         return self._further[t]
 
-    def usable(self, t: int) -> dict[str, Question]:
-        """Return the pairs judged in rounds up to t that were not asked in their round, with a usable judgement."""
+    def told(self, t: int) -> tuple[dict[str, Question], float]:
+        """Return what the acquisition may take as told by the judge after round t.
+
+        Returns:
+            The pairs judged but not asked in some round up to t, with a usable judgement, by id; and what a judgement
+            tells of a person's label, as a share of its information. No pairs if that is nothing.
+        """
+        worth = self._worth(t)
         found: dict[str, Question] = {}
-        for s in range(1, t + 1):
+        for s in range(1, t + 1) if worth else ():
             judged = {x.pair_id for x in self.round(s).pairs if x.judgement.probability is not None}
             found |= {q.id: q for q in self.further(s) if q.id in judged}
-        return found
+        return found, worth
 
-    def worth(self, answers: Sequence[Label | Answer], decisions: Sequence[Decision], t: int) -> float:
-        """Return what a judgement tells of a person's label, as a share of its information, from rounds up to t.
-
-        Args:
-            answers: the answers that count.
-            decisions: the training items made of them.
-            t: the last round that counts.
-        """
+    def _worth(self, t: int) -> float:
         if self.config.worth != "tuned":
             return float(self.config.worth)
-        return judge_worth([sample for _, sample in self.samples(answers, decisions, range(1, t + 1))])
+        rounds, store = range(1, t + 1), self.folder.store
+        decisions = [x for s in rounds for x in store.decisions(s)]
+        return judge_worth([sample for _, sample in self.samples(answers_before(t + 1, store), decisions, rounds)])
 
     def samples(
         self, answers: Sequence[Label | Answer], decisions: Sequence[Decision], rounds: range

@@ -135,7 +135,7 @@ class Stages:
         """Compute the features of round t; a judged pair counts by what the judge leaves to be learned of it."""
         needs, judged, worth = self.needs(t), dict[str, Question](), 0.0
         if self._judged_pools is not None and {"gradient_ND", "past"} <= needs:
-            judged, worth = self._judged_before(t)
+            judged, worth = self._judged_pools.told(model_round(self.recipe, t))
         known = {q.id for q in past}
         further = [q for q in judged.values() if q.id not in known] if worth else []
         every = [*past, *further]
@@ -146,15 +146,6 @@ class Stages:
             return found
         judged_N = np.array([q.id in judged for q in candidates], bool)
         return discounted(found, judged_N, np.arange(len(every)) >= len(past), worth)
-
-    def _judged_before(self, t: int) -> tuple[dict[str, Question], float]:
-        """Return the pairs that were only judged when round t's batch is selected, and what that is worth."""
-        last = model_round(self.recipe, t)
-        assert self._judged_pools is not None
-        answers = answers_before(last + 1, self.store)
-        decisions = [x for s in range(1, last + 1) for x in self.store.decisions(s)]
-        worth = self._judged_pools.worth(answers, decisions, last)
-        return (self._judged_pools.usable(last) if worth else {}), worth
 
     def target(self, t: int) -> list[Question]:
         """Return pairs of the policy's responses to the target prompts."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
-from duelist.choice_models.prediction_powered import Weights
 from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
+from duelist.trainers.judge_use import JudgeUse, require_use_of_judge
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.trl_settings import TrlSettings
 from duelist.types import Decision, VoteRule
@@ -21,24 +21,6 @@ Data = TypeVar("Data")
 
 
 SHARES = ("soft", "reliability")  # the rules of votes that give a pair a share between 1/2 and 1
-
-
-@dataclass(frozen=True)
-class JudgeUse:
-    """How a round's training uses the judgements of the recipe's `judged_pool`.
-
-    Attributes:
-        how: correct the judge by people's labels (`prediction_powered`), train on its labels `as_people`'s, or `ignore`
-            them.
-        omega: ω, the weight of the judge; None to tune it.
-        weights: of people's labels (`choice_models.prediction_powered.coefficients`).
-        kl_penalty: κ, the bound on the loss where people correct the judge.
-    """
-
-    how: Literal["prediction_powered", "as_people", "ignore"] = "ignore"
-    omega: float | None = None
-    weights: Weights = "inclusion"
-    kl_penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +81,7 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
                 "or majority."
             )
         if context.judged:
-            _require_use_of_judge(self.plan, context)
+            require_use_of_judge(self.plan.judge, context)
         if not context.online:
             return
         if not self.plan.takes_steps:
@@ -152,29 +134,3 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
     def trl_settings(self) -> Sequence[TrlSettings]:
         """The TRL configurations that a round's training creates, if TRL does the training."""
         return ()
-
-
-def _require_use_of_judge(plan: TrainingPlan, context: Context) -> None:
-    """Require that a trainer can use the judged pool of the recipe.
-
-    Raises:
-        RecipeError: if it cannot.
-    """
-    if plan.judge is None:
-        raise RecipeError(
-            f"`judged_pool` needs a trainer that uses judgements, but {context.names['trainer']} uses people's labels "
-            "alone: set the trainer to `dpo`, or `judged_pool` to null."
-        )
-    if context.sets_of > 2 or context.online:
-        what = "online, a round trains" if context.online else f"questions have up to {context.sets_of} responses"
-        raise RecipeError(
-            "`judged_pool` is for pairs and for training in rounds, but "
-            f"{f'{what} on the labels of one step' if context.online else what}: set it to null, or "
-            f"{'`online` to false' if context.online else '`pairing.sets_of` to 2'}."
-        )
-    if plan.judge.how == "prediction_powered" and not context.asks_at_random:
-        raise RecipeError(
-            "`trainer.judge: prediction_powered` learns the judge's error from pairs that were asked at random, but "
-            f"{context.names['acquisition']} chooses all of them and `control_fraction` is 0: set it to 0.2 or more, "
-            "or choose the acquisition `random`, or set `trainer.judge` to as_people or ignore."
-        )

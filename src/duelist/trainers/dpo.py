@@ -15,18 +15,18 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from duelist.choice_models.prediction_powered import Weights
 from duelist.errors import DataError, RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.settings.context import Context
-from duelist.trainers.base import SHARES, JudgeUse, Trainer, TrainingPlan
+from duelist.trainers.base import SHARES, Trainer, TrainingPlan
 from duelist.trainers.decisions import holds_sets, ranked_sets, scales_of
+from duelist.trainers.judge_use import JudgeUseConfig
 from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.trainers.ranking_losses import RankedObjective
@@ -47,7 +47,7 @@ TRL_LOSS: dict[str, Any] = {
 }
 
 
-class DPOTrainerConfig(BaseModel):
+class DPOTrainerConfig(JudgeUseConfig):
     """Settings of the `dpo` trainer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,27 +85,6 @@ class DPOTrainerConfig(BaseModel):
     stage_scales: Literal["fitted", "equal"] = Field(
         default="fitted",
         description="How much the lower places of a ranking count: fitted to the answers so far, or as the first.",
-    )
-    judge: Literal["prediction_powered", "as_people", "ignore"] = Field(
-        default="prediction_powered",
-        description="How a `judged_pool` is used: people's labels correct the judge's (prediction_powered), the "
-        "judge's labels count like people's (as_people), or not at all.",
-    )
-    omega: Literal["tuned"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        default="tuned",
-        description="ω of prediction_powered: how much of the judge is believed before the correction; 0: people "
-        "alone; tuned: of least variance, fitted each round to other labels than it is used on.",
-    )
-    weights: Weights = Field(
-        default="inclusion",
-        description="Weights of people's labels with prediction_powered. inclusion: n/(Nπ), so that the loss is that "
-        "of the whole pool, of which the chosen pairs are a small part; equal: 1, as without a judge.",
-    )
-    kl_penalty: float = Field(
-        default=0.1,
-        ge=0,
-        description="κ of prediction_powered: the margin of a pair on which people contradict the judge stays below "
-        "about 4/κ, where the loss alone has no minimum. 0: not bounded.",
     )
     train: dict[str, Any] = Field(
         default_factory=dict,
@@ -199,7 +178,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             takes_steps=True,
             takes_sets=True,
             stage_scales=c.stage_scales,
-            judge=JudgeUse(c.judge, None if c.omega == "tuned" else c.omega, c.weights, c.kl_penalty),
+            judge=c.judge_use,
         )
 
     @property
