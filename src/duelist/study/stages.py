@@ -206,7 +206,8 @@ class Stages:
         def compute() -> dict[str, Any]:
             items = self._items(range(t, t + 1))
             info = {**self._online.step(t, items), "preferences": float(len(items))}
-            step = {"info": info, "preferences": [decision_json(x) for x in items]}
+            questions = {x.question.id: x.question for x in self.store.asked(t)}
+            step = {"info": info, "preferences": [decision_json(x, questions) for x in items]}
             return {**step, "scales": list(items.scales)} if items.scales else step
 
         done = self.folder.run(t, "step", codecs.STEP, compute)
