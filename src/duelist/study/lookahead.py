@@ -23,14 +23,13 @@ def kept_by_fresher_features(stages: Stages, t: int) -> dict[str, float]:
     needs = stages.needs(t)
     if not recipe.lookahead or t == 1 or not needs:
         return {}
-    fresher = Stages(recipe.model_copy(update={"lookahead": 0}), stages.folder, stages.progress)
     draws = stages.sample(t, stages.prompts(t))
     past = [x.question for x in stages.store.asked() if x.round < t]
     candidates = stages.folder.read(t, "pair", codecs.questions(draws))
-    targets = stages.target(t) if "target_MD" in needs else []
-    job = fresher.feature_job(t, candidates, past, targets)
-    features = featurize(fresher.components.featurizers, needs, job, fresher.recorded(t, needs, candidates, past))
-    rule, rng = fresher.acquisition(t), generator(recipe.seed, "select", t)
-    picked = {candidates[i].id for i in choose(rule, features, budget_of(recipe, t), rng).indices_B}
+    job = stages.feature_job(t - 1, candidates, past, stages.target(t) if "target_MD" in needs else [])
+    recorded = stages.recorded(t - 1, needs, candidates, past)
+    features = featurize(stages.components.featurizers, needs, job, recorded)
+    rng = generator(recipe.seed, "select", t)
+    picked = {candidates[i].id for i in choose(stages.acquisition(t), features, budget_of(recipe, t), rng).indices_B}
     asked = {x.question.id for x in stages.store.asked(t)}
     return {"lookahead_kept": len(picked & asked) / len(asked)}

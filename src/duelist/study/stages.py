@@ -118,8 +118,9 @@ class Stages:
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
 
         def compute() -> Features:
-            job = replace(self.feature_job(t, candidates, past, targets), cache=cache)
-            return featurize(self.components.featurizers, needs, job, self.recorded(t, needs, candidates, past))
+            after = model_round(self.recipe, t)
+            job = replace(self.feature_job(after, candidates, past, targets), cache=cache)
+            return featurize(self.components.featurizers, needs, job, self.recorded(after, needs, candidates, past))
 
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
@@ -164,7 +165,8 @@ class Stages:
         margins, sets = self._learner.margins, has_sets(selected)
         _, place_NQ = distinct_responses(selected)
         wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
-        job = replace(self.feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
+        job = self.feature_job(model_round(self.recipe, t), selected)
+        job = replace(job, wanted=frozenset(wanted & set(margins.provides)))
         seen = margins.compute(job)
         rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
         # Of a larger question: the largest difference.
@@ -279,11 +281,15 @@ class Stages:
         return of_rule if self.acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
 
     def feature_job(
-        self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
+        self,
+        after: int,
+        candidates: Sequence[Question],
+        past: Sequence[Question] = (),
+        targets: Sequence[Question] = (),
     ) -> FeatureJob:
-        """Return the input of the featurizers in round t."""
+        """Return the input of the featurizers with the model after a round."""
         return FeatureJob(
-            self._learner.models(model_round(self.recipe, t)),
+            self._learner.models(after),
             candidates,
             past,
             prompts={**self._prompts_by_id, **({p.id: p for p in self.components.targets.prompts} if targets else {})},
@@ -294,10 +300,10 @@ class Stages:
         )
 
     def recorded(
-        self, t: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
+        self, after: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
     ) -> dict[str, NDArray[Any]]:
-        """Return the fields known without a model: the recorded answers to past questions, and the cost of all."""
-        known = answers_before(model_round(self.recipe, t) + 1, self.store)
+        """Return the fields known without a model: the answers up to a round to past questions, and the cost of all."""
+        known = answers_before(after + 1, self.store)
         fields: dict[str, NDArray[Any]] = {}
         if "cost_N" in needs:
             model = study_reading_time([x.question for x in self.store.asked()], known)
