@@ -50,7 +50,7 @@ def recipe(tiny_recipe: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_study_records_what_a_judge_said(recipe: dict[str, Any], tmp_path: Path) -> None:
-    with Study.create(parse_recipe(recipe), tmp_path / "study") as study:
+    with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
         study.run()
         labels = study.store.current_labels()
         questions = {x.question.id: x.question for x in study.store.asked()}
@@ -85,7 +85,7 @@ def test_a_study_records_what_a_judge_said(recipe: dict[str, Any], tmp_path: Pat
 def test_the_same_study_gets_the_same_labels(recipe: dict[str, Any], tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):
-        with Study.create(parse_recipe(recipe), tmp_path / name) as study:
+        with Study.create(tmp_path / name, parse_recipe(recipe)) as study:
             study.run()
             found.append([(x.id, x.outcome, x.judgement) for x in study.store.current_labels()])
     assert found[0] == found[1]
