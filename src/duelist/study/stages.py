@@ -245,7 +245,7 @@ class Stages:
     @cached_property
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
-        return StudyComponents(prepared(self.recipe, self.progress))
+        return StudyComponents(prepared(self.recipe, self.progress), self.folder.path)
 
     @cached_property
     def _fixed_pool(self) -> Draws:
