@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OWNER = "owner"
 SECRET = ".secret"  # in the study's folder: digests tokens, signs sessions and commands
+HOST, PORT = "127.0.0.1", 8080
 STORE = "DUELIST_STORE"  # a database's URL may hold a password, which a command line would show to others
 
 Host = Annotated[str, typer.Option("--host", help="Address to listen on. Another than this machine needs `--public`.")]
@@ -48,8 +49,8 @@ Address = Annotated[
 
 def annotate(
     study: StudyDir,
-    host: Host = "127.0.0.1",
-    port: Port = 8080,
+    host: Host = HOST,
+    port: Port = PORT,
     open_browser: Open = False,
     store: Ledger = None,
     public: Public = False,
