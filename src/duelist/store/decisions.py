@@ -55,7 +55,8 @@ def decisions_of(
     """Return the training items of answers, sorted by question and annotator.
 
     Args:
-        answers: the answers that count. If a question has adjudicators' answers, only these are used.
+        answers: the answers that count. If a question has adjudicators' answers other than skips, only
+            adjudicators' are used.
         questions: the questions by id, including those of all answers.
         prompts: prompts by id, including the questions'.
         votes: how several votes on a pair are used: each by itself (`every`), or as one item by their `majority`, by
@@ -67,7 +68,7 @@ def decisions_of(
         DataError: if the rule is `reliability`, and no pair has the votes of two annotators.
         ModelError: if the rule is `reliability`, and crowd-kit is not installed.
     """
-    settled = {question_of(x) for x in answers if x.adjudicates}
+    settled = {question_of(x) for x in answers if x.adjudicates and x.outcome != "skip"}
     counting = [x for x in answers if x.adjudicates or question_of(x) not in settled]
     single = [x for x in counting if isinstance(x, Label) and x.votes is None and votes != "every"]
     together = {id(x) for x in single}
