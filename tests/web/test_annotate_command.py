@@ -16,7 +16,6 @@ import httpx2
 import pytest
 from annotate_process import Annotate, wait_for_end
 from databases import postgresql
-from outcomes import smaller
 from simulated import Annotator, Crowd, require_faithful
 from study_world import asked_study, pairs
 from typer.testing import CliRunner
@@ -31,6 +30,7 @@ from duelist.web.record import Record, derive
 from duelist.web.served_study import LEDGER, ledger_url
 from duelist.web.sql_ledger import read_events
 from duelist.web.verify import verify
+from outcomes import smaller
 
 
 def command(*words: str) -> str:

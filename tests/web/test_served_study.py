@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from outcomes import smaller
 
 from duelist import Study, parse_recipe
 from duelist.annotators.people import PeopleConfig
@@ -22,6 +21,7 @@ from duelist.web.served_study import ServedStudy, ledger_url
 from duelist.web.sql_ledger import SqlLedger
 from duelist.web.tasks import Task
 from duelist.web.verify import verify
+from outcomes import smaller
 
 
 @contextmanager
