@@ -57,8 +57,8 @@ def require_answer_to(answer: Label | Answer, asked: Mapping[str, Question]) -> 
 
 
 def settled(answers: Sequence[Label | Answer]) -> list[Label | Answer]:
-    """Return the answers without those that an adjudicator's answer to the same question replaces."""
-    decided = {question_of(x) for x in answers if x.adjudicates}
+    """Return the answers without those that an adjudicator's answer to the same question replaces; a skip does not."""
+    decided = {question_of(x) for x in answers if x.adjudicates and x.outcome != "skip"}
     return [x for x in answers if x.adjudicates or question_of(x) not in decided]
 
 
