@@ -191,9 +191,9 @@ METRICS = [
         range=POSITIVE, digits=1, shown=IN_TABLES,
         meaning="Comparisons for which the judge gave no usable verdict; the win rates leave them out."),
     MetricSpec("judge_tokens", "policy", "judge's tokens", lambda judged: judged.tokens, better="lower",
-        range=POSITIVE, digits=1, shown=("report",), meaning="Tokens that the judge read and wrote for this evaluation."),
+        range=POSITIVE, digits=1, shown=("report",), meaning="Tokens that the judge read and wrote here."),
     MetricSpec("judge_cost", "policy", "judge's cost", lambda judged: judged.cost, better="lower", range=POSITIVE,
-        shown=("report",), meaning="Money that the judge cost for this evaluation, in the currency of its prices."),
+        shown=("report",), meaning="Money that the judge cost here, in the currency of its prices."),
 
     MetricSpec("spearman_error", "reward model", "1 − Spearman", lambda errors: np.mean(errors), better="lower",
         range=(0.0, 2.0),

@@ -47,8 +47,8 @@ def reference_outputs(path: str, prompts: Sequence[Prompt]) -> list[str]:
         text = str(missing[0].messages[-1]["content"])
         raise DataError(
             f"`evaluation.judge.against` must have an output for every held-out prompt, but {path} has none for "
-            f"{len(missing)} of {len(prompts)} (the first is {missing[0].id}, {text!r:.80}): add rows with `prompt` (or "
-            "`instruction`) and `output`, or hold out only prompts that the file has."
+            f"{len(missing)} of {len(prompts)} (the first is {missing[0].id}, {text!r:.80}): add rows with `prompt` "
+            "(or `instruction`) and `output`, or hold out only prompts that the file has."
         )
     return [found[_key(p.messages)][0] for p in prompts]
 

@@ -2,9 +2,9 @@
 
 Reference: AlpacaEval 2 (Dubois et al., 2024, arXiv 2404.04475): weighted and length-controlled win rate; Zheng et al.,
            2023 (arXiv 2306.05685), Section 3.4: each pair in both orders, a tie where they disagree.
-Formula:   weighted: the mean of P(the policy's output is better), an equal counting ½, over both orders; discrete: the
-           share of outputs that win in both orders, ties and contradictions counting ½. 95 % intervals by the percentile
-           bootstrap over prompts, 1,000 replicates.
+Formula:   weighted: the mean of P(the policy's output is better), an equal counting ½, over both orders; discrete:
+           the share of outputs that win in both orders, ties and contradictions counting ½. 95 % intervals by the
+           percentile bootstrap over prompts, 1,000 replicates.
 Cost:      one comparison, in both orders, for each held-out prompt and sample.
 """
 

@@ -264,7 +264,8 @@ class Stages:
     def _evaluator(self) -> Evaluator:
         if trains_reward_model(self.recipe):
             return RewardModelEvaluator(self.recipe, self.components, self.folder, self.progress)
-        return partial(evaluate_policy, self.recipe, self.components, self.progress)
+        judge = self.components.evaluation_judge(self.folder.path)
+        return partial(evaluate_policy, self.recipe, self.components, judge, self.progress)
 
     def acquisition(self, t: int) -> Acquisition:
         """Return the rule that selects round t's batch: the recipe's, after the pairs drawn at random."""
