@@ -70,8 +70,8 @@ def length_controlled(
 def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Floats) -> Floats:
     """Return the coefficients of S logistic regressions with an L1 penalty, `[S, X]`.
 
-    Each minimises C Σ_r w_r [log(1 + exp(z_r)) − p_r z_r] + Σ_x |coefficient_x|, z the features times the
-    coefficients. Proximal Newton steps (Lee, Sun, Saunders, 2014): the quadratic model with the penalty is minimised
+    Each minimises C Σ_r w_r ℓ(p_r, z_r) + Σ_x |coefficient_x|, z the features times the coefficients and ℓ the
+    cross-entropy of σ(z) with p. Proximal Newton steps (Lee, Sun, Saunders, 2014): the quadratic model with the penalty is minimised
     exactly, and a step is halved until it gains enough.
 
     Args:
@@ -89,7 +89,7 @@ def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Float
 
     def objective(beta_SX: Floats) -> tuple[Floats, Floats]:
         z_SR = np.einsum("srx,sx->sr", np.broadcast_to(feature_SRX, (s, *feature_SRX.shape[1:])), beta_SX)
-        loss_S = (weight_SR * (np.logaddexp(0, z_SR) - preference_R * z_SR)).sum(axis=1)
+        loss_S = (weight_SR * _cross_entropy(z_SR, preference_R)).sum(axis=1)
         return loss_S + np.abs(beta_SX).sum(axis=1), z_SR
 
     value_S, z_SR = objective(beta_SX)
@@ -102,7 +102,7 @@ def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Float
         step_SX = _penalised_newton_step(beta_SX, gradient_SX, hessian_SXX)
         gain_S = -(gradient_SX * step_SX).sum(axis=1)
         gain_S -= np.abs(beta_SX + step_SX).sum(axis=1) - np.abs(beta_SX).sum(axis=1)
-        active_S = gain_S > 1e-12 * np.maximum(1, np.abs(value_S))
+        active_S = gain_S > 1e-11 * np.maximum(1, np.abs(value_S))
         if not active_S.any():
             return beta_SX
         size_S = active_S.astype(np.float64)
@@ -118,6 +118,11 @@ def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Float
         f"The length-controlled regression must converge within {MOST_STEPS} steps, but it did not: look for output "
         "lengths or difficulties of very different sizes."
     )
+
+
+def _cross_entropy(z_SR: Floats, preference_R: Floats) -> Floats:
+    # A sum of positive terms, so that small losses keep their digits.
+    return np.asarray(preference_R * np.logaddexp(0, -z_SR) + (1 - preference_R) * np.logaddexp(0, z_SR))
 
 
 def _over_rows(value_SR: Floats, feature_SRX: Floats) -> Floats:
@@ -168,7 +173,7 @@ def _strength(feature_1RX: Floats, preference_R: Floats, fold_R: NDArray[np.int6
         weight_SR = np.broadcast_to((~held_R).astype(np.float64), (len(STRENGTHS), len(held_R)))
         coefficient_SX = fit(feature_1RX, preference_R, weight_SR, STRENGTHS)
         z_SR = coefficient_SX @ feature_1RX[0, held_R].T
-        loss_XF[:, fold] = (np.logaddexp(0, z_SR) - preference_R[held_R] * z_SR).mean(axis=1)
+        loss_XF[:, fold] = _cross_entropy(z_SR, preference_R[held_R]).mean(axis=1)
     return float(STRENGTHS[loss_XF.mean(axis=1).argmin()])
 
 
