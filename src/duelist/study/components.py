@@ -34,6 +34,7 @@ from duelist.settings.context import Context, Rounding
 from duelist.settings.credentials import with_credentials
 from duelist.settings.importing import import_object
 from duelist.settings.lookups import PREPARED, Lookups
+from duelist.store.layout import JUDGE
 from duelist.study.targets import Targets
 from duelist.trainers.base import Trainer
 from duelist.types import Response
@@ -44,10 +45,12 @@ class StudyComponents:
 
     Attributes:
         recipe: the recipe, with `{prepared}` filled in.
+        folder: the study's folder; None outside a study.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, folder: Path | None = None) -> None:
         self.recipe = recipe
+        self.folder = folder
 
     @cached_property
     def prompts(self) -> PromptSet:
@@ -109,7 +112,10 @@ class StudyComponents:
         """
         require_annotator(self.recipe)
         assert self.recipe.annotator is not None
-        return self.recipe.annotator.build()
+        annotator: Annotator = self.recipe.annotator.build()
+        if self.folder is not None:
+            annotator.keep_in(self.folder / JUDGE)
+        return annotator
 
     @cached_property
     def reward(self) -> Reward | None:
@@ -125,13 +131,11 @@ class StudyComponents:
             return None  # the evaluation's reward is not the annotator's, or people label
         return self.annotator.label_temperature
 
-    def evaluation_judge(self, folder: Path | None = None) -> Judge | None:
-        """Return the judge of the evaluation's win rates; None if the recipe has none.
-
-        Args:
-            folder: the study's folder, where verdicts are kept; None to keep them in memory.
-        """
+    @cached_property
+    def evaluation_judge(self) -> Judge | None:
+        """The judge of the evaluation's win rates; None if the recipe has none."""
         config = self.recipe.evaluation.judge
+        folder = None if self.folder is None else self.folder / JUDGE
         return None if config is None else judge_of(with_credentials(config), folder)
 
     def check(self, context: Context) -> None:
@@ -153,7 +157,7 @@ class StudyComponents:
                 yield getattr(self, kind)
         judge = self.recipe.evaluation.judge
         if judge is not None and PREPARED not in str(judge.model_dump()):
-            yield self.evaluation_judge()
+            yield self.evaluation_judge
 
     def context(self, lookups: Lookups, prompts: PromptSet | None, rounding: Rounding | None = None) -> Context:
         """Return the facts about the recipe that components may use in their checks.

@@ -10,7 +10,6 @@ from duelist.evaluation.held_out import evaluate
 from duelist.evaluation.metrics import Floats, measure
 from duelist.evaluation.reward_held_out import HeldOutResponses, held_out_responses
 from duelist.evaluation.reward_model import evaluate_reward_model
-from duelist.judges.base import Judge
 from duelist.models.decoding.generation import generate
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
@@ -27,13 +26,7 @@ Evaluator = Callable[[Models, int, Evaluation | None], Evaluation]
 
 
 def evaluate_policy(
-    recipe: Recipe,
-    components: StudyComponents,
-    judge: Judge | None,
-    progress: Progress,
-    models: Models,
-    t: int,
-    initial: Evaluation | None,
+    recipe: Recipe, components: StudyComponents, progress: Progress, models: Models, t: int, initial: Evaluation | None
 ) -> Evaluation:
     """Draw the policy's responses to the held-out prompts, score them, and have the judge compare them if any."""
     return evaluate(
@@ -47,7 +40,7 @@ def evaluate_policy(
         seed=derived_seed(recipe.seed, "evaluate"),
         progress=progress,
         label_temperature=components.label_temperature,
-        judge=judge,
+        judge=components.evaluation_judge,
     )
 
 

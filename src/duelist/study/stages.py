@@ -242,7 +242,7 @@ class Stages:
     @cached_property
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
-        return StudyComponents(prepared(self.recipe, self.progress))
+        return StudyComponents(prepared(self.recipe, self.progress), self.folder.path)
 
     @cached_property
     def _fixed_pool(self) -> Draws:
@@ -264,8 +264,7 @@ class Stages:
     def _evaluator(self) -> Evaluator:
         if trains_reward_model(self.recipe):
             return RewardModelEvaluator(self.recipe, self.components, self.folder, self.progress)
-        judge = self.components.evaluation_judge(self.folder.path)
-        return partial(evaluate_policy, self.recipe, self.components, judge, self.progress)
+        return partial(evaluate_policy, self.recipe, self.components, self.progress)
 
     def acquisition(self, t: int) -> Acquisition:
         """Return the rule that selects round t's batch: the recipe's, after the pairs drawn at random."""
