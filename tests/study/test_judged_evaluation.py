@@ -45,8 +45,8 @@ def judged_recipe(tiny_recipe: dict[str, Any], tmp_path: Path) -> dict[str, Any]
     (tmp_path / "judges.py").write_text(JUDGE, encoding="utf-8")
     recipe = smaller(tiny_recipe)
     recipe["prompts"] = {**recipe["prompts"], "held_out": 8}
-    train = {**recipe["trainer"]["train"], "learning_rate": 1.0e-2}
-    recipe["trainer"] = {"name": "dpo", "train": train}
+    train = {**recipe["trainer"]["train"], "learning_rate": 0.1}  # so that the responses change
+    recipe |= {"rounds": 1, "trainer": {"name": "dpo", "train": train}}
     return {**recipe, "evaluation": {"max_new_tokens": 6, "judge": {"function": f"{tmp_path / 'judges.py'}:judge"}}}
 
 
@@ -54,7 +54,7 @@ def test_a_study_judged_against_its_initial_model(judged_recipe: dict[str, Any],
     with Study.create(tmp_path / "study", parse_recipe(judged_recipe)) as study:
         study.run()
         metrics = study.store.metrics()
-        before, after = (study.folder.read(t, "evaluate", codecs.EVALUATION).samples for t in (0, 2))
+        before, after = (study.folder.read(t, "evaluate", codecs.EVALUATION).samples for t in (0, 1))
     for name in ("judge_win_rate", "judge_discrete_win_rate", "judge_lc_win_rate"):
         assert metrics[0][name] == 0.5 and metrics[0][f"{name}_interval"] == {"low": 0.5, "high": 0.5}
     assert all(sample["judgement"] is None for sample in before)
@@ -78,16 +78,16 @@ def test_a_study_judged_against_its_initial_model(judged_recipe: dict[str, Any],
             assert judgement.a_first == first and judgement.b_first == (second[1], second[0], 0)
             probabilities.append((first[0] + second[1]) / 2)
     assert any(p != 0.5 for p in probabilities)
-    assert metrics[2]["judge_win_rate"] == pytest.approx(np.mean(probabilities))
-    assert metrics[2]["judge_unparsed"] == unparsed
-    ends = metrics[2]["judge_win_rate_interval"]
-    assert ends["low"] <= metrics[2]["judge_win_rate"] <= ends["high"]
+    assert metrics[1]["judge_win_rate"] == pytest.approx(np.mean(probabilities))
+    assert metrics[1]["judge_unparsed"] == unparsed
+    ends = metrics[1]["judge_win_rate_interval"]
+    assert ends["low"] <= metrics[1]["judge_win_rate"] <= ends["high"]
 
 
 def test_win_rates_are_shown_with_their_intervals(
     judged_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Study.create(tmp_path / "study", parse_recipe({**judged_recipe, "rounds": 1})) as study:
+    with Study.create(tmp_path / "study", parse_recipe(judged_recipe)) as study:
         study.run()
         metrics = study.store.metrics()
     low, high = (metrics[1]["judge_win_rate_interval"][end] for end in ("low", "high"))
@@ -98,15 +98,19 @@ def test_win_rates_are_shown_with_their_intervals(
     assert f'<td>{metrics[1]["judge_win_rate"]:.3f} <span class="soft">({low:.3f} – {high:.3f})</span></td>' in page
 
 
-@pytest.mark.parametrize("moment", ["2-evaluate/inside/2", "2-evaluate/written/1"])
+@pytest.mark.parametrize("kind", ["inside", pytest.param("written", marks=pytest.mark.full)])
 def test_a_judged_study_killed_in_its_evaluation_ends_as_an_undisturbed_one(
-    moment: str, judged_recipe: dict[str, Any], tmp_path: Path
+    kind: str, judged_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "study"
     assert in_process(run_study, undisturbed, judged_recipe, None) == 0
+    # The last moment inside the evaluation is when the judge has judged.
+    moment = [x for x in lines(undisturbed.with_suffix(".trace")) if x.startswith(f"1-evaluate/{kind}/")][-1]
+    asked = len(lines(tmp_path / "judges.asked"))
     assert in_process(run_study, folder, judged_recipe, moment) == -signal.SIGKILL
     assert in_process(run_study, folder, judged_recipe, None) == 0
     require_equal(folder, undisturbed)
+    assert len(lines(tmp_path / "judges.asked")) == 3 * asked  # a function is asked again; its answers are not kept
     assert "judge_win_rate" in json.loads(lines(folder / "metrics.jsonl")[-1])
 
 
@@ -115,7 +119,7 @@ def test_fixed_outputs_are_compared_with_from_round_0(judged_recipe: dict[str, A
     file = tmp_path / "outputs.jsonl"
     file.write_text("".join(json.dumps({"prompt": r["prompt"], "output": "w39 w39 w39"}) + "\n" for r in rows))
     judge = {**judged_recipe["evaluation"]["judge"], "against": str(file), "difficulty": "kind"}
-    recipe = {**judged_recipe, "rounds": 1, "evaluation": {"max_new_tokens": 6, "judge": judge}}
+    recipe = {**judged_recipe, "evaluation": {"max_new_tokens": 6, "judge": judge}}
     examine(parse_recipe(recipe))
     with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
         study.stages.measure_initial_model()
@@ -139,9 +143,9 @@ def test_what_a_judged_evaluation_cannot_do_is_refused(judged_recipe: dict[str, 
         examine(parse_recipe(changed(difficulty="kinds")))
     with pytest.raises(RecipeError, match="judge"):
         parse_recipe(changed(model="x"))
-    (tmp_path / "judges.py").write_text("def judge(prompts, first): ...\n")
+    (tmp_path / "one_sided.py").write_text("def judge(prompts, first): ...\n")
     with pytest.raises(RecipeError, match="must take `prompts`, `first`, `second`"):
-        examine(parse_recipe(judged_recipe))
+        examine(parse_recipe(changed(function=f"{tmp_path / 'one_sided.py'}:judge")))
     rewards = {k: v for k, v in judged_recipe.items() if k not in ("acquisition", "featurizers", "trainer")}
     with pytest.raises(RecipeError, match=r"`evaluation.judge` compares a policy's responses"):
         parse_recipe({**rewards, "trainer": {"name": "bradley_terry"}, "acquisition": {"name": "random"}})

@@ -71,8 +71,8 @@ def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Float
     """Return the coefficients of S logistic regressions with an L1 penalty, `[S, X]`.
 
     Each minimises C Σ_r w_r ℓ(p_r, z_r) + Σ_x |coefficient_x|, z the features times the coefficients and ℓ the
-    cross-entropy of σ(z) with p. Proximal Newton steps (Lee, Sun, Saunders, 2014): the quadratic model with the penalty is minimised
-    exactly, and a step is halved until it gains enough.
+    cross-entropy of σ(z) with p. Proximal Newton steps (Lee, Sun, Saunders, 2014): the quadratic model with the penalty
+    is minimised exactly, and a step is halved until it gains enough.
 
     Args:
         feature_SRX: X features of R rows; its first dimension may be 1, for features that all fits share.
