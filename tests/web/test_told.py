@@ -95,6 +95,23 @@ def test_a_wrong_row_is_named_by_its_line_and_nothing_is_recorded(
         assert study.journal.record.number == events and study.study.store.answer_count() == 1
 
 
+def test_an_id_of_an_answer_at_the_page_is_no_other_s(folder: Path, tmp_path: Path) -> None:
+    with served(folder) as study:
+        task = task_of(study.desk.next("ann"))
+        sent = act(task)
+        study.desk.act("ann", sent)
+        study.settle()
+        (label,) = study.study.store.labels()
+        row = {"pair_id": label.pair_id, "annotator": "ann", "outcome": label.outcome, "id": label.id}
+        row |= {"seconds": label.seconds, "shown": label.shown, "time": label.time}
+        assert study.tell(write(tmp_path / "again.jsonl", row)) == 0, "what was exported may be told again"
+        for changed in ({"annotator": "bob"}, {"pair_id": next(i for i in IDS if i != label.pair_id)}):
+            with pytest.raises(DataError, match=r"line 1 of .*told\.jsonl.*another id"):
+                study.tell(write(tmp_path / "told.jsonl", row | changed))
+        assert study.study.store.labels() == [label]
+    assert verify(folder, ledger_url(folder)) == []
+
+
 def test_files_that_cannot_be_told(tmp_path: Path) -> None:
     for file, said in ((tmp_path / "none.jsonl", "there is none"), (write(tmp_path / "empty.jsonl"), "has none")):
         with pytest.raises(DataError, match=said):
@@ -161,6 +178,24 @@ def test_an_adjudicator_s_answer_is_trained_on_instead_of_the_others(tmp_path: P
             ("eve", rank) for rank in sorted_ranks(study.study)
         ]
         assert sum(x.adjudicates for x in store.answers()) == 3
+    assert verify(folder, ledger_url(folder)) == []
+
+
+def test_an_adjudicator_who_skips_leaves_the_question_to_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    asked_study(folder, pairs(1), labels=2)
+    with served(folder) as study:
+        for who, side in (("ann", 0), ("bob", 1)):
+            task = task_of(study.desk.next(who))
+            study.desk.act(who, act(task, chosen=task.item.response_ids[side]))
+        study.desk.act("eve", act(task_of(study.desk.next("eve", mode="adjudicate")), "skip"))
+        assert isinstance(study.desk.next("eve", mode="adjudicate"), Wait)
+        study.settle()
+        assert {d.annotator for d in study.study.store.decisions()} == {"ann", "bob"}
+        task = task_of(study.desk.next("fay", mode="adjudicate"))
+        study.desk.act("fay", act(task))
+        study.settle()
+        assert {d.annotator for d in study.study.store.decisions()} == {"fay"}
     assert verify(folder, ledger_url(folder)) == []
 
 

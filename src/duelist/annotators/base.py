@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
@@ -35,6 +36,13 @@ class Annotator(Checked, ABC):
             batch: the questions, with their prompts.
             seed: the only source of randomness; the same in every round of a study.
             progress: receives the number of finished questions.
+        """
+
+    def keep_in(self, folder: Path) -> None:
+        """Use this folder for what is expensive to ask for again. Called before `annotate`; the default keeps nothing.
+
+        Args:
+            folder: a folder of the study's own, which may not exist yet.
         """
 
     def check(self, context: Context) -> None:

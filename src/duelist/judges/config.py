@@ -155,10 +155,10 @@ class JudgeConfig(BaseModel):
             )
         if self.base_url is not None and self.model is None:
             raise ValueError(f"`base_url` needs `model`, the model's name on the server, but has `{given[0]}`: set it.")
-        others = self.model_fields_set - _READ_BY[self.kind] - _EVERY
-        # A recorded recipe names every setting, at its default if it was not set.
-        defaults = {name: type(self).model_fields[name].get_default(call_default_factory=True) for name in others}
-        without_effect = sorted(name for name in others if getattr(self, name) != defaults[name])
+        # A saved recipe has every default filled in, so only other values tell that a setting was meant.
+        unread = JudgeConfig.model_fields.keys() - _READ_BY[self.kind] - _EVERY
+        defaults = {name: JudgeConfig.model_fields[name].get_default(call_default_factory=True) for name in unread}
+        without_effect = sorted(name for name in unread if getattr(self, name) != defaults[name])
         if without_effect:
             raise ValueError(
                 f"`{without_effect[0]}` must not be set for {_IN_WORDS[self.kind]}, which does not read it: remove it."

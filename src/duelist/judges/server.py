@@ -263,7 +263,7 @@ def _has_choice(content: Mapping[str, Any]) -> bool:
 
 def _costs(answers: Mapping[str, Kept], requests: Sequence[ChatRequest]) -> dict[str, Any]:
     """Return what the answers to some requests cost when they were asked for."""
-    kept = [answers[r.key] for r in requests if r.key in answers]
+    kept = [answers[key] for key in dict.fromkeys(r.key for r in requests) if key in answers]
     return {
         "tokens_in": sum(k.tokens_in for k in kept),
         "tokens_out": sum(k.tokens_out for k in kept),

@@ -14,7 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from duelist.errors import unwritable_as_storage_error
-from duelist.evaluation.metrics import METRICS, MetricSpec, finite, shown_in
+from duelist.evaluation.metrics import METRICS, MetricSpec, finite, interval_of, shown_in
+from duelist.judges.summary import judges_of
+from duelist.labels import PEOPLE_OUTCOMES
 from duelist.recipe.values import name_of
 from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import Arm, Selected, read_arms, reward_kl_rows, selected
@@ -22,7 +24,7 @@ from duelist.store.artifacts import write_text
 from duelist.store.decisions import question_of
 from duelist.store.layout import ARMS
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import OUTCOMES, Answer, Label
+from duelist.types import Answer, Label
 
 REPORT = "report.html"
 REWARD_KL = "reward_kl.csv"
@@ -53,7 +55,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "share": _share}
+    environment.filters |= {"number": _number, "interval": _interval, "share": _share}
     path = output or folder / REPORT
     page = environment.get_template(_TEMPLATE).render(_content(arms))
     with unwritable_as_storage_error(path):
@@ -91,9 +93,10 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "metrics": measured,
         "headings": {m.name: m.heading for m in METRICS},
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
+        "judges": [(arm.label, use) for arm in arms for use in judges_of(arm.answers)],
         "groups": _groups(arms, of_arms),
         "outcomes": list(
-            dict.fromkeys([*OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])
+            dict.fromkeys([*PEOPLE_OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])
         ),
         "pair_sections": [_pair_section(main, t) for t in dict.fromkeys((*asked_in[-1:], *asked_in[:1]))],
     }
@@ -292,6 +295,12 @@ def _number(value: Any, digits: int = 3) -> str:
     if number != 0 and abs(number) < 0.5 * 10**-digits:
         return f"{number:.1e}".replace("-", "−")
     return f"{number:.{digits}f}".replace("-", "−")
+
+
+def _interval(row: Mapping[str, Any], metric: MetricSpec) -> str:
+    """Format the 95 % interval of a metric; return nothing if it has none."""
+    ends = interval_of(metric, row)
+    return "" if ends is None else f"{_number(ends[0], metric.digits - 1)} – {_number(ends[1], metric.digits - 1)}"
 
 
 def _share(value: float | None, of: int) -> str:

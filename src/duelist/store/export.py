@@ -13,7 +13,7 @@ import numpy as np
 
 from duelist.answers import REST
 from duelist.errors import DataError
-from duelist.store.decisions import question_of
+from duelist.store.decisions import question_of, written_answers
 from duelist.store.row_codecs import UNDONE, AskedQuestion
 from duelist.store.store import Store
 from duelist.types import Answer, Decision, Label, Preference, Prompt, RankedSet, Retraction
@@ -48,19 +48,19 @@ def preference_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dic
     """Yield the rows of `trl_rows`; cross-prompt pairs have `prompt_chosen` and `prompt_rejected` for `prompt`."""
     prompts = store.prompts()
     decisions = store.decisions()
-    written = [x for x in store.current_labels() if x.better is not None]
+    pairs = {x.question.id: x.question for x in store.asked()}
+    written = list(written_answers(store.current_answers(), pairs))
     # One answer gives several rows: they name its question, so that the answers can be counted.
     weighted = bool(written) or any(isinstance(x, RankedSet) for x in decisions)
     for decision in decisions:
         for row, weight in _rows(decision, prompts, implied):
             yield {**row, "weight": weight, "question_id": _question_id(decision)} if weighted else row
-    pairs = {x.question.id: x.question for x in store.asked()}
-    for label in written:
-        for bad in pairs[label.pair_id].responses:  # it is preferred to both
-            prompt = prompts[bad.prompt_id]
-            better = label.better if prompt.plain else [{"role": "assistant", "content": label.better}]
-            row = {"prompt": prompt.as_trl(), "chosen": better, "rejected": bad.as_trl(prompt)}
-            yield {**row, "weight": 1.0, "question_id": label.pair_id}
+    for label, place in written:
+        bad = pairs[label.pair_id].responses[place]
+        prompt = prompts[bad.prompt_id]
+        better = label.better if prompt.plain else [{"role": "assistant", "content": label.better}]
+        row = {"prompt": prompt.as_trl(), "chosen": better, "rejected": bad.as_trl(prompt)}
+        yield {**row, "weight": 1.0, "question_id": label.pair_id}
 
 
 def _question_id(decision: Decision) -> str:

@@ -34,7 +34,7 @@ from duelist.store.row_codecs import (
     stage_from,
 )
 from duelist.store.tables import AnswerRow, PreferencesFileRow, PromptRow, QuestionRow, RecipeRow, RoundRow, StageRow
-from duelist.types import Answer, Batch, Decision, Label, Preference, Prompt, Retraction, VoteRule
+from duelist.types import Answer, Batch, Decision, Label, Prompt, Retraction, VoteRule
 
 
 class Store:
@@ -249,12 +249,6 @@ class Store:
         prompts = self.prompts()
         answers = [x for x in self.current_answers() if question_of(x) in questions]
         return decisions_of(answers, questions, prompts, votes, ties)
-
-    def preferences(
-        self, round: int | None = None, *, votes: VoteRule = "every", ties: bool = False
-    ) -> list[Preference]:
-        """Return the decisions on pairs (see `decisions`)."""
-        return [x for x in self.decisions(round, votes=votes, ties=ties) if isinstance(x, Preference)]
 
     def rounds_closed(self) -> int:
         """Return the number of closed rounds."""

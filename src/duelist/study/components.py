@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from duelist.acquisition.base import Acquisition, require_selects_sets
@@ -12,6 +13,7 @@ from duelist.data.prompts import PromptSet, load_prompts
 from duelist.errors import RecipeError, user_code
 from duelist.evaluation.reward_held_out import held_out_responses
 from duelist.featurizers.base import Featurizer
+from duelist.judges.base import Judge
 from duelist.judges.of import judge_of
 from duelist.models.policy.loading import device_of
 from duelist.models.rewards.functions import Reward
@@ -29,8 +31,10 @@ from duelist.recipe.recipe import (
 from duelist.samplers.base import FROM_DATASET, Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.settings.context import Context, Rounding
+from duelist.settings.credentials import with_credentials
 from duelist.settings.importing import import_object
 from duelist.settings.lookups import PREPARED, Lookups
+from duelist.store.layout import JUDGE
 from duelist.study.targets import Targets
 from duelist.trainers.base import Trainer
 from duelist.types import Response
@@ -41,10 +45,12 @@ class StudyComponents:
 
     Attributes:
         recipe: the recipe, with `{prepared}` filled in.
+        folder: the study's folder; None outside a study.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, folder: Path | None = None) -> None:
         self.recipe = recipe
+        self.folder = folder
 
     @cached_property
     def prompts(self) -> PromptSet:
@@ -106,7 +112,10 @@ class StudyComponents:
         """
         require_annotator(self.recipe)
         assert self.recipe.annotator is not None
-        return self.recipe.annotator.build()
+        annotator: Annotator = self.recipe.annotator.build()
+        if self.folder is not None:
+            annotator.keep_in(self.folder / JUDGE)
+        return annotator
 
     @cached_property
     def reward(self) -> Reward | None:
@@ -121,6 +130,20 @@ class StudyComponents:
         if self.recipe.reward is not None or self.recipe.annotator is None:
             return None  # the evaluation's reward is not the annotator's, or people label
         return self.annotator.label_temperature
+
+    @cached_property
+    def evaluation_judge(self) -> Judge | None:
+        """The judge of the evaluation's win rates; None if the recipe has none."""
+        config = self.recipe.evaluation.judge
+        folder = None if self.folder is None else self.folder / JUDGE
+        return None if config is None else judge_of(with_credentials(config), folder)
+
+    @cached_property
+    def pool_judge(self) -> Judge | None:
+        """The judge beside people; None if the recipe has none."""
+        pool = self.recipe.judged_pool
+        folder = None if self.folder is None else self.folder / JUDGE
+        return None if pool is None else judge_of(with_credentials(pool.judge), folder)
 
     def check(self, context: Context) -> None:
         """Let each component reject what it cannot do in this recipe, except judges that are not prepared yet.
@@ -141,7 +164,10 @@ class StudyComponents:
                 yield getattr(self, kind)
         pool = self.recipe.judged_pool
         if pool is not None and PREPARED not in str(pool.model_dump()):
-            yield judge_of(pool.judge)
+            yield self.pool_judge
+        judge = self.recipe.evaluation.judge
+        if judge is not None and PREPARED not in str(judge.model_dump()):
+            yield self.evaluation_judge
 
     def context(self, lookups: Lookups, prompts: PromptSet | None, rounding: Rounding | None = None) -> Context:
         """Return the facts about the recipe that components may use in their checks.

@@ -6,14 +6,13 @@ waits for the judge, and before the round trains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from duelist.choice_models.prediction_powered import FOLDS, PoolSample, judge_worth
 from duelist.errors import user_code
-from duelist.judges.base import Comparison
-from duelist.judges.of import judge_of
+from duelist.judges.base import Comparison, Judge
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
 from duelist.seeding import derived_seed, generator, hash_keys
@@ -37,7 +36,7 @@ class JudgedPools:
 
         Args:
             recipe: the recipe, with `{prepared}` filled in, and a `judged_pool`.
-            folder: the study's folder, where a judge keeps the answers that it pays for.
+            folder: the study's folder.
             progress: receives the judge's progress.
         """
         assert recipe.judged_pool is not None
@@ -47,12 +46,13 @@ class JudgedPools:
         self.progress = progress
         self._further: dict[int, tuple[Question, ...]] = {}
 
-    def judge(self, t: int, prompts: Iterable[Prompt]) -> JudgedRound:
+    def judge(self, t: int, judge: Judge, prompts: Mapping[str, Prompt]) -> JudgedRound:
         """Judge the questions asked in round t, and random others of its pool.
 
         Args:
             t: the round.
-            prompts: prompts, including the pool's.
+            judge: the judge.
+            prompts: prompts by id, including the pool's.
         """
 
         def compute() -> JudgedRound:
@@ -62,9 +62,7 @@ class JudgedPools:
             others = [q for q in candidates if q.id not in known]
             keys = hash_keys(generator(self.recipe.seed, "judged", t), [q.id for q in others])
             drawn = [others[i] for i in np.argsort(keys, kind="stable")[: self.config.pairs]]
-            judge = judge_of(self.config.judge, self.folder.path)
-            by_id = {p.id: p for p in prompts}
-            comparisons = [Comparison.of(q, by_id[q.a.prompt_id]) for q in (*asked, *drawn)]
+            comparisons = [Comparison.of(q, prompts[q.a.prompt_id]) for q in (*asked, *drawn)]
             with user_code(judge):
                 found = judge.judge(comparisons, derived_seed(self.recipe.seed, "judge"), self.progress)
             pairs = zip((*asked, *drawn), found, strict=True)

@@ -19,12 +19,11 @@ def kept_by_fresher_features(stages: Stages, t: int) -> dict[str, float]:
     needs = stages.needs(t)
     if not recipe.lookahead or t == 1 or not needs:
         return {}
-    fresher = Stages(recipe.model_copy(update={"lookahead": 0}), stages.folder, stages.progress)
     draws = stages.sample(t, stages.prompts(t))
     past = [x.question for x in stages.store.asked() if x.round < t]
     candidates = stages.folder.read(t, "pair", codecs.questions(draws))
     targets = stages.target(t) if "target_MD" in needs else []
-    features = fresher.features(t, candidates, past, targets)
-    picked = {candidates[i].id for i in fresher.pick(t, candidates, features).selection.indices_B}
+    features = stages.features(t, t - 1, candidates, past, targets)
+    picked = {candidates[i].id for i in stages.pick(t, candidates, features).selection.indices_B}
     asked = {x.question.id for x in stages.store.asked(t)}
     return {"lookahead_kept": len(picked & asked) / len(asked)}

@@ -120,28 +120,29 @@ class Stages:
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
 
-        return self.folder.run(
-            t, "featurize", codecs.FEATURES, lambda: self.features(t, candidates, past, targets, cache)
-        )
+        after = model_round(self.recipe, t)
+        compute = lambda: self.features(t, after, candidates, past, targets, cache)  # noqa: E731
+        return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
     def features(
         self,
         t: int,
+        after: int,
         candidates: Sequence[Question],
         past: Sequence[Question],
         targets: Sequence[Question],
         cache: FeatureCache | None = None,
     ) -> Features:
-        """Compute the features of round t; a judged pair counts by what the judge leaves to be learned of it."""
+        """Compute round t's features with the model after round `after`, less what the judge told of its pairs."""
         needs, judged, worth = self.needs(t), dict[str, Question](), 0.0
         if self._judged_pools is not None and {"gradient_ND", "past"} <= needs:
-            judged, worth = self._judged_pools.told(model_round(self.recipe, t))
+            judged, worth = self._judged_pools.told(after)
         known = {q.id for q in past}
         further = [q for q in judged.values() if q.id not in known] if worth else []
         every = [*past, *further]
-        job = self.feature_job(t, candidates, every, targets)
+        job = self.feature_job(after, candidates, every, targets)
         job = job if cache is None else replace(job, cache=cache)
-        found = featurize(self.components.featurizers, needs, job, self.recorded(t, needs, candidates, every))
+        found = featurize(self.components.featurizers, needs, job, self.recorded(after, needs, candidates, every))
         if not worth:
             return found
         judged_N = np.array([q.id in judged for q in candidates], bool)
@@ -188,7 +189,9 @@ class Stages:
     def judge(self, t: int) -> None:
         """Judge the questions asked in round t and others of its pool, if the recipe has a judge beside people."""
         if self._judged_pools is not None:
-            self._judged_pools.judge(t, self._prompts_by_id.values())
+            judge = self.components.pool_judge
+            assert judge is not None
+            self._judged_pools.judge(t, judge, self._prompts_by_id)
 
     def _seen(self, t: int, selected: Sequence[Question]) -> tuple[list[tuple[float, ...]], list[float], float | None]:
         """Return what the model says of the selected questions before training on them.
@@ -201,7 +204,8 @@ class Stages:
         margins, sets = self._learner.margins, has_sets(selected)
         _, place_NQ = distinct_responses(selected)
         wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
-        job = replace(self.feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
+        job = self.feature_job(model_round(self.recipe, t), selected)
+        job = replace(job, wanted=frozenset(wanted & set(margins.provides)))
         seen = margins.compute(job)
         rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
         # Of a larger question: the largest difference.
@@ -245,7 +249,8 @@ class Stages:
         def compute() -> dict[str, Any]:
             items = self._items(range(t, t + 1))
             info = {**self._online.step(t, items), "preferences": float(len(items))}
-            step = {"info": info, "preferences": [decision_json(x) for x in items]}
+            questions = {x.question.id: x.question for x in self.store.asked(t)}
+            step = {"info": info, "preferences": [decision_json(x, questions) for x in items]}
             return {**step, "scales": list(items.scales)} if items.scales else step
 
         done = self.folder.run(t, "step", codecs.STEP, compute)
@@ -281,7 +286,7 @@ class Stages:
     @cached_property
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
-        return StudyComponents(prepared(self.recipe, self.progress))
+        return StudyComponents(prepared(self.recipe, self.progress), self.folder.path)
 
     @cached_property
     def _judged_pools(self) -> JudgedPools | None:
@@ -322,11 +327,15 @@ class Stages:
         return of_rule if self.acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
 
     def feature_job(
-        self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
+        self,
+        after: int,
+        candidates: Sequence[Question],
+        past: Sequence[Question] = (),
+        targets: Sequence[Question] = (),
     ) -> FeatureJob:
-        """Return the input of the featurizers in round t."""
+        """Return the input of the featurizers with the model after a round."""
         return FeatureJob(
-            self._learner.models(model_round(self.recipe, t)),
+            self._learner.models(after),
             candidates,
             past,
             prompts={**self._prompts_by_id, **({p.id: p for p in self.components.targets.prompts} if targets else {})},
@@ -337,10 +346,10 @@ class Stages:
         )
 
     def recorded(
-        self, t: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
+        self, after: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
     ) -> dict[str, NDArray[Any]]:
-        """Return the fields known without a model: the recorded answers to past questions, and the cost of all."""
-        known = answers_before(model_round(self.recipe, t) + 1, self.store)
+        """Return the fields known without a model: the answers up to a round to past questions, and the cost of all."""
+        known = answers_before(after + 1, self.store)
         fields: dict[str, NDArray[Any]] = {}
         if "cost_N" in needs:
             model = study_reading_time([x.question for x in self.store.asked()], known)

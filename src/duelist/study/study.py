@@ -160,7 +160,8 @@ class Study:
     def ask_ahead(self) -> Batch | None:
         """Return the next round's questions, selected before the answers to this round's are trained on.
 
-        With `lookahead: 1`, they are the same whenever they are asked for, and whatever answers have come meanwhile.
+        With `lookahead: 1`, they are the same whenever they are asked for, and whatever answers to this round and the
+        next have come meanwhile. Answers to closed rounds count.
 
         Returns:
             The batch; None without lookahead, or if the round in progress is the last as far as is known.
@@ -226,11 +227,11 @@ class Study:
                 f"have none (the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
             )
         with torch_threads(self.recipe.torch_threads):
+            ahead = kept_by_fresher_features(self.stages, t)  # while the model that training starts from is loaded
             self.stages.judge(t)
             training = self.stages.train(t)
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
-            ahead = kept_by_fresher_features(self.stages, t)
         metrics = self.folder.close_round(t, {**measured, **self.stages.asked_metrics(t), **ahead})
         selected = self.folder.stage(t, "select")
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)

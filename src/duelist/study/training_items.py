@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from duelist.models.policy.policy import Policy
 from duelist.people.votes import has_overlap
 from duelist.progress import Progress
-from duelist.store.decisions import decisions_of, question_of
+from duelist.store.decisions import decisions_of, question_of, settled
 from duelist.store.store import Store
 from duelist.study.answered import scales_after
 from duelist.study.judged_items import with_judge
@@ -42,7 +42,7 @@ def training_items(
         pool_prompts: the prompts of the judged pairs, by id.
     """
     questions = {x.question.id: x.question for x in store.asked() if x.round in rounds}
-    answers = [x for x in store.current_answers() if question_of(x) in questions]
+    answers = settled([x for x in store.current_answers() if question_of(x) in questions])
     labels = [x for x in answers if isinstance(x, Label)]
     votes = plan.votes
     if votes == "reliability" and not has_overlap(labels):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event as Flag
 from time import monotonic
@@ -16,7 +16,7 @@ from duelist.recipe.round_plan import budgets
 from duelist.seeding import derived_seed
 from duelist.store.decisions import question_of
 from duelist.study.study import Study
-from duelist.types import Label
+from duelist.types import Answer, Label
 from duelist.web.answer_sync import AnswerSync
 from duelist.web.assignment import DeskSettings
 from duelist.web.characters import visible
@@ -25,6 +25,7 @@ from duelist.web.gold_file import read_gold
 from duelist.web.items import Insight, Phase, Standing
 from duelist.web.journal import Journal
 from duelist.web.ledger import Ledger
+from duelist.web.record import IMPORTED
 from duelist.web.refusals import ImportRefusedError
 from duelist.web.study_items import imported, open_batch
 from duelist.web.told import read_told
@@ -74,6 +75,7 @@ class ServedStudy:
         )
         self.desk = Desk(self.journal, self, settings, read_gold(config.gold) if config.gold else [])
         self._sync = AnswerSync(self.journal, study.store)
+        self._closed = study.store.rounds_closed()  # known here, for votes do not wait for the study's database
         self._open_asked()
 
     @property
@@ -83,8 +85,7 @@ class ServedStudy:
 
     def standing(self) -> Standing:
         """Return where the study stands."""
-        recipe, store = self.study.recipe, self.study.store
-        closed = store.rounds_closed()
+        recipe, closed = self.study.recipe, self._closed
         left = sum(budgets(recipe)[closed:]) - self.desk.rounds.answered_after(closed)
         return Standing(self._phase, min(closed + 1, recipe.rounds), recipe.rounds, left)
 
@@ -109,7 +110,7 @@ class ServedStudy:
             DataError: if the file cannot be read, or an answer cannot be recorded; it names the line.
         """
         questions = {x.question.id: x.question for x in self.study.store.asked()}
-        told = read_told(path, questions)
+        told = self._not_recorded(read_told(path, questions))
         with self.journal.lock:
             known = {act.answer_id for act in self.journal.record.acts.values()}
         try:
@@ -118,6 +119,27 @@ class ServedStudy:
             raise DataError(f"In {told[error.position][0]}: {error} Nothing was recorded.") from error
         self._sync.run()
         return len({x.id for _, x in told} - known)
+
+    def _not_recorded(self, told: Sequence[tuple[str, Label | Answer]]) -> list[tuple[str, Label | Answer]]:
+        """Return the answers of a file that the study has not, or has from a file: the desk compares those.
+
+        Raises:
+            DataError: if an id is that of another answer.
+        """
+        self._sync.run()
+        stored = {x.id: x for x in self.study.store.acts()}
+        with self.journal.lock:
+            acts = self.journal.record.acts
+            told_before = {x.id for _, x in told if IMPORTED + x.id in acts}
+            at_the_page = {x.id for _, x in told if x.id in acts}
+        found = [(where, x) for where, x in told if x.id in told_before or stored.get(x.id) != x]
+        for where, x in found:
+            if x.id not in told_before and (x.id in stored or x.id in at_the_page):
+                raise DataError(
+                    f"An id stands for one answer, but in {where}, {x.id!r} is that of another recorded one: give it "
+                    "another id. Nothing was recorded."
+                )
+        return found
 
     def settle(self) -> None:
         """Record the last answers as labels, once the server takes no more."""
@@ -169,6 +191,7 @@ class ServedStudy:
         self._sync.run()
         self._say(f"Round {t}: training on the answers.", "training")
         done = worker.run("update", self._interrupted)
+        self._closed = study.store.rounds_closed()
         self._sync.run()
         return done
 
