@@ -24,8 +24,8 @@ from duelist.web.study_items import label_of
 def rows_of(folder: Path, ledger: str | URL) -> list[dict[str, Any]]:
     """Return a row per statistic of the people who answered a study (`PeopleReport.as_rows`).
 
-    Of people at the page, every act that stands counts: gold questions and repeats too. Of labels told otherwise, those
-    of the study. Only pairs count.
+    Of people at the page, every act that stands counts: gold questions and repeats too, which are no part of agreement.
+    Of labels told otherwise, those of the study. Only pairs count.
 
     Raises:
         StorageError: if there is no study in the folder, or it cannot be read.
@@ -36,6 +36,7 @@ def rows_of(folder: Path, ledger: str | URL) -> list[dict[str, Any]]:
         labels = [x for x in store.current_labels() if x.votes is None]
         recipe = saved_recipe(store.recipe() or read_recipe(folder))
     acts = [a for a in derive(read_events(ledger)).acts.values() if a.counts and not a.undone]
+    acts.sort(key=lambda a: a.purpose != "repeat")  # the last vote counts in agreement: that is the study's label
     people = recipe.annotator
     path = people.setting("gold") if people is not None and people.name == "people" else None
     gold = {g.item.id: g for g in read_gold(str(path))} if path else {}
