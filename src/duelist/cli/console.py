@@ -124,7 +124,7 @@ class TerminalProgress(Progress):
 def round_table(lines: list[Mapping[str, Any]], title: str) -> Table:
     """Return a table with a row per line of metrics.jsonl and a column per metric that was measured."""
     table = Table(title=title, title_justify="left")
-    measured = {m.heading: [number(line.get(m.name), m.digits) for line in lines] for m in _metrics()}
+    measured = {m.heading: [_with_interval(line, m) for line in lines] for m in _metrics()}
     shown = {
         **{name: [str(line[name]) for line in lines] for name in ("round", "labels")},
         **{name: cells for name, cells in measured.items() if set(cells) != {number(None)}},
@@ -182,7 +182,16 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
 
 def _measured(state: Mapping[str, Any]) -> dict[str, str]:
     metrics = state["metrics"] or {}
-    return {m.heading: number(metrics[m.name], m.digits) for m in _metrics() if metrics.get(m.name) is not None}
+    return {m.heading: _with_interval(metrics, m) for m in _metrics() if metrics.get(m.name) is not None}
+
+
+def _with_interval(line: Mapping[str, Any], metric: MetricSpec) -> str:
+    """Format a metric of a line of metrics.jsonl, with its 95 % interval if it has one."""
+    from duelist.evaluation.metrics import interval_of
+
+    ends = interval_of(metric, line)
+    shown = number(line.get(metric.name), metric.digits)
+    return shown if ends is None else f"{shown} ({' – '.join(number(x, metric.digits) for x in ends)})"
 
 
 def _metrics() -> list[MetricSpec]:

@@ -5,6 +5,7 @@ Cost: one decoded response and two forward passes per held-out prompt and sample
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -13,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duelist.errors import DataError, user_code
 from duelist.evaluation.metrics import Floats, measure
+from duelist.evaluation.references import reference_outputs
+from duelist.evaluation.win_rates import INITIAL, WinRateConfig, judge_outputs, references_of, win_rates
+from duelist.judges.base import Judge
 from duelist.models.decoding.generation import generate
 from duelist.models.decoding.local import Decoding
 from duelist.models.policy.implicit_reward import log_ratios
@@ -52,6 +56,9 @@ class EvaluationConfig(BaseModel):
     max_tokens: int = Field(default=16384, gt=0, description="Tokens per forward pass, padding included.")
     group_by: str | None = Field(default=None, description="Report the mean reward per value of this prompt column.")
     weight: str | None = Field(default=None, description="Also report a mean reward weighted by this prompt column.")
+    judge: WinRateConfig | None = Field(
+        default=None, description="Judge for win rates against the initial model or fixed outputs; null: none."
+    )
 
     @property
     def decoding(self) -> Decoding:
@@ -79,6 +86,7 @@ def evaluate(
     seed: int,
     progress: Progress,
     label_temperature: float | None = None,
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Draw responses to the held-out prompts and evaluate them.
 
@@ -94,6 +102,7 @@ def evaluate(
         label_temperature: T in P(a is preferred) = σ((r_a − r_b) / T), in units of `reward`. β log(π_θ/π_ref) is in
             units of a label's log-odds, and so is the reward divided by T. None if T is not known: then J is not
             measured.
+        judge: the judge that `config.judge` describes; None measures no win rates by a judge.
     """
     if not prompts:
         return Evaluation(measure("policy", {}), [])
@@ -123,22 +132,37 @@ def evaluate(
         {"prompt_id": p.id, "prompt": p.as_trl(), "response": r.text, "reward": rewarded, "log_ratio": log_ratio}
         for p, r, rewarded, log_ratio in zip(asked, responses, rewards, log_ratio_R.tolist(), strict=True)
     ]
+    if judge is not None and config.judge is not None:
+        texts = [r.text for r in responses]
+        references = references_of(config.judge, asked, texts, initial)
+        judgements = judge_outputs(judge, asked, texts, references, seed=seed, progress=progress)
+        difficulty_R = _numbers(asked, config.judge.difficulty)
+        inputs["judged"] = win_rates(judgements, texts, references, [p.id for p in asked], difficulty_R, seed)
+        for sample, reference, judgement in zip(samples, references, judgements, strict=True):
+            sample |= {"reference": reference, "judgement": None if judgement is None else judgement.as_json()}
     return Evaluation(measure("policy", inputs), samples)
 
 
-def require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None:
-    """Raise an error if a held-out prompt lacks a column that the evaluation groups or weights by.
+def require_evaluable(prompts: Sequence[Prompt], config: EvaluationConfig) -> None:
+    """Raise an error if the held-out prompts lack something that the evaluation needs of each.
 
     Raises:
-        DataError: if a column is missing or a weight is not a number; the message names the prompt.
+        DataError: if a column is missing or is not a number where one is needed, or a prompt has no fixed output that
+            the judge could compare with; the message names the prompt.
     """
-    for key, column in (("group_by", config.group_by), ("weight", config.weight)):
+    keys = {"group_by": config.group_by, "weight": config.weight}
+    if config.judge is not None:
+        keys["judge.difficulty"] = config.judge.difficulty
+        if config.judge.against != INITIAL and prompts:
+            reference_outputs(config.judge.against, prompts)
+    for key, column in keys.items():
         if column is None:
             continue
         for prompt in prompts:
             value = prompt.columns.get(column)
-            if value is None or (key == "weight" and not (isinstance(value, int | float) and value >= 0)):
-                need = "a column" if key == "group_by" else "a number from 0 up"
+            number = isinstance(value, int | float) and (value >= 0 if key == "weight" else math.isfinite(value))
+            if value is None or (key != "group_by" and not number):
+                need = {"group_by": "a column", "weight": "a number from 0 up"}.get(key, "a number")
                 raise DataError(
                     f"evaluation.{key} must name {need} of every held-out prompt, but `{column}` of prompt {prompt.id} "
                     f"is {value!r}: correct the key or the data.{nearest(column, prompt.columns)}"
@@ -160,7 +184,11 @@ def _log_ratios(policy: Policy, responses: Sequence[Response], max_tokens: int, 
 
 
 def _columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> dict[str, Any]:
-    require_columns(prompts, config)
+    require_evaluable(prompts, config)
     groups = config.group_by and np.array([str(p.columns[config.group_by]) for p in prompts])
     weights = config.weight and np.array([float(p.columns[config.weight]) for p in prompts])
     return {"group_R": groups, "weight_R": weights}
+
+
+def _numbers(prompts: Sequence[Prompt], column: str | None) -> Floats | None:
+    return None if column is None else np.array([p.columns[column] for p in prompts], dtype=np.float64)

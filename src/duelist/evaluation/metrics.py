@@ -3,7 +3,7 @@
 Reference: ActiveDPO (arXiv 2505.19241), Section 4: mean reward, win rate against the initial model; PILAF (arXiv
            2502.04270), Section 6: KL(π_θ‖π_ref) and J; Shen, Sun, Ton (arXiv 2502.04354), Section 5.1: 1 − Spearman
            within prompts, best-of-N reward; Yang et al. (arXiv 2406.17312): margin, ranking accuracy and KL of the
-           selected pairs.
+           selected pairs; AlpacaEval 2 (arXiv 2404.04475): win rates by a judge.
 
 The evaluations, the terminal, the report, the comparison and docs/metrics.md all read `METRICS`. To add a metric, add
 an entry. The parameters of its function name its inputs: `INPUTS` or earlier metrics of the same subject.
@@ -30,9 +30,11 @@ POSITIVE = (0.0, np.inf)
 # Possible inputs of a metric, by subject; None if not known.
 INPUTS: dict[Subject, tuple[str, ...]] = {
     # Of R responses to held-out prompts: reward, the initial model's reward, log(π_θ/π_ref) in nats, tokens, the
-    # prompt's group and weight. β, and the Bradley–Terry temperature of the labels in units of the reward.
+    # prompt's group and weight. β, and the Bradley–Terry temperature of the labels in units of the reward. Win rates by
+    # a judge (`duelist.evaluation.win_rates.WinRates`).
     "policy": (
         *("rewards_R", "baseline_R", "log_ratio_R", "length_R", "group_R", "weight_R", "beta", "label_temperature"),
+        "judged",
     ),
     # Of R held-out responses: score, true reward. Of the prompts that can be ranked: 1 − Spearman. Of the prompts: true
     # reward of the best-scored response. Of N labelled pairs, the preferred response first: probability that it is
@@ -60,6 +62,7 @@ class MetricSpec:
     level: float | None = None  # a value to compare with, such as chance: a dotted line in the figure
     always: bool = False  # write null to metrics.jsonl if not measured, instead of omitting it
     shown: Sequence[Place] = EVERYWHERE  # terminal: rounds and `status`; comparison: metrics compared by default
+    interval: str | None = None  # the metric that holds its 95 % interval: `low` and `high`
 
     @property
     def heading(self) -> str:
@@ -100,6 +103,12 @@ def finite(value: Any) -> float | None:
     return number if number is not None and np.isfinite(number) else None
 
 
+def interval_of(metric: MetricSpec, line: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a metric in a line of metrics.jsonl; None if it has none."""
+    ends = line.get(metric.interval) if metric.interval else None
+    return (float(ends["low"]), float(ends["high"])) if isinstance(ends, Mapping) else None
+
+
 def agreement(decisions: Sequence[tuple[float, str]]) -> tuple[float | None, int]:
     """Return the share of preferences for the response with the advantage, and how many preferences are decided.
 
@@ -112,6 +121,14 @@ def agreement(decisions: Sequence[tuple[float, str]]) -> tuple[float | None, int
 
 def _per_group(rewards_R: Floats, group_R: NDArray[np.str_]) -> dict[str, float]:
     return {str(g): float(rewards_R[group_R == g].mean()) for g in sorted(set(group_R.tolist()))}
+
+
+def _value(estimate: Any) -> float | None:
+    return None if estimate is None else estimate.value
+
+
+def _ends(estimate: Any) -> dict[str, float] | None:
+    return None if estimate is None else {"low": estimate.low, "high": estimate.high}
 
 
 def _calibration_error(probability_N: Floats, bins: int = 10) -> float:
@@ -149,6 +166,34 @@ METRICS = [
         meaning="Each prompt counts by the recipe's weight column."),
     MetricSpec("mean_length", "policy", "length", lambda length_R: length_R.mean(), unit="tokens", range=POSITIVE,
         meaning="Mean length of the policy's responses.", shown=("report",)),
+    MetricSpec("judge_win_rate", "policy", "win rate by judge", lambda judged: _value(judged.weighted), better="higher",
+        range=SHARE, level=0.5, interval="judge_win_rate_interval",
+        meaning="Mean probability, by the judge of `evaluation.judge`, that the policy's output is better than the one "
+        "it is compared with, over both orders; equal is ½."),
+    MetricSpec("judge_win_rate_interval", "policy", "win rate by judge, 95 % interval",
+        lambda judged: _ends(judged.weighted), shown=(), meaning="By bootstrap over prompts: `low` and `high`."),
+    MetricSpec("judge_lc_win_rate", "policy", "length-controlled win rate", lambda judged: _value(
+        judged.length_controlled), better="higher", range=SHARE, level=0.5, interval="judge_lc_win_rate_interval",
+        meaning="Win rate by the judge if both outputs were equally long, by AlpacaEval 2's regression."),
+    MetricSpec("judge_lc_win_rate_interval", "policy", "length-controlled win rate, 95 % interval",
+        lambda judged: _ends(judged.length_controlled), shown=(),
+        meaning="By bootstrap over prompts: `low` and `high`."),
+    MetricSpec("judge_discrete_win_rate", "policy", "discrete win rate", lambda judged: _value(judged.discrete),
+        better="higher", range=SHARE, level=0.5, interval="judge_discrete_win_rate_interval",
+        meaning="Share of outputs that the judge prefers in both orders; ties and contradictions count ½.",
+        shown=IN_TABLES),
+    MetricSpec("judge_discrete_win_rate_interval", "policy", "discrete win rate, 95 % interval",
+        lambda judged: _ends(judged.discrete), shown=(), meaning="By bootstrap over prompts: `low` and `high`."),
+    MetricSpec("judge_inconsistent", "policy", "inconsistent verdicts", lambda judged: judged.inconsistent,
+        better="lower", range=SHARE, shown=IN_TABLES,
+        meaning="Share of the judge's usable verdicts whose two orders disagree."),
+    MetricSpec("judge_unparsed", "policy", "unusable verdicts", lambda judged: judged.unparsed, better="lower",
+        range=POSITIVE, digits=1, shown=IN_TABLES,
+        meaning="Comparisons for which the judge gave no usable verdict; the win rates leave them out."),
+    MetricSpec("judge_tokens", "policy", "judge's tokens", lambda judged: judged.tokens, better="lower",
+        range=POSITIVE, digits=1, shown=("report",), meaning="Tokens that the judge read and wrote here."),
+    MetricSpec("judge_cost", "policy", "judge's cost", lambda judged: judged.cost, better="lower", range=POSITIVE,
+        shown=("report",), meaning="Money that the judge cost here, in the currency of its prices."),
 
     MetricSpec("spearman_error", "reward model", "1 − Spearman", lambda errors: np.mean(errors), better="lower",
         range=(0.0, 2.0),

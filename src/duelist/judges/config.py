@@ -155,8 +155,8 @@ class JudgeConfig(BaseModel):
             )
         if self.base_url is not None and self.model is None:
             raise ValueError(f"`base_url` needs `model`, the model's name on the server, but has `{given[0]}`: set it.")
-        # A saved recipe has every default filled in.
-        fields = type(self).model_fields.items()
+        # A saved recipe has every default filled in. Settings that a subclass adds are its own affair.
+        fields = JudgeConfig.model_fields.items()
         changed = {
             name for name, field in fields if getattr(self, name) != field.get_default(call_default_factory=True)
         }

@@ -12,7 +12,7 @@ from duelist.acquisition.random_pool import random_features
 from duelist.acquisition.stopping import require_gains
 from duelist.data.prompts import PromptSet
 from duelist.errors import ModelError
-from duelist.evaluation.held_out import require_columns
+from duelist.evaluation.held_out import require_evaluable
 from duelist.featurizers.base import require_provided
 from duelist.models.embeddings.checking import require_source
 from duelist.models.policy.config import PolicyConfig
@@ -85,7 +85,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     in_rounds = pairs_in_rounds(ready, prompts)
     if prompts is not None:
         if reward_model is None:
-            require_columns(prompts.held_out, ready.evaluation)
+            require_evaluable(prompts.held_out, ready.evaluation)
         if in_rounds is not None:
             require_large_pool(ready, prompts, in_rounds)
         if model is not None and policy is not None:

@@ -273,6 +273,10 @@ def saved_recipe(content: Mapping[str, Any]) -> Recipe:
     except ValidationError as error:
         raise RecipeError(explain_invalid(error, Recipe, "the recipe")) from error
     if trains_reward_model(recipe):
+        if recipe.evaluation.judge is not None:
+            raise RecipeError(
+                "`evaluation.judge` compares a policy's responses, but this recipe trains a reward model: leave it out."
+            )
         filled: dict[str, Any] = {"reward_model": recipe.reward_model or RewardModelConfig()}
         if "featurizers" not in content:
             filled["featurizers"] = _featurizers({"reward_head": {}, "embedding": {}})

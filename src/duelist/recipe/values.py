@@ -25,7 +25,10 @@ PATH_KEYS = (
     "initial_adapter",
     "initial_model",
     "labelled",
+    "against",
 )
+# Values of such keys that are words, even where a file has that name.
+WORDS = {"against": "initial"}
 
 
 def name_of(content: Mapping[str, Any], kind: str = "") -> str:
@@ -146,7 +149,7 @@ def anchored(value: Any, key: str = "") -> Any:
             file, colon, name = value.rpartition(":")
             there = colon and file.endswith(".py") and Path(file).is_file()
             return f"{Path(file).resolve()}:{name}" if there else value
-        if value and key in PATH_KEYS and expanded(value).exists():
+        if value and key in PATH_KEYS and value != WORDS.get(key) and expanded(value).exists():
             return str(expanded(value).resolve())
     except (OSError, RuntimeError) as error:  # a name that is too long, a folder without permission, an unknown ~user
         raise RecipeError(

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from duelist.errors import unwritable_as_storage_error
-from duelist.evaluation.metrics import METRICS, MetricSpec, finite, shown_in
+from duelist.evaluation.metrics import METRICS, MetricSpec, finite, interval_of, shown_in
 from duelist.judges.summary import judges_of
 from duelist.labels import PEOPLE_OUTCOMES
 from duelist.recipe.values import name_of
@@ -55,7 +55,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "share": _share}
+    environment.filters |= {"number": _number, "interval": _interval, "share": _share}
     path = output or folder / REPORT
     page = environment.get_template(_TEMPLATE).render(_content(arms))
     with unwritable_as_storage_error(path):
@@ -295,6 +295,12 @@ def _number(value: Any, digits: int = 3) -> str:
     if number != 0 and abs(number) < 0.5 * 10**-digits:
         return f"{number:.1e}".replace("-", "−")
     return f"{number:.{digits}f}".replace("-", "−")
+
+
+def _interval(row: Mapping[str, Any], metric: MetricSpec) -> str:
+    """Format the 95 % interval of a metric; return nothing if it has none."""
+    ends = interval_of(metric, row)
+    return "" if ends is None else f"{_number(ends[0], metric.digits - 1)} – {_number(ends[1], metric.digits - 1)}"
 
 
 def _share(value: float | None, of: int) -> str:

@@ -13,6 +13,8 @@ from duelist.data.prompts import PromptSet, load_prompts
 from duelist.errors import RecipeError, user_code
 from duelist.evaluation.reward_held_out import held_out_responses
 from duelist.featurizers.base import Featurizer
+from duelist.judges.base import Judge
+from duelist.judges.of import judge_of
 from duelist.models.policy.loading import device_of
 from duelist.models.rewards.functions import Reward
 from duelist.pairing.base import Pairing
@@ -29,6 +31,7 @@ from duelist.recipe.recipe import (
 from duelist.samplers.base import FROM_DATASET, Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.settings.context import Context, Rounding
+from duelist.settings.credentials import with_credentials
 from duelist.settings.importing import import_object
 from duelist.settings.lookups import PREPARED, Lookups
 from duelist.store.layout import JUDGE
@@ -128,6 +131,13 @@ class StudyComponents:
             return None  # the evaluation's reward is not the annotator's, or people label
         return self.annotator.label_temperature
 
+    @cached_property
+    def evaluation_judge(self) -> Judge | None:
+        """The judge of the evaluation's win rates; None if the recipe has none."""
+        config = self.recipe.evaluation.judge
+        folder = None if self.folder is None else self.folder / JUDGE
+        return None if config is None else judge_of(with_credentials(config), folder)
+
     def check(self, context: Context) -> None:
         """Let each component reject what it cannot do in this recipe, except judges that are not prepared yet.
 
@@ -145,6 +155,9 @@ class StudyComponents:
             component = getattr(self.recipe, kind)
             if component is not None and PREPARED not in str(component.content()):
                 yield getattr(self, kind)
+        judge = self.recipe.evaluation.judge
+        if judge is not None and PREPARED not in str(judge.model_dump()):
+            yield self.evaluation_judge
 
     def context(self, lookups: Lookups, prompts: PromptSet | None, rounding: Rounding | None = None) -> Context:
         """Return the facts about the recipe that components may use in their checks.

@@ -28,18 +28,19 @@ Evaluator = Callable[[Models, int, Evaluation | None], Evaluation]
 def evaluate_policy(
     recipe: Recipe, components: StudyComponents, progress: Progress, models: Models, t: int, initial: Evaluation | None
 ) -> Evaluation:
-    """Draw the policy's responses to the held-out prompts, and score them."""
+    """Draw the policy's responses to the held-out prompts, score them, and have the judge compare them if any."""
     return evaluate(
         models.policy_for("The evaluation"),
         components.prompts.held_out,
         components.reward,
         initial,
-        recipe.evaluation,
+        components.recipe.evaluation,
         beta=recipe.beta,
         # The same random numbers every round, so rounds differ only in the policy.
         seed=derived_seed(recipe.seed, "evaluate"),
         progress=progress,
         label_temperature=components.label_temperature,
+        judge=components.evaluation_judge,
     )
 
 
