@@ -59,6 +59,7 @@ def run(
     if dry_run:
         _show_plan(resolved, quiet, as_json)
         return
+    from duelist.cascade.page import people_at_the_page
     from duelist.compare.arms import with_arms
     from duelist.compare.beside import run_with_arms
     from duelist.preflight.examination import examine_new, require_trackers
@@ -85,7 +86,7 @@ def run(
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
             say_certificate(report.selection, f"{arm}, round {report.round}: ")
 
-    if resolved.annotator is not None and resolved.annotator.name == "people":
+    if people_at_the_page(resolved) is not None:
         _serve_people(folder, resolved, quiet)
     else:
         run_with_arms(folder, resolved, progress, on_round)

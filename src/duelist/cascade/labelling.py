@@ -1,0 +1,110 @@
+"""Labels of one round by a cascade: which of a judge's labels count, and which pairs are left to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from duelist.annotators.base import History, Prelabelling, label_id
+from duelist.cascade.evidence import coin, confidence, judged_pairs, slice_of
+from duelist.cascade.trust import SliceTrust, Trust, trust_in
+from duelist.judgement import Judgement
+from duelist.types import Batch, Label, Outcome, Prompt, Question
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When a judge is trusted.
+
+    Attributes:
+        judge: the judge's name in its labels.
+        max_error: the largest error allowed.
+        audit_fraction: the share of the pairs that people always label.
+        slice_by: the column of the prompts that holds the slice; None for one slice.
+    """
+
+    judge: str
+    max_error: float
+    audit_fraction: float
+    slice_by: str | None = None
+
+
+def labels_of(
+    batch: Batch, judgements: Sequence[Judgement], history: History, policy: Policy, seed: int
+) -> tuple[Prelabelling, Trust]:
+    """Return a judge's labels of a batch, and what they rest on.
+
+    The label of a pair that the judge takes counts. On every other pair it is advisory, and people decide: where the
+    judge is not sure enough, says `tie`, contradicts itself or gives no verdict, and on audits.
+
+    Args:
+        batch: the round's pairs.
+        judgements: the judge's opinion on each, in order.
+        history: the questions and labels of earlier rounds.
+        policy: when the judge is trusted.
+        seed: the annotator's seed.
+    """
+    trust = trust_in(
+        judged_pairs(history, policy.judge, policy.slice_by, seed),
+        policy.max_error,
+        policy.audit_fraction,
+        history.looks,
+    )
+    taken = [
+        _takes(trust, question, batch.prompts, judgement, policy, seed)
+        for question, judgement in zip(batch.questions, judgements, strict=True)
+    ]
+    labels = [
+        Label(
+            question.id,
+            policy.judge,
+            cast(Outcome, judgement.outcome),
+            id=label_id(seed, question, policy.judge),
+            judgement=judgement,
+            advisory=not counts,
+        )
+        for question, judgement, counts in zip(batch.questions, judgements, taken, strict=True)
+    ]
+    info = {
+        "pairs": len(labels),
+        "taken": sum(taken),
+        "max_error": policy.max_error,
+        "looks": history.looks,
+        "trust": [x.as_json() for x in trust.slices],
+    }
+    return Prelabelling(labels, info), trust
+
+
+def _takes(
+    trust: Trust, question: Question, prompts: Mapping[str, Prompt], judgement: Judgement, policy: Policy, seed: int
+) -> bool:
+    sure = confidence(judgement)
+    if sure is None or coin(seed, question.id) < policy.audit_fraction:
+        return False
+    return trust.takes(slice_of(question, prompts, policy.slice_by), sure)
+
+
+def in_words(found: Prelabelling, trust: Trust) -> list[str]:
+    """Return what the user should know of a round, one sentence each."""
+    info: Mapping[str, Any] = found.info
+    left = info["pairs"] - info["taken"]
+    lines = [f"Judge: takes {info['taken']} of {info['pairs']} pairs; people label {left}."]
+    shown = [x for x in trust.slices if x.certificate.audits] or trust.slices
+    return lines + [_of_slice(x, info["max_error"], alone=len(trust.slices) == 1) for x in shown]
+
+
+def _of_slice(found: SliceTrust, max_error: float, alone: bool) -> str:
+    certificate = found.certificate
+    where = "" if alone else f", slice{'s' * (len(found.names) > 1)} {', '.join(map(repr, found.names[:3]))}"
+    where += ", ..." * (not alone and len(found.names) > 3)
+    seen = f"{certificate.errors} errors in {certificate.audits} audits"
+    skipped = f" ({found.skipped} more were skipped)" if found.skipped else ""
+    if certificate.threshold is not None:
+        return f"Judge{where}: trusted, with {seen}{skipped}: an error of at most {certificate.bound:.3f}."
+    if certificate.audits < found.needed:
+        return f"Judge{where}: not trusted yet, with {seen}{skipped}; at least {found.needed} are needed."
+    return (
+        f"Judge{where}: not trusted, with {seen}{skipped}: an error of up to {certificate.bound:.3f} is possible, "
+        f"and {max_error:g} is allowed."
+    )
