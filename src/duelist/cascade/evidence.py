@@ -78,9 +78,10 @@ def coin(seed: int, pair_id: str) -> float:
 
 def confidence(judgement: Judgement) -> float | None:
     """Return the probability that a judge gave to its decision; None unless it is a or b in both orders."""
-    if judgement.outcome not in PREFERENCES or judgement.probability is None:
+    outcome, probability = judgement.outcome, judgement.probability
+    if outcome not in PREFERENCES or probability is None:
         return None
-    return judgement.probability if judgement.outcome == "a" else 1 - judgement.probability
+    return probability if outcome == "a" else 1 - probability
 
 
 def slice_of(question: Question, prompts: Any, column: str | None) -> str:
@@ -115,7 +116,7 @@ def judged_pairs(history: History, judge: str, column: str | None, seed: int) ->
         given = by_pair.get(own.pair_id, [])
         vote = one_vote(given, seed)
         skipped = vote is None and bool(given)
-        wrong = vote is not None and vote != own.judgement.outcome
+        wrong = vote is not None and vote != own.outcome
         name = slice_of(question, history.prompts, column)
         rows.append(
             (question.round, name, sure, coin(seed, own.pair_id), not own.advisory, vote is not None, skipped, wrong)

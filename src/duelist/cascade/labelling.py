@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
+
 from duelist.annotators.base import History, Prelabelling, label_id
 from duelist.cascade.evidence import coin, confidence, judged_pairs, slice_of
 from duelist.cascade.trust import SliceTrust, Trust, trust_in
 from duelist.judgement import Judgement
-from duelist.types import Batch, Label, Outcome, Prompt, Question
+from duelist.types import Batch, Label, Outcome
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,7 @@ def labels_of(
         policy.audit_fraction,
         history.looks,
     )
-    taken = [
-        _takes(trust, question, batch.prompts, judgement, policy, seed)
-        for question, judgement in zip(batch.questions, judgements, strict=True)
-    ]
+    taken = _taken(trust, batch, judgements, policy, seed)
     labels = [
         Label(
             question.id,
@@ -76,13 +75,16 @@ def labels_of(
     return Prelabelling(labels, info), trust
 
 
-def _takes(
-    trust: Trust, question: Question, prompts: Mapping[str, Prompt], judgement: Judgement, policy: Policy, seed: int
-) -> bool:
-    sure = confidence(judgement)
-    if sure is None or coin(seed, question.id) < policy.audit_fraction:
-        return False
-    return trust.takes(slice_of(question, prompts, policy.slice_by), sure)
+def _taken(trust: Trust, batch: Batch, judgements: Sequence[Judgement], policy: Policy, seed: int) -> list[bool]:
+    """Return which pairs the judge takes."""
+    sure = [confidence(judgement) for judgement in judgements]
+    names = [slice_of(pair, batch.prompts, policy.slice_by) for pair in batch.questions]
+    trusted_N = trust.takes(np.array(names, np.str_), np.array([c or 0.0 for c in sure], np.float64))
+    audited = [coin(seed, pair.id) < policy.audit_fraction for pair in batch.questions]
+    return [
+        c is not None and bool(trusted) and not audit
+        for c, trusted, audit in zip(sure, trusted_N, audited, strict=True)
+    ]
 
 
 def in_words(found: Prelabelling, trust: Trust) -> list[str]:

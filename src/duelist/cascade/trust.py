@@ -60,10 +60,12 @@ class Trust:
 
     slices: tuple[SliceTrust, ...]
 
-    def takes(self, name: str, confidence: float) -> bool:
-        """Return whether the judge is trusted with a pair of a slice; not with slices that were never seen."""
-        found = (x for x in self.slices if name in x.names)
-        return any(bool(x.takes(np.array([confidence]))[0]) for x in found)
+    def takes(self, slice_X: NDArray[np.str_], confidence_X: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which of X pairs the judge is trusted with, by slice and confidence; none of slices never seen."""
+        takes_X = np.zeros(len(slice_X), np.bool_)
+        for one in self.slices:
+            takes_X |= np.isin(slice_X, np.array(one.names, np.str_)) & one.takes(confidence_X)
+        return takes_X
 
 
 def trust_in(pairs: JudgedPairs, max_error: float, audit_fraction: float, looks: int) -> Trust:
@@ -80,7 +82,7 @@ def trust_in(pairs: JudgedPairs, max_error: float, audit_fraction: float, looks:
     audits, skipped = pairs.only(sampled_N & pairs.voted_N), pairs.only(sampled_N & pairs.skipped_N)
     calibration = pairs.only(pairs.voted_N & (pairs.coin_N >= calibration_from(audit_fraction)))
     every = sorted(set(pairs.slice_N.tolist()))
-    own = own_slices(audits.slice_N, max_error, alpha)
+    own = own_slices(audits.slice_N, len(every), max_error, alpha)
     groups = [(name,) for name in own]
     if rest := tuple(name for name in every if name not in own):
         groups.append(rest)
@@ -90,12 +92,19 @@ def trust_in(pairs: JudgedPairs, max_error: float, audit_fraction: float, looks:
     return Trust(tuple(found))
 
 
-def own_slices(slice_N: NDArray[np.str_], max_error: float, alpha: float) -> list[str]:
-    """Return the slices with enough audits for a threshold of their own, the largest first, by their numbers alone."""
+def own_slices(slice_N: NDArray[np.str_], total: int, max_error: float, alpha: float) -> list[str]:
+    """Return the slices with enough audits for a threshold of their own, the largest first, by their numbers alone.
+
+    Args:
+        slice_N: the slice of each audit.
+        total: the number of slices, those without audits included.
+        max_error: the largest error allowed.
+        alpha: the level to be divided over the slices.
+    """
     name_V, count_V = np.unique(slice_N, return_counts=True)
     order_V = np.lexsort((name_V, -count_V))
     for own in range(len(name_V), 0, -1):
-        shares = own + (own < len(name_V))
+        shares = own + (own < total)
         if count_V[order_V[own - 1]] >= audits_needed(max_error, alpha / shares):
             return [str(name) for name in name_V[order_V[:own]]]
     return []

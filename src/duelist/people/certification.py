@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,7 @@ def error_bound(errors: int, audits: int, alpha: float) -> float:
     return clopper_pearson(errors, audits, 1 - 2 * alpha)[1] if audits else 1.0
 
 
+@lru_cache(maxsize=1024)
 def audits_needed(max_error: float, alpha: float, errors: int = 0) -> int:
     """Return the least number of audits with which so many errors certify `max_error` at level 1 − `alpha`.
 
