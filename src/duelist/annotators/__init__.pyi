@@ -2,6 +2,7 @@ from .base import Annotator as Annotator
 from .base import label_id as label_id
 from .dataset_labels import DatasetLabels as DatasetLabels
 from .dataset_labels import DatasetLabelsConfig as DatasetLabelsConfig
+from .judge import JudgeAnnotator as JudgeAnnotator
 from .people import People as People
 from .people import PeopleConfig as PeopleConfig
 from .reading_time import ReadingTime as ReadingTime

@@ -40,6 +40,13 @@ class Annotator(Checked, ABC):
             progress: receives the number of finished questions.
         """
 
+    def keep_in(self, folder: Path) -> None:
+        """Use this folder for what is expensive to ask for again. Called before `annotate`; the default keeps nothing.
+
+        Args:
+            folder: a folder of the study's own, which may not exist yet.
+        """
+
     def check(self, context: Context) -> None:
         if self.reward is not None:
             self.reward.check(context)
@@ -54,14 +61,12 @@ class History:
         prompts: their prompts, by id.
         labels: each annotator's latest label on each of them, judges' labels that are not trained on included.
         looks: number of rounds of the whole study that follow a labelled one: how often it can be asked for.
-        folder: the study's folder, where a judge may keep what it was told.
     """
 
     questions: Mapping[str, Question]
     prompts: Mapping[str, Prompt]
     labels: Sequence[Label]
     looks: int
-    folder: Path | None = None
 
 
 @dataclass(frozen=True)

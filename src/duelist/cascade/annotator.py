@@ -10,14 +10,17 @@ Cost:      the judge on every pair; people on every pair until it is trusted: wi
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.annotators.base import Annotator, History, Prelabeller, Prelabelling
+from duelist.annotators.judge import require_comparable
 from duelist.cascade.evidence import calibration_from
 from duelist.cascade.labelling import Policy, in_words, labels_of
 from duelist.cascade.trust import level_of
 from duelist.errors import RecipeError
-from duelist.judges.base import Comparison
+from duelist.judges.base import Comparison, Judge
 from duelist.judges.config import JudgeConfig
 from duelist.judges.of import judge_of
 from duelist.people.certification import audits_needed
@@ -57,19 +60,23 @@ class Cascade(Prelabeller):
 
     def __init__(self, config: CascadeConfig) -> None:
         self.config = config
+        self.judge: Judge = judge_of(config.judge)
         self._people = config.people.build()
         self.reward = self._people.reward
         self.label_temperature = self._people.label_temperature
+
+    def keep_in(self, folder: Path) -> None:
+        self.judge = judge_of(self.config.judge, folder)
+        self._people.keep_in(folder)
 
     @property
     def people(self) -> Annotator:
         return self._people
 
     def prelabel(self, batch: Batch, history: History, seed: int, progress: Progress) -> Prelabelling:
-        judge = judge_of(self.config.judge, history.folder)
         comparisons = [Comparison.of(pair, batch.prompts[pair.a.prompt_id]) for pair in batch.pairs]
-        judgements = judge.judge(comparisons, seed, progress)
-        policy = Policy(judge.name, self.config.max_error, self.config.audit_fraction, self.config.slice_by)
+        judgements = self.judge.judge(comparisons, seed, progress)
+        policy = Policy(self.judge.name, self.config.max_error, self.config.audit_fraction, self.config.slice_by)
         found, trust = labels_of(batch, judgements, history, policy, seed)
         for line in in_words(found, trust):
             progress.note(line)
@@ -82,18 +89,9 @@ class Cascade(Prelabeller):
                 f"`annotator.people` must label what the judge leaves, but {config.people.name!r} leaves pairs to "
                 "others itself: name another annotator."
             )
-        if context.sets_of > 2:
-            raise RecipeError(
-                f"A cascade's judge compares two responses, but this recipe asks about {context.sets_of}: set "
-                "`pairing` to one that makes pairs, or `annotator` to the people alone."
-            )
-        if context.within_prompts is False:
-            raise RecipeError(
-                "A cascade's judge compares two responses to one prompt, but the pairing crosses prompts: use pairing "
-                "`in_prompt`, or set `annotator` to the people alone."
-            )
+        require_comparable(context)
         self._people.check(context)
-        judge_of(config.judge).check(context)
+        self.judge.check(context)
         missing = [p.id for p in context.train if config.slice_by is not None and config.slice_by not in p.columns]
         if missing:
             raise RecipeError(

@@ -164,6 +164,10 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
             f"{reading['seconds_per_token']:.3g} s a token, from "
             f"{reading['times']} recorded times"
         )
+    if judges := state.get("judges"):
+        from duelist.judges.summary import in_words
+
+        rows |= {use["judge"]: in_words(use) for use in judges}
     if damage := state.get("damage"):
         rows["damage"] = "\n".join(damage)
     others = {

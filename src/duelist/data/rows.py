@@ -14,7 +14,8 @@ from typing import Any
 
 from duelist.data.sources import Row
 from duelist.errors import DataError
-from duelist.types import OUTCOMES, Outcome, Prompt, Votes
+from duelist.labels import PEOPLE_OUTCOMES
+from duelist.types import Outcome, Prompt, Votes
 
 RESPONSE_COLUMNS = ("chosen", "rejected", "response_a", "response_b", "responses")
 # Vectors stored next to the responses: too large to keep with a prompt.
@@ -233,7 +234,8 @@ def row_decision(row: Row, where: str) -> Decision | None:
     label: Any = row.get("label")
     if label is None:
         return None
-    if label not in OUTCOMES:
-        raise DataError(f"A label must be one of {', '.join(OUTCOMES)}, but that of {where} is {label!r}: rewrite it.")
+    if label not in PEOPLE_OUTCOMES:
+        known = ", ".join(PEOPLE_OUTCOMES)
+        raise DataError(f"A label must be one of {known}, but that of {where} is {label!r}: rewrite it.")
     outcome: Outcome = label
     return outcome, None

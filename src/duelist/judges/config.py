@@ -10,14 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Kind = Literal["model", "server", "reward_model", "function"]
 
 _EVERY = {"base_url", "model", "reward_model", "function"}
-_LANGUAGE = {"model", "rubric", "ties", "min_mass", "temperature", "max_tokens_total", "cache"}
+_LANGUAGE = {"model", "rubric", "ties", "min_mass", "temperature", "cache"}
 _LOADED = {"revision", "dtype", "device", "load"}
 # The settings that each kind of judge reads. Any other would have no effect, and is rejected.
 _READ_BY: dict[Kind, set[str]] = {
-    "model": _LANGUAGE | _LOADED | {"batch_tokens"},
+    "model": _LANGUAGE | _LOADED | {"chat_template_arguments", "batch_tokens"},
     "server": _LANGUAGE
     | {"base_url", "verdicts", "top_logprobs", "samples", "constrain", "extra_body", "api_key_variable"}
-    | {"concurrency", "timeout", "retries", "price_in", "price_out", "currency", "max_cost"},
+    | {"concurrency", "timeout", "retries", "price_in", "price_out", "currency", "max_cost"}
+    | {"max_tokens_total"},
     "reward_model": _LOADED | {"reward_model", "temperature", "input", "batch_size"},
     "function": {"function", "arguments"},
 }
@@ -74,6 +75,9 @@ class JudgeConfig(BaseModel):
     device: str = Field(default="auto", description="cpu, cuda ...; auto uses a GPU if there is one.")
     load: dict[str, Any] = Field(
         default_factory=dict, description="Additional arguments of from_pretrained, such as `gguf_file`."
+    )
+    chat_template_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Variables of the model's chat template, such as `enable_thinking: false`."
     )
     batch_tokens: int = Field(default=8192, ge=1, description="Maximum number of tokens of a batch, padding included.")
     input: Literal["conversation", "segments"] = Field(

@@ -1,13 +1,14 @@
 """Several people's votes on a pair as training shares: `majority`, `soft`, `every` or `reliability`.
 
 Formula:   majority: the outcome with strictly the most votes, with share 1;
-           soft: share of a = (n_a + n_tie / 2) / (n_a + n_b + n_tie);
+           soft: share of a = (n_a + n_tie / 2) / (n_a + n_b + n_tie), where a judge's vote counts p for a and 1 − p
+           for b, with p the probability of its judgement (`Judgement.probability`);
            every: share 1 for each vote;
            reliability: share of a = p_a / (p_a + p_b) with weight p_a + p_b, p the Dawid–Skene posterior
            (`reliability.dawid_skene`). The weighted loss is then the expected loss of the unknown outcome.
 
 A question on which nobody prefers a response has no item. `both_bad` and `both_good` count in the majority and in the
-posterior, and nowhere else; a skip counts nowhere.
+posterior, and nowhere else; a skip counts nowhere, nor does a judge that contradicts itself or cannot be read.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def aggregate(votes: Iterable[Label], rule: AggregationRule, ties: bool = False)
     found = ballots(votes)
     deciding = {*PREFERENCES, "tie"} if ties else set(PREFERENCES)
     posterior = _posterior(votes) if rule == "reliability" else {}
+    judged = {(x.pair_id, x.annotator): None if x.judgement is None else x.judgement.probability for x in votes}
     items: dict[str, list[TrainingShare]] = {}
     for question, given in found.items():
         voters, outcomes = tuple(given), list(given.values())
@@ -74,7 +76,8 @@ def aggregate(votes: Iterable[Label], rule: AggregationRule, ties: bool = False)
             if winner in deciding:
                 items[question] = [_of_one(winner, voters)]
         elif not deciding.isdisjoint(outcomes):
-            worth = posterior[question] if rule == "reliability" else Counter(outcomes)
+            soft = _worth({name: (outcome, judged[question, name]) for name, outcome in given.items()})
+            worth = posterior[question] if rule == "reliability" else soft
             share, total = _split(worth, ties or rule == "soft")
             if total > 0:  # a posterior may underflow
                 items[question] = [_item(share, total if rule == "reliability" else 1.0, voters)]
@@ -95,6 +98,15 @@ def _most_common(outcomes: Iterable[str]) -> str:
     """Return the outcome with the most votes; empty if several have the most."""
     first, *others = Counter(outcomes).most_common(2)
     return "" if others and others[0][1] == first[1] else first[0]
+
+
+def _worth(given: Mapping[str, tuple[str, float | None]]) -> dict[str, float]:
+    """Return the number of votes by outcome; a judge's vote is divided by its probability that a is better."""
+    worth: dict[str, float] = {}
+    for outcome, p in given.values():
+        for name, part in {outcome: 1.0}.items() if p is None else (("a", p), ("b", 1 - p)):
+            worth[name] = worth.get(name, 0.0) + part
+    return worth
 
 
 def _split(worth: Mapping[str, float], ties: bool) -> tuple[float, float]:

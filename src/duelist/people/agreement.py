@@ -7,9 +7,9 @@ Formula:   α = 1 − D_o / D_e; D_o = Σ over votes that disagree with another 
            Which response is called a is arbitrary. So α is computed on the questions together with their mirrored
            copies (a for b): n_a = n_b, and swapping the sides of any question changes nothing.
 
-The outcomes `tie`, `both_bad` and `both_good` are values like `a` and `b`; a skip is a missing value. Questions with
-fewer than two votes say nothing. X is the number of outcomes, G of groups of questions whose votes are equal up to
-their sides, K of bootstrap resamples.
+The outcomes `tie`, `both_bad` and `both_good` are values like `a` and `b`; a skip is a missing value, as are a judge's
+`inconsistent` and `unparsed`. Questions with fewer than two votes say nothing. X is the number of outcomes, G of
+groups of questions whose votes are equal up to their sides, K of bootstrap resamples.
 """
 
 from __future__ import annotations

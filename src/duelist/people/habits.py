@@ -20,7 +20,7 @@ from scipy import stats
 
 from duelist.errors import DataError
 from duelist.people.intervals import LEVEL, Estimate, clustered_proportion, median, proportion
-from duelist.people.votes import PREFERENCES, SKIP, ballots
+from duelist.people.votes import MISSING, PREFERENCES, ballots
 from duelist.types import Label
 
 
@@ -68,7 +68,7 @@ def speed(votes: Iterable[Label]) -> dict[str, Estimate]:
     """Return each annotator's median seconds per vote; skips and votes without a time are left out."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for vote in votes:
-        if vote.outcome != SKIP and vote.seconds is not None:
+        if vote.outcome not in MISSING and vote.seconds is not None:
             seconds[vote.annotator].append(vote.seconds)
     found = {name: median(values) for name, values in sorted(seconds.items())}
     return {name: estimate for name, estimate in found.items() if estimate is not None}
@@ -83,7 +83,7 @@ def self_consistency(votes: Iterable[Label]) -> dict[str, Estimate]:
     """
     given: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for vote in votes:
-        if vote.outcome != SKIP:
+        if vote.outcome not in MISSING:
             given[vote.annotator][vote.pair_id][vote.outcome] += 1
     found = {}
     for name, by_question in sorted(given.items()):
@@ -105,9 +105,9 @@ def gold_accuracy(votes: Iterable[Label], gold: Mapping[str, str]) -> dict[str, 
     Raises:
         DataError: if a known outcome is a skip, or a label holds vote counts.
     """
-    if SKIP in gold.values():
-        question = next(question for question, answer in gold.items() if answer == SKIP)
-        raise DataError(f"A known answer must be an outcome, but question {question} has 'skip': correct it.")
+    for question, answer in gold.items():
+        if answer in MISSING:
+            raise DataError(f"A known answer must be an outcome, but question {question} has {answer!r}: correct it.")
     right: dict[str, list[bool]] = defaultdict(list)
     for question, given in ballots(vote for vote in votes if vote.pair_id in gold).items():
         for name, outcome in given.items():

@@ -45,7 +45,8 @@ def dawid_skene(votes: Iterable[Label]) -> Reliability | None:
     """Fit the one-coin Dawid–Skene model to the votes.
 
     The fit uses questions with two votes or more: a vote alone carries no information about its annotator, and would
-    slow EM down. A skip is a missing value; `tie`, `both_bad` and `both_good` are outcomes like `a` and `b`.
+    slow EM down. A skip is a missing value, as are a judge's `inconsistent` and `unparsed`; `tie`, `both_bad` and
+    `both_good` are outcomes like `a` and `b`.
 
     Args:
         votes: labels in order of arrival.

@@ -12,7 +12,7 @@ from duelist.people.agreement import RESAMPLES, krippendorff_alpha, pairwise_agr
 from duelist.people.habits import Position, gold_accuracy, position, self_consistency, speed
 from duelist.people.intervals import Estimate
 from duelist.people.reliability import dawid_skene
-from duelist.people.votes import SKIP, ballots, shared_questions
+from duelist.people.votes import MISSING, ballots, shared_questions
 from duelist.types import Label
 
 POSITION_BIAS = "position bias"
@@ -38,7 +38,7 @@ class AnnotatorReport:
     Attributes:
         annotator: the name.
         votes: number of votes, with skips.
-        skips: number of skips.
+        skips: number of skips; of a judge, of verdicts that contradict one another or cannot be read.
         reliability: probability of the right outcome under the one-coin Dawid–Skene model.
         shared: number of questions shared with another annotator, without gold questions.
         position: choices by place on the screen.
@@ -143,7 +143,7 @@ def people_report(
     shared = shared_questions(ballots(own))
     positions, seconds, consistency = position(votes), speed(votes), self_consistency(votes)
     right = gold_accuracy(votes, known)
-    cast, skips = Counter(v.annotator for v in votes), Counter(v.annotator for v in votes if v.outcome == SKIP)
+    cast, skips = Counter(v.annotator for v in votes), Counter(v.annotator for v in votes if v.outcome in MISSING)
     return PeopleReport(
         votes=len(votes),
         questions=len({vote.pair_id for vote in votes}),

@@ -1,14 +1,19 @@
-"""The votes that count: the last outcome of each annotator on each question, skips left out."""
+"""The votes that count: the last outcome of each annotator on each question, without missing values.
+
+A skip is a missing value, and so are a judge's `inconsistent` and `unparsed`: they say nothing about the responses.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from duelist.errors import DataError
+from duelist.labels import JUDGE_OUTCOMES
 from duelist.types import Label
 
 PREFERENCES = ("a", "b")
 SKIP = "skip"
+MISSING = frozenset({SKIP, *JUDGE_OUTCOMES})
 MIRRORED = {"a": "b", "b": "a"}
 
 Ballots = Mapping[str, Mapping[str, str]]
@@ -22,8 +27,8 @@ def mirrored(outcome: str) -> str:
 def ballots(votes: Iterable[Label]) -> dict[str, dict[str, str]]:
     """Return the outcomes that count, by question and annotator; both are sorted.
 
-    If an annotator votes on a question more than once, the last vote counts, as in a study. If that is a skip, the
-    annotator has no vote on the question.
+    If an annotator votes on a question more than once, the last vote counts, as in a study. If that is a missing value,
+    the annotator has no vote on the question.
 
     Args:
         votes: labels in order of arrival. The order matters only between votes of one annotator on one question.
@@ -41,7 +46,7 @@ def ballots(votes: Iterable[Label]) -> dict[str, dict[str, str]]:
         latest[vote.pair_id, vote.annotator] = vote.outcome
     found: dict[str, dict[str, str]] = {}
     for (question, annotator), outcome in sorted(latest.items()):
-        if outcome != SKIP:
+        if outcome not in MISSING:
             found.setdefault(question, {})[annotator] = outcome
     return found
 

@@ -64,6 +64,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
         "reward_model": "duelist.annotators.reward:RewardModelAnnotator",
         "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",
+        "judge": "duelist.annotators.judge:JudgeAnnotator",
         "people": "duelist.annotators.people:People",
     },
     "trainer": {

@@ -15,6 +15,8 @@ from markupsafe import Markup
 
 from duelist.errors import unwritable_as_storage_error
 from duelist.evaluation.metrics import METRICS, MetricSpec, finite, shown_in
+from duelist.judges.summary import judges_of
+from duelist.labels import PEOPLE_OUTCOMES
 from duelist.recipe.values import name_of
 from duelist.report.figures import Picture, choice_figures, result_figures
 from duelist.report.record import Arm, Selected, read_arms, reward_kl_rows, selected
@@ -22,7 +24,7 @@ from duelist.store.artifacts import write_text
 from duelist.store.decisions import question_of
 from duelist.store.layout import ARMS
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import OUTCOMES, Answer, Label
+from duelist.types import Answer, Label
 
 REPORT = "report.html"
 REWARD_KL = "reward_kl.csv"
@@ -91,9 +93,10 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "metrics": measured,
         "headings": {m.name: m.heading for m in METRICS},
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
+        "judges": [(arm.label, use) for arm in arms for use in judges_of(arm.answers)],
         "groups": _groups(arms, of_arms),
         "outcomes": list(
-            dict.fromkeys([*OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])
+            dict.fromkeys([*PEOPLE_OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])
         ),
         "pair_sections": [_pair_section(main, t) for t in dict.fromkeys((*asked_in[-1:], *asked_in[:1]))],
     }

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from duelist.acquisition.stopping import End, StopConfig, study_end
 from duelist.evaluation.metrics import agreement, finite
+from duelist.labels import PEOPLE_OUTCOMES
 from duelist.recipe.values import name_of
 from duelist.store.damage import damage
 from duelist.store.decisions import decided_margins, question_of
@@ -22,7 +23,7 @@ from duelist.store.recipe_file import read_recipe
 from duelist.store.remains import is_filled, require_whole_record
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
-from duelist.types import OUTCOMES, Answer, Label, Prompt
+from duelist.types import Answer, Label, Prompt
 
 _BLOCK = 256  # rows of the similarity matrix in memory at a time
 
@@ -215,9 +216,10 @@ def _lengths(asked: AskedQuestion, answer: Label | Answer) -> list[tuple[float, 
 
 
 def _outcomes(answers: Sequence[Label | Answer]) -> dict[str, int]:
-    """Return the number of answers by outcome; those of larger questions only where there are any."""
-    counts = Counter(x.outcome for x in answers)
-    return {name: counts[name] for name in OUTCOMES} | {n: c for n, c in sorted(counts.items()) if n not in OUTCOMES}
+    """Return the number of answers by outcome; those of judges and of larger questions only where there are any."""
+    counts: Counter[str] = Counter(x.outcome for x in answers)
+    others = {name: n for name, n in sorted(counts.items()) if name not in PEOPLE_OUTCOMES}
+    return {name: counts[name] for name in PEOPLE_OUTCOMES} | others
 
 
 def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.annotators.reading_time import study_reading_time
+from duelist.judges.summary import judges_of
 from duelist.recipe.values import name_of
 from duelist.report.record import Arm, read_arms
 from duelist.store.decisions import question_of
@@ -24,6 +25,7 @@ def status(folder: Path) -> dict[str, Any]:
         `pending`: batch of that round as `round`, `asked` and `answered` in questions; None without a batch.
         `stopped`: why the stopping rule ends the study before its last round; None if it does not.
         `labels`: number of labels that count.
+        `judges`: what each judge did (`JudgeUse.as_json`); the key is absent without a judge.
         `metrics`: metrics of the last evaluated round; None before any evaluation.
         `reading_time`: model fitted to annotation times of the most frequent type of question (`constant` in seconds,
         `per_comparison` in seconds, `seconds_per_token`, and `times`, the number of times it was fitted to); None
@@ -66,5 +68,6 @@ def _status(arm: Arm) -> dict[str, Any]:
         else None,
         "metrics": dict(arm.measured[-1]) if arm.metrics else None,
         "seconds": round(sum(s.seconds for s in arm.stages), 3),
+        **({"judges": [use.as_json() for use in judges]} if (judges := judges_of(arm.answers)) else {}),
         **({"damage": list(arm.damage)} if arm.damage else {}),
     }

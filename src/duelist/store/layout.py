@@ -12,6 +12,7 @@ DATABASE = "study.db"
 METRICS = "metrics.jsonl"
 PREFERENCES = "preferences.jsonl"
 EMBEDDINGS = "embeddings"
+JUDGE = "judge"  # answers of judges, which cost time or money
 ROUNDS = "rounds"
 SELECTION = "selection.json"  # in a round's folder
 PRELABELLING = "prelabel.json"  # likewise

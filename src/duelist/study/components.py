@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from duelist.acquisition.base import Acquisition, require_selects_sets
@@ -31,6 +32,7 @@ from duelist.samplers.settings import DecodingConfig
 from duelist.settings.context import Context, Rounding
 from duelist.settings.importing import import_object
 from duelist.settings.lookups import PREPARED, Lookups
+from duelist.store.layout import JUDGE
 from duelist.study.targets import Targets
 from duelist.trainers.base import Trainer
 from duelist.types import Response
@@ -41,10 +43,12 @@ class StudyComponents:
 
     Attributes:
         recipe: the recipe, with `{prepared}` filled in.
+        folder: the study's folder; None outside a study.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, folder: Path | None = None) -> None:
         self.recipe = recipe
+        self.folder = folder
 
     @cached_property
     def prompts(self) -> PromptSet:
@@ -106,7 +110,10 @@ class StudyComponents:
         """
         require_annotator(self.recipe)
         assert self.recipe.annotator is not None
-        return self.recipe.annotator.build()
+        annotator: Annotator = self.recipe.annotator.build()
+        if self.folder is not None:
+            annotator.keep_in(self.folder / JUDGE)
+        return annotator
 
     @cached_property
     def reward(self) -> Reward | None:

@@ -179,7 +179,7 @@ class Stages:
         known, looks = model_round(self.recipe, t), self.recipe.rounds - 1 - self.recipe.lookahead
         questions = {x.question.id: x.question for x in self.store.asked() if x.round <= known}
         labels = [x for x in self.store.current_labels(advisory=True) if x.pair_id in questions]
-        return History(questions, self.store.prompts(), labels, max(looks, 0), self.folder.path)
+        return History(questions, self.store.prompts(), labels, max(looks, 0))
 
     @property
     def _prelabels(self) -> bool:
@@ -275,7 +275,7 @@ class Stages:
     @cached_property
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
-        return StudyComponents(prepared(self.recipe, self.progress))
+        return StudyComponents(prepared(self.recipe, self.progress), self.folder.path)
 
     @cached_property
     def _fixed_pool(self) -> Draws:

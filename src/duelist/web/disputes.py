@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from duelist.people.votes import MISSING
 from duelist.web.record import Act, Record
 
 Order = Mapping[tuple[str, str], int]
@@ -14,11 +15,12 @@ Order = Mapping[tuple[str, str], int]
 def stated_order(sent: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     """Return what an act says about pairs of responses: 1 if the first is better, -1 if worse, 0 if neither.
 
-    Keys are sorted pairs of ids; pairs on which the act is silent are missing. A skip says nothing.
+    Keys are sorted pairs of ids; pairs on which the act is silent are missing. A skip says nothing, nor does a judge
+    that contradicts itself.
     """
     ids = sorted(sent["shown"])
     outcome = sent["outcome"]
-    if outcome == "skip":
+    if outcome in MISSING:
         return {}
     level: dict[str, float] = {}
     if outcome == "prefer":

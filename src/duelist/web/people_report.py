@@ -34,7 +34,7 @@ def rows_of(folder: Path, ledger: str | URL) -> list[dict[str, Any]]:
     require_study(folder)
     with closing(Store(folder, migrate=False)) as store:
         asked = store.asked()
-        labels = [x for x in store.current_labels() if x.votes is None and x.judgement is None]
+        labels = [x for x in store.current_labels() if x.votes is None]
         recipe = saved_recipe(store.recipe() or read_recipe(folder))
     acts = [a for a in derive(read_events(ledger)).acts.values() if a.counts and not a.undone]
     people = people_at_the_page(recipe)

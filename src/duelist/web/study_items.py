@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from duelist.answers import AnswerOutcome
+from duelist.judgement import Judgement
 from duelist.store.decisions import question_of
 from duelist.types import Answer, Batch, Label, Outcome, Prompt, Question
 from duelist.web.items import Item, ItemMessage, ItemResponse, OpenBatch
@@ -78,6 +79,7 @@ def label_of(act: Act, a: str, b: str) -> Label:
         time=_time(act),
         better=sent.get("better") or None,
         adjudicates=act.purpose == "adjudicate",
+        judgement=None if sent.get("judgement") is None else Judgement.from_json(sent["judgement"]),
     )
 
 
@@ -101,6 +103,7 @@ def imported(answer: Label | Answer, question: Question) -> ImportedAnswer:
         if answer.shown == "ba":
             sent["shown"].reverse()
         sent["better"] = answer.better
+        sent["judgement"] = None if answer.judgement is None else answer.judgement.as_json()
     else:
         sent["outcome"] = _SENT[answer.outcome]
         sent["ranking"] = [list(group) for group in answer.groups] or None

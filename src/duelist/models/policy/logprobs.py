@@ -224,6 +224,16 @@ def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> to
     Raises:
         ModelError: if the model's output layer cannot be accessed.
     """
+    logits_TV = response_logits(model, batch)
+    return _TargetLogProbs.apply(logits_TV, batch.target_T.to(logits_TV.device))
+
+
+def response_logits(model: torch.nn.Module, batch: ResponseBatch) -> torch.Tensor:
+    """Run the model once and return the logits that predict each response token, `[T, V]`.
+
+    Raises:
+        ModelError: if the model's output layer cannot be accessed.
+    """
     output_layer = model.get_output_embeddings()
     if output_layer is None:
         raise ModelError(
@@ -246,7 +256,7 @@ def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> to
             f"The logits must come from the model's output layer, one row for each of {len(batch.target_T)} response "
             f"tokens, but they have the shape {tuple(logits.shape)}. Switch off fused or patched language-model heads."
         )
-    return _TargetLogProbs.apply(logits[0], batch.target_T.to(logits.device))
+    return logits[0]
 
 
 def sequence_log_probs(

@@ -137,7 +137,7 @@ class Policy:
                 continue
             total.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
             flat = parameter.detach().reshape(-1)
-            total.update(flat.double().cpu().numpy().tobytes() if is_trained else _bit_sums(parameter))
+            total.update(flat.double().cpu().numpy().tobytes() if is_trained else bit_sums(parameter))
         if trained:
             reference = self.weights.reference_model
             for model in [self.model] if reference is None else [self.model, reference]:
@@ -145,10 +145,10 @@ class Policy:
                 saved = model.state_dict().keys()
                 for name, buffer in model.named_buffers():
                     if name in saved:  # other buffers follow from the configuration
-                        total.update(name.encode() + _bit_sums(buffer))
+                        total.update(name.encode() + bit_sums(buffer))
             if reference is not None and self.reference_folder is not None:  # no longer the base model
                 for name, parameter in reference.named_parameters():
-                    total.update(name.encode() + _bit_sums(parameter))
+                    total.update(name.encode() + bit_sums(parameter))
             own = [(name, p.requires_grad) for name, p, is_trained in self.weights.parameters() if is_trained]
             counted = [name for name, trains in own if trains] or [name for name, _ in own]  # if all are frozen, all
             total.update(repr(sorted(counted)).encode())
@@ -182,7 +182,7 @@ class Policy:
 _WORDS = 1024  # 64-bit words per row
 
 
-def _bit_sums(parameter: torch.Tensor) -> bytes:
+def bit_sums(parameter: torch.Tensor) -> bytes:
     """Return a weight's bits as rows of 64-bit words, summed modulo 2⁶⁴ along rows and along columns.
 
     The result is the same on every device. It is several times faster than a hash of all bytes, which takes as long as
