@@ -83,7 +83,7 @@ def trust_in(pairs: JudgedPairs, max_error: float, audit_fraction: float, looks:
     calibration = pairs.only(pairs.voted_N & (pairs.coin_N >= calibration_from(audit_fraction)))
     every = sorted(set(pairs.slice_N.tolist()))
     own = own_slices(audits.slice_N, len(every), max_error, alpha)
-    groups = [(name,) for name in own]
+    groups: list[tuple[str, ...]] = [(name,) for name in own]
     if rest := tuple(name for name in every if name not in own):
         groups.append(rest)
     if not groups:
