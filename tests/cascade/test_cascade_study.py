@@ -12,8 +12,10 @@ import pytest
 from cascades import AUDIT, cascade_of
 from duelist import parse_recipe
 from duelist.cascade.evidence import coin
+from duelist.cli.console import status_rows
 from duelist.errors import RecipeError
 from duelist.preflight.examination import examine
+from duelist.report.status import status
 from duelist.seeding import derived_seed
 from duelist.store.export import csv_text, label_rows
 from duelist.store.store import Store
@@ -64,6 +66,9 @@ def require_cascade(folder: Path) -> None:
     decided = [i for i in people if rounds[i] == 1 and judge[i].outcome in "ab" and coin(seed, i) < 0.8]
     assert trust["audits"] <= len(decided) and trust["errors"] == 0 and trust["needed"] == 6
     assert trust["bound"] <= 0.45
+    state = status(folder)
+    assert state["cascade"]["round"] == 2 and state["judges"][0]["labels"] == len(judge)
+    assert f"takes {len(taken)} of 12 pairs" in str(status_rows(state))
     # What is trained on and exported: each pair once, with the label that counts.
     preferences = [json.loads(x) for x in lines(folder / "preferences.jsonl")]
     decisive = [x for x in found["answers"] if x.outcome in "ab" and not x.advisory]

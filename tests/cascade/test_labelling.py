@@ -11,8 +11,9 @@ from scipy import stats
 
 from duelist.annotators.base import History
 from duelist.cascade.evidence import coin, confidence, judged_pairs, one_vote
-from duelist.cascade.labelling import Policy, in_words, labels_of
+from duelist.cascade.labelling import Policy, labels_of
 from duelist.cascade.trust import level_of, own_slices
+from duelist.cascade.words import in_words
 from duelist.judgement import Judgement
 from duelist.people.certification import audits_needed
 from duelist.types import Batch, Label, Prompt, Question, Response, Votes
@@ -58,8 +59,8 @@ class Rounds:
         votes = [votes] * len(names) if isinstance(votes, str) else votes
         batch_of = tuple(question(n, self.round, topic) for n, topic in zip(names, topics, strict=True))
         batch = Batch(self.round, batch_of, self.history().prompts, (0.0,) * len(names), "none")
-        found, trust = labels_of(batch, judgements, self.history(), policy, 0)
-        self.said = in_words(found, trust)
+        found, _ = labels_of(batch, judgements, self.history(), policy, 0)
+        self.said = in_words(found.info)
         self.info = found.info
         self.labels += found.labels
         self.questions |= {q.id: q for q in batch_of}

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from duelist.annotators.base import Annotator, History, Prelabeller, Prelabelling
 from duelist.annotators.judge import require_comparable
 from duelist.cascade.evidence import calibration_from
-from duelist.cascade.labelling import Policy, in_words, labels_of
+from duelist.cascade.labelling import Policy, labels_of
 from duelist.cascade.trust import level_of
+from duelist.cascade.words import in_words
 from duelist.errors import RecipeError
 from duelist.judges.base import Comparison, Judge
 from duelist.judges.config import JudgeConfig
@@ -77,9 +78,9 @@ class Cascade(Prelabeller):
         comparisons = [Comparison.of(pair, batch.prompts[pair.a.prompt_id]) for pair in batch.pairs]
         judgements = self.judge.judge(comparisons, seed, progress)
         policy = Policy(self.judge.name, self.config.max_error, self.config.audit_fraction, self.config.slice_by)
-        found, trust = labels_of(batch, judgements, history, policy, seed)
-        for line in in_words(found, trust):
-            progress.note(line)
+        found, _ = labels_of(batch, judgements, history, policy, seed)
+        for line in in_words(found.info):
+            progress.note(f"Judge: {line}")
         return found
 
     def check(self, context: Context) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from duelist.annotators.base import History, Prelabelling, label_id
 from duelist.cascade.evidence import coin, confidence, judged_pairs, slice_of
-from duelist.cascade.trust import SliceTrust, Trust, trust_in
+from duelist.cascade.trust import Trust, trust_in
 from duelist.judgement import Judgement
 from duelist.types import Batch, Label, Outcome
 
@@ -85,28 +85,3 @@ def _taken(trust: Trust, batch: Batch, judgements: Sequence[Judgement], policy: 
         c is not None and bool(trusted) and not audit
         for c, trusted, audit in zip(sure, trusted_N, audited, strict=True)
     ]
-
-
-def in_words(found: Prelabelling, trust: Trust) -> list[str]:
-    """Return what the user should know of a round, one sentence each."""
-    info: Mapping[str, Any] = found.info
-    left = info["pairs"] - info["taken"]
-    lines = [f"Judge: takes {info['taken']} of {info['pairs']} pairs; people label {left}."]
-    shown = [x for x in trust.slices if x.certificate.audits] or trust.slices
-    return lines + [_of_slice(x, info["max_error"], alone=len(trust.slices) == 1) for x in shown]
-
-
-def _of_slice(found: SliceTrust, max_error: float, alone: bool) -> str:
-    certificate = found.certificate
-    where = "" if alone else f", slice{'s' * (len(found.names) > 1)} {', '.join(map(repr, found.names[:3]))}"
-    where += ", ..." * (not alone and len(found.names) > 3)
-    seen = f"{certificate.errors} errors in {certificate.audits} audits"
-    skipped = f" ({found.skipped} more were skipped)" if found.skipped else ""
-    if certificate.threshold is not None:
-        return f"Judge{where}: trusted, with {seen}{skipped}: an error of at most {certificate.bound:.3f}."
-    if certificate.audits < found.needed:
-        return f"Judge{where}: not trusted yet, with {seen}{skipped}; at least {found.needed} are needed."
-    return (
-        f"Judge{where}: not trusted, with {seen}{skipped}: an error of up to {certificate.bound:.3f} is possible, "
-        f"and {max_error:g} is allowed."
-    )
