@@ -151,6 +151,7 @@ def watch(moments: Moments) -> None:
 
     entering("run", lambda self, round, name, *_: f"{round}-{name}")
     entering("run_selection", lambda self, round, *_: f"{round}-select")
+    entering("run_prelabelling", lambda self, round, *_: f"{round}-prelabel")
     entering("run_training", lambda self, round, *_: f"{round}-train")
     entering("close_round", lambda self, round, *_: f"{round}-close")
     entering("_write_derived", lambda self, closed: f"{closed[-1]['round']}-files")

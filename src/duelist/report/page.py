@@ -93,7 +93,7 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "metrics": measured,
         "headings": {m.name: m.heading for m in METRICS},
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
-        "judges": [(arm.label, use) for arm in arms for use in judges_of(arm.answers)],
+        "judges": [(arm.label, use) for arm in arms for use in judges_of(arm.judged)],
         "groups": _groups(arms, of_arms),
         "outcomes": list(
             dict.fromkeys([*PEOPLE_OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])

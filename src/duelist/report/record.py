@@ -41,6 +41,7 @@ class Arm:
         prompts: prompts by id.
         answers: the label or answer that counts for each question and annotator.
         damage: one message for each lost, deleted or changed part of the folder.
+        judged: judges' labels, those that are not trained on included.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Arm:
     prompts: Mapping[str, Prompt]
     answers: Sequence[Label | Answer]
     damage: Sequence[str] = ()
+    judged: Sequence[Label] = ()
 
     @property
     def labels(self) -> list[Label]:
@@ -140,13 +142,14 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
         # In this order, later reads contain every row that earlier reads refer to, even while a writer adds rows.
         metrics, stages, asked = store.metrics(), store.stages(), store.asked()
         prompts, answers = store.prompts(), store.current_answers()
+        judged = [x for x in store.current_labels(advisory=True) if x.judgement is not None]
         wrong = damage(folder, store, recipe)
     finally:
         store.close()
     known = {x.question.id for x in asked}
     counted = [x for x in answers if question_of(x) in known]
     name = label or name_of(recipe, "acquisition").rpartition(":")[2]
-    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
+    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong, judged)
 
 
 def read_arms(folder: Path) -> list[Arm]:

@@ -144,8 +144,8 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
 
 CSV_COLUMNS = (
     "question_id", "asks", "round", "position", "annotator", "outcome", "ranking", "best", "worst", "stopped", "shown",
-    "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "id", "replaces", "retracts", "prompt",
-    "responses",
+    "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "advisory", "id", "replaces", "retracts",
+    "prompt", "responses",
 )  # fmt: skip
 
 
@@ -187,7 +187,7 @@ def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
         return {"id": answer.id, "annotator": answer.annotator, **taken_back}
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
     if isinstance(answer, Label):
-        own = {name: value for name in ("better", "adjudicates") if (value := getattr(answer, name))}
+        own = {name: value for name in ("better", "adjudicates", "advisory") if (value := getattr(answer, name))}
         if answer.judgement is not None:
             own["judgement"] = answer.judgement.as_json()
         return {**same, "votes": None if answer.votes is None else vars(answer.votes), **own}

@@ -30,11 +30,11 @@ from duelist.store.derived import (
     write_preferences,
     write_results,
 )
-from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, ROUNDS, SELECTION
+from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, PRELABELLING, ROUNDS, SELECTION
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
-from duelist.types import Prompt, Selection
+from duelist.types import Label, Prompt, Selection
 
 Value = TypeVar("Value")
 
@@ -187,6 +187,23 @@ class StudyFolder:
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 
+    def run_prelabelling(self, round: int, compute: Callable[[], tuple[Sequence[Label], Mapping[str, Any]]]) -> None:
+        """Run the stage that labels some questions before people are asked, unless it is finished.
+
+        It records its labels together with its artifact, so they do not change if it was killed in between.
+
+        Args:
+            round: the round.
+            compute: returns the labels, and facts about how they were chosen, as JSON: the artifact.
+        """
+        with self._at_work(f"stage 'prelabel' of round {round}"):
+            if self.store.stage(round, "prelabel") is None:
+                began = time.monotonic()
+                labels, info = compute()
+                path = self.round_folder(round) / PRELABELLING
+                write_json(path, dict(info))
+                self._finish(round, "prelabel", path, began, info, labels=labels)
+
     def run_training(self, round: int, artifact: str, fill: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, float]:
         """Run the stage that writes a folder of weights, unless it is finished; return the result of `fill`.
 
@@ -258,10 +275,11 @@ class StudyFolder:
         info: Mapping[str, Any],
         asked: Sequence[AskedQuestion] = (),
         prompts: Sequence[Prompt] = (),
+        labels: Sequence[Label] = (),
     ) -> None:
         relative = path.relative_to(self.path).as_posix()
         stage = Stage(round, name, relative, digest(path), time.monotonic() - began, info)
-        self.store.finish_stage(stage, asked, prompts)
+        self.store.finish_stage(stage, asked, prompts, labels)
 
     def _checked(self, round: int, name: str) -> Path:
         stage = self.store.stage(round, name)

@@ -15,6 +15,7 @@ EMBEDDINGS = "embeddings"
 JUDGE = "judge"  # answers of judges, which cost time or money
 ROUNDS = "rounds"
 SELECTION = "selection.json"  # in a round's folder
+PRELABELLING = "prelabel.json"  # likewise
 FEATURE_CACHE = ".features"  # in a round's folder, until the selection is made
 LOCK = ".lock"
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems

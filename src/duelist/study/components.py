@@ -28,6 +28,7 @@ from duelist.recipe.recipe import (
     uses_given_responses,
     with_prepared,
 )
+from duelist.recipe.round_plan import budgets
 from duelist.samplers.base import FROM_DATASET, Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.settings.context import Context, Rounding
@@ -187,6 +188,8 @@ class StudyComponents:
             weighs_pairs=sampler.weighs_pairs,
             within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
             rounding=rounding,
+            budgets=budgets(recipe),
+            lookahead=recipe.lookahead,
             sets_of=pairing.sets_of,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from duelist.acquisition.base import Acquisition, choose
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.stopping import End, require_gains, study_end
+from duelist.annotators.base import History, Prelabeller
 from duelist.annotators.reading_time import study_reading_time
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
@@ -42,7 +43,7 @@ from duelist.study.learners.policy import PolicyLearner
 from duelist.study.learners.reward import RewardLearner
 from duelist.study.training_items import training_items
 from duelist.trainers.decisions import ScaledDecisions
-from duelist.types import Draws, Evaluation, Features, Prompt, Question, Selection
+from duelist.types import Draws, Evaluation, Features, Label, Prompt, Question, Selection
 
 
 class Stages:
@@ -153,6 +154,38 @@ class Stages:
             return selection, asked, [p for p in prompts if p.id in needed]
 
         self.folder.run_selection(t, compute)
+
+    def is_asked(self, t: int) -> bool:
+        """Return whether round t's questions are selected, and those that need no person labelled."""
+        last = "prelabel" if self._prelabels else "select"
+        return self.folder.stage(t, last) is not None
+
+    def prelabel(self, t: int) -> None:
+        """Label the questions that need no person, if the annotator does so, by the answers before round t."""
+        if not self._prelabels:
+            return
+
+        def compute() -> tuple[Sequence[Label], Mapping[str, Any]]:
+            annotator = self.components.annotator
+            assert isinstance(annotator, Prelabeller)
+            seed = self._seed("annotate")
+            with user_code(annotator):
+                found = annotator.prelabel(self.store.batch(t), self._history(t), seed, self.progress)
+            return found.labels, found.info
+
+        self.folder.run_prelabelling(t, compute)
+
+    def _history(self, t: int) -> History:
+        """Return what the annotator may know when round t's questions are labelled: rounds that its model knows."""
+        known, looks = model_round(self.recipe, t), self.recipe.rounds - 1 - self.recipe.lookahead
+        questions = {x.question.id: x.question for x in self.store.asked() if x.round <= known}
+        labels = [x for x in self.store.current_labels(advisory=True) if x.pair_id in questions]
+        return History(questions, self.store.prompts(), labels, max(looks, 0))
+
+    @property
+    def _prelabels(self) -> bool:
+        annotator = self.recipe.annotator
+        return annotator is not None and issubclass(annotator.cls, Prelabeller)
 
     def _seen(self, t: int, selected: Sequence[Question]) -> tuple[list[tuple[float, ...]], list[float], float | None]:
         """Return what the model says of the selected questions before training on them.

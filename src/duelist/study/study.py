@@ -128,7 +128,8 @@ class Study:
     def ask(self) -> Batch:
         """Return the questions to answer this round, running sampling to selection if needed.
 
-        While a batch is pending, the same batch is returned.
+        While a batch is pending, the same batch is returned. A cascade's judge labels some of its pairs now; those that
+        are left are `unanswered()`.
 
         Raises:
             RoundStateError: if every round is closed, the stopping rule has ended the study, or it was closed.
@@ -155,6 +156,7 @@ class Study:
             features = stages.featurize(t, candidates, past)
             stages.select(t, prompts, candidates, features)
         self.folder.discard_features(t)
+        stages.prelabel(t)
         return self.store.batch(t)
 
     def ask_ahead(self) -> Batch | None:
@@ -171,7 +173,7 @@ class Study:
         """
         self.folder.require_open()
         t = self.round + 1
-        if self.folder.stage(self.round, "select") is None:
+        if not self.stages.is_asked(self.round):
             raise RoundStateError(f"A batch must be asked before the next one, but round {self.round} has none: ask().")
         if not self.recipe.lookahead or t > self.last_round:
             return None
@@ -216,7 +218,7 @@ class Study:
         """
         self.folder.require_open()
         t = self.round
-        if self.folder.stage(t, "select") is None:
+        if not self.stages.is_asked(t):
             raise RoundStateError(
                 f"Questions must be asked before an update, but round {t} has none yet: call ask() first."
             )
