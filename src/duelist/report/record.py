@@ -137,13 +137,14 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
     try:
         recipe = store.recipe() or read_recipe(folder)
         # In this order, later reads contain every row that earlier reads refer to, even while a writer adds rows.
-        metrics, stages, asked = store.metrics(), store.stages(), store.asked()
+        metrics, stages, every = store.metrics(), store.stages(), store.asked()
         prompts, answers = store.prompts(), store.current_answers()
         wrong = damage(folder, store, recipe)
     finally:
         store.close()
-    known = {x.question.id for x in asked}
-    counted = [x for x in answers if question_of(x) in known]
+    asked = [x for x in every if x.round > 0]  # of round 0: known before
+    ids = {x.question.id for x in asked}
+    counted = [x for x in answers if question_of(x) in ids]
     name = label or name_of(recipe, "acquisition").rpartition(":")[2]
     return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
 

@@ -28,7 +28,7 @@ def selection_metrics(t: int, store: Store, recorded_kl: Any) -> dict[str, Any]:
 
 def effort(t: int, store: Store) -> dict[str, Any]:
     """Return what the questions asked up to round t cost people, by the default model of reading time."""
-    asked = [x.question for x in store.asked() if x.round <= t]
+    asked = [x.question for x in store.asked() if 0 < x.round <= t]  # of round 0: known before
     return {
         "responses": sum(q.k for q in asked),
         "comparisons": round(float(comparisons(asked).sum()), 3),

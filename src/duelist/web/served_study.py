@@ -108,7 +108,7 @@ class ServedStudy:
         Raises:
             DataError: if the file cannot be read, or an answer cannot be recorded; it names the line.
         """
-        questions = {x.question.id: x.question for x in self.study.store.asked()}
+        questions = {x.question.id: x.question for x in self.study.store.asked() if x.round > 0}
         told = read_told(path, questions)
         with self.journal.lock:
             known = {act.answer_id for act in self.journal.record.acts.values()}
@@ -191,7 +191,7 @@ class ServedStudy:
             StorageError: if the ledger is that of another study.
         """
         store = self.study.store
-        asked = {x.question.id: x for x in store.asked()}
+        asked = {x.question.id: x for x in store.asked() if x.round > 0}  # of round 0: known before
         leases = self.journal.record.leases.values()
         if foreign := [x.question_id for x in leases if x.purpose == "question" and x.question_id not in asked]:
             raise StorageError(
@@ -202,7 +202,8 @@ class ServedStudy:
             self._offer(t)
         self._sync.run()
         known = {act.answer_id for act in self.journal.record.acts.values()}
-        others = [x for x in store.current_answers() if x.id not in known and not (isinstance(x, Label) and x.votes)]
+        answers = [x for x in store.current_answers() if question_of(x) in asked]
+        others = [x for x in answers if x.id not in known and not (isinstance(x, Label) and x.votes)]
         self.desk.rounds.add([imported(x, asked[question_of(x)].question) for x in others])
         for t in range(1, store.rounds_closed() + 1):
             self.desk.rounds.close(t)
