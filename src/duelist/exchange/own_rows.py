@@ -16,7 +16,8 @@ from duelist.store.row_codecs import UNDONE
 from duelist.types import Answer, Label, Question, Retraction, Votes, content_id
 
 _DECISION = ("outcome", "ranking", "best", "worst", "retracts")
-_LISTS = ("ranking", "shown")
+_NAMED = ("ranking", "best", "worst", "shown", "replaces")  # fields of an answer to a larger question
+_JSON = ("ranking", "shown", "judgement")  # JSON within a CSV file's cell
 _COUNTS = ("n_a", "n_b", "n_eq")
 
 
@@ -49,13 +50,14 @@ def _question_id(item: Mapping[str, Any]) -> Any:
 
 def _act(item: Mapping[str, Any], questions: Mapping[str, Question]) -> Act:
     question = asked_question(_question_id(item), questions)
-    values = {k: _parsed(v) if k in _LISTS else v for k, v in item.items() if v is not None}
+    values = {k: _parsed(v) if k in _JSON else v for k, v in item.items() if v is not None}
     values["id"] = values.get("id") or content_id("imported", question.id, *(values.get(k) for k in sorted(values)))
     who = values.get("annotator", "")
     if values.get("outcome") == UNDONE:
         return Retraction(question.id, who, str(values.get("retracts", "")), values["id"])
-    same = {"seconds": _number(values.get("seconds"), "seconds"), "time": values.get("time"), "id": values["id"]}
-    flags = {"adjudicates": _flag(values.get("adjudicates"), "adjudicates")}
+    same: dict[str, Any] = {name: values.get(name) for name in ("id", "time")}
+    same["seconds"] = _number(values.get("seconds"), "seconds")
+    adjudicates = _flag(values.get("adjudicates"), "adjudicates")
     if question.k == 2:
         outcome, judged = values.get("outcome", ""), values.get("judgement")
         return Label(
@@ -66,14 +68,13 @@ def _act(item: Mapping[str, Any], questions: Mapping[str, Question]) -> Act:
             votes=_votes(values),
             better=values.get("better"),
             judgement=None if judged is None else Judgement.from_json(judged),
+            adjudicates=adjudicates,
             **same,
-            **flags,
         )
-    named = {name: values[name] for name in ("ranking", "best", "worst", "shown", "replaces") if name in values}
+    named: dict[str, Any] = {name: values[name] for name in _NAMED if name in values}
+    named["outcome"] = values.get("outcome") or "decided"
     stopped = _flag(values.get("stopped"), "stopped")
-    return Answer(
-        question.id, who, outcome=values.get("outcome") or "decided", stopped=stopped, **named, **same, **flags
-    )
+    return Answer(question.id, who, stopped=stopped, adjudicates=adjudicates, **named, **same)
 
 
 def _sides(shown: Any, pair: Question) -> Any:
@@ -83,13 +84,13 @@ def _sides(shown: Any, pair: Question) -> Any:
 
 
 def _parsed(value: Any) -> Any:
-    """Return the list of a cell that holds one as JSON; other values as they are."""
-    if not isinstance(value, str) or not value.startswith("["):
+    """Return the value of a cell that holds JSON; other values as they are."""
+    if not isinstance(value, str) or not value.startswith(("[", "{")):
         return value
     try:
         return json.loads(value)
     except ValueError as error:
-        raise DataError(f"A list must be JSON, but is {value[:80]!r} ({error}): correct the cell.") from error
+        raise DataError(f"A list in a cell must be JSON, but is {value[:80]!r} ({error}): correct the cell.") from error
 
 
 def _number(value: Any, name: str) -> Any:

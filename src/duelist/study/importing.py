@@ -9,9 +9,10 @@ from typing import Any
 
 from duelist.errors import DataError
 from duelist.exchange.formats import READERS, Source, format_of, read_source
-from duelist.exchange.reading import Act, Problem, Sifted, sift
+from duelist.exchange.reading import Problem, Sifted, sift
 from duelist.exchange.trl import sorted_out
 from duelist.store.store import Store
+from duelist.study.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def source_of(given: Any, format: str | None = None) -> Source:
         raise DataError(f"Answers are imported from a path, a Dataset or rows, but got {type(given).__name__}.")
     rows = [(f"row {i}", dict(row) if isinstance(row, Mapping) else row) for i, row in enumerate(given, start=1)]
     found = format or (format_of(rows[0][1]) if rows else None)
-    if found not in READERS:
+    if found is None or found not in READERS:
         raise DataError(
             f"The rows must be in one of the formats {', '.join(READERS)}, but are "
             f"{str(rows[0][1])[:80] if rows else 'none'}: give `format`, or rows with `prompt`, `chosen`, `rejected`."
@@ -62,6 +63,20 @@ def checked(store: Store, source: Source) -> tuple[Sifted, list[tuple[str, Mappi
     return sift(rows, store.acts(), questions), others
 
 
+def import_into(stages: Stages, source: Source) -> ImportReport:
+    """Record the answers of a source, and preferences on other responses as known while round 1 has not begun."""
+    sifted, others = checked(stages.store, source)
+    new = stages.store.add_answers([act for _, act in sifted.new])
+    known, repeated, problems = 0, sifted.repeated, list(sifted.problems)
+    if others and stages.folder.stage(1, "pair") is None:
+        stages.measure_initial_model()
+        known, again, wrong = stages.known.add(others)
+        repeated, problems = repeated + again, [*problems, *wrong]
+    else:
+        problems += unknown_pairs(others)
+    return ImportReport(new, known, repeated, tuple(problems))
+
+
 def unknown_pairs(others: Iterable[tuple[str, Any]]) -> list[Problem]:
     """Return the problem of preferences on responses that were not asked about, once a round has begun."""
     return [
@@ -72,8 +87,3 @@ def unknown_pairs(others: Iterable[tuple[str, Any]]) -> list[Problem]:
         )
         for where, _ in others
     ]
-
-
-def answers(sifted: Sifted) -> list[Act]:
-    """Return the new answers, in the file's order."""
-    return [act for _, act in sifted.new]

@@ -7,8 +7,8 @@ trainers train on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 from duelist.data.known import KnownConfig
 from duelist.data.prompts import PromptSet
@@ -17,7 +17,12 @@ from duelist.errors import DataError
 from duelist.exchange.reading import Problem
 from duelist.exchange.trl import label_of, preference_texts, weight_of
 from duelist.models.policy.plain_tokens import plain_token_ids
+from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
+from duelist.settings.lookups import Lookups
+from duelist.store.row_codecs import AskedQuestion
+from duelist.store.store import Store
+from duelist.study.components import StudyComponents
 from duelist.types import Label, Prompt, Question, Response
 
 UNIT = "known before round 1"  # in place of what a rule's score measures
@@ -38,6 +43,60 @@ class Known:
     def weighted(self) -> bool:
         """Whether any pair has a weight in the loss."""
         return any(q.weight != 1 for q in self.pairs)
+
+
+# Of questions and of their prompts, by id: the rewards of the responses, the margins, and the KL.
+Seen = Callable[
+    [Sequence[Question], Mapping[str, Prompt]], tuple[Sequence[tuple[float, ...]], Sequence[float], float | None]
+]
+
+
+@final
+class KnownRecorder:
+    """Recording of preferences known before round 1, with their margins under the initial model.
+
+    Args:
+        components: the recipe's components.
+        store: the record.
+        policy: the initial policy, whose tokenizer encodes the responses; None if there is none.
+        seen: what the initial model says of questions.
+    """
+
+    def __init__(self, components: StudyComponents, store: Store, policy: Policy | None, seen: Seen) -> None:
+        self._components, self._store, self._seen = components, store, seen
+        self._encode = plain_encode if policy is None else encoder(policy.tokenizer, policy.context_length, policy.name)
+
+    def read(self) -> tuple[list[AskedQuestion], list[Prompt], Sequence[Label]]:
+        """Return the preferences of the recipe's file as questions of round 0, their prompts and labels.
+
+        Raises:
+            DataError: if a row is not usable.
+        """
+        config = self._components.recipe.known
+        assert config is not None
+        return self._as_asked(read_known(config, self._components.prompts, self._encode))
+
+    def add(self, rows: Iterable[tuple[str, Any]]) -> tuple[int, int, Sequence[Problem]]:
+        """Record the preferences of some rows.
+
+        Returns:
+            The numbers of new and of repeated labels, and the rows that are not usable.
+        """
+        known = known_preferences(rows, self._components.prompts, self._encode)
+        new = self._store.add_known(*self._as_asked(known))
+        return new, len(known.labels) - new, known.problems
+
+    def _as_asked(self, known: Known) -> tuple[list[AskedQuestion], list[Prompt], Sequence[Label]]:
+        if known.weighted:
+            context = self._components.context(Lookups(), self._components.prompts)
+            self._components.check(replace(context, weighs_pairs=True))
+        recorded = self._store.asked()
+        ids = {x.question.id for x in recorded}
+        new = [q for q in known.pairs if q.id not in ids]
+        rewards, margins, _ = self._seen(new, known.prompts) if new else ((), (), None)
+        places = enumerate(zip(new, margins, rewards, strict=True), start=sum(x.round == 0 for x in recorded))
+        asked = [AskedQuestion(q, 0, i, 0.0, UNIT, m, r) for i, (q, m, r) in places]
+        return asked, list(known.prompts.values()), known.labels
 
 
 def encoder(tokenizer: Any, context_length: int | None, model: str) -> Encode:

@@ -303,15 +303,12 @@ class Stages:
         self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
     ) -> FeatureJob:
         """Return the input of the featurizers in round t."""
+        of_targets = self.components.targets.prompts if targets else ()
         return FeatureJob(
             self._learner.models(model_round(self.recipe, t)),
             candidates,
             past,
-            prompts={
-                **self.store.prompts(),
-                **self._prompts_by_id,
-                **({p.id: p for p in self.components.targets.prompts} if targets else {}),
-            },
+            prompts={**self.store.prompts(), **self._prompts_by_id, **{p.id: p for p in of_targets}},
             beta=self.recipe.beta,
             seed=self._seed("projection"),
             progress=self.progress,

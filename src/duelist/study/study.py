@@ -17,7 +17,7 @@ from duelist.recipe.round_plan import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder, open_folder_for_parent
-from duelist.study.importing import ImportReport, answers, checked, source_of, unknown_pairs
+from duelist.study.importing import ImportReport, import_into, source_of
 from duelist.study.lookahead import kept_by_fresher_features
 from duelist.study.stages import Stages
 from duelist.types import Answer, Batch, Label, VoteRule
@@ -199,7 +199,7 @@ class Study:
         return self.store.add_answers(answers)
 
     def import_labels(self, source: Any, format: str | None = None) -> ImportReport:
-        """Record answers from another tool's file, a `datasets.Dataset` or rows; leave out the rows that are not usable.
+        """Record answers from another tool's file, a `datasets.Dataset` or rows; leave out rows that are not usable.
 
         Preferences in TRL's format on responses that were never asked about are recorded as known, as long as round 1
         has not begun: they train and count as past questions. Importing again changes nothing.
@@ -213,17 +213,8 @@ class Study:
             RoundStateError: if the study was closed.
         """
         self.folder.require_open()
-        sifted, others = checked(self.store, source_of(source, format))
-        new = self.store.add_answers(answers(sifted))
-        known, repeated, problems = 0, sifted.repeated, list(sifted.problems)
-        if others and self.folder.stage(1, "pair") is None:
-            with torch_threads(self.recipe.torch_threads):
-                self.stages.measure_initial_model()
-                known, again, wrong = self.stages.add_known(others)
-            repeated, problems = repeated + again, [*problems, *wrong]
-        elif others:
-            problems += unknown_pairs(others)
-        return ImportReport(new, known, repeated, tuple(problems))
+        with torch_threads(self.recipe.torch_threads):
+            return import_into(self.stages, source_of(source, format))
 
     def to_dataset(
         self, votes: VoteRule = "every", ties: bool = False, implied: Literal["all", "adjacent"] = "all"
