@@ -39,6 +39,7 @@ class Arm:
         asked: every asked pair, by round and pick.
         prompts: prompts by id.
         answers: the label or answer that counts for each question and annotator.
+        known: number of preferences known before round 1, which are neither asked pairs nor answers here.
         damage: one message for each lost, deleted or changed part of the folder.
     """
 
@@ -50,6 +51,7 @@ class Arm:
     prompts: Mapping[str, Prompt]
     answers: Sequence[Label | Answer]
     damage: Sequence[str] = ()
+    known: int = 0
 
     @property
     def labels(self) -> list[Label]:
@@ -146,7 +148,7 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
     ids = {x.question.id for x in asked}
     counted = [x for x in answers if question_of(x) in ids]
     name = label or name_of(recipe, "acquisition").rpartition(":")[2]
-    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
+    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong, len(answers) - len(counted))
 
 
 def read_arms(folder: Path) -> list[Arm]:
