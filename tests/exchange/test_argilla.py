@@ -83,7 +83,8 @@ records = JsonIO._records_from_json(folder + "/records.json")
 answered = []
 for record, label in zip(records, question.labels):
     response = rg.Response("outcome", label, user_id=uuid.UUID(int=7))
-    answered.append(rg.Record(id=record.id, fields=dict(record.fields), metadata=dict(record.metadata), responses=[response]))
+    same = {"id": record.id, "fields": dict(record.fields), "metadata": dict(record.metadata)}
+    answered.append(rg.Record(**same, responses=[response]))
 JsonIO.to_json(answered, target)
 print(json.dumps([list(settings.fields[0]._model.model_dump()), list(question.labels)]))
 """

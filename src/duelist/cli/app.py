@@ -16,6 +16,7 @@ from duelist.cli.compare import compare
 from duelist.cli.console import err, say
 from duelist.cli.export import export, import_
 from duelist.cli.gallery import gallery
+from duelist.cli.label_studio import label_studio
 from duelist.cli.methods import methods
 from duelist.cli.recipes import recipes
 from duelist.cli.report import report
@@ -87,3 +88,4 @@ for command in (run, annotate, tell, compare, select, status, report, export, ve
     app.command()(command)
 app.command("import")(import_)
 app.add_typer(annotators, name="annotators")
+app.add_typer(label_studio, name="label-studio")

@@ -19,7 +19,7 @@ from duelist.exchange.tasks import Task, require_pairs
 from duelist.types import Label, Question
 
 TOOL = "Label Studio"
-_OUTCOME, _PAIRWISE = "outcome", "comparison"  # names of the two controls in the configuration
+OUTCOME, _PAIRWISE = "outcome", "comparison"  # names of the two controls in the configuration
 Content = Mapping[str, Any]
 
 
@@ -31,7 +31,7 @@ def configuration() -> str:
     return f"""<View>
   <Style>
     .duelist-sides {{ display: flex; gap: 1em; align-items: stretch; }}
-    .duelist-sides > div {{ flex: 1 1 0; min-width: 0; }}
+    .duelist-sides > div {{ flex: 1 1 0; min-width: 0; border: 1px solid #999; border-radius: 4px; padding: 0.5em; }}
     .duelist-text {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
   </Style>
   <Header value="Prompt"/>
@@ -42,7 +42,7 @@ def configuration() -> str:
     <Text name="left" value="$left"/>
     <Text name="right" value="$right"/>
   </View>
-  <Choices name="{_OUTCOME}" toName="prompt" choice="single" showInline="true" required="true"
+  <Choices name="{OUTCOME}" toName="prompt" choice="single" showInline="true" required="true"
            requiredMessage="Choose an outcome.">
 {choices}
   </Choices>
@@ -108,9 +108,9 @@ def _chosen(annotation: Content) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for result in annotation.get("result") or []:
         value = result.get("value") or {}
-        if result.get("type") == "choices" and result.get("from_name") == _OUTCOME:
+        if result.get("type") == "choices" and result.get("from_name") == OUTCOME:
             choices = value.get("choices") or []
-            values[_OUTCOME] = choices[0] if len(choices) == 1 else choices
+            values[OUTCOME] = choices[0] if len(choices) == 1 else choices
         if result.get("type") == "pairwise":
             values[_PAIRWISE] = [value]
     return values
@@ -119,7 +119,7 @@ def _chosen(annotation: Content) -> dict[str, Any]:
 def _label(data: Content, annotation: Content, chosen: Content, questions: Mapping[str, Question]) -> Label:
     pair = asked_question(data.get("question_id"), questions)
     skipped = bool(annotation.get("was_cancelled"))
-    choice = "skip" if skipped else chosen.get(_OUTCOME)
+    choice = "skip" if skipped else chosen.get(OUTCOME)
     if not skipped:
         _require_consistent(CHOICES.get(choice) if isinstance(choice, str) else None, chosen.get(_PAIRWISE))
     number, who = annotation.get("annotation_id", annotation.get("id")), _annotator(annotation)
