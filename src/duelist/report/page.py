@@ -126,12 +126,14 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
         "" if split == "constant" else f", schedule {split if isinstance(split, str) else _brief({'list': split})}"
     )
     random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
+    known = [("Known before round 1", f"{arm.known} preferences")] if arm.known else []
     return [
         ("Model", _prepared(_model(recipe), recipe)),
         ("Acquisition", _prepared(f"{rule} ({_brief(acquisition)})" if acquisition else rule, recipe)),
         ("Trainer", _prepared(name_of(recipe, "trainer"), recipe)),
         ("β", str(recipe["beta"])),
         ("Budget", asked + random_first),
+        *known,
         ("Pool", str(recipe["pool"])),
         ("Annotator", _prepared(name_of(recipe, "annotator") or PEOPLE, recipe)),
         ("Seed", str(recipe["seed"])),

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from duelist.errors import RoundStateError, StorageError, full_disk_as_storage_error
 from duelist.files.atomic import atomic_path, discard
-from duelist.store.artifacts import digest, write_json
+from duelist.store.artifacts import digest, write_json, write_jsonl
 from duelist.store.codecs import FEATURES, Codec
 from duelist.store.decisions import question_of
 from duelist.store.derived import (
@@ -30,7 +30,7 @@ from duelist.store.derived import (
     write_preferences,
     write_results,
 )
-from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, PRELABELLING, ROUNDS, SELECTION
+from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, KNOWN, KNOWN_STAGE, PRELABELLING, ROUNDS, SELECTION
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
@@ -204,6 +204,22 @@ class StudyFolder:
                 write_json(path, dict(info))
                 self._finish(round, "prelabel", path, began, info, labels=labels)
 
+    def run_known(
+        self, compute: Callable[[], tuple[Sequence[AskedQuestion], Sequence[Prompt], Sequence[Label]]]
+    ) -> None:
+        """Run the stage that records the preferences known before round 1, unless it is finished."""
+        with self._at_work("the preferences known before round 1"):
+            if self.store.stage(0, KNOWN_STAGE) is not None:
+                return
+            began = time.monotonic()
+            asked, prompts, labels = compute()
+            path = self.round_folder(0) / KNOWN
+            write_jsonl(path, [{"pair_id": x.pair_id, "annotator": x.annotator, "outcome": x.outcome} for x in labels])
+            relative = path.relative_to(self.path).as_posix()
+            info = {"preferences": len(labels)}
+            stage = Stage(0, KNOWN_STAGE, relative, digest(path), time.monotonic() - began, info)
+            self.store.add_known(asked, prompts, labels, stage)
+
     def run_training(self, round: int, artifact: str, fill: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, float]:
         """Run the stage that writes a folder of weights, unless it is finished; return the result of `fill`.
 
@@ -236,7 +252,7 @@ class StudyFolder:
             The line of metrics.jsonl.
         """
         with self._at_work(f"the results of round {round}"):
-            asked = {x.question.id for x in self.store.asked() if x.round <= round}
+            asked = {x.question.id for x in self.store.asked() if 0 < x.round <= round}  # of round 0: known before
             labels = sum(question_of(x) in asked for x in self.store.current_answers())
             seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
             line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}

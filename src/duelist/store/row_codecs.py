@@ -119,6 +119,19 @@ def stage_from(row: StageRow) -> Stage:
     return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
 
 
+def stage_row(stage: Stage) -> StageRow:
+    """Return the row of a stage that is finished now."""
+    return StageRow(
+        round=stage.round,
+        stage=stage.name,
+        artifact=stage.artifact,
+        digest=stage.digest,
+        seconds=stage.seconds,
+        info=dict(stage.info),
+        finished_at=now(),
+    )
+
+
 def answer_from(row: AnswerRow) -> tuple[Label | Answer | Retraction | None, str]:
     """Return a label, an answer or a retraction from its row.
 

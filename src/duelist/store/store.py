@@ -32,6 +32,7 @@ from duelist.store.row_codecs import (
     now,
     read_asked,
     stage_from,
+    stage_row,
 )
 from duelist.store.tables import AnswerRow, PreferencesFileRow, PromptRow, QuestionRow, RecipeRow, RoundRow, StageRow
 from duelist.types import Answer, Batch, Decision, Label, Prompt, Retraction, VoteRule
@@ -126,17 +127,26 @@ class Store:
         with self._recording() as session:
             add_batch(session, batch, prompts)
             record_acts(session, labels, asked)
-            session.add(
-                StageRow(
-                    round=stage.round,
-                    stage=stage.name,
-                    artifact=stage.artifact,
-                    digest=stage.digest,
-                    seconds=stage.seconds,
-                    info=dict(stage.info),
-                    finished_at=now(),
-                )
-            )
+            session.add(stage_row(stage))
+
+    def add_known(
+        self,
+        batch: Sequence[AskedQuestion],
+        prompts: Sequence[Prompt],
+        labels: Sequence[Label],
+        stage: Stage | None = None,
+    ) -> int:
+        """Record questions of round 0 together with their labels, and the stage that read them, if any.
+
+        Returns:
+            The number of new labels.
+        """
+        questions = {x.question.id: x.question for x in (*self.asked(), *batch)}
+        with self._recording() as session:
+            add_batch(session, batch, prompts)
+            if stage is not None:
+                session.add(stage_row(stage))
+            return record_acts(session, labels, questions)
 
     def close_round(self, round: int, metrics: Mapping[str, Any]) -> None:
         """Record a round's metrics, which closes the round. A closed round never changes."""

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from duelist.study.answered import answers_before, answers_so_far, votes_so_far
 from duelist.study.asked_metrics import KL, effort, selection_metrics
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
+from duelist.study.known import KnownRecorder
 from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
 from duelist.study.learners.policy import PolicyLearner
@@ -178,7 +180,7 @@ class Stages:
     def _history(self, t: int) -> History:
         """Return what the annotator may know when round t's questions are labelled: rounds that its model knows."""
         known, looks = model_round(self.recipe, t), self.recipe.rounds - 1 - self.recipe.lookahead
-        questions = {x.question.id: x.question for x in self.store.asked() if x.round <= known}
+        questions = {x.question.id: x.question for x in self.store.asked() if 0 < x.round <= known}
         labels = [x for x in self.store.current_labels(advisory=True) if x.pair_id in questions]
         return History(questions, self.store.prompts(), labels, max(looks, 0))
 
@@ -187,10 +189,17 @@ class Stages:
         annotator = self.recipe.annotator
         return annotator is not None and issubclass(annotator.cls, Prelabeller)
 
-    def _seen(self, t: int, selected: Sequence[Question]) -> tuple[list[tuple[float, ...]], list[float], float | None]:
+    def _seen(
+        self, t: int, selected: Sequence[Question], prompts: Mapping[str, Prompt] = MappingProxyType({})
+    ) -> tuple[list[tuple[float, ...]], list[float], float | None]:
         """Return what the model says of the selected questions before training on them.
 
         It is recorded for every rule, and costs a forward pass of policy and reference for each response.
+
+        Args:
+            t: the round.
+            selected: the questions.
+            prompts: their prompts that are none of the study's, by id.
 
         Returns:
             The rewards of each question's responses, its margin, and the mean log ratio (None without a policy).
@@ -199,7 +208,7 @@ class Stages:
         _, place_NQ = distinct_responses(selected)
         wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
         job = self.feature_job(model_round(self.recipe, t), selected)
-        job = replace(job, wanted=frozenset(wanted & set(margins.provides)))
+        job = replace(job, prompts={**prompts, **job.prompts}, wanted=frozenset(wanted & set(margins.provides)))
         seen = margins.compute(job)
         rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
         # Of a larger question: the largest difference.
@@ -225,7 +234,7 @@ class Stages:
         plan = self.components.trainer.plan
 
         def fill(target: Path) -> Mapping[str, float]:
-            items = self._items(range(1 if plan.accumulate == "all" else t, t + 1))
+            items = self._items(range(0 if plan.accumulate == "all" else self._first(t), t + 1))
             return {**self._learner.train(t, items, target), "preferences": float(len(items))}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
@@ -235,11 +244,16 @@ class Stages:
         policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
         return training_items(self.components.trainer.plan, self.store, rounds, policy, self.progress)
 
+    @staticmethod
+    def _first(t: int) -> int:
+        """Return the first round whose labels are round t's own: round 1 trains on what was known before, too."""
+        return 0 if t == 1 else t
+
     def _step(self, t: int) -> Mapping[str, float]:
         """Take round t's optimizer step, and keep the weights at a checkpoint (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            items = self._items(range(t, t + 1))
+            items = self._items(range(self._first(t), t + 1))
             info = {**self._online.step(t, items), "preferences": float(len(items))}
             questions = {x.question.id: x.question for x in self.store.asked(t)}
             step = {"info": info, "preferences": [decision_json(x, questions) for x in items]}
@@ -273,7 +287,14 @@ class Stages:
         if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
+        if self.recipe.known is not None:
+            self.folder.run_known(lambda: self.known.read())
         self.folder.close_round(0, {**self.evaluate(0).metrics, **effort(0, self.store)})
+
+    @cached_property
+    def known(self) -> KnownRecorder:
+        """Records preferences known before round 1, once the initial model is there."""
+        return KnownRecorder(self.components, self.store, self._learner.models(0).policy, partial(self._seen, 0))
 
     @cached_property
     def components(self) -> StudyComponents:
@@ -321,11 +342,12 @@ class Stages:
         targets: Sequence[Question] = (),
     ) -> FeatureJob:
         """Return the input of the featurizers with the model after a round."""
+        of_targets = self.components.targets.prompts if targets else ()
         return FeatureJob(
             self._learner.models(after),
             candidates,
             past,
-            prompts={**self._prompts_by_id, **({p.id: p for p in self.components.targets.prompts} if targets else {})},
+            prompts={**self.store.prompts(), **self._prompts_by_id, **{p.id: p for p in of_targets}},
             beta=self.recipe.beta,
             seed=self._seed("projection"),
             progress=self.progress,

@@ -33,7 +33,7 @@ def rows_of(folder: Path, ledger: str | URL) -> list[dict[str, Any]]:
     """
     require_study(folder)
     with closing(Store(folder, migrate=False)) as store:
-        asked = store.asked()
+        asked = [x for x in store.asked() if x.round > 0]  # of round 0: known before
         labels = [x for x in store.current_labels() if x.votes is None]
         recipe = saved_recipe(store.recipe() or read_recipe(folder))
     acts = [a for a in derive(read_events(ledger)).acts.values() if a.counts and not a.undone]

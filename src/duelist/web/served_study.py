@@ -112,7 +112,7 @@ class ServedStudy:
         Raises:
             DataError: if the file cannot be read, or an answer cannot be recorded; it names the line.
         """
-        questions = {x.question.id: x.question for x in self.study.store.asked()}
+        questions = {x.question.id: x.question for x in self.study.store.asked() if x.round > 0}
         told = self._not_recorded(read_told(path, questions))
         judged = self._judged()
         for where, answer in told:
@@ -224,7 +224,7 @@ class ServedStudy:
             StorageError: if the ledger is that of another study.
         """
         store = self.study.store
-        asked = {x.question.id: x for x in store.asked()}
+        asked = {x.question.id: x for x in store.asked() if x.round > 0}  # of round 0: known before
         leases = self.journal.record.leases.values()
         if foreign := [x.question_id for x in leases if x.purpose == "question" and x.question_id not in asked]:
             raise StorageError(
@@ -240,7 +240,10 @@ class ServedStudy:
         others = [
             x
             for x in store.current_answers()
-            if x.id not in known and question_of(x) not in judged and not (isinstance(x, Label) and x.votes)
+            if x.id not in known
+            and question_of(x) in asked
+            and question_of(x) not in judged
+            and not (isinstance(x, Label) and x.votes)
         ]
         self.desk.rounds.add([imported(x, asked[question_of(x)].question) for x in others])
         for t in range(1, store.rounds_closed() + 1):
