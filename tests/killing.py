@@ -279,7 +279,7 @@ def migrate_and_die(folder: Path, statements: int) -> None:
 
     def after_execute(_: Any, __: Any, statement: str, *___: Any) -> None:
         nonlocal done
-        done += statement.lstrip().startswith(("CREATE", "INSERT", "DROP", "UPDATE"))
+        done += statement.lstrip().startswith(("CREATE", "INSERT", "DROP", "UPDATE", "ALTER"))
         if done == statements:
             os.kill(os.getpid(), signal.SIGKILL)
 

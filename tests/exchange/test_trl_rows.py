@@ -119,7 +119,7 @@ def test_before_round_one_a_dataset_is_known(tiny_recipe: dict[str, Any], tmp_pa
         more = study.import_labels([row(5)])
         assert more.known == 1 and [x.position for x in study.store.asked(0)] == [0, 1, 2, 3, 4]
         study.ask()
-        assert [p.pair_id for p in study.store.preferences()] == sorted(x.question.id for x in study.store.asked(0))
+        assert [p.pair_id for p in study.store.decisions()] == sorted(x.question.id for x in study.store.asked(0))
         late = study.import_labels([*dataset, row(6)])
         assert (late.known, late.repeated) == (0, 4) and "round 1 has begun" in late.problems[0].message
         found = study.to_dataset().remove_columns(["question_id", "share"]).to_list()

@@ -156,11 +156,11 @@ def test_the_trainer_trains_on_them_and_they_cost_nothing(
         first, second = ({p.pair_id: (p.chosen.text, p.rejected.text) for p in items} for items in seen)
         known = {x.question.id for x in study.store.asked(0)}
         texts = {(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in rows}
-        assert {first[i] for i in known} == texts and len(first) == len(study.store.preferences(0)) + len(
-            study.store.preferences(1)
+        assert {first[i] for i in known} == texts and len(first) == len(study.store.decisions(0)) + len(
+            study.store.decisions(1)
         )
-        assert second.keys() == {p.pair_id for p in study.store.preferences(None if accumulate == "all" else 2)}
-        decided = len(study.store.preferences())  # ties make none
+        assert second.keys() == {p.pair_id for p in study.store.decisions(None if accumulate == "all" else 2)}
+        decided = len(study.store.decisions())  # ties make none
         assert {x.margin for x in study.store.asked(0)} == {0.0}, "the implicit reward of the reference itself"
     preferences = read_jsonl(folder / "preferences.jsonl")
     assert len(preferences) == decided > 16

@@ -49,6 +49,8 @@ class Context:
         within_prompts: whether both responses of every pair belong to one prompt; None if unknown.
         rounding: rounding of the trained weights; None if it loses no steps, or if unknown.
         train: training prompts, as far as they are available.
+        judged: whether a judge labels pairs beside people (`judged_pool`).
+        asks_at_random: whether some pairs of each batch are drawn at random from the pool.
         held_out: held-out prompts, as far as they are available.
         given: the required responses from the data set, as far as they are available.
         lookups: looks up resources that may be unavailable.
@@ -72,6 +74,8 @@ class Context:
     budgets: Sequence[int] = ()
     lookahead: int = 0
     sets_of: int = 2
+    judged: bool = False
+    asks_at_random: bool = False
     train: Sequence[Prompt] = ()
     held_out: Sequence[Prompt] = ()
     given: Callable[[], Sequence[Response]] = list

@@ -147,6 +147,8 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
         by_question.setdefault(question_of(act), []).append(_act_row(act))
     for x in store.asked():
         selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
+        if x.inclusion is not None:  # not known of questions asked by earlier versions
+            selected |= {"inclusion": x.inclusion, "control": x.control}
         answers = by_question.get(x.question.id, [])
         yield _pair_row(x, selected, prompts, answers) if x.question.k == 2 else _set_row(x, selected, prompts, answers)
 
@@ -154,7 +156,7 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
 CSV_COLUMNS = (
     "question_id", "asks", "round", "position", "annotator", "outcome", "ranking", "best", "worst", "stopped", "shown",
     "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "advisory", "id", "replaces", "retracts",
-    "judgement", "prompt", "responses",
+    "judgement", "prompt", "responses", "inclusion", "control",
 )  # fmt: skip
 
 
@@ -175,6 +177,7 @@ def csv_text(store: Store) -> str:
             "asks": "pair" if pair else row["asks"],
             "round": row["round"],
             "position": row["position"],
+            **{name: row.get(name) for name in ("inclusion", "control")},
             "prompt": json.dumps(row["prompt"], ensure_ascii=False),
             "responses": json.dumps(responses, ensure_ascii=False),
         }

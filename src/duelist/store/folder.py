@@ -183,7 +183,8 @@ class StudyFolder:
             began = time.monotonic()
             selection, asked, prompts = compute()
             path = self.round_folder(round) / SELECTION
-            rows = [{"pair_id": x.question.id, "score": x.score, "margin": x.margin} for x in asked]
+            names = ("score", "margin", "inclusion", "control")
+            rows = [{"pair_id": x.question.id} | {name: getattr(x, name) for name in names} for x in asked]
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 

@@ -37,6 +37,9 @@ class AskedQuestion:
         unit: what the score measures, in words.
         margin: under the model when it was asked: of a pair, r(a) − r(b); of a larger question, the largest difference.
         rewards: reward of each response under the same model; None for pairs asked by earlier versions.
+        inclusion: probability with which it was asked, given the questions picked for certain (1); None for questions
+            asked by earlier versions.
+        control: whether it is in the control slice, a uniform sample of the round's pool; None likewise.
     """
 
     question: Question
@@ -46,6 +49,8 @@ class AskedQuestion:
     unit: str
     margin: float
     rewards: tuple[float, ...] | None = None
+    inclusion: float | None = None
+    control: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ def read_asked(session: Session) -> list[AskedQuestion]:
             cast(QuestionType, r.asks),
         )
         whole = rewards if len(rewards) == len(own) else None
-        asked.append(AskedQuestion(question, r.round, r.position, r.score, r.unit, r.margin, whole))
+        drawn = (r.inclusion, r.control)
+        asked.append(AskedQuestion(question, r.round, r.position, r.score, r.unit, r.margin, whole, *drawn))
     return asked
 
 
@@ -99,7 +105,8 @@ def add_batch(session: Session, batch: Sequence[AskedQuestion], prompts: Sequenc
             session.add(ResponseRow(**RESPONSE.dump_python(response, mode="json")))
     session.flush()
     for x in batch:
-        own = {name: getattr(x, name) for name in ("round", "position", "score", "unit", "margin")}
+        names = ("round", "position", "score", "unit", "margin", "inclusion", "control")
+        own = {name: getattr(x, name) for name in names}
         session.add(QuestionRow(id=x.question.id, asks=x.question.asks, weight=x.question.weight, **own))
     session.flush()
     for x in batch:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from duelist.acquisition.base import choose
-from duelist.featurizers.base import featurize
-from duelist.recipe.round_plan import budget_of
-from duelist.seeding import generator
 from duelist.store import codecs
 from duelist.study.stages import Stages
 
@@ -26,10 +22,8 @@ def kept_by_fresher_features(stages: Stages, t: int) -> dict[str, float]:
     draws = stages.sample(t, stages.prompts(t))
     past = [x.question for x in stages.store.asked() if x.round < t]
     candidates = stages.folder.read(t, "pair", codecs.questions(draws))
-    job = stages.feature_job(t - 1, candidates, past, stages.target(t) if "target_MD" in needs else [])
-    recorded = stages.recorded(t - 1, needs, candidates, past)
-    features = featurize(stages.components.featurizers, needs, job, recorded)
-    rng = generator(recipe.seed, "select", t)
-    picked = {candidates[i].id for i in choose(stages.acquisition(t), features, budget_of(recipe, t), rng).indices_B}
+    targets = stages.target(t) if "target_MD" in needs else []
+    features = stages.features(t, t - 1, candidates, past, targets)
+    picked = {candidates[i].id for i in stages.pick(t, candidates, features).selection.indices_B}
     asked = {x.question.id for x in stages.store.asked(t)}
     return {"lookahead_kept": len(picked & asked) / len(asked)}

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
+from duelist.acquisition.control import Sampled, control_size, with_control
 from duelist.acquisition.initial_random import InitialRandom
+from duelist.acquisition.judged_discount import discounted
 from duelist.acquisition.stopping import End, require_gains, study_end
 from duelist.annotators.base import History, Prelabeller
 from duelist.annotators.reading_time import study_reading_time
@@ -38,6 +40,7 @@ from duelist.study.answered import answers_before, answers_so_far, votes_so_far
 from duelist.study.asked_metrics import KL, effort, selection_metrics
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
+from duelist.study.judged_pool import JudgedPools
 from duelist.study.known import KnownRecorder
 from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
@@ -120,12 +123,33 @@ class Stages:
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
 
-        def compute() -> Features:
-            after = model_round(self.recipe, t)
-            job = replace(self.feature_job(after, candidates, past, targets), cache=cache)
-            return featurize(self.components.featurizers, needs, job, self.recorded(after, needs, candidates, past))
-
+        after = model_round(self.recipe, t)
+        compute = lambda: self.features(t, after, candidates, past, targets, cache)  # noqa: E731
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
+
+    def features(
+        self,
+        t: int,
+        after: int,
+        candidates: Sequence[Question],
+        past: Sequence[Question],
+        targets: Sequence[Question],
+        cache: FeatureCache | None = None,
+    ) -> Features:
+        """Compute round t's features with the model after round `after`, less what the judge told of its pairs."""
+        needs, judged, worth = self.needs(t), dict[str, Question](), 0.0
+        if self._judged_pools is not None and {"gradient_ND", "past"} <= needs:
+            judged, worth = self._judged_pools.told(after)
+        known = {q.id for q in past}
+        further = [q for q in judged.values() if q.id not in known] if worth else []
+        every = [*past, *further]
+        job = self.feature_job(after, candidates, every, targets)
+        job = job if cache is None else replace(job, cache=cache)
+        found = featurize(self.components.featurizers, needs, job, self.recorded(after, needs, candidates, every))
+        if not worth:
+            return found
+        judged_N = np.array([q.id in judged for q in candidates], bool)
+        return discounted(found, judged_N, np.arange(len(every)) >= len(past), worth)
 
     def target(self, t: int) -> list[Question]:
         """Return pairs of the policy's responses to the target prompts."""
@@ -141,21 +165,36 @@ class Stages:
         """Select the questions to ask, and record them as asked."""
 
         def compute() -> tuple[Selection, list[AskedQuestion], list[Prompt]]:
-            rng = generator(self.recipe.seed, "select", t)
-            selection = choose(self.acquisition(t), features, budget_of(self.recipe, t), rng)
+            sampled = self.pick(t, candidates, features)
+            selection = sampled.selection
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, self.recipe.acquisition.name)
             selected = [candidates[i] for i in selection.indices_B]
             rewards, margins, kl = self._seen(t, selected)
             if kl is not None:
                 selection = replace(selection, diagnostics={**selection.diagnostics, KL: kl})
-            scores = zip(selected, selection.scores_B.tolist(), margins, rewards, strict=True)
+            drawn = sampled.inclusion_B.tolist(), sampled.control_B.tolist()
+            scores = zip(selected, selection.scores_B.tolist(), margins, rewards, *drawn, strict=True)
             unit = selection.unit
-            asked = [AskedQuestion(q, t, i, score, unit, m, r) for i, (q, score, m, r) in enumerate(scores)]
+            asked = [AskedQuestion(q, t, i, score, unit, *rest) for i, (q, score, *rest) in enumerate(scores)]
             needed = {r.prompt_id for q in selected for r in q.responses}
             return selection, asked, [p for p in prompts if p.id in needed]
 
         self.folder.run_selection(t, compute)
+
+    def pick(self, t: int, candidates: Sequence[Question], features: Features) -> Sampled:
+        """Return round t's batch: the rule's picks, and the control slice."""
+        rule, budget, seed = self.acquisition(t), budget_of(self.recipe, t), self.recipe.seed
+        selection = choose(rule, features, budget, generator(seed, "select", t))
+        size, rng = control_size(self.recipe.control_fraction, budget), generator(seed, "control", t)
+        return with_control(selection, [q.id for q in candidates], size, rng, uniform=rule.uniform)
+
+    def judge(self, t: int) -> None:
+        """Judge the questions asked in round t and others of its pool, if the recipe has a judge beside people."""
+        if self._judged_pools is not None:
+            judge = self.components.pool_judge
+            assert judge is not None
+            self._judged_pools.judge(t, judge, self._prompts_by_id)
 
     def is_asked(self, t: int) -> bool:
         """Return whether round t's questions are selected, and those that need no person labelled."""
@@ -235,14 +274,16 @@ class Stages:
 
         def fill(target: Path) -> Mapping[str, float]:
             items = self._items(range(0 if plan.accumulate == "all" else self._first(t), t + 1))
-            return {**self._learner.train(t, items, target), "preferences": float(len(items))}
+            return {**self._learner.train(t, items, target), "preferences": float(len(items)), **items.report}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
 
     def _items(self, rounds: range) -> ScaledDecisions:
         """Return what the last of some rounds trains on: the decisions on the questions asked in them."""
         policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
-        return training_items(self.components.trainer.plan, self.store, rounds, policy, self.progress)
+        plan, judged = self.components.trainer.plan, self._judged_pools
+        prompts = {} if judged is None else self._prompts_by_id
+        return training_items(plan, self.store, rounds, policy, self.progress, judged, prompts)
 
     @staticmethod
     def _first(t: int) -> int:
@@ -300,6 +341,11 @@ class Stages:
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
         return StudyComponents(prepared(self.recipe, self.progress), self.folder.path)
+
+    @cached_property
+    def _judged_pools(self) -> JudgedPools | None:
+        recipe = self.components.recipe
+        return None if recipe.judged_pool is None else JudgedPools(recipe, self.folder, self.progress)
 
     @cached_property
     def _fixed_pool(self) -> Draws:

@@ -267,6 +267,7 @@ class Study:
             )
         with torch_threads(self.recipe.torch_threads):
             ahead = kept_by_fresher_features(self.stages, t)  # while the model that training starts from is loaded
+            self.stages.judge(t)
             training = self.stages.train(t)
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
