@@ -12,6 +12,7 @@ from sqlalchemy import URL
 
 from duelist.annotators.people import PeopleConfig
 from duelist.errors import DataError, StorageError
+from duelist.labels import JUDGE_OUTCOMES
 from duelist.recipe.round_plan import budgets
 from duelist.seeding import derived_seed
 from duelist.store.decisions import question_of
@@ -237,14 +238,10 @@ class ServedStudy:
         self._sync.run()
         known = {act.answer_id for act in self.journal.record.acts.values()}
         judged = self._judged()
-        others = [
-            x
-            for x in store.current_answers()
-            if x.id not in known
-            and question_of(x) in asked
-            and question_of(x) not in judged
-            and not (isinstance(x, Label) and x.votes)
-        ]
+        # Vote counts are nobody's act, and a judge's unusable verdict answers nothing.
+        told = [x for x in store.current_answers() if x.id not in known and x.outcome not in JUDGE_OUTCOMES]
+        told = [x for x in told if question_of(x) in asked and question_of(x) not in judged]
+        others = [x for x in told if not (isinstance(x, Label) and x.votes)]
         self.desk.rounds.add([imported(x, asked[question_of(x)].question) for x in others])
         for t in range(1, store.rounds_closed() + 1):
             self.desk.rounds.close(t)
