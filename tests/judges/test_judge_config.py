@@ -18,7 +18,9 @@ from duelist.judges.config import JudgeConfig
     ],
 )
 def test_the_kind_follows_from_the_source(settings: dict[str, object], kind: str) -> None:
-    assert JudgeConfig.model_validate(settings).kind == kind
+    config = JudgeConfig.model_validate(settings)
+    assert config.kind == kind
+    assert JudgeConfig.model_validate(config.model_dump(mode="json")) == config  # as in a saved recipe
 
 
 @pytest.mark.parametrize(

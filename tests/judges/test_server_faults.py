@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import ChatServer, Exchange, serving
+from judging import Notes, assert_right, comparisons
 
 from duelist.errors import ModelError
 from duelist.judges.base import Comparison
@@ -22,8 +24,6 @@ from duelist.judges.config import JudgeConfig
 from duelist.judges.server import ServerJudge
 from duelist.progress import Silent
 from duelist.types import Prompt
-from judges.chat_server import ChatServer, Exchange, serving
-from judges.test_server_judge import Notes, assert_right, comparisons
 
 
 @pytest.fixture

@@ -155,10 +155,12 @@ class JudgeConfig(BaseModel):
             )
         if self.base_url is not None and self.model is None:
             raise ValueError(f"`base_url` needs `model`, the model's name on the server, but has `{given[0]}`: set it.")
-        # A study's own recipe has every default filled in.
-        defaults = {name: f.get_default(call_default_factory=True) for name, f in type(self).model_fields.items()}
-        different = {name for name in self.model_fields_set if getattr(self, name) != defaults[name]}
-        without_effect = sorted(different - _READ_BY[self.kind] - _EVERY)
+        # A saved recipe has every default filled in.
+        fields = type(self).model_fields.items()
+        changed = {
+            name for name, field in fields if getattr(self, name) != field.get_default(call_default_factory=True)
+        }
+        without_effect = sorted(changed - _READ_BY[self.kind] - _EVERY)
         if without_effect:
             raise ValueError(
                 f"`{without_effect[0]}` must not be set for {_IN_WORDS[self.kind]}, which does not read it: remove it."
