@@ -117,6 +117,17 @@ def test_skips_are_missing_and_counted() -> None:
     assert f"({trust['skipped']} more were skipped)" in study.said[1]
 
 
+def test_a_better_judge_may_stand_in_for_people() -> None:
+    study = Rounds()
+    study.run([SURE_A] * 100, votes="")
+    for i in range(100):
+        study.labels.append(Label(f"1.{i}", "better", "a", id=f"better {i}", judgement=SURE_A))
+    found = study.run([SURE_A] * 100)
+    assert any(not x.advisory for x in found)
+    torn = [Label(f"1.{i}", "torn", "inconsistent", id=f"torn {i}", judgement=TORN) for i in range(100)]
+    assert one_vote(torn[:1], 0) is None
+
+
 def test_a_judge_that_becomes_bad_is_no_longer_trusted() -> None:
     study = Rounds(looks=20)
     study.run([SURE_A] * 100)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from duelist.annotators.base import History
 from duelist.judgement import Judgement
-from duelist.people.votes import PREFERENCES, SKIP
+from duelist.people.votes import MISSING, PREFERENCES
 from duelist.seeding import hash_uniform
 from duelist.types import Label, Prompt, Question
 
@@ -102,10 +102,10 @@ def judged_pairs(history: History, judge: str, column: str | None, seed: int) ->
     by_pair: dict[str, list[Label]] = {}
     judged: list[Label] = []
     for label in history.labels:
-        if label.judgement is None:
-            by_pair.setdefault(label.pair_id, []).append(label)
-        elif label.annotator == judge:
+        if label.annotator == judge and label.judgement is not None:
             judged.append(label)
+        elif not label.advisory:  # a person, or a better judge in the place of people
+            by_pair.setdefault(label.pair_id, []).append(label)
     rows: list[tuple[Any, ...]] = []
     for own in judged:
         assert own.judgement is not None
@@ -129,10 +129,10 @@ def judged_pairs(history: History, judge: str, column: str | None, seed: int) ->
 def one_vote(labels: Iterable[Label], seed: int) -> str | None:
     """Return what one person says of a pair, drawn at random from those with a vote; None if there is none.
 
-    A skip is no vote, and an adjudicator is not one of the people whose disagreement is measured. From a label with
-    vote counts, one of the voters is drawn.
+    A skip is no vote, nor is a judge's contradiction, and an adjudicator is not one of the people whose disagreement is
+    measured. From a label with vote counts, one of the voters is drawn.
     """
-    votes = [x for x in labels if x.outcome != SKIP and not x.adjudicates]
+    votes = [x for x in labels if x.outcome not in MISSING and not x.adjudicates]
     if not votes:
         return None
     drawn = min(votes, key=lambda x: hash_uniform(seed, "vote", x.pair_id, x.annotator))
