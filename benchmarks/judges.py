@@ -1,6 +1,6 @@
 """A judge beside people: agreement, position bias, length bias and calibration on real preferences.
 
-    python benchmarks/judges.py --data DIR [--pairs 150] [--model NAME] [--cache DIR] [--ties | --no-ties]
+    python benchmarks/judges.py --data DIR [--pairs 150] [--model NAME] [--cache DIR] [--min-mass 0.5] [--no-ties]
 
 DIR has `hh/test.jsonl.gz` (HH-RLHF in TRL's preference format, with `source`) and `ukp/pairs.jsonl.gz` with
 `ukp/items.jsonl.gz` (UKPConvArg1: votes of about five people for each pair of arguments); the environment variable
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--model", default=HUB_NAME)
     parser.add_argument("--cache", type=Path, default=Path("judges-cache"))
     parser.add_argument("--ties", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--min-mass", type=float, default=0.5, help="least probability on the answers for a verdict")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.data is None or not (arguments.data / "hh" / "test.jsonl.gz").is_file():
@@ -86,7 +87,13 @@ def main() -> None:
     for name, (pairs, rubric) in sets.items():
         order = generator(arguments.seed, "judges", name).permutation(len(pairs))[: arguments.pairs]
         sample = [turned(pairs[i], arguments.seed) for i in order.tolist()]
-        config = JudgeConfig(model=model, rubric=rubric, ties=arguments.ties, cache=str(arguments.cache))
+        config = JudgeConfig(
+            model=model,
+            rubric=rubric,
+            ties=arguments.ties,
+            min_mass=arguments.min_mass,
+            cache=str(arguments.cache),
+        )
         judgements = judge_of(config).judge([p.comparison for p in sample], arguments.seed, progress)
         found[name] = (sample, judgements)
     report(found)

@@ -88,7 +88,7 @@ def test_values_become_python_s_own() -> None:
         votes=Votes(np.int64(3), 2.0, np.uint8(1)),  # type: ignore[arg-type]
     )
     assert made == Label("p", "ann", "a", "mine", 2.5, "ab", "2026-01-31T12:00:00+00:00", Votes(3, 2, 1))
-    kinds = [str, str, str, str, float, str, str, Votes, NoneType, bool, NoneType]
+    kinds = [str, str, str, str, float, str, str, Votes, NoneType, bool, NoneType, bool]
     assert [type(value) for value in vars(made).values()] == kinds
     assert [type(n) for n in vars(made.votes).values()] == [int] * 3
     assert type(label(seconds=3).seconds) is float and label(seconds=np.int64(0)).seconds == 0.0

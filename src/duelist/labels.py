@@ -51,6 +51,7 @@ class Label:
         better: a better answer that the annotator wrote, with the outcome `both_bad`. It makes two preferences.
         adjudicates: whether this decides a disputed pair: it is then trained on instead of the other labels.
         judgement: what a judge said in both orders; None for people and reward functions.
+        advisory: whether this is only a judge's opinion on a pair that people decide: recorded, but not trained on.
 
     Raises:
         DataError: if a value cannot be recorded, or the outcome is `a` with fewer votes for a than for b, or `b` with
@@ -68,6 +69,7 @@ class Label:
     better: str | None = None
     adjudicates: bool = False
     judgement: Judgement | None = None
+    advisory: bool = False
 
     def __post_init__(self) -> None:
         given = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
@@ -86,6 +88,7 @@ class Label:
             "better": None if self.better is None else checked_text("A label", "better", self.better, "leave it out"),
             "adjudicates": checked_truth("A label", "adjudicates", given["adjudicates"]),
             "judgement": self.judgement,
+            "advisory": bool(self.advisory),
         }
         if outcome in JUDGE_OUTCOMES and self.judgement is None:
             raise DataError(f"Outcome {outcome!r} is a judge's, but the label has no judgement: give it, or use skip.")

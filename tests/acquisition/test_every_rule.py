@@ -55,8 +55,10 @@ def chosen(study: Study, content: dict[str, Any], budget: int) -> set[str]:
     needs = acquisition.options.needs(rule)
     past = [x.question for x in study.store.asked()]
     candidates = stages.pair(2, stages.sample(2, stages.prompts(2)), past)
-    job = stages.feature_job(1, candidates, past, stages.target(2) if "target_MD" in needs else [])
-    features = featurize(stages.components.featurizers, needs, job, stages.recorded(1, needs, candidates, past))
+    job = stages.choosing.feature_job(1, candidates, past, stages.target(2) if "target_MD" in needs else [])
+    features = featurize(
+        stages.components.featurizers, needs, job, stages.choosing.recorded(1, needs, candidates, past)
+    )
     picks = choose(rule, features, budget, np.random.default_rng(0)).indices_B
     return {candidates[i].id for i in picks}
 

@@ -180,7 +180,7 @@ def test_judged_pairs_of_earlier_rounds_are_discounted(judged_recipe: dict[str, 
         past = [x.question for x in study.store.asked()]
         draws = stages.sample(2, stages.prompts(2))
         candidates = stages.pair(2, draws, past)
-        found = stages.features(2, 1, candidates, past, [])
+        found = stages.choosing.features(2, 1, candidates, past, [])
         worthless = recipe | {"judged_pool": {**recipe["judged_pool"], "worth": 0.0}}
         plain = type(stages)(parse_recipe(worthless), study.folder, study.progress).features(2, 1, candidates, past, [])
     assert worth == 0.36

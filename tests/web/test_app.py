@@ -277,6 +277,15 @@ def test_a_vote_takes_one_turn_of_another_thread(monkeypatch: pytest.MonkeyPatch
     assert len(turns) == 1
 
 
+def test_a_script_is_asked_for_again_and_sent_if_it_changed() -> None:
+    ann = world().person("ann")
+    script = ann.get("/static/main.js")
+    assert script.headers["cache-control"] == "no-cache", "the page of an older version must not stay in use"
+    again = ann.client.get("/static/main.js", headers={"If-None-Match": script.headers["etag"]})
+    assert again.status_code == 304
+    assert ann.get("/").headers["cache-control"] == "no-store"
+
+
 def test_unknown_paths_and_methods() -> None:
     ann = world().person("ann")
     assert ann.get("/nothing").json()["error"] == "not_found"

@@ -15,6 +15,7 @@ import small_sets
 from duelist import Study
 from duelist.annotators.people import PeopleConfig
 from duelist.errors import DataError, StorageError
+from duelist.judgement import Judgement
 from duelist.types import Answer, Label
 from duelist.web.ledger import Event
 from duelist.web.record import derive
@@ -137,6 +138,7 @@ def test_whatever_is_imported_comes_back_as_it_was() -> None:
         *(replace(x, adjudicates=True, id=f"{x.id}-adjudicated") for x in small_sets.answers_of(1)),
         Label(IDS[0], "ann", "b", shown="ba", seconds=0.5, time="2026-01-31T12:00:00+00:00"),
         Label(IDS[1], "ann", "both_bad", better="say yes", adjudicates=True),
+        Label(IDS[0], "judge", "a", judgement=Judgement((0.8, 0.1, 0.1), (0.7, 0.2, 0.1), 10, 2, 0.25)),
         *(Label(IDS[0], "ann", outcome) for outcome in ("tie", "skip", "both_good")),  # type: ignore[arg-type]
         *(Answer(RANKING.id, "bob", outcome=x, replaces="old") for x in ("skip", "all_bad", "all_good")),  # type: ignore[arg-type]
     ]

@@ -124,23 +124,23 @@ def serve(study: Study, store: str | None, open_browser: bool, quiet: bool, **op
 
 
 def people_of(study: Study) -> PeopleConfig:
-    """Return the settings of people: those of the recipe's annotator `people`, or the defaults if it has none.
+    """Return the settings of people: those of the recipe's annotator `people` or of its cascade's, or the defaults.
 
     Raises:
         RecipeError: if the recipe has another annotator.
     """
-    from duelist.annotators.people import People, PeopleConfig
+    from duelist.annotators.people import PeopleConfig
+    from duelist.cascade.page import people_at_the_page
 
     component = study.recipe.annotator
-    if component is None:
-        return PeopleConfig()
-    annotator = component.build()
-    if not isinstance(annotator, People):
+    config = PeopleConfig() if component is None else people_at_the_page(study.recipe)
+    if config is None:
+        assert component is not None
         raise RecipeError(
-            f"People can answer a study whose annotator is `people` or null, but this one's is {component.name!r}: it "
-            "labels by itself (`duelist run`)."
+            "People can answer a study whose annotator is `people`, a `cascade` with these, or null, but this one's is "
+            f"{component.name!r}: it labels by itself (`duelist run`)."
         )
-    return annotator.config
+    return config
 
 
 def say_state(quiet: bool) -> Any:

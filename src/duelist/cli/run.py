@@ -59,10 +59,11 @@ def run(
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
     quiet_libraries()
+    from duelist.cascade.page import people_at_the_page
     from duelist.recipe.recipe import load_recipe, policy_of
 
     resolved = load_recipe(recipe, overrides or [])
-    people = resolved.annotator is not None and resolved.annotator.name == "people"
+    people = people_at_the_page(resolved) is not None
     if not people and ((host, port) != (HOST, PORT) or open_browser):
         raise RecipeError(
             "`--host`, `--port` and `--open` are for questions that people answer, but `annotator` is "

@@ -155,10 +155,12 @@ class JudgeConfig(BaseModel):
             )
         if self.base_url is not None and self.model is None:
             raise ValueError(f"`base_url` needs `model`, the model's name on the server, but has `{given[0]}`: set it.")
-        # A saved recipe has every default filled in, so only other values tell that a setting was meant.
-        unread = JudgeConfig.model_fields.keys() - _READ_BY[self.kind] - _EVERY
-        defaults = {name: JudgeConfig.model_fields[name].get_default(call_default_factory=True) for name in unread}
-        without_effect = sorted(name for name in unread if getattr(self, name) != defaults[name])
+        # A saved recipe has every default filled in. Settings that a subclass adds are its own affair.
+        fields = JudgeConfig.model_fields.items()
+        changed = {
+            name for name, field in fields if getattr(self, name) != field.get_default(call_default_factory=True)
+        }
+        without_effect = sorted(changed - _READ_BY[self.kind] - _EVERY)
         if without_effect:
             raise ValueError(
                 f"`{without_effect[0]}` must not be set for {_IN_WORDS[self.kind]}, which does not read it: remove it."

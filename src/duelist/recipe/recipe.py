@@ -13,6 +13,7 @@ from pydantic_core import core_schema
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.stopping import StopConfig
 from duelist.annotators.base import Annotator
+from duelist.data.known import KnownConfig
 from duelist.data.prompts import PromptsConfig, TargetConfig
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
@@ -124,6 +125,10 @@ class Recipe(BaseModel):
     initial: LabelledConfig | None = Field(
         default=None,
         description="Existing preferences to train the policy on before round 1; the reference stays the base model.",
+    )
+    known: KnownConfig | None = Field(
+        default=None,
+        description="Preferences known before round 1: trained on like labels, and past questions for the rule.",
     )
     policy: PolicyConfig | None = Field(
         default=None, description="Model to align; may be null if a reward model is trained."

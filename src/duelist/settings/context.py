@@ -43,6 +43,8 @@ class Context:
         posterior: `reward_model.posterior`; None if no reward model is trained.
         origins: origins of the sampler's responses (`Sampler.origins`); None if unknown.
         weighs_pairs: whether the sampler gives its pairs loss weights.
+        budgets: number of questions asked in each round.
+        lookahead: number of rounds by which a batch is selected before the answers to the last one.
         sets_of: the largest number of responses in a question; 2 for pairs.
         within_prompts: whether both responses of every pair belong to one prompt; None if unknown.
         rounding: rounding of the trained weights; None if it loses no steps, or if unknown.
@@ -69,6 +71,8 @@ class Context:
     weighs_pairs: bool
     within_prompts: bool | None
     rounding: Rounding | None = None
+    budgets: Sequence[int] = ()
+    lookahead: int = 0
     sets_of: int = 2
     judged: bool = False
     asks_at_random: bool = False

@@ -146,7 +146,8 @@ def preference_of(
         prompts: prompts by id, including the pair's.
         votes: `soft` gives a label with vote counts the share of its chosen
             response among the votes, (n + n_eq / 2) / (n_a + n_b + n_eq). The item's loss is then the mean of the
-            losses of the single votes, where a vote for neither counts half for each. Other rules use the outcome.
+            losses of the single votes, where a vote for neither counts half for each. It gives a judge's label the
+            probability of its chosen response. Other rules use the outcome.
         ties: whether a tie gives an item, with share 0.5 (soft: a's share) and response a as `chosen`.
     """
     if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
@@ -217,7 +218,9 @@ def _preference(
 
 
 def _share(label: Label, rule: VoteRule) -> float:
-    votes = label.votes
+    votes, judged = label.votes, None if label.judgement is None else label.judgement.probability
+    if rule == "soft" and judged is not None:
+        return 1 - judged if label.outcome == "b" else judged
     total = 0 if votes is None else votes.n_a + votes.n_b + votes.n_eq
     if rule != "soft" or votes is None or total == 0:
         return 0.5 if label.outcome == "tie" else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise, permutations
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from duelist.store.store import Store
 from duelist.types import Answer, Decision, Label, Preference, Prompt, RankedSet, Retraction
 
 ImpliedPairs = Literal["all", "adjacent"]
+_FORMULA = re.compile(r"[=+\-@\t\r]|'[=+\-@\t\r']")  # or what an apostrophe in front would make look like one
 
 
 def trl_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dict[str, Any]]:
@@ -48,28 +50,35 @@ def preference_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dic
     """Yield the rows of `trl_rows`; cross-prompt pairs have `prompt_chosen` and `prompt_rejected` for `prompt`."""
     prompts = store.prompts()
     decisions = store.decisions()
-    pairs = {x.question.id: x.question for x in store.asked()}
-    written = list(written_answers(store.current_answers(), pairs))
+    written = list(written_rows(store, prompts))
     # One answer gives several rows: they name its question, so that the answers can be counted.
     weighted = bool(written) or any(isinstance(x, RankedSet) for x in decisions)
     for decision in decisions:
-        for row, weight in _rows(decision, prompts, implied):
-            yield {**row, "weight": weight, "question_id": _question_id(decision)} if weighted else row
-    for label, place in written:
-        bad = pairs[label.pair_id].responses[place]
-        prompt = prompts[bad.prompt_id]
-        better = label.better if prompt.plain else [{"role": "assistant", "content": label.better}]
-        row = {"prompt": prompt.as_trl(), "chosen": better, "rejected": bad.as_trl(prompt)}
+        for row, weight in decision_rows(decision, prompts, implied):
+            yield {**row, "weight": weight, "question_id": decided_question(decision)} if weighted else row
+    for label, row in written:
         yield {**row, "weight": 1.0, "question_id": label.pair_id}
 
 
-def _question_id(decision: Decision) -> str:
+def written_rows(store: Store, prompts: Mapping[str, Prompt]) -> Iterator[tuple[Label, dict[str, Any]]]:
+    """Yield the preferences for the better answers that people wrote, each with its label."""
+    pairs = {x.question.id: x.question for x in store.asked()}
+    for label, place in written_answers(store.current_answers(), pairs):
+        bad = pairs[label.pair_id].responses[place]
+        prompt = prompts[bad.prompt_id]
+        better = label.better if prompt.plain else [{"role": "assistant", "content": label.better}]
+        yield label, {"prompt": prompt.as_trl(), "chosen": better, "rejected": bad.as_trl(prompt)}
+
+
+def decided_question(decision: Decision) -> str:
+    """Return the id of the question that was decided."""
     return decision.pair_id if isinstance(decision, Preference) else decision.question_id
 
 
-def _rows(
+def decision_rows(
     decision: Decision, prompts: Mapping[str, Prompt], implied: ImpliedPairs
 ) -> Iterator[tuple[dict[str, Any], float]]:
+    """Yield the rows in TRL's format that a decision makes, each with its weight among the decision's own."""
     if isinstance(decision, Preference):
         yield _preference_row(decision, prompts), 1.0
         return
@@ -146,8 +155,8 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
 
 CSV_COLUMNS = (
     "question_id", "asks", "round", "position", "annotator", "outcome", "ranking", "best", "worst", "stopped", "shown",
-    "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "id", "replaces", "retracts", "prompt",
-    "responses", "inclusion", "control",
+    "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "advisory", "id", "replaces", "retracts",
+    "judgement", "prompt", "responses", "inclusion", "control",
 )  # fmt: skip
 
 
@@ -179,9 +188,9 @@ def csv_text(store: Store) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | dict):
         return json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
@@ -190,7 +199,7 @@ def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
         return {"id": answer.id, "annotator": answer.annotator, **taken_back}
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
     if isinstance(answer, Label):
-        own = {name: value for name in ("better", "adjudicates") if (value := getattr(answer, name))}
+        own = {name: value for name in ("better", "adjudicates", "advisory") if (value := getattr(answer, name))}
         if answer.judgement is not None:
             own["judgement"] = answer.judgement.as_json()
         return {**same, "votes": None if answer.votes is None else vars(answer.votes), **own}

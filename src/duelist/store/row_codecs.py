@@ -20,7 +20,7 @@ from duelist.store.tables import AnswerRow, PromptRow, QuestionResponseRow, Ques
 from duelist.types import Answer, Label, Prompt, Question, QuestionType, Retraction, Votes
 
 UNDONE = "undone"  # the outcome in the row of a retraction
-LABEL_CONTENT = ("better", "adjudicates", "judgement")  # fields of a label without a column
+LABEL_CONTENT = ("better", "adjudicates", "judgement", "advisory")  # fields of a label without a column
 # Fields of an answer without a column; a label has the last one too.
 ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces", "adjudicates")
 
@@ -126,6 +126,19 @@ def stage_from(row: StageRow) -> Stage:
     return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
 
 
+def stage_row(stage: Stage) -> StageRow:
+    """Return the row of a stage that is finished now."""
+    return StageRow(
+        round=stage.round,
+        stage=stage.name,
+        artifact=stage.artifact,
+        digest=stage.digest,
+        seconds=stage.seconds,
+        info=dict(stage.info),
+        finished_at=now(),
+    )
+
+
 def answer_from(row: AnswerRow) -> tuple[Label | Answer | Retraction | None, str]:
     """Return a label, an answer or a retraction from its row.
 
@@ -163,6 +176,7 @@ def _label_from(row: AnswerRow) -> tuple[Label | None, str]:
     values: dict[str, Any] = {name: getattr(row, column) for name, column in names.items()}
     content = row.content or {}
     values |= {"better": content.get("better"), "adjudicates": content.get("adjudicates", False)}
+    values["advisory"] = content.get("advisory", False)
     judged = content.get("judgement")
     values["judgement"] = None if judged is None else Judgement.from_json(judged)
     values["votes"] = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)

@@ -28,6 +28,7 @@ from duelist.recipe.recipe import (
     uses_given_responses,
     with_prepared,
 )
+from duelist.recipe.round_plan import budgets
 from duelist.samplers.base import FROM_DATASET, Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.settings.context import Context, Rounding
@@ -197,6 +198,8 @@ class StudyComponents:
             weighs_pairs=sampler.weighs_pairs,
             within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
             rounding=rounding,
+            budgets=budgets(recipe),
+            lookahead=recipe.lookahead,
             sets_of=pairing.sets_of,
             judged=recipe.judged_pool is not None,
             asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform,

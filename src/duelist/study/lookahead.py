@@ -16,14 +16,14 @@ def kept_by_fresher_features(stages: Stages, t: int) -> dict[str, float]:
         Nothing without lookahead, in round 1, and in rounds drawn at random, where nothing fresher is read.
     """
     recipe = stages.recipe
-    needs = stages.needs(t)
+    needs = stages.choosing.needs(t)
     if not recipe.lookahead or t == 1 or not needs:
         return {}
     draws = stages.sample(t, stages.prompts(t))
     past = [x.question for x in stages.store.asked() if x.round < t]
     candidates = stages.folder.read(t, "pair", codecs.questions(draws))
     targets = stages.target(t) if "target_MD" in needs else []
-    features = stages.features(t, t - 1, candidates, past, targets)
-    picked = {candidates[i].id for i in stages.pick(t, candidates, features).selection.indices_B}
+    features = stages.choosing.features(t, t - 1, candidates, past, targets)
+    picked = {candidates[i].id for i in stages.choosing.pick(t, candidates, features).selection.indices_B}
     asked = {x.question.id for x in stages.store.asked(t)}
     return {"lookahead_kept": len(picked & asked) / len(asked)}

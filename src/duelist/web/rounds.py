@@ -114,6 +114,10 @@ class Rounds:
             record, items = self._journal.record, self._batches[round].items
             return sum(record.answered.get(x.id, 0) < places(record, self._settings, x.id) for x in items)
 
+    def size(self, round: int) -> int:
+        """Return the number of questions of a batch that was opened."""
+        return len(self._batches[round].items)
+
     def answered_after(self, round: int) -> int:
         """Return how many questions of the batches after a round have an answer."""
         with self._journal.lock:

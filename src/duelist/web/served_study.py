@@ -12,6 +12,7 @@ from sqlalchemy import URL
 
 from duelist.annotators.people import PeopleConfig
 from duelist.errors import DataError, StorageError
+from duelist.labels import JUDGE_OUTCOMES
 from duelist.recipe.round_plan import budgets
 from duelist.seeding import derived_seed
 from duelist.store.decisions import question_of
@@ -75,7 +76,9 @@ class ServedStudy:
         )
         self.desk = Desk(self.journal, self, settings, read_gold(config.gold) if config.gold else [])
         self._sync = AnswerSync(self.journal, study.store)
-        self._closed = study.store.rounds_closed()  # known here, for votes do not wait for the study's database
+        # Known here, for votes do not wait for the study's database.
+        self._closed = study.store.rounds_closed()
+        self._judged_in: dict[int, int] = {}  # questions that a judge labelled, by round
         self._open_asked()
 
     @property
@@ -86,7 +89,8 @@ class ServedStudy:
     def standing(self) -> Standing:
         """Return where the study stands."""
         recipe, closed = self.study.recipe, self._closed
-        left = sum(budgets(recipe)[closed:]) - self.desk.rounds.answered_after(closed)
+        judged = sum(n for t, n in list(self._judged_in.items()) if t > closed)
+        left = sum(budgets(recipe)[closed:]) - judged - self.desk.rounds.answered_after(closed)
         return Standing(self._phase, min(closed + 1, recipe.rounds), recipe.rounds, left)
 
     def insight(self) -> Insight:
@@ -109,8 +113,15 @@ class ServedStudy:
         Raises:
             DataError: if the file cannot be read, or an answer cannot be recorded; it names the line.
         """
-        questions = {x.question.id: x.question for x in self.study.store.asked()}
+        questions = {x.question.id: x.question for x in self.study.store.asked() if x.round > 0}
         told = self._not_recorded(read_told(path, questions))
+        judged = self._judged()
+        for where, answer in told:
+            if question_of(answer) in judged:
+                raise DataError(
+                    f"People answer what the judge does not, but in {where}, pair {question_of(answer)} has the "
+                    "judge's label: leave it out. Nothing was recorded."
+                )
         with self.journal.lock:
             known = {act.answer_id for act in self.journal.record.acts.values()}
         try:
@@ -166,12 +177,12 @@ class ServedStudy:
     def _serve_round(self, worker: Worker) -> bool:
         study = self.study
         t = study.round
-        if study.folder.stage(t, "select") is None:
+        if not study.stages.is_asked(t):
             self._say(f"Round {t}: choosing the questions.", "training")
             if not worker.run("ask", self._interrupted):
                 return False
         self._offer(t)
-        if study.recipe.lookahead and study.folder.stage(t + 1, "select") is None and t + 1 <= study.last_round:
+        if study.recipe.lookahead and not study.stages.is_asked(t + 1) and t + 1 <= study.last_round:
             self._say(f"Round {t}: people answer; the next questions are chosen meanwhile.", "labelling")
             if not worker.run("ask_ahead", self._interrupted):
                 return False
@@ -205,7 +216,7 @@ class ServedStudy:
         with self.journal.lock:
             who = sorted({x.annotator for x in self.journal.record.open_leases()})
         names = f" (now: {', '.join(map(visible, who))})" if who else ""
-        return f"Round {t}: people answer{names}; {left} of {len(self.study.store.asked(t))} questions are left."
+        return f"Round {t}: people answer{names}; {left} of {self.desk.rounds.size(t)} questions are left."
 
     def _open_asked(self) -> None:
         """Bring the desk to where the study stands: its batches, and answers that were told without the server.
@@ -214,7 +225,7 @@ class ServedStudy:
             StorageError: if the ledger is that of another study.
         """
         store = self.study.store
-        asked = {x.question.id: x for x in store.asked()}
+        asked = {x.question.id: x for x in store.asked() if x.round > 0}  # of round 0: known before
         leases = self.journal.record.leases.values()
         if foreign := [x.question_id for x in leases if x.purpose == "question" and x.question_id not in asked]:
             raise StorageError(
@@ -222,16 +233,29 @@ class ServedStudy:
                 "asked: give each study a database of its own."
             )
         for t in sorted({x.round for x in asked.values()}):
-            self._offer(t)
+            if self.study.stages.is_asked(t):  # not yet, if the judge was interrupted
+                self._offer(t)
         self._sync.run()
         known = {act.answer_id for act in self.journal.record.acts.values()}
-        others = [x for x in store.current_answers() if x.id not in known and not (isinstance(x, Label) and x.votes)]
+        judged = self._judged()
+        # Vote counts are nobody's act, and a judge's unusable verdict answers nothing.
+        told = [x for x in store.current_answers() if x.id not in known and x.outcome not in JUDGE_OUTCOMES]
+        told = [x for x in told if question_of(x) in asked and question_of(x) not in judged]
+        others = [x for x in told if not (isinstance(x, Label) and x.votes)]
         self.desk.rounds.add([imported(x, asked[question_of(x)].question) for x in others])
         for t in range(1, store.rounds_closed() + 1):
             self.desk.rounds.close(t)
 
     def _offer(self, t: int) -> None:
-        self.desk.rounds.open(open_batch(self.study.store.batch(t)))
+        """Offer a round's questions, except those that a judge has labelled."""
+        batch, judged = self.study.store.batch(t), self._judged()
+        left = [q.id for q in batch.questions if q.id not in judged]
+        self._judged_in[t] = len(batch.questions) - len(left)
+        self.desk.rounds.open(open_batch(batch.only(left)))
+
+    def _judged(self) -> set[str]:
+        """Return the ids of the pairs on which a judge's label counts."""
+        return {x.pair_id for x in self.study.store.current_labels() if x.judgement is not None}
 
     def _say(self, text: str, phase: Phase) -> None:
         self._phase = phase
