@@ -182,7 +182,8 @@ def test_judged_pairs_of_earlier_rounds_are_discounted(judged_recipe: dict[str, 
         candidates = stages.pair(2, draws, past)
         found = stages.choosing.features(2, 1, candidates, past, [])
         worthless = recipe | {"judged_pool": {**recipe["judged_pool"], "worth": 0.0}}
-        plain = type(stages)(parse_recipe(worthless), study.folder, study.progress).features(2, 1, candidates, past, [])
+        other = type(stages)(parse_recipe(worthless), study.folder, study.progress)
+        plain = other.choosing.features(2, 1, candidates, past, [])
     assert worth == 0.36
     assert found.past is not None and plain.past is not None and found.past.n == plain.past.n + len(judged)
     is_judged = np.array([q.id in judged for q in candidates])

@@ -34,11 +34,12 @@ def with_judge(
         pools: the judgements.
         decisions: people's decisions on pairs asked in `rounds`, and on answers that they wrote themselves.
         answers: their answers.
-        rounds: the rounds to train on.
+        rounds: the rounds to train on. Decisions known before round 1 count as without a judge.
         prompts: the prompts of the pools, by id.
         progress: is told of targets outside [0, 1].
     """
     people = {"preferences": float(len(decisions))}
+    rounds = range(max(1, rounds.start), rounds.stop)  # preferences known before round 1 have no pool and no judge
     if use.how == "as_people":
         known = {x.pair_id for x in decisions if isinstance(x, Preference)}
         judged = _as_people(pools, rounds, prompts)
@@ -99,10 +100,10 @@ def _corrected(
             questions[q.id] = q
             total[q.id] = total.get(q.id, np.zeros(3)) + row
     used = sorted(i for i, row in total.items() if row.any())
-    written = [x for x in decisions if isinstance(x, Preference) and x.pair_id not in asked_ids]
-    labels = sum(s.labels for s in samples) + len(written)
+    others = [x for x in decisions if isinstance(x, Preference) and x.pair_id not in asked_ids]  # known, or written
+    labels = sum(s.labels for s in samples) + len(others)
     share_N, weight_N = share_and_weight(np.array([total[i][:2] for i in used]).reshape(-1, 2))
-    scale = (len(used) + len(written)) / labels if labels else 1.0  # the trainer takes the mean over its items
+    scale = (len(used) + len(others)) / labels if labels else 1.0  # the trainer takes the mean over its items
     who = {x.pair_id: x.annotator for x in decisions if isinstance(x, Preference)}
     items: list[Decision] = [
         replace(
@@ -112,7 +113,7 @@ def _corrected(
         )
         for i, share, weight in zip(used, share_N.tolist(), weight_N.tolist(), strict=True)
     ]
-    items += [replace(x, weight=scale * x.weight) for x in written]
+    items += [replace(x, weight=scale * x.weight) for x in others]
     beyond_N = np.maximum(-share_N, share_N - 1.0)
     sampled = np.concatenate([o[s.sampled_P] for o, s in zip(omegas, samples, strict=True)])
     return _sorted(items), {
