@@ -1,7 +1,8 @@
 """A judge of known accuracy in the quickstart's environment, for a recipe's `judged_pool`.
 
-    duelist compare quickstart --seeds 0:4 --arm people: \\
-        --arm "good:judged_pool.judge.function=benchmarks/simulated_judge.py:judge,..."
+    duelist compare quickstart --set acquisition=random --seeds 0:2 --arm people: --arm "good:\
+    judged_pool.judge.function=benchmarks/simulated_judge.py:judge,judged_pool.judge.arguments.world='{prepared}',\
+    judged_pool.judge.arguments.right=0.95,judged_pool.pairs=64"
 """
 
 from __future__ import annotations
