@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,14 @@ def tiny_reward(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def tiny_recipe(tiny_model: Path, tiny_prompts: Path, tiny_reward: str) -> dict[str, Any]:
+def tiny_recipe(tiny_content: dict[str, Any]) -> dict[str, Any]:
     """A recipe of two rounds of six labels that runs in about a second; change keys as a test needs."""
+    return deepcopy(tiny_content)
+
+
+@pytest.fixture(scope="session")
+def tiny_content(tiny_model: Path, tiny_prompts: Path, tiny_reward: str) -> dict[str, Any]:
+    """The content of `tiny_recipe`, for fixtures that several tests share; not to be changed."""
     return {
         "name": "tiny",
         "rounds": 2,

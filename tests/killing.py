@@ -151,10 +151,12 @@ def watch(moments: Moments) -> None:
 
     entering("run", lambda self, round, name, *_: f"{round}-{name}")
     entering("run_selection", lambda self, round, *_: f"{round}-select")
+    entering("run_prelabelling", lambda self, round, *_: f"{round}-prelabel")
     entering("run_training", lambda self, round, *_: f"{round}-train")
+    entering("run_known", lambda *_: "0-known")
     entering("close_round", lambda self, round, *_: f"{round}-close")
     entering("_write_derived", lambda self, closed: f"{closed[-1]['round']}-files")
-    for name in ("finish_stage", "add_answers", "close_round"):
+    for name in ("finish_stage", "add_answers", "add_known", "close_round"):
         committing(name)
     original_prepare, parts.prepare = parts.prepare, prepare
     original_atomic_path = artifacts.atomic_path
@@ -277,7 +279,7 @@ def migrate_and_die(folder: Path, statements: int) -> None:
 
     def after_execute(_: Any, __: Any, statement: str, *___: Any) -> None:
         nonlocal done
-        done += statement.lstrip().startswith(("CREATE", "INSERT", "DROP", "UPDATE"))
+        done += statement.lstrip().startswith(("CREATE", "INSERT", "DROP", "UPDATE", "ALTER"))
         if done == statements:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -40,6 +40,13 @@ def test_the_ranks_that_an_answer_gives(asks: Any, fields: dict[str, Any], ranks
     assert turned == (None if ranks is None else ranks[::-1])
 
 
+def test_numbers_and_truths_of_numpy_become_pythons_own() -> None:
+    given_by_numpy = answer(ranking=["r2"], stopped=np.True_, adjudicates=np.False_, seconds=np.int64(3))
+    own = answer(ranking=["r2"], stopped=True, seconds=3.0, id=given_by_numpy.id)
+    assert given_by_numpy == own
+    assert [type(x) for x in (given_by_numpy.stopped, given_by_numpy.adjudicates)] == [bool, bool]
+
+
 @given(st.permutations(IDS), st.lists(st.booleans(), min_size=3, max_size=3), st.integers(1, 4))
 def test_ranks_are_the_places_of_the_groups(order: list[str], splits: list[bool], named: int) -> None:
     groups: list[list[str]] = [[order[0]]]

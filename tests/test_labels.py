@@ -34,6 +34,7 @@ def label(**changes: Any) -> Label:
             ({"outcome": x}, "outcome must be one of a, b, tie")
             for x in ("A", "", None, 1, ["a"], np.array(["a", "b"]))
         ),
+        *(({"adjudicates": x}, "`adjudicates` must be true or false") for x in ("false", 1, None)),
         *(({"seconds": x}, "seconds must be a finite") for x in (float("inf"), float("nan"), -1, -0.5, "3", True)),
         *(({"seconds": x}, "seconds must be a finite") for x in (np.float32("nan"), np.bool_(True), 10**400, b"1")),
         *(({"shown": x}, "shown must be one of ab, ba") for x in ("zz", "", "AB", 0, b"ab", ("a", "b"))),
@@ -87,7 +88,7 @@ def test_values_become_python_s_own() -> None:
         votes=Votes(np.int64(3), 2.0, np.uint8(1)),  # type: ignore[arg-type]
     )
     assert made == Label("p", "ann", "a", "mine", 2.5, "ab", "2026-01-31T12:00:00+00:00", Votes(3, 2, 1))
-    kinds = [str, str, str, str, float, str, str, Votes, NoneType, bool]
+    kinds = [str, str, str, str, float, str, str, Votes, NoneType, bool, NoneType, bool]
     assert [type(value) for value in vars(made).values()] == kinds
     assert [type(n) for n in vars(made.votes).values()] == [int] * 3
     assert type(label(seconds=3).seconds) is float and label(seconds=np.int64(0)).seconds == 0.0

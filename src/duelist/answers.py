@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from uuid import uuid4
 
 from duelist.errors import DataError
-from duelist.labels import checked_seconds, checked_text, checked_time
+from duelist.labels import checked_seconds, checked_text, checked_time, checked_truth
 
 QuestionType = Literal["pair", "best_of_k", "best_worst", "ranking"]
 QUESTION_TYPES: tuple[QuestionType, ...] = ("pair", "best_of_k", "best_worst", "ranking")
@@ -71,9 +71,7 @@ class Answer:
                 f"An answer's outcome must be one of {', '.join(ANSWER_OUTCOMES)}, but got {self.outcome!r}: correct "
                 "it."
             )
-        for name in ("stopped", "adjudicates"):
-            if type(value := getattr(self, name)) is not bool:
-                raise DataError(f"An answer's `{name}` must be true or false, but got {value!r}: correct it.")
+        flags = {name: checked_truth("An answer", name, getattr(self, name)) for name in ("stopped", "adjudicates")}
         groups, best, worst = _groups(self.ranking), _optional(self.best), _optional(self.worst)
         named = [*(r for group in groups for r in group), *(r for r in (best, worst) if r is not None)]
         _require_distinct(named)
@@ -85,7 +83,7 @@ class Answer:
             )
         if groups and len(named) > sum(map(len, groups)):
             raise DataError("An answer has a `ranking`, or `best` and `worst`, but got both: leave one out.")
-        if self.stopped and not groups:
+        if flags["stopped"] and not groups:
             raise DataError("Only a `ranking` can be stopped early, but this answer has none: leave `stopped` out.")
         if worst is not None and best is None:
             raise DataError("An answer with a `worst` response needs a `best` one, but got none: give it.")
@@ -104,6 +102,7 @@ class Answer:
             "replaces": None
             if self.replaces is None
             else checked_text("An answer", "replaces", self.replaces, "give the id of the answer that counts now"),
+            **flags,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

@@ -51,6 +51,7 @@ class Label:
         better: a better answer that the annotator wrote, with the outcome `both_bad`. It makes two preferences.
         adjudicates: whether this decides a disputed pair: it is then trained on instead of the other labels.
         judgement: what a judge said in both orders; None for people and reward functions.
+        advisory: whether this is only a judge's opinion on a pair that people decide: recorded, but not trained on.
 
     Raises:
         DataError: if a value cannot be recorded, or the outcome is `a` with fewer votes for a than for b, or `b` with
@@ -68,9 +69,10 @@ class Label:
     better: str | None = None
     adjudicates: bool = False
     judgement: Judgement | None = None
+    advisory: bool = False
 
     def __post_init__(self) -> None:
-        given = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        given = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
         outcome, votes = _one_of("outcome", given["outcome"], OUTCOMES), _votes(given["votes"])
         checked = {
             "pair_id": checked_text("A label", "pair_id", given["pair_id"], "take it from `Study.ask()`"),
@@ -84,8 +86,9 @@ class Label:
             "time": checked_time("A label", given["time"]),
             "votes": votes,
             "better": None if self.better is None else checked_text("A label", "better", self.better, "leave it out"),
-            "adjudicates": bool(self.adjudicates),
+            "adjudicates": checked_truth("A label", "adjudicates", given["adjudicates"]),
             "judgement": self.judgement,
+            "advisory": bool(self.advisory),
         }
         if outcome in JUDGE_OUTCOMES and self.judgement is None:
             raise DataError(f"Outcome {outcome!r} is a judge's, but the label has no judgement: give it, or use skip.")
@@ -113,7 +116,7 @@ def recorded_label(values: Mapping[str, Any]) -> Label:
     return label
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert a NumPy scalar to Python's own type; return other values unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
@@ -143,15 +146,28 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     return str.__str__(value)
 
 
+def checked_truth(whose: str, name: str, value: Any) -> bool:
+    """Return a value that is true or false.
+
+    Raises:
+        DataError: if it is neither; the message names `whose` field `name` it is.
+    """
+    truth = plain(value)
+    if not isinstance(truth, bool):
+        raise DataError(f"{whose}'s `{name}` must be true or false, but got {value!r}: correct it.")
+    return truth
+
+
 def checked_seconds(whose: str, value: Any) -> float | None:
     """Return a time spent, in seconds; None if there is none.
 
     Raises:
         DataError: if it is not a finite number of 0 or more.
     """
+    value = plain(value)
     if value is None:
         return None
-    if isinstance(value, int | float | np.floating) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             seconds = float(value)
         except OverflowError:
@@ -167,7 +183,7 @@ def checked_seconds(whose: str, value: Any) -> float | None:
 def _votes(value: Any) -> Votes | None:
     if value is None:
         return None
-    counts = [_plain(n) for n in (value.n_a, value.n_b, value.n_eq)] if isinstance(value, Votes) else []
+    counts = [plain(n) for n in (value.n_a, value.n_b, value.n_eq)] if isinstance(value, Votes) else []
     if not counts or not all(type(n) in (int, float) and 0 <= n < _MOST_VOTES and n % 1 == 0 for n in counts):
         raise DataError(
             f"A label's votes must be `Votes` with whole numbers of people, each 0 or more, but got {value!r}: correct "

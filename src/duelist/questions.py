@@ -230,7 +230,8 @@ class Preference:
     `share` is the fraction of the votes for `chosen`: 1 for a plain decision, 0.5 for a tie, other values if a label
     aggregates several people's votes. `weight` multiplies the pair's loss if the way its responses were drawn requires
     one. `drawn_from` holds the distributions that drew the chosen and the rejected response, which XPO's loss needs;
-    None if they are not known.
+    None if they are not known. Only where people's labels correct a judge's, the share may leave [0, 1], the weight may
+    be negative, and `penalty` bounds the loss (`trainers.losses`, equation (6)).
     """
 
     prompt: Prompt
@@ -241,6 +242,7 @@ class Preference:
     share: float = 1.0
     weight: float = 1.0
     drawn_from: Origins | None = None
+    penalty: float = 0.0
 
 
 @dataclass(frozen=True)

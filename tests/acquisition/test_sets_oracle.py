@@ -101,7 +101,7 @@ def fitted(answers: list[tuple[np.ndarray, list[int]]], stages: int) -> tuple[fl
     return float(np.exp(best[0])), [1.0, *np.exp(best[1:]).tolist()]
 
 
-@pytest.mark.parametrize("rule", ["activedpo", "information"])
+@pytest.mark.parametrize("rule", [pytest.param("activedpo", marks=pytest.mark.full), "information"])
 def test_picks_of_questions_of_several_sizes_equal_brute_force(
     rule: str, tiny_model: Path, tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from duelist.preflight.plan import plan
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.types import Features, Selection
+from outcomes import smaller
 
 
 class Halving(Acquisition):
@@ -67,7 +68,7 @@ def test_a_study_ends_with_the_round_that_tells_too_little_and_never_after_the_r
 
 @pytest.fixture
 def halving(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
-    return {**tiny_recipe, "rounds": 6, "budget": 2, "acquisition": {"name": f"{__name__}:Halving"}}
+    return {**smaller(tiny_recipe), "rounds": 6, "budget": 2, "acquisition": {"name": f"{__name__}:Halving"}}
 
 
 def test_a_study_ends_with_the_batch_whose_last_pick_is_worth_too_little(

@@ -21,10 +21,11 @@ from duelist.people.habits import self_consistency, speed
 from duelist.people.reliability import dawid_skene
 from duelist.people.summary import people_report
 from duelist.people.votes import ballots
+from duelist.progress import Silent
 from duelist.recipe.recipe import parse_recipe
 from duelist.report.page import write_report
 from duelist.report.status import status
-from duelist.types import Label
+from duelist.types import Batch, Label, Prompt, Question, Response
 
 SOURCE = '''
 def judge(prompts, first, second, **columns):
@@ -82,13 +83,17 @@ def test_a_study_records_what_a_judge_said(recipe: dict[str, Any], tmp_path: Pat
     assert "chosen" in exported
 
 
-def test_the_same_study_gets_the_same_labels(recipe: dict[str, Any], tmp_path: Path) -> None:
-    found = []
-    for name in ("one", "two"):
-        with Study.create(tmp_path / name, parse_recipe(recipe)) as study:
-            study.run()
-            found.append([(x.id, x.outcome, x.judgement) for x in study.store.current_labels()])
-    assert found[0] == found[1]
+def test_the_same_call_gives_the_same_labels(recipe: dict[str, Any]) -> None:
+    prompts = [Prompt.of(f"Question {i}") for i in range(10)]
+    answers = [[Response.of(p, text, [1], [n], 1) for n, text in enumerate(("x", "yy"))] for p in prompts]
+    pairs = tuple(Question.pair(a, b, 1) for a, b in answers)
+    batch = Batch(1, pairs, {p.id: p for p in prompts}, (0.0,) * 10, "none")
+    config = JudgeConfig(function=recipe["annotator"]["function"])
+    one, again = (JudgeAnnotator(config).annotate(batch, 7, Silent()) for _ in range(2))
+    assert one == again
+    assert [x.pair_id for x in one] == [p.id for p in pairs]
+    (other,) = JudgeAnnotator(config).annotate(batch.only([pairs[3].id]), 7, Silent())
+    assert other == one[3]
 
 
 def test_a_judge_is_asked_about_pairs_of_one_prompt_only(recipe: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from duelist.labels import recorded_label
 from duelist.types import Label
 
-PLAIN = {"better": None, "adjudicates": False, "judgement": None}
+PLAIN = {"better": None, "adjudicates": False, "judgement": None, "advisory": False}
 OUTCOMES = ("a", "b", "tie", "both_bad", "both_good", "skip")
 
 

@@ -235,7 +235,7 @@ def test_the_tiny_recipe_runs_and_the_reward_model_decides(
         reward = study.stages.components.reward
         assert reward is not None
         batch = study.store.batch(1)
-        preferences = study.store.preferences(1)
+        preferences = study.store.decisions(1)
     assert len(read_jsonl(tmp_path / "study" / "metrics.jsonl")) == 2
     assert len(preferences) == 3
     for preference in preferences:

@@ -26,7 +26,7 @@ from duelist.store.export import implied_pairs, label_rows, trl_rows
 from duelist.store.layout import DATABASE
 from duelist.store.opening import open_folder
 from duelist.store.store import Store
-from duelist.types import Answer, Draws, Label, RankedSet
+from duelist.types import Answer, Draws, Label, Preference, RankedSet
 
 ASKED = small_sets.questions_of(1)
 RANKING, BEST_WORST, BEST, OTHER, PAIR = (x.question for x in ASKED)
@@ -185,11 +185,11 @@ def test_decisions_are_ranks_in_the_order_of_the_question(store: Store) -> None:
         assert found.ranks == tuple(places[question.id][r.id] for r in question.responses)
         assert (found.responses, found.asks, found.prompt) == (question.responses, question.asks, small_sets.PROMPT)
         assert found.drawn_from == ("policy",) * 4
-    (preference,) = store.preferences()
+    (preference,) = (x for x in store.decisions() if isinstance(x, Preference))
     assert preference.chosen.id == small_sets.ids(1, 4)[0]
     known = {x.question.id: x.question for x in ASKED}
     for decision in store.decisions():
-        value = json.loads(json.dumps(decision_json(decision)))
+        value = json.loads(json.dumps(decision_json(decision, known)))
         assert decision_from(value, known, store.prompts()) == decision
     store.add_answers([Answer(RANKING.id, "cy", outcome="all_bad"), Answer(BEST.id, "cy", outcome="skip")])
     assert len(store.decisions()) == 5

@@ -61,11 +61,11 @@ def test_the_store_gives_what_is_asked_for(tmp_path: Path) -> None:
     outcomes: list[Outcome] = ["a", "tie", "skip", "both_bad"]
     store.add_answers([Label(PAIR.id, f"p{i}", o, votes=Votes(3, 1)) for i, o in enumerate(outcomes)])
     store.add_answers([Label(other.id, "p0", "b")])
-    default = store.preferences()
+    default = store.decisions()
     assert sorted((p.annotator, p.share) for p in default if p.pair_id == PAIR.id) == [("p0", 1.0)]
     assert len(default) == 2
     assert all(p.weight == 1 for p in default)
-    soft = {p.annotator: p.share for p in store.preferences(1, votes="soft", ties=True) if p.pair_id == PAIR.id}
+    soft = {p.annotator: p.share for p in store.decisions(1, votes="soft", ties=True) if p.pair_id == PAIR.id}
     assert soft == {"p0": 0.75, "p1": 0.75}
-    assert store.preferences(2, votes="soft", ties=True) == []
+    assert store.decisions(2, votes="soft", ties=True) == []
     store.close()

@@ -125,7 +125,7 @@ def test_the_latest_arrival_counts_and_splits_and_repeats_change_nothing(
         assert store.answered() == {x.pair_id for x in labels}
 
         # Ties, skips and "both bad" are kept as what they are, and never become a preference.
-        preferences = [(p.pair_id, p.annotator, p.chosen.id, p.rejected.id) for p in store.preferences()]
+        preferences = [(p.pair_id, p.annotator, p.chosen.id, p.rejected.id) for p in store.decisions()]
         by_id = {p.id: p for p in PAIRS}
         wanted = []
         for pair_id, annotator in sorted(expected):
@@ -135,7 +135,7 @@ def test_the_latest_arrival_counts_and_splits_and_repeats_change_nothing(
             if label.outcome == "b":
                 wanted.append((pair_id, annotator, pair.b.id, pair.a.id))
         assert preferences == wanted
-        assert [p.pair_id for p in store.preferences(2)] == [p for p, *_ in wanted if by_id[p].round == 2]
+        assert [p.pair_id for p in store.decisions(2)] == [p for p, *_ in wanted if by_id[p].round == 2]
         assert len(list(trl_rows(store))) == len(wanted)
         assert sum(len(row["labels"]) for row in label_rows(store)) == len(labels)
 
@@ -200,7 +200,7 @@ def test_a_decision_changed_and_changed_back_counts_whatever_the_clock_says(
         assert [x.outcome for x in store.current_labels()] == [outcome]
     assert store.add_answers([Label(PAIRS[0].id, "ann", "b"), Label(PAIRS[0].id, "ann", "tie")]) == 2
     assert [x.outcome for x in store.current_labels()] == ["tie"]  # in one call, the later in the list
-    assert store.preferences() == []
+    assert store.decisions() == []
     assert [x.outcome for x in store.labels()] == ["a", "b", "a", "b", "tie"]
 
 
@@ -239,7 +239,7 @@ def test_an_old_row_counts_as_far_as_it_can_be_used_and_is_never_deleted(case: s
     connection.commit()
 
     expected = 1 if becomes == "left out" else 2
-    assert len(store.labels()) == len(store.current_labels()) == len(store.preferences(votes="soft")) == expected
+    assert len(store.labels()) == len(store.current_labels()) == len(store.decisions(votes="soft")) == expected
     assert len(store.answered()) == expected
     assert len(json.dumps(list(label_rows(store)), allow_nan=False)) > 0
     assert len(list(trl_rows(store))) == expected
@@ -342,7 +342,7 @@ def test_pairs_of_version_0004_keep_their_origins_and_get_those_that_only_their_
         connection.executescript((Path(__file__).parent / "version_0004.sql").read_text())
     store = Store(tmp_path)
     try:
-        asked, preferences = store.asked(), store.preferences()
+        asked, preferences = store.asked(), store.decisions()
         origins = [
             dict(zip((x.question.a.text, x.question.b.text), x.question.drawn_from or (), strict=True)) for x in asked
         ]
@@ -368,7 +368,7 @@ def test_a_pair_keeps_its_weight_into_training_and_exports(store: Store) -> None
     assert {p.id: x.question.weight for p, x in zip(PAIRS, store.asked(), strict=True)} == {
         p.id: p.weight for p in PAIRS
     }
-    assert {p.pair_id: p.weight for p in store.preferences()} == {p.id: p.weight for p in PAIRS}
+    assert {p.pair_id: p.weight for p in store.decisions()} == {p.id: p.weight for p in PAIRS}
     assert {row["pair_id"]: row["weight"] for row in label_rows(store)} == {p.id: p.weight for p in PAIRS}
     assert len({p.weight for p in PAIRS}) == 2
 
@@ -385,15 +385,15 @@ def test_a_pair_keeps_from_where_its_responses_were_drawn_for_it(store: Store, t
         store.add_answers([Label(p.id, "ann", outcome) for p in (drawn, one, unknown)])
         origins = {
             p.pair_id: p.drawn_from and {p.chosen.id: p.drawn_from[0], p.rejected.id: p.drawn_from[1]}
-            for p in store.preferences()
+            for p in store.decisions()
         }
         assert origins == {
             drawn.id: {RESPONSES[0].id: "reference", RESPONSES[2].id: "policy"},
             one.id: {RESPONSES[3].id: "policy", RESPONSES[5].id: "plus"},
             unknown.id: None,
         }
-        taken = store.preferences()
-        assert [decision_from(decision_json(p), *known(store)) for p in taken] == taken
+        taken = store.decisions()
+        assert [decision_from(decision_json(p, known(store)[0]), *known(store)) for p in taken] == taken
     codec = questions(Draws(tuple(RESPONSES)))
     codec.write(tmp_path / "pairs.jsonl", [drawn, one, unknown])
     assert codec.read(tmp_path / "pairs.jsonl") == [drawn, one, unknown]
@@ -449,7 +449,7 @@ def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:
     )
     store.add_answers([Label(turned.id, "ann", "a")])
     assert store.asked(3)[0].question == turned and store.batch(3).pairs == (turned,)
-    (preference,) = store.preferences(3)
+    (preference,) = store.decisions(3)
     assert (preference.chosen, preference.rejected) == (turned.a, turned.b)
     (row,) = (row for row in label_rows(store) if row["pair_id"] == turned.id)
     assert (row["response_a"], row["response_b"]) == (turned.a.text, turned.b.text)

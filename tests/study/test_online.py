@@ -40,9 +40,18 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_weights_and_metrics_are_there_at_checkpoints(online: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_and_metrics_and_the_files_that_users_read_are_those_of_checkpoints(
+    online: dict[str, Any], tmp_path: Path
+) -> None:
     folder = tmp_path / "study"
     with Study.create(folder, parse_recipe(online)) as study:
+        for _ in range(5):
+            study.tell(study.stages.components.annotator.annotate(study.ask(), 0, study.progress))
+            study.update()
+        weights_file = "adapter_model.safetensors"
+        assert len(read_jsonl(folder / "metrics.jsonl")) == 4 and len(study.store.metrics()) == 6
+        assert (folder / "adapter" / weights_file).read_bytes() == (study.folder.trained(3) / weights_file).read_bytes()
+        assert status(folder)["rounds_closed"] == 5 and status(folder)["metrics"]["round"] == 3
         study.run()
         of_rounds = {t: {s.name for s in study.store.stages() if s.round == t} for t in range(8)}
         assert [t for t in range(8) if "train" in of_rounds[t]] == [0, 3, 6, 7]
@@ -54,18 +63,6 @@ def test_weights_and_metrics_are_there_at_checkpoints(online: dict[str, Any], tm
     page = write_report(folder).read_text("utf-8")
     assert "Finished: 7 of 7 rounds closed" in page
     assert status(folder)["metrics"]["round"] == 7
-
-
-def test_files_that_users_read_are_those_of_the_last_checkpoint(online: dict[str, Any], tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    with Study.create(folder, parse_recipe(online)) as study:
-        for _ in range(5):
-            study.tell(study.stages.components.annotator.annotate(study.ask(), 0, study.progress))
-            study.update()
-        weights_file = "adapter_model.safetensors"
-        assert len(read_jsonl(folder / "metrics.jsonl")) == 4 and len(study.store.metrics()) == 6
-        assert (folder / "adapter" / weights_file).read_bytes() == (study.folder.trained(3) / weights_file).read_bytes()
-        assert status(folder)["rounds_closed"] == 5 and status(folder)["metrics"]["round"] == 3
 
 
 @pytest.mark.full

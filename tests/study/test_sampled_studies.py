@@ -64,10 +64,10 @@ def test_the_weights_of_t_pilaf_reach_the_preferences(tiny_recipe: dict[str, Any
     tiny_recipe["trainer"]["train"]["learning_rate"] = 1e-2
     with Study.create(tmp_path / "study", parse_recipe(tiny_recipe)) as study:
         study.run()
-        weights = {p.pair_id: p.weight for p in study.store.preferences(2)}
+        weights = {p.pair_id: p.weight for p in study.store.decisions(2)}
         assert weights == {x.question.id: x.question.weight for x in study.store.asked(2)}
         assert len(set(weights.values())) > 5
-        assert {p.weight for p in study.store.preferences(1)} == {1.0}
+        assert {p.weight for p in study.store.decisions(1)} == {1.0}
 
 
 @pytest.mark.parametrize("sampler", ["vanilla", "pilaf", "t_pilaf", "best_of_n", "hybrid"])

@@ -21,10 +21,13 @@ from duelist.answers import REST
 from duelist.errors import DuelistError
 from duelist.models.rewards.network import RewardModel
 from duelist.preflight.examination import examine
+from duelist.progress import Progress
 from duelist.questions import Question, RankedSet
-from duelist.recipe.recipe import recipe_content
+from duelist.recipe.recipe import Recipe, recipe_content
 from duelist.store.artifacts import read_jsonl
 from duelist.store.export import csv_text, label_rows, trl_rows
+from duelist.study import stages
+from duelist.study.components import prepared
 from duelist.world.embedded import prepare_embedded
 from killing import in_process, moments_of, run_study, run_study_asking_ahead, shown_log
 from outcomes import lines, outcome, require_equal, smaller
@@ -383,6 +386,30 @@ def test_a_reward_model_learns_from_rankings(reward_recipe: dict[str, Any], tmp_
         # A reward is known up to a constant of its prompt.
         found = np.subtract(x.rewards or (), scores)
         np.testing.assert_allclose(found, found.mean(), atol=1e-5)
+
+
+def test_what_fresher_features_keep_is_what_a_study_without_lookahead_asks(
+    reward_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the same first round and the same model after it; the second batch is selected with or without it."""
+    made: list[Recipe] = []
+
+    def counted(recipe: Recipe, progress: Progress) -> Recipe:
+        made.append(recipe)
+        return prepared(recipe, progress)
+
+    monkeypatch.setattr(stages, "prepared", counted)
+    batches = []
+    for lookahead in (0, 1):
+        content = {**reward_recipe, "rounds": 2, "lookahead": lookahead}
+        with Study.create(tmp_path / str(lookahead), parse_recipe(content)) as study:
+            study.run()
+            batches.append([{x.question.id for x in study.store.asked(t)} for t in (1, 2)])
+            kept = [row.get("lookahead_kept") for row in study.store.metrics()]
+    (first, fresh), (same_first, stale) = batches
+    assert first == same_first and fresh != stale
+    assert kept == [None, None, pytest.approx(len(fresh & stale) / len(stale))]
+    assert len(made) == 2  # each study loaded its models once
 
 
 @pytest.mark.full

@@ -301,7 +301,7 @@ def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[
     recipe = parse_recipe(tiny_recipe)
     with Study.create(tmp_path / "study", recipe) as study:
         study.run()
-        preferences = study.store.preferences(None if plan["accumulate"] == "all" else 2)
+        preferences = study.store.decisions(None if plan["accumulate"] == "all" else 2)
         reference = 0 if plan["reference"] == "initial" else 1
         start = 1 if plan["restart"] == "continue" else reference
         threads = torch.get_num_threads()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +160,3 @@ def test_trl_uses_the_reference_that_was_set(
 def test_rlhf_says_that_it_trains_adapters(policy: Policy, preferences: list[Preference]) -> None:
     with pytest.raises(RecipeError, match=r"policy\.adapter"):
         RLHF(RLHFConfig()).train(policy, preferences, BETA, 0, Silent())
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    import transformers
-
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from trained_policies import BETA, loss_and_logs, moved, one_batch
 from trl import DPOConfig, DPOTrainer
 
 from duelist.errors import DataError, RecipeError
-from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
@@ -25,21 +24,12 @@ from duelist.trainers.trl_dpo import COLUMNS, dpo_trainer, tokenized_dataset
 from duelist.types import Preference, Prompt, Response
 from tiny_models import tiny_model, with_lora
 
-BETA = 0.5
 ONE_BATCH = {"per_device_train_batch_size": 8, "learning_rate": 1e-3, "num_train_epochs": 1}
 
 
 @pytest.fixture
 def policy(tiny_model: Path) -> Policy:
-    """Away from its reference, so that no margin is zero."""
-    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-    policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu"), seed=1)
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        for name, parameter in policy.model.named_parameters():
-            if "lora_B" in name:
-                parameter.data.normal_(std=0.2)
-    return policy
+    return moved(tiny_model)
 
 
 @pytest.fixture
@@ -62,20 +52,8 @@ def loss_in_trl(
     policy: Policy, preferences: list[Preference], objective: Objective | None, folder: Path, **settings: Any
 ) -> float:
     """The loss that the trainer would descend, on all pairs as one batch."""
-    config = DPOConfig(
-        output_dir=str(folder),
-        use_cpu=True,
-        bf16=False,
-        report_to=[],
-        beta=BETA,
-        max_length=None,
-        disable_tqdm=True,
-        **{"gradient_checkpointing": False, "per_device_train_batch_size": 8, **settings},
-    )
-    with dpo_trainer(policy, None, tokenized_dataset(preferences), config, objective) as trainer:
-        batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-        with torch.no_grad():
-            return float(trainer.compute_loss(trainer.model, batch))
+    config = one_batch(folder, **settings)
+    return loss_and_logs(dpo_trainer(policy, None, tokenized_dataset(preferences), config, objective))[0]
 
 
 def by_hand(policy: Policy, preferences: list[Preference]) -> tuple[np.ndarray, np.ndarray]:
@@ -253,13 +231,3 @@ def test_what_is_relied_on_exists_with_this_shape(
         assert set(trainer._metrics["train"]) | set(trainer._metrics["eval"]) == {
             f"rewards/{name}" for name in ("chosen", "rejected", "margins", "accuracies")
         }
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    import transformers
-
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from trained_policies import BETA, loss_and_logs, moved, one_batch, state
 from transformers import AutoModelForCausalLM
-from trl import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from duelist.answers import REST
 from duelist.errors import DataError, RecipeError
-from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
@@ -34,7 +33,7 @@ from duelist.trainers.trl_ranked_dpo import QuestionCollator, questions_dataset,
 from duelist.types import Decision, Preference, Prompt, RankedSet, Response
 from tiny_models import plain_log_prob, tiny_model, with_lora
 
-BETA, SCALES = 0.5, (1.0, 0.6, 0.3)
+SCALES = (1.0, 0.6, 0.3)
 SGD = {
     "optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0.0, "max_steps": 1, "lr_scheduler_type": "constant",
     "per_device_train_batch_size": 16,
@@ -43,15 +42,7 @@ SGD = {
 
 @pytest.fixture
 def policy(tiny_model: Path) -> Policy:
-    """Away from its reference, so that no reward is zero."""
-    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-    policy = Policy.load(PolicyConfig(model=str(tiny_model), lora=lora, device="cpu"), seed=1)
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        for name, parameter in policy.model.named_parameters():
-            if "lora_B" in name:
-                parameter.data.normal_(std=0.2)
-    return policy
+    return moved(tiny_model)
 
 
 @pytest.fixture
@@ -131,19 +122,12 @@ def loss_in_trl(
     policy: Policy, decisions: Sequence[Decision], objective: Any, folder: Path, ranked: bool = True, **settings: Any
 ) -> tuple[float, dict[str, Any]]:
     """The loss that the trainer would descend, on all questions as one batch, and what it logs."""
-    config = DPOConfig(
-        output_dir=str(folder), use_cpu=True, bf16=False, report_to=[], beta=BETA, max_length=None, disable_tqdm=True,
-        **{"gradient_checkpointing": False, "per_device_train_batch_size": 16, **settings},
-    )  # fmt: skip
+    config = one_batch(folder, **settings)
     if ranked:
-        opened: Any = ranked_dpo_trainer(policy, None, questions_dataset(ranked_sets(decisions)), config, objective)
-    else:
-        opened = dpo_trainer(policy, None, tokenized_dataset(decisions), config, objective)  # type: ignore[arg-type]
-    with opened as trainer:
-        batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-        with torch.no_grad():
-            loss = float(trainer.compute_loss(trainer.model, batch))
-        return loss, {name: values[0] for metrics in trainer._metrics.values() for name, values in metrics.items()}
+        return loss_and_logs(
+            ranked_dpo_trainer(policy, None, questions_dataset(ranked_sets(decisions)), config, objective)
+        )
+    return loss_and_logs(dpo_trainer(policy, None, tokenized_dataset(decisions), config, objective))  # type: ignore[arg-type]
 
 
 def test_a_step_is_that_of_a_plain_loop(exact: Policy, mixed: list[Decision]) -> None:
@@ -263,22 +247,6 @@ def test_a_step_counts_questions_and_micro_batches_change_nothing(policy: Policy
     assert any(not torch.equal(left[0][n], w) for n, w in before.items())
 
 
-def state(policy: Policy) -> dict[str, Any]:
-    """Everything that a trainer could leave on a model, apart from the weights."""
-    model = policy.model
-    return {
-        "adapters": sorted(model.peft_config),
-        "active": model.active_adapters,
-        "forward": [name for name, m in model.named_modules() if "forward" in vars(m)],
-        "hooks": sum(
-            len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()
-        ),
-        "requires_grad": {n for n, p in model.named_parameters() if p.requires_grad},
-        "training": any(m.training for m in model.modules()),
-        "gradients": [n for n, p in model.named_parameters() if p.grad is not None],
-    }
-
-
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_training_leaves_nothing_behind_and_its_adapter_loads(
     policy: Policy, mixed: list[Decision], checkpointing: bool, tiny_model: Path, tmp_path: Path
@@ -334,13 +302,3 @@ def test_settings_without_meaning_for_sets_are_refused(policy: Policy, mixed: li
         RLHF(RLHFConfig()).check(context)
     with pytest.raises(DataError, match=r"pair pair1 has a share of 0.75.*votes: majority"):
         DPO(DPOTrainerConfig()).train(policy, [mixed[0], decided(policy, 1, share=0.75)], BETA, 0, Silent())
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    import transformers
-
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(level)

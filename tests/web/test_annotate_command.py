@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,7 @@ from study_world import asked_study, pairs
 from typer.testing import CliRunner
 
 from duelist import Study, parse_recipe
+from duelist.cli.annotate import serve
 from duelist.cli.app import app
 from duelist.store.artifacts import digest
 from duelist.types import Label
@@ -26,6 +30,7 @@ from duelist.web.record import Record, derive
 from duelist.web.served_study import LEDGER, ledger_url
 from duelist.web.sql_ledger import read_events
 from duelist.web.verify import verify
+from outcomes import smaller
 
 
 def command(*words: str) -> str:
@@ -52,6 +57,57 @@ def start() -> Iterator[Callable[..., Annotate]]:
         yield start_
 
 
+def test_commands_and_votes_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """`duelist annotate` in a thread, to the end of the first round's answers."""
+
+    class NoWork:
+        """The worker, told to stop before it trains."""
+
+        def __init__(self, *_: Any) -> None: ...
+
+        def __enter__(self) -> NoWork:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def run(self, task: str, _: Callable[[], bool]) -> bool:
+            assert task == "update"
+            return False
+
+    monkeypatch.setattr("duelist.web.served_study.Worker", NoWork)
+    folder, file = tmp_path / "s", tmp_path / "told.jsonl"
+    asked_study(folder, pairs(4))
+    with ThreadPoolExecutor(1) as pool, Study.open(folder) as study:
+        ended, announced, said = pool.submit(serve, study, None, False, True, port=0), folder / SERVER, ""
+        while "/join/" not in said and not ended.done():
+            wait([ended], 0.01)
+            said += capsys.readouterr().out
+        address = json.loads(announced.read_text("utf-8"))["address"]
+        link = command("annotators", "add", str(folder), "ann")
+        assert link.startswith(f"{address}/join/"), "the link is that of the server that runs"
+        asked = {x.question.id for x in pairs(4)}
+        row = {"pair_id": min(asked), "annotator": "zoe", "outcome": "tie"}
+        file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        assert command("tell", str(folder), str(file)) == "1 answers recorded."
+        with pytest.raises(Exception, match="nobody"):
+            CliRunner().invoke(app, ["annotators", "revoke", str(folder), "nobody"], catch_exceptions=False)
+        assert command("annotators", "list", str(folder)).splitlines()[1] == "ann\tannotator\tactive\t0 answers"
+        ann = Annotator("ann", link, 1, 3, Crowd())
+        ann.work()
+        ended.result()
+    assert not announced.exists()
+    require_faithful([e for e in read_events(ledger_url(folder)) if e.kind != "imported"], [ann], k=1)
+    with Study.open(folder) as study:
+        who = {x.pair_id: x.annotator for x in study.store.current_labels()}
+    assert who == dict.fromkeys(asked, "ann") | {min(asked): "zoe"}
+    assert command("verify", str(folder)) == "Nothing is wrong."
+    announced.write_text(json.dumps({"address": address}), encoding="utf-8")
+    assert "/join/" in command("annotators", "add", str(folder), "bob"), "what a killed server left misleads nobody"
+
+
+@pytest.mark.full
 def test_commands_votes_and_a_kill_while_it_runs(start: Callable[..., Annotate], tmp_path: Path) -> None:
     folder = tmp_path / "s"
     asked_study(folder, pairs(8))
@@ -226,6 +282,38 @@ def test_what_trains_ends_with_the_server_and_the_study_goes_on(
     assert ann.problems == [] and len(ann.acknowledged) == 1
     code, _ = server.interrupt()
     assert code == 130
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_killed_while_it_trains_a_study_ends_with_the_adapter_that_tell_gives(
+    start: Callable[..., Annotate], people_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe, folder = {**smaller(people_recipe), "rounds": 1}, tmp_path / "s"
+    Study.create(folder, parse_recipe(recipe)).close()
+    server = start(folder)
+    while "people answer" not in server.state():
+        pass
+    ann = Annotator("ann", command("annotators", "add", str(folder), "ann"), 1, 99, Crowd())
+    ann.work()  # to the end of the batch
+    while not server.state().startswith("Training"):
+        pass
+    worker = max(server.children())
+    os.kill(worker, signal.SIGKILL)  # both at once
+    server.kill()
+    assert wait_for_end(worker)
+    code, said = start(folder).end()
+    assert code == 0 and "Every round is closed." in said
+    require_faithful(read_events(ledger_url(folder)), [ann], k=1)
+    assert verify(folder, ledger_url(folder)) == []
+    with Study.open(folder) as study:
+        labels = study.store.current_labels()
+    assert len(labels) == recipe["budget"] and {x.id for x in labels} == ann.acknowledged.keys() - ann.undone.keys()
+    with Study.create(tmp_path / "told", parse_recipe({**recipe, "annotator": None})) as told:
+        told.ask()
+        told.tell([Label(x.pair_id, "ann", x.outcome) for x in labels])
+        told.update()
+    assert digest(folder / "adapter") == digest(tmp_path / "told" / "adapter")
 
 
 @pytest.mark.full

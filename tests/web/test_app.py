@@ -6,6 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+import anyio.to_thread
 import pytest
 from desk_world import Clock, batch, desk_with, item
 from http_world import BASE, bootstrap_of, sent, world
@@ -242,6 +243,47 @@ def test_the_dashboard_has_the_numbers() -> None:
     assert state["stopping"] is None and state["curve"] == []
     page = owner.get("/owner")
     assert bootstrap_of(page.text)["name"] == "olga"
+
+
+def test_the_dashboard_follows_answers_that_are_taken_back() -> None:
+    place = world(desk_with(1, DeskSettings(labels=2)))
+    owner, people = place.person("olga", "owner"), [place.person("ann"), place.person("bob")]
+    for person in people:
+        task = person.next()["task"]
+        body = sent(task, chosen=min(r["id"] for r in task["responses"]))
+        person.post("/api/acts", body)
+    assert owner.get("/api/owner/state").json()["agreement"] == {"pairwise": 1.0, "compared": 1}
+    undo = {"act_id": sent(task)["act_id"], "undoes": body["act_id"]}
+    again = people[1].post("/api/undo", undo).json()["task"]
+    state = owner.get("/api/owner/state").json()
+    assert state["agreement"] == {"pairwise": None, "compared": 0} and state["annotators"][2]["open"] == 1
+    people[1].post("/api/acts", sent(again, chosen=max(r["id"] for r in task["responses"])))
+    state = owner.get("/api/owner/state").json()
+    assert state["agreement"] == {"pairwise": 0.0, "compared": 1} and len(state["disputed"]) == 1
+
+
+def test_a_vote_takes_one_turn_of_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = world().person("ann")
+    task = ann.next()["task"]
+    turns: list[object] = []
+    run_sync = anyio.to_thread.run_sync
+
+    async def counted(function: Any, *arguments: Any, **options: Any) -> Any:
+        turns.append(function)
+        return await run_sync(function, *arguments, **options)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+    assert ann.post("/api/acts", sent(task)).json()["recorded"] is True
+    assert len(turns) == 1
+
+
+def test_a_script_is_asked_for_again_and_sent_if_it_changed() -> None:
+    ann = world().person("ann")
+    script = ann.get("/static/main.js")
+    assert script.headers["cache-control"] == "no-cache", "the page of an older version must not stay in use"
+    again = ann.client.get("/static/main.js", headers={"If-None-Match": script.headers["etag"]})
+    assert again.status_code == 304
+    assert ann.get("/").headers["cache-control"] == "no-store"
 
 
 def test_unknown_paths_and_methods() -> None:

@@ -247,6 +247,19 @@ def test_disputed_questions_go_to_an_adjudicator_who_did_not_answer_them() -> No
     assert all(len(people) == 2 for people in answers(desk).values()), "an adjudication takes no place"
 
 
+def test_a_late_decision_counts_if_another_adjudicator_only_skipped() -> None:
+    clock = Clock()
+    desk = desk_with(1, DeskSettings(labels=2), clock=clock)
+    for who, letter in (("ann", "a"), ("bob", "b")):
+        desk.act(who, act(task_of(desk.next(who)), chosen=f"r1q0-{letter}"))
+    desk.act("eve", act(task_of(desk.next("eve", mode="adjudicate")), "skip"))
+    task = task_of(desk.next("fay", mode="adjudicate"))
+    clock.forward(desk.settings.lease_seconds + 1)
+    desk.next("ann")  # the lease ends
+    assert desk.act("fay", act(task)).counts
+    assert [a.annotator for a in desk.journal.record.adjudications("r1q0")] == ["fay"]
+
+
 def test_adjudication_goes_on_after_the_round_closed() -> None:
     desk = desk_with(1, DeskSettings(labels=2))
     for who, letter in (("ann", "a"), ("bob", "b")):

@@ -13,6 +13,7 @@ from duelist.web.ledger import append
 from duelist.web.people_report import rows_of
 from duelist.web.served_study import ledger_url
 from duelist.web.sql_ledger import SqlLedger
+from duelist.web.tasks import Task
 from duelist.web.verify import verify
 
 
@@ -41,3 +42,33 @@ def test_who_always_takes_the_left_has_position_bias_and_who_chooses_does_not(tm
     assert rows["fair", "chose the first"]["remark"] == ""
     assert (rows["left", "median seconds"]["value"], rows["fair", "median seconds"]["value"]) == (1.0, 30.0)
     assert verify(folder, ledger_url(folder)) == []
+
+
+def test_repeats_and_adjudications_are_no_part_of_agreement(tmp_path: Path) -> None:
+    """Two people agree on all but one question; repeats are answered the other way, the dispute for ann."""
+    folder, votes = tmp_path / "s", 30
+    asked_study(folder, pairs(votes), labels=2, repeat_rate=0.4)
+    in_memory, repeats = MemoryLedger(), 0
+    with served(folder, in_memory) as study:
+        disputed = ""
+        for who in ("ann", "bob"):
+            while isinstance(task := study.desk.next(who), Task):
+                disputed = disputed or task.item.id
+                other = task.lease.purpose == "repeat" or (who == "bob" and task.item.id == disputed)
+                repeats += task.lease.purpose == "repeat"
+                study.desk.act(who, act(task, chosen=sorted(task.item.response_ids)[other]))
+        task = task_of(study.desk.next("eve", mode="adjudicate"))
+        assert task.item.id == disputed
+        study.desk.act("eve", act(task, chosen=min(task.item.response_ids)))
+        study.settle()
+    with closing(SqlLedger(ledger_url(folder))) as ledger:
+        append(ledger, in_memory.recorded)
+    rows = {
+        (r["annotator"], r["statistic"]): r for r in rows_of(folder, ledger_url(folder)) if r["of"] != "random slice"
+    }
+    assert repeats > 4
+    agreement = rows[None, "pairwise agreement"]
+    assert (agreement["value"], agreement["n"]) == (1 - 1 / votes, votes)
+    assert rows["eve", "votes"]["value"] == 1
+    consistency = [rows[who, "self-consistency"] for who in ("ann", "bob")]
+    assert sum(x["n"] for x in consistency) == repeats

@@ -7,6 +7,7 @@ import logging
 import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,26 @@ def test_a_request_that_says_more_than_it_sends_reaches_nothing() -> None:
             connection.sendall(f"POST /api/next HTTP/1.1\r\nHost: {host}\r\nContent-Length: 999999999\r\n\r\n".encode())
             answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_request_that_does_not_begin_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that comes byte by byte ends at its time limit; a request in time does not, and what follows it does."""
+    monkeypatch.setattr("duelist.web.protocol.HEAD_SECONDS", 0.2)
+    with serving(desk_with(1), SECRET, ServerSettings(port=0)) as served:
+        host, _, port = served.address.removeprefix("http://").partition(":")
+        head = f"GET /static/page.css HTTP/1.1\r\nHost: {host}\r\n".encode()
+        for begun in (b"", b"GET / HT", head):
+            with socket.create_connection((host, int(port)), timeout=30) as connection:
+                connection.sendall(begun)
+                assert connection.recv(4096) == b"", begun
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            for _ in range(2):
+                connection.sendall(head + b"\r\n")
+                answer = HTTPResponse(connection)
+                answer.begin()
+                assert answer.status == 200 and b"{" in answer.read()
+            connection.sendall(head)
+            assert connection.recv(4096) == b""
 
 
 # Where it listens

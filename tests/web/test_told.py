@@ -15,6 +15,7 @@ import small_sets
 from duelist import Study
 from duelist.annotators.people import PeopleConfig
 from duelist.errors import DataError, StorageError
+from duelist.judgement import Judgement
 from duelist.types import Answer, Label
 from duelist.web.ledger import Event
 from duelist.web.record import derive
@@ -95,6 +96,23 @@ def test_a_wrong_row_is_named_by_its_line_and_nothing_is_recorded(
         assert study.journal.record.number == events and study.study.store.answer_count() == 1
 
 
+def test_an_id_of_an_answer_at_the_page_is_no_other_s(folder: Path, tmp_path: Path) -> None:
+    with served(folder) as study:
+        task = task_of(study.desk.next("ann"))
+        sent = act(task)
+        study.desk.act("ann", sent)
+        study.settle()
+        (label,) = study.study.store.labels()
+        row = {"pair_id": label.pair_id, "annotator": "ann", "outcome": label.outcome, "id": label.id}
+        row |= {"seconds": label.seconds, "shown": label.shown, "time": label.time}
+        assert study.tell(write(tmp_path / "again.jsonl", row)) == 0, "what was exported may be told again"
+        for changed in ({"annotator": "bob"}, {"pair_id": next(i for i in IDS if i != label.pair_id)}):
+            with pytest.raises(DataError, match=r"line 1 of .*told\.jsonl.*another id"):
+                study.tell(write(tmp_path / "told.jsonl", row | changed))
+        assert study.study.store.labels() == [label]
+    assert verify(folder, ledger_url(folder)) == []
+
+
 def test_files_that_cannot_be_told(tmp_path: Path) -> None:
     for file, said in ((tmp_path / "none.jsonl", "there is none"), (write(tmp_path / "empty.jsonl"), "has none")):
         with pytest.raises(DataError, match=said):
@@ -120,6 +138,7 @@ def test_whatever_is_imported_comes_back_as_it_was() -> None:
         *(replace(x, adjudicates=True, id=f"{x.id}-adjudicated") for x in small_sets.answers_of(1)),
         Label(IDS[0], "ann", "b", shown="ba", seconds=0.5, time="2026-01-31T12:00:00+00:00"),
         Label(IDS[1], "ann", "both_bad", better="say yes", adjudicates=True),
+        Label(IDS[0], "judge", "a", judgement=Judgement((0.8, 0.1, 0.1), (0.7, 0.2, 0.1), 10, 2, 0.25)),
         *(Label(IDS[0], "ann", outcome) for outcome in ("tie", "skip", "both_good")),  # type: ignore[arg-type]
         *(Answer(RANKING.id, "bob", outcome=x, replaces="old") for x in ("skip", "all_bad", "all_good")),  # type: ignore[arg-type]
     ]
@@ -164,6 +183,24 @@ def test_an_adjudicator_s_answer_is_trained_on_instead_of_the_others(tmp_path: P
     assert verify(folder, ledger_url(folder)) == []
 
 
+def test_an_adjudicator_who_skips_leaves_the_question_to_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    asked_study(folder, pairs(1), labels=2)
+    with served(folder) as study:
+        for who, side in (("ann", 0), ("bob", 1)):
+            task = task_of(study.desk.next(who))
+            study.desk.act(who, act(task, chosen=task.item.response_ids[side]))
+        study.desk.act("eve", act(task_of(study.desk.next("eve", mode="adjudicate")), "skip"))
+        assert isinstance(study.desk.next("eve", mode="adjudicate"), Wait)
+        study.settle()
+        assert {d.annotator for d in study.study.store.decisions()} == {"ann", "bob"}
+        task = task_of(study.desk.next("fay", mode="adjudicate"))
+        study.desk.act("fay", act(task))
+        study.settle()
+        assert {d.annotator for d in study.study.store.decisions()} == {"fay"}
+    assert verify(folder, ledger_url(folder)) == []
+
+
 def answered(task: Any, order: list[str]) -> dict[str, Any]:
     asks = task.item.asks
     return act(task, "ranked") | {
@@ -177,3 +214,22 @@ def sorted_ranks(study: Study) -> list[tuple[int, ...]]:
     """The ranks of the answer `a before b before …`, by question id."""
     ranks = {"ranking": (0, 1, 2, 3), "best_worst": (0, 1, 1, 2), "best_of_k": (0, 127, 127, 127)}
     return [ranks[x.question.asks] for x in sorted(study.store.asked(), key=lambda x: x.question.id)]
+
+
+def test_a_judges_labels_are_answers_unless_it_contradicts_itself(tmp_path: Path) -> None:
+    """An unusable verdict takes nobody's place: the question still waits for people, and nothing is wrong with it."""
+    asked_study(tmp_path / "judged", pairs(3))
+    sure, other = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1)
+    said = [
+        Label(IDS[0], "judge", "a", judgement=Judgement(sure, sure)),
+        Label(IDS[1], "judge", "inconsistent", judgement=Judgement(sure, other)),
+        Label(IDS[2], "judge", "unparsed", judgement=Judgement(sure, None)),
+    ]
+    with Study.open(tmp_path / "judged") as study:
+        study.tell(said)
+    for _ in range(2):
+        with served(tmp_path / "judged") as study:
+            assert study.desk.rounds.unfinished(1) == 2
+            assert verify(tmp_path / "judged", ledger_url(tmp_path / "judged")) == []
+    with Study.open(tmp_path / "judged") as study:
+        assert sorted(study.store.current_labels(), key=lambda x: IDS.index(x.pair_id)) == said

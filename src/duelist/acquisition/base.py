@@ -46,11 +46,13 @@ class Acquisition(Checked, ABC):
         within_prompts: whether the rule selects among the responses to one prompt; the gallery gives it such pairs.
         selects_sets: whether the rule can choose among questions of more than two responses. Where there are some, the
             fields of `FIELDS_OF_SETS` are filled in the place of those named by `needs`, with `place_NQ` and `asks_N`.
+        uniform: whether every set of candidates is equally likely to be picked.
     """
 
     honours_cost: bool = False
     within_prompts: ClassVar[bool] = False
     selects_sets: bool = False
+    uniform: bool = False
 
     @property
     @abstractmethod

@@ -27,6 +27,7 @@ class InitialRandom(Acquisition):
         self.random_picks = min(random_picks, budget)
         self.budget = budget
         self.selects_sets = self.random_picks == budget or rule.selects_sets
+        self.uniform = self.random_picks == budget or rule.uniform
 
     @property
     def refused_for_sets(self) -> str | None:

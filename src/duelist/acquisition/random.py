@@ -18,6 +18,7 @@ class Random(Acquisition):
     """Random selection, uniform over the candidates. It needs no features, so none are computed."""
 
     selects_sets = True
+    uniform = True
 
     @property
     def needs(self) -> frozenset[str]:

@@ -1,4 +1,7 @@
 from .base import Annotator as Annotator
+from .base import History as History
+from .base import Prelabeller as Prelabeller
+from .base import Prelabelling as Prelabelling
 from .base import label_id as label_id
 from .dataset_labels import DatasetLabels as DatasetLabels
 from .dataset_labels import DatasetLabelsConfig as DatasetLabelsConfig

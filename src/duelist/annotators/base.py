@@ -1,15 +1,17 @@
-"""Interface of an annotator."""
+"""Interfaces of an annotator, and of one that labels some questions before people are asked."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
-from duelist.types import Answer, Batch, Label, Question, content_id
+from duelist.types import Answer, Batch, Label, Prompt, Question, content_id
 
 
 class Annotator(Checked, ABC):
@@ -48,6 +50,59 @@ class Annotator(Checked, ABC):
     def check(self, context: Context) -> None:
         if self.reward is not None:
             self.reward.check(context)
+
+
+@dataclass(frozen=True)
+class History:
+    """What a study knows before a round's questions are labelled.
+
+    Attributes:
+        questions: the questions of the earlier rounds that count, by id.
+        prompts: their prompts, by id.
+        labels: each annotator's latest label on each of them, judges' labels that are not trained on included.
+        looks: number of rounds of the whole study that follow a labelled one: how often it can be asked for.
+    """
+
+    questions: Mapping[str, Question]
+    prompts: Mapping[str, Prompt]
+    labels: Sequence[Label]
+    looks: int
+
+
+@dataclass(frozen=True)
+class Prelabelling:
+    """Labels that were given before people are asked.
+
+    Attributes:
+        labels: the labels. Pairs without one that counts are left to people.
+        info: facts about how the labels were chosen, as JSON; recorded with the study.
+    """
+
+    labels: Sequence[Label]
+    info: Mapping[str, Any]
+
+
+class Prelabeller(Annotator, ABC):
+    """Annotator that labels some pairs by what was answered in earlier rounds, and leaves the others to people."""
+
+    @property
+    @abstractmethod
+    def people(self) -> Annotator:
+        """The annotator of the pairs that are left."""
+
+    @abstractmethod
+    def prelabel(self, batch: Batch, history: History, seed: int, progress: Progress) -> Prelabelling:
+        """Return the labels of the pairs that need no person. The study records them once per round, when it asks.
+
+        Args:
+            batch: the round's questions, with their prompts.
+            history: the questions and labels of earlier rounds.
+            seed: as in `annotate`.
+            progress: receives the number of finished questions, and what the user should know.
+        """
+
+    def annotate(self, batch: Batch, seed: int, progress: Progress) -> Sequence[Label | Answer]:
+        return self.people.annotate(batch, seed, progress)
 
 
 def label_id(seed: int, question: Question, annotator: str) -> str:

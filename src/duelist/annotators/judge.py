@@ -54,7 +54,7 @@ def require_comparable(context: Context) -> None:
     if context.sets_of > 2:
         raise RecipeError(
             f"A judge compares two responses, but this recipe asks about up to {context.sets_of}: set `pairing` to "
-            "pairs (`responses: 2`), or use another annotator."
+            "pairs (`sets_of: 2`), or use another annotator."
         )
     if context.within_prompts is False:
         raise RecipeError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import webbrowser
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -11,7 +12,7 @@ import typer
 from rich.table import Table
 
 from duelist.cli.console import Json, Quiet, StudyDir, err, out, print_json, say
-from duelist.errors import RecipeError, StudyLockedError
+from duelist.errors import RecipeError, StorageError, StudyLockedError
 
 if TYPE_CHECKING:
     from duelist.annotators.people import PeopleConfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 OWNER = "owner"
 SECRET = ".secret"  # in the study's folder: digests tokens, signs sessions and commands
+HOST, PORT = "127.0.0.1", 8080
 STORE = "DUELIST_STORE"  # a database's URL may hold a password, which a command line would show to others
 
 Host = Annotated[str, typer.Option("--host", help="Address to listen on. Another than this machine needs `--public`.")]
@@ -48,8 +50,8 @@ Address = Annotated[
 
 def annotate(
     study: StudyDir,
-    host: Host = "127.0.0.1",
-    port: Port = 8080,
+    host: Host = HOST,
+    port: Port = PORT,
     open_browser: Open = False,
     store: Ledger = None,
     public: Public = False,
@@ -113,6 +115,8 @@ def serve(study: Study, store: str | None, open_browser: bool, quiet: bool, **op
                 say(f"Label at {server.address}\nOwner's personal link, which signs in: {link}")
                 if open_browser:
                     webbrowser.open(link)
+                gc.collect()
+                gc.freeze()  # collecting what the libraries hold would stop every vote for a fifth of a second
                 served.run()
         finally:
             withdraw(folder)
@@ -120,23 +124,23 @@ def serve(study: Study, store: str | None, open_browser: bool, quiet: bool, **op
 
 
 def people_of(study: Study) -> PeopleConfig:
-    """Return the settings of people: those of the recipe's annotator `people`, or the defaults if it has none.
+    """Return the settings of people: those of the recipe's annotator `people` or of its cascade's, or the defaults.
 
     Raises:
         RecipeError: if the recipe has another annotator.
     """
-    from duelist.annotators.people import People, PeopleConfig
+    from duelist.annotators.people import PeopleConfig
+    from duelist.cascade.page import people_at_the_page
 
     component = study.recipe.annotator
-    if component is None:
-        return PeopleConfig()
-    annotator = component.build()
-    if not isinstance(annotator, People):
+    config = PeopleConfig() if component is None else people_at_the_page(study.recipe)
+    if config is None:
+        assert component is not None
         raise RecipeError(
-            f"People can answer a study whose annotator is `people` or null, but this one's is {component.name!r}: it "
-            "labels by itself (`duelist run`)."
+            "People can answer a study whose annotator is `people`, a `cascade` with these, or null, but this one's is "
+            f"{component.name!r}: it labels by itself (`duelist run`)."
         )
-    return annotator.config
+    return config
 
 
 def say_state(quiet: bool) -> Any:
@@ -251,15 +255,19 @@ def command(study: Path, store: str | None, do: Do, name: str, role: Role = "ann
 
     optional_library("fastapi", "duelist[annotate]", "Commands about people")
     from duelist.store.layout import require_study
-    from duelist.study.study import Study
-    from duelist.web.commands import send
-    from duelist.web.roster import Roster
-    from duelist.web.served_study import ServedStudy, ledger_url
-    from duelist.web.sql_ledger import SqlLedger
+    from duelist.web.commands import SERVER, send
     from duelist.web.tokens import Secret
 
     require_study(study)
     secret = Secret.at(study / SECRET)
+    if (study / SERVER).exists():  # ask it first: opening a study takes seconds, to load the libraries of models
+        with suppress(StorageError):  # it was killed
+            return dict(send(study, secret, do, name, role))
+    from duelist.study.study import Study
+    from duelist.web.roster import Roster
+    from duelist.web.served_study import ServedStudy, ledger_url
+    from duelist.web.sql_ledger import SqlLedger
+
     try:
         opened = Study.open(study)
     except StudyLockedError:

@@ -168,6 +168,10 @@ def status_rows(state: Mapping[str, Any]) -> dict[str, str]:
         from duelist.judges.summary import in_words
 
         rows |= {use["judge"]: in_words(use) for use in judges}
+    if cascade := state.get("cascade"):
+        from duelist.cascade.words import in_words as trust_in_words
+
+        rows[f"judge, round {cascade['round']}"] = "\n".join(trust_in_words(cascade))
     if damage := state.get("damage"):
         rows["damage"] = "\n".join(damage)
     others = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duelist.cli.annotate import HOST, PORT, Host, Ledger, Open, Port, serve
 from duelist.cli.console import (
     Json,
     Quiet,
@@ -43,19 +43,33 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost, write nothing.")
     ] = False,
+    host: Host = HOST,
+    port: Port = PORT,
+    open_browser: Open = False,
+    store: Ledger = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Run a study: in each round, sample, select, annotate, train and evaluate.
 
-    If DIR already contains the study, it resumes where it stopped, even after a crash or `kill -9`.
+    If DIR already contains the study, it resumes where it stopped, even after a crash or `kill -9`. With `annotator:
+    people`, it serves the questions to people's browsers (`--host`, `--port`, `--open`, `--store`), as `duelist
+    annotate` does, which can also serve them to other machines.
 
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
     quiet_libraries()
+    from duelist.cascade.page import people_at_the_page
     from duelist.recipe.recipe import load_recipe, policy_of
 
     resolved = load_recipe(recipe, overrides or [])
+    people = people_at_the_page(resolved) is not None
+    if not people and ((host, port) != (HOST, PORT) or open_browser):
+        raise RecipeError(
+            "`--host`, `--port` and `--open` are for questions that people answer, but `annotator` is "
+            f"{'null' if resolved.annotator is None else resolved.annotator.name}: leave them out, or add `--set "
+            "annotator=people`."
+        )
     if dry_run:
         _show_plan(resolved, quiet, as_json)
         return
@@ -85,8 +99,8 @@ def run(
             out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
             say_certificate(report.selection, f"{arm}, round {report.round}: ")
 
-    if resolved.annotator is not None and resolved.annotator.name == "people":
-        _serve_people(folder, resolved, quiet)
+    if people:
+        _serve_people(folder, resolved, store, open_browser, quiet, host=host, port=port)
     else:
         run_with_arms(folder, resolved, progress, on_round)
     report = write_report(folder)
@@ -102,9 +116,10 @@ def run(
         say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / PREFERENCES}")
 
 
-def _serve_people(folder: Path, recipe: Recipe, quiet: bool) -> None:
-    """Run a study that people answer at the page; its arms, if any, have annotators of their own."""
-    from duelist.cli.annotate import STORE, serve
+def _serve_people(
+    folder: Path, recipe: Recipe, store: str | None, open_browser: bool, quiet: bool, **options: Any
+) -> None:
+    """Run a study that people answer at the page; it has no arms."""
     from duelist.study.study import Study
 
     if recipe.compare:
@@ -113,7 +128,7 @@ def _serve_people(folder: Path, recipe: Recipe, quiet: bool) -> None:
             f"{', '.join(recipe.compare)}: set `compare` to {{}}."
         )
     with Study.create(folder, recipe) as study:
-        serve(study, os.environ.get(STORE), open_browser=False, quiet=quiet)
+        serve(study, store, open_browser, quiet, **options)
 
 
 def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:

@@ -15,13 +15,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from duelist.choice_models.information import LARGEST_QUESTION
 from duelist.errors import RecipeError
 from duelist.pairing.base import Pairing, PoolSize, pair_of
 from duelist.seeding import generator
 from duelist.settings.context import Context
 from duelist.types import DrawnSet, Draws, GivenResponses, Question, Response
-
-LARGEST_SET = 8  # responses; the exact information of a ranking sums over 2^k sets
 
 
 class InPromptConfig(BaseModel):
@@ -29,7 +28,7 @@ class InPromptConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sets_of: int = Field(default=2, ge=2, le=LARGEST_SET, description="k, the number of responses in a question.")
+    sets_of: int = Field(default=2, ge=2, le=LARGEST_QUESTION, description="k, the number of responses in a question.")
     asks: Literal["ranking", "best_of_k", "best_worst"] = Field(
         default="ranking",
         description="What is asked about more than two responses: to order them, to name the best, or to name the best "

@@ -118,7 +118,7 @@ def people_report(
     """Return the statistics of a study's annotators.
 
     Gold questions count for gold accuracy, position, speed and self-consistency. They are left out of agreement and
-    reliability, because they are chosen to be clear.
+    reliability, because they are chosen to be clear; adjudicators' decisions, because they are on disputed questions.
 
     Args:
         votes: labels in order of arrival, without those that were undone.
@@ -133,7 +133,7 @@ def people_report(
         ModelError: if a library that is needed is not installed.
     """
     votes, known = list(votes), dict(gold or {})
-    own = [vote for vote in votes if vote.pair_id not in known]
+    own = [vote for vote in votes if vote.pair_id not in known and not vote.adjudicates]
 
     def agreement(questions: Collection[str] | None) -> Agreement:
         alpha = krippendorff_alpha(own, questions, seed=seed, resamples=resamples)

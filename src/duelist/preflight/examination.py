@@ -26,6 +26,7 @@ from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
 from duelist.settings.lookups import PREPARED, Lookups
 from duelist.study.components import StudyComponents, prepared, require_annotator
+from duelist.study.known import encoder, plain_encode, read_known
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import labelled_preferences
 from duelist.trainers.trl_settings import require_installed_trackers
@@ -88,6 +89,8 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
             require_evaluable(prompts.held_out, ready.evaluation)
         if in_rounds is not None:
             require_large_pool(ready, prompts, in_rounds)
+        if ready.known is not None and policy is None and PREPARED not in ready.known.path:
+            read_known(ready.known, prompts, plain_encode)
         if model is not None and policy is not None:
             _require_fitting_prompts(ready, policy, prompts, model)
     pairs = None if in_rounds is None else max(in_rounds)
@@ -153,7 +156,7 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
 
     Raises:
         ModelError: if the tokenizer lacks something.
-        DataError: if a prompt is too long, or `initial.labelled` cannot be trained on.
+        DataError: if a prompt is too long, or `initial.labelled` or `known.path` cannot be trained on.
     """
     from transformers import AutoTokenizer
 
@@ -163,6 +166,8 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {policy.model} must have an end-of-sequence token, but has none: set one.")
     context = context_length(config)
+    if recipe.known is not None and PREPARED not in recipe.known.path:
+        read_known(recipe.known, prompts, encoder(tokenizer, context, policy.model))
     if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
         labelled_preferences(recipe.initial, tokenizer, context, policy.model)
     drawn = int(recipe.sampler.setting("max_new_tokens") or 0)

@@ -60,6 +60,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "k_center": "duelist.acquisition.k_center:KCenter",
     },
     "annotator": {
+        "cascade": "duelist.cascade.annotator:Cascade",
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
         "reward_model": "duelist.annotators.reward:RewardModelAnnotator",
         "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",

@@ -13,10 +13,12 @@ from pydantic_core import core_schema
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.stopping import StopConfig
 from duelist.annotators.base import Annotator
+from duelist.data.known import KnownConfig
 from duelist.data.prompts import PromptsConfig, TargetConfig
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.featurizers.base import Featurizer
+from duelist.judges.judged_pool import JudgedPoolConfig
 from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.rewards.config import RewardModelConfig
@@ -124,6 +126,10 @@ class Recipe(BaseModel):
         default=None,
         description="Existing preferences to train the policy on before round 1; the reference stays the base model.",
     )
+    known: KnownConfig | None = Field(
+        default=None,
+        description="Preferences known before round 1: trained on like labels, and past questions for the rule.",
+    )
     policy: PolicyConfig | None = Field(
         default=None, description="Model to align; may be null if a reward model is trained."
     )
@@ -131,6 +137,13 @@ class Recipe(BaseModel):
         default=None, description="Reward model that trainer `bradley_terry` trains; null for other trainers."
     )
     sampler: Component[Sampler] = _default("vanilla", "Prompts -> responses.")
+    control_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of each batch drawn at random from the whole pool, beside the rule's picks: the control "
+        "slice.",
+    )
     decoder: ServerConfig | None = Field(
         default=None, description="Server (vLLM) that generates the sampler's responses; null: this process."
     )
@@ -159,6 +172,9 @@ class Recipe(BaseModel):
     )
     annotator: Component[Annotator] | None = Field(
         default=None, description="Pairs -> labels; null for labels submitted with `tell`."
+    )
+    judged_pool: JudgedPoolConfig | None = Field(
+        default=None, description="Judge that labels the asked pairs too, and more of each round's pool; null: none."
     )
     trainer: Component[Trainer[Any, Any]] = _default("dpo", "Labels -> policy.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")

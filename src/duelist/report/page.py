@@ -93,7 +93,7 @@ def _content(arms: Sequence[Arm]) -> dict[str, Any]:
         "metrics": measured,
         "headings": {m.name: m.heading for m in METRICS},
         "tables": [_table(arm, rounds) for arm, rounds in zip(arms, of_arms, strict=True)],
-        "judges": [(arm.label, use) for arm in arms for use in judges_of(arm.answers)],
+        "judges": [(arm.label, use) for arm in arms for use in judges_of(arm.judged)],
         "groups": _groups(arms, of_arms),
         "outcomes": list(
             dict.fromkeys([*PEOPLE_OUTCOMES, *(name for of_arm in of_arms for c in of_arm for name in c.outcomes)])
@@ -126,12 +126,14 @@ def _settings(arm: Arm) -> list[tuple[str, str]]:
         "" if split == "constant" else f", schedule {split if isinstance(split, str) else _brief({'list': split})}"
     )
     random_first = f", the first {recipe['initial_random']} at random" if recipe.get("initial_random") else ""
+    known = [("Known before round 1", f"{arm.known} preferences")] if arm.known else []
     return [
         ("Model", _prepared(_model(recipe), recipe)),
         ("Acquisition", _prepared(f"{rule} ({_brief(acquisition)})" if acquisition else rule, recipe)),
         ("Trainer", _prepared(name_of(recipe, "trainer"), recipe)),
         ("β", str(recipe["beta"])),
         ("Budget", asked + random_first),
+        *known,
         ("Pool", str(recipe["pool"])),
         ("Annotator", _prepared(name_of(recipe, "annotator") or PEOPLE, recipe)),
         ("Seed", str(recipe["seed"])),

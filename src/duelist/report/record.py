@@ -40,7 +40,9 @@ class Arm:
         asked: every asked pair, by round and pick.
         prompts: prompts by id.
         answers: the label or answer that counts for each question and annotator.
+        known: number of preferences known before round 1, which are neither asked pairs nor answers here.
         damage: one message for each lost, deleted or changed part of the folder.
+        judged: judges' labels, those that are not trained on included.
     """
 
     label: str
@@ -51,6 +53,8 @@ class Arm:
     prompts: Mapping[str, Prompt]
     answers: Sequence[Label | Answer]
     damage: Sequence[str] = ()
+    judged: Sequence[Label] = ()
+    known: int = 0
 
     @property
     def labels(self) -> list[Label]:
@@ -138,15 +142,17 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
     try:
         recipe = store.recipe() or read_recipe(folder)
         # In this order, later reads contain every row that earlier reads refer to, even while a writer adds rows.
-        metrics, stages, asked = store.metrics(), store.stages(), store.asked()
+        metrics, stages, every = store.metrics(), store.stages(), store.asked()
         prompts, answers = store.prompts(), store.current_answers()
+        judged = [x for x in store.current_labels(advisory=True) if x.judgement is not None]
         wrong = damage(folder, store, recipe)
     finally:
         store.close()
-    known = {x.question.id for x in asked}
-    counted = [x for x in answers if question_of(x) in known]
+    asked = [x for x in every if x.round > 0]  # of round 0: known before
+    ids = {x.question.id for x in asked}
+    counted = [x for x in answers if question_of(x) in ids]
     name = label or name_of(recipe, "acquisition").rpartition(":")[2]
-    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong)
+    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong, judged, len(answers) - len(counted))
 
 
 def read_arms(folder: Path) -> list[Arm]:

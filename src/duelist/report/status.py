@@ -26,6 +26,8 @@ def status(folder: Path) -> dict[str, Any]:
         `stopped`: why the stopping rule ends the study before its last round; None if it does not.
         `labels`: number of labels that count.
         `judges`: what each judge did (`JudgeUse.as_json`); the key is absent without a judge.
+        `cascade`: what a cascade's judge was last trusted with (`prelabel.json`), and the round; the key is absent
+        without a cascade.
         `metrics`: metrics of the last evaluated round; None before any evaluation.
         `reading_time`: model fitted to annotation times of the most frequent type of question (`constant` in seconds,
         `per_comparison` in seconds, `seconds_per_token`, and `times`, the number of times it was fitted to); None
@@ -68,6 +70,14 @@ def _status(arm: Arm) -> dict[str, Any]:
         else None,
         "metrics": dict(arm.measured[-1]) if arm.metrics else None,
         "seconds": round(sum(s.seconds for s in arm.stages), 3),
-        **({"judges": [use.as_json() for use in judges]} if (judges := judges_of(arm.answers)) else {}),
+        **({"judges": [use.as_json() for use in judges]} if (judges := judges_of(arm.judged)) else {}),
+        **({"cascade": cascade} if (cascade := _cascade(arm)) else {}),
         **({"damage": list(arm.damage)} if arm.damage else {}),
     }
+
+
+def _cascade(arm: Arm) -> dict[str, Any]:
+    """Return what a cascade's judge was trusted with in the last round that it labelled; nothing without one."""
+    stages = [s for s in arm.stages if s.name == "prelabel"]
+    latest = max(stages, key=lambda s: s.round, default=None)
+    return {} if latest is None else {"round": latest.round, **latest.info}

@@ -43,10 +43,14 @@ class Context:
         posterior: `reward_model.posterior`; None if no reward model is trained.
         origins: origins of the sampler's responses (`Sampler.origins`); None if unknown.
         weighs_pairs: whether the sampler gives its pairs loss weights.
+        budgets: number of questions asked in each round.
+        lookahead: number of rounds by which a batch is selected before the answers to the last one.
         sets_of: the largest number of responses in a question; 2 for pairs.
         within_prompts: whether both responses of every pair belong to one prompt; None if unknown.
         rounding: rounding of the trained weights; None if it loses no steps, or if unknown.
         train: training prompts, as far as they are available.
+        judged: whether a judge labels pairs beside people (`judged_pool`).
+        asks_at_random: whether some pairs of each batch are drawn at random from the pool.
         held_out: held-out prompts, as far as they are available.
         given: the required responses from the data set, as far as they are available.
         lookups: looks up resources that may be unavailable.
@@ -67,7 +71,11 @@ class Context:
     weighs_pairs: bool
     within_prompts: bool | None
     rounding: Rounding | None = None
+    budgets: Sequence[int] = ()
+    lookahead: int = 0
     sets_of: int = 2
+    judged: bool = False
+    asks_at_random: bool = False
     train: Sequence[Prompt] = ()
     held_out: Sequence[Prompt] = ()
     given: Callable[[], Sequence[Response]] = list

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
@@ -10,8 +10,19 @@ from typing import Any
 from duelist.answers import EXPECTED, ranks_of
 from duelist.errors import DataError
 from duelist.people.aggregation import aggregate
+from duelist.store.codecs import RESPONSE
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import Answer, Decision, Label, Preference, Prompt, Question, RankedSet, Retraction, VoteRule
+from duelist.types import (
+    Answer,
+    Decision,
+    Label,
+    Preference,
+    Prompt,
+    Question,
+    RankedSet,
+    Retraction,
+    VoteRule,
+)
 
 
 def question_of(answer: Label | Answer | Retraction) -> str:
@@ -45,6 +56,32 @@ def require_answer_to(answer: Label | Answer, asked: Mapping[str, Question]) -> 
         ranks_of(answer, question.asks, [r.id for r in question.responses])
 
 
+def settled(answers: Sequence[Label | Answer]) -> list[Label | Answer]:
+    """Return the answers without those that an adjudicator's answer to the same question replaces; a skip does not."""
+    decided = {question_of(x) for x in answers if x.adjudicates and x.outcome != "skip"}
+    return [x for x in answers if x.adjudicates or question_of(x) not in decided]
+
+
+def written_answers(
+    answers: Sequence[Label | Answer], questions: Mapping[str, Question]
+) -> Iterator[tuple[Label, int]]:
+    """Yield (label, place) for each response of a pair over which an annotator's written answer is preferred.
+
+    A pair that crosses prompts gives none, because the answer's prompt is not known, and neither does a response with
+    the same text.
+
+    Args:
+        answers: the answers that count. Those that an adjudicator's answer replaces are left out.
+        questions: the questions by id, including those of all answers.
+    """
+    for label in settled(answers):
+        if not isinstance(label, Label) or label.better is None:
+            continue
+        pair = questions[label.pair_id]
+        if pair.a.prompt_id == pair.b.prompt_id:
+            yield from ((label, place) for place, bad in enumerate(pair.responses) if bad.text != label.better)
+
+
 def decisions_of(
     answers: Sequence[Label | Answer],
     questions: Mapping[str, Question],
@@ -55,7 +92,7 @@ def decisions_of(
     """Return the training items of answers, sorted by question and annotator.
 
     Args:
-        answers: the answers that count. If a question has adjudicators' answers, only these are used.
+        answers: the answers that count. Those that an adjudicator's answer replaces are left out.
         questions: the questions by id, including those of all answers.
         prompts: prompts by id, including the questions'.
         votes: how several votes on a pair are used: each by itself (`every`), or as one item by their `majority`, by
@@ -67,8 +104,7 @@ def decisions_of(
         DataError: if the rule is `reliability`, and no pair has the votes of two annotators.
         ModelError: if the rule is `reliability`, and crowd-kit is not installed.
     """
-    settled = {question_of(x) for x in answers if x.adjudicates}
-    counting = [x for x in answers if x.adjudicates or question_of(x) not in settled]
+    counting = settled(answers)
     single = [x for x in counting if isinstance(x, Label) and x.votes is None and votes != "every"]
     together = {id(x) for x in single}
     items = [decision_of(x, questions[question_of(x)], prompts, votes, ties) for x in counting if id(x) not in together]
@@ -110,7 +146,8 @@ def preference_of(
         prompts: prompts by id, including the pair's.
         votes: `soft` gives a label with vote counts the share of its chosen
             response among the votes, (n + n_eq / 2) / (n_a + n_b + n_eq). The item's loss is then the mean of the
-            losses of the single votes, where a vote for neither counts half for each. Other rules use the outcome.
+            losses of the single votes, where a vote for neither counts half for each. It gives a judge's label the
+            probability of its chosen response. Other rules use the outcome.
         ties: whether a tie gives an item, with share 0.5 (soft: a's share) and response a as `chosen`.
     """
     if label.outcome not in (("a", "b", "tie") if ties else ("a", "b")):
@@ -132,13 +169,16 @@ def decided_margins(asked: AskedQuestion, answer: Label | Answer) -> list[tuple[
     return [(asked.rewards[i] - asked.rewards[j], "a") for i, j in better]
 
 
-def decision_json(decision: Decision) -> dict[str, Any]:
-    """Return a decision as JSON, with its prompt, question and responses by id."""
+def decision_json(decision: Decision, questions: Mapping[str, Question]) -> dict[str, Any]:
+    """Return a decision as JSON, with its prompt, question and responses by id; a written answer as a whole."""
     if isinstance(decision, RankedSet):
         by_id = {"question_id": decision.question_id, "annotator": decision.annotator}
         return {**by_id, "ranks": list(decision.ranks), "weight": decision.weight}
     by_id = {name: getattr(decision, name).id for name in ("prompt", "chosen", "rejected")}
-    return {**by_id, **{name: getattr(decision, name) for name in ("pair_id", "annotator", "share", "weight")}}
+    value = {**by_id, **{name: getattr(decision, name) for name in ("pair_id", "annotator", "share", "weight")}}
+    if decision.pair_id in questions:
+        return value
+    return {**value, "written": RESPONSE.dump_python(decision.chosen, mode="json"), "drawn_from": decision.drawn_from}
 
 
 def decision_from(
@@ -148,6 +188,12 @@ def decision_from(
     if "ranks" in value:
         question = questions[value["question_id"]]
         return _ranked(question, tuple(value["ranks"]), prompts, value["annotator"])
+    if "written" in value:
+        chosen = RESPONSE.validate_python(value["written"])
+        rejected = next(r for q in questions.values() for r in q.responses if r.id == value["rejected"])
+        who, share, weight = (value[name] for name in ("annotator", "share", "weight"))
+        origins = value["drawn_from"] and tuple(value["drawn_from"])
+        return Preference(prompts[chosen.prompt_id], chosen, rejected, value["pair_id"], who, share, weight, origins)
     pair = questions[value["pair_id"]]
     chose_a, share = value["chosen"] == pair.a.id, value.get("share", 1.0)
     one = _preference(pair, chose_a, prompts, value["annotator"], share)
@@ -172,7 +218,9 @@ def _preference(
 
 
 def _share(label: Label, rule: VoteRule) -> float:
-    votes = label.votes
+    votes, judged = label.votes, None if label.judgement is None else label.judgement.probability
+    if rule == "soft" and judged is not None:
+        return 1 - judged if label.outcome == "b" else judged
     total = 0 if votes is None else votes.n_a + votes.n_b + votes.n_eq
     if rule != "soft" or votes is None or total == 0:
         return 0.5 if label.outcome == "tie" else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise, permutations
 from typing import Any, Literal
@@ -13,12 +14,13 @@ import numpy as np
 
 from duelist.answers import REST
 from duelist.errors import DataError
-from duelist.store.decisions import question_of
+from duelist.store.decisions import question_of, written_answers
 from duelist.store.row_codecs import UNDONE, AskedQuestion
 from duelist.store.store import Store
 from duelist.types import Answer, Decision, Label, Preference, Prompt, RankedSet, Retraction
 
 ImpliedPairs = Literal["all", "adjacent"]
+_FORMULA = re.compile(r"[=+\-@\t\r]|'[=+\-@\t\r']")  # or what an apostrophe in front would make look like one
 
 
 def trl_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dict[str, Any]]:
@@ -48,28 +50,35 @@ def preference_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dic
     """Yield the rows of `trl_rows`; cross-prompt pairs have `prompt_chosen` and `prompt_rejected` for `prompt`."""
     prompts = store.prompts()
     decisions = store.decisions()
-    written = [x for x in store.current_labels() if x.better is not None]
+    written = list(written_rows(store, prompts))
     # One answer gives several rows: they name its question, so that the answers can be counted.
     weighted = bool(written) or any(isinstance(x, RankedSet) for x in decisions)
     for decision in decisions:
-        for row, weight in _rows(decision, prompts, implied):
-            yield {**row, "weight": weight, "question_id": _question_id(decision)} if weighted else row
+        for row, weight in decision_rows(decision, prompts, implied):
+            yield {**row, "weight": weight, "question_id": decided_question(decision)} if weighted else row
+    for label, row in written:
+        yield {**row, "weight": 1.0, "question_id": label.pair_id}
+
+
+def written_rows(store: Store, prompts: Mapping[str, Prompt]) -> Iterator[tuple[Label, dict[str, Any]]]:
+    """Yield the preferences for the better answers that people wrote, each with its label."""
     pairs = {x.question.id: x.question for x in store.asked()}
-    for label in written:
-        for bad in pairs[label.pair_id].responses:  # it is preferred to both
-            prompt = prompts[bad.prompt_id]
-            better = label.better if prompt.plain else [{"role": "assistant", "content": label.better}]
-            row = {"prompt": prompt.as_trl(), "chosen": better, "rejected": bad.as_trl(prompt)}
-            yield {**row, "weight": 1.0, "question_id": label.pair_id}
+    for label, place in written_answers(store.current_answers(), pairs):
+        bad = pairs[label.pair_id].responses[place]
+        prompt = prompts[bad.prompt_id]
+        better = label.better if prompt.plain else [{"role": "assistant", "content": label.better}]
+        yield label, {"prompt": prompt.as_trl(), "chosen": better, "rejected": bad.as_trl(prompt)}
 
 
-def _question_id(decision: Decision) -> str:
+def decided_question(decision: Decision) -> str:
+    """Return the id of the question that was decided."""
     return decision.pair_id if isinstance(decision, Preference) else decision.question_id
 
 
-def _rows(
+def decision_rows(
     decision: Decision, prompts: Mapping[str, Prompt], implied: ImpliedPairs
 ) -> Iterator[tuple[dict[str, Any], float]]:
+    """Yield the rows in TRL's format that a decision makes, each with its weight among the decision's own."""
     if isinstance(decision, Preference):
         yield _preference_row(decision, prompts), 1.0
         return
@@ -138,14 +147,16 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
         by_question.setdefault(question_of(act), []).append(_act_row(act))
     for x in store.asked():
         selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
+        if x.inclusion is not None:  # not known of questions asked by earlier versions
+            selected |= {"inclusion": x.inclusion, "control": x.control}
         answers = by_question.get(x.question.id, [])
         yield _pair_row(x, selected, prompts, answers) if x.question.k == 2 else _set_row(x, selected, prompts, answers)
 
 
 CSV_COLUMNS = (
     "question_id", "asks", "round", "position", "annotator", "outcome", "ranking", "best", "worst", "stopped", "shown",
-    "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "id", "replaces", "retracts", "prompt",
-    "responses",
+    "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "advisory", "id", "replaces", "retracts",
+    "judgement", "prompt", "responses", "inclusion", "control",
 )  # fmt: skip
 
 
@@ -166,6 +177,7 @@ def csv_text(store: Store) -> str:
             "asks": "pair" if pair else row["asks"],
             "round": row["round"],
             "position": row["position"],
+            **{name: row.get(name) for name in ("inclusion", "control")},
             "prompt": json.dumps(row["prompt"], ensure_ascii=False),
             "responses": json.dumps(responses, ensure_ascii=False),
         }
@@ -176,9 +188,9 @@ def csv_text(store: Store) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | dict):
         return json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
@@ -187,7 +199,7 @@ def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
         return {"id": answer.id, "annotator": answer.annotator, **taken_back}
     same = {name: getattr(answer, name) for name in ("id", "annotator", "outcome", "seconds", "shown", "time")}
     if isinstance(answer, Label):
-        own = {name: value for name in ("better", "adjudicates") if (value := getattr(answer, name))}
+        own = {name: value for name in ("better", "adjudicates", "advisory") if (value := getattr(answer, name))}
         if answer.judgement is not None:
             own["judgement"] = answer.judgement.as_json()
         return {**same, "votes": None if answer.votes is None else vars(answer.votes), **own}

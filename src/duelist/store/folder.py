@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from duelist.errors import RoundStateError, StorageError, full_disk_as_storage_error
 from duelist.files.atomic import atomic_path, discard
-from duelist.store.artifacts import digest, write_json
+from duelist.store.artifacts import digest, write_json, write_jsonl
 from duelist.store.codecs import FEATURES, Codec
 from duelist.store.decisions import question_of
 from duelist.store.derived import (
@@ -30,11 +30,11 @@ from duelist.store.derived import (
     write_preferences,
     write_results,
 )
-from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, ROUNDS, SELECTION
+from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, KNOWN, KNOWN_STAGE, PRELABELLING, ROUNDS, SELECTION
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
-from duelist.types import Prompt, Selection
+from duelist.types import Label, Prompt, Selection
 
 Value = TypeVar("Value")
 
@@ -183,9 +183,43 @@ class StudyFolder:
             began = time.monotonic()
             selection, asked, prompts = compute()
             path = self.round_folder(round) / SELECTION
-            rows = [{"pair_id": x.question.id, "score": x.score, "margin": x.margin} for x in asked]
+            names = ("score", "margin", "inclusion", "control")
+            rows = [{"pair_id": x.question.id} | {name: getattr(x, name) for name in names} for x in asked]
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
+
+    def run_prelabelling(self, round: int, compute: Callable[[], tuple[Sequence[Label], Mapping[str, Any]]]) -> None:
+        """Run the stage that labels some questions before people are asked, unless it is finished.
+
+        It records its labels together with its artifact, so they do not change if it was killed in between.
+
+        Args:
+            round: the round.
+            compute: returns the labels, and facts about how they were chosen, as JSON: the artifact.
+        """
+        with self._at_work(f"stage 'prelabel' of round {round}"):
+            if self.store.stage(round, "prelabel") is None:
+                began = time.monotonic()
+                labels, info = compute()
+                path = self.round_folder(round) / PRELABELLING
+                write_json(path, dict(info))
+                self._finish(round, "prelabel", path, began, info, labels=labels)
+
+    def run_known(
+        self, compute: Callable[[], tuple[Sequence[AskedQuestion], Sequence[Prompt], Sequence[Label]]]
+    ) -> None:
+        """Run the stage that records the preferences known before round 1, unless it is finished."""
+        with self._at_work("the preferences known before round 1"):
+            if self.store.stage(0, KNOWN_STAGE) is not None:
+                return
+            began = time.monotonic()
+            asked, prompts, labels = compute()
+            path = self.round_folder(0) / KNOWN
+            write_jsonl(path, [{"pair_id": x.pair_id, "annotator": x.annotator, "outcome": x.outcome} for x in labels])
+            relative = path.relative_to(self.path).as_posix()
+            info = {"preferences": len(labels)}
+            stage = Stage(0, KNOWN_STAGE, relative, digest(path), time.monotonic() - began, info)
+            self.store.add_known(asked, prompts, labels, stage)
 
     def run_training(self, round: int, artifact: str, fill: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, float]:
         """Run the stage that writes a folder of weights, unless it is finished; return the result of `fill`.
@@ -219,7 +253,7 @@ class StudyFolder:
             The line of metrics.jsonl.
         """
         with self._at_work(f"the results of round {round}"):
-            asked = {x.question.id for x in self.store.asked() if x.round <= round}
+            asked = {x.question.id for x in self.store.asked() if 0 < x.round <= round}  # of round 0: known before
             labels = sum(question_of(x) in asked for x in self.store.current_answers())
             seconds = {s.name: round_to_ms(s.seconds) for s in self.store.stages() if s.round == round}
             line = {"round": round, "labels": labels, **metrics, "asked": len(asked), "seconds": seconds}
@@ -258,10 +292,11 @@ class StudyFolder:
         info: Mapping[str, Any],
         asked: Sequence[AskedQuestion] = (),
         prompts: Sequence[Prompt] = (),
+        labels: Sequence[Label] = (),
     ) -> None:
         relative = path.relative_to(self.path).as_posix()
         stage = Stage(round, name, relative, digest(path), time.monotonic() - began, info)
-        self.store.finish_stage(stage, asked, prompts)
+        self.store.finish_stage(stage, asked, prompts, labels)
 
     def _checked(self, round: int, name: str) -> Path:
         stage = self.store.stage(round, name)

@@ -20,7 +20,7 @@ from duelist.store.tables import AnswerRow, PromptRow, QuestionResponseRow, Ques
 from duelist.types import Answer, Label, Prompt, Question, QuestionType, Retraction, Votes
 
 UNDONE = "undone"  # the outcome in the row of a retraction
-LABEL_CONTENT = ("better", "adjudicates", "judgement")  # fields of a label without a column
+LABEL_CONTENT = ("better", "adjudicates", "judgement", "advisory")  # fields of a label without a column
 # Fields of an answer without a column; a label has the last one too.
 ANSWER_CONTENT = ("ranking", "best", "worst", "stopped", "shown", "replaces", "adjudicates")
 
@@ -37,6 +37,9 @@ class AskedQuestion:
         unit: what the score measures, in words.
         margin: under the model when it was asked: of a pair, r(a) − r(b); of a larger question, the largest difference.
         rewards: reward of each response under the same model; None for pairs asked by earlier versions.
+        inclusion: probability with which it was asked, given the questions picked for certain (1); None for questions
+            asked by earlier versions.
+        control: whether it is in the control slice, a uniform sample of the round's pool; None likewise.
     """
 
     question: Question
@@ -46,6 +49,8 @@ class AskedQuestion:
     unit: str
     margin: float
     rewards: tuple[float, ...] | None = None
+    inclusion: float | None = None
+    control: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ def read_asked(session: Session) -> list[AskedQuestion]:
             cast(QuestionType, r.asks),
         )
         whole = rewards if len(rewards) == len(own) else None
-        asked.append(AskedQuestion(question, r.round, r.position, r.score, r.unit, r.margin, whole))
+        drawn = (r.inclusion, r.control)
+        asked.append(AskedQuestion(question, r.round, r.position, r.score, r.unit, r.margin, whole, *drawn))
     return asked
 
 
@@ -99,7 +105,8 @@ def add_batch(session: Session, batch: Sequence[AskedQuestion], prompts: Sequenc
             session.add(ResponseRow(**RESPONSE.dump_python(response, mode="json")))
     session.flush()
     for x in batch:
-        own = {name: getattr(x, name) for name in ("round", "position", "score", "unit", "margin")}
+        names = ("round", "position", "score", "unit", "margin", "inclusion", "control")
+        own = {name: getattr(x, name) for name in names}
         session.add(QuestionRow(id=x.question.id, asks=x.question.asks, weight=x.question.weight, **own))
     session.flush()
     for x in batch:
@@ -117,6 +124,19 @@ def add_batch(session: Session, batch: Sequence[AskedQuestion], prompts: Sequenc
 def stage_from(row: StageRow) -> Stage:
     """Return a finished stage from its row."""
     return Stage(row.round, row.stage, row.artifact, row.digest, row.seconds, row.info)
+
+
+def stage_row(stage: Stage) -> StageRow:
+    """Return the row of a stage that is finished now."""
+    return StageRow(
+        round=stage.round,
+        stage=stage.name,
+        artifact=stage.artifact,
+        digest=stage.digest,
+        seconds=stage.seconds,
+        info=dict(stage.info),
+        finished_at=now(),
+    )
 
 
 def answer_from(row: AnswerRow) -> tuple[Label | Answer | Retraction | None, str]:
@@ -156,6 +176,7 @@ def _label_from(row: AnswerRow) -> tuple[Label | None, str]:
     values: dict[str, Any] = {name: getattr(row, column) for name, column in names.items()}
     content = row.content or {}
     values |= {"better": content.get("better"), "adjudicates": content.get("adjudicates", False)}
+    values["advisory"] = content.get("advisory", False)
     judged = content.get("judgement")
     values["judgement"] = None if judged is None else Judgement.from_json(judged)
     values["votes"] = None if row.n_a is None or row.n_b is None else Votes(row.n_a, row.n_b, row.n_eq or 0)

@@ -32,9 +32,10 @@ from duelist.store.row_codecs import (
     now,
     read_asked,
     stage_from,
+    stage_row,
 )
 from duelist.store.tables import AnswerRow, PreferencesFileRow, PromptRow, QuestionRow, RecipeRow, RoundRow, StageRow
-from duelist.types import Answer, Batch, Decision, Label, Preference, Prompt, Retraction, VoteRule
+from duelist.types import Answer, Batch, Decision, Label, Prompt, Retraction, VoteRule
 
 
 class Store:
@@ -114,21 +115,38 @@ class Store:
         with transaction(self._engine) as session:
             return [stage_from(row) for row in session.scalars(select(StageRow).order_by(StageRow.finished_at))]
 
-    def finish_stage(self, stage: Stage, batch: Sequence[AskedQuestion] = (), prompts: Sequence[Prompt] = ()) -> None:
-        """Record that a stage's artifact is in place, together with the questions it selected, if any."""
+    def finish_stage(
+        self,
+        stage: Stage,
+        batch: Sequence[AskedQuestion] = (),
+        prompts: Sequence[Prompt] = (),
+        labels: Sequence[Label] = (),
+    ) -> None:
+        """Record that a stage's artifact is in place, together with the questions it selected or labelled, if any."""
+        asked = {x.question.id: x.question for x in self.asked()} if labels else {}
         with self._recording() as session:
             add_batch(session, batch, prompts)
-            session.add(
-                StageRow(
-                    round=stage.round,
-                    stage=stage.name,
-                    artifact=stage.artifact,
-                    digest=stage.digest,
-                    seconds=stage.seconds,
-                    info=dict(stage.info),
-                    finished_at=now(),
-                )
-            )
+            record_acts(session, labels, asked)
+            session.add(stage_row(stage))
+
+    def add_known(
+        self,
+        batch: Sequence[AskedQuestion],
+        prompts: Sequence[Prompt],
+        labels: Sequence[Label],
+        stage: Stage | None = None,
+    ) -> int:
+        """Record questions of round 0 together with their labels, and the stage that read them, if any.
+
+        Returns:
+            The number of new labels.
+        """
+        questions = {x.question.id: x.question for x in (*self.asked(), *batch)}
+        with self._recording() as session:
+            add_batch(session, batch, prompts)
+            if stage is not None:
+                session.add(stage_row(stage))
+            return record_acts(session, labels, questions)
 
     def close_round(self, round: int, metrics: Mapping[str, Any]) -> None:
         """Record a round's metrics, which closes the round. A closed round never changes."""
@@ -213,20 +231,24 @@ class Store:
         with transaction(self._engine) as session:
             return session.scalar(select(func.count()).select_from(AnswerRow)) or 0
 
-    def current_answers(self) -> list[Label | Answer]:
+    def current_answers(self, *, advisory: bool = False) -> list[Label | Answer]:
         """Return what counts for each question and annotator (the latest to arrive), sorted by both.
 
         An answer's own time does not matter, because clocks can be set back.
+
+        Args:
+            advisory: also return judges' labels that are not trained on (`Label.advisory`).
         """
         latest = counting(self.acts())
-        return [latest[key] for key in sorted(latest)]
+        found = [latest[key] for key in sorted(latest)]
+        return [x for x in found if advisory or not (isinstance(x, Label) and x.advisory)]
 
-    def current_labels(self) -> list[Label]:
-        """Return the label that counts for each pair and annotator (the one that arrived last), sorted by both."""
-        return [x for x in self.current_answers() if isinstance(x, Label)]
+    def current_labels(self, *, advisory: bool = False) -> list[Label]:
+        """Return the label that counts for each pair and annotator (see `current_answers`), sorted by both."""
+        return [x for x in self.current_answers(advisory=advisory) if isinstance(x, Label)]
 
     def answered(self) -> set[str]:
-        """Return the ids of the questions that have an answer, regardless of outcome."""
+        """Return the ids of the questions that have an answer that counts, regardless of outcome."""
         return {question_of(x) for x in self.current_answers()}
 
     def _read_answers(self) -> list[tuple[Label | Answer | Retraction | None, str]]:
@@ -249,12 +271,6 @@ class Store:
         prompts = self.prompts()
         answers = [x for x in self.current_answers() if question_of(x) in questions]
         return decisions_of(answers, questions, prompts, votes, ties)
-
-    def preferences(
-        self, round: int | None = None, *, votes: VoteRule = "every", ties: bool = False
-    ) -> list[Preference]:
-        """Return the decisions on pairs (see `decisions`)."""
-        return [x for x in self.decisions(round, votes=votes, ties=ties) if isinstance(x, Preference)]
 
     def rounds_closed(self) -> int:
         """Return the number of closed rounds."""

@@ -39,7 +39,10 @@ class ResponseRow(Base):
 
 
 class QuestionRow(Base):
-    """Asked question: it has used budget, regardless of outcome."""
+    """Asked question: it has used budget, regardless of outcome.
+
+    How it came into its batch is not known for questions asked by earlier versions.
+    """
 
     __tablename__ = "questions"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -50,6 +53,8 @@ class QuestionRow(Base):
     unit: Mapped[str]
     margin: Mapped[float]
     weight: Mapped[float]
+    inclusion: Mapped[float | None]
+    control: Mapped[bool | None]
     __table_args__ = (UniqueConstraint("round", "position"),)
 
 

@@ -37,13 +37,13 @@ def votes_so_far(
     Returns:
         `votes_N2` and `asked_margin_N` of `Features`, over candidates and then past pairs.
     """
-    margin = {x.question.id: x.margin for x in store.asked()}
+    margin = {x.question.id: x.margin for x in store.asked()}  # a pair that was only judged has none, and no votes
     votes = {p.id: [0, 0] for p in past}
     for label in answers:
         if isinstance(label, Label) and label.pair_id in votes and label.outcome in RANKS:
             votes[label.pair_id][label.outcome == "b"] += 1
     return {
-        "asked_margin_N": np.array([0.0] * n + [margin[p.id] for p in past]),
+        "asked_margin_N": np.array([0.0] * n + [margin.get(p.id, 0.0) for p in past]),
         "votes_N2": np.array([[0, 0]] * n + [votes[p.id] for p in past], np.int64).reshape(-1, 2),
     }
 

@@ -10,6 +10,7 @@ from duelist.annotators.reading_time import StudyReadingTime, comparisons
 from duelist.evaluation.metrics import measure
 from duelist.store.decisions import decided_margins, question_of
 from duelist.store.store import Store
+from duelist.types import Label
 
 KL = "selected_kl"  # recorded with the selection, for the metric of that name
 
@@ -27,8 +28,14 @@ def selection_metrics(t: int, store: Store, recorded_kl: Any) -> dict[str, Any]:
 
 
 def effort(t: int, store: Store) -> dict[str, Any]:
-    """Return what the questions asked up to round t cost people, by the default model of reading time."""
-    asked = [x.question for x in store.asked() if x.round <= t]
+    """Return what the questions asked up to round t cost people, by the default model of reading time.
+
+    A pair that only a judge has labelled costs them nothing, and neither does one that was known before round 1.
+    """
+    labels = store.current_answers()
+    by_people = {question_of(x) for x in labels if not (isinstance(x, Label) and x.judgement is not None)}
+    judged = {question_of(x) for x in labels} - by_people
+    asked = [x.question for x in store.asked() if 0 < x.round <= t and x.question.id not in judged]
     return {
         "responses": sum(q.k for q in asked),
         "comparisons": round(float(comparisons(asked).sum()), 3),

@@ -28,6 +28,7 @@ from duelist.recipe.recipe import (
     uses_given_responses,
     with_prepared,
 )
+from duelist.recipe.round_plan import budgets
 from duelist.samplers.base import FROM_DATASET, Sampler
 from duelist.samplers.settings import DecodingConfig
 from duelist.settings.context import Context, Rounding
@@ -138,6 +139,13 @@ class StudyComponents:
         folder = None if self.folder is None else self.folder / JUDGE
         return None if config is None else judge_of(with_credentials(config), folder)
 
+    @cached_property
+    def pool_judge(self) -> Judge | None:
+        """The judge beside people; None if the recipe has none."""
+        pool = self.recipe.judged_pool
+        folder = None if self.folder is None else self.folder / JUDGE
+        return None if pool is None else judge_of(with_credentials(pool.judge), folder)
+
     def check(self, context: Context) -> None:
         """Let each component reject what it cannot do in this recipe, except judges that are not prepared yet.
 
@@ -155,6 +163,9 @@ class StudyComponents:
             component = getattr(self.recipe, kind)
             if component is not None and PREPARED not in str(component.content()):
                 yield getattr(self, kind)
+        pool = self.recipe.judged_pool
+        if pool is not None and PREPARED not in str(pool.model_dump()):
+            yield self.pool_judge
         judge = self.recipe.evaluation.judge
         if judge is not None and PREPARED not in str(judge.model_dump()):
             yield self.evaluation_judge
@@ -187,7 +198,11 @@ class StudyComponents:
             weighs_pairs=sampler.weighs_pairs,
             within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
             rounding=rounding,
+            budgets=budgets(recipe),
+            lookahead=recipe.lookahead,
             sets_of=pairing.sets_of,
+            judged=recipe.judged_pool is not None,
+            asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,
             given=lambda: self._given(prompts),

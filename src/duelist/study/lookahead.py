@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from duelist.acquisition.base import choose
-from duelist.featurizers.base import featurize
-from duelist.recipe.round_plan import budget_of
-from duelist.seeding import generator
 from duelist.store import codecs
 from duelist.study.stages import Stages
 
@@ -20,17 +16,14 @@ def kept_by_fresher_features(stages: Stages, t: int) -> dict[str, float]:
         Nothing without lookahead, in round 1, and in rounds drawn at random, where nothing fresher is read.
     """
     recipe = stages.recipe
-    needs = stages.needs(t)
+    needs = stages.choosing.needs(t)
     if not recipe.lookahead or t == 1 or not needs:
         return {}
-    fresher = Stages(recipe.model_copy(update={"lookahead": 0}), stages.folder, stages.progress)
     draws = stages.sample(t, stages.prompts(t))
     past = [x.question for x in stages.store.asked() if x.round < t]
     candidates = stages.folder.read(t, "pair", codecs.questions(draws))
     targets = stages.target(t) if "target_MD" in needs else []
-    job = fresher.feature_job(t, candidates, past, targets)
-    features = featurize(fresher.components.featurizers, needs, job, fresher.recorded(t, needs, candidates, past))
-    rule, rng = fresher.acquisition(t), generator(recipe.seed, "select", t)
-    picked = {candidates[i].id for i in choose(rule, features, budget_of(recipe, t), rng).indices_B}
+    features = stages.choosing.features(t, t - 1, candidates, past, targets)
+    picked = {candidates[i].id for i in stages.choosing.pick(t, candidates, features).selection.indices_B}
     asked = {x.question.id for x in stages.store.asked(t)}
     return {"lookahead_kept": len(picked & asked) / len(asked)}

@@ -9,16 +9,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from duelist.acquisition.base import Acquisition, choose
-from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.stopping import End, require_gains, study_end
-from duelist.annotators.reading_time import study_reading_time
+from duelist.annotators.base import History, Prelabeller
 from duelist.data.prompts import prompts_of_round
 from duelist.errors import BudgetError, user_code
-from duelist.featurizers.base import FeatureJob, distinct_responses, featurize, has_sets
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.models.decoding.server import ServerDecoder
 from duelist.pairing.base import require_one_prompt
@@ -32,17 +26,19 @@ from duelist.store import codecs
 from duelist.store.decisions import decision_json
 from duelist.store.folder import StudyFolder
 from duelist.store.row_codecs import AskedQuestion
-from duelist.study.answered import answers_before, answers_so_far, votes_so_far
 from duelist.study.asked_metrics import KL, effort, selection_metrics
+from duelist.study.choosing import Choosing
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
+from duelist.study.judged_pool import JudgedPools
+from duelist.study.known import KnownRecorder
 from duelist.study.learners.base import Learner
 from duelist.study.learners.online import OPTIMIZER, OnlineLearner
 from duelist.study.learners.policy import PolicyLearner
 from duelist.study.learners.reward import RewardLearner
 from duelist.study.training_items import training_items
 from duelist.trainers.decisions import ScaledDecisions
-from duelist.types import Draws, Evaluation, Features, Prompt, Question, Selection
+from duelist.types import Draws, Evaluation, Features, Label, Prompt, Question, Selection
 
 
 class Stages:
@@ -103,7 +99,9 @@ class Stages:
                     "lower the budget or the rounds, or use more prompts or more responses per prompt (equal responses "
                     "make no question)."
                 )
-            if not self.acquisition(t).needs:  # a random batch is drawn from the whole pool, the same for every rule
+            if not self.choosing.acquisition(
+                t
+            ).needs:  # a random batch is drawn from the whole pool, the same for every rule
                 return pairs
             rng = generator(self.recipe.seed, "candidates", t)
             drawn = self.recipe.acquisition.options.draw([p.id for p in pairs], budget, rng)
@@ -113,14 +111,12 @@ class Stages:
 
     def featurize(self, t: int, candidates: Sequence[Question], past: Sequence[Question]) -> Features:
         """Compute the features that the acquisition needs: of candidates and, if it asks for them, past questions."""
-        needs = self.needs(t)
+        needs = self.choosing.needs(t)
         targets = self.target(t) if "target_MD" in needs else []
         cache = FeatureCache(self.folder.feature_cache(t), disposable=True)
 
-        def compute() -> Features:
-            job = replace(self.feature_job(t, candidates, past, targets), cache=cache)
-            return featurize(self.components.featurizers, needs, job, self.recorded(t, needs, candidates, past))
-
+        after = model_round(self.recipe, t)
+        compute = lambda: self.choosing.features(t, after, candidates, past, targets, cache)  # noqa: E731
         return self.folder.run(t, "featurize", codecs.FEATURES, compute)
 
     def target(self, t: int) -> list[Question]:
@@ -137,44 +133,61 @@ class Stages:
         """Select the questions to ask, and record them as asked."""
 
         def compute() -> tuple[Selection, list[AskedQuestion], list[Prompt]]:
-            rng = generator(self.recipe.seed, "select", t)
-            selection = choose(self.acquisition(t), features, budget_of(self.recipe, t), rng)
+            sampled = self.choosing.pick(t, candidates, features)
+            selection = sampled.selection
             if asked_before(self.recipe, t + 1) > self.recipe.initial_random:  # the rule has picked, not chance alone
                 require_gains(self.recipe.stop, selection.diagnostics, self.recipe.acquisition.name)
             selected = [candidates[i] for i in selection.indices_B]
-            rewards, margins, kl = self._seen(t, selected)
+            rewards, margins, kl = self.choosing.seen(t, selected)
             if kl is not None:
                 selection = replace(selection, diagnostics={**selection.diagnostics, KL: kl})
-            scores = zip(selected, selection.scores_B.tolist(), margins, rewards, strict=True)
+            drawn = sampled.inclusion_B.tolist(), sampled.control_B.tolist()
+            scores = zip(selected, selection.scores_B.tolist(), margins, rewards, *drawn, strict=True)
             unit = selection.unit
-            asked = [AskedQuestion(q, t, i, score, unit, m, r) for i, (q, score, m, r) in enumerate(scores)]
+            asked = [AskedQuestion(q, t, i, score, unit, *rest) for i, (q, score, *rest) in enumerate(scores)]
             needed = {r.prompt_id for q in selected for r in q.responses}
             return selection, asked, [p for p in prompts if p.id in needed]
 
         self.folder.run_selection(t, compute)
 
-    def _seen(self, t: int, selected: Sequence[Question]) -> tuple[list[tuple[float, ...]], list[float], float | None]:
-        """Return what the model says of the selected questions before training on them.
+    def judge(self, t: int) -> None:
+        """Judge the questions asked in round t and others of its pool, if the recipe has a judge beside people."""
+        if self._judged_pools is not None:
+            judge = self.components.pool_judge
+            assert judge is not None
+            self._judged_pools.judge(t, judge, self._prompts_by_id)
 
-        It is recorded for every rule, and costs a forward pass of policy and reference for each response.
+    def is_asked(self, t: int) -> bool:
+        """Return whether round t's questions are selected, and those that need no person labelled."""
+        last = "prelabel" if self._prelabels else "select"
+        return self.folder.stage(t, last) is not None
 
-        Returns:
-            The rewards of each question's responses, its margin, and the mean log ratio (None without a policy).
-        """
-        margins, sets = self._learner.margins, has_sets(selected)
-        _, place_NQ = distinct_responses(selected)
-        wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
-        job = replace(self.feature_job(t, selected), wanted=frozenset(wanted & set(margins.provides)))
-        seen = margins.compute(job)
-        rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
-        # Of a larger question: the largest difference.
-        margin = [r[0] - r[1] if len(r) == 2 else max(r) - min(r) for r in rewards]
-        margin = margin if sets else np.asarray(seen["margin_N"]).tolist()
-        if "log_ratio_N2" not in margins.provides:
-            return rewards, margin, None
-        if sets:
-            return rewards, margin, float(np.mean([r for of_one in rewards for r in of_one])) / self.recipe.beta
-        return rewards, margin, float(seen["log_ratio_N2"].mean())
+    def prelabel(self, t: int) -> None:
+        """Label the questions that need no person, if the annotator does so, by the answers before round t."""
+        if not self._prelabels:
+            return
+
+        def compute() -> tuple[Sequence[Label], Mapping[str, Any]]:
+            annotator = self.components.annotator
+            assert isinstance(annotator, Prelabeller)
+            seed = self._seed("annotate")
+            with user_code(annotator):
+                found = annotator.prelabel(self.store.batch(t), self._history(t), seed, self.progress)
+            return found.labels, found.info
+
+        self.folder.run_prelabelling(t, compute)
+
+    def _history(self, t: int) -> History:
+        """Return what the annotator may know when round t's questions are labelled: rounds that its model knows."""
+        known, looks = model_round(self.recipe, t), self.recipe.rounds - 1 - self.recipe.lookahead
+        questions = {x.question.id: x.question for x in self.store.asked() if 0 < x.round <= known}
+        labels = [x for x in self.store.current_labels(advisory=True) if x.pair_id in questions]
+        return History(questions, self.store.prompts(), labels, max(looks, 0))
+
+    @property
+    def _prelabels(self) -> bool:
+        annotator = self.recipe.annotator
+        return annotator is not None and issubclass(annotator.cls, Prelabeller)
 
     @property
     def end(self) -> End:
@@ -190,23 +203,31 @@ class Stages:
         plan = self.components.trainer.plan
 
         def fill(target: Path) -> Mapping[str, float]:
-            items = self._items(range(1 if plan.accumulate == "all" else t, t + 1))
-            return {**self._learner.train(t, items, target), "preferences": float(len(items))}
+            items = self._items(range(0 if plan.accumulate == "all" else self._first(t), t + 1))
+            return {**self._learner.train(t, items, target), "preferences": float(len(items)), **items.report}
 
         return self.folder.run_training(t, self._learner.artifact, fill)
 
     def _items(self, rounds: range) -> ScaledDecisions:
         """Return what the last of some rounds trains on: the decisions on the questions asked in them."""
         policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
-        return training_items(self.components.trainer.plan, self.store, rounds, policy, self.progress)
+        plan, judged = self.components.trainer.plan, self._judged_pools
+        prompts = {} if judged is None else self._prompts_by_id
+        return training_items(plan, self.store, rounds, policy, self.progress, judged, prompts)
+
+    @staticmethod
+    def _first(t: int) -> int:
+        """Return the first round whose labels are round t's own: round 1 trains on what was known before, too."""
+        return 0 if t == 1 else t
 
     def _step(self, t: int) -> Mapping[str, float]:
         """Take round t's optimizer step, and keep the weights at a checkpoint (docs/adr/0005-online-mode.md)."""
 
         def compute() -> dict[str, Any]:
-            items = self._items(range(t, t + 1))
+            items = self._items(range(self._first(t), t + 1))
             info = {**self._online.step(t, items), "preferences": float(len(items))}
-            step = {"info": info, "preferences": [decision_json(x) for x in items]}
+            questions = {x.question.id: x.question for x in self.store.asked(t)}
+            step = {"info": info, "preferences": [decision_json(x, questions) for x in items]}
             return {**step, "scales": list(items.scales)} if items.scales else step
 
         done = self.folder.run(t, "step", codecs.STEP, compute)
@@ -237,12 +258,32 @@ class Stages:
         if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
+        if self.recipe.known is not None:
+            self.folder.run_known(lambda: self.known.read())
         self.folder.close_round(0, {**self.evaluate(0).metrics, **effort(0, self.store)})
+
+    @cached_property
+    def known(self) -> KnownRecorder:
+        """Records preferences known before round 1, once the initial model is there."""
+        return KnownRecorder(
+            self.components, self.store, self._learner.models(0).policy, partial(self.choosing.seen, 0)
+        )
 
     @cached_property
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
         return StudyComponents(prepared(self.recipe, self.progress), self.folder.path)
+
+    @cached_property
+    def choosing(self) -> Choosing:
+        """The choice of a round's questions."""
+        learner, pools = self._learner, self._judged_pools
+        return Choosing(self.recipe, self.components, self.store, learner, pools, self.progress)
+
+    @cached_property
+    def _judged_pools(self) -> JudgedPools | None:
+        recipe = self.components.recipe
+        return None if recipe.judged_pool is None else JudgedPools(recipe, self.folder, self.progress)
 
     @cached_property
     def _fixed_pool(self) -> Draws:
@@ -265,47 +306,6 @@ class Stages:
         if trains_reward_model(self.recipe):
             return RewardModelEvaluator(self.recipe, self.components, self.folder, self.progress)
         return partial(evaluate_policy, self.recipe, self.components, self.progress)
-
-    def acquisition(self, t: int) -> Acquisition:
-        """Return the rule that selects round t's batch: the recipe's, after the pairs drawn at random."""
-        random_picks = self.recipe.initial_random - asked_before(self.recipe, t)
-        rule = self.components.acquisition
-        return InitialRandom(rule, random_picks, budget_of(self.recipe, t)) if random_picks > 0 else rule
-
-    def needs(self, t: int) -> frozenset[str]:
-        """Return the fields of `Features` that round t's selection needs."""
-        of_rule = self.components.needs
-        return of_rule if self.acquisition(t).needs else frozenset()  # a batch drawn at random needs no features
-
-    def feature_job(
-        self, t: int, candidates: Sequence[Question], past: Sequence[Question] = (), targets: Sequence[Question] = ()
-    ) -> FeatureJob:
-        """Return the input of the featurizers in round t."""
-        return FeatureJob(
-            self._learner.models(model_round(self.recipe, t)),
-            candidates,
-            past,
-            prompts={**self._prompts_by_id, **({p.id: p for p in self.components.targets.prompts} if targets else {})},
-            beta=self.recipe.beta,
-            seed=self._seed("projection"),
-            progress=self.progress,
-            targets=targets,
-        )
-
-    def recorded(
-        self, t: int, needs: frozenset[str], candidates: Sequence[Question], past: Sequence[Question]
-    ) -> dict[str, NDArray[Any]]:
-        """Return the fields known without a model: the recorded answers to past questions, and the cost of all."""
-        known = answers_before(model_round(self.recipe, t) + 1, self.store)
-        fields: dict[str, NDArray[Any]] = {}
-        if "cost_N" in needs:
-            model = study_reading_time([x.question for x in self.store.asked()], known)
-            fields["cost_N"] = model.seconds([*candidates, *past])
-        if not {"asked_margin_N", "votes_N2"} & needs:
-            return fields
-        if has_sets([*candidates, *past]):
-            return fields | answers_so_far(past, known, self.store)
-        return fields | votes_so_far(len(candidates), past, known, self.store)
 
     @cached_property
     def _prompts_by_id(self) -> dict[str, Prompt]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from duelist.annotators.base import Annotator
 from duelist.errors import RoundStateError, StorageError, user_code
+from duelist.exchange.trl import dataset_rows
 from duelist.models.policy.process_state import torch_threads
 from duelist.progress import Progress, Silent
 from duelist.recipe.recipe import Recipe, completed, recipe_content, saved_recipe
@@ -16,9 +17,10 @@ from duelist.recipe.round_plan import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder, open_folder_for_parent
+from duelist.study.importing import ImportReport, import_into, source_of
 from duelist.study.lookahead import kept_by_fresher_features
 from duelist.study.stages import Stages
-from duelist.types import Answer, Batch, Label
+from duelist.types import Answer, Batch, Label, VoteRule
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class Study:
     def ask(self) -> Batch:
         """Return the questions to answer this round, running sampling to selection if needed.
 
-        While a batch is pending, the same batch is returned.
+        While a batch is pending, the same batch is returned. A cascade's judge labels some of its pairs now; those that
+        are left are `unanswered()`.
 
         Raises:
             RoundStateError: if every round is closed, the stopping rule has ended the study, or it was closed.
@@ -155,12 +158,14 @@ class Study:
             features = stages.featurize(t, candidates, past)
             stages.select(t, prompts, candidates, features)
         self.folder.discard_features(t)
+        stages.prelabel(t)
         return self.store.batch(t)
 
     def ask_ahead(self) -> Batch | None:
         """Return the next round's questions, selected before the answers to this round's are trained on.
 
-        With `lookahead: 1`, they are the same whenever they are asked for, and whatever answers have come meanwhile.
+        With `lookahead: 1`, they are the same whenever they are asked for, and whatever answers to this round and the
+        next have come meanwhile. Answers to closed rounds count.
 
         Returns:
             The batch; None without lookahead, or if the round in progress is the last as far as is known.
@@ -170,7 +175,7 @@ class Study:
         """
         self.folder.require_open()
         t = self.round + 1
-        if self.folder.stage(self.round, "select") is None:
+        if not self.stages.is_asked(self.round):
             raise RoundStateError(f"A batch must be asked before the next one, but round {self.round} has none: ask().")
         if not self.recipe.lookahead or t > self.last_round:
             return None
@@ -196,6 +201,41 @@ class Study:
         self.folder.require_open()
         return self.store.add_answers(answers)
 
+    def import_labels(self, source: Any, format: str | None = None) -> ImportReport:
+        """Record answers from another tool's file, a `datasets.Dataset` or rows; leave out rows that are not usable.
+
+        Preferences in TRL's format on responses that were never asked about are recorded as known, as long as round 1
+        has not begun: they train and count as past questions. Importing again changes nothing.
+
+        Args:
+            source: the file or folder, the Dataset, or the rows.
+            format: `label-studio`, `argilla`, `potato`, `csv`, `jsonl` or `trl`; found out if None.
+
+        Raises:
+            DataError: if the source cannot be read, or its format is not known.
+            RoundStateError: if the study was closed.
+        """
+        self.folder.require_open()
+        with torch_threads(self.recipe.torch_threads):
+            return import_into(self.stages, source_of(source, format))
+
+    def to_dataset(
+        self, votes: VoteRule = "every", ties: bool = False, implied: Literal["all", "adjacent"] = "all"
+    ) -> Any:
+        """Return the labels as a `datasets.Dataset` in TRL's preference format, with who said it.
+
+        Args:
+            votes: how several votes on a pair are used: each by itself, or as one row (see `trainer.votes`).
+            ties: also give ties, with `share` 0.5, which TRL's trainers do not read.
+            implied: which pairs of a ranking to give.
+
+        Raises:
+            DataError: if a pair's responses answer two prompts, which TRL's format cannot represent.
+        """
+        import datasets
+
+        return datasets.Dataset.from_list(list(dataset_rows(self.store, votes, ties, implied)))
+
     def unanswered(self) -> list[str]:
         """Return the ids of the pending batch's questions that have no answer yet, in pick order."""
         answered = self.store.answered()
@@ -215,7 +255,7 @@ class Study:
         """
         self.folder.require_open()
         t = self.round
-        if self.folder.stage(t, "select") is None:
+        if not self.stages.is_asked(t):
             raise RoundStateError(
                 f"Questions must be asked before an update, but round {t} has none yet: call ask() first."
             )
@@ -226,10 +266,11 @@ class Study:
                 f"have none (the first is {missing[0]}): tell() them, or call update(allow_partial=True)."
             )
         with torch_threads(self.recipe.torch_threads):
+            ahead = kept_by_fresher_features(self.stages, t)  # while the model that training starts from is loaded
+            self.stages.judge(t)
             training = self.stages.train(t)
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
-            ahead = kept_by_fresher_features(self.stages, t)
         metrics = self.folder.close_round(t, {**measured, **self.stages.asked_metrics(t), **ahead})
         selected = self.folder.stage(t, "select")
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)

@@ -1,19 +1,21 @@
-"""What a round trains on: decisions, the answers that people wrote, and the scales of rankings."""
+"""What a round trains on: decisions, answers that people wrote, judgements, and the scales of rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from duelist.models.policy.policy import Policy
 from duelist.people.votes import has_overlap
 from duelist.progress import Progress
-from duelist.store.decisions import decisions_of, question_of
+from duelist.store.decisions import decisions_of, question_of, settled
 from duelist.store.store import Store
 from duelist.study.answered import scales_after
+from duelist.study.judged_items import with_judge
+from duelist.study.judged_pool import JudgedPools
 from duelist.study.written import written_preferences
 from duelist.trainers.base import TrainingPlan
 from duelist.trainers.decisions import ScaledDecisions, holds_sets
-from duelist.types import Label
+from duelist.types import Label, Prompt
 
 
 def training_items(
@@ -22,6 +24,8 @@ def training_items(
     rounds: range,
     policy: Callable[[], Policy | None],
     progress: Progress,
+    judged: JudgedPools | None = None,
+    pool_prompts: Mapping[str, Prompt] | None = None,
 ) -> ScaledDecisions:
     """Return the training items of the questions of some rounds, with scales fitted to all answers so far.
 
@@ -34,9 +38,11 @@ def training_items(
         rounds: the rounds whose questions count, up to the one that trains.
         policy: returns the policy, whose tokenizer encodes written answers; None if there is none.
         progress: is told where the plan cannot be followed yet.
+        judged: the judgements beside people's answers; None if there are none.
+        pool_prompts: the prompts of the judged pairs, by id.
     """
     questions = {x.question.id: x.question for x in store.asked() if x.round in rounds}
-    answers = [x for x in store.current_answers() if question_of(x) in questions]
+    answers = settled([x for x in store.current_answers() if question_of(x) in questions])
     labels = [x for x in answers if isinstance(x, Label)]
     votes = plan.votes
     if votes == "reliability" and not has_overlap(labels):
@@ -46,5 +52,8 @@ def training_items(
     decisions = decisions_of(answers, questions, prompts, votes, plan.ties)
     if any(x.better for x in labels):
         decisions += written_preferences(answers, questions, prompts, policy())
+    if judged is not None and plan.judge is not None and plan.judge.how != "ignore":
+        items = with_judge(plan.judge, judged, decisions, answers, rounds, pool_prompts or prompts, progress)
+        return ScaledDecisions(tuple(items[0]), report=items[1])
     fitted = plan.stage_scales == "fitted" and holds_sets(decisions)
     return ScaledDecisions(tuple(decisions), scales_after(rounds[-1], store) if fitted else ())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, encode_responses
+from duelist.store.decisions import written_answers
 from duelist.types import Answer, Label, Origins, Preference, Prompt, Question, Response
 
 
@@ -17,7 +18,7 @@ def written_preferences(
 ) -> list[Preference]:
     """Return the preferences of written answers over both responses of their pairs, sorted by pair and annotator.
 
-    Their origin is `written`. A pair that crosses prompts gives none, because the answer's prompt is not known.
+    Their origin is `written`. `written_answers` says which labels give some.
 
     Args:
         answers: the answers that count.
@@ -30,28 +31,25 @@ def written_preferences(
         DataError: if an answer does not fit the model's context.
     """
     found = []
-    for label in answers:
-        if not isinstance(label, Label) or label.better is None:
-            continue
+    written: dict[str, Response] = {}
+    for label, place in written_answers(answers, questions):
         pair = questions[label.pair_id]
-        if pair.a.prompt_id != pair.b.prompt_id:
-            continue
-        prompt = prompts[pair.a.prompt_id]
-        written = Response.of(prompt, label.better, *_tokens(policy, prompt, label), pair.round)
-        for bad, origin in zip(pair.responses, pair.drawn_from or (None, None), strict=True):
-            if bad.text != written.text:
-                pair_id = Question.pair(written, bad, pair.round).id
-                origins: Origins | None = None if origin is None else ("written", origin)
-                item = Preference(prompt, written, bad, pair_id, label.annotator, 1.0, pair.weight, origins)
-                found.append(item)
+        prompt, bad = prompts[pair.a.prompt_id], pair.responses[place]
+        if label.id not in written:
+            written[label.id] = _written(policy, prompt, label, pair.round)
+        better = written[label.id]
+        pair_id = Question.pair(better, bad, pair.round).id
+        origins: Origins | None = None if pair.drawn_from is None else ("written", pair.drawn_from[place])
+        found.append(Preference(prompt, better, bad, pair_id, label.annotator, 1.0, pair.weight, origins))
     return sorted(found, key=lambda p: (p.pair_id, p.annotator))
 
 
-def _tokens(policy: Policy | None, prompt: Prompt, label: Label) -> tuple[Sequence[int], Sequence[int]]:
+def _written(policy: Policy | None, prompt: Prompt, label: Label, round: int) -> Response:
+    text = label.better
+    assert text is not None
     if policy is None:
-        return [], [0]
-    assert label.better is not None
-    prompt_ids, (ids,) = encode_responses(policy.tokenizer, prompt, [label.better])
+        return Response.of(prompt, text, [], [0], round)
+    prompt_ids, (ids,) = encode_responses(policy.tokenizer, prompt, [text])
     where = f"the answer that {label.annotator} wrote to pair {label.pair_id}"
     check_length(prompt, len(prompt_ids) + len(ids), policy.context_length, where)
-    return prompt_ids, ids
+    return Response.of(prompt, text, prompt_ids, ids, round)

@@ -11,6 +11,7 @@ from duelist.errors import RecipeError
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
+from duelist.trainers.judge_use import JudgeUse, require_use_of_judge
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.trl_settings import TrlSettings
 from duelist.types import Decision, VoteRule
@@ -37,6 +38,7 @@ class TrainingPlan:
         takes_sets: whether it can train on questions of three or more responses (`RankedSet`).
         stage_scales: whether the scale of each stage of a ranking is `fitted` to the answers so far, and given with the
             data (`ScaledDecisions`), or all are `equal`.
+        judge: how judgements are used; None if the trainer cannot use any.
     """
 
     accumulate: Literal["all", "round"]
@@ -47,6 +49,7 @@ class TrainingPlan:
     takes_steps: bool = False
     takes_sets: bool = False
     stage_scales: Literal["fitted", "equal"] = "equal"
+    judge: JudgeUse | None = None
 
 
 class Trainer(Checked, ABC, Generic[Model, Data]):
@@ -77,6 +80,8 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
                 f"{context.sets_of} responses (`pairing.sets_of`), whose losses know whole decisions: set it to every "
                 "or majority."
             )
+        if context.judged:
+            require_use_of_judge(self.plan.judge, context)
         if not context.online:
             return
         if not self.plan.takes_steps:

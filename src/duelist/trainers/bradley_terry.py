@@ -33,7 +33,7 @@ class BradleyTerryConfig(OptimizerConfig):
         default="every",
         description="How several people's votes on a pair are used: each by itself; as one label by their majority; as "
         "shares (soft); or by the posterior of a model of the annotators' reliability. Vote counts of one label: by "
-        "their majority, or as shares (soft).",
+        "their majority, or as shares (soft). A judge's label: by its outcome, or its probability (soft).",
     )
     ties: Literal["drop", "half"] = Field(
         default="drop", description="Ties of pairs: dropped, or counted as half a preference each way."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
@@ -20,10 +20,12 @@ class ScaledDecisions(Sequence[Decision]):
     Attributes:
         decisions: the decisions.
         scales: s of each stage, from the first (`StageScales.scale_X`); empty for equal scales.
+        report: numbers to report of how the decisions were made.
     """
 
     decisions: tuple[Decision, ...]
     scales: tuple[float, ...] = ()
+    report: Mapping[str, float] = field(default_factory=dict)
 
     @overload
     def __getitem__(self, index: int) -> Decision: ...

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from duelist.errors import DataError, RecipeError
 from duelist.models.policy.policy import Policy
@@ -26,6 +26,7 @@ from duelist.progress import Progress
 from duelist.settings.context import Context
 from duelist.trainers.base import SHARES, Trainer, TrainingPlan
 from duelist.trainers.decisions import holds_sets, ranked_sets, scales_of
+from duelist.trainers.judge_use import JudgeUseConfig
 from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.trainers.ranking_losses import RankedObjective
@@ -46,7 +47,7 @@ TRL_LOSS: dict[str, Any] = {
 }
 
 
-class DPOTrainerConfig(BaseModel):
+class DPOTrainerConfig(JudgeUseConfig):
     """Settings of the `dpo` trainer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +73,7 @@ class DPOTrainerConfig(BaseModel):
         default="every",
         description="How several people's votes on a pair are used: each by itself; as one label by their majority; as "
         "shares (soft); or by the posterior of a model of the annotators' reliability. Vote counts of one label: by "
-        "their majority, or as shares (soft).",
+        "their majority, or as shares (soft). A judge's label: by its outcome, or its probability (soft).",
     )
     ties: Literal["drop", "half", "rao_kupper"] = Field(
         default="drop",
@@ -125,6 +126,23 @@ class DPOTrainerConfig(BaseModel):
         except ValueError as error:
             raise RecipeError(str(error)) from error
 
+    def require_loss_of_judged(self) -> None:
+        """Raise an error for settings that have no meaning for a judge's probabilities.
+
+        Raises:
+            RecipeError: if there is such a setting; the message names it.
+        """
+        for key, fitting, value in (("ties", "drop or half", self.ties), ("loss", "dpo", self.loss)):
+            if value in ("rao_kupper", "xpo"):
+                raise RecipeError(
+                    f"A judge's labels are probabilities, for the loss of Bradley and Terry, but `trainer.{key}` is "
+                    f"{value}: set it to {fitting}, or `trainer.judge` to ignore."
+                )
+        try:
+            self.require_stock_loss("A judge's labels")
+        except ValueError as error:
+            raise RecipeError(str(error)) from error
+
     def require_stock_loss(self, why: str) -> None:
         """Raise an error for a setting of TRL's own loss, which `why` replaces.
 
@@ -160,6 +178,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             takes_steps=True,
             takes_sets=True,
             stage_scales=c.stage_scales,
+            judge=c.judge_use,
         )
 
     @property
@@ -183,6 +202,8 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             )
         if context.sets_of > 2:
             self.config.require_loss_of_sets()
+        if context.judged and self.config.judge != "ignore":
+            self.config.require_loss_of_judged()
         if context.weighs_pairs:
             try:
                 self.config.require_stock_loss(f"The loss weights of sampler {name!r}")
@@ -197,7 +218,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             RecipeError: if the preferences have weights or shares, but the settings require a TRL loss without either.
         """
         c = self.config
-        plain = all(p.weight == 1 and p.share == 1 for p in preferences)
+        plain = all(p.weight == 1 and p.share == 1 and p.penalty == 0 for p in preferences)
         if c.loss == "dpo" and c.ties != "rao_kupper" and plain:
             return None
         try:

@@ -11,6 +11,8 @@ Formula:   h = β log(π_θ(y_c|x)/π_ref(y_c|x)) − β log(π_θ(y_r|x)/π_ref
                            ν = 1, where no tie can be
            (4) XPO         (2) or (3) + α Σ log π_θ(y|x) over those of the two that were drawn from the reference
            (5) weighted    w times (2) or (3); (4)'s bonus is not weighted, because it is not a label.
+           (6) KL penalty  + k (r_c² + r_r²)/4, r = β log(π_θ/π_ref) of each response: β² times a second-order estimate
+                           of KL. It bounds (5) from below where s is outside [0, 1], since (r_c² + r_r²)/4 ≥ h²/8.
 Unit:      nats.
 """
 
@@ -29,13 +31,16 @@ class PairColumns:
 
     Attributes:
         weight_B: w, the factor of each pair's loss.
-        share_B: s, the share of the chosen response: 1 for a plain decision, 0.5 for a tie.
+        share_B: s, the share of the chosen response: 1 for a plain decision, 0.5 for a tie. It may lie outside [0, 1],
+            and the weight may be negative, only where a judge is corrected (`choice_models.prediction_powered`).
         from_reference_B2: 1 where the chosen and the rejected response were drawn from the reference, else 0.
+        penalty_B: k of equation (6); None for none.
     """
 
     weight_B: torch.Tensor
     share_B: torch.Tensor
     from_reference_B2: torch.Tensor
+    penalty_B: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,20 @@ class Objective:
     tie_threshold: float | None = None
     xpo_alpha: float = 0.0
 
-    def __call__(self, margin_B: torch.Tensor, log_prob_B2: torch.Tensor, columns: PairColumns) -> torch.Tensor:
+    def __call__(
+        self,
+        margin_B: torch.Tensor,
+        log_prob_B2: torch.Tensor,
+        columns: PairColumns,
+        reward_B2: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return the losses of B pairs.
 
         Args:
             margin_B: h.
             log_prob_B2: log π_θ(y|x) of the chosen and the rejected responses, in nats.
             columns: further facts about the pairs.
+            reward_B2: r of the chosen and the rejected responses, for equation (6).
 
         Returns:
             loss_B: in nats.
@@ -66,6 +78,8 @@ class Objective:
         else:
             label_loss_B = rao_kupper_loss(margin_B, columns.share_B == 0.5, self.tie_threshold)
         loss_B = columns.weight_B * label_loss_B  # equation (5)
+        if columns.penalty_B is not None and reward_B2 is not None:
+            loss_B = loss_B + columns.penalty_B * reward_B2.square().sum(dim=1) / 4  # equation (6)
         return loss_B + xpo_bonus(log_prob_B2, columns.from_reference_B2, self.xpo_alpha) if self.xpo_alpha else loss_B
 
 

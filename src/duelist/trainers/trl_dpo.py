@@ -34,7 +34,7 @@ from duelist.trainers.losses import Objective, PairColumns
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference, Response
 
-COLUMNS = ("weight", "share", "chosen_from_reference", "rejected_from_reference")
+COLUMNS = ("weight", "share", "penalty", "chosen_from_reference", "rejected_from_reference")
 
 
 class WithColumns:
@@ -120,8 +120,8 @@ class PairDPOTrainer(TokenizedDPOTrainer):
         outputs, log_prob_R, reward_R = self._rewards(model, batch)
         log_prob_B2, reward_B2 = (torch.stack(x.chunk(2), dim=1) for x in (log_prob_R, reward_R))
         from_reference_B2 = torch.stack([inputs["chosen_from_reference"], inputs["rejected_from_reference"]], dim=1)
-        columns = PairColumns(inputs["weight"], inputs["share"], from_reference_B2)
-        loss = self.objective(reward_B2[:, 0] - reward_B2[:, 1], log_prob_B2, columns).mean()
+        columns = PairColumns(inputs["weight"], inputs["share"], from_reference_B2, inputs["penalty"])
+        loss = self.objective(reward_B2[:, 0] - reward_B2[:, 1], log_prob_B2, columns, reward_B2).mean()
         loss = self._with_experts(loss, outputs)
         self._log_rewards(reward_B2.detach())
         return (loss, outputs) if return_outputs else loss
@@ -139,7 +139,7 @@ def tokenized_dataset(preferences: Sequence[Preference]) -> Dataset:
 def _columns(preference: Preference) -> dict[str, float]:
     chosen, rejected = (float(origin == "reference") for origin in preference.drawn_from or (None, None))
     drawn = {"chosen_from_reference": chosen, "rejected_from_reference": rejected}
-    return {"weight": preference.weight, "share": preference.share, **drawn}
+    return {"weight": preference.weight, "share": preference.share, "penalty": preference.penalty, **drawn}
 
 
 def _token_row(chosen: Response, rejected: Response) -> dict[str, list[int]]:

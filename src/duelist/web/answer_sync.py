@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import RLock
 
+from duelist.errors import StorageError
 from duelist.store.store import Store
 from duelist.types import Answer, Label, Retraction
 from duelist.web.journal import Journal
@@ -20,23 +21,30 @@ class AnswerSync:
         told = store.acts()
         self._told = {x.id for x in told if not isinstance(x, Retraction)}
         self._retracted = {x.retracts for x in told if isinstance(x, Retraction)}
+        self._seen: tuple[int, int] | None = None  # derivation of the state, and number of its last event
 
     def run(self) -> int:
         """Record every answer that counts and is not recorded yet, and retract those undone; return their number.
 
-        The events they are derived from must be safe on disk: settle first.
+        Nothing is told before it is safe in the ledger: a label whose act is lost would be told again by the page.
         """
         with self._lock:
-            questions = {x.question.id: x.question for x in self._store.asked()}
             with self._journal.lock:
-                acts = [a for a in self._journal.record.acts.values() if a.question_id in questions]
-                undone = {
-                    str(e.body["undoes"]): e.id for e in self._journal.record.events.values() if e.kind == "undone"
-                }
+                written, record = self._journal.latest(), self._journal.record
+                seen, acts = (written.derivation, record.number), tuple(record.acts.values())
+            if seen == self._seen:
+                return 0
+            try:
+                self._journal.settle(written)
+            except StorageError:
+                return 0  # whoever sent what is lost was told so, and sends it again
+            questions = {x.question.id: x.question for x in self._store.asked()}
             new: list[Label | Answer | Retraction] = []
             for act in acts:
+                if act.question_id not in questions:
+                    continue
                 if act.undone and act.id in self._told and act.id not in self._retracted:
-                    new.append(Retraction(act.question_id, act.annotator, act.id, id=undone[act.id]))
+                    new.append(Retraction(act.question_id, act.annotator, act.id, id=act.undone_by))
                 elif trained_on(act) and act.answer_id not in self._told:
                     new.append(answer_of(act, questions[act.question_id]))
             if new:
@@ -44,6 +52,7 @@ class AnswerSync:
                 self._store.add_answers(new)
                 self._told |= {x.id for x in new if not isinstance(x, Retraction)}
                 self._retracted |= {x.retracts for x in new if isinstance(x, Retraction)}
+            self._seen = seen
             return len(new)
 
 

@@ -108,7 +108,7 @@ def send(folder: Path, secret: Secret, do: Do, name: str, role: str = "annotator
     """Send a command to the server that has the study open, and return its answer.
 
     Raises:
-        StorageError: if no server has left word, or it does not answer.
+        StorageError: if no server has left word, it does not answer, or it is another study's.
         DuelistError: if the server refuses the command.
     """
     try:
@@ -130,8 +130,13 @@ def send(folder: Path, secret: Secret, do: Do, name: str, role: str = "annotator
         raise StorageError(
             f"The server that has {folder} open must answer, but {address} does not ({error}): is it still running?"
         ) from error
+    ours = answer.status_code == 200 or (isinstance(content, dict) and {"error", "message"} <= content.keys())
+    if not ours or answer.status_code == 403:  # left by a server that was killed; another has its port now
+        raise StorageError(
+            f"The server at {address} must serve {folder}, but it is not this study's: run `duelist annotate` on it."
+        )
     if answer.status_code != 200:
-        raise DuelistError(str(content.get("message", content)))
+        raise DuelistError(str(content["message"]))
     return content
 
 

@@ -5,7 +5,7 @@
     the person has an answer on it (a second tab)       does not count; the first stands until it is undone
     the round was closed                                does not count
 
-A skip is an answer: it takes its place, as it uses the study's budget.
+A skip is an answer: it takes its place, as it uses the study's budget. An adjudicator's skip decides nothing.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ def verdict(record: Record, settings: DeskSettings, lease: Lease) -> tuple[bool,
         return False, TWICE
     if not lease.ended or any(x.annotator == lease.annotator for x in open_beside(record, lease)):
         return True, ""  # an open lease holds a place for this person, whichever of their tabs answers
-    if lease.purpose in ("question", "adjudicate"):
-        k = places(record, settings, lease.question_id) if lease.purpose == "question" else 1
-        if len(same) + len(open_beside(record, lease)) >= k:
-            return False, TAKEN
+    taken, k = len(same), places(record, settings, lease.question_id)
+    if lease.purpose == "adjudicate":
+        taken, k = len(record.adjudications(lease.question_id)), 1
+    if lease.purpose in ("question", "adjudicate") and taken + len(open_beside(record, lease)) >= k:
+        return False, TAKEN
     return True, LATE
 
 

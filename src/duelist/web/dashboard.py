@@ -14,7 +14,7 @@ from duelist.web.desk import Desk
 from duelist.web.disputes import agreements
 from duelist.web.items import Item
 from duelist.web.page_settings import PageSettings
-from duelist.web.record import Act, Record
+from duelist.web.record import Act, Member
 
 Statistics = Callable[[Sequence[Act]], Mapping[str, Any]]
 """Further statistics of agreement over the acts that count, by name."""
@@ -29,17 +29,13 @@ def dashboard(desk: Desk, settings: PageSettings, statistics: Statistics | None 
     """Return the state that the owner sees, as JSON."""
     source, standing = desk.source, desk.source.standing()
     insight = source.insight()
-    with desk.journal.lock:
+    with desk.journal.lock:  # votes wait for it: what takes long follows below
         record, now = desk.journal.record, desk.journal.clock()
         acts = [a for a in record.acts.values() if not a.undone]
         batches = desk.rounds.opened()
         batch = batches[0] if batches else None
-        answers = [a for a in acts if a.answers]
-        pace = [seconds(a) for a in answers if seconds(a) > 0]
-        by_question: dict[str, list[Act]] = {}
-        for act in answers:
-            by_question.setdefault(act.question_id, []).append(act)
-        found = [value for own in by_question.values() for value in agreements(own)]
+        found = desk.rounds.agreements()
+        members, leases = tuple(record.members.values()), record.open_leases()
         state: dict[str, Any] = {
             "number": record.number,
             "study": source.name,
@@ -51,22 +47,30 @@ def dashboard(desk: Desk, settings: PageSettings, statistics: Statistics | None 
             "batch": {
                 "size": len(batch.items) if batch else 0,
                 "done": len(batch.items) - desk.rounds.unfinished(batch.round) if batch else 0,
-                "open_leases": len(record.open_leases()),
+                "open_leases": len(leases),
             },
-            "labels": {"answers": len(answers), "questions": len(by_question), "hours": _hours(answers, now)},
-            "cost": _costs(record, acts, settings),
-            "seconds_median": median(pace) if pace else None,
             "agreement": {"pairwise": sum(found) / len(found) if found else None, "compared": len(found)},
-            "annotators": [_annotator(record, name, desk) for name in record.members],
-            "gold_failures": _gold_failures(acts, desk),
             "disputed": [_disputed(desk, item, score) for item, score in desk.rounds.disputed()[:_DISPUTED_SHOWN]],
-            "curve": [dict(point) for point in insight.curve],
-            "next_label_nats": insight.next_label_nats,
         }
+    answers = [a for a in acts if a.answers]
+    pace = [seconds(a) for a in answers if seconds(a) > 0]
+    questions = len({a.question_id for a in answers})
+    held = Counter(x.annotator for x in leases)
+    of: dict[str, list[Act]] = {m.name: [] for m in members}
+    for act in acts:
+        of.setdefault(act.annotator, []).append(act)
     if statistics is not None:
         state["agreement"] |= dict(statistics(answers))
-    state["stopping"] = _stopping(insight.stopping_saves, pace, settings)
-    return state
+    return state | {
+        "labels": {"answers": len(answers), "questions": questions, "hours": _hours(answers, now)},
+        "cost": _costs(acts, settings),
+        "seconds_median": median(pace) if pace else None,
+        "annotators": [_annotator(m, of[m.name], held[m.name], desk) for m in members],
+        "gold_failures": _gold_failures(acts, desk),
+        "curve": [dict(point) for point in insight.curve],
+        "next_label_nats": insight.next_label_nats,
+        "stopping": _stopping(insight.stopping_saves, pace, settings),
+    }
 
 
 def seconds(act: Act) -> float:
@@ -82,7 +86,7 @@ def _hours(answers: Sequence[Act], now: datetime) -> list[dict[str, Any]]:
     return [{"hour": hour.isoformat(), "labels": counts[hour]} for hour in hours]
 
 
-def _costs(record: Record, acts: Sequence[Act], settings: PageSettings) -> dict[str, Any]:
+def _costs(acts: Sequence[Act], settings: PageSettings) -> dict[str, Any]:
     """Return what people's time was spent on: questions, and beside them overlap, gold, repeats, audits, unused."""
     spent: dict[str, list[float]] = {
         name: [] for name in ("questions", "overlap", "gold", "repeats", "adjudication", "unused")
@@ -115,20 +119,18 @@ def _stopping(labels: int | None, pace: Sequence[float], settings: PageSettings)
     return {"labels": labels} | _priced(labels, labels * (median(pace) if pace else 0.0), settings)
 
 
-def _annotator(record: Record, name: str, desk: Desk) -> dict[str, Any]:
-    member = record.members[name]
-    acts = [a for a in record.acts_of(name) if not a.undone]
+def _annotator(member: Member, acts: Sequence[Act], held: int, desk: Desk) -> dict[str, Any]:
     answers = [a for a in acts if a.answers]
     pace = [seconds(a) for a in answers if seconds(a) > 0]
     gold = [a for a in acts if a.purpose == "gold" and a.counts]
     chosen = [a for a in answers if a.sent["outcome"] == "prefer" and a.order_known]
     repeats = [x for a in acts if a.purpose == "repeat" and (x := _repeated(a, answers)) is not None]
     return {
-        "name": visible(name),
+        "name": visible(member.name),
         "role": member.role,
         "active": member.active,
         "labels": len(answers),
-        "open": len(record.open_of(name)),
+        "open": held,
         "last": acts[-1].at if acts else None,
         "seconds_median": median(pace) if pace else None,
         "first_chosen": sum(a.sent["chosen"] == a.sent["shown"][0] for a in chosen),

@@ -65,13 +65,26 @@ def agreements(acts: Sequence[Act]) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def dispute(acts: Sequence[Act]) -> float:
-    """Return how disputed a question is: 1 minus the mean agreement of its answers; 0 with fewer than two."""
-    values = agreements(acts)
-    return 1 - sum(values) / len(values) if values else 0.0
+class Agreements:
+    """Agreement of the answers on each question, computed anew when they change. The caller holds a lock."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[object, ...], list[float]]] = {}
 
-def most_disputed(record: Record, question_ids: Sequence[str]) -> list[tuple[str, float]]:
-    """Return the disputed questions, the most disputed first, ties in the given order, with their dispute."""
-    scored = [(i, dispute(record.answers(i))) for i in question_ids]
-    return sorted((x for x in scored if x[1] > 0), key=lambda x: -x[1])
+    def on(self, record: Record, question_id: str) -> list[float]:
+        """Return `agreements` of a question's answers."""
+        acts = record.acts_on.get(question_id, ())
+        version = (len(acts), acts[-1] if acts else "", record.answered.get(question_id, 0))
+        known = self._known.get(question_id)
+        if known is None or known[0] != version:
+            known = self._known[question_id] = version, agreements(record.answers(question_id))
+        return known[1]
+
+    def most_disputed(self, record: Record, question_ids: Sequence[str]) -> list[tuple[str, float]]:
+        """Return the disputed questions, the most disputed first, ties in the given order, with their dispute.
+
+        That is 1 minus the mean agreement of the question's answers; with fewer than two there is no dispute.
+        """
+        found = [(i, self.on(record, i)) for i in question_ids]
+        scored = [(i, 1 - sum(values) / len(values)) for i, values in found if values]
+        return sorted((x for x in scored if x[1] > 0), key=lambda x: -x[1])

@@ -58,8 +58,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers(nonce):
                     headers[name] = value
-                if not scope["path"].startswith("/static/"):
-                    headers["Cache-Control"] = "no-store"
+                # Scripts and styles are asked for again by their ETag, else an upgrade would leave old ones in use.
+                headers["Cache-Control"] = "no-cache" if scope["path"].startswith("/static/") else "no-store"
             await send(message)
 
         try:

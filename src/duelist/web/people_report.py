@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
+from duelist.cascade.page import people_at_the_page
 from duelist.people.summary import people_report
 from duelist.recipe.recipe import saved_recipe
 from duelist.store.layout import require_study
@@ -24,20 +25,21 @@ from duelist.web.study_items import label_of
 def rows_of(folder: Path, ledger: str | URL) -> list[dict[str, Any]]:
     """Return a row per statistic of the people who answered a study (`PeopleReport.as_rows`).
 
-    Of people at the page, every act that stands counts: gold questions and repeats too. Of labels told otherwise, those
-    of the study. Only pairs count.
+    Of people at the page, every act that stands counts: gold questions and repeats too, which are no part of agreement.
+    Of labels told otherwise, those of the study. Only pairs count.
 
     Raises:
         StorageError: if there is no study in the folder, or it cannot be read.
     """
     require_study(folder)
     with closing(Store(folder, migrate=False)) as store:
-        asked = store.asked()
+        asked = [x for x in store.asked() if x.round > 0]  # of round 0: known before
         labels = [x for x in store.current_labels() if x.votes is None]
         recipe = saved_recipe(store.recipe() or read_recipe(folder))
     acts = [a for a in derive(read_events(ledger)).acts.values() if a.counts and not a.undone]
-    people = recipe.annotator
-    path = people.setting("gold") if people is not None and people.name == "people" else None
+    acts.sort(key=lambda a: a.purpose != "repeat")  # the last vote counts in agreement: that is the study's label
+    people = people_at_the_page(recipe)
+    path = None if people is None else people.gold
     gold = {g.item.id: g for g in read_gold(str(path))} if path else {}
     pairs = {x.question.id: x.question for x in asked if x.question.k == 2}
     sides = {i: (q.a.id, q.b.id) for i, q in pairs.items()} | {i: g.item.response_ids for i, g in gold.items()}

@@ -58,7 +58,7 @@ class Act:
         note: why it does not count, or what was special.
         sent: the act as the client sent it: outcome, what was shown, times, comment.
         lease: the id of the lease; empty for an answer that was imported.
-        undone: whether it was taken back.
+        undone_by: the id of the event that took it back; empty while it stands.
     """
 
     id: str
@@ -71,7 +71,12 @@ class Act:
     note: str
     sent: Mapping[str, Any]
     lease: str
-    undone: bool = False
+    undone_by: str = ""
+
+    @property
+    def undone(self) -> bool:
+        """Whether it was taken back."""
+        return bool(self.undone_by)
 
     @property
     def answer_id(self) -> str:
@@ -145,7 +150,7 @@ class Record:
                 undone = self.acts[str(event.body["undoes"])]
                 if undone.answers:
                     self.answered[undone.question_id] -= 1
-                self.acts[undone.id] = replace(undone, undone=True)
+                self.acts[undone.id] = replace(undone, undone_by=event.id)
             case "closed":
                 self.closed.add(int(event.body["round"]))
             case "paused":
@@ -214,9 +219,10 @@ class Record:
         return [a for i in self.acts_on.get(question_id, ()) if (a := self.acts[i]).answers]
 
     def adjudications(self, question_id: str) -> list[Act]:
-        """Return the adjudicators' acts on a question that were not undone, in order."""
+        """Return the adjudicators' decisions on a question that were not undone, in order; a skip decides nothing."""
         acts = (self.acts[i] for i in self.acts_on.get(question_id, ()))
-        return [a for a in acts if a.purpose == "adjudicate" and a.counts and not a.undone]
+        decided = [a for a in acts if a.purpose == "adjudicate" and a.counts and not a.undone]
+        return [a for a in decided if a.sent["outcome"] != "skip"]
 
     def open_leases(self) -> list[Lease]:
         """Return the open leases, in order."""

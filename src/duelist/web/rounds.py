@@ -9,7 +9,7 @@ from dataclasses import replace
 from duelist.web.acts import check_answer
 from duelist.web.assignment import DeskSettings, places
 from duelist.web.counting import TWICE, imported_verdict
-from duelist.web.disputes import most_disputed
+from duelist.web.disputes import Agreements
 from duelist.web.items import GoldItem, Item, OpenBatch
 from duelist.web.journal import Journal
 from duelist.web.ledger import Event
@@ -24,6 +24,7 @@ class Rounds:
     def __init__(self, journal: Journal, settings: DeskSettings, gold: Sequence[GoldItem] = ()) -> None:
         self._journal, self._settings = journal, settings
         self._batches: dict[int, OpenBatch] = {}  # closed ones too: their questions may be disputed
+        self._agreements = Agreements()
         self.items: dict[str, Item] = {g.item.id: g.item for g in gold}
 
     def open(self, batch: OpenBatch) -> None:
@@ -113,6 +114,10 @@ class Rounds:
             record, items = self._journal.record, self._batches[round].items
             return sum(record.answered.get(x.id, 0) < places(record, self._settings, x.id) for x in items)
 
+    def size(self, round: int) -> int:
+        """Return the number of questions of a batch that was opened."""
+        return len(self._batches[round].items)
+
     def answered_after(self, round: int) -> int:
         """Return how many questions of the batches after a round have an answer."""
         with self._journal.lock:
@@ -139,7 +144,13 @@ class Rounds:
         """Return the questions that people disagree on, the most disputed first, with their dispute, from 0 to 1."""
         with self._journal.lock:
             ids = [item.id for t in sorted(self._batches) for item in self._batches[t].items]
-            return [(self.items[i], score) for i, score in most_disputed(self._journal.record, ids)]
+            return [(self.items[i], score) for i, score in self._agreements.most_disputed(self._journal.record, ids)]
+
+    def agreements(self) -> list[float]:
+        """Return the agreement of every two answers to one question that can be compared."""
+        with self._journal.lock:
+            record = self._journal.record
+            return [value for i in record.answered for value in self._agreements.on(record, i)]
 
 
 def _imported(act: Act | None) -> ImportedAnswer | None:

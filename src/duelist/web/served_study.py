@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event as Flag
 from time import monotonic
@@ -12,11 +12,12 @@ from sqlalchemy import URL
 
 from duelist.annotators.people import PeopleConfig
 from duelist.errors import DataError, StorageError
+from duelist.labels import JUDGE_OUTCOMES
 from duelist.recipe.round_plan import budgets
 from duelist.seeding import derived_seed
 from duelist.store.decisions import question_of
 from duelist.study.study import Study
-from duelist.types import Label
+from duelist.types import Answer, Label
 from duelist.web.answer_sync import AnswerSync
 from duelist.web.assignment import DeskSettings
 from duelist.web.characters import visible
@@ -25,6 +26,7 @@ from duelist.web.gold_file import read_gold
 from duelist.web.items import Insight, Phase, Standing
 from duelist.web.journal import Journal
 from duelist.web.ledger import Ledger
+from duelist.web.record import IMPORTED
 from duelist.web.refusals import ImportRefusedError
 from duelist.web.study_items import imported, open_batch
 from duelist.web.told import read_told
@@ -74,6 +76,9 @@ class ServedStudy:
         )
         self.desk = Desk(self.journal, self, settings, read_gold(config.gold) if config.gold else [])
         self._sync = AnswerSync(self.journal, study.store)
+        # Known here, for votes do not wait for the study's database.
+        self._closed = study.store.rounds_closed()
+        self._judged_in: dict[int, int] = {}  # questions that a judge labelled, by round
         self._open_asked()
 
     @property
@@ -83,9 +88,9 @@ class ServedStudy:
 
     def standing(self) -> Standing:
         """Return where the study stands."""
-        recipe, store = self.study.recipe, self.study.store
-        closed = store.rounds_closed()
-        left = sum(budgets(recipe)[closed:]) - self.desk.rounds.answered_after(closed)
+        recipe, closed = self.study.recipe, self._closed
+        judged = sum(n for t, n in list(self._judged_in.items()) if t > closed)
+        left = sum(budgets(recipe)[closed:]) - judged - self.desk.rounds.answered_after(closed)
         return Standing(self._phase, min(closed + 1, recipe.rounds), recipe.rounds, left)
 
     def insight(self) -> Insight:
@@ -108,8 +113,15 @@ class ServedStudy:
         Raises:
             DataError: if the file cannot be read, or an answer cannot be recorded; it names the line.
         """
-        questions = {x.question.id: x.question for x in self.study.store.asked()}
-        told = read_told(path, questions)
+        questions = {x.question.id: x.question for x in self.study.store.asked() if x.round > 0}
+        told = self._not_recorded(read_told(path, questions))
+        judged = self._judged()
+        for where, answer in told:
+            if question_of(answer) in judged:
+                raise DataError(
+                    f"People answer what the judge does not, but in {where}, pair {question_of(answer)} has the "
+                    "judge's label: leave it out. Nothing was recorded."
+                )
         with self.journal.lock:
             known = {act.answer_id for act in self.journal.record.acts.values()}
         try:
@@ -118,6 +130,27 @@ class ServedStudy:
             raise DataError(f"In {told[error.position][0]}: {error} Nothing was recorded.") from error
         self._sync.run()
         return len({x.id for _, x in told} - known)
+
+    def _not_recorded(self, told: Sequence[tuple[str, Label | Answer]]) -> list[tuple[str, Label | Answer]]:
+        """Return the answers of a file that the study has not, or has from a file: the desk compares those.
+
+        Raises:
+            DataError: if an id is that of another answer.
+        """
+        self._sync.run()
+        stored = {x.id: x for x in self.study.store.acts()}
+        with self.journal.lock:
+            acts = self.journal.record.acts
+            told_before = {x.id for _, x in told if IMPORTED + x.id in acts}
+            at_the_page = {x.id for _, x in told if x.id in acts}
+        found = [(where, x) for where, x in told if x.id in told_before or stored.get(x.id) != x]
+        for where, x in found:
+            if x.id not in told_before and (x.id in stored or x.id in at_the_page):
+                raise DataError(
+                    f"An id stands for one answer, but in {where}, {x.id!r} is that of another recorded one: give it "
+                    "another id. Nothing was recorded."
+                )
+        return found
 
     def settle(self) -> None:
         """Record the last answers as labels, once the server takes no more."""
@@ -144,12 +177,12 @@ class ServedStudy:
     def _serve_round(self, worker: Worker) -> bool:
         study = self.study
         t = study.round
-        if study.folder.stage(t, "select") is None:
+        if not study.stages.is_asked(t):
             self._say(f"Round {t}: choosing the questions.", "training")
             if not worker.run("ask", self._interrupted):
                 return False
         self._offer(t)
-        if study.recipe.lookahead and study.folder.stage(t + 1, "select") is None and t + 1 <= study.last_round:
+        if study.recipe.lookahead and not study.stages.is_asked(t + 1) and t + 1 <= study.last_round:
             self._say(f"Round {t}: people answer; the next questions are chosen meanwhile.", "labelling")
             if not worker.run("ask_ahead", self._interrupted):
                 return False
@@ -169,6 +202,7 @@ class ServedStudy:
         self._sync.run()
         self._say(f"Round {t}: training on the answers.", "training")
         done = worker.run("update", self._interrupted)
+        self._closed = study.store.rounds_closed()
         self._sync.run()
         return done
 
@@ -182,7 +216,7 @@ class ServedStudy:
         with self.journal.lock:
             who = sorted({x.annotator for x in self.journal.record.open_leases()})
         names = f" (now: {', '.join(map(visible, who))})" if who else ""
-        return f"Round {t}: people answer{names}; {left} of {len(self.study.store.asked(t))} questions are left."
+        return f"Round {t}: people answer{names}; {left} of {self.desk.rounds.size(t)} questions are left."
 
     def _open_asked(self) -> None:
         """Bring the desk to where the study stands: its batches, and answers that were told without the server.
@@ -191,7 +225,7 @@ class ServedStudy:
             StorageError: if the ledger is that of another study.
         """
         store = self.study.store
-        asked = {x.question.id: x for x in store.asked()}
+        asked = {x.question.id: x for x in store.asked() if x.round > 0}  # of round 0: known before
         leases = self.journal.record.leases.values()
         if foreign := [x.question_id for x in leases if x.purpose == "question" and x.question_id not in asked]:
             raise StorageError(
@@ -199,16 +233,29 @@ class ServedStudy:
                 "asked: give each study a database of its own."
             )
         for t in sorted({x.round for x in asked.values()}):
-            self._offer(t)
+            if self.study.stages.is_asked(t):  # not yet, if the judge was interrupted
+                self._offer(t)
         self._sync.run()
         known = {act.answer_id for act in self.journal.record.acts.values()}
-        others = [x for x in store.current_answers() if x.id not in known and not (isinstance(x, Label) and x.votes)]
+        judged = self._judged()
+        # Vote counts are nobody's act, and a judge's unusable verdict answers nothing.
+        told = [x for x in store.current_answers() if x.id not in known and x.outcome not in JUDGE_OUTCOMES]
+        told = [x for x in told if question_of(x) in asked and question_of(x) not in judged]
+        others = [x for x in told if not (isinstance(x, Label) and x.votes)]
         self.desk.rounds.add([imported(x, asked[question_of(x)].question) for x in others])
         for t in range(1, store.rounds_closed() + 1):
             self.desk.rounds.close(t)
 
     def _offer(self, t: int) -> None:
-        self.desk.rounds.open(open_batch(self.study.store.batch(t)))
+        """Offer a round's questions, except those that a judge has labelled."""
+        batch, judged = self.study.store.batch(t), self._judged()
+        left = [q.id for q in batch.questions if q.id not in judged]
+        self._judged_in[t] = len(batch.questions) - len(left)
+        self.desk.rounds.open(open_batch(batch.only(left)))
+
+    def _judged(self) -> set[str]:
+        """Return the ids of the pairs on which a judge's label counts."""
+        return {x.pair_id for x in self.study.store.current_labels() if x.judgement is not None}
 
     def _say(self, text: str, phase: Phase) -> None:
         self._phase = phase

@@ -20,6 +20,7 @@ from duelist.web.dashboard import Statistics
 from duelist.web.desk import Desk
 from duelist.web.guard import Limits
 from duelist.web.page_settings import PageSettings
+from duelist.web.protocol import TimelyHeads
 from duelist.web.record import Role
 from duelist.web.roster import Roster
 from duelist.web.tokens import Secret
@@ -73,7 +74,7 @@ class ServerSettings:
         elif not _is_loopback(self.host):
             raise DuelistError(
                 f"Other machines may reach the server only with --public, but --host is {self.host}: leave out --host "
-                "for this machine alone, or add --public with TLS files or a trusted proxy."
+                "for this machine alone, or run `duelist annotate` with --public, and TLS files or a trusted proxy."
             )
 
     @property
@@ -136,7 +137,7 @@ def serving(
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=TimelyHeads,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -174,7 +175,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise DuelistError(
             f"The server must be able to listen on {host}, port {port}, but it cannot: {error}. Stop what uses the "
-            "port, or give another --port (`duelist annotate DIR --port`)."
+            "port, or give another `--port`; 0 takes any that is free."
         ) from error
 
 

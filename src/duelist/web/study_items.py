@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -10,7 +9,7 @@ from duelist.answers import AnswerOutcome
 from duelist.judgement import Judgement
 from duelist.store.decisions import question_of
 from duelist.types import Answer, Batch, Label, Outcome, Prompt, Question
-from duelist.web.items import Item, ItemMessage, ItemResponse, OpenBatch
+from duelist.web.items import Item, ItemResponse, OpenBatch, item_messages
 from duelist.web.record import Act, Purpose
 from duelist.web.tasks import ImportedAnswer
 
@@ -28,17 +27,9 @@ def open_batch(batch: Batch) -> OpenBatch:
 def item_of(question: Question, prompts: Mapping[str, Prompt]) -> Item:
     """Return a question as people see it; of a pair that crosses prompts, the second prompt follows the first."""
     shown = dict.fromkeys(r.prompt_id for r in question.responses)
-    messages = [m for prompt_id in shown for m in _messages(prompts[prompt_id])]
+    messages = [m for prompt_id in shown for m in item_messages(prompts[prompt_id].messages)]
     responses = tuple(ItemResponse(r.id, r.text) for r in question.responses)
     return Item(question.id, question.asks, tuple(messages), responses)
-
-
-def _messages(prompt: Prompt) -> list[ItemMessage]:
-    return [ItemMessage(str(m.get("role", "user")), _text(m.get("content"))) for m in prompt.messages]
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
 
 
 def answer_of(act: Act, question: Question) -> Label | Answer:

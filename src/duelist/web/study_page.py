@@ -45,16 +45,17 @@ def page_settings(config: PeopleConfig) -> PageSettings:
 
 
 def statistics_of(served: ServedStudy) -> Statistics:
-    """Return the statistics of agreement for the dashboard, computed anew when there are more answers."""
-    latest: tuple[int, Mapping[str, Any]] = (-1, {})
+    """Return the statistics of agreement for the dashboard, computed anew when there are other answers."""
+    latest: tuple[tuple[str, ...] | None, Mapping[str, Any]] = (None, {})
 
     def statistics(acts: Sequence[Act]) -> Mapping[str, Any]:
         nonlocal latest
-        if latest[0] != len(acts):
+        ids = tuple(a.id for a in acts)
+        if latest[0] != ids:
             questions = {x.question.id: x.question for x in served.study.store.asked()}
             answers = [answer_of(a, questions[a.question_id]) for a in acts if a.question_id in questions]
             labels = [x for x in answers if isinstance(x, Label)]
-            latest = (len(acts), {"Krippendorff's α": _value(krippendorff_alpha(labels, resamples=FEWEST_RESAMPLES))})
+            latest = (ids, {"Krippendorff's α": _value(krippendorff_alpha(labels, resamples=FEWEST_RESAMPLES))})
         return latest[1]
 
     return statistics

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from duelist.labels import JUDGE_OUTCOMES
 from duelist.store.artifacts import digest
 from duelist.store.codecs import FEATURES
 from duelist.store.damage import damage
@@ -89,5 +90,5 @@ def _unknown(labels: dict[str, Label | Answer], acts: dict[str, Act]) -> Iterato
     people = {act.annotator for act in acts.values()}
     known = {act.answer_id for act in acts.values()}
     for label in labels.values():
-        if label.annotator in people and label.id not in known:
+        if label.annotator in people and label.id not in known and label.outcome not in JUDGE_OUTCOMES:
             yield f"label {label.id} of {label.annotator} is not in the ledger: it was told without the server"

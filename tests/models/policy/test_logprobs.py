@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duelist.errors import DataError, ModelError, NumericalError
-from duelist.models.policy import logprobs
+from duelist.models.policy import target_log_probs
 from duelist.models.policy.logprobs import ResponseBatch, TokenizedResponse, batches_by_tokens, sequence_log_probs
 from tiny_models import FAMILIES, ROUNDING, VOCABULARY, plain_log_prob, random_sequences, tiny_model, with_lora
 
@@ -100,12 +100,12 @@ def test_no_sequences_give_no_log_probs() -> None:
 
 
 def test_the_gradient_in_chunks_equals_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logprobs, "_CHUNK_NUMBERS", 3 * 11)
+    monkeypatch.setattr(target_log_probs, "CHUNK_NUMBERS", 3 * 11)
     logits = torch.randn(8, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     target = torch.arange(8)
-    assert torch.autograd.gradcheck(lambda x: logprobs._TargetLogProbs.apply(x, target), logits)
+    assert torch.autograd.gradcheck(lambda x: target_log_probs.TargetLogProbs.apply(x, target), logits)
     plain = torch.log_softmax(logits, -1)[torch.arange(8), target]
-    torch.testing.assert_close(logprobs._TargetLogProbs.apply(logits, target), plain)
+    torch.testing.assert_close(target_log_probs.TargetLogProbs.apply(logits, target), plain)
 
 
 def test_what_is_refused() -> None:

@@ -41,7 +41,7 @@ from scipy.linalg.blas import dtrsm
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.lazy_search import LazySearch, largest_left
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
-from duelist.acquisition.numerics.question_greedy import LazyQuestionSearch
+from duelist.acquisition.numerics.question_greedy import CACHED_ROWS, LazyQuestionSearch
 from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.errors import BudgetError, DuelistError, NumericalError
 
@@ -52,9 +52,6 @@ TIE_TOLERANCE = {np.dtype(np.float64): 1e-12}
 DEFAULT_TIE_TOLERANCE = 1e-6
 # A residual is |φ|² minus its known part: the relative precision of this difference in float64.
 ARITHMETIC_TOLERANCE = 1e-12
-
-# Number of directions that fit in a core's cache, with d = 8,192 in float64.
-CACHED_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,10 @@ def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.flo
 
 @final
 class _LazySearch:
-    """State of one greedy run: each row's residual after the first `applied` picks, which bounds its current one."""
+    """State of one greedy run: each row's residual after the first `applied_N` directions bounds its current one.
+
+    Its objective there, the residual itself or the gain per cost, is `worth_N` (see `StaleScores`).
+    """
 
     def __init__(
         self,
@@ -180,8 +180,8 @@ class _LazySearch:
         self._regularizer = regularizer
         self._directions_XD = np.empty((p + budget, rows.shape[1]))
         self._directions_XD[:p] = past_PD
-        self._k = p
-        self._applied_N = np.full(n, p, np.int64)
+        self.applied = p
+        self.applied_N = np.full(n, p, np.int64)
         self.rows_read = 0
         self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
         if square_norm_N is not None and p == 0:
@@ -199,8 +199,8 @@ class _LazySearch:
             row = int(np.flatnonzero(~np.isfinite(self._bound_N))[0])
             raise NumericalError(f"Rows must be finite, but row {row} holds NaN or an infinity: look for an overflow.")
         self._cost_N = cost_N
-        # The objective at the bound: the residual itself, or the gain per cost.
-        self._worth_N = self._bound_N if cost_N is None else self._worth(np.arange(n), self._bound_N)
+        self.worth_N = self._bound_N if cost_N is None else self._worth(np.arange(n), self._bound_N)
+        self.most_read = rows.block_rows
         self._lazy = LazySearch(self)
 
     def pick(self) -> tuple[int, float]:
@@ -209,34 +209,14 @@ class _LazySearch:
         residual = max(self._bound_N[best], 0.0)
         row_D = self._read(np.array([best]))[0]
         direction_D = row_D.copy()
-        for start in range(0, self._k, CACHED_ROWS):  # few at a time: memory is read once, not twice
-            known_XD = self._directions_XD[start : min(start + CACHED_ROWS, self._k)]
+        for start in range(0, self.applied, CACHED_ROWS):  # few at a time: memory is read once, not twice
+            known_XD = self._directions_XD[start : min(start + CACHED_ROWS, self.applied)]
             direction_D -= (known_XD @ row_D) @ known_XD
-        self._directions_XD[self._k] = direction_D / np.sqrt(self._regularizer + residual)
-        self._k += 1
-        self._bound_N[best] = self._worth_N[best] = -np.inf
-        self._applied_N[best] = len(self._directions_XD)  # never evaluated again
+        self._directions_XD[self.applied] = direction_D / np.sqrt(self._regularizer + residual)
+        self.applied += 1
+        self._bound_N[best] = self.worth_N[best] = -np.inf
+        self.applied_N[best] = len(self._directions_XD)  # never evaluated again
         return best, residual / self._regularizer
-
-    @property
-    def worth_N(self) -> NDArray[np.float64]:
-        """Return each row's objective at its bound: the residual itself, or the gain per cost."""
-        return self._worth_N
-
-    @property
-    def applied_N(self) -> NDArray[np.int64]:
-        """Return the number of picks in each row's bound."""
-        return self._applied_N
-
-    @property
-    def applied(self) -> int:
-        """Return the number of directions."""
-        return self._k
-
-    @property
-    def most_read(self) -> int:
-        """Return the number of rows to read at a time."""
-        return self._rows.block_rows
 
     def largest_left(self) -> float:
         """Return the largest ‖φ‖²_{V⁻¹} of the remaining rows, by a lazy search like that for a pick."""
@@ -266,17 +246,17 @@ class _LazySearch:
 
     def refresh(self, positions_N: NDArray[np.int64]) -> None:
         """Update the residuals of some rows to include all picks."""
-        positions_N = positions_N[self._applied_N[positions_N] < self._k]
+        positions_N = positions_N[self.applied_N[positions_N] < self.applied]
         for start in range(0, len(positions_N), self._rows.block_rows):
             some_N = positions_N[start : start + self._rows.block_rows]
-            applied_N = self._applied_N[some_N]
+            applied_N = self.applied_N[some_N]
             oldest = int(applied_N.min())
-            along_NX = self._read(some_N) @ self._directions_XD[oldest : self._k].T
-            along_NX *= np.arange(oldest, self._k) >= applied_N[:, None]
+            along_NX = self._read(some_N) @ self._directions_XD[oldest : self.applied].T
+            along_NX *= np.arange(oldest, self.applied) >= applied_N[:, None]
             self._bound_N[some_N] -= np.vecdot(along_NX, along_NX)
             if self._cost_N is not None:
-                self._worth_N[some_N] = self._worth(some_N, self._bound_N[some_N])
-            self._applied_N[some_N] = self._k
+                self.worth_N[some_N] = self._worth(some_N, self._bound_N[some_N])
+            self.applied_N[some_N] = self.applied
 
     def _read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
         self.rows_read += len(positions_N)

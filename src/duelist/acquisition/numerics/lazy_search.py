@@ -19,23 +19,19 @@ FIRST_LOOK = 16
 
 
 class StaleScores(Protocol):
-    """Scores of N candidates, each as it was after some number of picked rows."""
+    """Scores of N candidates, each as it was after some number of picked rows.
 
-    @property
-    def worth_N(self) -> NDArray[np.float64]:
-        """Return the score of each candidate when it was last evaluated; −∞ once picked."""
+    Attributes:
+        worth_N: the score of each candidate when it was last evaluated; −∞ once picked.
+        applied_N: the number of picked rows in each score; a picked candidate has more than there are.
+        applied: the number of picked rows.
+        most_read: the number of candidates that may be evaluated together.
+    """
 
-    @property
-    def applied_N(self) -> NDArray[np.int64]:
-        """Return the number of picked rows in each score; a picked candidate has more than there are."""
-
-    @property
-    def applied(self) -> int:
-        """Return the number of picked rows."""
-
-    @property
-    def most_read(self) -> int:
-        """Return the number of candidates that may be evaluated together."""
+    worth_N: NDArray[np.float64]
+    applied_N: NDArray[np.int64]
+    applied: int
+    most_read: int
 
     def refresh(self, positions_N: NDArray[np.int64]) -> None:
         """Bring the scores of some candidates up to date."""

@@ -37,7 +37,10 @@ FEW_DIRECTIONS, FEW_ROWS = 24, 24
 
 @final
 class LazyQuestionSearch:
-    """State of one greedy run: K of each group after the first `applied` directions, and each question's last gain."""
+    """State of one greedy run: K of each group after the first `applied_G` directions, and each question's last gain.
+
+    The gain per cost is `worth_N` (see `StaleScores`).
+    """
 
     def __init__(
         self,
@@ -64,9 +67,9 @@ class LazyQuestionSearch:
         self._regularizer = regularizer
         self._tolerance, self._arithmetic = tolerance, arithmetic
         self._cost_N = np.ones(len(rows)) if cost_N is None else cost_N
-        self._k = len(past_XD)
-        self._directions_XD = np.empty((self._k + budget * rows.shape[1], rows.responses.shape[1]))
-        self._directions_XD[: self._k] = past_XD
+        self.applied = len(past_XD)
+        self._directions_XD = np.empty((self.applied + budget * rows.shape[1], rows.responses.shape[1]))
+        self._directions_XD[: self.applied] = past_XD
         self.rows_read = 0
         if len(past_XD):
             self._gram = rows.residual_gram(past_XD)
@@ -75,35 +78,16 @@ class LazyQuestionSearch:
             self._gram = rows.gram.copy()
         if not np.isfinite(self._gram).all():
             raise NumericalError("Gradients must be finite, but one holds NaN or an infinity: look for an overflow.")
-        self._applied_G = np.full(len(rows.groups), self._k, np.int64)
-        self._applied_N = np.full(len(rows), self._k, np.int64)
+        self._applied_G = np.full(len(rows.groups), self.applied, np.int64)
+        self.applied_N = np.full(len(rows), self.applied, np.int64)
         self._gain_N = log_determinants(rows.squares(self._gram) / regularizer)
-        self._worth_N = self._gain_N / self._cost_N
+        self.worth_N = self._gain_N / self._cost_N
         # No rounding moves a question's worth by more than this: most need no exact check.
         relative_N = rows.magnitude_N / regularizer
         moved_N = np.maximum(0.5 * tolerance * np.sqrt(relative_N), arithmetic * relative_N)
         self._slack_N = 0.5 * rows.width_N * moved_N / self._cost_N
+        self.most_read = max(1, rows.responses.block_rows)
         self._lazy = LazySearch(self)
-
-    @property
-    def worth_N(self) -> Floats:
-        """Return each question's gain per cost when it was last evaluated; −∞ once picked."""
-        return self._worth_N
-
-    @property
-    def applied_N(self) -> Integers:
-        """Return the number of directions in each question's gain."""
-        return self._applied_N
-
-    @property
-    def applied(self) -> int:
-        """Return the number of directions."""
-        return self._k
-
-    @property
-    def most_read(self) -> int:
-        """Return the number of questions to evaluate at a time."""
-        return max(1, self._rows.responses.block_rows)
 
     def pick(self) -> tuple[int, float]:
         """Return the first question of largest gain (per cost) and its det(I + U V⁻¹Uᵀ) − 1, and add its rows to V."""
@@ -113,16 +97,16 @@ class LazyQuestionSearch:
         row_WD = self._rows.read(position_N)[0, :width]
         self.rows_read += width + 1
         direction_WD = row_WD.copy()
-        for start in range(0, self._k, CACHED_ROWS):  # few at a time: memory is read once, not twice
-            known_XD = self._directions_XD[start : min(start + CACHED_ROWS, self._k)]
+        for start in range(0, self.applied, CACHED_ROWS):  # few at a time: memory is read once, not twice
+            known_XD = self._directions_XD[start : min(start + CACHED_ROWS, self.applied)]
             direction_WD -= (row_WD @ known_XD.T) @ known_XD
         left_WW = self._rows.squares(self._gram, position_N)[0, :width, :width]
         lower_WW = factored(left_WW + self._regularizer * np.eye(width))
-        added_XD = self._directions_XD[self._k : self._k + width]
+        added_XD = self._directions_XD[self.applied : self.applied + width]
         added_XD[:] = solve_triangular(lower_WW, direction_WD, lower=True, check_finite=False)
-        self._k += width
-        self._gain_N[best] = self._worth_N[best] = -np.inf
-        self._applied_N[best] = len(self._directions_XD) + 1  # never evaluated again
+        self.applied += width
+        self._gain_N[best] = self.worth_N[best] = -np.inf
+        self.applied_N[best] = len(self._directions_XD) + 1  # never evaluated again
         return best, square
 
     def largest_left(self) -> float:
@@ -131,10 +115,10 @@ class LazyQuestionSearch:
 
     def refresh(self, positions_N: Integers) -> None:
         """Bring the gains of some questions up to date; their groups' responses are read if a direction is missing."""
-        positions_N = positions_N[self._applied_N[positions_N] < self._k]
+        positions_N = positions_N[self.applied_N[positions_N] < self.applied]
         groups = self._rows.groups
         stale_G = np.unique(groups.group_N[positions_N])
-        missing_G = self._k - self._applied_G[stale_G]
+        missing_G = self.applied - self._applied_G[stale_G]
         by_missing = np.argsort(missing_G, kind="stable")
         few, many = np.searchsorted(missing_G[by_missing], [1, FEW_DIRECTIONS + 1])
         for some_G in groups.batches(stale_G[by_missing[few:many]], FEW_ROWS):
@@ -142,23 +126,23 @@ class LazyQuestionSearch:
         for some_G in groups.batches(stale_G[by_missing[many:]], self._rows.responses.block_rows):
             self._apply(some_G)
         self._gain_N[positions_N] = log_determinants(self._rows.squares(self._gram, positions_N) / self._regularizer)
-        self._worth_N[positions_N] = self._gain_N[positions_N] / self._cost_N[positions_N]
-        self._applied_N[positions_N] = self._k
+        self.worth_N[positions_N] = self._gain_N[positions_N] / self._cost_N[positions_N]
+        self.applied_N[positions_N] = self.applied
 
     def _apply(self, some_G: Integers) -> None:
         """Subtract the directions that are missing from the inner products of some groups."""
         groups, applied_G = self._rows.groups, self._applied_G[some_G]
         member_X, oldest = groups.members(some_G), int(applied_G.min())
-        along_XX = (self._directions_XD[oldest : self._k] @ self._rows.responses.read(member_X).T).T
-        along_XX *= np.arange(oldest, self._k) >= np.repeat(applied_G, groups.size_G[some_G])[:, None]
+        along_XX = (self._directions_XD[oldest : self.applied] @ self._rows.responses.read(member_X).T).T
+        along_XX *= np.arange(oldest, self.applied) >= np.repeat(applied_G, groups.size_G[some_G])[:, None]
         groups.add(self._gram, some_G, along_XX, -1.0)
-        self._applied_G[some_G] = self._k
+        self._applied_G[some_G] = self.applied
         self.rows_read += len(member_X)
 
     def equal_to(self, best: int) -> Integers:
         """Return the questions whose worth, plus their rounding, reaches that of the best one, minus its rounding."""
         lowest = self._moved(np.array([best]), -1.0)[0]
-        near = np.flatnonzero(self._worth_N + self._slack_N >= lowest)
+        near = np.flatnonzero(self.worth_N + self._slack_N >= lowest)
         return np.asarray(near[self._moved(near, 1.0) >= lowest])
 
     def _moved(self, positions_N: Integers, sign: float) -> Floats:

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 # n is a difference of numbers as large as its first value; below this fraction of it, too few digits remain.
 DIGITS_LEFT = 1e-6
-# Maximum memory for a float64 copy of the responses; above it, they are converted block by block at every pick.
+# Maximum memory for a float64 copy of the rows; above it, they are converted block by block at every pick.
 COPY_BYTES = 2**31
 
 

@@ -27,17 +27,13 @@ from numpy.typing import NDArray
 from duelist.acquisition.numerics.greedy import DEFAULT_TIE_TOLERANCE, past_directions
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
 from duelist.acquisition.numerics.question_rows import QuestionRows
-from duelist.acquisition.numerics.question_variances import QuestionVariances
+from duelist.acquisition.numerics.question_variances import COPY_BYTES, DIGITS_LEFT, QuestionVariances
 from duelist.errors import BudgetError, DuelistError
 
 Floats = NDArray[np.float64]
 
 # Gains that differ by less than this fraction of the largest count as equal.
 TIE_TOLERANCE = {np.dtype(np.float64): 1e-9}
-# n(u) is a difference of numbers as large as its first value; below this fraction of it, too few digits remain.
-DIGITS_LEFT = 1e-6
-# Maximum memory for a float64 copy of an array's rows; above it, rows are converted block by block at every pick.
-COPY_BYTES = 2**31
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,11 @@ from duelist.models.policy.checkpointing import evaluation_mode
 from duelist.models.policy.padding import padded
 from duelist.models.policy.positions import context_length, length_thresholds, regime
 from duelist.models.policy.probes import require_causal
+from duelist.models.policy.target_log_probs import TargetLogProbs
 from duelist.models.policy.vocabulary import check_vocabulary
 from duelist.types import Response
 
 DEFAULT_MAX_TOKENS = 8192
-
-# Rows of logits are converted to float32 in chunks of this many numbers (16 MiB), never all at once.
-_CHUNK_NUMBERS = 2**22
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,7 @@ def response_token_log_probs(model: torch.nn.Module, batch: ResponseBatch) -> to
         ModelError: if the model's output layer cannot be accessed.
     """
     logits_TV = response_logits(model, batch)
-    return _TargetLogProbs.apply(logits_TV, batch.target_T.to(logits_TV.device))
+    return TargetLogProbs.apply(logits_TV, batch.target_T.to(logits_TV.device))
 
 
 def response_logits(model: torch.nn.Module, batch: ResponseBatch) -> torch.Tensor:
@@ -292,33 +290,3 @@ def sequence_log_probs(
             if progress is not None:
                 progress(len(index_B))
     return log_probs_R
-
-
-class _TargetLogProbs(torch.autograd.Function):  # type: ignore[misc]
-    """log softmax(logits)[target] in float32 or better, without a float32 copy of all logits."""
-
-    @staticmethod
-    def forward(ctx: Any, logits_TV: torch.Tensor, target_T: torch.Tensor) -> torch.Tensor:
-        dtype = torch.promote_types(logits_TV.dtype, torch.float32)
-        log_normalizer_T = torch.empty(len(target_T), dtype=dtype, device=logits_TV.device)
-        for rows in _row_chunks(logits_TV):
-            log_normalizer_T[rows] = torch.logsumexp(logits_TV[rows].to(dtype), dim=-1)
-        ctx.save_for_backward(logits_TV, target_T, log_normalizer_T)
-        return logits_TV.gather(1, target_T[:, None])[:, 0].to(dtype) - log_normalizer_T
-
-    @staticmethod
-    def backward(ctx: Any, grad_T: torch.Tensor) -> tuple[torch.Tensor, None]:
-        logits_TV, target_T, log_normalizer_T = ctx.saved_tensors
-        grad_TV = torch.empty_like(logits_TV)
-        for rows in _row_chunks(logits_TV):
-            # ∂ log p_target / ∂ logits = onehot(target) − softmax(logits)
-            grad = logits_TV[rows].to(log_normalizer_T.dtype, copy=True)
-            grad.sub_(log_normalizer_T[rows, None]).exp_().mul_(-grad_T[rows, None])
-            grad_TV[rows] = grad.scatter_add_(1, target_T[rows, None], grad_T[rows, None])
-        return grad_TV, None
-
-
-def _row_chunks(logits_TV: torch.Tensor) -> Iterator[slice]:
-    rows, vocabulary = logits_TV.shape
-    step = max(1, _CHUNK_NUMBERS // vocabulary)
-    return (slice(start, start + step) for start in range(0, rows, step))

@@ -117,7 +117,8 @@ class OnlineLearner(Learner):
         """Return the decisions and the scales of round t's step, regardless of answers that arrived later."""
         step = self._folder.read(t, "step", codecs.STEP)
         store = self._folder.store
-        questions = {x.question.id: x.question for x in store.asked(t)}
+        rounds = (0, 1) if t == 1 else (t,)  # the first step trains on what was known before
+        questions = {x.question.id: x.question for x in store.asked() if x.round in rounds}
         prompts = store.prompts()
         decisions = tuple(decision_from(row, questions, prompts) for row in step["preferences"])
         return ScaledDecisions(decisions, tuple(step.get("scales", ())))  # steps on pairs alone have none

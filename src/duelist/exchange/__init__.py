@@ -1,0 +1,1 @@
+"""Files of other labelling tools: a study's questions for them, and their votes back as labels."""

@@ -1,0 +1,40 @@
+"""New answers as rows that `duelist tell` reads, for a study that people answer at the page at the same time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from duelist.exchange.reading import Problem, Sifted
+from duelist.types import Answer, Label, Retraction
+
+
+def told_rows(sifted: Sifted) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Return the rows of the new answers, and a problem for those that the page's ledger cannot hold."""
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for where, act in sifted.new:
+        if isinstance(act, Retraction):
+            problems.append(Problem(where, "People take answers back at the page alone: drop the row."))
+        elif isinstance(act, Label) and (act.votes is not None or act.judgement is not None or act.adjudicates):
+            problems.append(
+                Problem(
+                    where,
+                    "A study that people answer at the page takes single votes, but this row has vote counts, a "
+                    "judge's opinions or an adjudication: drop it, or give the votes one by one.",
+                )
+            )
+        elif isinstance(act, Answer) and (act.replaces is not None or act.adjudicates):
+            problems.append(Problem(where, "Answers are replaced or adjudicated at the page alone: drop the row."))
+        else:
+            rows.append(_row(act))
+    return rows, problems
+
+
+def _row(act: Label | Answer) -> dict[str, Any]:
+    row: dict[str, Any] = {n: getattr(act, n) for n in ("id", "annotator", "outcome", "seconds", "time")}
+    if isinstance(act, Label):
+        row |= {"pair_id": act.pair_id, "shown": act.shown, "better": act.better}
+    else:
+        row |= {"question_id": act.question_id, "best": act.best, "worst": act.worst, "stopped": act.stopped}
+        row |= {"ranking": [list(g) for g in act.groups] or None, "shown": act.shown and list(act.shown)}
+    return {name: value for name, value in row.items() if value is not None}
