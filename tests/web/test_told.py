@@ -214,3 +214,22 @@ def sorted_ranks(study: Study) -> list[tuple[int, ...]]:
     """The ranks of the answer `a before b before …`, by question id."""
     ranks = {"ranking": (0, 1, 2, 3), "best_worst": (0, 1, 1, 2), "best_of_k": (0, 127, 127, 127)}
     return [ranks[x.question.asks] for x in sorted(study.store.asked(), key=lambda x: x.question.id)]
+
+
+def test_a_judges_labels_are_answers_unless_it_contradicts_itself(tmp_path: Path) -> None:
+    """An unusable verdict takes nobody's place: the question still waits for people, and nothing is wrong with it."""
+    asked_study(tmp_path / "judged", pairs(3))
+    sure, other = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1)
+    said = [
+        Label(IDS[0], "judge", "a", judgement=Judgement(sure, sure)),
+        Label(IDS[1], "judge", "inconsistent", judgement=Judgement(sure, other)),
+        Label(IDS[2], "judge", "unparsed", judgement=Judgement(sure, None)),
+    ]
+    with Study.open(tmp_path / "judged") as study:
+        study.tell(said)
+    for _ in range(2):
+        with served(tmp_path / "judged") as study:
+            assert study.desk.rounds.unfinished(1) == 2
+            assert verify(tmp_path / "judged", ledger_url(tmp_path / "judged")) == []
+    with Study.open(tmp_path / "judged") as study:
+        assert sorted(study.store.current_labels(), key=lambda x: IDS.index(x.pair_id)) == said

@@ -15,6 +15,7 @@ from duelist.store.folder import StudyFolder, StudyLock
 from duelist.store.layout import (
     DATABASE,
     EMBEDDINGS,
+    KNOWN_STAGE,
     LOCK,
     METRICS,
     PREFERENCES,
@@ -180,16 +181,19 @@ def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str],
         RecipeError: if the study has asked something.
     """
     store = Store(path)
-    asked, stages = len(store.asked()), store.stages()
+    asked, stages = sum(x.round > 0 for x in store.asked()), store.stages()
+    # What the recipe's `known` names is read again; labels that came otherwise are there alone.
+    told = store.answer_count() - sum(int(s.info.get("preferences", 0)) for s in stages if s.name == KNOWN_STAGE)
     store.close()
-    if asked:
+    if asked or told:
         if (path / RECIPE).is_file():
             require_unedited(path, completed)
         own, key = kept_recipe(path), different[0]
         raise RecipeError(
             f"A study goes on with the recipe it began with, but {path} was begun with other values of "
             f"{', '.join(different)} (`{key}` was {own.get(key)!r}, now {recipe.get(key)!r}) and has asked {asked} "
-            f"pairs: give a new --study folder, or go on with `duelist run {path / RECIPE} --study {path}`."
+            f"pairs, with {told} labels: give a new --study folder, or go on with `duelist run {path / RECIPE} --study "
+            f"{path}`."
         )
     weights = {Path(s.artifact).name for s in stages if s.name == "train"}
     database = [DATABASE + end for end in ("-wal", "-shm", "")]
