@@ -167,14 +167,14 @@ def _features(delta_length_R: Floats, difficulty_R: Floats | None, weight_SR: Fl
 
 def _strength(feature_1RX: Floats, preference_R: Floats, fold_R: NDArray[np.int64]) -> float:
     """Return the C with the lowest log loss on held-out folds, the mean over folds; of equal ones the least."""
-    loss_XF = np.empty((len(STRENGTHS), FOLDS))
+    loss_X = np.zeros(len(STRENGTHS))
     for fold in range(FOLDS):
         held_R = fold_R == fold
         weight_SR = np.broadcast_to((~held_R).astype(np.float64), (len(STRENGTHS), len(held_R)))
         coefficient_SX = fit(feature_1RX, preference_R, weight_SR, STRENGTHS)
         z_SR = coefficient_SX @ feature_1RX[0, held_R].T
-        loss_XF[:, fold] = _cross_entropy(z_SR, preference_R[held_R]).mean(axis=1)
-    return float(STRENGTHS[loss_XF.mean(axis=1).argmin()])
+        loss_X += _cross_entropy(z_SR, preference_R[held_R]).mean(axis=1)
+    return float(STRENGTHS[loss_X.argmin()])
 
 
 def _without_length(coefficient_SX: Floats, difficulty_R: Floats | None, weight_SR: Floats) -> Floats:
