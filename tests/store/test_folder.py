@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import small_study
 from duelist import Study, parse_recipe
 from duelist.errors import DuelistError, RecipeError, StorageError, StudyLockedError
 from duelist.files import atomic
@@ -77,7 +78,7 @@ def test_the_same_recipe_opens_the_study_again_and_another_is_refused_by_its_key
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_folder(tmp_path / "study", RECIPE).close()
-    monkeypatch.setattr(Store, "asked", lambda store: [object()])
+    monkeypatch.setattr(Store, "asked", lambda store: [small_study.pairs_of(1)[0]])
     again = create_folder(tmp_path / "study", RECIPE)
     assert again.recipe == RECIPE
     again.close()

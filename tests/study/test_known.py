@@ -266,6 +266,21 @@ def test_the_preflight_names_them_too(tiny_recipe: dict[str, Any], training: lis
         examine(parse_recipe(recipe))
 
 
+def test_a_study_that_only_read_them_begins_anew_with_another_recipe(
+    recipe: dict[str, Any], rows: list[Row], tmp_path: Path
+) -> None:
+    """They are read again; what was imported otherwise is there alone, and is not thrown away."""
+    fewer = {**recipe, "known": {"path": written(tmp_path / "fewer.jsonl", rows[:3])}}
+    with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
+        study.stages.measure_initial_model()
+    with Study.create(tmp_path / "study", parse_recipe(fewer)) as study:
+        assert study.store.asked() == []
+        assert study.import_labels(rows[3:4]).known == 1
+        assert len(study.store.asked(0)) == 4
+    with pytest.raises(RecipeError, match="has asked 0 pairs, with 1 labels"):
+        Study.create(tmp_path / "study", parse_recipe(recipe))
+
+
 def test_an_empty_file_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least one row"):
         examine(parse_recipe({**tiny_recipe, "known": {"path": written(tmp_path / "known.jsonl", [])}}))
