@@ -65,10 +65,13 @@ def test_a_component_is_its_class_and_its_validated_settings() -> None:
 
 @pytest.mark.parametrize("kind", COMPONENTS)
 def test_every_component_is_read_back_from_its_content(kind: str) -> None:
-    required = {"reward_function": "function", "function": "function", "reward_model": "model", "model": "model"}
+    function, model = {"function": "x:y"}, {"model": "x"}
+    required: dict[str, dict[str, Any]] = {
+        "reward_function": function, "function": function, "reward_model": model, "model": model, "judge": model,
+        "dataset_labels": {"path": "x"}, "cascade": {"judge": function, "people": {"name": "people"}},
+    }  # fmt: skip
     for name in COMPONENTS[kind]:
-        key = {**required, "dataset_labels": "path"}.get(name)
-        component = Component.of(import_object(INTERFACES[kind]), {"name": name, **({key: "x:y"} if key else {})})
+        component = Component.of(import_object(INTERFACES[kind]), {"name": name, **required.get(name, {})})
         again = Component.of(import_object(INTERFACES[kind]), component.content())
         assert again == component and hash(again) == hash(component) and component.is_shipped
         assert list(again.content().items()) == list(component.content().items())
