@@ -82,6 +82,18 @@ def test_votes_come_back_from_every_user(study: Study, tmp_path: Path) -> None:
     assert (again.labels, again.repeated, again.problems) == (0, 6, ())
 
 
+def test_time_that_grows_is_no_other_answer(study: Study, tmp_path: Path) -> None:
+    """Potato writes a state while an item is open, and goes on counting when its annotator comes back."""
+    for i, total in enumerate((0, 4000, 9000)):
+        content = state(study, ["Both bad"])
+        content["instance_id_to_behavioral_data"] = {
+            k: {"total_time_ms": total} for k in content["instance_id_ordering"]
+        }
+        report = study.import_labels(saved(tmp_path / f"out{i}", content))
+        assert (report.labels, report.repeated, report.problems) == (int(i == 0), int(i > 0), ())
+    assert [x.seconds for x in study.store.labels()] == [None]
+
+
 def test_wrong_votes_are_reported(study: Study, tmp_path: Path) -> None:
     content = state(study, ["Both bad", "Fine", "Both bad"])
     first, _, third = content["instance_id_to_label_to_value"]

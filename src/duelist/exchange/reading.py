@@ -87,7 +87,7 @@ def asked_question(question_id: Any, questions: Mapping[str, Question]) -> Quest
 def sift(rows: Iterable[Row], recorded: Sequence[Act], questions: Mapping[str, Question]) -> Sifted:
     """Sort rows into new answers, repeated ones and problems.
 
-    A row whose id is recorded with the same content is repeated. So is one whose annotator has said the same of the
+    A row whose id is recorded with the same answer is repeated. So is one whose annotator has said the same of the
     question. An annotator who says something else than recorded, or answers twice in the file, is a problem: nobody
     but the annotator knows which answer is meant. Rows of a study's own record are acts, of which the last counts.
 
@@ -112,7 +112,7 @@ def sift(rows: Iterable[Row], recorded: Sequence[Act], questions: Mapping[str, Q
             seen[act.id] = row.where
             known = by_id.get(act.id)
             key = (question_of(act), act.annotator)
-            if known is not None and known != act:
+            if known is not None and known != act and (row.own_id or not _agree(known, act)):
                 raise DataError(
                     f"Id {act.id} is recorded with another answer ({_said(known)}), and the row says {_said(act)}. An "
                     "answer that was changed in the tool is not taken over: `tell` it with a new id, or leave it out."
@@ -147,6 +147,12 @@ def _require_same(act: Act, recorded: Act) -> None:
             f"{act.annotator!r} has answered question {question_of(act)} with {_said(recorded)} (id {recorded.id}), "
             f"and the row says {_said(act)}: drop the row, or `tell` the changed answer."
         )
+
+
+def _agree(one: Act, other: Act) -> bool:
+    """Return whether two acts say the same; a tool may count more seconds when its annotator comes back."""
+    same = (question_of(one), one.annotator) == (question_of(other), other.annotator)
+    return same and type(one) is type(other) and _decision(one) == _decision(other)
 
 
 def _decision(act: Act) -> tuple[Any, ...]:
