@@ -209,7 +209,7 @@ def run(*words: str, key: str, code: int = 0) -> str:
 @pytest.mark.full
 @pytest.mark.timeout(1200)
 def test_a_person_votes_at_the_real_label_studio(tmp_path: Path) -> None:
-    """Two questions pushed, then a third; one vote by the mouse, one by a key, one skipped; and all pulled."""
+    """Three questions pushed at once; one vote by the mouse, one by a key, one skipped; and all pulled."""
     home = os.environ.get(ELSEWHERE)
     if not home:
         pytest.skip(f"{ELSEWHERE} does not name the folder of an environment with label-studio 1.23")
