@@ -219,6 +219,7 @@ def test_each_prompt_has_its_turn_before_any_has_a_second(
     assert len({prompt_of(features, int(i)) for pair in few for i in pair}) == prompts  # prompts by chance
 
 
+@pytest.mark.full
 def test_laplace_draws_agree_with_an_ensemble_of_the_same_spread() -> None:
     """The same posterior as draws of rewards and as Laplace's approximation gives pairs by the same law."""
     features = random_features(10, EVERYTHING, prompts=1, past=0, seed=2)

@@ -167,6 +167,7 @@ def test_the_recipe_that_a_dry_run_prints_is_that_study_s(duelist: Command, writ
     assert duelist("run", recipe, "--quiet") == Result(0, "", "")
 
 
+@pytest.mark.full
 def test_where_training_reports_may_change_while_a_study_runs(
     duelist: Command, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_every_setting_that_a_readme_names_is_one(name: str) -> None:
         load_recipe("hh/tiny" if overrides[0].startswith("prepare.") else name, overrides)
 
 
+@pytest.mark.full
 def test_the_models_learn_what_was_chosen(prepared: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -156,6 +157,7 @@ def test_the_generation_prompt_is_an_exact_prefix_and_text_survives(prepared: Pa
     assert tokenizer.decode(ids, skip_special_tokens=True) == answer
 
 
+@pytest.mark.full
 def test_preparing_twice_gives_equal_files_and_disturbs_nothing(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

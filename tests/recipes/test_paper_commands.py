@@ -102,7 +102,11 @@ def test_every_paper_recipe_can_be_dry_run(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [["acquisition=random"], ["acquisition=aplp"], ["acquisition=apo"], ["acquisition=apo", "pool=fixed"]]
+    "changes",
+    [
+        ["acquisition=apo", "pool=fixed"],
+        *(pytest.param([f"acquisition={x}"], marks=pytest.mark.full) for x in ("random", "aplp", "apo")),
+    ],
 )
 def test_the_baselines_of_activedpo_run_in_small(
     tiny_recipe: dict[str, Any], tmp_path: Path, changes: list[str]

@@ -43,7 +43,7 @@ def test_the_papers_method_is_the_recipes(name: str) -> None:
     assert (recipe.policy.initial_model is not None) == name.endswith("overfitted")
 
 
-@pytest.mark.parametrize("name", ["paper/pilaf", "paper/pilaf/overfitted"])
+@pytest.mark.parametrize("name", ["paper/pilaf", pytest.param("paper/pilaf/overfitted", marks=pytest.mark.full)])
 def test_it_runs_in_small(name: str, tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path) -> None:
     paper = recipe_content(load_recipe(name))
     online = paper["online"]
@@ -69,6 +69,7 @@ def test_it_runs_in_small(name: str, tiny_recipe: dict[str, Any], tiny_model: Pa
     assert read_jsonl(tmp_path / "study" / "metrics.jsonl")[-1]["kl"] != 0
 
 
+@pytest.mark.full
 def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
     tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
