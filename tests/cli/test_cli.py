@@ -156,6 +156,7 @@ def test_a_dry_run_touches_nothing(duelist: Command, write_recipe: WriteRecipe, 
     assert not any(p.is_dir() for p in Path().rglob("*"))
 
 
+@pytest.mark.full
 def test_the_recipe_that_a_dry_run_prints_is_that_study_s(duelist: Command, write_recipe: WriteRecipe) -> None:
     recipe = write_recipe(rounds=1, acquisition="random", description=":smile: 1e5\t[bold]")
     printed = Path("p.yaml")

@@ -357,6 +357,7 @@ def score(prompts, completions, **columns):
 """
 
 
+@pytest.mark.full
 def test_a_reward_function_that_fails_costs_nothing(
     duelist: Command, write_recipe: WriteRecipe, tmp_path: Path
 ) -> None:

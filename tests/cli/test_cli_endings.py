@@ -110,6 +110,7 @@ def test_a_comparison_does_not_count_a_study_that_ends_its_process(
     assert "Not finished, hence not counted: leaves, seed 0." in done.out
 
 
+@pytest.mark.full
 def test_ctrl_c_on_the_program(write_recipe: WriteRecipe, rewards: Path, tmp_path: Path) -> None:
     """A process of its own, interrupted while it waits for an annotator."""
     recipe = write_recipe(annotator__function=f"{rewards}/rewards.py:tells_and_waits", acquisition="random")

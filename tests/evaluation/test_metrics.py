@@ -77,6 +77,7 @@ def test_what_was_not_measured_is_null_or_left_out() -> None:
             measure("policy", {"rewards_R": np.zeros(2)})
 
 
+@pytest.mark.full
 def test_a_new_metric_is_one_entry(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -227,6 +227,7 @@ def test_that_a_frozen_adapter_counts_whole_is_said_without_a_folder() -> None:
     assert [note for note in progress.notes if "No matrix of the adapter is trained" in note]
 
 
+@pytest.mark.full
 def test_a_study_that_died_in_its_features_goes_on_to_the_same_bits(
     calls: list[int], tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

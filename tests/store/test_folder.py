@@ -161,6 +161,7 @@ def recipe(tiny_recipe: dict[str, Any], undisturbed: Path) -> dict[str, Any]:
     return recipe
 
 
+@pytest.mark.full
 def test_a_disk_that_is_full_at_every_file_costs_nothing_but_time(
     recipe: dict[str, Any], undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.full
 def test_weights_and_metrics_and_the_files_that_users_read_are_those_of_checkpoints(
     online: dict[str, Any], tmp_path: Path
 ) -> None:

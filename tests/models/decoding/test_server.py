@@ -340,6 +340,7 @@ def test_a_key_that_is_named_must_be_there(
         decoder(server, policy, tmp_path, api_key_variable="SERVER_KEY")
 
 
+@pytest.mark.full
 def test_a_study_draws_from_a_server_and_goes_on_where_it_failed(
     server: Server, tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
