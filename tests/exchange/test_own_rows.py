@@ -32,6 +32,7 @@ ACTS: list[Label | Answer | Retraction] = [
     Label(ASKED[3], "bob", "tie", "x5", adjudicates=True),
     Retraction(ASKED[3], "bob", "x5", "x6"),
     Label(ASKED[4], "judge", "inconsistent", "x7", judgement=Judgement((0.9, 0.1, 0.0), (0.1, 0.9, 0.0), 10, 2, 0.5)),
+    Label(ASKED[5], "judge", "a", "x8", judgement=Judgement((0.9, 0.1, 0.0), (0.8, 0.2, 0.0)), advisory=True),
 ]
 
 

@@ -8,7 +8,7 @@ label `skip`. Annotators are named by their number in Label Studio, which every 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -82,7 +82,7 @@ def is_own(item: Any) -> bool:
     """Return whether an item of a JSON array is a task of a Label Studio export (JSON or JSON-MIN)."""
     if not isinstance(item, Mapping):
         return False
-    whole = isinstance(item.get("data"), Mapping) and isinstance(item.get("annotations"), Sequence)
+    whole = isinstance(item.get("data"), Mapping) and isinstance(item.get("annotations"), list)
     return whole or {"question_id", "shown", "annotation_id"} <= item.keys()
 
 
@@ -98,8 +98,9 @@ def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) ->
         elif "annotations" not in item:
             yield row_of(where, lambda item=item: _label(item, item, item, questions))  # type: ignore[misc]
         else:
-            for annotation in item["annotations"]:
-                place = f"annotation {annotation.get('id')} of {where}"
+            for number, annotation in enumerate(item["annotations"], start=1):
+                name = annotation.get("id") if isinstance(annotation, Mapping) else f"number {number}"
+                place = f"annotation {name} of {where}"
                 yield row_of(place, lambda a=annotation, item=item: _label(item["data"], a, _chosen(a), questions))  # type: ignore[misc]
 
 

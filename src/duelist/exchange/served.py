@@ -15,7 +15,7 @@ def told_rows(sifted: Sifted) -> tuple[list[dict[str, Any]], list[Problem]]:
     for where, act in sifted.new:
         if isinstance(act, Retraction):
             problems.append(Problem(where, "People take answers back at the page alone: drop the row."))
-        elif isinstance(act, Label) and (act.votes is not None or act.judgement is not None or act.adjudicates):
+        elif isinstance(act, Label) and (act.votes or act.judgement or act.adjudicates or act.advisory):
             problems.append(
                 Problem(
                     where,
