@@ -106,15 +106,16 @@ def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) ->
 
 def _chosen(annotation: Content) -> dict[str, Any]:
     """Return the values of an annotation's controls by name, as JSON-MIN has them."""
-    values: dict[str, Any] = {}
+    choices: list[Any] = []
+    clicks: list[Any] = []
     for result in annotation.get("result") or []:
         value = result.get("value") or {}
         if result.get("type") == "choices" and result.get("from_name") == OUTCOME:
-            choices = value.get("choices") or []
-            values[OUTCOME] = choices[0] if len(choices) == 1 else choices
+            choices += value.get("choices") or []
         if result.get("type") == "pairwise":
-            values[_PAIRWISE] = [value]
-    return values
+            clicks.append(value)
+    outcome = {OUTCOME: choices[0] if len(choices) == 1 else choices} if choices else {}
+    return {**outcome, _PAIRWISE: clicks}
 
 
 def _label(data: Content, annotation: Content, chosen: Content, questions: Mapping[str, Question]) -> Label:
