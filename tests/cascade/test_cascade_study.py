@@ -100,6 +100,8 @@ def test_what_a_cascade_cannot_do_is_refused(cascade_recipe: dict[str, Any]) -> 
     refused("slice_by", slice_by="no such column")
     refused("leaves pairs to others itself", people=cascade_recipe["annotator"])
     refused("max_error", max_error=0.6)
+    judge = cascade_recipe["annotator"]["judge"]
+    refused("must be others than the judge", people={"name": "judge", **judge})
     refused("colour", people={"name": "people", "colour": "red"})
     refused("must say its `name`", people={"labels": 2})
     refused("audit_fraction", audit_fraction=0.0)

@@ -110,6 +110,10 @@ def test_a_skipped_task_is_a_skip_and_a_click_on_a_side_is_no_vote(study: Study,
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown choice": (annotation(1, "Fine"), "is 'Fine'"),
     "two choices": (annotation(1, ["Both bad", "Both good"]), "must be one of"),
+    "two controls that differ": (
+        annotation(1, None, result=annotation(1, "Both bad")["result"] + annotation(1, "Left is better")["result"]),
+        "['Both bad', 'Left is better']",
+    ),
     "a side alone": (annotation(1, None, side="left"), "is None"),
     "a contradiction": (annotation(1, "Left is better", side="right"), "right was clicked and the choice is left"),
     "nobody": (annotation(1, "Both bad", completed_by=None), "annotator's number"),

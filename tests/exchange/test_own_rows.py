@@ -32,6 +32,7 @@ ACTS: list[Label | Answer | Retraction] = [
     Label(ASKED[3], "bob", "tie", "x5", adjudicates=True),
     Retraction(ASKED[3], "bob", "x5", "x6"),
     Label(ASKED[4], "judge", "inconsistent", "x7", judgement=Judgement((0.9, 0.1, 0.0), (0.1, 0.9, 0.0), 10, 2, 0.5)),
+    Label(ASKED[5], "judge", "a", "x8", judgement=Judgement((0.9, 0.1, 0.0), (0.8, 0.2, 0.0)), advisory=True),
 ]
 
 
@@ -106,6 +107,18 @@ def test_rows_as_tell_reads_them(study: Study, tmp_path: Path) -> None:
     assert report.labels == 1  # the second row has no decision
     shown, pair, broken, listed = (p.message for p in report.problems)
     assert "shown" in shown and "`question_id` or `pair_id`" in pair and "JSON object" in broken and "list" in listed
+
+
+def test_people_do_not_label_what_a_cascades_judge_took(study: Study, tmp_path: Path) -> None:
+    opinion = Judgement((0.9, 0.1, 0.0), (0.9, 0.1, 0.0))
+    judged = [Label(i, "judge", "a", f"j{i}", judgement=opinion, advisory=i == ASKED[1]) for i in ASKED[:2]]
+    study.folder.run_prelabelling(1, lambda: (judged, {}))
+    given = [{"pair_id": i, "annotator": "ann", "outcome": "b"} for i in ASKED[:2]]
+    report = study.import_labels(given)
+    assert report.labels == 1 and "has the judge's label" in report.problems[0].message
+    assert [x.pair_id for x in study.store.labels() if x.annotator == "ann"] == [ASKED[1]]
+    again = study.import_labels(exported(study.store, tmp_path / "all.csv"))
+    assert (again.repeated, again.problems) == (3, ())
 
 
 def test_an_id_stands_for_one_act(study: Study, tmp_path: Path) -> None:

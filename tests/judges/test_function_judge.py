@@ -83,6 +83,12 @@ def test_what_is_no_verdict_is_an_error_not_a_label(answer: object) -> None:
         judge.judge([Comparison(Prompt.of("Say x"), "p", "q")], 0, Silent())
 
 
+def test_probabilities_of_float32_may_exceed_one_by_their_rounding() -> None:
+    judge = judge_of(config("broken", arguments={"answer": [[1.0000001, 0.0, 0.0]]}))
+    (found,) = judge.judge([Comparison(Prompt.of("Say x"), "a", "b")], 0, Silent())
+    assert found.a_first == (1.0, 0.0, 0.0) and found.b_first == (0.0, 1.0, 0.0)
+
+
 def test_a_function_must_take_what_it_is_called_with() -> None:
     with pytest.raises(RecipeError, match="A judge must take"):
         judge_of(config("left", arguments={"more": 1}))

@@ -109,6 +109,7 @@ PASSING = {
     "impossible log-probabilities": body(impossible),
     "no choices": body(lambda content: {**content, "choices": []}),
     "null": body(lambda content: {**content, "choices": None}),
+    "nested too deeply": body(lambda content: b"[" * 200_000),
 }
 
 
@@ -124,6 +125,23 @@ def test_the_order_of_alternatives_does_not_matter(server: ChatServer) -> None:
     server.faults = dict.fromkeys(range(100), body(reversed_alternatives))
     asked = comparisons(4)
     assert_right(server, asked, judge(server).judge(asked, 0, Silent()))
+
+
+def odd_token(content: dict[str, Any]) -> dict[str, Any]:
+    rows = content["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    rows += [{"token": "\ud83d", "logprob": -30}, {"token": "x", "logprob": -(10**400)}]
+    return {**content, "usage": {"prompt_tokens": 10**30, "completion_tokens": 2}}
+
+
+def test_odd_tokens_and_counts_beside_the_answer_do_no_harm(server: ChatServer, tmp_path: Path) -> None:
+    """Half a surrogate pair, which tokens of emojis are, and numbers that no database holds."""
+    server.faults = dict.fromkeys(range(8), body(odd_token))
+    asked = comparisons(4)
+    for _ in range(2):
+        found = judge(server, tmp_path).judge(asked, 0, Silent())
+        assert_right(server, asked, found)
+        assert {(x.tokens_in, x.tokens_out) for x in found} == {(0, 4)}
+    assert server.comparisons == 8, "kept, and not asked for again"
 
 
 def test_a_retry_is_the_same_request(server: ChatServer) -> None:
@@ -325,3 +343,34 @@ def test_a_server_that_answers_other_requests_late_mixes_nothing_up(server: Chat
     prompts = [Prompt.of(f"Question {i}") for i in range(8)]
     asked = [Comparison(p, f"a quality={i % 4}", f"b quality={(3 * i) % 5}") for i, p in enumerate(prompts)]
     assert_right(server, asked, judge(server, concurrency=4).judge(asked, 0, Silent()))
+
+
+def test_a_budget_is_used_up_whatever_is_in_flight(tmp_path: Path) -> None:
+    """A request in flight that is kept already counts twice, so a refusal is asked about again when it has ended."""
+    from duelist.errors import BudgetError
+    from duelist.judges.asking import Asking
+    from duelist.judges.cache import Kept
+    from duelist.judges.chat_client import ChatRequest
+
+    class Client:
+        def __init__(self) -> None:
+            self.sent = 0
+
+        def ask(self, request: ChatRequest, usable: object) -> Kept:
+            self.sent += 1
+            return Kept({})
+
+    client, limit, ended = Client(), 4, list[str]()
+
+    def may_send(flying: int) -> BudgetError | None:
+        spent = client.sent  # also those that have not been taken from the pool
+        return BudgetError("spent") if spent + flying + 1 > limit else None
+
+    def wait_for_the_pool(flying: int) -> BudgetError | None:
+        while client.sent < len(ended) + flying:
+            pass
+        return may_send(flying)
+
+    asking = Asking(client, bool, 3, False, wait_for_the_pool, ended.append)  # type: ignore[arg-type]
+    asking.ask([ChatRequest(b"", str(i)) for i in range(9)], {})
+    assert client.sent == limit and isinstance(asking.failure, BudgetError)

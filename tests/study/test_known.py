@@ -235,6 +235,7 @@ WRONG: dict[str, tuple[Row, str]] = {
     "equal": (preference(1, "w1", "w1"), "must differ"),
     "no rejected": ({"rejected": None}, "needs `chosen` and `rejected`"),
     "weight": ({"weight": -1}, "positive number"),
+    "annotator": ({"annotator": "half a pair \ud83d"}, "annotator"),
     "another weight": ({"weight": 2}, "has one weight"),
     "share": ({"share": 0.7}, "share of the votes is 0.7"),
 }

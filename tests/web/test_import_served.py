@@ -83,4 +83,8 @@ def test_known_preferences_are_no_business_of_the_desk(folder: Path) -> None:
         told.write_text(json.dumps({"pair_id": pair.id, "annotator": "x", "outcome": "a"}) + "\n")
         with pytest.raises(ValueError, match="never asked"):
             study.tell(told)
+    with served(folder) as study, serving(study.desk, Secret.at(folder / SECRET), tell=study.tell) as server:
+        announce(folder, server.local)
+        report = imported(folder, source_of(rows({}, {"pair_id": pair.id})), None)
+        assert report.labels == 1 and "known before round 1" in report.problems[0].message
     assert verify(folder, ledger_url(folder)) == []

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.annotators.base import Annotator, History, Prelabeller, Prelabelling
-from duelist.annotators.judge import require_comparable
+from duelist.annotators.judge import JudgeAnnotator, require_comparable
 from duelist.cascade.evidence import calibration_from
 from duelist.cascade.labelling import Policy, labels_of
 from duelist.cascade.trust import level_of
@@ -89,6 +89,11 @@ class Cascade(Prelabeller):
             raise RecipeError(
                 f"`annotator.people` must label what the judge leaves, but {config.people.name!r} leaves pairs to "
                 "others itself: name another annotator."
+            )
+        if isinstance(self._people, JudgeAnnotator) and self._people.judge.name == self.judge.name:
+            raise RecipeError(
+                f"`annotator.people` must be others than the judge, but both are {self.judge.name!r} in the record, "
+                "which could not tell their labels apart: use another model, rubric or function name."
             )
         require_comparable(context)
         self._people.check(context)

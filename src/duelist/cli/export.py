@@ -166,7 +166,8 @@ def _told(study: Path, source: Source, ledger: str | None) -> ImportReport:
 
     with closing(Store(study, migrate=False)) as store:
         sifted, others = checked(store, source)
-    rows, problems = told_rows(sifted)
+        asked = {x.question.id for x in store.asked() if x.round > 0}
+    rows, problems = told_rows(sifted, asked)
     with TemporaryDirectory() as folder:
         path = Path(folder).resolve() / "answers.jsonl"
         write_jsonl(path, rows)

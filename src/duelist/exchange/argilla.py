@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from duelist.errors import DataError
 from duelist.exchange.choices import CHOICES, answer_id, label_of_choice
-from duelist.exchange.reading import Row, asked_question, row_of
+from duelist.exchange.reading import Row, asked_question, row_of, rows_of
 from duelist.exchange.tasks import Task, item_id, question_and_order, require_pairs
 from duelist.types import Label, Question
 
@@ -98,9 +99,13 @@ def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) ->
         elif not is_own(item):
             yield Row(where, DataError(f"A record needs `fields` and `responses`, but got {str(item)[:80]}: export."))
         else:
-            for response in (item["responses"] or {}).get(QUESTION, []):
-                place = f"response of {response.get('user_id')} to {where}"
-                yield row_of(place, lambda r=response, item=item: _label(item, r, questions))  # type: ignore[misc]
+            yield from rows_of(where, lambda item=item, where=where: _responses(where, item, questions))  # type: ignore[misc]
+
+
+def _responses(where: str, record: Mapping[str, Any], questions: Mapping[str, Question]) -> Iterator[Row]:
+    for number, response in enumerate((record["responses"] or {}).get(QUESTION) or [], start=1):
+        who = response.get("user_id") if isinstance(response, Mapping) else f"number {number}"
+        yield row_of(f"response of {who} to {where}", partial(_label, record, response, questions))
 
 
 def _label(record: Mapping[str, Any], response: Mapping[str, Any], questions: Mapping[str, Question]) -> Label:

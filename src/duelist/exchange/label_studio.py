@@ -8,7 +8,7 @@ label `skip`. Annotators are named by their number in Label Studio, which every 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -82,7 +82,7 @@ def is_own(item: Any) -> bool:
     """Return whether an item of a JSON array is a task of a Label Studio export (JSON or JSON-MIN)."""
     if not isinstance(item, Mapping):
         return False
-    whole = isinstance(item.get("data"), Mapping) and isinstance(item.get("annotations"), Sequence)
+    whole = isinstance(item.get("data"), Mapping) and isinstance(item.get("annotations"), list)
     return whole or {"question_id", "shown", "annotation_id"} <= item.keys()
 
 
@@ -98,22 +98,24 @@ def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) ->
         elif "annotations" not in item:
             yield row_of(where, lambda item=item: _label(item, item, item, questions))  # type: ignore[misc]
         else:
-            for annotation in item["annotations"]:
-                place = f"annotation {annotation.get('id')} of {where}"
+            for number, annotation in enumerate(item["annotations"], start=1):
+                name = annotation.get("id") if isinstance(annotation, Mapping) else f"number {number}"
+                place = f"annotation {name} of {where}"
                 yield row_of(place, lambda a=annotation, item=item: _label(item["data"], a, _chosen(a), questions))  # type: ignore[misc]
 
 
 def _chosen(annotation: Content) -> dict[str, Any]:
     """Return the values of an annotation's controls by name, as JSON-MIN has them."""
-    values: dict[str, Any] = {}
+    choices: list[Any] = []
+    clicks: list[Any] = []
     for result in annotation.get("result") or []:
         value = result.get("value") or {}
         if result.get("type") == "choices" and result.get("from_name") == OUTCOME:
-            choices = value.get("choices") or []
-            values[OUTCOME] = choices[0] if len(choices) == 1 else choices
+            choices += value.get("choices") or []
         if result.get("type") == "pairwise":
-            values[_PAIRWISE] = [value]
-    return values
+            clicks.append(value)
+    outcome = {OUTCOME: choices[0] if len(choices) == 1 else choices} if choices else {}
+    return {**outcome, _PAIRWISE: clicks}
 
 
 def _label(data: Content, annotation: Content, chosen: Content, questions: Mapping[str, Question]) -> Label:

@@ -35,13 +35,14 @@ def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) ->
             yield Row(where, DataError(f"A row needs `question_id` or `pair_id`, but has {', '.join(item)}: add it."))
         elif isinstance(acts := item.get("labels", item.get("answers")), list):
             for number, act in enumerate(acts, start=1):
-                yield _row(f"answer {number} of {where}", {**act, "question_id": _question_id(item)}, questions)
+                yield _row(f"answer {number} of {where}", act, questions, _question_id(item))
         elif any(item.get(name) for name in _DECISION):
-            yield _row(where, item, questions)
+            yield _row(where, item, questions, _question_id(item))
 
 
-def _row(where: str, item: Mapping[str, Any], questions: Mapping[str, Question]) -> Row:
-    return row_of(where, lambda: _act(item, questions), own_id=bool(item.get("id")))
+def _row(where: str, act: Any, questions: Mapping[str, Question], question_id: Any) -> Row:
+    own_id = isinstance(act, Mapping) and bool(act.get("id"))
+    return row_of(where, lambda: _act({**act, "question_id": question_id}, questions), own_id)
 
 
 def _question_id(item: Mapping[str, Any]) -> Any:
@@ -49,7 +50,7 @@ def _question_id(item: Mapping[str, Any]) -> Any:
 
 
 def _act(item: Mapping[str, Any], questions: Mapping[str, Question]) -> Act:
-    question = asked_question(_question_id(item), questions)
+    question = asked_question(item["question_id"], questions)
     values = {k: _parsed(v) if k in _JSON else v for k, v in item.items() if v is not None}
     values["id"] = values.get("id") or content_id("imported", question.id, *(values.get(k) for k in sorted(values)))
     who = values.get("annotator", "")
@@ -69,6 +70,7 @@ def _act(item: Mapping[str, Any], questions: Mapping[str, Question]) -> Act:
             better=values.get("better"),
             judgement=None if judged is None else Judgement.from_json(judged),
             adjudicates=adjudicates,
+            advisory=_flag(values.get("advisory"), "advisory"),
             **same,
         )
     named: dict[str, Any] = {name: values[name] for name in _NAMED if name in values}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from typing import Any
 
 from duelist.errors import DataError
 from duelist.exchange.choices import CHOICES, answer_id, label_of_choice
-from duelist.exchange.reading import Row, asked_question, row_of
+from duelist.exchange.reading import Row, asked_question, row_of, rows_of
 from duelist.exchange.tasks import Task, item_id, question_and_order, require_pairs
 from duelist.settings.validation import write_yaml
 from duelist.store.artifacts import json_line
@@ -87,9 +88,12 @@ def rows(states: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) -
                 where, DataError(f"A state needs `user_id` and labels, but got {str(state)[:80]}: copy it again.")
             )
         else:
-            for item, labels in state["instance_id_to_label_to_value"].items():
-                place = f"item {item} of {where}"
-                yield row_of(place, lambda s=state, i=item, x=labels: _label(s, i, x, questions))  # type: ignore[misc]
+            yield from rows_of(where, lambda state=state, where=where: _items(where, state, questions))  # type: ignore[misc]
+
+
+def _items(where: str, state: Mapping[str, Any], questions: Mapping[str, Question]) -> Iterator[Row]:
+    for item, labels in state["instance_id_to_label_to_value"].items():
+        yield row_of(f"item {item} of {where}", partial(_label, state, item, labels, questions))
 
 
 def _label(state: Mapping[str, Any], item: str, labels: Any, questions: Mapping[str, Question]) -> Label:

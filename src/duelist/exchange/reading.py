@@ -12,6 +12,8 @@ from duelist.store.recording import counting
 from duelist.types import Answer, Label, Question, Retraction
 
 Act = Label | Answer | Retraction
+# What reading a value ends in that is of another kind than the tool writes.
+_ODD = (TypeError, AttributeError, LookupError, ValueError, OverflowError, RecursionError)
 _REST = " Nothing of this call was recorded."
 
 
@@ -62,11 +64,28 @@ class Sifted:
 
 
 def row_of(where: str, make: Callable[[], Act], own_id: bool = False) -> Row:
-    """Return a row with the answer that `make` returns, or its error."""
+    """Return a row with the answer that `make` returns, or its error, also where a value is of an unexpected kind."""
     try:
         return Row(where, make(), own_id)
     except DataError as error:
         return Row(where, error)
+    except _ODD as error:
+        return Row(where, _unreadable(error))
+
+
+def rows_of(where: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
+    """Return the rows of an item with several answers, or one row with the error of taking it apart."""
+    try:
+        return list(make())
+    except _ODD as error:
+        return [Row(where, _unreadable(error))]
+
+
+def _unreadable(error: Exception) -> DataError:
+    return DataError(
+        f"An answer must have the fields that its tool writes, but one is of another kind ({type(error).__name__}: "
+        f"{str(error)[:80]}): export it again, or drop the row."
+    )
 
 
 def asked_question(question_id: Any, questions: Mapping[str, Question]) -> Question:

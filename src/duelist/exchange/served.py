@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from duelist.exchange.reading import Problem, Sifted
+from duelist.store.decisions import question_of
 from duelist.types import Answer, Label, Retraction
 
 
-def told_rows(sifted: Sifted) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Return the rows of the new answers, and a problem for those that the page's ledger cannot hold."""
+def told_rows(sifted: Sifted, asked: Collection[str]) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Return the rows of the new answers, and a problem for those that the page's ledger cannot hold.
+
+    Args:
+        sifted: the checked answers.
+        asked: ids of the questions that people are asked: none that was known before round 1.
+    """
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for where, act in sifted.new:
-        if isinstance(act, Retraction):
+        if question_of(act) not in asked:
+            problems.append(
+                Problem(
+                    where,
+                    f"The page takes answers to what it asks, but pair {question_of(act)} was known before round 1: "
+                    "drop the row.",
+                )
+            )
+        elif isinstance(act, Retraction):
             problems.append(Problem(where, "People take answers back at the page alone: drop the row."))
-        elif isinstance(act, Label) and (act.votes is not None or act.judgement is not None or act.adjudicates):
+        elif isinstance(act, Label) and (act.votes or act.judgement or act.adjudicates or act.advisory):
             problems.append(
                 Problem(
                     where,

@@ -11,6 +11,7 @@ from typing import Any
 from duelist.data.rows import as_json, row_pair, row_prompt
 from duelist.errors import DataError
 from duelist.exchange.reading import Row, row_of
+from duelist.labels import checked_text
 from duelist.store.export import ImpliedPairs, decided_question, decision_rows, written_rows
 from duelist.store.store import Store
 from duelist.types import Label, Preference, Prompt, Question, VoteRule, content_id
@@ -109,7 +110,7 @@ def label_of(item: Mapping[str, Any], pair: Question, texts: Sequence[str]) -> L
             "(`to_dataset` with `votes` at `every`)."
         )
     who = item.get("annotator")
-    annotator = UNNAMED if who is None else str(who)
+    annotator = checked_text("A label", "annotator", UNNAMED if who is None else str(who), "name who decided")
     outcome: Any = "tie" if share == 0.5 else "a" if pair.a.text == texts[0] else "b"
     return Label(pair.id, annotator, outcome, id=content_id("trl", pair.id, annotator, outcome))
 

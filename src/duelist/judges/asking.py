@@ -25,7 +25,8 @@ class Asking:
         usable: whether an answer has what was asked for.
         concurrency: maximum number of requests in flight.
         one_first: whether to wait for the first answer before more than one request is in flight.
-        may_send: returns an error if no further request may be sent, given the number in flight.
+        may_send: returns an error if no further request may be sent, given the number in flight. It is final once
+            nothing is in flight.
         ended: called with the key of each request that has ended.
         refused: the reasons of requests without a usable answer.
         failure: why it stopped; None if every request has ended.
@@ -49,10 +50,12 @@ class Asking:
                 while True:
                     room = 1 if self.one_first and not found else self.concurrency
                     while waiting and self.failure is None and len(flying) < room:
-                        self.failure = self.may_send(len(flying))
-                        if self.failure is None:
-                            request = waiting.pop()
-                            flying[pool.submit(self.client.ask, request, self.usable)] = request.key
+                        refusal = self.may_send(len(flying))
+                        if refusal is not None:  # what is in flight may cost less, and may be counted as spent too
+                            self.failure = None if flying else refusal
+                            break
+                        request = waiting.pop()
+                        flying[pool.submit(self.client.ask, request, self.usable)] = request.key
                     if not flying:
                         return
                     for future in wait(flying, return_when=FIRST_COMPLETED).done:

@@ -217,7 +217,7 @@ class VerdictCache:
 
 
 def _values(kept: Kept) -> tuple[str, int, int, float]:
-    text = json.dumps(kept.answer, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(kept.answer, separators=(",", ":"))  # ASCII: a token may be half a surrogate pair
     return text, kept.tokens_in, kept.tokens_out, kept.cost
 
 

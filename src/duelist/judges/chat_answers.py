@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+_LEAST = -1e300  # log-probability; an integer below it may have no float
 _AROUND = r"[\s\"'`*()\[\].:,]*"  # what may stand around the letter: spaces, quotes, brackets, a full stop
 
 
@@ -28,7 +29,8 @@ def alternatives(content: Mapping[str, Any], choice: int = 0) -> dict[str, float
     for row in rows:
         match row:
             case {"token": str(token), "logprob": int() | float() as value} if value <= 1e-6:
-                found[token] = max(found.get(token, -math.inf), min(float(value), 0.0))
+                least = -math.inf if value < _LEAST else float(value)
+                found[token] = max(found.get(token, -math.inf), min(least, 0.0))
             case _:
                 return None
     # The probabilities of different tokens cannot add up to more than 1.

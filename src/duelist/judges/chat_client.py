@@ -24,6 +24,7 @@ from duelist.types import content_id
 
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 1.0, 60.0, 600.0  # seconds; the last: what a server may ask for
 LARGEST_ANSWER = 2**24  # bytes
+MOST_TOKENS = 2**40  # a larger count is none
 _AGAIN = {408, 409, 425, 429}
 _THIS_REQUEST = {400, 413, 422}  # the server refuses what is in this request: too long, or against its rules
 
@@ -164,7 +165,7 @@ class ChatClient:
             )
         try:
             content = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             self._cache.failed(number)
@@ -197,8 +198,9 @@ class ChatClient:
     def _paid(self, content: Mapping[str, Any]) -> Kept:
         """Return an answer with its tokens, as the server counts them, and their price."""
         usage = content.get("usage")
-        counts = [usage.get(n) if isinstance(usage, Mapping) else None for n in ("prompt_tokens", "completion_tokens")]
-        known = [n if isinstance(n, int) and not isinstance(n, bool) and n >= 0 else 0 for n in counts]
+        given = [usage.get(n) if isinstance(usage, Mapping) else None for n in ("prompt_tokens", "completion_tokens")]
+        counts = [n if type(n) is int and 0 <= n < MOST_TOKENS else None for n in given]
+        known = [n or 0 for n in counts]
         cost = (known[0] * self._config.price_in + known[1] * self._config.price_out) / 1e6
         kept = {"choices": content.get("choices"), "model": content.get("model"), "counted": None not in counts}
         return Kept(kept, known[0], known[1], cost)

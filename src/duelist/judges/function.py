@@ -91,7 +91,7 @@ class FunctionJudge(Judge):
                 f"(the first is better, the second, equal), but one is {value!r:.200}. Fix the function and run the "
                 "same command again; nothing is lost."
             )
-        return first, second, equal
+        return min(first, 1.0), min(second, 1.0), min(equal, 1.0)  # rounding in float32 may exceed 1
 
     def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
         """Return the columns that all prompts have, as lists, without those that `arguments` override."""

@@ -11,6 +11,7 @@ from duelist.errors import DataError
 from duelist.exchange.formats import READERS, Source, format_of, read_source
 from duelist.exchange.reading import Problem, Sifted, sift
 from duelist.exchange.trl import sorted_out
+from duelist.store.decisions import question_of
 from duelist.store.store import Store
 from duelist.study.stages import Stages
 
@@ -60,7 +61,29 @@ def checked(store: Store, source: Source) -> tuple[Sifted, list[tuple[str, Mappi
         rows, others = sorted_out(source.items, questions)
     else:
         rows = READERS[source.format].rows(source.items, questions)
-    return sift(rows, store.acts(), questions), others
+    return _without_taken(sift(rows, store.acts(), questions), _taken(store)), others
+
+
+def _taken(store: Store) -> set[str]:
+    """Return the pairs that a cascade's judge took: its labels count, and people are not asked."""
+    rounds = {stage.round for stage in store.stages() if stage.name == "prelabel"}
+    pairs = {x.question.id for x in store.asked() if x.round in rounds}
+    return {x.pair_id for x in store.current_labels() if x.judgement is not None and x.pair_id in pairs}
+
+
+def _without_taken(sifted: Sifted, taken: set[str]) -> Sifted:
+    """Return the rows with those of people on pairs that the judge took as problems, for one source labels a pair."""
+    late = [(where, act) for where, act in sifted.new if question_of(act) in taken]
+    problems = [
+        Problem(
+            where,
+            f"People answer what the judge does not, but pair {question_of(act)} has the judge's label, which counts: "
+            "drop the row.",
+        )
+        for where, act in late
+    ]
+    new = [x for x in sifted.new if question_of(x[1]) not in taken]
+    return Sifted(new, sifted.repeated, [*sifted.problems, *problems])
 
 
 def import_into(stages: Stages, source: Source) -> ImportReport:
