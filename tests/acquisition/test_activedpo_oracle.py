@@ -93,7 +93,9 @@ def brute_force_scores(
     return steps
 
 
-@pytest.mark.parametrize("normalize", ["response", *(pytest.param(x, marks=pytest.mark.full) for x in ("pair", "none"))])
+@pytest.mark.parametrize(
+    "normalize", ["response", *(pytest.param(x, marks=pytest.mark.full) for x in ("pair", "none"))]
+)
 def test_picks_equal_brute_force(family: Any, normalize: str, tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     model_folder, targets = family
     recipe = {
