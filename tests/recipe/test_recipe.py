@@ -99,14 +99,18 @@ def test_a_bare_name_and_bare_settings_stand_for_a_component() -> None:
 
 @pytest.mark.parametrize("kind", sorted(set(COMPONENTS) - {"featurizer"}))
 def test_every_short_name_resolves_or_says_which_setting_is_missing(kind: str) -> None:
+    function, model = {"function": "math:sqrt"}, {"model": "m"}
+    required: dict[str, dict[str, Any]] = {
+        "reward_function": function, "function": function, "reward_model": model, "model": model,
+        "dataset_labels": {"path": "p"}, "judge": model, "cascade": {"people": {"name": "people"}, "judge": model},
+    }  # fmt: skip
     for name in COMPONENTS[kind]:
-        needed = {"function": "math:sqrt", "model": "m", "path": "p"}
-        required = {"reward_function": "function", "function": "function", "reward_model": "model", "model": "model"}
-        key = {**required, "dataset_labels": "path"}.get(name)
-        if key is not None:
-            with pytest.raises(RecipeError, match=rf"The key `{key}` is required in {kind} '{name}'"):
+        settings = required.get(name, {})
+        if settings:
+            key = next(iter(settings))
+            said = rf"The key `{key}` is required in {kind} '{name}'" if name != "judge" else "a judge must be one of"
+            with pytest.raises(RecipeError, match=said):
                 parse_recipe(LEAST | {kind: name})
-        settings = {} if key is None else {key: needed[key]}
         trainer = {"trainer": "bradley_terry"} if name == "cross_prompt" else {}
         assert getattr(parse_recipe(LEAST | trainer | {kind: {"name": name, **settings}}), kind).name == name
 

@@ -60,12 +60,12 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "k_center": "duelist.acquisition.k_center:KCenter",
     },
     "annotator": {
-        "cascade": "duelist.cascade.annotator:Cascade",
         "reward_function": "duelist.annotators.reward:RewardFunctionAnnotator",
         "reward_model": "duelist.annotators.reward:RewardModelAnnotator",
         "dataset_labels": "duelist.annotators.dataset_labels:DatasetLabels",
-        "judge": "duelist.annotators.judge:JudgeAnnotator",
         "people": "duelist.annotators.people:People",
+        "judge": "duelist.annotators.judge:JudgeAnnotator",
+        "cascade": "duelist.cascade.annotator:Cascade",
     },
     "trainer": {
         "bradley_terry": "duelist.trainers.bradley_terry:BradleyTerry",
