@@ -98,3 +98,9 @@ def test_a_label_without_an_id_is_an_act_of_its_own_and_stays_it_when_copied() -
     one, other = label(), label()
     assert one.id != other.id and len(one.id) == 32
     assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == copy.copy(one) == one != other
+
+
+@pytest.mark.parametrize("wrong", [{"judgement": {"a_first": None, "b_first": None}}, {"advisory": "False"}], ids=str)
+def test_what_a_judge_says_is_checked_too(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=f"A label's `?{next(iter(wrong))}`? must be"):
+        Label("p", "judge", "a", **wrong)

@@ -88,8 +88,13 @@ class Label:
             "better": None if self.better is None else checked_text("A label", "better", self.better, "leave it out"),
             "adjudicates": checked_truth("A label", "adjudicates", given["adjudicates"]),
             "judgement": self.judgement,
-            "advisory": bool(self.advisory),
+            "advisory": checked_truth("A label", "advisory", given["advisory"]),
         }
+        if self.judgement is not None and not isinstance(self.judgement, Judgement):
+            raise DataError(
+                f"A label's judgement must be a `Judgement`, but got {self.judgement!r:.80}: make one, perhaps with "
+                "`Judgement.from_json`."
+            )
         if outcome in JUDGE_OUTCOMES and self.judgement is None:
             raise DataError(f"Outcome {outcome!r} is a judge's, but the label has no judgement: give it, or use skip.")
         if self.better is not None and outcome != "both_bad":
