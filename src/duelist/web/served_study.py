@@ -254,8 +254,9 @@ class ServedStudy:
         self.desk.rounds.open(open_batch(batch.only(left)))
 
     def _judged(self) -> set[str]:
-        """Return the ids of the pairs on which a judge's label counts."""
-        return {x.pair_id for x in self.study.store.current_labels() if x.judgement is not None}
+        """Return the ids of the pairs on which a judge's label counts: an unusable verdict leaves the pair to people."""
+        labels = self.study.store.current_labels()
+        return {x.pair_id for x in labels if x.judgement is not None and x.outcome not in JUDGE_OUTCOMES}
 
     def _say(self, text: str, phase: Phase) -> None:
         self._phase = phase
