@@ -254,7 +254,7 @@ class ServedStudy:
         self.desk.rounds.open(open_batch(batch.only(left)))
 
     def _judged(self) -> set[str]:
-        """Return the ids of the pairs on which a judge's label counts: an unusable verdict leaves the pair to people."""
+        """Return the ids of the pairs on which a judge's label counts; an unusable verdict leaves a pair to people."""
         labels = self.study.store.current_labels()
         return {x.pair_id for x in labels if x.judgement is not None and x.outcome not in JUDGE_OUTCOMES}
 
