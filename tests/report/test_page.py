@@ -25,6 +25,7 @@ from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder
 from duelist.store.row_codecs import AskedQuestion
 from duelist.types import Label, Prompt, Question, Response, Selection, Votes
+from tiers import first_rows
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 RECIPE: dict[str, Any] = {
@@ -410,15 +411,18 @@ def test_what_is_prepared_is_named_in_words(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("other", "said"),
-    [
-        ([0.1, 0.2, 0.3], "By mean reward the arms are equal (0.300)."),
-        ([0.1, 0.2, 0.1], "By mean reward Cleverest did better: 0.300, against random 0.100."),
-        ([0.1, 0.2, 0.2996], "By mean reward the arms are equal (0.300)."),  # as far as a reader can see
-        ([0.1, 0.2, 0.3004], "By win rate the arms are equal (0.300)."),
-        ([0.1, 0.2, 0.3006], "By mean reward random did better: 0.301, against Cleverest 0.300."),
-        ([None, None, None], "No reward was measured, so the arms cannot be ranked."),
-        ([0.1], "No round is closed in every study yet: there is nothing to compare."),
-    ],
+    first_rows(
+        2,
+        [
+            ([0.1, 0.2, 0.2996], "By mean reward the arms are equal (0.300)."),  # as far as a reader can see
+            ([0.1, 0.2, 0.3006], "By mean reward random did better: 0.301, against Cleverest 0.300."),
+            ([0.1, 0.2, 0.3], "By mean reward the arms are equal (0.300)."),
+            ([0.1, 0.2, 0.1], "By mean reward Cleverest did better: 0.300, against random 0.100."),
+            ([0.1, 0.2, 0.3004], "By win rate the arms are equal (0.300)."),
+            ([None, None, None], "No reward was measured, so the arms cannot be ranked."),
+            ([0.1], "No round is closed in every study yet: there is nothing to compare."),
+        ],
+    ),
 )
 def test_what_is_said_of_two_arms(tmp_path: Path, other: list[float | None], said: str) -> None:
     whole(tmp_path, [0.1, 0.2, 0.3])

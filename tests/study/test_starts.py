@@ -21,6 +21,7 @@ from duelist.store.artifacts import read_jsonl
 from duelist.study.study import Study
 from duelist.trainers.initial_preferences import LabelledConfig, labelled_preferences
 from duelist.types import Prompt
+from tiers import first
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_the_kl_is_that_from_the_base_model(tiny_recipe: dict[str, Any], tmp_pat
         assert metrics[2]["kl"] != 0
 
 
-@pytest.mark.parametrize("adapter", ["lora", "none"])
+@pytest.mark.parametrize("adapter", first(1, ["lora", "none"]))
 def test_a_study_starts_where_another_ended(tiny_recipe: dict[str, Any], adapter: str, tmp_path: Path) -> None:
     recipe = tiny_recipe if adapter == "lora" else whole(tiny_recipe)
     first = run(recipe, tmp_path / "first")

@@ -32,6 +32,7 @@ from duelist.models.decoding.next_token import (
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.types import Distribution, Prompt, Response
+from tiers import first
 from tiny_models import FAMILIES, VOCABULARY, tiny_model, with_lora
 
 EOS = 1
@@ -103,7 +104,7 @@ def draw(
 
 
 # LFM2 has convolutions beside attention, whose state is no keys and values.
-@pytest.mark.parametrize("family", [*FAMILIES, "lfm2", "opt"])
+@pytest.mark.parametrize("family", first(2, ["opt", "lfm2", *FAMILIES]))
 def test_every_method_and_batch_size_draws_the_same_tokens(family: str) -> None:
     lora = {"target_modules": ["q_proj", "fc1"]} if family == "opt" else {}
     policy = policy_of(family, **lora)
@@ -143,7 +144,7 @@ def test_a_reference_with_another_configuration_is_another_model() -> None:
     assert not policy_is_reference(Policy.of(half, tokenizer(), reference=model), PROMPTS[0])
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "lfm2"])
+@pytest.mark.parametrize("family", first(2, ["lfm2", *FAMILIES]))
 def test_prompts_that_are_read_once_and_rows_that_are_left_behind_change_nothing(family: str) -> None:
     """Twenty responses to each of two prompts, most of which end at their first tokens: alone, and in one batch."""
     policy = policy_of(family)
