@@ -17,6 +17,7 @@ from duelist.errors import DuelistError, RecipeError
 from duelist.exchange.choices import CHOICES
 from duelist.exchange.label_studio import OUTCOME, configuration, task_data
 from duelist.exchange.tasks import Task
+from duelist.settings.servers import server_url
 
 KEY = "LABEL_STUDIO_API_KEY"
 _AT_ONCE = 250  # tasks in one request
@@ -44,11 +45,11 @@ class LabelStudioServer:
                 "token under Account & Settings, and export it under that name."
             )
         try:
-            parsed = httpx2.URL(self.url)
-        except httpx2.InvalidURL as error:
-            raise _no_address(url) from error
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise _no_address(url)
+            server_url(self.url)
+        except ValueError as error:
+            raise RecipeError(
+                f"`--url` must be an address such as http://localhost:8080, but is {url!r}: correct it."
+            ) from error
         self._key = key
         self._client = httpx2.Client(base_url=self.url + "/", timeout=_TIMEOUT, transport=transport)
 
@@ -146,7 +147,3 @@ def _content(answer: httpx2.Response, path: str) -> Any:
 
 def _brief(error: Exception) -> str:
     return str(error).removesuffix(".") or type(error).__name__
-
-
-def _no_address(url: str) -> RecipeError:
-    return RecipeError(f"`--url` must be an address such as http://localhost:8080, but is {url!r}: correct it.")

@@ -70,7 +70,7 @@ class ChatClient:
 
     Args:
         config: the judge's settings.
-        key: the API key; None to send none.
+        headers: sent with every request, such as the API key.
         cache: cache and journal.
         judge: the judge's name there.
         transport: transport of the requests; None for the network.
@@ -80,7 +80,7 @@ class ChatClient:
     def __init__(
         self,
         config: JudgeConfig,
-        key: str | None,
+        headers: Mapping[str, str],
         cache: VerdictCache,
         judge: str,
         transport: httpx2.BaseTransport | None = None,
@@ -94,7 +94,7 @@ class ChatClient:
         self._client = httpx2.Client(
             base_url=config.base_url.rstrip("/") + "/",
             timeout=config.timeout,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=dict(headers),
             limits=httpx2.Limits(max_connections=config.concurrency, max_keepalive_connections=config.concurrency),
             transport=transport,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from duelist.settings.servers import server_url
 
 Kind = Literal["model", "server", "reward_model", "function"]
 
@@ -132,18 +133,7 @@ class JudgeConfig(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _url_of_a_server(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        try:
-            parsed = httpx2.URL(url)
-        except httpx2.InvalidURL as error:
-            raise ValueError(f"it must be a URL such as http://localhost:8000/v1, but is {url!r}: {error}") from error
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ValueError(
-                f"it must be a URL such as http://localhost:8000/v1, but is {url!r}: start it with http:// or https:// "
-                "and the server's name."
-            )
-        return url
+        return None if url is None else server_url(url)
 
     @model_validator(mode="after")
     def _one_judge(self) -> Self:

@@ -10,7 +10,6 @@ verdict. If the server cannot be reached, the judge stops, and what was judged i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +20,7 @@ from uuid import uuid4
 
 import httpx2
 
-from duelist.errors import BudgetError, ModelError, RecipeError
+from duelist.errors import BudgetError, ModelError
 from duelist.judgement import Judgement
 from duelist.judges.asking import Asking
 from duelist.judges.base import Comparison, Judge
@@ -34,6 +33,7 @@ from duelist.judges.rubric import Rubric, choices
 from duelist.judges.server_probe import ONE_TOKEN, SAMPLE_TOKENS, Abilities, probe
 from duelist.progress import Advance, Progress
 from duelist.seeding import derived_seed
+from duelist.settings.servers import authorization
 from duelist.types import content_id
 
 _SEEDS = 2**31
@@ -62,18 +62,13 @@ class ServerJudge(Judge):
         self._letters = choices(config.ties)
         self._folder, self._transport, self._pause = folder, transport, pause
         self.name = f"judge:{config.model}:{self._rubric.name}"
-        self._key = None if config.api_key_variable is None else os.environ.get(config.api_key_variable)
-        if config.api_key_variable is not None and not self._key:
-            raise RecipeError(
-                f"`api_key_variable` must name an environment variable with a key, but {config.api_key_variable} is "
-                "not set: set it, or set `api_key_variable` to null."
-            )
+        self._headers = authorization(config.api_key_variable, "`api_key_variable`")
 
     def judge(self, comparisons: Sequence[Comparison], seed: int, progress: Progress) -> list[Judgement]:
         if not comparisons:
             return []
         self._report_lost(progress)
-        client = ChatClient(self.config, self._key, self._cache, self.name, self._transport, self._pause)
+        client = ChatClient(self.config, self._headers, self._cache, self.name, self._transport, self._pause)
         try:
             if self._abilities is None:
                 self._abilities = self._probe(client, progress)

@@ -19,7 +19,6 @@ its artifact, and a resumed study reads them from there.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -36,6 +35,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.progress import Progress
 from duelist.seeding import derived_seed
+from duelist.settings.servers import authorization
 from duelist.types import Response
 
 LOADABLE = ("policy", "reference")
@@ -70,16 +70,10 @@ class ServerDecoder(Decoder):
         owner = hashlib.blake2b(f"{platform.node()}:{study.expanduser().resolve()}".encode(), digest_size=6)
         self._prefix = f"duelist-{owner.hexdigest()}-"
         self._adapters = Path(config.adapter_folder).expanduser().resolve()
-        key = None if config.api_key_variable is None else os.environ.get(config.api_key_variable)
-        if config.api_key_variable is not None and not key:
-            raise RecipeError(
-                f"decoder.api_key_variable must name an environment variable with a key, but "
-                f"{config.api_key_variable} is not set: set it, or set the key to null."
-            )
         self._client = httpx2.Client(
             base_url=config.url.rstrip("/") + "/",
             timeout=config.timeout,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=authorization(config.api_key_variable, "decoder.api_key_variable"),
             transport=transport,
         )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from duelist.settings.servers import server_url
 
 
 class ServerConfig(BaseModel):
@@ -33,13 +34,4 @@ class ServerConfig(BaseModel):
     @field_validator("url")
     @classmethod
     def _url_of_a_server(cls, url: str) -> str:
-        try:
-            parsed = httpx2.URL(url)
-        except httpx2.InvalidURL as error:
-            raise ValueError(f"it must be a URL such as http://localhost:8000/v1, but is {url!r}: {error}") from error
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ValueError(
-                f"it must be a URL such as http://localhost:8000/v1, but is {url!r}: start it with http:// or https:// "
-                "and the server's name."
-            )
-        return url
+        return server_url(url)
