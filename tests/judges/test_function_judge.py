@@ -12,6 +12,7 @@ from duelist.judges.base import Comparison
 from duelist.judges.config import JudgeConfig
 from duelist.judges.of import judge_of
 from duelist.progress import Silent
+from duelist.settings.importing import import_object
 from duelist.types import Prompt
 
 FILE = Path(__file__)
@@ -42,7 +43,7 @@ def config(name: str, **settings: object) -> JudgeConfig:
 
 def test_both_orders_are_asked_and_turned_back() -> None:
     judge = judge_of(config("longer"))
-    asked = sys.modules[judge._function.__module__].ASKED  # type: ignore[attr-defined]
+    asked = sys.modules[import_object(f"{FILE}:longer").__module__].ASKED  # type: ignore[attr-defined]
     asked.clear()
     prompts = [Prompt.of("Say x", {"topic": i}) for i in range(3)]
     found = judge.judge(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from numbers import Real
 from typing import Any, Literal
@@ -14,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.errors import DataError, ModelError, RecipeError, RewardError, described
+from duelist.errors import DataError, ModelError, RewardError
 from duelist.settings.context import Checked, Context
-from duelist.settings.importing import import_object
+from duelist.settings.list_function import ListFunction
 from duelist.types import Prompt, Response
 
 Encoded = dict[str, list[int]]  # a tokenizer's output for one text: input_ids, attention_mask ...
@@ -52,64 +51,25 @@ class FunctionReward(Reward):
 
     def __init__(self, config: FunctionRewardConfig) -> None:
         self.config = config
-        self._function = import_object(config.function)
-        if not callable(self._function):
-            raise RecipeError(
-                f"`function` must name a function, but {config.function} is a {type(self._function).__name__}: correct "
-                "the name."
-            )
-        self._require_taken({}, partly=True)
+        lists, returns = ["completions"], ("number", "completion")
+        self._function = ListFunction(
+            config.function, config.arguments, lists, "reward function", returns, plain=_python_number
+        )
 
     def check(self, context: Context) -> None:
         for prompts in (context.train, context.held_out):
-            if prompts:
-                self._require_taken(self._columns(prompts), partly=False)
-
-    def _require_taken(self, columns: Mapping[str, Any], *, partly: bool) -> None:
-        try:
-            signature = inspect.signature(self._function)
-        except (TypeError, ValueError):  # some functions written in C have no signature
-            return
-        bind = signature.bind_partial if partly else signature.bind
-        try:
-            bind(prompts=[], completions=[], **columns, **self.config.arguments)
-        except TypeError as error:
-            raise RecipeError(
-                f"A reward function must take `prompts`, `completions`, the prompts' other columns and `arguments` by "
-                f"name, but {self.config.function} does not: {error}. Let it take them, others as `**columns`."
-            ) from error
-
-    def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
-        """Return the columns that all prompts have, as lists, without those that `arguments` override."""
-        shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
-        own = {"prompts", "completions", *self.config.arguments}
-        return {k: [p.columns[k] for p in prompts] for k in sorted(shared - own)}
+            self._function.require_columns(prompts)
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
-        name = self.config.function
-        columns = self._columns(prompts)
         completions = [r.as_trl(p) for p, r in zip(prompts, responses, strict=True)]
-        try:
-            values = self._function(
-                prompts=[p.as_trl() for p in prompts], completions=completions, **columns, **self.config.arguments
-            )
-            values = values.tolist() if hasattr(values, "tolist") else values  # NumPy and torch arrays
-            if isinstance(values, list | tuple):
-                values = [v.item() if hasattr(v, "item") else v for v in values]
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also sys.exit() and asyncio's cancellation
-            raise RewardError(
-                f"The reward function {name} must return one number per completion, but it raised "
-                f"{described(error)}. Fix the function and run the same command again; nothing is lost."
-            ) from error
-        if not isinstance(values, list | tuple) or len(values) != len(responses):
-            got = f"{len(values)} values" if isinstance(values, list | tuple) else f"a {type(values).__name__}"
-            raise RewardError(
-                f"The reward function {name} must return a list of {len(responses)} numbers, one per completion, but "
-                f"returned {got}. Fix the function and run the same command again; nothing is lost."
-            )
-        return finite_rewards(values, prompts, responses, name)
+        return finite_rewards(
+            self._function(prompts, completions=completions), prompts, responses, self.config.function
+        )
+
+
+def _python_number(value: Any) -> Any:
+    """Return the number in an array of one; other values as they are."""
+    return value.item() if hasattr(value, "item") else value
 
 
 class ModelRewardConfig(BaseModel):
