@@ -25,6 +25,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -171,7 +172,7 @@ def residual_moments(sample: PoolSample) -> Floats:
     """
     people_P, judge_P = sample.people_P2.sum(axis=1), sample.judge_P2.sum(axis=1)
     both_P = sample.answered_P & (people_P > 0) & (judge_P > 0)
-    p_P = 1.0 / (1.0 + np.exp(-np.clip(sample.margin_P, -500, 500)))
+    p_P = expit(sample.margin_P)
     e_P = np.where(both_P, sample.people_P2[:, 0] / np.where(both_P, people_P, 1.0) - p_P, 0.0)
     e_J = np.where(both_P, sample.judge_P2[:, 0] / np.where(both_P, judge_P, 1.0) - p_P, 0.0)
     return np.stack([e_P**2, e_P * e_J, e_J**2], axis=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from duelist.judgement import Judgement
 from duelist.progress import Progress
 from duelist.settings.context import Checked
-from duelist.types import Prompt, Question, Response
+from duelist.types import Prompt, Question
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,6 @@ class Comparison:
     def of(question: Question, prompt: Prompt) -> Comparison:
         """Return the comparison that a pair asks for."""
         return Comparison(prompt, question.a.text, question.b.text)
-
-    @staticmethod
-    def between(prompt: Prompt, a: Response, b: Response) -> Comparison:
-        """Return the comparison of two responses."""
-        return Comparison(prompt, a.text, b.text)
 
 
 class Judge(Checked, ABC):

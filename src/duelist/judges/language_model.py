@@ -21,6 +21,7 @@ from duelist.judgement import Judgement
 from duelist.judges.base import Comparison, Judge
 from duelist.judges.cache import Kept, VerdictCache
 from duelist.judges.config import JudgeConfig
+from duelist.judges.counting import Counter
 from duelist.judges.opinions import mass, opinion, turned
 from duelist.judges.rubric import Rubric, choices
 from duelist.progress import Progress
@@ -69,16 +70,13 @@ class LanguageModelJudge(Judge):
         limit = self._context_length
         fits = {x.key: x for x in asked if limit is None or x.prompt.length <= limit}
         new = [x for key, x in fits.items() if key not in found]
+        counter = Counter([(one.key, two.key) for one, two in zip(asked[::2], asked[1::2], strict=True)])
         with progress.stage("Judging", len(comparisons)) as advance:
-            unasked = {x.key for x in new}
-            done = sum({one.key, two.key}.isdisjoint(unasked) for one, two in _pairs(asked))
-            advance(done)
+            advance(counter.ended({x.key for x in asked} - {x.key for x in new}))  # known, or too long to ask
             for batch in self._compute(new):
                 self._cache.keep(self.name, batch.items())
                 found |= batch
-                now = sum(_known(one, fits, found) and _known(two, fits, found) for one, two in _pairs(asked))
-                advance(now - done)
-                done = now
+                advance(counter.ended(batch))
         log_probs = [found[x.key].answer["log_probs"] if x.key in found else None for x in asked]
         self._note(len(asked) - sum(x.key in fits for x in asked), log_probs, progress)
         c = self.config
@@ -207,14 +205,6 @@ class _Asked:
 
     key: str
     prompt: ChoicePrompt
-
-
-def _pairs(asked: Sequence[_Asked]) -> zip[tuple[_Asked, _Asked]]:
-    return zip(asked[::2], asked[1::2], strict=True)
-
-
-def _known(x: _Asked, fits: Mapping[str, _Asked], found: Mapping[str, Kept]) -> bool:
-    return x.key in found or x.key not in fits
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

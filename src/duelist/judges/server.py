@@ -11,7 +11,6 @@ verdict. If the server cannot be reached, the judge stops, and what was judged i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +27,7 @@ from duelist.judges.cache import Kept, VerdictCache
 from duelist.judges.chat_answers import alternatives, log_prob_of_choices, shares, texts
 from duelist.judges.chat_client import ChatClient, ChatRequest
 from duelist.judges.config import JudgeConfig
+from duelist.judges.counting import Counter
 from duelist.judges.opinions import mass, opinion, turned
 from duelist.judges.rubric import Rubric, choices
 from duelist.judges.server_probe import ONE_TOKEN, SAMPLE_TOKENS, Abilities, probe
@@ -130,16 +130,16 @@ class ServerJudge(Judge):
     ) -> dict[str, Kept]:
         """Return the answers by key; requests that got none are missing."""
         requests = {r.key: r for of_order in asked for r in of_order}
-        counter = _Counter(asked)
+        counter = Counter([[r.key for of_order in asked[i : i + 2] for r in of_order] for i in range(0, len(asked), 2)])
         found = {key: kept for key in requests if (kept := self._cache.get(key)) is not None}
-        advance(sum(counter.done(key) for key in found))
+        advance(counter.ended(found))
         asking = Asking(
             client=client,
             usable=self._usable,
             concurrency=self.config.concurrency,
             one_first=self._has_budget,  # what a request costs is seen at the first one
             may_send=self._over_budget,
-            ended=lambda key: advance(counter.done(key)),
+            ended=lambda key: advance(counter.ended([key])),
         )
         asking.ask([r for key, r in requests.items() if key not in found], found)
         if asking.refused:
@@ -226,30 +226,6 @@ class ServerJudge(Judge):
     @cached_property
     def _cache(self) -> VerdictCache:
         return VerdictCache(self._folder)
-
-
-@dataclass
-class _Counter:
-    """Counter of comparisons whose requests have all ended."""
-
-    asked: Sequence[Sequence[ChatRequest]]
-
-    def __post_init__(self) -> None:
-        self._left: list[set[str]] = []
-        self._of: dict[str, list[int]] = {}
-        for i in range(0, len(self.asked), 2):
-            keys = {r.key for of_order in self.asked[i : i + 2] for r in of_order}
-            for key in keys:
-                self._of.setdefault(key, []).append(len(self._left))
-            self._left.append(keys)
-
-    def done(self, key: str) -> int:
-        """Return how many comparisons end with this request."""
-        ended = 0
-        for i in self._of[key]:
-            self._left[i].discard(key)
-            ended += not self._left[i]
-        return ended
 
 
 def _has_choice(content: Mapping[str, Any]) -> bool:

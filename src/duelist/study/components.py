@@ -14,6 +14,7 @@ from duelist.errors import RecipeError, user_code
 from duelist.evaluation.reward_held_out import held_out_responses
 from duelist.featurizers.base import Featurizer
 from duelist.judges.base import Judge
+from duelist.judges.config import JudgeConfig
 from duelist.judges.of import judge_of
 from duelist.models.policy.loading import device_of
 from duelist.models.rewards.functions import Reward
@@ -135,16 +136,17 @@ class StudyComponents:
     @cached_property
     def evaluation_judge(self) -> Judge | None:
         """The judge of the evaluation's win rates; None if the recipe has none."""
-        config = self.recipe.evaluation.judge
-        folder = None if self.folder is None else self.folder / JUDGE
-        return None if config is None else judge_of(with_credentials(config), folder)
+        return self._judge(self.recipe.evaluation.judge)
 
     @cached_property
     def pool_judge(self) -> Judge | None:
         """The judge beside people; None if the recipe has none."""
         pool = self.recipe.judged_pool
+        return None if pool is None else self._judge(pool.judge)
+
+    def _judge(self, config: JudgeConfig | None) -> Judge | None:
         folder = None if self.folder is None else self.folder / JUDGE
-        return None if pool is None else judge_of(with_credentials(pool.judge), folder)
+        return None if config is None else judge_of(with_credentials(config), folder)
 
     def check(self, context: Context) -> None:
         """Let each component reject what it cannot do in this recipe, except judges that are not prepared yet.

@@ -44,6 +44,8 @@ class JudgedPools:
         self.config = recipe.judged_pool
         self.folder = folder
         self.progress = progress
+        # Artifacts never change: each is read once.
+        self._rounds: dict[int, JudgedRound] = {}
         self._further: dict[int, tuple[Question, ...]] = {}
 
     def judge(self, t: int, judge: Judge, prompts: Mapping[str, Prompt]) -> JudgedRound:
@@ -73,7 +75,9 @@ class JudgedPools:
 
     def round(self, t: int) -> JudgedRound:
         """Return the judgements of round t."""
-        return self.folder.read(t, "judge", JUDGED)
+        if t not in self._rounds:
+            self._rounds[t] = self.folder.read(t, "judge", JUDGED)
+        return self._rounds[t]
 
     def further(self, t: int) -> tuple[Question, ...]:
         """Return the pairs of round t's pool that were judged but not asked in it."""
