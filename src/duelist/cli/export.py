@@ -82,13 +82,12 @@ def export(
 
 def _export_questions(study: Path, output: Path, format: str, every: bool, quiet: bool) -> None:
     from duelist.exchange.formats import TOOLS
-    from duelist.exchange.tasks import tasks_of, written_files
-    from duelist.store.recipe_file import read_recipe
+    from duelist.exchange.tasks import study_name, tasks_of, written_files
     from duelist.store.store import Store
 
     with closing(Store(study, migrate=False)) as store:
         tasks = tasks_of(store, every=every)
-        name = str((store.recipe() or read_recipe(study)).get("name", study.name))
+        name = study_name(store)
     files = TOOLS[format](tasks, name)
     with unwritable_as_storage_error(output):
         written = written_files(output, files)

@@ -38,15 +38,14 @@ def push(
     not sent again, so push after every round. Works while another process runs the study.
     """
     from duelist.exchange.label_studio_server import LabelStudioServer
-    from duelist.exchange.tasks import tasks_of
+    from duelist.exchange.tasks import study_name, tasks_of
     from duelist.store.layout import require_study
-    from duelist.store.recipe_file import read_recipe
     from duelist.store.store import Store
 
     require_study(study)
     with closing(Store(study, migrate=False)) as store:
         tasks = tasks_of(store, every=every)
-        name = str((store.recipe() or read_recipe(study)).get("name", study.name))
+        name = study_name(store)
     with LabelStudioServer(url) as server:
         number = server.create_project(name, labels) if project is None else project
         new, there = server.push(number, tasks)

@@ -14,11 +14,12 @@ from uuid import NAMESPACE_URL, uuid5
 
 from duelist.errors import DataError
 from duelist.exchange.choices import CHOICES, answer_id, label_of_choice
-from duelist.exchange.reading import Row, asked_question, row_of, rows_of
+from duelist.exchange.reading import Row, asked_question, row_of
 from duelist.exchange.tasks import Task, item_id, question_and_order, require_pairs
 from duelist.types import Label, Question
 
 TOOL = "Argilla"
+NEEDS, REMEDY = "A record needs `fields` and `responses`", "export"
 QUESTION = "outcome"
 GUIDELINES = "Compare the two responses to the prompt, and choose one outcome. Skip with `Cannot tell`."
 
@@ -91,18 +92,8 @@ def is_own(item: Any) -> bool:
     return isinstance(item, Mapping) and {"fields", "responses", "metadata"} <= item.keys()
 
 
-def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) -> Iterator[Row]:
-    """Yield a row for each response; records without one give none."""
-    for where, item in items:
-        if isinstance(item, DataError):
-            yield Row(where, item)
-        elif not is_own(item):
-            yield Row(where, DataError(f"A record needs `fields` and `responses`, but got {str(item)[:80]}: export."))
-        else:
-            yield from rows_of(where, lambda item=item, where=where: _responses(where, item, questions))  # type: ignore[misc]
-
-
-def _responses(where: str, record: Mapping[str, Any], questions: Mapping[str, Question]) -> Iterator[Row]:
+def answers(where: str, record: Mapping[str, Any], questions: Mapping[str, Question]) -> Iterator[Row]:
+    """Yield a row for each response; a record without one gives none."""
     for number, response in enumerate((record["responses"] or {}).get(QUESTION) or [], start=1):
         who = response.get("user_id") if isinstance(response, Mapping) else f"number {number}"
         yield row_of(f"response of {who} to {where}", partial(_label, record, response, questions))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,9 @@ from typing import Any
 from duelist.errors import DataError
 from duelist.exchange import argilla, label_studio, own_rows, potato, trl
 from duelist.exchange.files import Item, csv_items, json_items, json_line_items, parquet_items
+from duelist.exchange.reading import Row, rows_of
 from duelist.exchange.tasks import Task
+from duelist.types import Question
 
 # Formats that give a folder of files for another tool.
 TOOLS: Mapping[str, Callable[[list[Task], str], dict[str, str]]] = {
@@ -20,7 +23,8 @@ TOOLS: Mapping[str, Callable[[list[Task], str], dict[str, str]]] = {
     "argilla": argilla.files,
     "potato": potato.files,
 }
-# Formats that can be imported, in the order in which they are recognised.
+# Formats that can be imported, in the order in which they are recognised. Except `trl`, whose rows may also be on other
+# responses (`trl.sorted_out`), each reads the answers of one item, and says what an item needs.
 READERS: Mapping[str, ModuleType] = {
     "label-studio": label_studio,
     "argilla": argilla,
@@ -74,6 +78,23 @@ def read_source(path: Path, format: str | None = None) -> Source:
 def format_of(item: Any) -> str | None:
     """Return the format that an item is in; None if it is none of those known."""
     return next((name for name, reader in READERS.items() if reader.is_own(item)), None)
+
+
+def answers_of(source: Source, questions: Mapping[str, Question]) -> Iterator[Row]:
+    """Yield a row for each answer in a source of another format than `trl`, and for each item that is not usable.
+
+    Args:
+        source: the items.
+        questions: the asked questions, by id.
+    """
+    reader = READERS[source.format]
+    for where, item in source.items:
+        if isinstance(item, DataError):
+            yield Row(where, item)
+        elif not reader.is_own(item):
+            yield Row(where, DataError(f"{reader.NEEDS}, but got {str(item)[:80]}: {reader.REMEDY}."))
+        else:
+            yield from rows_of(where, partial(reader.answers, where, item, questions))
 
 
 def _items(path: Path) -> Iterator[Item]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -19,6 +20,7 @@ from duelist.exchange.tasks import Task, require_pairs
 from duelist.types import Label, Question
 
 TOOL = "Label Studio"
+NEEDS, REMEDY = "A task needs `data` and `annotations`", "export JSON"
 OUTCOME, _PAIRWISE = "outcome", "comparison"  # names of the two controls in the configuration
 Content = Mapping[str, Any]
 
@@ -86,22 +88,18 @@ def is_own(item: Any) -> bool:
     return whole or {"question_id", "shown", "annotation_id"} <= item.keys()
 
 
-def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) -> Iterator[Row]:
-    """Yield a row for each annotation; tasks without one give none."""
-    for where, item in items:
-        if isinstance(item, DataError):
-            yield Row(where, item)
-        elif not is_own(item):
-            yield Row(
-                where, DataError(f"A task needs `data` and `annotations`, but got {str(item)[:80]}: export JSON.")
-            )
-        elif "annotations" not in item:
-            yield row_of(where, lambda item=item: _label(item, item, item, questions))  # type: ignore[misc]
-        else:
-            for number, annotation in enumerate(item["annotations"], start=1):
-                name = annotation.get("id") if isinstance(annotation, Mapping) else f"number {number}"
-                place = f"annotation {name} of {where}"
-                yield row_of(place, lambda a=annotation, item=item: _label(item["data"], a, _chosen(a), questions))  # type: ignore[misc]
+def answers(where: str, task: Content, questions: Mapping[str, Question]) -> Iterator[Row]:
+    """Yield a row for each annotation; a task without one gives none."""
+    if "annotations" not in task:
+        yield row_of(where, partial(_label, task, task, task, questions))
+        return
+    for number, annotation in enumerate(task["annotations"], start=1):
+        name = annotation.get("id") if isinstance(annotation, Mapping) else f"number {number}"
+        yield row_of(f"annotation {name} of {where}", partial(_annotated, task, annotation, questions))
+
+
+def _annotated(task: Content, annotation: Content, questions: Mapping[str, Question]) -> Label:
+    return _label(task["data"], annotation, _chosen(annotation), questions)
 
 
 def _chosen(annotation: Content) -> dict[str, Any]:

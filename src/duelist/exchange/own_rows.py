@@ -15,6 +15,7 @@ from duelist.judgement import Judgement
 from duelist.store.row_codecs import UNDONE
 from duelist.types import Answer, Label, Question, Retraction, Votes, content_id
 
+NEEDS, REMEDY = "A row needs `question_id` or `pair_id`", "add it"
 _DECISION = ("outcome", "ranking", "best", "worst", "retracts")
 _NAMED = ("ranking", "best", "worst", "shown", "replaces")  # fields of an answer to a larger question
 _JSON = ("ranking", "shown", "judgement")  # JSON within a CSV file's cell
@@ -26,18 +27,14 @@ def is_own(item: Any) -> bool:
     return isinstance(item, Mapping) and bool({"pair_id", "question_id"} & item.keys())
 
 
-def rows(items: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) -> Iterator[Row]:
-    """Yield a row for each answer; questions without one give none."""
-    for where, item in items:
-        if isinstance(item, DataError):
-            yield Row(where, item)
-        elif not is_own(item):
-            yield Row(where, DataError(f"A row needs `question_id` or `pair_id`, but has {', '.join(item)}: add it."))
-        elif isinstance(acts := item.get("labels", item.get("answers")), list):
-            for number, act in enumerate(acts, start=1):
-                yield _row(f"answer {number} of {where}", act, questions, _question_id(item))
-        elif any(item.get(name) for name in _DECISION):
-            yield _row(where, item, questions, _question_id(item))
+def answers(where: str, item: Mapping[str, Any], questions: Mapping[str, Question]) -> Iterator[Row]:
+    """Yield a row for each answer; a question without one gives none."""
+    acts = item.get("labels", item.get("answers"))
+    if isinstance(acts, list):
+        for number, act in enumerate(acts, start=1):
+            yield _row(f"answer {number} of {where}", act, questions, _question_id(item))
+    elif any(item.get(name) for name in _DECISION):
+        yield _row(where, item, questions, _question_id(item))
 
 
 def _row(where: str, act: Any, questions: Mapping[str, Question], question_id: Any) -> Row:

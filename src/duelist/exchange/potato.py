@@ -14,13 +14,14 @@ from typing import Any
 
 from duelist.errors import DataError
 from duelist.exchange.choices import CHOICES, answer_id, label_of_choice
-from duelist.exchange.reading import Row, asked_question, row_of, rows_of
+from duelist.exchange.reading import Row, asked_question, row_of
 from duelist.exchange.tasks import Task, item_id, question_and_order, require_pairs
 from duelist.settings.validation import write_yaml
 from duelist.store.artifacts import json_line
 from duelist.types import Label, Question
 
 TOOL = "Potato"
+NEEDS, REMEDY = "A state needs `user_id` and labels", "copy it again"
 SCHEMA = "outcome"
 STATE = "user_state.json"
 
@@ -78,20 +79,8 @@ def is_own(item: Any) -> bool:
     return isinstance(item, Mapping) and {"user_id", "instance_id_to_label_to_value"} <= item.keys()
 
 
-def rows(states: Iterator[tuple[str, Any]], questions: Mapping[str, Question]) -> Iterator[Row]:
+def answers(where: str, state: Mapping[str, Any], questions: Mapping[str, Question]) -> Iterator[Row]:
     """Yield a row for each item that a user has answered."""
-    for where, state in states:
-        if isinstance(state, DataError):
-            yield Row(where, state)
-        elif not is_own(state):
-            yield Row(
-                where, DataError(f"A state needs `user_id` and labels, but got {str(state)[:80]}: copy it again.")
-            )
-        else:
-            yield from rows_of(where, lambda state=state, where=where: _items(where, state, questions))  # type: ignore[misc]
-
-
-def _items(where: str, state: Mapping[str, Any], questions: Mapping[str, Question]) -> Iterator[Row]:
     for item, labels in state["instance_id_to_label_to_value"].items():
         yield row_of(f"item {item} of {where}", partial(_label, state, item, labels, questions))
 

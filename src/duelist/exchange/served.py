@@ -7,6 +7,7 @@ from typing import Any
 
 from duelist.exchange.reading import Problem, Sifted
 from duelist.store.decisions import question_of
+from duelist.store.export import act_row
 from duelist.types import Answer, Label, Retraction
 
 
@@ -46,10 +47,5 @@ def told_rows(sifted: Sifted, asked: Collection[str]) -> tuple[list[dict[str, An
 
 
 def _row(act: Label | Answer) -> dict[str, Any]:
-    row: dict[str, Any] = {n: getattr(act, n) for n in ("id", "annotator", "outcome", "seconds", "time")}
-    if isinstance(act, Label):
-        row |= {"pair_id": act.pair_id, "shown": act.shown, "better": act.better}
-    else:
-        row |= {"question_id": act.question_id, "best": act.best, "worst": act.worst, "stopped": act.stopped}
-        row |= {"ranking": [list(g) for g in act.groups] or None, "shown": act.shown and list(act.shown)}
-    return {name: value for name, value in row.items() if value is not None}
+    question = {"pair_id" if isinstance(act, Label) else "question_id": question_of(act)}
+    return question | {name: value for name, value in act_row(act).items() if value not in (None, [])}

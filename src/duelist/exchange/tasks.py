@@ -10,7 +10,8 @@ from typing import Any
 
 from duelist.errors import DataError
 from duelist.seeding import generator
-from duelist.store.recipe_file import read_recipe
+from duelist.store.artifacts import write_text
+from duelist.store.recipe_file import kept_recipe
 from duelist.store.store import Store
 from duelist.types import Prompt, Question
 
@@ -57,7 +58,7 @@ def tasks_of(store: Store, *, every: bool = False) -> list[Task]:
 
     The sides are shuffled by the study's seed, so a question has the same display order whenever it is exported.
     """
-    seed = int((store.recipe() or read_recipe(store.folder)).get("seed", 0))
+    seed = int(kept_recipe(store.folder).get("seed", 0))
     prompts, answered = store.prompts(), store.answered()
     found = []
     for x in store.asked():
@@ -67,6 +68,11 @@ def tasks_of(store: Store, *, every: bool = False) -> list[Task]:
             own = {r.prompt_id: prompts[r.prompt_id] for r in x.question.responses}
             found.append(Task(x.question, own, x.round, x.position, tuple(ids[i] for i in order)))
     return found
+
+
+def study_name(store: Store) -> str:
+    """Return the name of a study, for the project of another tool."""
+    return str(kept_recipe(store.folder).get("name", store.folder.name))
 
 
 def item_id(task: Task) -> str:
@@ -99,8 +105,6 @@ def require_pairs(tasks: list[Task], tool: str) -> list[Task]:
 
 def written_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
     """Write text files into a folder, which is created, and return their paths."""
-    from duelist.store.artifacts import write_text
-
     paths = []
     for name, text in files.items():
         path = folder / name

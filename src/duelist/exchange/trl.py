@@ -12,7 +12,7 @@ from duelist.data.rows import as_json, row_pair, row_prompt
 from duelist.errors import DataError
 from duelist.exchange.reading import Row, row_of
 from duelist.labels import checked_text
-from duelist.store.export import ImpliedPairs, decided_question, decision_rows, written_rows
+from duelist.store.export import ImpliedPairs, decided_question, decision_rows, require_one_prompt, written_rows
 from duelist.store.store import Store
 from duelist.types import Label, Preference, Prompt, Question, VoteRule, content_id
 
@@ -38,13 +38,13 @@ def dataset_rows(store: Store, votes: VoteRule, ties: bool, implied: ImpliedPair
         pair = isinstance(decision, Preference)
         said = {"question_id": decided_question(decision), "annotator": decision.annotator}
         for row, weight in decision_rows(decision, prompts, implied):
-            if "prompt" not in row:
-                raise DataError(
-                    "TRL's format has one prompt for both responses, but this study's pairs cross prompts: export "
-                    "them with `--format jsonl`."
-                )
             share = decision.share if isinstance(decision, Preference) else 1.0
-            yield {**row, **said, "share": share, "weight": weight * (decision.weight if pair else 1.0)}
+            yield {
+                **require_one_prompt(row),
+                **said,
+                "share": share,
+                "weight": weight * (decision.weight if pair else 1.0),
+            }
     for label, row in written_rows(store, prompts):
         yield {**row, "question_id": label.pair_id, "annotator": label.annotator, "share": 1.0, "weight": 1.0}
 

@@ -24,7 +24,7 @@ _FORMULA = re.compile(r"[=+\-@\t\r]|'[=+\-@\t\r']")  # or what an apostrophe in 
 
 
 def trl_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dict[str, Any]]:
-    """Yield rows in TRL's preference format (`prompt`, `chosen`, `rejected`), one per label that is a preference.
+    """Return rows in TRL's preference format (`prompt`, `chosen`, `rejected`), one per label that is a preference.
 
     Rows are sorted by question and annotator. Conversational prompts give lists of messages, plain ones text. An answer
     to a larger question gives a row for each pair of responses of which it says that one is better, with a `weight`
@@ -37,13 +37,21 @@ def trl_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dict[str, 
     Raises:
         DataError: if a pair's responses answer two prompts, which TRL's format cannot represent.
     """
-    for row in preference_rows(store, implied):
-        if "prompt" not in row:
-            raise DataError(
-                "TRL's format has one prompt for both responses, but this study's pairs cross prompts: export them "
-                "with `--format jsonl`."
-            )
-        yield row
+    return map(require_one_prompt, preference_rows(store, implied))
+
+
+def require_one_prompt(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of `preference_rows` that TRL's format can represent.
+
+    Raises:
+        DataError: if its responses answer two prompts.
+    """
+    if "prompt" not in row:
+        raise DataError(
+            "TRL's format has one prompt for both responses, but this study's pairs cross prompts: export them with "
+            "`--format jsonl`."
+        )
+    return row
 
 
 def preference_rows(store: Store, implied: ImpliedPairs = "all") -> Iterator[dict[str, Any]]:
@@ -144,7 +152,7 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
     prompts = store.prompts()
     by_question: dict[str, list[dict[str, Any]]] = {}
     for act in store.acts():
-        by_question.setdefault(question_of(act), []).append(_act_row(act))
+        by_question.setdefault(question_of(act), []).append(act_row(act))
     for x in store.asked():
         selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
         if x.inclusion is not None:  # not known of questions asked by earlier versions
@@ -193,7 +201,8 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
-def _act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
+def act_row(answer: Label | Answer | Retraction) -> dict[str, Any]:
+    """Return an act as plain data, without its question."""
     if isinstance(answer, Retraction):
         taken_back = {"outcome": UNDONE, "retracts": answer.retracts}
         return {"id": answer.id, "annotator": answer.annotator, **taken_back}

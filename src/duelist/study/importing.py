@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from duelist.errors import DataError
-from duelist.exchange.formats import READERS, Source, format_of, read_source
-from duelist.exchange.reading import Problem, Sifted, sift
+from duelist.exchange.formats import READERS, Source, answers_of, format_of, read_source
+from duelist.exchange.reading import Problem, Row, Sifted, sift
 from duelist.exchange.trl import sorted_out
 from duelist.store.decisions import question_of
 from duelist.store.store import Store
@@ -57,10 +57,11 @@ def checked(store: Store, source: Source) -> tuple[Sifted, list[tuple[str, Mappi
     """Return the answers to asked questions, checked row by row, and preferences on other responses."""
     questions = {x.question.id: x.question for x in store.asked()}
     others: list[tuple[str, Mapping[str, Any]]] = []
+    rows: Iterable[Row]
     if source.format == "trl":
         rows, others = sorted_out(source.items, questions)
     else:
-        rows = READERS[source.format].rows(source.items, questions)
+        rows = answers_of(source, questions)
     return _without_taken(sift(rows, store.acts(), questions), _taken(store)), others
 
 
