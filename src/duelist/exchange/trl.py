@@ -35,16 +35,10 @@ def dataset_rows(store: Store, votes: VoteRule, ties: bool, implied: ImpliedPair
     """
     prompts = store.prompts()
     for decision in store.decisions(votes=votes, ties=ties):
-        pair = isinstance(decision, Preference)
-        said = {"question_id": decided_question(decision), "annotator": decision.annotator}
+        share, factor = (decision.share, decision.weight) if isinstance(decision, Preference) else (1.0, 1.0)
+        said = {"question_id": decided_question(decision), "annotator": decision.annotator, "share": share}
         for row, weight in decision_rows(decision, prompts, implied):
-            share = decision.share if isinstance(decision, Preference) else 1.0
-            yield {
-                **require_one_prompt(row),
-                **said,
-                "share": share,
-                "weight": weight * (decision.weight if pair else 1.0),
-            }
+            yield {**require_one_prompt(row), **said, "weight": weight * factor}
     for label, row in written_rows(store, prompts):
         yield {**row, "question_id": label.pair_id, "annotator": label.annotator, "share": 1.0, "weight": 1.0}
 

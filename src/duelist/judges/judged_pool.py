@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from duelist.judges.config import JudgeConfig
+from duelist.settings.validation import share_or_tuned
 
 
 class JudgedPoolConfig(BaseModel):
@@ -26,9 +27,4 @@ class JudgedPoolConfig(BaseModel):
         "computed.",
     )
 
-    @field_validator("worth")
-    @classmethod
-    def _share(cls, worth: float | str) -> float | str:
-        if worth != "tuned" and not 0 <= float(worth) <= 1:
-            raise ValueError(f"it must be `tuned`, or a share from 0 to 1, but is {worth}: correct it.")
-        return worth
+    _share = field_validator("worth")(share_or_tuned)

@@ -154,6 +154,17 @@ def require_arguments(given: Mapping[str, Any], config: type, ours: Mapping[str,
             )
 
 
+def share_or_tuned(value: float | str) -> float | str:
+    """Return a setting that is `tuned` or a number from 0 to 1.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if value != "tuned" and not 0 <= float(value) <= 1:
+        raise ValueError(f"it must be `tuned`, or a number from 0 to 1, but is {value}: correct it.")
+    return value
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?`, or an empty string if no valid name is similar."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)

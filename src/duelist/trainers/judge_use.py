@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from duelist.choice_models.prediction_powered import Weights
 from duelist.errors import RecipeError
 from duelist.settings.context import Context
+from duelist.settings.validation import share_or_tuned
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,7 @@ class JudgeUseConfig(BaseModel):
         "about 4/κ, where the loss alone has no minimum. 0: not bounded.",
     )
 
-    @field_validator("omega")
-    @classmethod
-    def _share(cls, omega: float | str) -> float | str:
-        if omega != "tuned" and not 0 <= float(omega) <= 1:
-            raise ValueError(f"it must be `tuned`, or a number from 0 to 1, but is {omega}: correct it.")
-        return omega
+    _share = field_validator("omega")(share_or_tuned)
 
     @property
     def judge_use(self) -> JudgeUse:
