@@ -9,8 +9,6 @@ import random
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from duelist.annotators.base import Annotator
 from duelist.annotators.reward import (
@@ -48,17 +46,9 @@ def turned(pairs: list[Question]) -> list[Question]:
     return [dataclasses.replace(p, responses=(p.b, p.a)) for p in pairs]
 
 
-@pytest.fixture(scope="module")
-def reward_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("reward-model")
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    tokenizer.save_pretrained(folder)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = LlamaConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=0, initializer_range=0.5, **sizes)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        LlamaForSequenceClassification(config).save_pretrained(folder)
-    return str(folder)
+@pytest.fixture
+def reward_model(tiny_reward_model: Path) -> str:
+    return str(tiny_reward_model)
 
 
 @pytest.fixture(scope="module")

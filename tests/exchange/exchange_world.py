@@ -8,29 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+import made_by_hand
 import small_sets
-import small_study
 from duelist import Study
 from duelist.exchange.choices import CHOICES
 from duelist.exchange.tasks import Task
-from duelist.recipe.recipe import parse_recipe, recipe_content
-from duelist.store import codecs
-from duelist.store.opening import create_folder
 from duelist.store.row_codecs import AskedQuestion
-from duelist.types import Features, Label, Prompt, Question, Response, Selection
+from duelist.types import Label, Prompt
 
-RECIPE: dict[str, Any] = {
-    "name": "made by hand",
-    "rounds": 2,
-    "beta": 0.1,
-    "prompts": {"path": "prompts.jsonl", "held_out": 1},
-    "policy": {"model": "a/model"},
-    "sampler": {"name": "vanilla", "responses_per_prompt": 2},
-    "acquisition": {"name": "random"},
-    "trainer": {"name": "dpo", "train": {"learning_rate": 1e-05}},
-}
 NASTY = "<b>&amp;</b>\nsecond line, \"quoted\" 'x' {{ y }} $z ünï"
 ROLES = {"One?": "user", "1": "assistant", NASTY: "user"}
 PROMPT = Prompt.of([{"role": role, "content": text} for text, role in ROLES.items()])
@@ -39,23 +24,14 @@ VOTES = list(CHOICES)  # a vote of each kind
 
 def pairs(count: int) -> list[AskedQuestion]:
     """So many pairs of round 1."""
-    made = [[Response.of(PROMPT, f"{w} {i}: {NASTY}", [1], [2, 3], 1) for w in ("yes", "no")] for i in range(count)]
-    return [AskedQuestion(Question.pair(a, b, 1), 1, i, 0.5, "nats", 0.1) for i, (a, b) in enumerate(made)]
+    return made_by_hand.pairs_on(PROMPT, count, f": {NASTY}")
 
 
 @contextmanager
 def study_of(path: Path, asked: Sequence[AskedQuestion], **changes: Any) -> Iterator[Study]:
     """An open study whose first round asked these questions."""
     if not path.exists():
-        recipe = {**RECIPE, "budget": len(asked), **changes}
-        folder = create_folder(path, recipe_content(parse_recipe(recipe)))
-        small_study.close(folder, 0)
-        folder.run(1, "featurize", codecs.FEATURES, lambda: Features.identities([]))
-        folder.run(1, "pair", codecs.Codec("pairs.jsonl", lambda path, _: path.touch(), lambda _: None), lambda: None)
-        selection = Selection(np.arange(len(asked)), np.full(len(asked), 0.5), "nats")
-        folder.run_selection(1, lambda: (selection, list(asked), [PROMPT, small_sets.PROMPT]))
-        folder.discard_features(1)
-        folder.close()
+        made_by_hand.make_study(path, asked, [PROMPT, small_sets.PROMPT], **changes)
     with Study.open(path) as study:
         yield study
 

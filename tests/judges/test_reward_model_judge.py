@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from duelist.judges.base import Comparison
 from duelist.judges.config import JudgeConfig
@@ -16,26 +16,13 @@ from duelist.progress import Silent
 from duelist.types import Prompt
 
 
-@pytest.fixture(scope="module")
-def reward_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("judge-reward")
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    tokenizer.save_pretrained(folder)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = LlamaConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=0, initializer_range=0.5, **sizes)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        LlamaForSequenceClassification(config).save_pretrained(folder)
-    return folder
-
-
-def test_probability_is_that_of_the_rewards(reward_model: Path) -> None:
+def test_probability_is_that_of_the_rewards(tiny_reward_model: Path) -> None:
     prompt = Prompt.of([{"role": "user", "content": "w1"}])
     asked = [Comparison(prompt, "w3", "w4 w5"), Comparison(prompt, "w4 w5", "w3"), Comparison(prompt, "w7", "w7 w8")]
-    config = JudgeConfig(reward_model=str(reward_model), temperature=0.5, device="cpu")
+    config = JudgeConfig(reward_model=str(tiny_reward_model), temperature=0.5, device="cpu")
     found = judge_of(config).judge(asked, 0, Silent())
-    tokenizer = AutoTokenizer.from_pretrained(reward_model)
-    model = LlamaForSequenceClassification.from_pretrained(reward_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_reward_model)
+    model = LlamaForSequenceClassification.from_pretrained(tiny_reward_model)
 
     def reward(text: str) -> float:
         with torch.no_grad():
