@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field
 
 from duelist._version import __version__
 from duelist.errors import RecipeError, full_disk_as_storage_error
@@ -18,6 +19,23 @@ from duelist.progress import Progress
 from duelist.settings.credentials import with_credentials
 from duelist.settings.importing import import_object
 from duelist.types import content_id
+
+
+class PrepareConfig(BaseModel):
+    """Models and data that your own function creates once before the study. They are cached.
+
+    `{prepared}` anywhere in the recipe stands for the folder that the function fills. `{seed}` in a setting stands for
+    the recipe's `seed`: studies with different seeds then use different prepared models and data. A function that takes
+    `progress`, a `duelist.progress.Progress`, can report its stages to it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str = Field(description="`package.module:name` or `file.py:name`; called as f(folder, **settings).")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description='Keyword arguments of the function; "{seed}" stands for the recipe\'s seed.'
+    )
+
 
 PREPARING = "Preparing models and data (once)"
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from duelist.acquisition.base import Acquisition
 from duelist.acquisition.stopping import StopConfig
@@ -17,7 +16,6 @@ from duelist.data.known import KnownConfig
 from duelist.data.prompts import PromptsConfig, TargetConfig
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
-from duelist.featurizers.base import Featurizer
 from duelist.judges.judged_pool import JudgedPoolConfig
 from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.policy.config import PolicyConfig
@@ -33,6 +31,8 @@ from duelist.recipe.budget_schedule import (
 )
 from duelist.recipe.component import Component
 from duelist.recipe.components import COMPONENTS
+from duelist.recipe.featurizers import Featurizers, featurizers_of
+from duelist.recipe.preparation import PrepareConfig
 from duelist.recipe.shipped import recipe_path
 from duelist.recipe.values import anchored, map_strings, override, require_arm_name, require_name, require_plain
 from duelist.samplers.base import Sampler
@@ -46,47 +46,9 @@ LARGEST_FILE = 2**20  # bytes of a recipe
 SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 
 
-class PrepareConfig(BaseModel):
-    """Models and data that your own function creates once before the study. They are cached.
-
-    `{prepared}` anywhere in the recipe stands for the folder that the function fills. `{seed}` in a setting stands for
-    the recipe's `seed`: studies with different seeds then use different prepared models and data. A function that takes
-    `progress`, a `duelist.progress.Progress`, can report its stages to it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    function: str = Field(description="`package.module:name` or `file.py:name`; called as f(folder, **settings).")
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description='Keyword arguments of the function; "{seed}" stands for the recipe\'s seed.'
-    )
-
-
 def _default(name: str, description: str) -> Any:
     """Return a field whose default is the component `name`, as plain data that the documentation can show."""
     return Field(default={"name": name}, validate_default=True, description=description)
-
-
-def _featurizers(settings: dict[str, dict[str, Any]]) -> dict[str, Component[Featurizer]]:
-    return {name: Component.of(Featurizer, {"name": name, **own}) for name, own in settings.items()}
-
-
-def _settings(featurizers: dict[str, Component[Featurizer]]) -> dict[str, dict[str, Any]]:
-    contents = {name: featurizer.content() for name, featurizer in featurizers.items()}
-    return {name: {k: v for k, v in own.items() if k != "name"} for name, own in contents.items()}
-
-
-# In a recipe: a mapping from names to settings.
-Featurizers = Annotated[
-    dict[str, Component[Featurizer]],
-    GetPydanticSchema(
-        lambda _, handler: core_schema.no_info_after_validator_function(
-            _featurizers,
-            handler.generate_schema(dict[str, dict[str, Any]]),
-            serialization=core_schema.plain_serializer_function_ser_schema(_settings),
-        )
-    ),
-]
 
 
 class Recipe(BaseModel):
@@ -295,7 +257,7 @@ def saved_recipe(content: Mapping[str, Any]) -> Recipe:
             )
         filled: dict[str, Any] = {"reward_model": recipe.reward_model or RewardModelConfig()}
         if "featurizers" not in content:
-            filled["featurizers"] = _featurizers({"reward_head": {}, "embedding": {}})
+            filled["featurizers"] = featurizers_of({"reward_head": {}, "embedding": {}})
         recipe = recipe.model_copy(update=filled)
     else:
         _require_policy(recipe)
