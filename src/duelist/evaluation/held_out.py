@@ -150,11 +150,15 @@ def require_evaluable(prompts: Sequence[Prompt], config: EvaluationConfig) -> No
         DataError: if a column is missing or is not a number where one is needed, or a prompt has no fixed output that
             the judge could compare with; the message names the prompt.
     """
+    if config.judge is not None and config.judge.against != INITIAL and prompts:
+        reference_outputs(config.judge.against, prompts)
+    _require_columns(prompts, config)
+
+
+def _require_columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> None:
     keys = {"group_by": config.group_by, "weight": config.weight}
     if config.judge is not None:
         keys["judge.difficulty"] = config.judge.difficulty
-        if config.judge.against != INITIAL and prompts:
-            reference_outputs(config.judge.against, prompts)
     for key, column in keys.items():
         if column is None:
             continue
@@ -184,7 +188,7 @@ def _log_ratios(policy: Policy, responses: Sequence[Response], max_tokens: int, 
 
 
 def _columns(prompts: Sequence[Prompt], config: EvaluationConfig) -> dict[str, Any]:
-    require_evaluable(prompts, config)
+    _require_columns(prompts, config)
     groups = config.group_by and np.array([str(p.columns[config.group_by]) for p in prompts])
     weights = config.weight and np.array([float(p.columns[config.weight]) for p in prompts])
     return {"group_R": groups, "weight_R": weights}
