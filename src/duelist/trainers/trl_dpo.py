@@ -13,7 +13,9 @@ TRL internals we rely on, each checked by a test in tests/trainers for the TRL v
    `router_aux_loss_coef` define what a mixture of experts adds to the loss; `_metrics` collects logged values. Used
    here for losses that TRL does not have.
 4. The loss switches adapters with PEFT, which makes the whole adapter trainable. Undone here.
-5. `ref_model`, if given, is the reference, unchanged; otherwise see `trl_traces`.
+5. With `precompute_ref_logps` the loss takes `ref_chosen_logps` and `ref_rejected_logps` of the batch, instead of a
+   forward pass of the reference.
+6. `ref_model`, if given, is the reference, unchanged; otherwise see `trl_traces`.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from trl import DPOConfig, DPOTrainer
 
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.trained_flags import trained_kept
+from duelist.trainers.known_reference import KnownReference
 from duelist.trainers.losses import Objective, PairColumns
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference, Response
@@ -57,6 +60,11 @@ class TokenizedDPOTrainer(DPOTrainer, ABC):  # type: ignore[misc]
 
     columns: ClassVar[tuple[str, ...]]
     _signature_columns: list[str]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known_reference = KnownReference()
+        self.precompute_ref_logps = self._reference_is_known
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
@@ -90,8 +98,27 @@ class TokenizedDPOTrainer(DPOTrainer, ABC):  # type: ignore[misc]
             model_inputs["output_router_logits"] = True
         outputs = model(**model_inputs, labels=labels, fused_lm_head=True)
         log_prob_R = outputs.log_probs.sum(dim=1)
-        reference_R = torch.cat(self.compute_ref_log_probs(self.ref_model or self.model, batch))
-        return outputs, log_prob_R, self.beta * (log_prob_R - reference_R)
+        return outputs, log_prob_R, self.beta * (log_prob_R - self._reference(batch).to(log_prob_R.dtype))
+
+    def _reference(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return log π_ref(y|x) of each sequence of a batch as `_rewards` takes it, `[R]`."""
+        if not self._reference_is_known:
+            return self._reference_now(batch)
+        return self._known_reference.of(batch, self._reference_now)
+
+    @property
+    def _reference_is_known(self) -> bool:
+        """Whether a sequence's number can be kept: it depends on no other, and no other process waits for a pass."""
+        return self.ld_alpha is None and self.accelerator.num_processes == 1
+
+    def _reference_now(self, batch: dict[str, Any]) -> torch.Tensor:
+        training = self.model.training
+        self.model.eval()  # the reference draws no dropout
+        try:
+            with trained_kept(self.model):
+                return torch.cat(self.compute_ref_log_probs(self.ref_model or self.model, batch))
+        finally:
+            self.model.train(training)
 
     def _with_experts(self, loss: torch.Tensor, outputs: Any) -> torch.Tensor:
         """Return the loss with what a mixture of experts adds to it."""
@@ -116,6 +143,8 @@ class PairDPOTrainer(TokenizedDPOTrainer):
     def _batch_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any) -> Any:
         batch = {name: value for name, value in inputs.items() if name not in COLUMNS}
         if self.objective is None:
+            if self._reference_is_known:
+                batch["ref_chosen_logps"], batch["ref_rejected_logps"] = self._reference(batch).chunk(2)
             return DPOTrainer.compute_loss(self, model, batch, return_outputs, num_items_in_batch)
         outputs, log_prob_R, reward_R = self._rewards(model, batch)
         log_prob_B2, reward_B2 = (torch.stack(x.chunk(2), dim=1) for x in (log_prob_R, reward_R))
