@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from copy import deepcopy
@@ -23,6 +24,14 @@ UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", UNTIMED, derandomize=True, max_examples=50)
 settings.register_profile("full", UNTIMED, derandomize=False, max_examples=1000)
 settings.load_profile("same")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Take the libraries' million objects out of the garbage collector's sight: every training collects."""
+    gc.collect()
+    gc.freeze()
+
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}<user> {{ m['content'] }} "
