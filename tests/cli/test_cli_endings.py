@@ -13,6 +13,7 @@ from cli_results import Command, Result, WriteRecipe, lines
 
 from duelist.compare import running
 from killing import PROCESSES
+from tiers import first
 
 REWARDS = """
 import asyncio
@@ -60,7 +61,17 @@ def rewards(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "statement",
-    ["sys.exit(0)", "sys.exit()", "raise SystemExit(None)", "exit(0)", "raise asyncio.CancelledError", "raise Strange"],
+    first(
+        2,
+        [
+            "sys.exit(0)",
+            "raise asyncio.CancelledError",
+            "raise Strange",
+            "sys.exit()",
+            "raise SystemExit(None)",
+            "exit(0)",
+        ],
+    ),
 )
 @pytest.mark.parametrize("calls", [1, 2])  # the first measures the initial model, the second labels
 def test_a_reward_function_that_ends_the_process_is_an_error(

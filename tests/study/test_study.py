@@ -21,7 +21,7 @@ from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Votes
-from tiers import first
+from tiers import first, first_rows
 
 
 @pytest.fixture
@@ -93,13 +93,16 @@ def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str,
 
 @pytest.mark.parametrize(
     ("settings", "trained_on"),
-    [
-        ({}, [1.0, 1.0]),
-        ({"votes": "soft"}, [0.75, 1.0]),
-        ({"ties": "half"}, [1.0, 1.0, 0.5]),
-        ({"ties": "rao_kupper"}, [1.0, 1.0, 0.5]),
-        ({"votes": "soft", "ties": "half"}, [0.75, 1.0, 0.6]),
-    ],
+    first_rows(
+        3,
+        [
+            ({}, [1.0, 1.0]),
+            ({"ties": "rao_kupper"}, [1.0, 1.0, 0.5]),
+            ({"votes": "soft", "ties": "half"}, [0.75, 1.0, 0.6]),
+            ({"votes": "soft"}, [0.75, 1.0]),
+            ({"ties": "half"}, [1.0, 1.0, 0.5]),
+        ],
+    ),
     ids=str,
 )
 def test_the_trainer_s_settings_say_what_votes_and_ties_are_worth(
