@@ -133,7 +133,9 @@ def test_ctrl_c_on_the_program(write_recipe: WriteRecipe, rewards: Path, tmp_pat
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130
-    assert err == "Stopped. Nothing recorded is lost: run the same command again to go on.\n"
+    # A stage that took seconds has said so before: how many lines depends on the machine.
+    assert err.endswith("Stopped. Nothing recorded is lost: run the same command again to go on.\n")
+    assert "Traceback" not in err and "Error" not in err and err.count("Stopped.") == 1
 
 
 @pytest.mark.parametrize("code", [0, None, 3])
