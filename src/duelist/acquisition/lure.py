@@ -1,0 +1,144 @@
+"""Draws with known probabilities in the place of a rule's highest gains, and the weights that make the loss unbiased.
+
+Reference: Farquhar, Gal, Rainforth, "On statistical bias in active learning: how and when to fix it", ICLR 2021, arXiv
+           2101.11665, R̃_LURE; the softmax: Kirsch et al., "Stochastic batch acquisition", TMLR 2023, arXiv 2106.12059.
+Formula:   pairs are drawn one after another, without replacement, with probability
+
+               q_m(i) ∝ (1 − ε) softmax(g_i / (T s)) + ε / N  over the pairs that are left,                          (1)
+
+           g the gain of a pair by itself, s the standard deviation of the pool's gains. The loss of the m-th of M pairs
+           from a pool of N is weighted by
+
+               v_m = 1 + (N − M)/(N − m) · (1/((N − m + 1) q_m) − 1).                                                (2)
+
+           Then E[1/M Σ v_m ℓ_m] is the mean of ℓ over the pool, for every ℓ that does not depend on the draws.
+Unit:      that of the rule's gain.
+Cost:      that of the rule's gains; then O(N log N).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import softmax
+
+from duelist.errors import DuelistError
+from duelist.seeding import hash_keys
+
+Floats = NDArray[np.float64]
+
+
+class LureConfig(BaseModel):
+    """Settings of drawing with known probabilities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="T of the softmax, in standard deviations of the pool's gains: a large T draws all pairs alike.",
+    )
+    uniform: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="ε, the share of the pool's own distribution in every draw. No weight is much above 1/ε.",
+    )
+    weights: Literal["lure", "equal"] = Field(
+        default="lure",
+        description="Weights of the labels in the loss: lure, unbiased for the loss over the pool; or equal.",
+    )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pairs drawn one after another, in the order in which they were drawn.
+
+    Attributes:
+        indices_B: positions in the pool.
+        propensity_B: q_m, the probability of the pair that was drawn, given the draws before it.
+        left_B: N − m + 1, the number of pairs that were left when it was drawn.
+    """
+
+    indices_B: NDArray[np.int64]
+    propensity_B: Floats
+    left_B: NDArray[np.int64]
+
+
+def proposal(gain_N: Floats, config: LureConfig) -> Floats:
+    """Return equation (1) for the first draw: the share of each pair, positive, of sum 1.
+
+    A pool whose gains are all equal is drawn from uniformly.
+
+    Args:
+        gain_N: the gain of each pair by itself, finite; higher is better.
+        config: T and ε.
+    """
+    n, deviation = len(gain_N), float(gain_N.std())
+    scaled_N = (gain_N - gain_N.max()) / (config.temperature * deviation) if deviation > 0 else np.zeros(n)
+    return np.asarray((1.0 - config.uniform) * softmax(scaled_N) + config.uniform / n)
+
+
+def draw(share_N: Floats, pair_ids: Sequence[str], budget: int, uniform_first: int, rng: np.random.Generator) -> Drawn:
+    """Draw pairs without replacement: some uniformly from the whole pool, then the others by their shares.
+
+    Adding standard Gumbel noise to the logarithms of the shares and taking the largest sums is the same as drawing one
+    after another (Kool, van Hoof, Welling, ICML 2019). The noise is a hash of each pair's id, so the order of the pool
+    does not matter.
+
+    Args:
+        share_N: the shares, positive.
+        pair_ids: the pairs.
+        budget: how many to draw, B <= N.
+        uniform_first: how many of them are drawn uniformly; they come first.
+        rng: the generator.
+    """
+    order_N = np.argsort(hash_keys(rng, pair_ids), kind="stable")
+    uniform_N = (hash_keys(rng, pair_ids).astype(np.float64) + 0.5) / 2.0**64
+    noisy_N = np.log(share_N) - np.log(-np.log(np.clip(uniform_N, 1e-300, 1.0 - 1e-16)))
+    first_B = order_N[:uniform_first]
+    noisy_N[first_B] = -np.inf
+    rest_B = np.argsort(-noisy_N, kind="stable")[: budget - len(first_B)]
+    indices_B = np.concatenate([first_B, rest_B]).astype(np.int64)
+    return Drawn(indices_B, propensities(share_N, indices_B, uniform_first), len(share_N) - np.arange(budget))
+
+
+def propensities(share_N: Floats, indices_B: NDArray[np.int64], uniform_first: int = 0) -> Floats:
+    """Return q_m of pairs drawn in this order: equation (1), or one over the pairs left for the first uniform draws."""
+    left_B = len(share_N) - np.arange(len(indices_B))
+    drawn_B = share_N[indices_B]
+    never = float(np.delete(share_N, indices_B).sum())
+    mass_B = never + np.cumsum(drawn_B[::-1])[::-1]  # of the pairs left; added up, so that it never rounds to 0
+    return np.where(np.arange(len(indices_B)) < uniform_first, 1.0 / left_B, drawn_B / mass_B)
+
+
+def lure_weights(propensity_M: Floats, left_M: NDArray[np.int64]) -> Floats:
+    """Return equation (2) of all draws from one pool, in the order in which they were drawn.
+
+    Args:
+        propensity_M: q_m.
+        left_M: the number of pairs that were left at each draw: N, N − 1, and so on.
+
+    Raises:
+        DuelistError: if the draws are not those of one pool.
+    """
+    m_M = np.arange(1, len(left_M) + 1)
+    n = int(left_M[0]) if len(left_M) else 0
+    if (left_M != n - m_M + 1).any() or not (propensity_M > 0).all():
+        raise DuelistError(
+            "The draws from one pool must leave one pair less each time, and have positive probabilities, but they "
+            f"leave {left_M.tolist()!r:.80} with {propensity_M.tolist()!r:.80}: give all draws of one pool, in order."
+        )
+    after_M = np.maximum(n - m_M, 1)  # 0 for the last pair of the pool, whose factor N − M is 0 too
+    return np.asarray(1.0 + (n - len(m_M)) / after_M * (1.0 / (left_M * propensity_M) - 1.0))
+
+
+def effective_sample_size(weight_M: Floats) -> float:
+    """Return (Σ v)² / Σ v²: how many equally weighted labels have the same variance (Kish 1965); 0 without labels."""
+    square = float(np.square(weight_M).sum())
+    return float(weight_M.sum()) ** 2 / square if square > 0 else 0.0
