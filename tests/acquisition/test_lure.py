@@ -15,12 +15,11 @@ from duelist.acquisition.control import drawn_by_gain
 from duelist.acquisition.lure import (
     LureConfig,
     draw,
-    effective_sample_size,
-    lure_weights,
     propensities,
     proposal,
 )
 from duelist.acquisition.options import AcquisitionOptions
+from duelist.choice_models.levelled_risk import effective_sample_size, lure_weights
 from duelist.choice_models.prediction_powered import PoolSample, coefficients, tuned_omegas
 from duelist.errors import DuelistError, NumericalError, RecipeError
 from duelist.recipe.component import Component

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from duelist import Label, Study, load_recipe, parse_recipe
-from duelist.acquisition.lure import lure_weights
+from duelist.choice_models.levelled_risk import lure_weights
 from duelist.errors import RecipeError
 from duelist.recipe.recipe import recipe_content
 from duelist.store import codecs

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.base import Gains
-from duelist.acquisition.lure import Drawn, LureConfig, draw, effective_sample_size, lure_weights, proposal
+from duelist.acquisition.lure import Drawn, LureConfig, draw, proposal
 from duelist.acquisition.top import per_second
+from duelist.choice_models.levelled_risk import effective_sample_size, lure_weights
 from duelist.seeding import hash_keys
 from duelist.types import Selection
 

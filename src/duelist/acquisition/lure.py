@@ -7,11 +7,8 @@ Formula:   pairs are drawn one after another, without replacement, with probabil
                q_m(i) ∝ (1 − ε) softmax(g_i / (T s)) + ε / N  over the pairs that are left,                          (1)
 
            g the gain of a pair by itself, s the standard deviation of the pool's gains. The loss of the m-th of M pairs
-           from a pool of N is weighted by
-
-               v_m = 1 + (N − M)/(N − m) · (1/((N − m + 1) q_m) − 1).                                                (2)
-
-           Then E[1/M Σ v_m ℓ_m] is the mean of ℓ over the pool, for every ℓ that does not depend on the draws.
+           from a pool of N is weighted by 1 + (N − M)/(N − m) · (1/((N − m + 1) q_m) − 1), see
+           `duelist.choice_models.levelled_risk`.
 Unit:      that of the rule's gain.
 Cost:      that of the rule's gains; then O(N log N).
 """
@@ -27,7 +24,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import softmax
 
-from duelist.errors import DuelistError
 from duelist.seeding import hash_keys
 
 Floats = NDArray[np.float64]
@@ -115,30 +111,3 @@ def propensities(share_N: Floats, indices_B: NDArray[np.int64], uniform_first: i
     never = float(np.delete(share_N, indices_B).sum())
     mass_B = never + np.cumsum(drawn_B[::-1])[::-1]  # of the pairs left; added up, so that it never rounds to 0
     return np.where(np.arange(len(indices_B)) < uniform_first, 1.0 / left_B, drawn_B / mass_B)
-
-
-def lure_weights(propensity_M: Floats, left_M: NDArray[np.int64]) -> Floats:
-    """Return equation (2) of all draws from one pool, in the order in which they were drawn.
-
-    Args:
-        propensity_M: q_m.
-        left_M: the number of pairs that were left at each draw: N, N − 1, and so on.
-
-    Raises:
-        DuelistError: if the draws are not those of one pool.
-    """
-    m_M = np.arange(1, len(left_M) + 1)
-    n = int(left_M[0]) if len(left_M) else 0
-    if (left_M != n - m_M + 1).any() or not (propensity_M > 0).all():
-        raise DuelistError(
-            "The draws from one pool must leave one pair less each time, and have positive probabilities, but they "
-            f"leave {left_M.tolist()!r:.80} with {propensity_M.tolist()!r:.80}: give all draws of one pool, in order."
-        )
-    after_M = np.maximum(n - m_M, 1)  # 0 for the last pair of the pool, whose factor N − M is 0 too
-    return np.asarray(1.0 + (n - len(m_M)) / after_M * (1.0 / (left_M * propensity_M) - 1.0))
-
-
-def effective_sample_size(weight_M: Floats) -> float:
-    """Return (Σ v)² / Σ v²: how many equally weighted labels have the same variance (Kish 1965); 0 without labels."""
-    square = float(np.square(weight_M).sum())
-    return float(weight_M.sum()) ** 2 / square if square > 0 else 0.0

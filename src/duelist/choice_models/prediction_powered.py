@@ -51,7 +51,7 @@ class PoolSample:
         margin_P: margin of each asked pair when it was asked, before training on it.
         fold_P: fold of each asked pair, drawn at random.
         judge_R2: the judge's loss of a random sample of the pairs that were not asked.
-        weight_P: v of each asked pair, if C was drawn with known probabilities (`duelist.acquisition.lure`) and not
+        weight_P: v of each asked pair, if C was drawn with known probabilities (`levelled_risk.py`) and not
             uniformly; None for a uniform sample, v = 1.
     """
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from duelist.acquisition.lure import effective_sample_size, lure_weights
+from duelist.choice_models.levelled_risk import effective_sample_size
 from duelist.recipe.recipe import Recipe
+from duelist.store.draws import weights_of_draws
 from duelist.store.row_codecs import AskedQuestion
 from duelist.types import Decision, Preference
 
@@ -35,17 +36,7 @@ def draw_weights(recipe: Recipe, asked: Sequence[AskedQuestion], rounds: range) 
     # A random subset of a fixed pool (`candidates`) is a pool of its own, and so is what is left of it for a round that
     # trains alone.
     one_pool = recipe.pool == "fixed" and recipe.acquisition.options.candidates is None and rounds.start <= 1
-    strata: dict[int, list[tuple[int, float, str]]] = {}
-    for x in asked:
-        if x.round in rounds and x.propensity is not None and x.candidates_left is not None:
-            draw = (x.candidates_left, x.propensity, x.question.id)
-            strata.setdefault(0 if one_pool else x.round, []).append(draw)
-    found: dict[str, float] = {}
-    for draws in strata.values():
-        draws.sort(reverse=True)  # the order of the draws: each left one candidate less
-        weight_M = lure_weights(np.array([q for _, q, _ in draws]), np.array([left for left, _, _ in draws]))
-        found |= dict(zip((i for _, _, i in draws), weight_M.tolist(), strict=True))
-    return found
+    return weights_of_draws([x for x in asked if x.round in rounds], one_pool=one_pool)
 
 
 def weighted(decisions: Sequence[Decision], weights: Mapping[str, float]) -> list[Decision]:

@@ -13,6 +13,8 @@ Formula:   logit of a label = θᵀu, θ ~ N(0, I/λ): the margin is linear in t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve
@@ -32,12 +34,12 @@ GRID = 17  # values on it that are tried, before the best is refined
 STEPS = 100  # Newton steps at most; the loss is convex, and five to ten are usual
 
 
-def fit_precision(rows_PD: Floats, votes_P2: NDArray[np.int64], centre: float) -> float:
+def fit_precision(rows_PD: Floats, votes_P2: NDArray[Any], centre: float) -> float:
     """Return the precision λ that the labels make most likely.
 
     Args:
         rows_PD: u of P pairs: the gradient of the label's logit.
-        votes_P2: number of votes for a and for b; pairs without votes do not count.
+        votes_P2: number of votes for a and for b, or their weights; pairs without votes do not count.
         centre: λ₀, positive; the result without labels.
     """
     counts = votes_P2.sum(axis=1) > 0
@@ -59,7 +61,7 @@ def fit_precision(rows_PD: Floats, votes_P2: NDArray[np.int64], centre: float) -
 
 
 def log_evidence(
-    rows_PD: Floats, votes_P2: NDArray[np.int64], precision: float, start_D: Floats | None = None
+    rows_PD: Floats, votes_P2: NDArray[Any], precision: float, start_D: Floats | None = None
 ) -> tuple[float, Floats]:
     """Return equation (1), in nats, and the mode θ̂.
 
@@ -112,4 +114,4 @@ def reduced(rows_PD: Floats) -> Floats:
     rows_PD = np.asarray(rows_PD, np.float64)
     if len(rows_PD) >= rows_PD.shape[1]:
         return rows_PD
-    return np.asarray(np.linalg.qr(rows_PD.T, mode="r").T)
+    return np.asarray(np.linalg.qr(rows_PD.T, mode="r")).T
