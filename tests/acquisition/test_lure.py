@@ -113,7 +113,8 @@ def test_the_order_of_the_pool_does_not_matter_and_the_slice_is_blind_to_the_gai
 
 
 def test_equal_gains_and_the_whole_pool_are_a_uniform_draw() -> None:
-    assert proposal(np.full(4, 2.0), LureConfig()) == pytest.approx([0.25] * 4)
+    assert proposal(np.full(4, 2.0), LureConfig()).tolist() == [0.25] * 4
+    assert proposal(np.array([1.0, 1.0 + 1e-7, 1.0]), LureConfig()).tolist() == [1 / 3] * 3  # rounding is no gain
     assert lure_weights(1.0 / (9 - np.arange(4)), 9 - np.arange(4)) == pytest.approx([1.0] * 4)
     whole = draw(proposal(GAIN_N, LureConfig()), IDS, 5, 0, np.random.default_rng(1))
     assert lure_weights(whole.propensity_B, whole.left_B) == pytest.approx([1.0] * 5)

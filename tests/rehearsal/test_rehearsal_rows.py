@@ -37,6 +37,7 @@ def test_trl_s_format_votes_labels_and_exports(tmp_path: Path) -> None:
         {"prompt": "q", "response_a": "x", "response_b": "z", "n_a": 3, "n_b": 1, "n_eq": 1},
         {"prompt": "r", "response_a": "x", "response_b": "z", "labels": [{"outcome": "a"}, {"outcome": "skip"}]},
         {"prompt": "s", "response_a": "x", "response_b": "z", "label": "tie"},
+        {"prompt": "s", "response_a": "x", "response_b": "q", "n_a": 2, "n_b": 1, "n_eq": 5},
         {"prompt": "s", "response_a": "x", "response_b": "x", "label": "a"},
         {"prompt": "s", "response_a": "x", "response_b": "y"},
         {"prompt": "s", "responses": ["x", "y", "z"], "ranking": [0, 1, 2]},
@@ -49,7 +50,7 @@ def test_trl_s_format_votes_labels_and_exports(tmp_path: Path) -> None:
         ("q", "x", "z", 3, 1),
         ("r", "x", "z", 1, 0),
     ]
-    assert (found.undecided, found.single) == (1, 3) and found.pairs_of_prompt == [2, 1, 1]
+    assert (found.undecided, found.single) == (2, 3) and found.pairs_of_prompt == [2, 1, 1]
 
 
 def test_conversations_and_implicit_prompts(tmp_path: Path) -> None:

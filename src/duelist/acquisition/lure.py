@@ -28,6 +28,8 @@ from duelist.seeding import hash_keys
 
 Floats = NDArray[np.float64]
 
+ROUNDING = 1e-6  # of float32 features: gains that differ by less, relative to the largest, are equal
+
 
 class LureConfig(BaseModel):
     """Settings of drawing with known probabilities."""
@@ -69,14 +71,16 @@ class Drawn:
 def proposal(gain_N: Floats, config: LureConfig) -> Floats:
     """Return equation (1) for the first draw: the share of each pair, positive, of sum 1.
 
-    A pool whose gains are all equal is drawn from uniformly.
+    A pool whose gains are all equal, up to rounding, is drawn from uniformly.
 
     Args:
         gain_N: the gain of each pair by itself, finite; higher is better.
         config: T and ε.
     """
     n, deviation = len(gain_N), float(gain_N.std())
-    scaled_N = (gain_N - gain_N.max()) / (config.temperature * deviation) if deviation > 0 else np.zeros(n)
+    if deviation <= ROUNDING * float(np.abs(gain_N).max()):
+        return np.full(n, 1.0 / n)
+    scaled_N = (gain_N - gain_N.max()) / (config.temperature * deviation)
     return np.asarray((1.0 - config.uniform) * softmax(scaled_N) + config.uniform / n)
 
 

@@ -103,7 +103,9 @@ def _votes(row: Mapping[str, Any], where: str) -> Iterator[tuple[int, int]]:
         if decision is None:
             continue
         outcome, counted = decision
-        if counted is not None:
+        if outcome == "tie":  # also if most called the two equal
+            yield 0, 0
+        elif counted is not None:
             yield counted.n_a, counted.n_b
         else:
             yield int(outcome == "a"), int(outcome == "b")

@@ -54,8 +54,8 @@ def text_vectors(texts: Sequence[str], rng: np.random.Generator) -> Floats:
 def _left_directions(matrix: csr_array, rank: int, rng: np.random.Generator) -> Floats:
     """Return the leading left singular vectors, `[R, H]`, the largest first, by randomized range finding.
 
-    Four power iterations make the space exact for text. ARPACK's answer (`svds`) differs from call to call where singular
-    values are equal.
+    Four power iterations make the space exact for text. ARPACK's answer (`svds`) differs from call to call where
+    singular values are equal.
     """
     width = min(rank + OVERSAMPLING, *matrix.shape)
     basis_RX = np.linalg.qr(matrix @ rng.standard_normal((matrix.shape[1], width)))[0]
