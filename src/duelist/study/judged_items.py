@@ -113,6 +113,7 @@ def _corrected(
         replace(
             _item(questions[i], share, scale * weight, prompts),
             annotator=who.get(i, "judge"),
+            labelled=i in who,
             penalty=scale * use.kl_penalty * float(total[i][2]),
         )
         for i, share, weight in zip(used, share_N.tolist(), weight_N.tolist(), strict=True)
