@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.models.embeddings.cache import EmbeddingCache, kept_vectors
+from duelist.models.embeddings.cache import EmbeddingCache, read_vectors
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.sources import make_embedder
 from duelist.models.policy.policy import Policy
@@ -51,7 +51,7 @@ def response_vectors(
         config = EmbeddingConfig(source="file", path=str(embeddings))
         return EmbeddingCache(make_embedder(config))(prompts, responses, progress), f"the vectors of {embeddings.name}"
     for place in sorted((folder / EMBEDDINGS).glob("*")):
-        known = kept_vectors(place)
+        known = read_vectors(place)
         if known and all(r.id in known for r in responses):
             return np.stack([known[r.id] for r in responses]), f"the study's own vectors ({place.name})"
     ready = prepared(saved_recipe(recipe), progress)
