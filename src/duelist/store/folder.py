@@ -191,6 +191,9 @@ class StudyFolder:
             path = self.round_folder(round) / SELECTION
             names = ("score", "margin", "inclusion", "control")
             rows = [{"pair_id": x.question.id} | {name: getattr(x, name) for name in names} for x in asked]
+            for row, x in zip(rows, asked, strict=True):
+                if x.propensity is not None:
+                    row |= {"propensity": x.propensity, "candidates_left": x.candidates_left}
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 

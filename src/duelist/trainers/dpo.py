@@ -206,7 +206,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             self.config.require_loss_of_judged()
         if context.weighs_pairs:
             try:
-                self.config.require_stock_loss(f"The loss weights of sampler {name!r}")
+                self.config.require_stock_loss(f"The loss weights of {context.weighed_by}")
             except ValueError as error:
                 raise RecipeError(str(error)) from error
         require_accepted(self.trl_settings, context)
