@@ -1,4 +1,4 @@
-"""The suite: whether choosing pairs saves labels, in worlds that are made to show when it should and when it should not.
+"""The suite: whether choosing pairs saves labels, in worlds made to show when it should and when it should not.
 
 A suite is one comparison (`duelist.compare`) per world, references beside it, and one report. `worlds` reads the
 presets; `training` chooses how a world trains, by random's J alone; `plan` lists the studies; `running` runs them;

@@ -113,3 +113,24 @@ def worlds(names: list[str] | None = None, *, quick: bool = False) -> list[World
         if name not in paths:
             raise RecipeError(f"A world must be one of {', '.join(paths)}, but got {name!r}.{nearest(name, paths)}")
     return [read_world(paths[name]) for name in names]
+
+
+def with_data(found: list[World], places: list[str]) -> list[World]:
+    """Return worlds with the folders of their data, given as `WORLD=FOLDER`.
+
+    Raises:
+        RecipeError: if a place has another form, or names none of the worlds.
+    """
+    folders = dict(place.partition("=")[::2] for place in places)
+    for name, folder in folders.items():
+        if name not in {world.name for world in found} or not folder:
+            raise RecipeError(
+                f"`--data` is written WORLD=FOLDER for one of the worlds {', '.join(w.name for w in found)}, but got "
+                f"{name}={folder}: correct it."
+            )
+    return [
+        world.model_copy(update={"set": (*world.set, f"prepare.settings.data={folders[world.name]}")})
+        if world.name in folders
+        else world
+        for world in found
+    ]
