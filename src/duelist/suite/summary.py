@@ -126,19 +126,14 @@ def judge(rows: Rows, metric: str, first_batch: int, base_gain: float | None, ov
     if own is None:
         return MetricResult(name, over, 0.0, None, True, ())
     first = _effort_of(rows, first_batch, over)
-    gain = mean_interval(gain_S(own, first))
-    interval = (
-        None
-        if gain.half_width is None
-        else Interval(gain.mean, gain.mean - gain.half_width, gain.mean + gain.half_width)
-    )
-    unit = base_gain if interval is not None and interval.low <= 0 else None
+    gain = share_of_unit(gain_S(own, first), 1.0)
+    unit = base_gain if gain is not None and gain.low <= 0 else None
     arms = [
         _judge_arm(arm, curves, first, unit)
         for arm in rows
         if arm != RANDOM and (curves := matched(rows, arm, metric, over)) is not None
     ]
-    return MetricResult(name, over, float(own.effort_E[-1]), interval, unit is None, tuple(arms))
+    return MetricResult(name, over, float(own.effort_E[-1]), gain, unit is None, tuple(arms))
 
 
 def mean_gain(rows: Rows, metric: str, first_batch: int, over: str = "labels") -> float | None:
