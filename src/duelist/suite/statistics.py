@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import isotonic_regression
 
 from duelist.compare.statistics import LEVEL, Floats, labels_to_target, mean_interval
 
@@ -73,21 +72,34 @@ def share_of_unit(difference_S: Floats, unit: float) -> Interval | None:
     return Interval(found.mean / unit, (found.mean - found.half_width) / unit, (found.mean + found.half_width) / unit)
 
 
-def effort_to_end(effort_E: Floats, own_E: Floats, baseline_E: Floats) -> float:
-    """Return the effort at which an isotonic curve first reaches the end of the baseline's; infinite if never.
+def isotonic(values_XE: Floats) -> Floats:
+    """Return the closest non-decreasing curve to each of X curves, by the max-min formula, `[X, E]`."""
+    count = values_XE.shape[1]
+    sum_XE = np.concatenate([np.zeros((len(values_XE), 1)), np.cumsum(values_XE, axis=1)], axis=1)
+    first_E1, last_1E = np.arange(count)[:, None], np.arange(count)[None, :]
+    mean_XEE = (sum_XE[:, None, 1:] - sum_XE[:, :-1, None]) / np.maximum(last_1E - first_E1 + 1, 1)
+    mean_XEE[:, last_1E < first_E1] = np.inf
+    least_XEE = np.minimum.accumulate(mean_XEE[:, :, ::-1], axis=2)[:, :, ::-1]  # over blocks that end at E or later
+    least_XEE[:, last_1E < first_E1] = -np.inf
+    return np.asarray(least_XEE.max(axis=1))
+
+
+def effort_to_end(effort_E: Floats, own_XE: Floats, baseline_XE: Floats) -> Floats:
+    """Return the effort at which an isotonic curve first reaches the end of the baseline's, `[X]`; infinite if never.
 
     It is infinite too if the baseline's isotonic curve is flat: then there is no gain to reach.
 
     Args:
         effort_E: effort at each evaluation, strictly increasing.
-        own_E: the arm's mean curve.
-        baseline_E: the baseline's mean curve.
+        own_XE: X mean curves of the arm.
+        baseline_XE: the baseline's.
     """
-    own, baseline = isotonic_regression(own_E).x, isotonic_regression(baseline_E).x
-    if baseline[-1] <= baseline[0]:
-        return float("inf")
-    reached = labels_to_target(effort_E, own, float(baseline[-1]))
-    return float("inf") if reached is None else reached
+    own_XE, baseline_XE = isotonic(own_XE), isotonic(baseline_XE)
+    found = [
+        labels_to_target(effort_E, own_E, end) if end > start else None
+        for own_E, start, end in zip(own_XE, baseline_XE[:, 0].tolist(), baseline_XE[:, -1].tolist(), strict=True)
+    ]
+    return np.array([np.inf if x is None else x for x in found])
 
 
 def effort(effort_E: Floats, own_SE: Floats, baseline_SE: Floats, rng: np.random.Generator) -> Effort:
@@ -99,16 +111,14 @@ def effort(effort_E: Floats, own_SE: Floats, baseline_SE: Floats, rng: np.random
         baseline_SE: the baseline's curves on the same seeds.
         rng: the generator of the bootstrap.
     """
-    n, whole = len(own_SE), float(effort_E[-1])
+    n = len(own_SE)
     count_XS = rng.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAP) / n
-    own_XE, baseline_XE = count_XS @ own_SE, count_XS @ baseline_SE
-    share_X = np.array(
-        [effort_to_end(effort_E, own, base) / whole for own, base in zip(own_XE, baseline_XE, strict=True)]
-    )
+    weight_XS = np.concatenate([np.full((1, n), 1 / n), count_XS])  # the first row is the sample itself
+    share_X = effort_to_end(effort_E, weight_XS @ own_SE, weight_XS @ baseline_SE) / float(effort_E[-1])
+    value, sampled_X = float(share_X[0]), share_X[1:]
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(share_X, [tail, 1 - tail], method="inverted_cdf")  # never interpolates with infinity
-    value = effort_to_end(effort_E, own_SE.mean(axis=0), baseline_SE.mean(axis=0)) / whole
-    p_half = (1 + int((share_X > HALF).sum())) / (1 + BOOTSTRAP)
+    low, high = np.quantile(sampled_X, [tail, 1 - tail], method="inverted_cdf")  # never interpolates with infinity
+    p_half = (1 + int((sampled_X > HALF).sum())) / (1 + BOOTSTRAP)
     return Effort(Interval(value, float(low), float(high)), p_half)
 
 

@@ -77,10 +77,10 @@ class MetricResult:
     @property
     def informative(self) -> bool | None:
         """Whether a reference beats random, so that the world says something about rules; None if none was run."""
-        look, best = self.arm(LOOK_AHEAD), self.arm(BEST)
         # The look-ahead chooses as it goes; the best subset is chosen for its end.
-        found = [x for x in (look and look.area, best and best.end) if x is not None]
-        return any(x.low > 0 for x in found) if found else None
+        found = [arm.area if arm.arm == LOOK_AHEAD else arm.end for arm in self.arms if arm.arm in (LOOK_AHEAD, BEST)]
+        known = [interval.low > 0 for interval in found if interval is not None]
+        return any(known) if known else None
 
     @property
     def qualifies(self) -> bool:
