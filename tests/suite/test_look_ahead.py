@@ -85,7 +85,7 @@ def test_it_refuses_rewards_that_are_not_the_truth() -> None:
     pool = features(np.ones((2, 3)), np.zeros(2), np.zeros((2, 2, 1)), "pair", None)
     past = features(np.ones((0, 3)), np.zeros(0), np.zeros((0, 2, 1)), "past", None)
     pool = Features(**{**vars(pool), "past": past})
-    with pytest.raises(DuelistError, match="3 numbers per response .* but got 1"):
+    with pytest.raises(DuelistError, match=r"3 numbers per response .* but got 1"):
         choose(LookAhead(LookAheadConfig(beta=1.0)), pool, 1, np.random.default_rng(0))
 
 

@@ -31,7 +31,7 @@ EMBEDDED = [
 def test_every_preset_is_a_recipe_and_says_when_choice_should_help() -> None:
     found = {world.name: world for world in worlds()}
     assert [name for name, world in found.items() if world.embedded] == EMBEDDED
-    assert {"ukp", "hh", "smollm2"} <= set(found) and list(found)[0] == "base"
+    assert {"ukp", "hh", "smollm2"} <= set(found) and next(iter(found)) == "base"
     for name in EMBEDDED:
         world = found[name]
         recipe = world.require()
@@ -85,7 +85,7 @@ def test_a_stream_picks_the_same_pairs_in_whatever_rounds() -> None:
 
 
 def test_unknown_worlds_and_places_of_data_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="A world must be one of base.*Did you mean 'equal'"):
+    with pytest.raises(RecipeError, match=r"A world must be one of base.*Did you mean 'equal'"):
         worlds(["equals"])
     with pytest.raises(RecipeError, match="WORLD=FOLDER for one of the worlds base, but got ukp="):
         with_data(worlds(["base"]), ["ukp=here"])

@@ -57,7 +57,7 @@ def test_a_quick_suite_is_run_resumed_repeated_and_reported(
     found = repeat_sample(folder, 1, tmp_path / "again", 1, Silent())
     assert found == "A second run of 1 studies drawn at random gave 2 of 2 rows equal."
     assert found in report(folder)
-    with pytest.raises(DataError, match="must hold suite.json"):
+    with pytest.raises(DataError, match=r"must hold suite\.json"):
         repeat_sample(tmp_path, 1, tmp_path / "again", 1, Silent())
 
     # The same again runs nothing and writes the same.

@@ -14,7 +14,7 @@ from duelist.suite.worlds import FOLDER, TrainingChoice, read_world
 def test_the_grid_has_every_combination() -> None:
     assert grid_of(["a.b=1,2", "c=x,y"]) == [("a.b=1", "c=x"), ("a.b=1", "c=y"), ("a.b=2", "c=x"), ("a.b=2", "c=y")]
     assert len(grid_of(GRID)) == 8
-    with pytest.raises(RecipeError, match="key.path=value,value"):
+    with pytest.raises(RecipeError, match=r"key\.path=value,value"):
         grid_of(["a.b"])
 
 

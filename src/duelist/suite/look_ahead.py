@@ -134,8 +134,8 @@ class _World:
 
     def step(self, margin_M: Floats, covariance_MM: Floats, pair: int) -> Floats:
         """Return the factors of C_c with which a label a, and a label b, of pair c moves the margins, `[2]`."""
-        p = expit(margin_M[pair])
-        return np.asarray([1 - p, -p]) / (1 + p * (1 - p) * covariance_MM[pair, pair])
+        p = float(expit(margin_M[pair]))
+        return np.array([1 - p, -p]) / (1 + p * (1 - p) * float(covariance_MM[pair, pair]))
 
     def expected_rise(self, margin_M: Floats, covariance_MM: Floats, pairs_X: NDArray[np.int64]) -> Floats:
         """Return the expected rise of J by a label of each of some pairs, over the label's true probabilities."""
