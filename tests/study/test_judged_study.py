@@ -101,7 +101,7 @@ def test_a_study_with_a_judge(judged_recipe: dict[str, Any], judge: Path, tmp_pa
         assert all(x.score == 0 for x in asked if x.inclusion != 1)
         rows = list(label_rows(study.store))
         assert [(r["inclusion"], r["control"]) for r in rows[:6]] == [(x.inclusion, x.control) for x in asked]
-        assert csv_text(study.store).splitlines()[0].endswith("inclusion,control")
+        assert csv_text(study.store).splitlines()[0].endswith("inclusion,control,propensity,candidates_left")
 
         head, *judged = read_jsonl(tmp_path / "whole/rounds/001/judged.jsonl")
         assert head["pool"] == len(pool) and len(judged) == 26

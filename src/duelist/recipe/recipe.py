@@ -168,6 +168,11 @@ class Recipe(BaseModel):
                 "Online, a round is one optimizer step, so no batch can be selected before it, but `lookahead` is 1: "
                 "set it to 0, or `online` to false."
             )
+        if self.stop is not None and self.acquisition.options.lure is not None:
+            raise ValueError(
+                "`stop` reads the gain of the best remaining label, which `acquisition.lure` does not compute, but "
+                "both are set: set one of them to null."
+            )
         require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
         if self.decoder is not None and self.policy is not None and self.policy.adapter == "none":
             raise ValueError(
