@@ -91,5 +91,6 @@ def test_unknown_worlds_and_places_of_data_are_refused(tmp_path: Path) -> None:
         with_data(worlds(["base"]), ["ukp=here"])
     (ukp,) = with_data(worlds(["ukp"]), [f"ukp={tmp_path / 'none'}"])
     assert ukp.absent is not None and str(tmp_path / "none") in ukp.absent
+    assert worlds(["base"])[0].model_copy(update={"modules": ("no_such_module",)}).absent is not None
     (ukp,) = with_data(worlds(["ukp"]), [f"ukp={tmp_path}"])
     assert ukp.absent is None

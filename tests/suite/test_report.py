@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
             tmp_path, "quick", {"random": (1.0, 60.0), "rule": (0.7, 60.0)}, failed={"rule, seed 3": "it broke"}
         ),
     }
+    worlds["data"] = world(tmp_path, "data", {"random": (1.0, 60.0), "rule": (1.0, 55.0)}, data_set=True)
     write_record(tmp_path, record(worlds))
     return tmp_path
 
@@ -74,6 +75,7 @@ def test_the_verdicts(folder: Path) -> None:
     assert verdicts["base"][5].startswith("passes (p ")
     assert verdicts["flat"][1] == "no: it says nothing about rules" and verdicts["flat"][3] == "passes"
     assert verdicts["flat"][4] == "–" and verdicts["flat"][5] == "not asked"
+    assert verdicts["data"][5].startswith("fails (p ")  # asked, although no reference was run
     assert verdicts["quick"][1] == "no reference was run" and verdicts["quick"][3] == "fails"
     arms = rows_of(text, "## World base (`base`)")
     assert set(arms) == {"rule", "look_ahead", "floor"} and "never" in arms["floor"][5]

@@ -67,10 +67,9 @@ def plan_world(
         RecipeError: if a setting is not valid.
     """
     changes = world_changes(world, settings)
-    beta = world_recipe(world, settings).beta
     studies = []
     for seed in settings.seeds:
-        arms = _arms(world, settings, beta, seed)
+        arms = _arms(world, settings, seed)
         if streams and seed in streams:
             arms.append(ArmSettings(BEST, (_stream(seed, streams[seed]),)))
         studies += plan_studies(folder / world.name, world.recipe, changes, arms, [seed])
@@ -111,7 +110,7 @@ def rules_of(world: World, settings: SuiteSettings) -> dict[str, str]:
     return own
 
 
-def _arms(world: World, settings: SuiteSettings, beta: float, seed: int) -> list[ArmSettings]:
+def _arms(world: World, settings: SuiteSettings, seed: int) -> list[ArmSettings]:
     rule = {"name": RULE_UNDER_TEST, **world.rule}
     arms = [ArmSettings(RANDOM, ("acquisition=random",)), ArmSettings(RULE_UNDER_TEST, (_flow("acquisition", rule),))]
     arms += settings.arms
@@ -119,20 +118,21 @@ def _arms(world: World, settings: SuiteSettings, beta: float, seed: int) -> list
         return arms
     arms += [ArmSettings(AGAIN, (_stream(seed, 0),)), ArmSettings(FLOOR, (f"acquisition={world.floor}",))]
     if LOOK_AHEAD in world.references:
-        arms.append(ArmSettings(LOOK_AHEAD, _look_ahead(world, settings, beta)))
+        arms.append(ArmSettings(LOOK_AHEAD, _look_ahead(world, settings)))
     return arms
 
 
-def _look_ahead(world: World, settings: SuiteSettings, beta: float) -> tuple[str, ...]:
-    annotator = world_recipe(world, settings).annotator
+def _look_ahead(world: World, settings: SuiteSettings) -> tuple[str, ...]:
+    recipe = world_recipe(world, settings)
+    annotator, gradient = recipe.annotator, recipe.featurizers["gradient"]
     assert annotator is not None  # embedded worlds have one
     known = {key: value for key, value in annotator.content().items() if key != "name"}
     featurizers = {
         "margin": {},
-        "gradient": {"dimension": 8192, "normalize": "none"},
+        "gradient": {"dimension": gradient.setting("dimension"), "normalize": "none"},
         "duelist.suite.truth:Truth": {"annotator": known, "weight": world.weight},
     }
-    rule = {"name": "duelist.suite.look_ahead:LookAhead", "beta": beta}
+    rule = {"name": "duelist.suite.look_ahead:LookAhead", "beta": recipe.beta}
     return (_flow("featurizers", featurizers), _flow("acquisition", rule))
 
 

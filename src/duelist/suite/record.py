@@ -36,6 +36,7 @@ class WorldRecord:
         beside: metrics reported beside it.
         first_batch: labels of the first batch, which all arms share.
         arms: what each arm is, by name.
+        data_set: whether it is a data set or a real language model, rather than an embedded world.
         failed: studies that failed, `arm, seed N`, with the message.
     """
 
@@ -48,6 +49,7 @@ class WorldRecord:
     beside: tuple[str, ...]
     first_batch: int
     arms: Mapping[str, str]
+    data_set: bool = False
     failed: Mapping[str, str] = field(default_factory=dict)
 
 

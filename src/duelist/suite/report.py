@@ -30,7 +30,7 @@ READING = f"""\
   as it must pass in every world, no correction is needed.
 - **To random's end** is the share of random's effort at which the arm's isotonic mean curve reaches the end of
   random's, with a percentile bootstrap over seeds. p is of "it needs more than half", adjusted by Holm for all arms and
-  worlds in which a reference's upper end is at most a quarter ({QUARTER:.0%}).
+  worlds in which it is asked: those where a reference's upper end is at most a quarter ({QUARTER:.0%}), and data sets.
 - `{AGAIN}` is random on another stream: what it shows is chance. `{FLOOR}` is a rule known to be bad.
 - `{LOOK_AHEAD}` and `{BEST}` see the true rewards. They are references, not bounds. Where neither beats random, the
   world says nothing about rules.
@@ -64,7 +64,7 @@ def report(folder: Path, over: str = "labels") -> str:
     results = {name: _results(name, record, rows, over) for name in record.worlds}
     main = {name: found[0] for name, found in results.items()}
     candidates = list({arm: None for world in record.worlds.values() for arm in world.arms if arm not in NOT_JUDGED})
-    raw = p_values(main, candidates)
+    raw = p_values(main, candidates, [name for name, world in record.worlds.items() if world.data_set])
     adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
     lines = [
         "# Does choosing pairs save labels?",

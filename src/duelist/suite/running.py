@@ -95,6 +95,7 @@ def world_record(world: World, settings: SuiteSettings, failed: dict[str, str] |
         world.beside,
         first_batch,
         rules_of(world, settings),
+        not world.embedded,
         failed or {},
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,17 +93,16 @@ def matched(rows: Rows, arm: str, metric: str, over: str) -> Matched | None:
     """Return the curves of an arm and of random in a metric; None if no seed has both."""
     better = parse_metric(metric)
     sign = 1.0 if better.higher_is_better else -1.0
-    found: list[tuple[Floats, Floats]] = []
-    grid: Floats | None = None
-    for seed in sorted(set(rows.get(arm, {})) & set(rows.get(RANDOM, {}))):
-        own, other = (curve(rows[name][seed], better.name, over) for name in (arm, RANDOM))
-        if own is None or other is None:
-            continue
-        grid = other.labels_E if grid is None else grid
-        found.append(tuple(sign * np.interp(grid, c.labels_E, c.values_E) for c in (own, other)))  # type: ignore[arg-type]
-    if grid is None:
+    shared = sorted(set(rows.get(arm, {})) & set(rows.get(RANDOM, {})))
+    pairs = [[curve(rows[name][seed], better.name, over) for name in (arm, RANDOM)] for seed in shared]
+    known = [(own, other) for own, other in pairs if own is not None and other is not None]
+    if not known:
         return None
-    return Matched(grid, np.array([a for a, _ in found]), np.array([b for _, b in found]))
+    effort_E = known[0][1].labels_E
+    own_SE, random_SE = (
+        np.array([sign * np.interp(effort_E, c[i].labels_E, c[i].values_E) for c in known]) for i in (0, 1)
+    )
+    return Matched(effort_E, own_SE, random_SE)
 
 
 def gain_S(curves: Matched, first: float) -> Floats:
@@ -166,12 +165,20 @@ def _judge_arm(arm: str, curves: Matched, first: float, unit: float | None) -> A
     return ArmResult(arm, len(curves.own_SE), area, end, spent)
 
 
-def p_values(results: Mapping[str, MetricResult], arms: Sequence[str]) -> dict[tuple[str, str], float]:
-    """Return the p-values of "it needs more than half" of the arms in the worlds where the bar (a) applies."""
+def p_values(
+    results: Mapping[str, MetricResult], arms: Sequence[str], data_sets: Collection[str] = ()
+) -> dict[tuple[str, str], float]:
+    """Return the p-values of "it needs more than half" of the arms, where that is asked.
+
+    Args:
+        results: the results of each world.
+        arms: the arms that are judged.
+        data_sets: worlds that are data sets, where it is asked whatever a reference reaches.
+    """
     return {
         (world, arm): found.effort.p_half
         for world, result in results.items()
-        if result.qualifies
+        if result.qualifies or world in data_sets
         for arm in arms
         if (found := result.arm(arm)) is not None
     }

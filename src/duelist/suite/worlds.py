@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,7 @@ class World(BaseModel):
     floor: str = Field(default="aplp", description="Rule that is known to be bad.")
     references: tuple[Reference, ...] = Field(default=("look_ahead", "best_subset"), description="Oracle references.")
     quick: bool = Field(default=False, description="Whether `--quick` runs it.")
+    modules: tuple[str, ...] = Field(default=(), description="Modules that it needs beside Duelist's own.")
     training: TrainingChoice | None = Field(default=None, description="Committed training choice; null: the recipe's.")
 
     @property
@@ -76,6 +78,9 @@ class World(BaseModel):
         """Why the world cannot run here, in words; None if it can, as far as can be seen without running it."""
         if self.recipe not in shipped_recipes() and not Path(self.recipe).is_file():
             return f"there is no recipe {self.recipe!r}"
+        missing = [name for name in self.modules if importlib.util.find_spec(name) is None]
+        if missing:
+            return f"it needs {', '.join(missing)}, which is not installed"
         prepare = self.require().prepare
         data = None if prepare is None else prepare.settings.get("data")
         if isinstance(data, str) and not Path(data).expanduser().exists():

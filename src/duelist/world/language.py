@@ -61,7 +61,7 @@ class Rules:
         rng = generator(settings.seed, "world", "rules")
         C, V, S = settings.kinds, settings.response_words, settings.style_words
         useful = C - settings.useless_kinds
-        frequency_X: NDArray[np.float64] = 1.0 / np.arange(1, C + 1) ** settings.zipf  # Zipf's law
+        frequency_X = np.asarray(1.0 / np.arange(1, C + 1) ** settings.zipf, dtype=np.float64)  # Zipf's law
         frequency_X[useful:] = 0.0
         frequency_X /= frequency_X.sum()
         pool_frequency_X = frequency_X * (1.0 - settings.useless_share)
