@@ -239,7 +239,7 @@ def test_only_the_response_and_its_end_are_trained_on(small: Path) -> None:
 
 
 def test_the_trained_model_answers_in_both_styles_and_stops(tmp_path: Path) -> None:
-    trained = {"kinds": 2, "layers": 2, "hidden_size": 64, "sft_steps": 250, "sft_batch_size": 32}
+    trained = {"kinds": 2, "layers": 2, "hidden_size": 64, "sft_steps": 150, "sft_batch_size": 16}
     folder = _made(tmp_path / "world", **(SMALL | trained))
     model, tokenizer = (c.from_pretrained(folder / "model") for c in (AutoModelForCausalLM, AutoTokenizer))
     held_out, world = _rows(folder / "held_out.jsonl"), _world(folder)

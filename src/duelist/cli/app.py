@@ -25,6 +25,7 @@ from duelist.cli.report import report
 from duelist.cli.run import run
 from duelist.cli.select import select
 from duelist.cli.status import status
+from duelist.cli.suite import suite
 from duelist.cli.verify import verify
 from duelist.errors import DuelistError
 
@@ -106,3 +107,4 @@ for command in (
 app.command("import")(import_)
 app.add_typer(annotators, name="annotators")
 app.add_typer(label_studio, name="label-studio")
+app.add_typer(suite, name="suite")

