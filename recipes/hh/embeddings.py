@@ -108,9 +108,9 @@ def hidden_states(
                 f"{split}.jsonl.gz must have a pair of one turn and at most {max_length} tokens, but has none: raise "
                 "`prepare.settings.max_length`."
             )
-        order = hash_keys(generator(0, split), list(kept)).argsort()[:most]
+        order, fit = hash_keys(generator(0, split), list(kept)).argsort()[:most], list(kept.values())
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-            for row, prompt, texts in (list(kept.values())[i] for i in order):
+            for row, prompt, texts in (fit[i] for i in order):
                 columns = {name: row[name] for name in ("prompt", "chosen", "rejected", "source") if name in row}
                 file.write(json.dumps(columns, ensure_ascii=False) + "\n")
                 answers |= {embedding_id(prompt.messages, text): (prompt, text) for text in texts}

@@ -108,7 +108,7 @@ def test_ukp_learns_from_a_language_models_hidden_states(arguments: Path, tiny_m
     assert metrics[1]["longer_wins"] == 0.5
     learned = RewardModel.load(tmp_path / "study" / "reward_model")
     assert learned.dimension == 6
-    assert learned.rewards(np.eye(6)).all()
+    assert learned.rewards(np.eye(6))[:5].all()  # the sixth, the length, is the same for all
 
 
 def test_hh_embeds_short_pairs_of_one_turn(tiny_model: Path, tmp_path: Path) -> None:

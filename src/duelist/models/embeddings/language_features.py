@@ -7,6 +7,7 @@ directions by accident. Here every column has variance one, so that the penalty 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def language_features(
     return np.hstack([principal_components(hidden_RH, components), length_R1]).astype(np.float32)
 
 
-def principal_components(vectors_RH: NDArray[np.floating], components: int) -> NDArray[np.float64]:
+def principal_components(vectors_RH: NDArray[Any], components: int) -> NDArray[np.float64]:
     """Return the first principal components of the standardised columns, each scaled to variance one, `[R, D]`.
 
     Fewer than `components` if the vectors have a smaller rank.
@@ -68,7 +69,7 @@ def principal_components(vectors_RH: NDArray[np.floating], components: int) -> N
     return columns_RH @ (direction_HH[:, :kept] / np.sqrt(variance_H[:kept]))
 
 
-def _standardized(vectors_RH: NDArray[np.floating]) -> NDArray[np.float64]:
+def _standardized(vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
     """Return the columns with mean 0 and variance 1; constant columns are 0."""
     centred_RH = vectors_RH.astype(np.float64) - vectors_RH.mean(axis=0, dtype=np.float64)
     scale_H = centred_RH.std(axis=0)
