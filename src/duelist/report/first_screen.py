@@ -59,8 +59,7 @@ def first_screen(arms: Sequence[Arm]) -> FirstScreen:
     main = arms[0]
     metric = main_metric(main)
     if metric is None:
-        text = "Nothing is measured yet." if not main.metrics else "Held-out responses have no reward, so none is shown."
-        return FirstScreen(_collected(main) if main.answers else text, [], _facts(main), _tiles(main, None, {}), None, None, "")
+        return FirstScreen(_unmeasured(main), (), _facts(main), _tiles(main, None, {}), None, None, "")
     rewards = _rewards(main) if metric.name == REWARD else {}
     intervals = _intervals(main, metric, rewards)
     return FirstScreen(
@@ -126,8 +125,10 @@ def _notes(arm: Arm, metric: MetricSpec, rewards: Mapping[int, held_out.Rewards]
     return notes
 
 
-def _collected(arm: Arm) -> str:
-    return f"{count(len(arm.answers), 'label')} collected; what they brought is not measured."
+def _unmeasured(arm: Arm) -> str:
+    if arm.answers:
+        return f"{count(len(arm.answers), 'label')} collected; what came of it is not measured."
+    return "No label yet, and nothing to measure the model by." if arm.metrics else "Nothing is measured yet."
 
 
 def _facts(arm: Arm) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def write_report(folder: Path, output: Path | None = None, sections: Sequence[Se
     return path
 
 
+@cache
 def _environment() -> Environment:
+    """Return the templates; compiling them is most of the time of a small report."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
