@@ -343,7 +343,11 @@ def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
     begin(tmp_path, compare={"random": {}}).close()
     page = Page(write_report(tmp_path))
     assert page.count("svg") == page.count("table") == 0
-    assert "Nothing measured yet" in page.text and "Nothing is measured yet." in page.of("p.headline") and "No pair has been asked yet" in page.text
+    assert (
+        "Nothing measured yet" in page.text
+        and "Nothing is measured yet." in page.of("p.headline")
+        and "No pair has been asked yet" in page.text
+    )
     assert "Not begun yet: random" in page.text
     assert status(tmp_path) == {
         "name": "made up",

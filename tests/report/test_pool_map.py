@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,23 +41,29 @@ def test_rounds_are_grouped_evenly_and_items_spread() -> None:
     assert spread(range(10), 4) == [0, 3, 6, 9] and spread([1, 2], 4) == [1, 2]
 
 
-def test_a_map_has_every_candidate_and_every_pick(tmp_path: Path) -> None:
-    folder = create_folder(tmp_path, small_study.RECIPE)
+def with_pool(path: Path) -> None:
+    """A study whose fixed pool lies in its folder: two rounds of three of its twelve pairs."""
+    folder = create_folder(path, small_study.RECIPE)
     pairs = [x.question for t in (1, 2, 3, 4) for x in small_study.pairs_of(t)]
     draws = Draws(tuple(r for q in pairs for r in q.responses), ())
     folder.run(1, "sample", codecs.DRAWS, lambda: draws)
     folder.run(1, "pair", codecs.questions(draws), lambda: pairs)
-    assert pool_map(read_arm(tmp_path)) is None  # nothing is asked yet
     small_study.close(folder, 0)
     for t in (1, 2):
         small_study.ask(folder, t)
         small_study.tell(folder, t)
         small_study.close(folder, t)
     folder.close()
-    found = pool_map(read_arm(tmp_path))
+
+
+def test_a_map_has_every_candidate_and_every_pick(tmp_path: Path) -> None:
+    with_pool(tmp_path)
+    study = read_arm(tmp_path)
+    assert pool_map(replace(study, asked=[])) is None
+    found = pool_map(study)
     assert found is not None and found.groups == ("round 1", "round 2")
     assert (found.pool, found.pool_shown, found.picks, found.picks_shown) == (12, 12, 6, 6)
     assert found.svg.count("pick t0") == found.svg.count("pick t1") == 3 and found.svg.count("h0") == 12
     assert ">2.3</title>" in found.svg
     (tmp_path / "rounds/001/responses.jsonl").unlink()
-    assert pool_map(read_arm(tmp_path)) is None
+    assert pool_map(study) is None

@@ -81,7 +81,11 @@ def reward_kl_chart(arms: Sequence[Arm]) -> Picture:
     """Draw mean reward over the KL from the base model."""
     series = [metric_series(arm, "kl", "mean_reward") for arm in arms]
     titles = [
-        [f"{m['labels']} labels" for m in arm.metrics if None not in (finite(m.get("kl")), finite(m.get("mean_reward")))]
+        [
+            f"{m['labels']} labels"
+            for m in arm.metrics
+            if None not in (finite(m.get("kl")), finite(m.get("mean_reward")))
+        ]
         for arm in arms
     ]
     caption = "What the reward cost in distance from the base model. A point is a round: rest the pointer on it."
@@ -127,7 +131,9 @@ def margin_chart(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> P
     top = max(float(x[:, 4].max()) for x in five if len(x)) or 1.0
     at = [c.round for of_arm in shown for c in of_arm]
     last = "; ".join(
-        f"{arm.label} ends with a median of {number(float(x[-1, 2]))}" for arm, x in zip(arms, five, strict=True) if len(x)
+        f"{arm.label} ends with a median of {number(float(x[-1, 2]))}"
+        for arm, x in zip(arms, five, strict=True)
+        if len(x)
     )
     x_range = Range(min(at) - 0.6, max(at) + 0.6)
     plot = Plot(WIDTH, HEIGHT, f"{title} by round: {last}.", x_range, Range(0, 1.05 * top), "round", whole_x=True)

@@ -160,7 +160,9 @@ def _tiles(arm: Arm, metric: MetricSpec | None, rewards: Mapping[int, held_out.R
 def _time(arm: Arm) -> Tile:
     recorded = [x.seconds for x in arm.answers if x.seconds is not None]
     if recorded:
-        of_all = "of all labels" if len(recorded) == len(arm.answers) else f"of {len(recorded)} of {len(arm.answers)} labels"
+        of_all = (
+            "of all labels" if len(recorded) == len(arm.answers) else f"of {len(recorded)} of {len(arm.answers)} labels"
+        )
         return Tile("People's time", duration(sum(recorded)), f"recorded, {of_all}")
     expected = finite(arm.metrics[-1].get("annotation_seconds")) if arm.metrics else None
     if not expected:
@@ -187,7 +189,9 @@ def _next_label(arm: Arm, metric: MetricSpec | None, rewards: Mapping[int, held_
             (first, was), (last, now) = found[0], found[-1]
             before = "" if first == last else f"; {few_digits(was)} in round {first}"
             note = f"at most, by the rule{before}" + ("" if step is None else f". {step}")
-            words = f"Gain of the best remaining question by round: {', '.join(few_digits(v) for _, v in found)} {unit}."
+            words = (
+                f"Gain of the best remaining question by round: {', '.join(few_digits(v) for _, v in found)} {unit}."
+            )
             return Tile("Next label", f"{few_digits(now)} {unit}", note, spark([v for _, v in found], words))
     unknown = f"{described.rule(arm)} tells no gain"
     if step is None:

@@ -161,7 +161,9 @@ class Plot(Canvas):
     def level(self, value: float, label: str = "") -> None:
         """Draw a dotted horizontal line at a value to compare with, if it is in range."""
         if self.y.low <= value <= self.y.high:
-            self.add("path", d=path([(self.LEFT, self.up(value)), (self.width - self.RIGHT, self.up(value))]), class_="level")
+            self.add(
+                "path", d=path([(self.LEFT, self.up(value)), (self.width - self.RIGHT, self.up(value))]), class_="level"
+            )
             if label:
                 self.text(self.width - self.RIGHT, self.up(value) - 5, label, "end")
 
