@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_sets
-import small_study
-from chromium import DESKTOP, PHONE, browser, violations
 from PIL import Image
 from test_page import begin, whole
 
+import small_sets
+import small_study
+from chromium import DESKTOP, PHONE, browser, violations
 from duelist.report.page import write_report
 from duelist.report.sections import Section, Table
 
@@ -53,7 +53,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", STUDIES)
 def test_axe_finds_nothing(
-    browser: Any,  # noqa: F811
+    browser: Any,
     reports: dict[str, Path],
     tmp_path: Path,
     name: str,
@@ -85,7 +85,7 @@ def test_axe_finds_nothing(
     window.close()
 
 
-def test_a_round_s_picks_can_be_seen_alone(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_round_s_picks_can_be_seen_alone(browser: Any, tmp_path: Path) -> None:
     from test_pool_map import with_pool
 
     with_pool(tmp_path)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_study
 
+import small_study
 from duelist.report.pool_map import placed, pool_map, round_groups, spread
 from duelist.report.record import read_arm
 from duelist.store import codecs

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_study
 
+import small_study
 from duelist.report.answering import answering
 from duelist.report.charts import metric_charts
 from duelist.report.first_screen import first_screen
@@ -88,7 +88,7 @@ def test_why_names_the_rule_the_chance_and_the_certificate(tmp_path: Path) -> No
     study = replace(study, stages=[select(1, within_percent_of_optimum=3.25)])
     (said,) = why(study)
     assert said.startswith("The rule is activedpo. ActiveDPO: select the comparisons")
-    assert "The first 2 pairs were drawn at random" in said and "within 3.25 % of the best batch" in said
+    assert "The first 2 pairs came at random" in said and "within 3.25 % of the best batch" in said
     assert why(replace(study, asked=[])) == []
 
 

@@ -12,9 +12,7 @@ from duelist.report.svg import Canvas, Plot, Range, dots, path, tick_labels, tic
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(4, 8))
-def test_ticks_are_few_round_numbers_in_the_range_that_their_labels_tell_apart(
-    low: float, width: float, most: int
-) -> None:
+def test_ticks_are_few_round_numbers_that_their_labels_tell_apart(low: float, width: float, most: int) -> None:
     of = Range(low, low + width)
     found = ticks(of, most)
     assert 0 < len(found) <= most + 1
@@ -48,9 +46,8 @@ def test_words_cannot_become_markup() -> None:
     canvas.add("path", d=evil, class_="line")
     root = ElementTree.fromstring(str(canvas.markup()))
     assert root.get("aria-label") == root[0].text == root[1][0].text == root[2].get("d") == evil
-    assert root.get("role") == "img" and Canvas(1, 1, "").markup().startswith(
-        '<svg class="chart" viewBox="0 0 1 1" aria-hidden'
-    )
+    assert root.get("role") == "img"
+    assert "aria-hidden" in Canvas(1, 1, "").markup() and "role" not in Canvas(1, 1, "").markup()
 
 
 def test_places_of_a_plot() -> None:

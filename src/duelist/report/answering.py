@@ -116,9 +116,8 @@ def _agreement(votes: Sequence[Label], given: Sequence[Label | Answer]) -> list[
         return ["No question was answered by two annotators, so agreement is not known."] if given else []
     from duelist.people.agreement import krippendorff_alpha, pairwise_agreement
 
-    found = [
-        f"{count(shared, 'question')} of {len(voters):,} {'was' if shared == 1 else 'were'} answered by several annotators."
-    ]
+    were = "was" if shared == 1 else "were"
+    found = [f"{count(shared, 'question')} of {len(voters):,} {were} answered by several annotators."]
     pairwise = pairwise_agreement(own)
     if pairwise is None:
         return found

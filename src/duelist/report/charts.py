@@ -15,6 +15,7 @@ from duelist.report.record import Arm, Selected
 from duelist.report.svg import SERIES, SHAPES, Canvas, Plot, Points, Range, path
 
 Intervals = Mapping[float, tuple[float, float]]  # of one arm's curve, by labels
+REWARD = "mean_reward"
 WIDTH, HEIGHT = 300.0, 210.0
 BOXES = 24  # rounds with a box of their own
 GROUPS_WIDTH = 400.0
@@ -79,7 +80,7 @@ def metric_charts(arms: Sequence[Arm], without: str | None) -> list[Picture]:
 
 def reward_kl_chart(arms: Sequence[Arm]) -> Picture:
     """Draw mean reward over the KL from the base model."""
-    series = [metric_series(arm, "kl", "mean_reward") for arm in arms]
+    series = [metric_series(arm, "kl", REWARD) for arm in arms]
     titles = [
         [
             f"{m['labels']} labels"

@@ -28,7 +28,7 @@ class Tile:
     name: str
     value: str
     note: str = ""
-    chart: Markup = Markup()
+    chart: Markup | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ def _headline(arm: Arm, metric: MetricSpec) -> str:
     title = metric.title[0].upper() + metric.title[1:]
     unit = f" {metric.unit}" if metric.unit else ""
     (_, first), (labels, last) = points[0], points[-1]
+    before, after, spent = number(first, digits), number(last, digits), count(int(labels), "label")
     if len(points) == 1:
-        return f"{title} is {number(last, digits)}{unit} with {count(int(labels), 'label')}; no later round is measured yet."
-    before, after = number(first, digits), number(last, digits)
+        return f"{title} is {after}{unit} with {spent}; no later round is measured yet."
     if before == after:
-        return f"{title} stayed at {after}{unit} with {count(int(labels), 'label')}."
-    return f"{title} {'rose' if last > first else 'fell'} from {before} to {after}{unit} with {count(int(labels), 'label')}."
+        return f"{title} stayed at {after}{unit} with {spent}."
+    return f"{title} {'rose' if last > first else 'fell'} from {before} to {after}{unit} with {spent}."
 
 
 def _notes(arm: Arm, metric: MetricSpec, rewards: Mapping[int, held_out.Rewards]) -> list[str]:

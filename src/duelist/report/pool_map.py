@@ -159,7 +159,7 @@ def _counted(responses: Sequence[Sequence[int]]) -> Tokens:
 
 
 def _on_canvas(place_N2: NDArray[np.float64]) -> Points:
-    """Return the places on the canvas: the 1 % and 99 % quantiles at its borders, so that no outlier shrinks the rest."""
+    """Return the places on the canvas, the 1 % and 99 % quantiles at its borders: outliers do not shrink the rest."""
     low_2, high_2 = np.quantile(place_N2, (0.01, 0.99), axis=0)
     share_N2 = np.clip((place_N2 - low_2) / np.maximum(high_2 - low_2, 1e-12), -0.02, 1.02)
     at_N2 = 20 + share_N2 * (np.array([WIDTH, HEIGHT]) - 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -46,7 +47,7 @@ def ticks(of: Range, most: int = 5, *, whole: bool = False) -> list[float]:
 
 def tick_labels(values: Sequence[float]) -> list[str]:
     """Return the values as text, with as many decimals as tell them apart."""
-    step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=1.0)
+    step = min((b - a for a, b in pairwise(values)), default=1.0)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{v:,.{digits}f}".replace("-", "−") for v in values]
 
@@ -69,7 +70,7 @@ class Canvas:
         self._parts: list[Markup] = []
 
     def add(self, tag: str, content: str = "", title: str = "", **attributes: Any) -> None:
-        """Add an element. Underscores in names of attributes are hyphens, a final one is dropped: `class_`, `text_anchor`.
+        """Add an element. Underscores in names of attributes become hyphens, a final one is dropped (`class_`).
 
         Args:
             tag: name of the element.
@@ -139,7 +140,7 @@ class Plot(Canvas):
         self.x, self.y = x, y
         at_y = ticks(y, 7 if height > 250 else 5)
         for value, label in zip(at_y, tick_labels(at_y), strict=True):
-            self.add("path", d=path([(self.LEFT, self.up(value)), (width - self.RIGHT, self.up(value))]), class_="grid")
+            self._across(value, "grid")
             self.text(self.LEFT - 7, self.up(value) + 4, label, "end")
         at_x = list(x_ticks) or ticks(x, 6, whole=whole_x)
         for value, label in zip(at_x, tick_labels(at_x), strict=True):
@@ -158,14 +159,14 @@ class Plot(Canvas):
         """Return the places of points of the data."""
         return [(self.across(a), self.up(b)) for a, b in points]
 
-    def level(self, value: float, label: str = "") -> None:
+    def level(self, value: float) -> None:
         """Draw a dotted horizontal line at a value to compare with, if it is in range."""
         if self.y.low <= value <= self.y.high:
-            self.add(
-                "path", d=path([(self.LEFT, self.up(value)), (self.width - self.RIGHT, self.up(value))]), class_="level"
-            )
-            if label:
-                self.text(self.width - self.RIGHT, self.up(value) - 5, label, "end")
+            self._across(value, "level")
+
+    def _across(self, value: float, name: str) -> None:
+        y = self.up(value)
+        self.add("path", d=path([(self.LEFT, y), (self.width - self.RIGHT, y)]), class_=name)
 
     def band(self, low: Points, high: Points, series: int) -> None:
         """Fill the area between two curves."""

@@ -15,16 +15,13 @@ def why(arm: Arm) -> list[str]:
         return []
     summary = described.rule_summary(name_of(arm.recipe, "acquisition"))
     sentences = [f"The rule is {described.rule(arm)}. {summary}".strip()]
+    asks = described.noun(arm)
     at_random = min(int(arm.recipe.get("initial_random") or 0), len(arm.asked))
     if at_random:
-        sentences.append(
-            f"The first {count(at_random, described.noun(arm))} were drawn at random, before the rule began."
-        )
-    control = sum(bool(x.control) and x.unit != "none" for x in arm.asked)
+        sentences.append(f"The first {count(at_random, asks)} came at random, before the rule began.")
+    control = sum(bool(x.control) for x in arm.asked[at_random:])
     if arm.recipe.get("control_fraction") and control:
-        sentences.append(
-            f"{count(control, described.noun(arm))} were drawn at random beside the rule's, as a control slice."
-        )
+        sentences.append(f"{count(control, asks)} came at random beside the rule's, as a control slice.")
     latest = max((s for s in arm.stages if s.name == "select"), key=lambda s: s.round, default=None)
     percent = None if latest is None else finite(latest.info.get("within_percent_of_optimum"))
     if percent is not None:
