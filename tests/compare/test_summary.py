@@ -17,6 +17,7 @@ from scipy import stats
 from duelist.compare import picture
 from duelist.compare.curves import Metric, Rows
 from duelist.compare.picture import draw
+from duelist.compare.sentences import sentences
 from duelist.compare.summary import ArmSummary, MetricSummary, choose_baseline, summarise
 from duelist.compare.tables import curves_csv, few_seeds, markdown, table_csv
 from tiers import first
@@ -210,6 +211,21 @@ def test_few_seeds_decide_nothing(rows: Rows, seeds: int) -> None:
         assert warning in markdown("t", [found(few)], {}, {})
     draw_nothing_odd = markdown("t", [], {"a": [0]}, {})
     assert "No study has finished" in draw_nothing_odd
+
+
+def test_sentences_to_quote(rows: Rows) -> None:
+    summary = found(rows)
+    bad, fast = sentences([summary])
+    assert fast.startswith("mean reward of fast minus that of random, after 40 labels: +1.500 (95 % interval +1.1")
+    assert fast.endswith(
+        "better on 10 of 10 seeds. Its mean curve reaches random's end with 20 labels instead of 40: 50 % fewer."
+    )
+    assert "better on 0 of 10 seeds." in bad and bad.endswith("seeds.") and "−5.500" in bad
+    few = found({name: {s: of_seed[s] for s in range(3)} for name, of_seed in rows.items()})
+    for sentence in sentences([few]):
+        assert "p " not in sentence and "interval" not in sentence
+        assert sentence.endswith("of 3 seeds; fewer than 8 seeds cannot tell the arms apart.")
+    assert f"- {fast}" in markdown("title", [summary], {}, {})
 
 
 def test_a_baseline_that_learns_nothing_is_no_target(rows: Rows) -> None:
