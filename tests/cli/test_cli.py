@@ -192,9 +192,19 @@ def test_where_training_reports_may_change_while_a_study_runs(
     assert everything_under(Path("s/rounds")) == pending
 
 
+def test_a_dry_run_lists_what_it_leaves_to_the_check(duelist: Command, write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe(trainer__train={"lr_scheduler_type": "no-such-schedule"})
+    plan = json.loads(duelist("run", recipe, "--dry-run", "--json").out)["plan"]
+    (note,) = (n for n in plan["notes"] if n.startswith("Not checked"))
+    assert "`trainer.train`" in note and "`policy.model`" in note and plan["base_parameters"] is None
+    assert "no-such-schedule" in duelist("run", recipe, "--check").error
+    recipe = write_recipe(policy__model="./no-such-folder")
+    assert "no folder ./no-such-folder" in duelist("run", recipe, "--dry-run").error
+
+
 def test_a_dry_run_tells_what_is_out_of_reach(duelist: Command, write_recipe: WriteRecipe) -> None:
     recipe = write_recipe(policy__model="someone/some-model", prompts={"path": "someone/some-data", "per_round": 9})
-    plan = json.loads(duelist("run", recipe, "--dry-run", "--json").out)["plan"]
+    plan = json.loads(duelist("run", recipe, "--check", "--json").out)["plan"]
     assert plan["base_parameters"] is None and plan["prompts_per_round"] == 9 and plan["labels"] == 12
     assert len(plan["notes"]) == 3 and sum("out of reach here" in note for note in plan["notes"]) == 2
     # A study, unlike a plan, cannot do without.

@@ -41,7 +41,12 @@ def run(
         typer.Option("--set", metavar="a.b=c", help="Override a recipe key. May be repeated."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost in a second, write nothing."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="As --dry-run, with the checks and the sizes that need torch and the model."),
     ] = False,
     host: Host = HOST,
     port: Port = PORT,
@@ -58,7 +63,6 @@ def run(
 
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
-    quiet_libraries()
     from duelist.cascade.page import people_at_the_page
     from duelist.recipe.recipe import load_recipe, policy_of
 
@@ -70,9 +74,10 @@ def run(
             f"{'null' if resolved.annotator is None else resolved.annotator.name}: leave them out, or add `--set "
             "annotator=people`."
         )
-    if dry_run:
-        _show_plan(resolved, quiet, as_json)
+    if dry_run or check:
+        _show_plan(resolved, quiet, as_json, libraries=check)
         return
+    quiet_libraries()
     from duelist.compare.arms import with_arms
     from duelist.compare.beside import run_with_arms
     from duelist.preflight.examination import examine_new, require_trackers
@@ -131,7 +136,7 @@ def _serve_people(
         serve(study, store, open_browser, quiet, **options)
 
 
-def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
+def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> None:
     from dataclasses import asdict
 
     from duelist.preflight.plan import plan, plan_rows
@@ -139,7 +144,9 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
     from duelist.recipe.round_plan import in_words
     from duelist.settings.validation import write_yaml
 
-    found = plan(recipe)
+    if libraries:
+        quiet_libraries()
+    found = plan(recipe, libraries=libraries)
     if as_json:
         print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
     elif not quiet:

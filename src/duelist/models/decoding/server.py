@@ -29,7 +29,8 @@ from typing import Any, Self
 import httpx2
 
 from duelist.errors import ModelError, RecipeError
-from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, ResponseRequest
+from duelist.models.decoding.local import LocalDecoder
+from duelist.models.decoding.requests import Decoder, Decoding, ResponseRequest
 from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template

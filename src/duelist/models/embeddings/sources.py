@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,14 +11,14 @@ from duelist.errors import DataError, ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder, Vectors
 from duelist.models.policy.loading import device_of, load_pretrained
-from duelist.models.policy.logprobs import batches_by_tokens
-from duelist.models.policy.padding import padded
-from duelist.models.policy.policy import Policy
 from duelist.models.policy.positions import context_length, length_thresholds
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template
 from duelist.models.policy.vocabulary import check_vocabulary
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
 
 class HiddenStates(Embedder):
@@ -72,6 +73,9 @@ class HiddenStates(Embedder):
 
     def _pooled(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], progress: Progress) -> Vectors:
         import torch
+
+        from duelist.models.policy.logprobs import batches_by_tokens
+        from duelist.models.policy.padding import padded
 
         length_R = [len(p) + len(r) for p, r in sequences]
         device = next(self._model.parameters()).device
