@@ -27,7 +27,7 @@ for line in sys.stdin.read().splitlines():
 
 def test_commands_without_a_model_load_no_model_library(tmp_path: Path) -> None:
     helps = [f"{name} --help" for name in ["", *COMMANDS]]
-    dry = [f"run {name} --dry-run --quiet" for name in ("quickstart", "reward-quickstart", "rlhf-quickstart", "hh")]
+    dry = [f"run {name} --dry-run --quiet" for name in ("quickstart", "reward-quickstart", "rlhf-quickstart")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "DUELIST_CACHE": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", PROBE.replace("{heavy}", str(HEAVY))],
