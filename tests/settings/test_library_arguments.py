@@ -40,7 +40,7 @@ def test_a_class_that_is_declared_elsewhere_is_imported(monkeypatch: pytest.Monk
 
 def test_an_unknown_argument_is_named_with_the_nearest() -> None:
     require_arguments({"learning_rate": 1.0}, "DPOConfig", {})
-    with pytest.raises(ValueError, match="`learning_rat` must be an argument of DPOConfig.*'learning_rate'"):
+    with pytest.raises(ValueError, match=r"`learning_rat` must be an argument of DPOConfig.*'learning_rate'"):
         require_arguments({"learning_rat": 1.0}, "DPOConfig", {})
     with pytest.raises(ValueError, match="`seed` must not be set here, but is 1: set it above"):
         require_arguments({"seed": 1}, "DPOConfig", {"seed": "set it above"})

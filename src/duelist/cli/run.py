@@ -142,8 +142,8 @@ def _serve_people(
     if recipe.compare or recipe.compare_seeds > 1:
         raise RecipeError(
             "A study that people answer has no comparison arms and one seed, for who would answer theirs, but the "
-            f"recipe has {', '.join(recipe.compare) or f'compare_seeds: {recipe.compare_seeds}'}: set `compare` to {{}} "
-            "and `compare_seeds` to 1."
+            f"recipe has {', '.join(recipe.compare) or recipe.compare_seeds}: set `compare` to {{}} and "
+            "`compare_seeds` to 1."
         )
     with Study.create(folder, recipe) as study:
         serve(study, store, open_browser, quiet, **options)
