@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,9 +85,19 @@ def test_a_study_from_beginning_to_end(
     assert (done.code, done.err) == (0, "")
     folder = Path("studies/team-first")
     assert {p.name for p in folder.iterdir()} >= {
-        *("recipe.yaml", "study.db", "rounds", "metrics.jsonl", "preferences.jsonl", "adapter", "report.html")
+        *(
+            "recipe.yaml",
+            "study.db",
+            "rounds",
+            "metrics.jsonl",
+            "preferences.jsonl",
+            "adapter",
+            "report.html",
+            "README.md",
+        )
     }
-    assert "activedpo, round 2" in done.out and f"Adapter: {folder}/adapter" in done.out
+    assert re.search(r"^ +2 +12 +\d\.\d{4}", done.out, re.M) and done.out.count("mean reward") == 1
+    assert f"What each file is: {folder}/README.md" in done.out and f"Adapter: {folder}/adapter" in done.out
     metrics = lines(folder / "metrics.jsonl")
     assert [(m["round"], m["labels"]) for m in metrics] == [(0, 0), (1, 6), (2, 12)]
 
@@ -122,6 +133,7 @@ def test_json_is_pure_and_says_what_metrics_jsonl_says(duelist: Command, write_r
     assert done.code == 0 and done.err == ""
     main_row, random_row = (json.loads(line) for line in done.out.splitlines())
     assert (main_row.pop("arm"), random_row.pop("arm")) == ("activedpo", "random")
+    assert main_row.pop("seed") == random_row.pop("seed") == 0
     assert main_row == lines(Path("s/metrics.jsonl"))[-1]
     assert random_row == lines(Path("s/compare/random/metrics.jsonl"))[-1]
 

@@ -14,8 +14,12 @@ from duelist.settings.network import ENDPOINT, OFFLINE, go_offline_without_hub, 
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", {ENDPOINT: os.environ.get(ENDPOINT, "")})
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OFFLINE, "to be restored")
+    monkeypatch.delenv(OFFLINE)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -30,13 +34,13 @@ def closed_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_a_hub_that_answers_keeps_the_process_online(listening: int) -> None:
-    os.environ[ENDPOINT] = f"http://127.0.0.1:{listening}"
+def test_a_hub_that_answers_keeps_the_process_online(listening: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{listening}")
     assert hub_answers() and go_offline_without_hub() is None and OFFLINE not in os.environ
 
 
-def test_a_hub_that_refuses_makes_it_offline_in_one_sentence(closed_port: int) -> None:
-    os.environ[ENDPOINT] = f"http://127.0.0.1:{closed_port}"
+def test_a_hub_that_refuses_makes_it_offline_in_one_sentence(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{closed_port}")
     said = go_offline_without_hub()
     assert said is not None and "\n" not in said and "HF_HUB_OFFLINE=1" in said and os.environ[OFFLINE] == "1"
     assert go_offline_without_hub() is None  # it is set
@@ -51,13 +55,13 @@ def test_a_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.
 
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_the_variable_that_is_set_is_respected(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.environ[OFFLINE] = value
+    monkeypatch.setenv(OFFLINE, value)
     monkeypatch.setattr(network, "hub_answers", lambda: pytest.fail("not asked"))
     assert go_offline_without_hub() is None and os.environ[OFFLINE] == value
 
 
 def test_behind_a_proxy_the_proxy_is_asked(listening: int, closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.environ[ENDPOINT] = f"http://hub.invalid:{closed_port}"
+    monkeypatch.setenv(ENDPOINT, f"http://hub.invalid:{closed_port}")
     monkeypatch.setattr(network, "proxy_bypass", lambda host: False)
     monkeypatch.setattr(network, "getproxies", lambda: {"http": f"http://127.0.0.1:{listening}"})
     assert hub_answers()

@@ -14,8 +14,10 @@ from duelist._version import __version__
 from duelist.cli.annotate import annotate, annotators, tell
 from duelist.cli.compare import compare
 from duelist.cli.console import err, say
+from duelist.cli.doctor import doctor
 from duelist.cli.export import export, import_
 from duelist.cli.gallery import gallery
+from duelist.cli.init import init
 from duelist.cli.label_studio import label_studio
 from duelist.cli.methods import methods
 from duelist.cli.recipes import recipes
@@ -84,8 +86,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-for command in (run, annotate, tell, compare, select, status, report, export, verify, recipes, methods, gallery):
+for command in (run, init, annotate, tell, compare, select, status, report, export, verify, recipes, methods, gallery):
     app.command()(command)
+app.command()(doctor)
 app.command("import")(import_)
 app.add_typer(annotators, name="annotators")
 app.add_typer(label_studio, name="label-studio")
