@@ -54,7 +54,7 @@ def test_answers_that_make_no_study_are_refused(start: Start, tmp_path: Path) ->
     for who in NEEDS_NAME:
         with pytest.raises(RecipeError, match="must be named with `--by`"):
             starter_recipe(replace(start, labeller=labeller(who), labelled_by=None))
-    with pytest.raises(RecipeError, match="`--labels` must be one of people, .* Did you mean 'people'"):
+    with pytest.raises(RecipeError, match=r"`--labels` must be one of people, .* Did you mean 'people'"):
         labeller("peple")
     with pytest.raises(DataError, match="asks 200 questions, but 30 prompts give 72 at most"):
         starter_recipe(replace(start, budget=1000))
