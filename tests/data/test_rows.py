@@ -62,7 +62,7 @@ def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(path: str) -> Non
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"text": "x"}, "must have a `prompt`, but row 7 has only text"),
+        ({"text": "x"}, "must have a `prompt` (or `messages`), but row 7 has only text"),
         ({"prompt": None}, "row 7 has only no column"),
         ({"prompt": " "}, "Every prompt must hold text, but that of row 7 is empty"),
         ({"prompt": []}, "text or a list of messages"),

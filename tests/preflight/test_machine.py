@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from duelist.preflight import machine
-from duelist.preflight.machine import Finding, examine_machine, is_usable, requirements, tested_versions
+from duelist.preflight.machine import Finding, constrained_versions, examine_machine, is_usable, requirements
 
 
 def by_subject() -> dict[str, Finding]:
@@ -42,13 +43,13 @@ def test_this_machine_can_run_duelist() -> None:
 
 
 def test_the_tested_versions_and_the_requirements_are_those_of_the_project() -> None:
-    assert tested_versions()["huggingface-hub"] and tested_versions()["torch"]
-    names = [r.partition(">")[0].partition("[")[0].strip() for r in requirements()]
-    assert {"trl", "torch", "crowd-kit"} <= set(names)
+    assert constrained_versions()["huggingface-hub"] and constrained_versions()["torch"]
+    names = {Requirement(r).name for r in requirements()}
+    assert {"trl", "torch", "crowd-kit"} <= names
 
 
 def test_versions_are_missing_untested_or_fine(installed: Callable[..., None]) -> None:
-    tested = tested_versions()["rich"]
+    tested = constrained_versions()["rich"]
     installed(trl=None, numpy="1.0", rich="999.0", fastapi=None)
     found = by_subject()
     assert (found["trl"].state, found["trl"].found) == ("missing", "not installed")

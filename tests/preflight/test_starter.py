@@ -18,7 +18,7 @@ from duelist.recipe.round_plan import total_budget
 
 @pytest.fixture
 def start(tmp_path: Path, tiny_model: Path, tiny_reward: str) -> Start:
-    rows = [{"messages": [{"role": "user", "content": f"w{i}"}], "chosen": "w1", "rejected": "w2"} for i in range(30)]
+    rows = [{"prompt": [{"role": "user", "content": f"w{i}"}], "chosen": "w1", "rejected": "w2"} for i in range(30)]
     prompts = tmp_path / "prompts with space.jsonl"
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return Start("first", str(tiny_model), str(prompts), "reward_function", tiny_reward, 20, 32)

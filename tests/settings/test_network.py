@@ -48,7 +48,12 @@ def test_a_hub_that_refuses_makes_it_offline_in_one_sentence(closed_port: int, m
 
 def test_a_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
-    monkeypatch.setattr(network.socket, "create_connection", lambda *_, **__: done.wait())
+
+    def connect(*_: object, **__: object) -> None:
+        done.wait()
+        raise OSError
+
+    monkeypatch.setattr(network.socket, "create_connection", connect)
     assert not hub_answers(0.01)
     done.set()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from duelist.compare.arms import PlannedStudy, with_arms
 from duelist.compare.curves import read_rows
@@ -64,7 +65,7 @@ def _keep_libraries_out_of_collections(recipe: Recipe) -> None:
     gc.freeze()
 
 
-def headline_metrics(rows: Sequence[dict[str, object]]) -> list[MetricSpec]:
+def headline_metrics(rows: Sequence[Mapping[str, Any]]) -> list[MetricSpec]:
     """Return the metrics that the table shows for each arm: those of `HEADLINES` that were measured, at most two."""
     by_name = {m.name: m for m in METRICS}
     return [by_name[n] for n in HEADLINES if any(finite(row.get(n)) is not None for row in rows)][:2]

@@ -2,9 +2,9 @@
 
 The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats): `prompt` is text or a list of messages, and a
 response is text or a list of one assistant message. Without a `prompt`, it is the conversation in `messages` up to the
-user's last message. Two responses are given as `chosen` and `rejected`, as
-`response_a` and `response_b`, or as a list `responses`. If a row has both a list and two named responses, as the rows
-have that `duelist select` picks from lists, the named responses form the pair (`row_pair`).
+user's last message. Two responses are given as `chosen` and `rejected`, as `response_a` and `response_b`, or as a list
+`responses`. If a row has both a list and two named responses, as the rows have that `duelist select` picks from lists,
+the named responses form the pair (`row_pair`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def row_prompt(row: Row, where: str) -> Prompt:
     """
     told = explicit_prompt(row, where)
     aside = {"prompt", *RESPONSE_COLUMNS, *EMBEDDING_COLUMNS}
-    if told.get("prompt") is None and row.get("messages") is not None:
-        told, aside = {"prompt": _asked(row["messages"], where)}, aside | {"messages"}
+    if _asks_by_messages(row):
+        aside |= {"messages"}
     columns = as_json({k: v for k, v in row.items() if k not in aside}, where)
     content = as_json(told.get("prompt"), where)
     if content is None:
@@ -62,6 +62,12 @@ def row_prompt(row: Row, where: str) -> Prompt:
             f"Every prompt must hold text, but the last message of {where} is empty: fill it in or drop the row."
         )
     return Prompt.of(content, columns)
+
+
+def _asks_by_messages(row: Row) -> bool:
+    """Return whether a row's prompt is in `messages`: it has no `prompt`, and no pair that begins with one."""
+    pair = row.get("chosen") is not None and row.get("rejected") is not None
+    return row.get("prompt") is None and not pair and row.get("messages") is not None
 
 
 def _asked(messages: Any, where: str) -> Any:
@@ -214,11 +220,13 @@ def as_json(value: Any, where: str = "the row", levels: int = DEEPEST) -> Any:
 
 
 def explicit_prompt(row: Row, where: str) -> Row:
-    """Add the prompt to a row of TRL's "implicit prompt" format: the common beginning of chosen and rejected.
+    """Add the prompt to a row without one: the common beginning of chosen and rejected, or what `messages` asks.
 
     Raises:
-        DataError: if the two responses have no common beginning.
+        DataError: if the two responses have no common beginning, or the messages ask nothing.
     """
+    if _asks_by_messages(row):
+        return {**row, "prompt": _asked(row["messages"], where)}
     if row.get("prompt") is not None or row.get("chosen") is None or row.get("rejected") is None:
         return row
     from trl.data_utils import extract_prompt

@@ -49,7 +49,7 @@ def examine_machine() -> list[Finding]:
     return [*_versions(), *_devices(), *_resources(), _network()]
 
 
-def tested_versions() -> dict[str, str]:
+def constrained_versions() -> dict[str, str]:
     """Return the versions that were tested together, by package; empty if their list is not installed."""
     file = _shipped("constraints.txt")
     lines = [] if file is None else file.read_text(encoding="utf-8").splitlines()
@@ -59,15 +59,12 @@ def tested_versions() -> dict[str, str]:
 
 def requirements() -> list[str]:
     """Return the package's requirements, those of extras with their marker, as pyproject.toml states them."""
-    try:
+    file = _shipped("pyproject.toml")
+    if file is None:  # an installed package has its metadata instead
         return list(importlib.metadata.requires("duelist") or [])
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout without installing
-        file = _shipped("pyproject.toml")
-        if file is None:
-            return []
-        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        extras = project["optional-dependencies"].items()
-        return [*project["dependencies"], *(f'{r}; extra == "{name}"' for name, some in extras for r in some)]
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    return [*project["dependencies"], *(f'{r}; extra == "{name}"' for name, some in extras for r in some)]
 
 
 def _shipped(name: str) -> Path | None:
@@ -86,7 +83,7 @@ def _versions() -> Iterator[Finding]:
     old = sys.version_info < (3, 11)
     remedy = "Duelist needs Python 3.11 or newer: install one." if old else ""
     yield Finding("Python", f"{platform.python_version()} on {platform.system()}", "missing" if old else "ok", remedy)
-    tested, of_extras = tested_versions(), dict[str, list[str]]()
+    tested, of_extras = constrained_versions(), dict[str, list[str]]()
     for text in requirements():
         needed = Requirement(text)
         extra = next((e for e in EXTRAS if needed.marker and needed.marker.evaluate({"extra": e})), None)
