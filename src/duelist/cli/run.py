@@ -13,6 +13,7 @@ from duelist.cli.console import (
     Quiet,
     TerminalProgress,
     err,
+    go_offline_if_unreachable,
     mapping_table,
     out,
     print_json,
@@ -78,7 +79,7 @@ def run(
     if dry_run or check:
         _show_plan(resolved, quiet, as_json, libraries=check)
         return
-    _say_if_offline(quiet or as_json)
+    go_offline_if_unreachable(quiet or as_json)
     quiet_libraries()
     from duelist.compare.arms import with_arms
     from duelist.compare.beside import ahead, run_beside, studies_of
@@ -134,14 +135,6 @@ def run(
         say(f"What each file is: {folder / README}")
 
 
-def _say_if_offline(silent: bool) -> None:
-    from duelist.settings.network import go_offline_without_hub
-
-    line = go_offline_without_hub()
-    if line is not None and not silent:
-        err.print(line, soft_wrap=True, highlight=False)
-
-
 def _serve_people(
     folder: Path, recipe: Recipe, store: str | None, open_browser: bool, quiet: bool, **options: Any
 ) -> None:
@@ -167,7 +160,7 @@ def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> N
     from duelist.settings.validation import write_yaml
 
     if libraries:
-        _say_if_offline(quiet or as_json)
+        go_offline_if_unreachable(quiet or as_json)
         quiet_libraries()
     found = plan(recipe, libraries=libraries)
     if as_json:
