@@ -189,7 +189,7 @@ def test_bad_prompts_are_refused_before_the_folder_is_made(
     data = tmp_path / "p.jsonl"
     data.write_text(content)
     recipe = write_recipe(prompts={"path": str(data)}, evaluation={"max_new_tokens": 6})
-    for words in (["--study", "s"], ["--dry-run"]):
+    for words in (["--study", "s"], ["--check"]):
         error = duelist("run", recipe, *words).error
         for part in said:
             assert part in error, error

@@ -25,7 +25,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -179,6 +178,8 @@ def residual_moments(sample: PoolSample) -> Floats:
 
     e is share − σ(m): what a label adds to the gradient, in units of φ. Of a random side its mean is 0.
     """
+    from scipy.special import expit  # imported late: a recipe is validated without SciPy
+
     people_P, judge_P = sample.people_P2.sum(axis=1), sample.judge_P2.sum(axis=1)
     both_P = sample.answered_P & (people_P > 0) & (judge_P > 0)
     p_P = expit(sample.margin_P)

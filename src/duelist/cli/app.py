@@ -15,8 +15,10 @@ from duelist.cli.annotate import annotate, annotators, tell
 from duelist.cli.audit import audit
 from duelist.cli.compare import compare
 from duelist.cli.console import err, say
+from duelist.cli.doctor import doctor
 from duelist.cli.export import export, import_
 from duelist.cli.gallery import gallery
+from duelist.cli.init import init
 from duelist.cli.label_studio import label_studio
 from duelist.cli.methods import methods
 from duelist.cli.recipes import recipes
@@ -89,6 +91,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 for command in (
     run,
+    init,
     annotate,
     tell,
     compare,
@@ -104,6 +107,7 @@ for command in (
     gallery,
 ):
     app.command()(command)
+app.command()(doctor)
 app.command("import")(import_)
 app.add_typer(annotators, name="annotators")
 app.add_typer(label_studio, name="label-studio")

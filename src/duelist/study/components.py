@@ -16,6 +16,7 @@ from duelist.featurizers.base import Featurizer
 from duelist.judges.base import Judge
 from duelist.judges.config import JudgeConfig
 from duelist.judges.of import judge_of
+from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.loading import device_of
 from duelist.models.rewards.functions import Reward
 from duelist.pairing.base import Pairing
@@ -193,7 +194,7 @@ class StudyComponents:
             online=recipe.online,
             decoder=recipe.decoder is not None,
             adapter=None if policy is None else policy.adapter,
-            on_cpu=policy is None or device_of(policy.device).type == "cpu",
+            on_cpu=_is_on_cpu(policy, lookups),
             starts_as_reference=recipe.initial is None and starts is None,
             labelled_start=recipe.initial is not None,
             posterior=None if recipe.reward_model is None else recipe.reward_model.posterior,
@@ -249,6 +250,12 @@ class StudyComponents:
         if self.recipe.reward_model is not None:
             responses += held_out_responses(self.recipe.prompts, prompts.held_out).responses
         return responses
+
+
+def _is_on_cpu(policy: PolicyConfig | None, lookups: Lookups) -> bool:
+    if policy is None or policy.device == "cpu":
+        return True
+    return lookups.may_import("`policy.device`") and device_of(policy.device).type == "cpu"
 
 
 def require_annotator(recipe: Recipe) -> None:

@@ -34,7 +34,8 @@ import httpx2
 
 from duelist.errors import ModelError, RecipeError
 from duelist.models.decoding.completion_server import CompletionServer, RequestRefused, ServerFailed
-from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, ResponseRequest
+from duelist.models.decoding.local import LocalDecoder
+from duelist.models.decoding.requests import Decoder, Decoding, ResponseRequest
 from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.decoding.server_pool import ServerPool
 from duelist.models.policy.policy import Policy

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from duelist.errors import DataError, ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder
 from duelist.models.policy.loading import device_of, load_pretrained
-from duelist.models.policy.policy import Policy
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
 
 def make_embedder(config: EmbeddingConfig, policy: Policy | None = None) -> Embedder:
