@@ -64,7 +64,12 @@ def run_suite(
     write_record(folder, run)
 
     def finish(studies: Sequence[PlannedStudy]) -> list[Failure]:
-        return run_comparison(folder, studies, jobs, progress, on_outcome) if studies else []
+        failures = []
+        # A comparison gives each of its processes as many threads as its hungriest study takes: those run apart.
+        for threads in sorted({s.recipe.torch_threads for s in studies}):
+            alike = [s for s in studies if s.recipe.torch_threads == threads]
+            failures += run_comparison(folder, alike, jobs, progress, on_outcome)
+        return failures
 
     # The rules first: the subsets take longest, and say only what could be gained.
     failures = finish([s for world in usable for s in plan_world(folder, world, settings)])
