@@ -66,11 +66,11 @@ def principal_components(vectors_RH: NDArray[Any], components: int) -> NDArray[n
     variance_H, direction_HH = np.linalg.eigh(columns_RH.T @ columns_RH / len(columns_RH))
     variance_H, direction_HH = variance_H[::-1], direction_HH[:, ::-1]
     kept = min(components, int((variance_H > 1e-9 * variance_H[0]).sum()))
-    return columns_RH @ (direction_HH[:, :kept] / np.sqrt(variance_H[:kept]))
+    return np.asarray(columns_RH @ (direction_HH[:, :kept] / np.sqrt(variance_H[:kept])), np.float64)
 
 
 def _standardized(vectors_RH: NDArray[Any]) -> NDArray[np.float64]:
     """Return the columns with mean 0 and variance 1; constant columns are 0."""
     centred_RH = vectors_RH.astype(np.float64) - vectors_RH.mean(axis=0, dtype=np.float64)
     scale_H = centred_RH.std(axis=0)
-    return centred_RH / np.where(scale_H > 0, scale_H, 1)
+    return np.asarray(centred_RH / np.where(scale_H > 0, scale_H, 1), np.float64)
