@@ -19,12 +19,14 @@ def doctor(as_json: Json = False) -> None:
 
     from duelist.preflight.machine import examine_machine, is_usable
 
-    findings = examine_machine()
+    findings = []
+    for f in examine_machine():
+        findings.append(f)
+        if not as_json:
+            say(f"{MARKS[f.state]}  {f.about}: {f.found}" + (f". {f.remedy}" if f.remedy else ""))
     if as_json:
         print_json({"usable": is_usable(findings), "findings": [asdict(f) for f in findings]})
     else:
-        for f in findings:
-            say(f"{MARKS[f.state]}  {f.about}: {f.found}" + (f". {f.remedy}" if f.remedy else ""))
         missing = [f.about for f in findings if f.state == "missing"]
         say("Nothing that is needed is missing." if not missing else f"Needed and missing: {', '.join(missing)}.")
     if not is_usable(findings):

@@ -44,9 +44,12 @@ class Finding:
     remedy: str = ""
 
 
-def examine_machine() -> list[Finding]:
-    """Return what this machine has, what is missing, and what will not work. Nothing is changed."""
-    return [*_versions(), *_devices(), *_resources(), _network()]
+def examine_machine() -> Iterator[Finding]:
+    """Yield what this machine has, what is missing, and what will not work. Nothing is changed."""
+    yield from _versions()
+    yield from _resources()
+    yield _network()
+    yield from _devices()  # last: importing torch takes seconds
 
 
 def constrained_versions() -> dict[str, str]:
