@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from duelist.compare.curves import OVER, described
 from duelist.compare.statistics import FEWEST_SEEDS, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary
+from duelist.evaluation.metrics import MetricSpec
 
 
 def sentences(summaries: Sequence[MetricSummary]) -> list[str]:
@@ -24,13 +25,14 @@ def _sentence(summary: MetricSummary, arm: ArmSummary) -> str:
     if pair.difference.half_width is None or pair.p_value is None:
         value = f"{pair.difference.mean:+.{metric.digits - 1}f}".replace("-", "−")
         return f"{end}: {value}, {better}; fewer than {FEWEST_SEEDS} seeds cannot tell the arms apart."
-    return f"{end}: {_in_numbers(pair, metric.digits - 1)}, {better}.{_saved(summary, arm)}"
+    return f"{end}: {_in_numbers(pair, metric)}, {better}.{_saved(summary, arm)}"
 
 
-def _in_numbers(pair: Paired, digits: int) -> str:
-    mean, half_width = pair.difference.mean, pair.difference.half_width
+def _in_numbers(pair: Paired, metric: MetricSpec) -> str:
+    mean, half_width, width = pair.difference.mean, pair.difference.half_width, metric.range[1] - metric.range[0]
     assert half_width is not None and pair.p_value is not None
-    value, low, high = (f"{x:+.{digits}f}".replace("-", "−") for x in (mean, mean - half_width, mean + half_width))
+    ends = max(mean - half_width, -width), min(mean + half_width, width)
+    value, low, high = (f"{x:+.{metric.digits - 1}f}".replace("-", "−") for x in (mean, *ends))
     p = "p < 0.0001" if pair.p_value < 1e-4 else f"p = {pair.p_value:.2g}"
     return f"{value} (95 % interval {low} to {high}, paired t-test {p})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -147,7 +148,7 @@ def margin_chart(arms: Sequence[Arm], rounds: Sequence[Sequence[Selected]]) -> P
             name = f"s{i % SERIES}"
             plot.add("path", d=f"M{x:.1f} {low:.1f}V{q1:.1f}M{x:.1f} {q3:.1f}V{high:.1f}", class_=f"whisker {name}")
             words = f"round {c.round}: median {number(float(row[2]))}"
-            box = {"x": x - 0.4 * width, "y": q3, "width": 0.8 * width, "height": max(q1 - q3, 0.5)}
+            box: dict[str, Any] = {"x": x - 0.4 * width, "y": q3, "width": 0.8 * width, "height": max(q1 - q3, 0.5)}
             plot.add("rect", title=words, class_=f"box {name}", **box)
             plot.add("path", d=f"M{x - 0.4 * width:.1f} {median:.1f}h{0.8 * width:.1f}", class_=f"median {name}")
     return Picture(title, caption, plot.markup())
@@ -174,7 +175,7 @@ def groups_chart(arms: Sequence[Arm], groups: Sequence[tuple[str, Sequence[int]]
         canvas.text(left - 8, middle, name if len(name) <= 13 else f"{name[:12]}…", "end")
         for k, n in enumerate(counts):
             width = (GROUPS_WIDTH - left - right) * n / most
-            bar = {"x": left, "y": top + k * thick, "width": max(width, 0.5), "height": thick - 1}
+            bar: dict[str, Any] = {"x": left, "y": top + k * thick, "width": max(width, 0.5), "height": thick - 1}
             canvas.add("rect", title=f"{name}: {n}", class_=f"bar s{k % SERIES}", **bar)
         if len(arms) == 1:
             canvas.text(left + (GROUPS_WIDTH - left - right) * counts[0] / most + 5, middle, str(counts[0]))

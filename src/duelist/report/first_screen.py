@@ -15,6 +15,7 @@ from duelist.report.charts import Intervals, Picture, metric_chart, metric_inter
 from duelist.report.formats import count, duration, few_digits, number, signed
 from duelist.report.record import Arm
 from duelist.store.decisions import question_of
+from duelist.types import Label
 
 CHART = (480.0, 300.0)
 GAINS = {"gain_nats": "nats", "gain_reward": "of expected reward"}
@@ -143,13 +144,18 @@ def _facts(arm: Arm) -> list[tuple[str, str]]:
 
 def _tiles(arm: Arm, metric: MetricSpec | None, rewards: Mapping[int, held_out.Rewards]) -> list[Tile]:
     sizes = {x.question.id: x.question.k for x in arm.asked}
-    read = sum(sizes[question_of(x)] for x in arm.answers)
+    by_judge = sum(isinstance(x, Label) and x.judgement is not None for x in arm.answers)
+    read = sum(sizes[question_of(x)] for x in arm.answers if not (isinstance(x, Label) and x.judgement is not None))
     answered = len({question_of(x) for x in arm.answers})
     constant = arm.recipe.get("schedule", "constant") == "constant"
     planned = f" of {arm.recipe['budget'] * arm.rounds:,} planned" if constant else ""
     return [
         Tile("Labels", f"{len(arm.answers):,}", f"on {answered:,} {described.noun(arm)}s{planned}"),
-        Tile("Responses read", f"{read:,}", "counted for each label"),
+        Tile(
+            "Responses read",
+            f"{read:,}",
+            f"besides {count(by_judge, 'label')} by a judge" if by_judge else "in all labels",
+        ),
         _time(arm),
         *_money(arm),
         Tile("Computing", duration(sum(s.seconds for s in arm.stages)), "all stages, on this machine"),
@@ -160,10 +166,9 @@ def _tiles(arm: Arm, metric: MetricSpec | None, rewards: Mapping[int, held_out.R
 def _time(arm: Arm) -> Tile:
     recorded = [x.seconds for x in arm.answers if x.seconds is not None]
     if recorded:
-        of_all = (
-            "of all labels" if len(recorded) == len(arm.answers) else f"of {len(recorded)} of {len(arm.answers)} labels"
-        )
-        return Tile("People's time", duration(sum(recorded)), f"recorded, {of_all}")
+        every = len(recorded) == len(arm.answers)
+        of_labels = "all labels" if every else f"{len(recorded)} of {len(arm.answers)} labels"
+        return Tile("People's time", duration(sum(recorded)), f"recorded, of {of_labels}")
     expected = finite(arm.metrics[-1].get("annotation_seconds")) if arm.metrics else None
     if not expected:
         return Tile("People's time", "–", "no time is recorded")
@@ -189,9 +194,8 @@ def _next_label(arm: Arm, metric: MetricSpec | None, rewards: Mapping[int, held_
             (first, was), (last, now) = found[0], found[-1]
             before = "" if first == last else f"; {few_digits(was)} in round {first}"
             note = f"at most, by the rule{before}" + ("" if step is None else f". {step}")
-            words = (
-                f"Gain of the best remaining question by round: {', '.join(few_digits(v) for _, v in found)} {unit}."
-            )
+            by_round = ", ".join(few_digits(v) for _, v in found)
+            words = f"Gain of the best remaining question by round: {by_round} {unit}."
             return Tile("Next label", f"{few_digits(now)} {unit}", note, spark([v for _, v in found], words))
     unknown = f"{described.rule(arm)} tells no gain"
     if step is None:

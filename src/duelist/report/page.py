@@ -87,7 +87,7 @@ def _content(arms: Sequence[Arm], sections: Sequence[Section]) -> dict[str, Any]
     rows = [row for arm in arms for row in arm.metrics]
     measured = [m for m in shown_in("report") if any(finite(row.get(m.name)) is not None for row in rows)]
     first = first_screen(arms)
-    curves = [*metric_charts(arms, first.metric and first.metric.name), reward_kl_chart(arms)]
+    curves = [*metric_charts(arms, first.metric.name if first.metric else None), reward_kl_chart(arms)]
     grouped = groups(arms, of_arms)
     kinds = groups_chart(arms, grouped["counts"], grouped["column"]) if grouped else None
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")

@@ -133,7 +133,8 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
 
 def _pool(arm: Arm, rounds: Sequence[int]) -> tuple[int, list[list[Sequence[int]]]]:
     """Return the number of candidate questions of some rounds, and the tokens of evenly spaced ones."""
-    total, found = 0, []
+    total = 0
+    found: list[list[Sequence[int]]] = []
     for t in rounds:
         folder = arm.folder / ROUNDS / f"{t:03d}"
         try:
