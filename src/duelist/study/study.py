@@ -20,6 +20,7 @@ from duelist.store.opening import create_folder, open_folder, open_folder_for_pa
 from duelist.study.importing import ImportReport, import_into, source_of
 from duelist.study.lookahead import kept_by_fresher_features
 from duelist.study.stages import Stages
+from duelist.tracking.reporting import Reporting
 from duelist.types import Answer, Batch, Label, VoteRule
 
 
@@ -55,6 +56,7 @@ class Study:
         self.store = folder.store
         self.progress = progress or Silent()
         self.stages = Stages(self.recipe, folder, self.progress)
+        self.reporting = Reporting(self.recipe.report_to, folder.recipe, folder.path, self.store, self.progress)
         for wrong in self.store.damaged_labels():
             self.progress.note(f"Of what an earlier version recorded, {wrong}.")
 
@@ -135,7 +137,8 @@ class Study:
 
         Raises:
             RoundStateError: if every round is closed, the stopping rule has ended the study, or it was closed.
-            RecipeError: if the stopping rule needs a gain that the acquisition does not report. Then nothing is asked.
+            RecipeError: if the stopping rule needs a gain that the acquisition does not report, or a tracker of
+                `report_to` is not installed. Then nothing is asked.
             BudgetError: if the pool has fewer questions than the budget.
         """
         self.folder.require_open()
@@ -143,8 +146,12 @@ class Study:
             closed = f"all {self.recipe.rounds} rounds are closed"
             why = f"the study stopped after round {self.last_round}: {self.stopped}" if self.stopped else closed
             raise RoundStateError(f"A round must be left to ask for, but {why}.")
+        self.reporting.require_installed()
         with torch_threads(self.recipe.torch_threads):
+            new = not self.store.metrics()
             self.stages.measure_initial_model()
+            if new:
+                self.reporting.report()
             return self._batch(self.round)
 
     def _batch(self, t: int) -> Batch:
@@ -272,6 +279,7 @@ class Study:
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
         metrics = self.folder.close_round(t, {**measured, **self.stages.asked_metrics(t), **ahead})
+        self.reporting.report()
         selected = self.folder.stage(t, "select")
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 
@@ -285,6 +293,8 @@ class Study:
         self.folder.require_open()
         annotator = annotator or self.stages.components.annotator
         self.folder.derive()  # a full disk may have kept the last round from writing its results
+        if self.store.metrics():
+            self.reporting.report()  # a tracker may have missed the last round
         while self.rounds_left > 0:
             batch = self.ask()
             missing = batch.only(self.unanswered())
