@@ -18,6 +18,7 @@ from duelist.cli.export import export, import_
 from duelist.cli.gallery import gallery
 from duelist.cli.label_studio import label_studio
 from duelist.cli.methods import methods
+from duelist.cli.push import push
 from duelist.cli.recipes import recipes
 from duelist.cli.report import report
 from duelist.cli.run import run
@@ -84,7 +85,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-for command in (run, annotate, tell, compare, select, status, report, export, verify, recipes, methods, gallery):
+for command in (run, annotate, tell, compare, select, status, report, export, push, verify, recipes, methods, gallery):
     app.command()(command)
 app.command("import")(import_)
 app.add_typer(annotators, name="annotators")
