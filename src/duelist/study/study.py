@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from duelist.annotators.base import Annotator
+from duelist.display import numbers
 from duelist.errors import RoundStateError, StorageError, user_code
 from duelist.exchange.trl import dataset_rows
 from duelist.models.policy.process_state import torch_threads
@@ -23,6 +24,9 @@ from duelist.study.stages import Stages
 from duelist.tracking.reporting import Reporting
 from duelist.types import Answer, Batch, Label, VoteRule
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @dataclass(frozen=True)
 class RoundReport:
@@ -33,6 +37,12 @@ class RoundReport:
     metrics: Mapping[str, Any]
     training: Mapping[str, float]
     selection: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        measured = [(name, value) for name, value in self.metrics.items() if not isinstance(value, Mapping)]
+        chosen = [(f"selection: {name}", value) for name, value in self.selection.items()]
+        trained = [(f"training: {name}", value) for name, value in self.training.items()]
+        return numbers(f"Round {self.round}", [*measured, *chosen, *trained])
 
 
 class Study:
@@ -108,6 +118,22 @@ class Study:
         except StorageError:
             if kind is None:  # otherwise the error that ended the block is more informative
                 raise
+
+    def metrics(self) -> pandas.DataFrame:
+        """Return the metrics of the closed rounds, a row per round indexed by it, as in metrics.jsonl.
+
+        A metric that is a mapping gives a column per key, such as `seconds.train`.
+        """
+        import pandas
+
+        return pandas.json_normalize(self.store.metrics()).set_index("round", drop=True)
+
+    def _repr_html_(self) -> str:
+        closed = self.store.metrics()
+        last = [(name, v) for name, v in (closed[-1] if closed else {}).items() if not isinstance(v, Mapping)]
+        where = [("folder", self.folder.path), ("rounds closed", f"{max(len(closed) - 1, 0)} of {self.last_round}")]
+        waiting = [("questions without an answer", len(self.unanswered()))] if self.rounds_left > 0 else []
+        return numbers(f"Study {self.recipe.name}", [*where, *waiting, *last])
 
     @property
     def round(self) -> int:
