@@ -73,6 +73,8 @@ def test_the_cards_say_what_the_study_was(study: Path, tmp_path: Path) -> None:
     assert "| 1 | 7 | 0.2500 |" in model.text
     assert "| acquisition | random |" in model.text
     assert "Rafailov" in model.text  # DPO's paper
+    assert "none needed" not in model.text
+    assert "drawn at random from the study's own pool" in model.text  # as the rule `random` does
     assert len(rows) == 6
     assert f"{len(rows)} preferences" in dataset.text
 

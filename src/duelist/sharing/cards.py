@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
 from duelist._version import __version__
-from duelist.sharing.facts import DUELIST, Facts
+from duelist.sharing.facts import Facts
 
 HERE = Path(__file__).parent
 TAGS = ["duelist", "preference-learning", "active-learning"]
@@ -75,7 +75,6 @@ def _words(f: Facts, repo: str, dataset: str | None, license: str | None) -> dic
         # A template's variable of the metadata's name would be its value.
         "license": f"License: {license}." if license else "The publisher stated no license: ask before you use it.",
         "version": __version__,
-        "duelist": DUELIST,
     }
 
 

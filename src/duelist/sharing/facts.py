@@ -19,7 +19,6 @@ from duelist.settings.lookups import PREPARED, is_local
 from duelist.types import Label
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-DUELIST = "https://pypi.org/project/duelist"
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Facts:
         curve: its rows, one for each evaluated round.
         rounds: (closed, planned).
         references: references of the methods used.
+        at_random: whether the questions were drawn at random from the pool.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Facts:
     curve: Sequence[Sequence[str]]
     rounds: tuple[int, int]
     references: Sequence[str]
+    at_random: bool
 
     @property
     def agreement_in_words(self) -> str:
@@ -113,7 +114,8 @@ def facts_of(arm: Arm) -> Facts:
         curve_head=head,
         curve=curve,
         rounds=(arm.rounds_closed, arm.rounds),
-        references=list(dict.fromkeys(x for x in references if x)),
+        references=list(dict.fromkeys(x for x in references if x and not x.startswith("none"))),
+        at_random=recipe.acquisition.build().uniform,
     )
 
 

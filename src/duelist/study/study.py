@@ -305,7 +305,8 @@ class Study:
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
         metrics = self.folder.close_round(t, {**measured, **self.stages.asked_metrics(t), **ahead})
-        self.reporting.report()
+        if due or not self.recipe.online:  # a run is opened each time: too slow for every optimizer step
+            self.reporting.report()
         selected = self.folder.stage(t, "select")
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 
