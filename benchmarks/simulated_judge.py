@@ -1,6 +1,6 @@
 """A judge of known accuracy in the quickstart's environment, for a recipe's `judged_pool`.
 
-    duelist compare quickstart --set acquisition=random --seeds 0:2 --arm people: --arm "good:\
+    duelist compare quickstart --set rounds=8 --set acquisition=random --seeds 0:2 --arm people: --arm "good:\
     judged_pool.judge.function=benchmarks/simulated_judge.py:judge,judged_pool.judge.arguments.world='{prepared}',\
     judged_pool.judge.arguments.right=0.95,judged_pool.pairs=64"
 """

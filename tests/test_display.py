@@ -35,6 +35,7 @@ def test_words_are_escaped_everywhere(tmp_path: Path) -> None:
         pages.append(report._repr_html_())
         frame = study.metrics()
         recorded = study.store.metrics()
+    assert "made &amp; by hand, closed" in study._repr_html_()
     for page in (*pages, table(EVIL, (EVIL,), [(EVIL,)])):
         assert tags_of(page) <= {"div", "p", "b", "table", "thead", "tbody", "tr", "th", "td"}
     assert "made &amp; by hand" in pages[0]

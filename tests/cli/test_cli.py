@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,10 +50,11 @@ def test_every_method_has_its_reference_and_formula(duelist: Command) -> None:
 
     found = json.loads(duelist("methods", "--json").out)
     kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")
-    assert {(m["kind"], m["name"]) for m in found} == {(kind, name) for kind in kinds for name in COMPONENTS[kind]}
+    paths = {(kind, name): path for kind in kinds for name, path in COMPONENTS[kind].items()}
+    paths["acquisition setting", "lure"] = "duelist.acquisition.lure:LureConfig"
+    assert {(m["kind"], m["name"]): m["path"] for m in found} == paths
     for m in found:
         assert m["summary"] and m["reference"] and m["formula"] and m["cost"], m["name"]
-        assert m["path"] == COMPONENTS[m["kind"]][m["name"]]
         if m["kind"] == "acquisition":
             assert m["unit"], m["name"]
     rules = {m["name"]: m for m in found if m["kind"] == "acquisition"}
@@ -84,9 +86,19 @@ def test_a_study_from_beginning_to_end(
     assert (done.code, done.err) == (0, "")
     folder = Path("studies/team-first")
     assert {p.name for p in folder.iterdir()} >= {
-        *("recipe.yaml", "study.db", "rounds", "metrics.jsonl", "preferences.jsonl", "adapter", "report.html")
+        *(
+            "recipe.yaml",
+            "study.db",
+            "rounds",
+            "metrics.jsonl",
+            "preferences.jsonl",
+            "adapter",
+            "report.html",
+            "README.md",
+        )
     }
-    assert "activedpo, round 2" in done.out and f"Adapter: {folder}/adapter" in done.out
+    assert re.search(r"^ +2 +12 +\d\.\d{4}", done.out, re.M) and done.out.count("mean reward") == 1
+    assert f"What each file is: {folder}/README.md" in done.out and f"Adapter: {folder}/adapter" in done.out
     metrics = lines(folder / "metrics.jsonl")
     assert [(m["round"], m["labels"]) for m in metrics] == [(0, 0), (1, 6), (2, 12)]
 
@@ -122,6 +134,7 @@ def test_json_is_pure_and_says_what_metrics_jsonl_says(duelist: Command, write_r
     assert done.code == 0 and done.err == ""
     main_row, random_row = (json.loads(line) for line in done.out.splitlines())
     assert (main_row.pop("arm"), random_row.pop("arm")) == ("activedpo", "random")
+    assert main_row.pop("seed") == random_row.pop("seed") == 0
     assert main_row == lines(Path("s/metrics.jsonl"))[-1]
     assert random_row == lines(Path("s/compare/random/metrics.jsonl"))[-1]
 
@@ -192,9 +205,19 @@ def test_where_training_reports_may_change_while_a_study_runs(
     assert everything_under(Path("s/rounds")) == pending
 
 
+def test_a_dry_run_lists_what_it_leaves_to_the_check(duelist: Command, write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe(trainer__train={"lr_scheduler_type": "no-such-schedule"})
+    plan = json.loads(duelist("run", recipe, "--dry-run", "--json").out)["plan"]
+    (note,) = (n for n in plan["notes"] if n.startswith("Not checked"))
+    assert "`trainer.train`" in note and "`policy.model`" in note and plan["base_parameters"] is None
+    assert "no-such-schedule" in duelist("run", recipe, "--check").error
+    recipe = write_recipe(policy__model="./no-such-folder")
+    assert "no folder ./no-such-folder" in duelist("run", recipe, "--dry-run").error
+
+
 def test_a_dry_run_tells_what_is_out_of_reach(duelist: Command, write_recipe: WriteRecipe) -> None:
     recipe = write_recipe(policy__model="someone/some-model", prompts={"path": "someone/some-data", "per_round": 9})
-    plan = json.loads(duelist("run", recipe, "--dry-run", "--json").out)["plan"]
+    plan = json.loads(duelist("run", recipe, "--check", "--json").out)["plan"]
     assert plan["base_parameters"] is None and plan["prompts_per_round"] == 9 and plan["labels"] == 12
     assert len(plan["notes"]) == 3 and sum("out of reach here" in note for note in plan["notes"]) == 2
     # A study, unlike a plan, cannot do without.

@@ -55,3 +55,15 @@ def test_short_work_leaves_no_trace_in_a_file() -> None:
         for _ in range(3):
             advance(1)
     assert out.getvalue() == ""
+
+
+def test_a_hub_that_does_not_answer_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from duelist.cli.console import go_offline_if_unreachable
+
+    monkeypatch.setattr("duelist.settings.network.go_offline_without_hub", lambda: "The Hub did not answer.")
+    go_offline_if_unreachable(silent=True)
+    assert capsys.readouterr() == ("", "")
+    go_offline_if_unreachable(silent=False)
+    assert capsys.readouterr() == ("", "The Hub did not answer.\n")

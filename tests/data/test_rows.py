@@ -62,7 +62,7 @@ def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(path: str) -> Non
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"text": "x"}, "must have a `prompt`, but row 7 has only text"),
+        ({"text": "x"}, "must have a `prompt` (or `messages`), but row 7 has only text"),
         ({"prompt": None}, "row 7 has only no column"),
         ({"prompt": " "}, "Every prompt must hold text, but that of row 7 is empty"),
         ({"prompt": []}, "text or a list of messages"),
@@ -121,3 +121,26 @@ def test_other_columns_go_along_as_json() -> None:
     columns = row_prompt(row, "").columns
     assert columns == {"kind": "k", "when": "2026-01-31", "n": [1], "none": None}
     assert json.loads(json.dumps(columns)) == columns
+
+
+def test_a_conversation_is_a_prompt_up_to_the_user_s_last_message() -> None:
+    asked = [{"role": "system", "content": "be brief"}, USER, SAID, USER]
+    prompt = row_prompt({"messages": [*asked, SAID, SAID], "kind": 1}, "row 1")
+    assert prompt == row_prompt({"prompt": asked, "kind": 1}, "row 1")
+    assert row_responses({"messages": [*asked, SAID]}, "row 1") == []
+    # A prompt of its own goes first.
+    assert row_prompt({"prompt": "p", "messages": [USER]}, "row 1").messages[-1]["content"] == "p"
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([SAID], "must hold a message of the user, but that of row 1 has none"),
+        ([], "must hold a message of the user"),
+        ("hello", "must be a list of messages with `role` and `content`, but that of row 1 is 'hello'"),
+        ([{"from": "human"}], "must be a list of messages"),
+    ],
+)
+def test_messages_that_are_no_prompt_are_refused(messages: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        row_prompt({"messages": messages}, "row 1")

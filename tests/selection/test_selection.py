@@ -18,6 +18,7 @@ from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import duelist
+from duelist.acquisition.base import Acquisition
 from duelist.data.rows import row_decision, row_pair, row_prompt
 from duelist.errors import BudgetError, DataError, ModelError, RecipeError, StorageError
 from duelist.featurizers import feature_folder, gradient, mapped_files
@@ -25,8 +26,10 @@ from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
+from duelist.recipe.component import Component
 from duelist.recipe.components import COMPONENTS
 from duelist.selection.to_file import select_to_file
+from tiers import one_of_each
 
 LORA = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
 
@@ -638,7 +641,9 @@ def test_information_chooses_outside_a_study(tiny_model: Path, adapter: Path, po
     assert len(picks) == 3 and all("nats" in p.reason for p in picks)
 
 
-@pytest.mark.parametrize("rule", COMPONENTS["acquisition"])
+@pytest.mark.parametrize(
+    "rule", one_of_each(lambda name: Component.of(Acquisition, name).build().needs, COMPONENTS["acquisition"])
+)
 def test_every_rule_chooses_outside_a_study(rule: str, tiny_model: Path, adapter: Path, pool: Path) -> None:
     labelled = [row(i) for i in range(30, 36)]
     targets = [row(i) for i in range(40, 44)] if rule == "policy_gap" else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from duelist.cli.console import Json, Quiet, StudyDir, err, out, print_json, say
+from duelist.cli.console import Json, Quiet, StudyDir, err, go_offline_if_unreachable, out, print_json, say
 from duelist.errors import RecipeError, StorageError, StudyLockedError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def annotate(
 
     Needs `pip install "duelist[annotate]"`. Example: `duelist annotate studies/my-study --open`.
     """
+    go_offline_if_unreachable(quiet)
     from duelist.study.study import Study
 
     with Study.open(study) as opened:

@@ -14,6 +14,7 @@ from duelist.cli.console import (
     Quiet,
     TerminalProgress,
     err,
+    go_offline_if_unreachable,
     mapping_table,
     number,
     out,
@@ -117,6 +118,7 @@ def compare(
     Examples: `duelist compare quickstart -a random,activedpo --seeds 0:20 -o comparison`,
     `duelist compare quickstart --arm plain: --arm small:acquisition.lambda=0.001,budget=8 --seeds 0:8 -o comparison`.
     """
+    go_offline_if_unreachable(quiet or as_json)
     quiet_libraries()
     from duelist.compare.arms import parse_each, parse_seeds
     from duelist.compare.curves import OVER, parse_metric

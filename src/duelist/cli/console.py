@@ -221,3 +221,12 @@ def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def go_offline_if_unreachable(silent: bool) -> None:
+    """Work offline if the Hugging Face Hub does not answer, and say so. Call it before the libraries are imported."""
+    from duelist.settings.network import go_offline_without_hub
+
+    line = go_offline_without_hub()
+    if line is not None and not silent:
+        err.print(line, soft_wrap=True, highlight=False)

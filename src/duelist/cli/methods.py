@@ -15,6 +15,9 @@ from duelist.recipe.components import COMPONENTS
 from duelist.recipe.docstrings import FIELDS, described_in
 from duelist.settings.importing import import_object
 
+# Ways of selecting that wrap a rule: settings of any acquisition, described in the same form.
+WRAPPERS = {"lure": "duelist.acquisition.lure:LureConfig"}
+
 
 @dataclass(frozen=True)
 class Method:
@@ -50,7 +53,8 @@ def list_methods() -> list[Method]:
     are imported, to read the features they need.
     """
     kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")
-    return [_method(kind, name, path) for kind in kinds for name, path in COMPONENTS[kind].items()]
+    found = [_method(kind, name, path) for kind in kinds for name, path in COMPONENTS[kind].items()]
+    return found + [_method("acquisition setting", name, path) for name, path in WRAPPERS.items()]
 
 
 def _method(kind: str, name: str, path: str) -> Method:

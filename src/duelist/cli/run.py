@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,19 +13,22 @@ from duelist.cli.console import (
     Quiet,
     TerminalProgress,
     err,
+    go_offline_if_unreachable,
     mapping_table,
     out,
     print_json,
-    round_table,
     say,
     say_certificate,
 )
+from duelist.cli.growing_table import GrowingTable
 from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
-from duelist.store.layout import ARMS, METRICS, PREFERENCES, RECIPE, require_folder_name
+from duelist.store.layout import ARMS, PREFERENCES, README, RECIPE, require_folder_name
 
 if TYPE_CHECKING:
+    from duelist.compare.arms import PlannedStudy
     from duelist.recipe.recipe import Recipe
+    from duelist.study.study import RoundReport
 
 
 def run(
@@ -41,7 +43,12 @@ def run(
         typer.Option("--set", metavar="a.b=c", help="Override a recipe key. May be repeated."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost in a second, write nothing."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="As --dry-run, with the checks and the sizes that need torch and the model."),
     ] = False,
     host: Host = HOST,
     port: Port = PORT,
@@ -58,7 +65,6 @@ def run(
 
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
-    quiet_libraries()
     from duelist.cascade.page import people_at_the_page
     from duelist.recipe.recipe import load_recipe, policy_of
 
@@ -70,15 +76,16 @@ def run(
             f"{'null' if resolved.annotator is None else resolved.annotator.name}: leave them out, or add `--set "
             "annotator=people`."
         )
-    if dry_run:
-        _show_plan(resolved, quiet, as_json)
+    if dry_run or check:
+        _show_plan(resolved, quiet, as_json, libraries=check)
         return
+    go_offline_if_unreachable(quiet or as_json)
+    quiet_libraries()
     from duelist.compare.arms import with_arms
-    from duelist.compare.beside import run_with_arms
+    from duelist.compare.beside import ahead, run_beside, studies_of
     from duelist.preflight.examination import examine_new, require_trackers
     from duelist.report.page import write_report
     from duelist.report.record import read_arms
-    from duelist.study.study import RoundReport
 
     folder = study or default_folder(resolved.name)
     require_folder_name(folder)
@@ -92,28 +99,40 @@ def run(
         for note in () if silent else dict.fromkeys(notes):
             say(f"Note: {note}")
 
-    def on_round(arm: str, report: RoundReport) -> None:
+    studies = studies_of(folder, resolved)
+    table = GrowingTable(studies, out)
+
+    def on_round(study: PlannedStudy, report: RoundReport) -> None:
         if as_json:
-            print_json({"arm": arm, **report.metrics})
-        elif not quiet and "evaluate" in report.metrics["seconds"]:
-            out.print(round_table([report.metrics], f"{arm}, round {report.round}"))
-            say_certificate(report.selection, f"{arm}, round {report.round}: ")
+            print_json({"arm": study.arm, "seed": study.seed, **report.metrics})
+        elif not quiet:
+            table.update(study.seed)
+            say_certificate(report.selection, f"{study.arm}, round {report.round}: ")
 
     if people:
         _serve_people(folder, resolved, store, open_browser, quiet, host=host, port=port)
     else:
-        run_with_arms(folder, resolved, progress, on_round)
+        run_beside(studies, progress, on_round)
     report = write_report(folder)
     if not silent:
+        for seed in dict.fromkeys(s.seed for s in studies):
+            table.update(seed)  # of studies that were finished before
         for arm in read_arms(folder):
             if arm.end.reason:
                 say(f"{arm.label}: stopped after {arm.rounds_closed} of {arm.rounds} rounds: {arm.end.reason}.")
-        _show_results(folder, [ARMS + "/" + name for name in resolved.compare])
+        if len(studies) > 1:
+            from duelist.compare.results import PICTURE, write_results
+
+            for found in ahead(studies):
+                say(found.sentence)
+            write_results(folder / ARMS, studies, ())
+            say(f"Picture: {folder / ARMS / PICTURE}.png")
         if resolved.reward_model is not None:
             weights, place = "Reward model", "reward_model"
         else:
             weights, place = ("Adapter", "adapter") if policy_of(resolved).adapter == "lora" else ("Model", "model")
         say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / PREFERENCES}")
+        say(f"What each file is: {folder / README}")
 
 
 def _serve_people(
@@ -122,16 +141,17 @@ def _serve_people(
     """Run a study that people answer at the page; it has no arms."""
     from duelist.study.study import Study
 
-    if recipe.compare:
+    if recipe.compare or recipe.compare_seeds > 1:
         raise RecipeError(
-            "A study that people answer has no comparison arms, for who would answer theirs, but the recipe has "
-            f"{', '.join(recipe.compare)}: set `compare` to {{}}."
+            "A study that people answer has no comparison arms and one seed, for who would answer theirs, but the "
+            f"recipe has {', '.join(recipe.compare) or recipe.compare_seeds}: set `compare` to {{}} and "
+            "`compare_seeds` to 1."
         )
     with Study.create(folder, recipe) as study:
         serve(study, store, open_browser, quiet, **options)
 
 
-def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
+def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> None:
     from dataclasses import asdict
 
     from duelist.preflight.plan import plan, plan_rows
@@ -139,7 +159,10 @@ def _show_plan(recipe: Any, quiet: bool, as_json: bool) -> None:
     from duelist.recipe.round_plan import in_words
     from duelist.settings.validation import write_yaml
 
-    found = plan(recipe)
+    if libraries:
+        go_offline_if_unreachable(quiet or as_json)
+        quiet_libraries()
+    found = plan(recipe, libraries=libraries)
     if as_json:
         print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
     elif not quiet:
@@ -159,12 +182,3 @@ def default_folder(name: str) -> Path:
     if own in (".", ".."):
         raise RecipeError(f"A study's folder is studies/NAME, but `name` is {name!r}: change it, or give --study DIR.")
     return Path("studies") / own
-
-
-def _show_results(folder: Path, others: list[str]) -> None:
-    for place in (".", *others):
-        lines = [json.loads(line) for line in (folder / place / METRICS).read_text("utf-8").splitlines()]
-        lines = [m for m in lines if "evaluate" in m["seconds"]]
-        out.print(round_table(lines, "This study" if place == "." else place))
-    if others:
-        say("One seed decides nothing: these studies show how a comparison looks, not which rule is better.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from duelist.cli.console import Quiet, TerminalProgress, err, say, say_certificate
+from duelist.cli.console import Quiet, TerminalProgress, err, go_offline_if_unreachable, say, say_certificate
 from duelist.progress import Silent, quiet_libraries
 
 
@@ -65,6 +65,7 @@ def select(
 
     Example: `duelist select pool.jsonl --model my-model --adapter my-adapter --budget 100 -o to-label.jsonl`
     """
+    go_offline_if_unreachable(quiet)
     quiet_libraries()
     from duelist.selection.to_file import select_to_file
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duelist.errors import RecipeError
-from duelist.recipe.recipe import Recipe, arms, load_recipe, recipe_content
+from duelist.recipe.recipe import WITHOUT_ARMS, Recipe, arms, load_recipe, recipe_content
 from duelist.recipe.values import listed_names, require_arm_name
 
 STUDIES = "studies"
@@ -163,9 +163,8 @@ def plan_studies(
                 "`--acquisition random,activedpo`, or `--arm NAME:key=value` for each."
             )
         for name, recipe in recipes.items():
-            own = recipe.model_copy(
-                update={"name": f"{recipe.name} ({name})" if chosen else recipe.name, "compare": {}}
-            )
+            update = {"name": f"{recipe.name} ({name})" if chosen else recipe.name, **WITHOUT_ARMS}
+            own = recipe.model_copy(update=update)
             studies.append(PlannedStudy(name, seed, study_folder(folder, name, seed), own))
     return studies
 

@@ -1,9 +1,10 @@
 """Columns of a data set's rows.
 
 The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats): `prompt` is text or a list of messages, and a
-response is text or a list of one assistant message. Two responses are given as `chosen` and `rejected`, as
-`response_a` and `response_b`, or as a list `responses`. If a row has both a list and two named responses, as the rows
-have that `duelist select` picks from lists, the named responses form the pair (`row_pair`).
+response is text or a list of one assistant message. Without a `prompt`, it is the conversation in `messages` up to the
+user's last message. Two responses are given as `chosen` and `rejected`, as `response_a` and `response_b`, or as a list
+`responses`. If a row has both a list and two named responses, as the rows have that `duelist select` picks from lists,
+the named responses form the pair (`row_pair`).
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ def row_prompt(row: Row, where: str) -> Prompt:
     Raises:
         DataError: if the row has no prompt, or a prompt without text.
     """
+    told = explicit_prompt(row, where)
     aside = {"prompt", *RESPONSE_COLUMNS, *EMBEDDING_COLUMNS}
+    if _asks_by_messages(row):
+        aside |= {"messages"}
     columns = as_json({k: v for k, v in row.items() if k not in aside}, where)
-    content = as_json(explicit_prompt(row, where).get("prompt"), where)
+    content = as_json(told.get("prompt"), where)
     if content is None:
         found = ", ".join(k for k, v in row.items() if v is not None) or "no column"
         raise DataError(
-            f"Every row must have a `prompt`, but {where} has only {found}: give the column with the prompt that name."
+            f"Every row must have a `prompt` (or `messages`), but {where} has only {found}: give the column with the "
+            "prompt that name."
         )
     if isinstance(content, str):
         if not content.strip():
@@ -57,6 +62,29 @@ def row_prompt(row: Row, where: str) -> Prompt:
             f"Every prompt must hold text, but the last message of {where} is empty: fill it in or drop the row."
         )
     return Prompt.of(content, columns)
+
+
+def _asks_by_messages(row: Row) -> bool:
+    """Return whether a row's prompt is in `messages`: it has no `prompt`, and no pair that begins with one."""
+    pair = row.get("chosen") is not None and row.get("rejected") is not None
+    return row.get("prompt") is None and not pair and row.get("messages") is not None
+
+
+def _asked(messages: Any, where: str) -> Any:
+    """Return a conversation up to the user's last message: what an answer would answer.
+
+    Raises:
+        DataError: if it is no list of messages, or no message is the user's.
+    """
+    if not isinstance(messages, list) or not all(_is_message(m) for m in messages):
+        raise DataError(
+            f"`messages` must be a list of messages with `role` and `content`, but that of {where} is "
+            f"{str(messages)[:80]!r}: rewrite it, or give the row a `prompt`."
+        )
+    last = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=None)
+    if last is None:
+        raise DataError(f"`messages` must hold a message of the user, but that of {where} has none: drop the row.")
+    return messages[: last + 1]
 
 
 def row_responses(row: Row, where: str) -> list[str]:
@@ -192,11 +220,13 @@ def as_json(value: Any, where: str = "the row", levels: int = DEEPEST) -> Any:
 
 
 def explicit_prompt(row: Row, where: str) -> Row:
-    """Add the prompt to a row of TRL's "implicit prompt" format: the common beginning of chosen and rejected.
+    """Add the prompt to a row without one: the common beginning of chosen and rejected, or what `messages` asks.
 
     Raises:
-        DataError: if the two responses have no common beginning.
+        DataError: if the two responses have no common beginning, or the messages ask nothing.
     """
+    if _asks_by_messages(row):
+        return {**row, "prompt": _asked(row["messages"], where)}
     if row.get("prompt") is not None or row.get("chosen") is None or row.get("rejected") is None:
         return row
     from trl.data_utils import extract_prompt

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,14 +17,15 @@ from duelist.evaluation.metrics import Floats, measure
 from duelist.evaluation.references import reference_outputs
 from duelist.evaluation.win_rates import INITIAL, WinRateConfig, judge_outputs, references_of, win_rates
 from duelist.judges.base import Judge
-from duelist.models.decoding.generation import generate
-from duelist.models.decoding.local import Decoding
+from duelist.models.decoding.requests import Decoding
 from duelist.models.policy.implicit_reward import log_ratios
-from duelist.models.policy.policy import Policy
 from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
 from duelist.settings.validation import nearest
 from duelist.types import Evaluation, Prompt, Response
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
 
 class EvaluationConfig(BaseModel):
@@ -104,6 +105,8 @@ def evaluate(
             measured.
         judge: the judge that `config.judge` describes; None measures no win rates by a judge.
     """
+    from duelist.models.decoding.generation import generate
+
     if not prompts:
         return Evaluation(measure("policy", {}), [])
     responses = generate(

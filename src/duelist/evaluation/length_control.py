@@ -17,7 +17,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from duelist.errors import NumericalError
 
@@ -83,6 +82,8 @@ def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Float
     Raises:
         NumericalError: if a fit has not converged after 100 steps.
     """
+    from scipy.special import expit  # imported late: a recipe is validated without SciPy
+
     s, x = len(c_S), feature_SRX.shape[2]
     weight_SR = weight_SR * c_S[:, None]
     beta_SX = np.zeros((s, x))
@@ -178,6 +179,8 @@ def _strength(feature_1RX: Floats, preference_R: Floats, fold_R: NDArray[np.int6
 
 
 def _without_length(coefficient_SX: Floats, difficulty_R: Floats | None, weight_SR: Floats) -> Floats:
+    from scipy.special import expit
+
     z_SR = np.broadcast_to(coefficient_SX[:, :1], weight_SR.shape)
     if difficulty_R is not None:
         z_SR = z_SR + coefficient_SX[:, 2:] * difficulty_R

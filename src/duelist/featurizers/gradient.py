@@ -25,8 +25,6 @@ from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import FeatureFolder
 from duelist.featurizers.mapped_files import scratch_array
 from duelist.featurizers.margin import log_prob_features
-from duelist.featurizers.response_numbers import response_numbers
-from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.settings.context import Context
 
 MAPPED_ABOVE = 2 * 2**30  # bytes of pair features above which they are memory-mapped
@@ -78,6 +76,9 @@ class Gradient(Featurizer):
             )
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        from duelist.featurizers.response_numbers import response_numbers
+        from duelist.models.gradients.lora_gradients import LoraGradients
+
         policy = job.models.policy_for("The `gradient` featurizer")
         responses, index_N2 = distinct_responses(job.questions)
         dimension, limit = self.config.dimension, self.config.max_tokens

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import FeatureFolder
-from duelist.featurizers.response_numbers import response_numbers
 from duelist.types import Response
 
 
@@ -42,6 +41,8 @@ class Margin(Featurizer):
         return ("margin_N", "log_ratio_N2", "prompt_entropy_N", "reward_R")
 
     def compute(self, job: FeatureJob) -> Mapping[str, NDArray[Any]]:
+        from duelist.featurizers.response_numbers import response_numbers
+
         policy = job.models.policy_for("The `margin` featurizer")
         responses, index_N2 = distinct_responses(job.questions)
         with response_numbers(job, policy, responses, self.config.max_tokens) as kept:

@@ -53,11 +53,14 @@ class LanguageModelJudge(Judge):
         self.name = f"judge:{Path(config.model).name}:{self._rubric.name}"
 
     def check(self, context: Context) -> None:
-        from transformers import AutoConfig
-
-        from duelist.models.policy.loading import load_pretrained
+        if not context.lookups.may_import("the judge's `model`"):
+            return
 
         def read() -> None:
+            from transformers import AutoConfig
+
+            from duelist.models.policy.loading import load_pretrained
+
             c = self.config
             arguments = {k: v for k, v in c.load.items() if k == "gguf_file"}
             load_pretrained(AutoConfig, self._model_name, "the judge's `model`", c.revision, **arguments)

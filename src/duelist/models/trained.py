@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from duelist.errors import RecipeError
 from duelist.models.embeddings.cache import EmbeddingCache
-from duelist.models.policy.policy import Policy
-from duelist.models.rewards.network import RewardModel
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
+    from duelist.models.rewards.network import RewardModel
 
 
 @dataclass(frozen=True)

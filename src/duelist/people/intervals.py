@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -44,6 +43,8 @@ def clopper_pearson(hits: float, n: float, level: float = LEVEL) -> tuple[float,
         n: number of observations, more than 0; need not be whole.
         level: confidence level.
     """
+    from scipy import stats  # imported late: it takes over a second, and a recipe is validated without it
+
     tail = (1 - level) / 2
     low = 0.0 if hits <= 0 else float(stats.beta.ppf(tail, hits, n - hits + 1))
     high = 1.0 if hits >= n else float(stats.beta.ppf(1 - tail, hits + 1, n - hits))
@@ -69,6 +70,8 @@ def clustered_proportion(hits_N: Sequence[int], sizes_N: Sequence[int]) -> Estim
     Returns:
         The estimate, where `n` counts observations; None without observations.
     """
+    from scipy import stats
+
     hit_N, size_N = np.asarray(hits_N, dtype=np.float64), np.asarray(sizes_N, dtype=np.float64)
     order_N = np.lexsort((hit_N, size_N))  # so that rounding does not depend on the order of the clusters
     hit_N, size_N = hit_N[order_N], size_N[order_N]
@@ -90,6 +93,8 @@ def median(values_N: Sequence[float]) -> Estimate | None:
 
     With fewer than 6 values no order statistics enclose the median with 95 % confidence: the interval is unbounded.
     """
+    from scipy import stats
+
     if not values_N:
         return None
     value_N = np.asarray(values_N, dtype=np.float64)

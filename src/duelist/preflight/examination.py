@@ -24,9 +24,9 @@ from duelist.preflight.pool import most_responses, pairs_in_rounds, require_larg
 from duelist.preflight.precision import rounding
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
+from duelist.settings.context import Rounding
 from duelist.settings.lookups import PREPARED, Lookups
 from duelist.study.components import StudyComponents, prepared, require_annotator
-from duelist.study.known import encoder, plain_encode, read_known
 from duelist.tracking.trackers import require_trackers as require_study_trackers
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import labelled_preferences
@@ -59,19 +59,20 @@ class Findings:
     notes: tuple[str, ...]
 
 
-def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
+def examine(recipe: Recipe, *, offline_ok: bool = False, libraries: bool = True) -> Findings:
     """Check everything that `recipe` names. Load no model weights, draw nothing and write nothing.
 
     Args:
         recipe: the recipe.
         offline_ok: if True, a name on the Hugging Face Hub that cannot be loaded gives a note, not an error. A study
             cannot run without it.
+        libraries: if False, nothing that needs torch, transformers or TRL is checked, and a note lists it.
 
     Raises:
         DuelistError: if something is not usable.
     """
     require_study_trackers(recipe.report_to)
-    lookups = Lookups(offline_ok)
+    lookups = Lookups(offline_ok, libraries)
     ready = prepared_recipe(recipe, lookups)
     components, policy, reward_model = StudyComponents(ready), ready.policy, ready.reward_model
     _require_told_gains(ready, components, lookups.notes)
@@ -79,7 +80,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
     if policy is not None:
         require_start(policy, lookups)
     prompts, model = prompts_in_reach(ready, lookups), model_config(policy, lookups)
-    context = components.context(lookups, prompts, None if policy is None else rounding(policy, model))
+    context = components.context(lookups, prompts, _rounding(policy, model, lookups))
     components.check(context)
     if reward_model is not None:
         require_source("reward_model.embedding", reward_model.embedding, context)
@@ -92,10 +93,14 @@ def examine(recipe: Recipe, *, offline_ok: bool = False) -> Findings:
         if in_rounds is not None:
             require_large_pool(ready, prompts, in_rounds)
         if ready.known is not None and policy is None and PREPARED not in ready.known.path:
+            from duelist.study.known import plain_encode, read_known
+
             read_known(ready.known, prompts, plain_encode)
         if model is not None and policy is not None:
             _require_fitting_prompts(ready, policy, prompts, model)
     pairs = None if in_rounds is None else max(in_rounds)
+    if lookups.unchecked:
+        lookups.notes.append(f"Not checked, because it needs torch: {', '.join(lookups.unchecked)}.")
     responses = most_responses(ready, prompts)
     return Findings(ready, prompts, model, pairs, responses, components.pairing.sets_of, tuple(lookups.notes))
 
@@ -125,6 +130,12 @@ def require_trackers(recipe: Recipe) -> None:
     trainer: Trainer[Any, Any] = recipe.trainer.build()
     for handed_on in trainer.trl_settings:
         require_installed_trackers(handed_on.train.get("report_to"), handed_on.key)
+
+
+def _rounding(policy: PolicyConfig | None, model: Any, lookups: Lookups) -> Rounding | None:
+    if policy is None or policy.adapter != "none" or not lookups.may_import("the rounding of the weights"):
+        return None
+    return rounding(policy, model)
 
 
 def _require_told_gains(recipe: Recipe, components: StudyComponents, notes: list[str]) -> None:
@@ -170,6 +181,8 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
         raise ModelError(f"The tokenizer of {policy.model} must have an end-of-sequence token, but has none: set one.")
     context = context_length(config)
     if recipe.known is not None and PREPARED not in recipe.known.path:
+        from duelist.study.known import encoder, read_known
+
         read_known(recipe.known, prompts, encoder(tokenizer, context, policy.model))
     if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
         labelled_preferences(recipe.initial, tokenizer, context, policy.model)

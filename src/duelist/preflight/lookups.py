@@ -9,7 +9,7 @@ from duelist.data.prompts import PromptSet, load_prompts
 from duelist.data.sources import SUFFIXES
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
-from duelist.models.policy.loading import load_pretrained
+from duelist.models.policy.loading import load_pretrained, require_local_folder
 from duelist.recipe.preparation import prepared_folder
 from duelist.recipe.recipe import Recipe, preparation_settings, uses_given_responses, with_prepared
 from duelist.settings.lookups import PREPARED, Lookups, is_local
@@ -50,10 +50,13 @@ def model_config(policy: PolicyConfig | None, lookups: Lookups) -> Any:
     Raises:
         ModelError: if it is available but cannot be loaded.
     """
+    if policy is None or PREPARED in policy.model:
+        return None
+    require_local_folder(policy.model, "policy.model")
+    if not lookups.may_import("`policy.model`, and whether the prompts fit its context"):
+        return None
     from transformers import AutoConfig
 
-    if policy is None:
-        return None
     read = partial(load_pretrained, AutoConfig, policy.model, "policy.model", policy.revision)
     return lookups.read(policy.model, read, "The model's configuration is")
 

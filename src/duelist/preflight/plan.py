@@ -52,13 +52,18 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(recipe: Recipe) -> Plan:
+def plan(recipe: Recipe, *, libraries: bool = True) -> Plan:
     """Return the cost of `recipe`, reading only what is available.
+
+    Args:
+        recipe: the recipe.
+        libraries: if False, the plan is made in about a second, without torch: the model's size and what needs it stay
+            unknown.
 
     Raises:
         DuelistError: if something is available but not usable.
     """
-    found = examine(recipe, offline_ok=True)
+    found = examine(recipe, offline_ok=True, libraries=libraries)
     notes = list(found.notes)
     ready = found.recipe
     in_rounds = prompts_in_rounds(ready, found.prompts)
@@ -82,7 +87,7 @@ def plan(recipe: Recipe) -> Plan:
     if generations is not None and held_out is not None:
         generations += held_out * ready.evaluation.responses_per_prompt * evaluated
     policy = policy_of(ready)
-    base, adapter = _parameter_counts(policy, found, notes)
+    base, adapter = _parameter_counts(policy, found, notes) if libraries else (None, None)
     if ready.reward_model is not None:
         adapter = 0  # the policy only generates
     gradient = ready.featurizers.get("gradient")

@@ -7,13 +7,14 @@ than half of that is rounded off. An Adam step is about the size of the learning
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.settings.context import Rounding
+
+if TYPE_CHECKING:
+    import torch
 
 MEDIAN = 0.674  # of |w|, for a normal w with standard deviation 1
 INITIALIZER_RANGE = 0.02  # of a configuration without one
@@ -29,6 +30,8 @@ def rounding(policy: PolicyConfig, model: Any) -> Rounding | None:
     Raises:
         ModelError: if `policy.architecture` is not a valid model configuration.
     """
+    import torch
+
     dtype = _weights_type(policy, model)
     if policy.adapter != "none" or dtype is None or torch.finfo(dtype).bits > 16:
         return None
@@ -38,6 +41,8 @@ def rounding(policy: PolicyConfig, model: Any) -> Rounding | None:
 
 def half_spacing(weight: float, dtype: torch.dtype) -> float:
     """Return the largest step from `weight` that is rounded off."""
+    import torch
+
     return float(2.0 ** math.floor(math.log2(weight)) * torch.finfo(dtype).eps / 2)
 
 
@@ -59,6 +64,8 @@ def architecture_config(policy: PolicyConfig) -> Any:
 
 def _weights_type(policy: PolicyConfig, model: Any) -> torch.dtype | None:
     """Return the data type that the weights will have; None if it is not known yet."""
+    import torch
+
     named = policy.load.get("dtype", policy.load.get("torch_dtype", policy.dtype))
     named = getattr(model, "dtype", None) if named == "auto" else named
     dtype = getattr(torch, str(named).removeprefix("torch."), None)

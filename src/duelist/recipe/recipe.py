@@ -44,6 +44,7 @@ from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import LabelledConfig
 
 LARGEST_FILE = 2**20  # bytes of a recipe
+WITHOUT_ARMS: dict[str, Any] = {"compare": {}, "compare_seeds": 1}  # of one study of several
 SEED = "{seed}"  # in `prepare.settings`: the recipe's seed
 
 
@@ -151,6 +152,13 @@ class Recipe(BaseModel):
     compare: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Comparison arms: name -> top-level keys that differ."
     )
+    compare_seeds: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="Number of seeds on which `duelist run` runs the study and its arms: `seed`, and those that follow "
+        "it in seeds/.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -172,6 +180,11 @@ class Recipe(BaseModel):
             raise ValueError(
                 "Online, a round is one optimizer step, so no batch can be selected before it, but `lookahead` is 1: "
                 "set it to 0, or `online` to false."
+            )
+        if self.stop is not None and self.acquisition.options.lure is not None:
+            raise ValueError(
+                "`stop` reads the gain of the best remaining label, which `acquisition.lure` does not compute, but "
+                "both are set: set one of them to null."
             )
         require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
         if self.decoder is not None and self.policy is not None and self.policy.adapter == "none":
@@ -269,7 +282,7 @@ def saved_recipe(content: Mapping[str, Any]) -> Recipe:
     for arm, differences in recipe.compare.items():
         require_arm_name(arm)
         try:
-            saved_recipe({**content, **differences, "compare": {}})
+            saved_recipe({**content, **differences, **WITHOUT_ARMS})
         except RecipeError as error:
             raise RecipeError(f"Every arm must be a valid recipe, but `compare.{arm}` is not. {error}") from error
     return recipe
@@ -290,7 +303,7 @@ def arms(recipe: Recipe) -> dict[str, Recipe]:
     """Return the recipes of the comparison arms, by name."""
     content = recipe_content(recipe)
     return {
-        arm: saved_recipe({**content, **differences, "name": f"{recipe.name} ({arm})", "compare": {}})
+        arm: saved_recipe({**content, **differences, "name": f"{recipe.name} ({arm})", **WITHOUT_ARMS})
         for arm, differences in recipe.compare.items()
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from duelist.errors import RecipeError
-from duelist.models.decoding.local import Decoder, Decoding, LocalDecoder, ResponseRequest
+from duelist.models.decoding.requests import Decoder, Decoding, ResponseRequest
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.samplers.settings import DecodingConfig
@@ -60,6 +60,8 @@ class SampleJob:
         Raises:
             RecipeError: if decoding is in this process and the study has no policy.
         """
+        from duelist.models.decoding.local import LocalDecoder
+
         decoder = self.decoder or LocalDecoder(self.models.policy_for(user))
         drawn = decoder.draw(
             orders, how, round=self.round, seed=self.seed, progress=self.progress, what="Sampling responses"

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding.local import ResponseRequest
+from duelist.models.decoding.requests import ResponseRequest
 from duelist.models.policy.implicit_reward import log_ratios
 from duelist.samplers.base import Counts, SampleJob, Sampler, Together, draws_of
 from duelist.samplers.settings import DecodingConfig

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding.local import ResponseRequest, policy_is_reference
+from duelist.models.decoding.requests import ResponseRequest
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of, two_by_two
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Distribution, Draws
@@ -42,6 +42,8 @@ class Hybrid(Sampler):
         return Counts(responses=2 * m, sets=m, decoded=2 * m)
 
     def sample(self, job: SampleJob) -> Draws:
+        from duelist.models.decoding.local import policy_is_reference
+
         prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
         same = bool(prompts) and policy_is_reference(job.models.policy_for(NAME), prompts[0])
         orders = [ResponseRequest(p, kind) for p in prompts for kind in KINDS]

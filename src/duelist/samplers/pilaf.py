@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding.local import ResponseRequest, as_policy, policy_is_reference
+from duelist.models.decoding.requests import ResponseRequest, as_policy
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of, two_by_two
 from duelist.samplers.settings import DecodingConfig
 from duelist.seeding import generator
@@ -46,6 +46,8 @@ class Pilaf(Sampler):
         return Counts(responses=2 * m, sets=m, decoded=2 * m)
 
     def sample(self, job: SampleJob) -> Draws:
+        from duelist.models.decoding.local import policy_is_reference
+
         prompts = [p for p in job.prompts for _ in range(self.config.pairs_per_prompt)]
         mixed = generator(job.seed, "mixed").random(len(prompts)) < 0.5
         wanted = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.errors import RecipeError
-from duelist.models.decoding.local import Decoding
+from duelist.models.decoding.requests import Decoding
 from duelist.settings.context import Context
 
 TEMPERATURE = "Logits are divided by this; 0 decodes greedily, the most probable token each time."

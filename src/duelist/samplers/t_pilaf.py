@@ -18,20 +18,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
-from duelist.models.decoding.local import Decoding, ResponseRequest
+from duelist.models.decoding.requests import Decoding, ResponseRequest
 from duelist.models.policy.implicit_reward import log_probs
-from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.samplers.base import Counts, Drawn, SampleJob, Sampler, draws_of
 from duelist.seeding import generator
 from duelist.types import Draws, Prompt, Response
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
 NAME = "Sampler `t_pilaf`"
 NOTE = "The policy is still its reference: all implicit rewards are 0, so T-PILAF's sets are vanilla ones of weight 1."

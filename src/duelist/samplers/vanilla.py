@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duelist.models.decoding.local import ResponseRequest
+from duelist.models.decoding.requests import ResponseRequest
 from duelist.samplers.base import Counts, SampleJob, Sampler, draws_of, two_by_two
 from duelist.samplers.settings import DecodingConfig
 from duelist.types import Draws

@@ -179,6 +179,11 @@ def select(
     progress = progress or Silent()
     rule, options = _rule(acquisition)
     needs = options.needs(rule)
+    if options.lure is not None:
+        raise RecipeError(
+            "`lure` weights the labels in a study's training, but a selection without a study trains nothing: leave it "
+            "out, or run a study."
+        )
     if "target_MD" in needs and targets is None:
         raise RecipeError(
             "This acquisition needs pairs on the prompts that matter, but `targets` is not given: give a file or rows "

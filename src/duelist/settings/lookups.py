@@ -1,4 +1,4 @@
-"""Look-ups that may fail: resources that are not prepared yet, or on the Hugging Face Hub without a network."""
+"""Look-ups that may fail or be left out: what is not prepared yet, on the Hub without a network, or needs torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,21 @@ class Lookups:
 
     Attributes:
         offline_ok: whether a name on the Hub that cannot be loaded is a note; otherwise it is an error.
+        libraries: whether a check may import torch, transformers and TRL, which takes about ten seconds.
         notes: failed look-ups, each with its reason.
+        unchecked: checks left out because they need these libraries.
     """
 
     offline_ok: bool = True
+    libraries: bool = True
     notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    def may_import(self, what: str) -> bool:
+        """Return whether a check may import the libraries of models; if not, record that `what` is not checked."""
+        if not self.libraries and what not in self.unchecked:
+            self.unchecked.append(what)
+        return self.libraries
 
     def read(
         self, name: str | None, read: Callable[[], Found], what: str, endings: tuple[str, ...] = ()

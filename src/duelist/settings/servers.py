@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import httpx2
-
 from duelist.errors import RecipeError
 
 
@@ -15,6 +13,8 @@ def server_url(url: str) -> str:
     Raises:
         ValueError: if it is no URL with http or https and a server's name.
     """
+    import httpx2
+
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:

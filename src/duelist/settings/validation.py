@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -130,28 +130,6 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
-
-
-def require_arguments(given: Mapping[str, Any], config: type, ours: Mapping[str, str]) -> None:
-    """Check that settings for a library's dataclass are arguments of that dataclass.
-
-    Args:
-        given: the settings.
-        config: the dataclass, such as `trl.DPOConfig`.
-        ours: keys that Duelist sets itself, each with the remedy.
-
-    Raises:
-        ValueError: if a key is ours or unknown; the message names the nearest valid one.
-    """
-    known = [f.name for f in dataclasses.fields(config) if f.init and f.name not in ours]
-    for key, value in given.items():
-        if key in ours:
-            raise ValueError(f"`{key}` must not be set here, but is {value!r}: {ours[key]}.")
-        if key not in known:
-            raise ValueError(
-                f"`{key}` must be an argument of {config.__name__}, but there is none of that name: correct or remove "
-                f"it.{nearest(key, known)}"
-            )
 
 
 def share_or_tuned(value: float | str) -> float | str:

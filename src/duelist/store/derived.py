@@ -1,4 +1,4 @@
-"""Files that users read, derived from the record: metrics.jsonl, preferences.jsonl and the latest weights.
+"""Files that users read, derived from the record: metrics.jsonl, preferences.jsonl, the latest weights, README.md.
 
 The weights and metrics.jsonl are those of the last closed round that kept its weights (online: the last checkpoint).
 preferences.jsonl contains every label so far. Each check costs no more than reading the two text files.
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from duelist.files.atomic import atomic_path
-from duelist.store.artifacts import copy_folder, digest, json_line, write_jsonl
+from duelist.store.artifacts import copy_folder, digest, json_line, write_jsonl, write_text
+from duelist.store.explanation import EXPLANATION
 from duelist.store.export import preference_rows
-from duelist.store.layout import METRICS, PREFERENCES
+from duelist.store.layout import METRICS, PREFERENCES, README
 from duelist.store.row_codecs import Stage
 from duelist.store.store import Store
 
@@ -42,12 +43,13 @@ def preferences_are_current(path: Path, store: Store) -> bool:
 
 
 def write_results(path: Path, store: Store, closed: Metrics) -> None:
-    """Write all three. Weights that changed since training are not copied, to keep what may be the last good copy."""
+    """Write all of them. Weights that changed since training are not copied, to keep what may be the last good copy."""
     stage = _trained(store, closed)
     weights = path / stage.artifact
     if weights.is_dir() and digest(weights) == stage.digest:
         copy_folder(weights, path / weights.name)
     write_preferences(path, store)
+    write_text(path / README, EXPLANATION)
     write_jsonl(path / METRICS, closed)
 
 

@@ -22,6 +22,8 @@ FEATURE_CACHE = ".features"  # in a round's folder, until the selection is made
 LOCK = ".lock"
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 ARMS = "compare"  # the folder of a study's comparison arms
+SEEDS = "seeds"  # the folder of its runs on further seeds
+README = "README.md"
 
 
 def require_folder_name(folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from duelist.data.known import KnownConfig
 from duelist.data.prompts import PromptSet
@@ -17,13 +17,15 @@ from duelist.errors import DataError
 from duelist.exchange.reading import Problem
 from duelist.exchange.trl import label_of, preference_texts, weight_of
 from duelist.models.policy.plain_tokens import plain_token_ids
-from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
 from duelist.settings.lookups import Lookups
 from duelist.store.row_codecs import AskedQuestion
 from duelist.store.store import Store
 from duelist.study.components import StudyComponents
 from duelist.types import Label, Prompt, Question, Response
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
 UNIT = "known before round 1"  # in place of what a rule's score measures
 Encode = Callable[[Prompt, Sequence[str]], tuple[Sequence[int], Sequence[Sequence[int]]]]

@@ -126,9 +126,14 @@ class Study:
         """
         import pandas
 
-        return pandas.json_normalize(self.store.metrics()).set_index("round", drop=True)
+        frame = pandas.json_normalize(self.store.metrics())
+        return frame if frame.empty else frame.set_index("round")
 
     def _repr_html_(self) -> str:
+        try:
+            self.folder.require_open()
+        except RoundStateError:
+            return numbers(f"Study {self.recipe.name}, closed", [("folder", self.folder.path)])
         closed = self.store.metrics()
         last = [(name, v) for name, v in (closed[-1] if closed else {}).items() if not isinstance(v, Mapping)]
         where = [("folder", self.folder.path), ("rounds closed", f"{max(len(closed) - 1, 0)} of {self.last_round}")]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from duelist.errors import RecipeError
-from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
 from duelist.trainers.judge_use import JudgeUse, require_use_of_judge
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.trl_settings import TrlSettings
 from duelist.types import Decision, VoteRule
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
 Model = TypeVar("Model")
 Data = TypeVar("Data")

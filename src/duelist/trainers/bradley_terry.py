@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from duelist.models.rewards.network import RewardModel
 from duelist.progress import Progress
 from duelist.trainers.base import Trainer, TrainingPlan
-from duelist.trainers.comparisons import RankedComparisons, TrainingData
-from duelist.trainers.reward_fitting import OptimizerConfig, fit_reward_model
+from duelist.trainers.reward_optimizer import OptimizerConfig
 from duelist.types import VoteRule
+
+if TYPE_CHECKING:
+    from duelist.models.rewards.network import RewardModel
+    from duelist.trainers.comparisons import TrainingData
 
 
 class BradleyTerryConfig(OptimizerConfig):
@@ -44,7 +46,7 @@ class BradleyTerryConfig(OptimizerConfig):
     )
 
 
-class BradleyTerry(Trainer[RewardModel, TrainingData]):
+class BradleyTerry(Trainer["RewardModel", "TrainingData"]):
     """Trainer of the reward model that the recipe's `reward_model` describes."""
 
     trains: ClassVar[Literal["policy", "reward_model"]] = "reward_model"
@@ -68,6 +70,9 @@ class BradleyTerry(Trainer[RewardModel, TrainingData]):
     def train(
         self, model: RewardModel, data: TrainingData, beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
+        from duelist.trainers.comparisons import RankedComparisons
+        from duelist.trainers.reward_fitting import fit_reward_model
+
         if isinstance(data, RankedComparisons) and self.config.stage_scales == "equal":
             data = replace(data, scales=())
         return fit_reward_model(model, data, self.config, seed, progress)

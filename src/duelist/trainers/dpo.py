@@ -15,23 +15,24 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from duelist.errors import DataError, RecipeError
-from duelist.models.policy.policy import Policy
-from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.settings.context import Context
 from duelist.trainers.base import SHARES, Trainer, TrainingPlan
-from duelist.trainers.decisions import holds_sets, ranked_sets, scales_of
+from duelist.trainers.decisions import batches_of_a_step, holds_sets, ranked_sets, scales_of
 from duelist.trainers.judge_use import JudgeUseConfig
-from duelist.trainers.losses import Objective
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
-from duelist.trainers.ranking_losses import RankedObjective
 from duelist.trainers.trl_settings import TrlSettings, require_accepted, require_trl_arguments, trl_config
 from duelist.types import Decision, Preference, VoteRule
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
+    from duelist.trainers.losses import Objective
+    from duelist.trainers.ranking_losses import RankedObjective
 
 # TRL settings for the number of steps; online, it is one per round.
 STEP_SETTINGS = ("max_steps", "num_train_epochs", "gradient_accumulation_steps")
@@ -157,7 +158,7 @@ class DPOTrainerConfig(JudgeUseConfig):
                 )
 
 
-class DPO(Trainer[Policy, Sequence[Decision]]):
+class DPO(Trainer["Policy", Sequence[Decision]]):
     """Training of the policy with TRL. Each round creates a new optimizer; online, all steps share one.
 
     No adapter or wrapper accumulates on the model.
@@ -206,7 +207,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             self.config.require_loss_of_judged()
         if context.weighs_pairs:
             try:
-                self.config.require_stock_loss(f"The loss weights of sampler {name!r}")
+                self.config.require_stock_loss(f"The loss weights of {context.weighed_by}")
             except ValueError as error:
                 raise RecipeError(str(error)) from error
         require_accepted(self.trl_settings, context)
@@ -217,6 +218,8 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
         Raises:
             RecipeError: if the preferences have weights or shares, but the settings require a TRL loss without either.
         """
+        from duelist.trainers.losses import Objective
+
         c = self.config
         plain = all(p.weight == 1 and p.share == 1 and p.penalty == 0 for p in preferences)
         if c.loss == "dpo" and c.ties != "rao_kupper" and plain:
@@ -236,6 +239,8 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
         Raises:
             RecipeError: if a setting has no meaning for such questions.
         """
+        from duelist.trainers.ranking_losses import RankedObjective
+
         c = self.config
         c.require_loss_of_sets()
         scales = scales_of(decisions) if c.stage_scales == "fitted" else ()
@@ -263,6 +268,7 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
     ) -> Mapping[str, float]:
         from trl import DPOConfig
 
+        from duelist.models.policy.process_state import global_generators_kept
         from duelist.trainers.trl_progress import train_with_progress
 
         if self.config.loss == "xpo":
@@ -272,6 +278,8 @@ class DPO(Trainer[Policy, Sequence[Decision]]):
             own = {"beta": beta, "seed": seed, "output_dir": scratch, "max_length": None}
             on_cpu = policy.device.type == "cpu"
             config = trl_config(DPOConfig, self.config.train, "trainer.train", on_cpu=on_cpu, **own)
+            size, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
+            config = replace(config, gradient_accumulation_steps=accumulated * batches_of_a_step(decisions, size))
             if optimizer is not None:
                 config = replace(config, **one_step(len(decisions), config.per_device_train_batch_size))
             with trainer_on(policy, config) as trainer:

@@ -6,32 +6,14 @@ import math
 from collections.abc import Iterator, Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.models.rewards.network import RewardModel, last_layer_features
 from duelist.progress import Progress
 from duelist.trainers.comparisons import Comparisons as Comparisons
 from duelist.trainers.comparisons import Labels, TrainingData
+from duelist.trainers.reward_optimizer import OptimizerConfig as OptimizerConfig
 
 CHECK_EVERY = 10  # steps between two evaluations on the labels set aside for early stopping
-
-
-class OptimizerConfig(BaseModel):
-    """Settings of the reward model's training."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of Adam, with cosine decay to zero.")
-    steps: int = Field(default=60, ge=1, description="Optimizer steps per round; more if `passes` needs more.")
-    passes: float = Field(default=4.0, ge=0, description="Minimum number of passes over the labels.")
-    batch_size: int = Field(default=128, ge=1, description="Labels per step; all of them if there are fewer.")
-    validation: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="Share of the labels set aside to select the best weights during training (early stopping); "
-        "0: train on all labels, to the end.",
-    )
 
 
 def fit_reward_model(

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from duelist.errors import RecipeError
-from duelist.models.policy.policy import Policy
-from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Progress
 from duelist.settings.context import Context
 from duelist.trainers.base import Trainer, TrainingPlan
@@ -26,8 +25,11 @@ from duelist.trainers.rlhf_settings import CONFIGS, RLHFConfig
 from duelist.trainers.trl_settings import TrlSettings, require_accepted
 from duelist.types import Preference
 
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
-class RLHF(Trainer[Policy, Sequence[Preference]]):
+
+class RLHF(Trainer["Policy", Sequence[Preference]]):
     """Training of a reward model on the labels, from scratch, then of the policy's adapter on that reward model."""
 
     def __init__(self, config: RLHFConfig) -> None:
@@ -50,14 +52,15 @@ class RLHF(Trainer[Policy, Sequence[Preference]]):
             raise _needs_adapter()
         if context.weighs_pairs:
             raise RecipeError(
-                f"The loss weights of sampler {context.names['sampler']!r} are left out by the trainer `rlhf`: use "
-                "`dpo`, or another sampler."
+                f"The loss weights of {context.weighed_by} are left out by the trainer `rlhf`: use `dpo`, or do "
+                "without them."
             )
         require_accepted(self.trl_settings, context)
 
     def train(
         self, policy: Policy, preferences: Sequence[Preference], beta: float, seed: int, progress: Progress
     ) -> Mapping[str, float]:
+        from duelist.models.policy.process_state import global_generators_kept
         from duelist.trainers.trl_rlhf import optimize_policy, train_reward_classifier
 
         if policy.weights.reference_model is not None:  # a policy that no recipe described

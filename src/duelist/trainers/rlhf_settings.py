@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from duelist.settings.validation import require_arguments
+from duelist.settings.library_arguments import require_arguments
 from duelist.trainers.trl_settings import require_trl_arguments
 
 # TRL's configuration for each algorithm.
@@ -28,9 +28,7 @@ class RewardClassifierConfig(BaseModel):
     @field_validator("lora")
     @classmethod
     def _known_to_peft(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
-        from peft import LoraConfig
-
-        require_arguments(lora or {}, LoraConfig, {"task_type": "it is SEQ_CLS always"})
+        require_arguments(lora or {}, "LoraConfig", {"task_type": "it is SEQ_CLS always"})
         return lora
 
     @field_validator("train")

@@ -8,7 +8,8 @@ from typing import Any
 
 from duelist.errors import RecipeError
 from duelist.settings.context import Context, Rounding
-from duelist.settings.validation import nearest, require_arguments
+from duelist.settings.library_arguments import require_arguments
+from duelist.settings.validation import nearest
 
 # Keys of TRL's configurations that Duelist decides, and where a recipe sets them instead.
 DECIDED_ELSEWHERE = {
@@ -65,6 +66,8 @@ def require_accepted(settings: Sequence[TrlSettings], context: Context) -> None:
         RecipeError: if TRL rejects a value, or a learning rate is lost in the weights' rounding.
     """
     for handed_on in settings:
+        if not context.lookups.may_import(f"the values of `{handed_on.key}`"):
+            continue
         config = handed_on.filled(on_cpu=context.on_cpu)
         if context.rounding is not None:
             _require_moving_weights(config, handed_on.key, context.rounding)
@@ -90,9 +93,7 @@ def require_trl_arguments(train: Mapping[str, Any], config: str) -> None:
     Raises:
         ValueError: if Duelist decides a key, or it is unknown; the message names the nearest valid key.
     """
-    import trl
-
-    require_arguments(train, getattr(trl, config), DECIDED_ELSEWHERE)
+    require_arguments(train, config, DECIDED_ELSEWHERE)
 
 
 def require_installed_trackers(report_to: Any, key: str) -> None:

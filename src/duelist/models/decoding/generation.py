@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from duelist.models.decoding.local import Decoding, LocalDecoder, ResponseRequest
+from duelist.models.decoding.local import LocalDecoder
+from duelist.models.decoding.requests import Decoding, ResponseRequest
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.types import Prompt, Response

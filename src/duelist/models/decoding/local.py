@@ -9,9 +9,7 @@ afterwards, in this order.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from duelist.errors import NumericalError
 from duelist.models.decoding.adapter_rows import rows_stay_apart
 from duelist.models.decoding.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits, takes_padding
+from duelist.models.decoding.requests import Decoder, Decoding, ResponseRequest
 from duelist.models.policy.model_configuration import computed_with
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.positions import length_thresholds
@@ -29,68 +28,6 @@ from duelist.models.policy.trained_flags import frozen
 from duelist.models.policy.vocabulary import check_vocabulary
 from duelist.progress import Progress
 from duelist.types import Distribution, Prompt, Response
-
-
-@dataclass(frozen=True)
-class ResponseRequest:
-    """Request for one response: its prompt and the distribution to draw from."""
-
-    prompt: Prompt
-    drawn_from: Distribution = "policy"
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Decoding settings.
-
-    Attributes:
-        max_new_tokens: maximum length of a response, in tokens.
-        temperature: logits are divided by this; 0 selects the most probable token.
-        top_p: probability of the nucleus.
-        batch_size: responses decoded together. A response from π⁺ or π⁻ takes two rows of the model.
-        beta: β of π⁺ and π⁻.
-        top_k: number of most probable tokens to draw from; None for all.
-    """
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    batch_size: int = 64
-    beta: float = 0.0
-    top_k: int | None = None
-
-    @property
-    def greedy(self) -> bool:
-        """Whether decoding is deterministic: all draws from one distribution are the same."""
-        return self.temperature == 0 or self.top_k == 1
-
-
-class Decoder(ABC):
-    """Interface of a decoder, in this process or on a server."""
-
-    @abstractmethod
-    def draw(
-        self, wanted: Sequence[ResponseRequest], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
-    ) -> list[Response]:
-        """Draw one response per request.
-
-        Args:
-            wanted: the requests. A decoder that cannot draw from a distribution raises before it draws anything.
-            how: limits, temperature, β.
-            round: recorded in the responses.
-            seed: the only source of randomness.
-            progress: reports the number of responses done.
-            what: label of the progress bar.
-
-        Returns:
-            Responses in the order of `wanted`. Their text is their tokens decoded without special tokens. Their token
-            ids are those drawn, with the end-of-sequence token unless the response was truncated at `max_new_tokens`.
-
-        Raises:
-            RecipeError: if this decoder cannot draw from a requested distribution.
-            DataError: if a prompt plus `max_new_tokens` does not fit in the context.
-            ModelError: if a prompt is conversational and the tokenizer has no chat template.
-        """
 
 
 class LocalDecoder(Decoder):
@@ -217,11 +154,6 @@ def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:
 
     own_BV, reference_BV = logits("policy"), logits("reference")
     return own_BV is not None and reference_BV is not None and torch.equal(own_BV, reference_BV)
-
-
-def as_policy(wanted: Sequence[ResponseRequest]) -> list[ResponseRequest]:
-    """Return the same requests, all drawn from the policy; equivalent while the policy equals its reference."""
-    return [replace(r, drawn_from="policy") for r in wanted]
 
 
 def _weights(drawn_from: Distribution, beta: float) -> tuple[float, float]:

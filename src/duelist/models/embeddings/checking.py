@@ -36,7 +36,7 @@ def require_source(key: str, config: EmbeddingConfig, context: Context) -> None:
     if config.path is not None and PREPARED not in config.path:
         _require_vectors(key, config, context)
     name = config.model
-    if name is None:
+    if name is None or not context.lookups.may_import(f"`{key}.model`"):
         return
     if config.source == "sentence_transformers":
         read = partial(require_sentence_encoder, config, f"{key}.model")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from duelist.settings.validation import require_arguments
+from duelist.settings.library_arguments import require_arguments
 
 
 class PolicyConfig(BaseModel):
@@ -50,7 +49,7 @@ class PolicyConfig(BaseModel):
     @field_validator("lora")
     @classmethod
     def _known_to_peft(cls, lora: dict[str, Any]) -> dict[str, Any]:
-        require_arguments(lora, LoraConfig, {"task_type": "it is CAUSAL_LM always"})
+        require_arguments(lora, "LoraConfig", {"task_type": "it is CAUSAL_LM always"})
         return lora
 
     @model_validator(mode="after")

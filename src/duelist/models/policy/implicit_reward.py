@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
-from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
 from duelist.types import Response
+
+if TYPE_CHECKING:
+    from duelist.models.policy.policy import Policy
 
 
 def log_ratios(
@@ -33,6 +35,8 @@ def log_probs(
     policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress, what: str = "Log-probabilities"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return log π_θ(y|x) and log π_ref(y|x) of R responses, in nats; arguments as for `log_ratios`."""
+    from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+
     sequences = tokenized(responses)
     with progress.stage(what, 2 * len(sequences)) as advance:
         own_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from typing import TYPE_CHECKING, Any
 
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.settings.credentials import with_credentials
 from duelist.settings.validation import expanded
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_base(config: PolicyConfig) -> tuple[Any, Any]:
@@ -20,6 +20,8 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
     Raises:
         ModelError: if one of them cannot be loaded.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
     base = load_pretrained(AutoModelForCausalLM, config.model, "policy.model", **base_arguments(config))
     base = base.to(device_of(config.device))
     tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
@@ -49,6 +51,8 @@ def device_of(name: str) -> torch.device:
     Raises:
         ModelError: if the machine has no such device.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -76,18 +80,26 @@ def read_chat_template(path: str) -> str:
         ) from error
 
 
+def require_local_folder(name: str, key: str) -> None:
+    """Check that a name that can only be a folder is one that exists.
+
+    Raises:
+        ModelError: if it does not exist; the recipe's key is named.
+    """
+    if not expanded(name).is_dir() and (Path(name).is_absolute() or name.startswith((".", "~"))):
+        raise ModelError(
+            f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}: correct the path."
+        )
+
+
 def load_pretrained(loader: Any, name: str, key: str, revision: str | None = None, **arguments: Any) -> Any:
     """Call `loader.from_pretrained(name)`; errors name the recipe's key and the remedy.
 
     Raises:
         ModelError: if neither such a folder nor such a model on the Hub exists, or it cannot be loaded.
     """
-    if expanded(name).is_dir():
-        name = str(expanded(name))
-    elif Path(name).is_absolute() or name.startswith((".", "~")):
-        raise ModelError(
-            f"{key} must be a folder that exists or a name on the hub, but there is no folder {name}: correct the path."
-        )
+    require_local_folder(name, key)
+    name = str(expanded(name)) if expanded(name).is_dir() else name
     try:
         return loader.from_pretrained(name, revision=revision, **arguments)
     except Exception as error:  # transformers, the Hub and safetensors each raise their own errors

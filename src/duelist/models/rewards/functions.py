@@ -99,13 +99,15 @@ class ModelReward(Reward):
         self._kind = kind
 
     def check(self, context: Context) -> None:
-        from transformers import AutoConfig
-
-        from duelist.models.policy.loading import load_pretrained
-
         name, revision = self.config.model, self.config.revision
+        if not context.lookups.may_import(f"`{self._kind}.model`"):
+            return
 
         def read() -> None:
+            from transformers import AutoConfig
+
+            from duelist.models.policy.loading import load_pretrained
+
             found = load_pretrained(AutoConfig, name, f"{self._kind}.model", revision)
             require_one_output(found.num_labels, name)
 
