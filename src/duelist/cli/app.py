@@ -21,6 +21,7 @@ from duelist.cli.gallery import gallery
 from duelist.cli.init import init
 from duelist.cli.label_studio import label_studio
 from duelist.cli.methods import methods
+from duelist.cli.push import push
 from duelist.cli.recipes import recipes
 from duelist.cli.rehearse import rehearse
 from duelist.cli.report import report
@@ -101,6 +102,7 @@ for command in (
     status,
     report,
     export,
+    push,
     verify,
     recipes,
     methods,

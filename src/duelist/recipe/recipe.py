@@ -39,6 +39,7 @@ from duelist.samplers.base import Sampler
 from duelist.settings.credentials import require_no_credentials
 from duelist.settings.lookups import PREPARED
 from duelist.settings.validation import explain_invalid, read_yaml
+from duelist.tracking.trackers import ReportTo
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import LabelledConfig
 
@@ -143,6 +144,10 @@ class Recipe(BaseModel):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
     reward: Component[Reward] | None = Field(
         default=None, description="Reward of the evaluation; null: the annotator's own reward, if it has one."
+    )
+    report_to: ReportTo = Field(
+        default_factory=list,
+        description="Trackers of the whole study (trackio, tensorboard, wandb, mlflow): one run, labels as the step.",
     )
     compare: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Comparison arms: name -> top-level keys that differ."
