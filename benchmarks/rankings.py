@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t
 
 from duelist.annotators.reading_time import DEFAULT
 from duelist.compare.arms import parse_seeds
@@ -103,7 +104,7 @@ def report(places: dict[str, Path], seeds: list[int]) -> None:
             n, ends = table[arm], np.array([rows[arm][s][-1][metric] for s in shared])
             base = np.array([rows["random-pairs"][s][-1][metric] for s in shared])
             d = ends - base
-            spread = 2.09 * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
+            spread = t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
             efforts = [first_at(n[x], curve[arm], target) for x in ("asked", "responses")]
             efforts.append(first_at(own_seconds[arm], curve[arm], target))
             efforts.append(_long(n, curve[arm], target, DEFAULT.decision))

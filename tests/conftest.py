@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+from collections.abc import Generator
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,12 +30,47 @@ settings.register_profile("same", UNTIMED, derandomize=True, max_examples=50)
 settings.register_profile("full", UNTIMED, derandomize=False, max_examples=1000)
 settings.load_profile("same")
 
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from the million objects of the libraries, now and later: every training collects."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}<user> {{ m['content'] }} "
     "{% else %}<assistant> {{ m['content'] }} <eos>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
 )
 WORDS = 40
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schema_of_new_studies(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Run the migrations of an empty database once, and give every new study in this process what they made."""
+    from duelist.store import database
+    from duelist.store.layout import DATABASE
+
+    folder = tmp_path_factory.mktemp("schema")
+    database.open_engine(database.url_of(folder), migrate=True).dispose()
+    content, upgrade = (folder / DATABASE).read_bytes(), database._upgrade
+
+    def upgraded(engine: Engine) -> None:
+        file = Path(engine.url.database or "")
+        if engine.dialect.name == "sqlite" and file.name == DATABASE and not (file.exists() and file.stat().st_size):
+            with suppress(OSError):  # the migrations tell why
+                file.write_bytes(content)
+        upgrade(engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_upgrade", upgraded)
+        yield
 
 
 @pytest.fixture(scope="session")

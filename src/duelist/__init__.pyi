@@ -1,3 +1,4 @@
+from . import plot as plot
 from ._version import __version__ as __version__
 from .acquisition.base import Acquisition as Acquisition
 from .acquisition.base import choose as choose
@@ -5,7 +6,9 @@ from .errors import DuelistError as DuelistError
 from .recipe.recipe import Recipe as Recipe
 from .recipe.recipe import load_recipe as load_recipe
 from .recipe.recipe import parse_recipe as parse_recipe
+from .selection.callback import SelectCallback as SelectCallback
 from .selection.choice import Pick as Pick
+from .selection.choice import Picks as Picks
 from .selection.choice import select as select
 from .study.study import RoundReport as RoundReport
 from .study.study import Study as Study

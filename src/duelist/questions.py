@@ -231,7 +231,8 @@ class Preference:
     aggregates several people's votes. `weight` multiplies the pair's loss if the way its responses were drawn requires
     one. `drawn_from` holds the distributions that drew the chosen and the rejected response, which XPO's loss needs;
     None if they are not known. Only where people's labels correct a judge's, the share may leave [0, 1], the weight may
-    be negative, and `penalty` bounds the loss (`trainers.losses`, equation (6)).
+    be negative, and `penalty` bounds the loss (`trainers.losses`, equation (6)). `labelled` says whether people decided
+    the pair, and not a judge alone: a judge's pairs add no optimizer steps.
     """
 
     prompt: Prompt
@@ -243,6 +244,7 @@ class Preference:
     weight: float = 1.0
     drawn_from: Origins | None = None
     penalty: float = 0.0
+    labelled: bool = True
 
 
 @dataclass(frozen=True)

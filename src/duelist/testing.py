@@ -62,8 +62,7 @@ def check_acquisition(acquisition: Acquisition, n: int = 30, budget: int = 7) ->
         _must_raise(BudgetError, partial(_picked, acquisition, features, too_many), f"a budget of {too_many}")
 
     identical = dataclasses.replace(features, **_same_for_all(features))
-    first = {_picked(acquisition, identical, 1, seed)[0] for seed in range(40)}
-    assert len(first) > 5, f"among equals the choice must be a draw by the seed, but 40 seeds gave only {sorted(first)}"
+    _check_ties(acquisition, identical)
 
     _check_needs(acquisition, features, budget)
     _check_cost(acquisition, features, identical, budget)
@@ -105,9 +104,18 @@ def _check_sets(acquisition: Acquisition, n: int, budget: int) -> None:
         "asks_N": np.repeat(features.asks_N[:1], n),
     }
     identical = dataclasses.replace(features, **same)
-    first = {_picked(acquisition, identical, 1, seed)[0] for seed in range(40)}
-    assert len(first) > 5, f"among equals the choice must be a draw by the seed, but 40 seeds gave only {sorted(first)}"
+    _check_ties(acquisition, identical)
     _check_cost(acquisition, features, identical, budget)
+
+
+def _check_ties(acquisition: Acquisition, identical: Features) -> None:
+    """Check that among equals the seed decides; most rules show it within ten seeds."""
+    first: set[str] = set()
+    for seed in range(40):
+        first.add(_picked(acquisition, identical, 1, seed)[0])
+        if len(first) > 5:
+            return
+    raise AssertionError(f"among equals the choice must be a draw by the seed, but 40 seeds gave only {sorted(first)}")
 
 
 def _check_needs(acquisition: Acquisition, features: Features, budget: int) -> None:

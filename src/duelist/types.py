@@ -21,6 +21,7 @@ from duelist.answers import REST as REST
 from duelist.answers import Answer as Answer
 from duelist.answers import QuestionType as QuestionType
 from duelist.answers import Retraction as Retraction
+from duelist.display import table
 from duelist.errors import DataError
 from duelist.labels import OUTCOMES as OUTCOMES
 from duelist.labels import Label as Label
@@ -170,6 +171,17 @@ class Batch:
                 "`batch.questions`, and answer those with `Answer`."
             )
         return self.questions
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for place, (q, score) in enumerate(zip(self.questions, self.scores_B, strict=True), start=1):
+            prompt = self.prompts[q.responses[0].prompt_id].as_trl()
+            rows.append((place, q.id, q.asks, prompt, *(r.text for r in q.responses), f"{score:.4g}"))
+        most = max((q.k for q in self.questions), default=2)
+        rows = [(*row[:-1], *[""] * (most + 5 - len(row)), row[-1]) for row in rows]
+        responses = [f"response {'abcdefghijklmnopqrstuvwxyz'[i % 26]}" for i in range(most)]
+        head = ("#", "id", "asks", "prompt", *responses, self.unit)
+        return table(f"Round {self.round}: {len(self.questions)} questions", head, rows)
 
     def only(self, question_ids: Collection[str]) -> Batch:
         """Return the batch restricted to these questions, in the same order."""

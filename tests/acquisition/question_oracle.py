@@ -47,7 +47,7 @@ def members(features: Any, i: int) -> np.ndarray:
 def information(
     features: Features, field: str = "gradient", weighted: bool = True, tau: float = 1.0, scales: Any = (1.0,)
 ) -> np.ndarray:
-    """Gᵀ M G of every question, `[N, D, D]`."""
+    """Gᵀ M G / τ² of every question, `[N, D, D]`."""
     vectors: Any = getattr(features, f"{field}_RD")
     matrices = []
     for i in range(features.n):
@@ -56,7 +56,7 @@ def information(
         rewards: Any = features.reward_R[mine] / tau if weighted else np.zeros(len(mine))  # type: ignore[index]
         one = matrix_of(rewards, asks, scales) if weighted else 4 * matrix_of(rewards, asks)
         g = np.asarray(vectors[mine], np.float64)
-        matrices.append(g.T @ one @ g)
+        matrices.append(g.T @ one @ g / tau**2)
     return np.array(matrices).reshape(-1, vectors.shape[1], vectors.shape[1])
 
 

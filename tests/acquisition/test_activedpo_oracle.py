@@ -18,6 +18,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig, Qwen3Config
 
 from duelist import Study, parse_recipe
+from tiers import first
 
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
 MODELS: dict[str, tuple[type[PretrainedConfig], dict[str, Any], list[str]]] = {
@@ -27,7 +28,7 @@ MODELS: dict[str, tuple[type[PretrainedConfig], dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=sorted(MODELS))
+@pytest.fixture(scope="module", params=first(2, ["llama", "gpt2", "qwen3"]))
 def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A random model of one family with the tiny tokenizer, and the modules to adapt."""
     config_class, sizes, targets = MODELS[request.param]

@@ -17,11 +17,13 @@ from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.base import choose
 from duelist.acquisition.information import Information, InformationConfig
 from duelist.acquisition.numerics.calibration import fit_temperature
+from duelist.acquisition.numerics.evidence import fit_precision
 from duelist.acquisition.numerics.trace_design import reduce_trace
 from duelist.acquisition.policy_gap import PolicyGap, PolicyGapConfig
-from duelist.errors import BudgetError, DuelistError
+from duelist.errors import BudgetError, DuelistError, RecipeError
 from duelist.testing import check_acquisition, random_features
 from duelist.types import Features, Selection
+from tiers import first
 
 NEEDS = frozenset(
     {"margin_N", "gradient_ND", "embedding_ND", "past", "votes_N2", "asked_margin_N", "target_MD", "cost_N"}
@@ -42,8 +44,8 @@ def matrices(features: Features, field: str, temperature: float, relative: float
     past: Any = features.past
     p_N, p_P = logistic(features.margin_N / temperature), logistic(past.margin_N / temperature)
     phi_ND, phi_PD = getattr(features, field), getattr(past, field)
-    one_NDD = (p_N * (1 - p_N))[:, None, None] * phi_ND[:, :, None] * phi_ND[:, None, :]
-    of_past_PDD = (p_P * (1 - p_P))[:, None, None] * phi_PD[:, :, None] * phi_PD[:, None, :]
+    one_NDD = (p_N * (1 - p_N))[:, None, None] * phi_ND[:, :, None] * phi_ND[:, None, :] / temperature**2
+    of_past_PDD = (p_P * (1 - p_P))[:, None, None] * phi_PD[:, :, None] * phi_PD[:, None, :] / temperature**2
     regularizer = relative * np.trace(one_NDD, axis1=1, axis2=2).mean()
     return regularizer * np.eye(phi_ND.shape[1]) + of_past_PDD.sum(axis=0), one_NDD
 
@@ -122,12 +124,15 @@ def test_policy_gap_is_greedy_for_the_trace(target: Any, relative: float, past: 
 
 @pytest.mark.parametrize(
     "rule",
-    [
-        Information(InformationConfig()),
-        Information(InformationConfig(calibrate=False, features="embedding", lambda_relative=False)),
-        PolicyGap(PolicyGapConfig()),
-        PolicyGap(PolicyGapConfig(target="pool", features="embedding")),
-    ],
+    first(
+        2,
+        [
+            Information(InformationConfig(calibrate=False, features="embedding", lambda_relative=False)),
+            PolicyGap(PolicyGapConfig(target="pool", features="embedding")),
+            Information(InformationConfig()),  # the defaults keep it in test_conformance.py
+            PolicyGap(PolicyGapConfig()),
+        ],
+    ),
     ids=lambda r: f"{type(r).__name__}-{r.config.features}",
 )
 def test_the_contract(rule: Any) -> None:
@@ -189,6 +194,52 @@ def test_many_picks_in_few_directions_keep_their_digits() -> None:
         matrix_DD = plus(matrix_DD, outer_N[i])
         trace = exact_trace(second_DD, matrix_DD)
         left.remove(i)
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("fit", ["none", "evidence"])
+def test_an_absolute_precision_stands_beside_the_information_of_the_label(fit: Any, average: bool) -> None:
+    """The logit is ρ/τ, so the information is p(1 − p)/τ²: its τ does not cancel against an absolute λ."""
+    features = pool(past=8)
+    past: Any = dataclasses.replace(features.past, votes_N2=np.tile([3, 1], (8, 1)), asked_margin_N=np.full(8, 0.3))
+    features = dataclasses.replace(features, past=past)
+    temperature = fit_temperature(past.asked_margin_N, past.votes_N2)
+    assert 0.2 < temperature < 0.5
+    absolute = 0.2
+    if fit == "evidence":
+        absolute = fit_precision(past.gradient_ND / temperature, past.votes_N2, 0.2)
+        assert absolute != pytest.approx(0.2, rel=0.05)
+    information_DD, one_NDD = matrices(features, "gradient_ND", temperature, 0.0)
+    information_DD += absolute * np.eye(len(information_DD))
+    if average:
+        covariance_DD = np.linalg.inv(information_DD)
+        for i, phi_D in enumerate(np.asarray(features.gradient_ND) / temperature):
+            variance = phi_D @ covariance_DD @ phi_D
+            t = np.linspace(-40, 40, 20_001)  # of the logit: p(1 − p) is 0 beyond
+            density = np.exp(-0.5 * (t - features.margin_N[i] / temperature) ** 2 / variance)  # type: ignore[index]
+            weight = np.trapezoid(logistic(t) * logistic(-t) * density, t) / np.sqrt(2 * np.pi * variance)
+            one_NDD[i] = weight * np.outer(phi_D, phi_D)
+    settings: dict[str, Any] = {"lambda_": 0.2, "lambda_relative": False, "lambda_fit": fit, "average": average}
+    selection = chosen(Information(InformationConfig(**settings)), features, 6)
+    picks, gains = brute_force(information_DD, one_NDD, 6, None)
+    assert selection.indices_B.tolist() == picks
+    np.testing.assert_allclose(selection.scores_B, gains, rtol=1e-4 if average else 1e-8)
+    assert selection.diagnostics["lambda"] == pytest.approx(absolute)
+    sigma_DD = features.target_MD.T @ features.target_MD / (2 * len(features.target_MD))  # type: ignore[union-attr,arg-type]
+    gap = chosen(PolicyGap(PolicyGapConfig(**settings)), features, 6)
+    picks, falls = brute_force(information_DD, one_NDD, 6, None, sigma_DD)
+    assert gap.indices_B.tolist() == picks
+    np.testing.assert_allclose(gap.scores_B, falls, rtol=1e-4 if average else 1e-6)
+
+
+def test_settings_for_pairs_are_refused_for_sets() -> None:
+    for told, message in (({"lambda_fit": "evidence"}, "labels of pairs"), ({"average": True}, "margin of a pair")):
+        for rule in (Information(InformationConfig(**told)), PolicyGap(PolicyGapConfig(**told))):
+            features = random_features(8, rule.needs, sets_of=3)
+            with pytest.raises(RecipeError, match=message):
+                chosen(rule, features, 2)
+    assert Information(InformationConfig()).refused_for_sets is None
+    assert {"votes_N2"} <= Information(InformationConfig(calibrate=False, lambda_fit="evidence")).needs
 
 
 def test_without_margins_information_is_activedpo() -> None:

@@ -12,6 +12,7 @@ import yaml
 from cli_results import Command, Result, WriteRecipe, lines, without_times
 
 from duelist import Study, parse_recipe
+from tiers import first_rows
 
 # Found before anything is made
 
@@ -302,23 +303,26 @@ class Rule(Acquisition):
 
 @pytest.mark.parametrize(
     ("statement", "said"),
-    [
-        ("raise KeyError('reason')", "Rule must return without an error, but it raised KeyError: 'reason' ("),
-        ("1 / 0", "Rule must return without an error, but it raised ZeroDivisionError: division by zero ("),
-        ("diagnostics = {'x': float('nan')}", "Rule's diagnostics must be finite numbers, but 'x' is nan"),
-        ("diagnostics = {'x': np.float32('inf')}", "Rule's diagnostics must be finite numbers, but 'x' is"),
-        ("diagnostics = {'x': 10**400}", "Rule's diagnostics must be finite numbers, but 'x' is 1000"),
-        ("diagnostics = {'x': object()}", "Rule's diagnostics must be finite numbers, but 'x' is <object"),
-        ("diagnostics = {'x': 'text'}", "Rule's diagnostics must be finite numbers, but 'x' is 'text'"),
-        ("diagnostics = {'x': np.zeros(3)}", "Rule's diagnostics must be finite numbers, but 'x' is array"),
-        ("diagnostics = {3: 1.0}", "Rule's diagnostics must map names to numbers, but are {3: 1.0}"),
-        ("diagnostics = [1.0]", "Rule's diagnostics must map names to numbers, but are [1.0]"),
-        ("diagnostics = None", "Rule's diagnostics must map names to numbers, but are None"),
-        ("unit = None", "Rule must say the unit of its scores in words, but said None"),
-        ("indices = [[1], [2, 3]]", "Rule must return arrays of positions and scores"),
-        ("scores = ['x'] * budget", "Rule must return arrays of positions and scores"),
-        ("return None", "Rule.select must return a Selection, but returned a NoneType"),
-    ],
+    first_rows(
+        6,
+        [
+            ("raise KeyError('reason')", "Rule must return without an error, but it raised KeyError: 'reason' ("),
+            ("diagnostics = {'x': float('nan')}", "Rule's diagnostics must be finite numbers, but 'x' is nan"),
+            ("diagnostics = {3: 1.0}", "Rule's diagnostics must map names to numbers, but are {3: 1.0}"),
+            ("unit = None", "Rule must say the unit of its scores in words, but said None"),
+            ("scores = ['x'] * budget", "Rule must return arrays of positions and scores"),
+            ("return None", "Rule.select must return a Selection, but returned a NoneType"),
+            ("1 / 0", "Rule must return without an error, but it raised ZeroDivisionError: division by zero ("),
+            ("diagnostics = {'x': np.float32('inf')}", "Rule's diagnostics must be finite numbers, but 'x' is"),
+            ("diagnostics = {'x': 10**400}", "Rule's diagnostics must be finite numbers, but 'x' is 1000"),
+            ("diagnostics = {'x': object()}", "Rule's diagnostics must be finite numbers, but 'x' is <object"),
+            ("diagnostics = {'x': 'text'}", "Rule's diagnostics must be finite numbers, but 'x' is 'text'"),
+            ("diagnostics = {'x': np.zeros(3)}", "Rule's diagnostics must be finite numbers, but 'x' is array"),
+            ("diagnostics = [1.0]", "Rule's diagnostics must map names to numbers, but are [1.0]"),
+            ("diagnostics = None", "Rule's diagnostics must map names to numbers, but are None"),
+            ("indices = [[1], [2, 3]]", "Rule must return arrays of positions and scores"),
+        ],
+    ),
 )
 def test_a_rule_of_one_s_own_that_misbehaves(
     statement: str, said: str, duelist: Command, write_recipe: WriteRecipe, tmp_path: Path

@@ -13,6 +13,7 @@ from cli_results import Command, Result, WriteRecipe, lines
 
 from duelist.compare import running
 from killing import PROCESSES
+from tiers import first
 
 REWARDS = """
 import asyncio
@@ -60,7 +61,17 @@ def rewards(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "statement",
-    ["sys.exit(0)", "sys.exit()", "raise SystemExit(None)", "exit(0)", "raise asyncio.CancelledError", "raise Strange"],
+    first(
+        2,
+        [
+            "sys.exit(0)",
+            "raise asyncio.CancelledError",
+            "raise Strange",
+            "sys.exit()",
+            "raise SystemExit(None)",
+            "exit(0)",
+        ],
+    ),
 )
 @pytest.mark.parametrize("calls", [1, 2])  # the first measures the initial model, the second labels
 def test_a_reward_function_that_ends_the_process_is_an_error(
@@ -122,7 +133,9 @@ def test_ctrl_c_on_the_program(write_recipe: WriteRecipe, rewards: Path, tmp_pat
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130
-    assert err == "Stopped. Nothing recorded is lost: run the same command again to go on.\n"
+    # A stage that took seconds has said so before: how many lines depends on the machine.
+    assert err.endswith("Stopped. Nothing recorded is lost: run the same command again to go on.\n")
+    assert "Traceback" not in err and "Error" not in err and err.count("Stopped.") == 1
 
 
 @pytest.mark.parametrize("code", [0, None, 3])

@@ -17,8 +17,10 @@ from scipy import stats
 from duelist.compare import picture
 from duelist.compare.curves import Metric, Rows
 from duelist.compare.picture import draw
+from duelist.compare.sentences import sentences
 from duelist.compare.summary import ArmSummary, MetricSummary, choose_baseline, summarise
 from duelist.compare.tables import curves_csv, few_seeds, markdown, table_csv
+from tiers import first
 
 REWARD = Metric("mean_reward", True)
 
@@ -139,7 +141,7 @@ def test_the_table_says_what_was_found(rows: Rows) -> None:
     assert len(lengths) == 2  # the columns of both tables line up
 
 
-@pytest.mark.parametrize("seeds", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("seeds", first(3, [1, 7, 8, 2, 3]))
 def test_few_seeds_have_no_interval_and_no_p(rows: Rows, seeds: int, tmp_path: Path) -> None:
     few = {name: {s: of_arm[s] for s in range(seeds)} for name, of_arm in rows.items()}
     few["random"] = rows["random"]  # the arms need not have the same number of seeds
@@ -211,6 +213,21 @@ def test_few_seeds_decide_nothing(rows: Rows, seeds: int) -> None:
     assert "No study has finished" in draw_nothing_odd
 
 
+def test_sentences_to_quote(rows: Rows) -> None:
+    summary = found(rows)
+    bad, fast = sentences([summary])
+    assert fast.startswith("mean reward of fast minus that of random, after 40 labels: +1.500 (95 % interval +1.1")
+    assert fast.endswith(
+        "better on 10 of 10 seeds. Its mean curve reaches random's end with 20 labels instead of 40: 50 % fewer."
+    )
+    assert "better on 0 of 10 seeds." in bad and bad.endswith("seeds.") and "−5.500" in bad
+    few = found({name: {s: of_seed[s] for s in range(3)} for name, of_seed in rows.items()})
+    for sentence in sentences([few]):
+        assert "p " not in sentence and "interval" not in sentence
+        assert sentence.endswith("of 3 seeds; fewer than 8 seeds cannot tell the arms apart.")
+    assert f"- {fast}" in markdown("title", [summary], {}, {})
+
+
 def test_a_baseline_that_learns_nothing_is_no_target(rows: Rows) -> None:
     text = markdown("t", [found({"random": rows["bad"], "fast": rows["fast"]})], {}, {})
     assert "random did not get better on average, so there is no target" in text
@@ -234,7 +251,7 @@ def test_the_csv_files(rows: Rows) -> None:
     }
 
 
-@pytest.mark.parametrize("seeds", [1, 10])
+@pytest.mark.parametrize("seeds", first(1, [10, 1]))
 def test_the_picture_is_drawn_the_same_twice(rows: Rows, seeds: int, tmp_path: Path) -> None:
     few = {name: {s: of_arm[s] for s in range(seeds)} for name, of_arm in rows.items()}
     summaries = [found(few), found(few, Metric("mean_reward", False))]

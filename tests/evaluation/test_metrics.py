@@ -63,6 +63,13 @@ def test_every_entry_can_be_computed_and_says_what_it_means() -> None:
         earlier[m.of].add(m.name)
 
 
+def test_j_counts_each_prompt_by_its_weight() -> None:
+    known = {"rewards_R": np.array([1.0, 4.0]), "log_ratio_R": np.array([0.2, 0.6]), "weight_R": np.array([3.0, 1.0])}
+    found = measure("policy", known | {"beta": 0.5, "label_temperature": 2.0})
+    assert found["kl_weighted"] == pytest.approx(0.3) and found["kl"] == pytest.approx(0.4)
+    assert found["j_weighted"] == pytest.approx(1.75 / 2 - 0.5 * 0.3) and found["j"] == pytest.approx(2.5 / 2 - 0.2)
+
+
 def test_what_was_not_measured_is_null_or_left_out() -> None:
     assert measure("policy", {}) == {"mean_reward": None, "win_rate": None, "kl": None, "j": None}
     assert measure("reward model", {}) == {"pair_accuracy": None}

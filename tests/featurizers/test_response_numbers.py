@@ -24,6 +24,7 @@ from duelist.models.trained import Models
 from duelist.progress import Advance, Progress, Silent
 from duelist.types import Features, Prompt, Question, Response
 from outcomes import require_equal, smaller
+from tiers import first
 from tiny_models import random_sequences, tiny_model, with_lora
 
 EVERYTHING = frozenset({"gradient_ND", "margin_N", "log_ratio_N2", "prompt_entropy_N"})
@@ -168,7 +169,7 @@ def test_a_pool_that_grew_after_a_kill_keeps_what_was_computed(calls: list[int],
     assert calls == []
 
 
-@pytest.mark.parametrize("damage", ["model", "seed", "format", "gradient.bin"])
+@pytest.mark.parametrize("damage", first(2, ["model", "gradient.bin", "seed", "format"]))
 def test_a_disposable_cache_that_does_not_fit_is_begun_anew(
     damage: str, calls: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +195,7 @@ def test_a_disposable_cache_that_does_not_fit_is_begun_anew(
         require_same_bits(found, first)
 
 
-@pytest.mark.parametrize("normalize", ["response", "pair", "token", "none"])
+@pytest.mark.parametrize("normalize", first(2, ["pair", "token", "response", "none"]))
 def test_blocks_and_files_change_no_bit_of_a_study(
     normalize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

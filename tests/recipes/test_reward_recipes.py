@@ -12,6 +12,7 @@ import pytest
 
 from duelist import Study, load_recipe
 from duelist.errors import DataError
+from duelist.models.rewards.network import RewardModel
 from duelist.settings.importing import import_object
 from duelist.store.artifacts import read_jsonl
 from duelist.world.embedded import prepare_embedded, reward
@@ -20,6 +21,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 ukp = import_object(f"{RECIPES / 'ukp' / 'prepare.py'}:ukp")
 hh = import_object(f"{RECIPES / 'hh' / 'embeddings.py'}:embedded")
+hh_hidden_states = import_object(f"{RECIPES / 'hh' / 'embeddings.py'}:hidden_states")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +42,7 @@ def arguments(tmp_path: Path) -> Path:
     folder = tmp_path / "ukp"
     folder.mkdir()
     items = [
-        {"id": f"a{i}", "topic": f"t{i // 6}", "title": f"T{i // 6}", "stance": "yes", "text": f"argument {i}"}
+        {"id": f"a{i}", "topic": f"t{i // 6}", "title": f"T{i // 6}", "stance": "yes", "text": f"w{i % 40} w{i // 40}"}
         for i in range(48)
     ]
     pairs = []
@@ -94,7 +96,50 @@ def test_hh_keeps_the_pairs_that_have_vectors(tmp_path: Path) -> None:
     assert len(set(made["id"].tolist())) == 12
 
 
-@pytest.mark.parametrize(("name", "prepare"), [("ukp", ukp), ("hh", hh)])
+def test_ukp_learns_from_a_language_models_hidden_states(arguments: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (arguments / "items_minilm.npz").unlink()
+    changes = {"data": arguments, "model": tiny_model, "layer": 1, "components": 5}
+    settings = [f"prepare.settings.{key}={value}" for key, value in changes.items()]
+    short = ["rounds=1", "budget=30", "initial_random=30", "prompts.held_out=2", "acquisition=random"]
+    recipe = load_recipe("ukp/hidden_states", [*settings, *short])
+    with Study.create(tmp_path / "study", recipe) as study:
+        study.run()
+        metrics = study.store.metrics()
+    assert metrics[1]["longer_wins"] == 0.5
+    learned = RewardModel.load(tmp_path / "study" / "reward_model")
+    assert learned.dimension == 6
+    assert learned.rewards(np.eye(6))[:5].all()  # the sixth, the length, is the same for all
+
+
+def test_hh_embeds_short_pairs_of_one_turn(tiny_model: Path, tmp_path: Path) -> None:
+    data, folder = tmp_path / "hh", tmp_path / "made"
+    data.mkdir()
+    folder.mkdir()
+    for split, start in (("train", 0), ("test", 10)):
+        rows = []
+        for i in range(start, start + 6):
+            prompt = [{"role": "user", "content": f"w{i}"}]
+            if i % 6 == 5:  # two turns
+                prompt = [*prompt, {"role": "assistant", "content": "w1"}, *prompt]
+            long = " ".join(["w1"] * (40 if i % 6 == 4 else 3))
+            answers = [[{"role": "assistant", "content": text}] for text in (f"w2 w{i}", long)]
+            rows.append({"prompt": prompt, "chosen": answers[0], "rejected": answers[1], "source": "synthetic"})
+        write_rows(data / f"{split}.jsonl.gz", rows)
+    hh_hidden_states(folder, str(data), model=str(tiny_model), max_length=20, train=3, test=9, components=3)
+    train, test = (
+        [row["prompt"][0]["content"] for row in read_jsonl(folder / f"{split}.jsonl")] for split in ("train", "test")
+    )
+    assert len(train) == 3
+    assert set(train) < {"w0", "w1", "w2", "w3"}
+    assert set(test) == {"w12", "w13", "w14", "w15"}
+    made = np.load(folder / "embeddings.npz")
+    assert made["embedding"].shape == (14, 4)
+    assert len(set(made["id"].tolist())) == 14
+    with pytest.raises(DataError, match=r"at most 5 tokens.*prepare\.settings\.max_length"):
+        hh_hidden_states(folder, str(data), model=str(tiny_model), max_length=5)
+
+
+@pytest.mark.parametrize(("name", "prepare"), [("ukp", ukp), ("hh", hh), ("hh", hh_hidden_states)])
 def test_data_that_is_not_there_is_named(name: str, prepare: object, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"prepare\.settings\.data=FOLDER"):
         prepare(tmp_path, str(tmp_path / "nowhere"))  # type: ignore[operator]

@@ -48,8 +48,8 @@ def test_numbers_about_what_was_selected(study: Path) -> None:
 
 def test_the_page_shows_each_question_and_what_was_said_of_it(study: Path) -> None:
     page = Page(write_report(study))
-    headings = [text for text in page.of("h3.") if text.startswith("Round")]
-    assert headings == ["Round 2: 5 questions, in pick order", "Round 1: 5 questions, in pick order"]
+    assert "Round 2: 5 questions, in pick order" in page.of("h3.")
+    assert page.of("summary.")[:2] == ["1 more of round 2", "Round 1: 5 questions, in pick order"]
     asked = small_sets.questions_of(1)[0].question
     place = {r.id: str(n) for n, r in enumerate(asked.responses, start=1)}
     best, *middle, worst = (place[r] for r in small_sets.ids(1, 0))
@@ -74,7 +74,7 @@ def test_the_page_shows_each_question_and_what_was_said_of_it(study: Path) -> No
 
 def test_the_best_responses_are_marked(study: Path) -> None:
     page = Page(write_report(study))
-    marked = page.source.count('class="chosen"')
+    marked = page.source.count('class="chosen-one"')
     # Each of two rounds: one best of the ranking, of the best and worst, of the best, of the stopped one, of the pair;
     # in round 1 a second annotator named another best.
     assert marked == 11

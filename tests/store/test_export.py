@@ -41,13 +41,14 @@ class Everyone:
         ]
 
 
-@pytest.fixture
-def study(tmp_path: Path, tiny_recipe: dict[str, Any]) -> Path:
-    """A study of one round with every kind of outcome."""
-    recipe = tiny_recipe | {"rounds": 1, "acquisition": "random"}
-    with Study.create(tmp_path / "study", parse_recipe(recipe)) as study:
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, tiny_content: dict[str, Any]) -> Path:
+    """A study of one round with every kind of outcome; only to be read."""
+    folder = tmp_path_factory.mktemp("export") / "study"
+    recipe = tiny_content | {"rounds": 1, "acquisition": "random"}
+    with Study.create(folder, parse_recipe(recipe)) as study:
         study.run(Everyone())  # type: ignore[arg-type]
-    return tmp_path / "study"
+    return folder
 
 
 def test_only_preferences_are_exported_as_preferences(study: Path) -> None:

@@ -139,7 +139,7 @@ def test_opening_alone_changes_no_file_that_users_read(old: Path) -> None:
     assert status(old)["pending"] == {"round": 2, "asked": 3, "answered": 2}
 
 
-STATEMENTS = 15  # tables, indexes, copies, drops, columns, and the version of both migrations
+STATEMENTS = 18  # tables, indexes, copies, drops, columns, and the version of the three migrations
 
 
 @pytest.mark.parametrize("after", range(1, STATEMENTS + 1))

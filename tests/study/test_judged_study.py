@@ -101,7 +101,7 @@ def test_a_study_with_a_judge(judged_recipe: dict[str, Any], judge: Path, tmp_pa
         assert all(x.score == 0 for x in asked if x.inclusion != 1)
         rows = list(label_rows(study.store))
         assert [(r["inclusion"], r["control"]) for r in rows[:6]] == [(x.inclusion, x.control) for x in asked]
-        assert csv_text(study.store).splitlines()[0].endswith("inclusion,control")
+        assert csv_text(study.store).splitlines()[0].endswith("inclusion,control,propensity,candidates_left")
 
         head, *judged = read_jsonl(tmp_path / "whole/rounds/001/judged.jsonl")
         assert head["pool"] == len(pool) and len(judged) == 26
@@ -139,6 +139,44 @@ def test_a_study_with_a_judge(judged_recipe: dict[str, Any], judge: Path, tmp_pa
     }
     assert set(outside) <= penalised.keys()
     assert list(penalised.values()) == pytest.approx([0.1 * believed / c * len(found)] * len(penalised))
+
+
+def test_pairs_drawn_by_their_gains_correct_the_judge_with_their_weights(
+    judged_recipe: dict[str, Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """No pair is taken for certain: people's labels weigh v, and the judge's part of one is ω(v − |C|/U)."""
+    seen: list[Any] = []
+    monkeypatch.setattr(DPO, "train", lambda self, policy, items, *rest: seen.append(list(items)) or {})
+    recipe = {**judged_recipe, "rounds": 1, "acquisition": {"name": "activedpo", "lure": {"uniform": 0.2}}}
+    recipe["trainer"] = {**recipe["trainer"], "omega": 0.5}
+    (report,) = finished(tmp_path / "study", recipe)
+    with Study.open(tmp_path / "study") as study:
+        asked = {x.question.id: x for x in study.store.asked(1)}
+        pool = study.folder.read(1, "pair", codecs.questions(study.folder.read(1, "sample", codecs.DRAWS)))
+    head, *judged = read_jsonl(tmp_path / "study/rounds/001/judged.jsonl")
+    size, c = head["pool"], len(asked)
+    expected = {}
+    for row in judged:
+        first, second = (np.array(row[name]) if row[name] else None for name in ("a_first", "b_first"))
+        p = None if first is None or second is None else (first[0] + first[2] / 2 + second[0] + second[2] / 2) / 2
+        verdict = np.zeros(2) if p is None else np.array([p, 1 - p])
+        if row["asked"]:
+            x = asked[row["pair_id"]]
+            left, q = x.candidates_left, x.propensity
+            assert left is not None and q is not None
+            v = 1 + (size - c) / (left - 1) * (1 / (left * q) - 1)
+            expected[row["pair_id"]] = np.array([v, 0.0]) / c - 0.5 * (v - c / size) / c * verdict
+        else:
+            expected[row["pair_id"]] = 0.5 * (1 - c / size) / 20 * verdict
+    questions = {q.id: q for q in pool}
+    found = {}
+    for item in seen[0]:
+        both = np.array([item.share, 1 - item.share]) * item.weight / len(seen[0])
+        found[item.pair_id] = both if item.chosen.id == questions[item.pair_id].a.id else both[::-1]
+    assert found.keys() == {i for i, both in expected.items() if both.any()}
+    for i, both in found.items():
+        assert both == pytest.approx(expected[i], rel=1e-6, abs=1e-9)
+    assert report["effective_sample_size"] < 6 and all(item.penalty >= 0 for item in seen[0])
 
 
 def test_without_omega_it_is_people_alone(judged_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_study_starts_where_another_ended(tiny_recipe: dict[str, Any], adapter
     assert [m["mean_reward"] for m in run(started, tmp_path / "second")] == [m["mean_reward"] for m in undisturbed]
 
 
-@pytest.mark.parametrize("adapter", ["lora", "none"])
+@pytest.mark.parametrize("adapter", first(1, ["lora", "none"]))
 def test_a_study_starts_from_offline_dpo(
     tiny_recipe: dict[str, Any], adapter: str, labelled: Path, tmp_path: Path
 ) -> None:

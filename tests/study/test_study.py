@@ -21,13 +21,28 @@ from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Votes
-from tiers import first
+from tiers import first, first_rows
 
 
 @pytest.fixture
 def by_hand(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe without an annotator: people answer."""
     return {**tiny_recipe, "annotator": None}
+
+
+@pytest.fixture(scope="module")
+def asked_once(tiny_content: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of `by_hand` that has asked its first batch; not to be changed."""
+    folder = tmp_path_factory.mktemp("asked") / "study"
+    with Study.create(folder, parse_recipe({**tiny_content, "annotator": None})) as study:
+        study.ask()
+    return folder
+
+
+@pytest.fixture
+def asked_study(asked_once: Path, tmp_path: Path) -> Path:
+    """A copy of it for each test."""
+    return shutil.copytree(asked_once, tmp_path / "study")
 
 
 def answer(study: Study, outcome: Any = "a") -> None:
@@ -78,8 +93,8 @@ def test_a_study_older_than_a_recipe_key_goes_on(by_hand: dict[str, Any], tmp_pa
         Study.create(tmp_path / "study", parse_recipe({**by_hand, "initial_random": 3}))
 
 
-def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str, Any], tmp_path: Path) -> None:
-    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+def test_what_is_no_preference_is_recorded_and_not_trained_on(asked_study: Path) -> None:
+    with Study.open(asked_study) as study:
         pairs = study.ask().pairs
         outcomes = ["tie", "skip", "both_bad", "tie", "skip", "both_bad"]
         study.tell([Label(p.id, "ann", o) for p, o in zip(pairs, outcomes, strict=True)])  # type: ignore[arg-type]
@@ -88,18 +103,21 @@ def test_what_is_no_preference_is_recorded_and_not_trained_on(by_hand: dict[str,
         assert sorted(label.outcome for label in study.store.labels()) == sorted(outcomes)
         before, after = (study.folder.trained(t) / "adapter_model.safetensors" for t in (0, 1))
         assert before.read_bytes() == after.read_bytes()  # nothing to learn from: the policy stays as it is
-        assert read_jsonl(tmp_path / "study" / "preferences.jsonl") == []
+        assert read_jsonl(asked_study / "preferences.jsonl") == []
 
 
 @pytest.mark.parametrize(
     ("settings", "trained_on"),
-    [
-        ({}, [1.0, 1.0]),
-        ({"votes": "soft"}, [0.75, 1.0]),
-        ({"ties": "half"}, [1.0, 1.0, 0.5]),
-        ({"ties": "rao_kupper"}, [1.0, 1.0, 0.5]),
-        ({"votes": "soft", "ties": "half"}, [0.75, 1.0, 0.6]),
-    ],
+    first_rows(
+        3,
+        [
+            ({}, [1.0, 1.0]),
+            ({"ties": "rao_kupper"}, [1.0, 1.0, 0.5]),
+            ({"votes": "soft", "ties": "half"}, [0.75, 1.0, 0.6]),
+            ({"votes": "soft"}, [0.75, 1.0]),
+            ({"ties": "half"}, [1.0, 1.0, 0.5]),
+        ],
+    ),
     ids=str,
 )
 def test_the_trainer_s_settings_say_what_votes_and_ties_are_worth(
@@ -136,8 +154,8 @@ def test_the_trainer_s_settings_say_what_votes_and_ties_are_worth(
     assert sorted(seen[0]) == sorted(trained_on)
 
 
-def test_several_annotators_and_a_change_of_mind(by_hand: dict[str, Any], tmp_path: Path) -> None:
-    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+def test_several_annotators_and_a_change_of_mind(asked_study: Path) -> None:
+    with Study.open(asked_study) as study:
         pair = study.ask().pairs[0]
         study.tell([Label(pair.id, "ann", "a", time="2026-01-01T10:00:00+00:00")])
         study.tell([Label(pair.id, "bob", "b", time="2026-01-01T11:00:00+00:00")])
@@ -149,8 +167,8 @@ def test_several_annotators_and_a_change_of_mind(by_hand: dict[str, Any], tmp_pa
         assert len(study.store.labels()) == 3
 
 
-def test_a_clock_that_was_set_back_flips_no_decision(by_hand: dict[str, Any], tmp_path: Path) -> None:
-    with Study.create(tmp_path / "study", parse_recipe(by_hand)) as study:
+def test_a_clock_that_was_set_back_flips_no_decision(asked_study: Path) -> None:
+    with Study.open(asked_study) as study:
         pair = study.ask().pairs[0]
         for outcome in ("a", "b", "a"):
             assert study.tell([Label(pair.id, "ann", outcome)]) == 1  # type: ignore[arg-type]
@@ -161,18 +179,16 @@ def test_a_clock_that_was_set_back_flips_no_decision(by_hand: dict[str, Any], tm
         assert [x.outcome for x in study.store.current_labels()] == ["a"]
 
 
-def test_another_thread_may_close_a_study_and_a_closed_one_does_nothing_more(
-    by_hand: dict[str, Any], tmp_path: Path
-) -> None:
-    study = Study.create(tmp_path / "study", parse_recipe(by_hand))
+def test_another_thread_may_close_a_study_and_a_closed_one_does_nothing_more(asked_study: Path) -> None:
+    study = Study.open(asked_study)
     batch = study.ask()
     study.tell([Label(batch.pairs[0].id, "ann", "a")])
     thread = Thread(target=study.close)
     thread.start()
     thread.join()
     study.close()
-    assert len(read_jsonl(tmp_path / "study" / "preferences.jsonl")) == 1
-    with Study.open(tmp_path / "study") as again:  # the lock is free
+    assert len(read_jsonl(asked_study / "preferences.jsonl")) == 1
+    with Study.open(asked_study) as again:  # the lock is free
         for doing in (
             study.ask,
             study.update,

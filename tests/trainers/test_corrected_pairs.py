@@ -82,3 +82,30 @@ def test_a_tiny_model_overfits_one_disagreeing_pair_without_end_unless_it_is_bou
     assert many > 1.5 * few > 0  # it goes on, and on
     assert many > 2 * 4 / KAPPA
     assert 0 < overfitted(tiny_model, KAPPA, 30) < 4.1 / KAPPA
+
+
+def trained_with(tiny_model: Path, judged: int) -> tuple[float, dict[str, torch.Tensor]]:
+    """The number of steps, and the weights after training on 6 labelled pairs and next to weightless ones of a judge.
+
+    As in `study.judged_items`, weights are scaled so that the mean over all items is the mean over people's.
+    """
+    policy = Policy.load(PolicyConfig(model=str(tiny_model), device="cpu"), seed=1)
+    items = []
+    for i in range(6 + judged):
+        prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
+        texts = (f"w3 w{i}", f"w{i} w9 w8")
+        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+        one, other = (Response.of(prompt, x, prompt_ids, y, 1) for x, y in zip(texts, ids, strict=True))
+        weight = (6 + judged) / 6 * (1.0 if i < 6 else 1e-9)
+        items.append(Preference(prompt, one, other, str(i), "ann", 1.0, weight, labelled=i < 6))
+    settings = {"learning_rate": 1e-3, "num_train_epochs": 4, "per_device_train_batch_size": 6}
+    report = DPO(DPOTrainerConfig(train=settings)).train(policy, items, BETA, 0, Silent())
+    return report["optimizer_steps"], {n: p.detach() for n, p in policy.model.named_parameters() if "lora_" in n}
+
+
+def test_weightless_pairs_of_a_judge_leave_the_training_as_it_was(tiny_model: Path) -> None:
+    steps, alone = trained_with(tiny_model, 0)
+    steps_with, beside = trained_with(tiny_model, 30)
+    assert steps == steps_with == 4
+    for name, weights in alone.items():
+        torch.testing.assert_close(weights, beside[name], rtol=1e-4, atol=1e-6)

@@ -16,11 +16,13 @@ from duelist.annotators.people import PeopleConfig
 from duelist.store.artifacts import digest
 from duelist.store.layout import METRICS
 from duelist.types import Label
+from duelist.web import worker
 from duelist.web.record import Act
 from duelist.web.served_study import ServedStudy, ledger_url
 from duelist.web.sql_ledger import SqlLedger
 from duelist.web.tasks import Task
 from duelist.web.verify import verify
+from killing import PROCESSES
 from outcomes import smaller
 
 
@@ -129,8 +131,11 @@ def chosen(act: Act) -> str:
     return str(act.sent["chosen"])
 
 
-def test_an_undone_vote_is_no_label_and_a_new_one_counts(people_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_an_undone_vote_is_no_label_and_a_new_one_counts(
+    people_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through the whole loop, worker included, with as little to compute as there can be."""
+    monkeypatch.setattr(worker, "PROCESSES", PROCESSES)
     small = {**smaller(people_recipe), "rounds": 1, "budget": 2, "acquisition": "random", "featurizers": {}}
     with served(tmp_path / "s", small) as study, running(study) as loop:
         first: list[str] = []

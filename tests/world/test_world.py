@@ -201,6 +201,31 @@ def test_demonstrations_use_both_styles_of_every_kind_equally_and_no_held_out_pr
     assert np.mean(changed) == pytest.approx(0.25 * 63 / 64, abs=0.04)  # a replacement may be the same word
 
 
+def test_useless_kinds_fill_the_pool_and_count_for_nothing(tmp_path: Path) -> None:
+    own = {"prompts": 4000, "kinds": 6, "held_out": 12, "useless_kinds": 4, "useless_share": 0.75, "sft_steps": 0}
+    folder = _made(tmp_path / "useless", **own)
+    rows, held_out = _rows(folder / "prompts.jsonl"), _rows(folder / "held_out.jsonl")
+    assert {row["kind"]: row["useful"] for row in rows} == {0: 1, 1: 1, 2: 0, 3: 0, 4: 0, 5: 0}
+    share = np.bincount([row["kind"] for row in rows], minlength=6) / 4000
+    zipf = np.array([1.0, 2**-1.3]) / (1 + 2**-1.3)
+    expected = np.array([*(0.25 * zipf), *[0.75 / 4] * 4])
+    assert (np.abs(share - expected) < 4 * np.sqrt(expected / 4000)).all()
+    assert _rows(folder / "useful.jsonl") == [row for row in rows if row["useful"]]
+    assert {row["kind"]: row["weight"] for row in held_out} == pytest.approx(
+        {0: 6 * zipf[0], 1: 6 * zipf[1], 2: 0, 3: 0, 4: 0, 5: 0}
+    )
+
+
+def test_lengths_are_spread_evenly_and_nothing_else_changes_without_a_spread() -> None:
+    settings = WorldSettings(kinds=2, held_out=4, length_spread=2, sft_steps=100, sft_batch_size=10)
+    rules, language = Rules.of(settings), Language.of(settings)
+    lengths = Counter(len(r.split()) for _, r in draw_demonstrations(settings, rules, language, frozenset()))
+    assert set(lengths) == {2, 3, 4, 5, 6} and min(lengths.values()) > 140
+    plain = settings.model_copy(update={"length_spread": 0})
+    demonstrations = draw_demonstrations(plain, rules, language, frozenset())
+    assert {len(r.split()) for _, r in demonstrations} == {4}
+
+
 def test_the_default_model_is_small(untrained: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(untrained / "model")
     assert model.config.architectures == ["LlamaForCausalLM"]
@@ -239,7 +264,7 @@ def test_only_the_response_and_its_end_are_trained_on(small: Path) -> None:
 
 
 def test_the_trained_model_answers_in_both_styles_and_stops(tmp_path: Path) -> None:
-    trained = {"kinds": 2, "layers": 2, "hidden_size": 64, "sft_steps": 250, "sft_batch_size": 32}
+    trained = {"kinds": 2, "layers": 2, "hidden_size": 64, "sft_steps": 150, "sft_batch_size": 16}
     folder = _made(tmp_path / "world", **(SMALL | trained))
     model, tokenizer = (c.from_pretrained(folder / "model") for c in (AutoModelForCausalLM, AutoTokenizer))
     held_out, world = _rows(folder / "held_out.jsonl"), _world(folder)
@@ -271,6 +296,8 @@ def test_the_trained_model_answers_in_both_styles_and_stops(tmp_path: Path) -> N
         ({"detail_words": 4, "prompt_tokens": 3}, "must be at least 516.*but it is 16"),
         ({"style_words": 40}, "2 \\* style_words <= response_words"),
         ({"utility_spread": 0.3}, r"preferred_utility ± utility_spread must stay in \[0, 1\], but it is \[0.5, 1.1\]"),
+        ({"length_spread": 4}, "length_spread < response_tokens must hold"),
+        ({"useless_kinds": 3}, "useless_share must be above 0 exactly if useless_kinds is"),
         ({"hidden_size": 36}, "hidden_size must be a multiple of 2 \\* heads"),
     ],
 )

@@ -19,6 +19,7 @@ from .apo import APOConfig as APOConfig
 from .bald import BALD as BALD
 from .bald import BALDConfig as BALDConfig
 from .base import Acquisition as Acquisition
+from .base import Gains as Gains
 from .base import choose as choose
 from .batchbald import BatchBALD as BatchBALD
 from .batchbald import BatchBALDConfig as BatchBALDConfig
@@ -56,6 +57,7 @@ from .information import InformationConfig as InformationConfig
 from .initial_random import InitialRandom as InitialRandom
 from .k_center import KCenter as KCenter
 from .k_center import KCenterConfig as KCenterConfig
+from .lure import LureConfig as LureConfig
 from .margin import (
     Entropy as Entropy,
 )

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, Gains
 from duelist.acquisition.numerics.greedy import past_directions
 from duelist.acquisition.numerics.linear_features import PriorConfig, bernoulli_information, field_of, rows_of
 from duelist.acquisition.numerics.optimal_design import DesignProblem
 from duelist.acquisition.numerics.question_information import matrices_of, past_rows, pool_targets, question_rows
 from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.acquisition.numerics.question_variances import QuestionVariances
+from duelist.acquisition.numerics.single_gains import trace_falls
 from duelist.acquisition.numerics.trace_design import target_root
 from duelist.acquisition.numerics.variance_search import LargestVariance, SumOfVariances, VarianceSearch
 from duelist.types import Features, Selection
@@ -136,6 +137,14 @@ class AOpt(_VarianceRule):
         }
         return Selection(picks, falls, _unit("variance of the weights removed", features), diagnostics)
 
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        if features.place_NQ is not None:
+            return super().gains(features, rng)
+        dimensions = rows_of(features, self.config.features).shape[1]
+        problem, _, _ = self._problem(features, np.empty((0, dimensions)))
+        fall_N = trace_falls(problem.rows_ND, problem.past_PD, None, problem.prior)
+        return Gains(fall_N, "variance of the weights removed", {"prior_precision": problem.prior})
+
 
 class VOpt(_VarianceRule):
     """Greedy V-optimal design; G-optimal with `criterion: worst`.
@@ -161,21 +170,34 @@ class VOpt(_VarianceRule):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         if features.place_NQ is not None:
             return self._select_questions(features, budget)
-        if self.config.target == "drawn":
-            targets_MD = np.asarray(features.target_MD, np.float64)
-        else:
-            targets_MD = np.asarray(rows_of(features, self.config.features), np.float64)
-        # The mean needs only the Gram matrix ZᵀZ of the targets: D rows at most.
-        is_mean, d = self.config.criterion == "average", targets_MD.shape[1]
-        matter_MD = targets_MD / np.sqrt(len(targets_MD)) if is_mean else targets_MD
-        if is_mean and len(matter_MD) > d:
-            matter_MD = np.asarray(np.linalg.qr(matter_MD, mode="r"))
-        problem, matter_MD, _ = self._problem(features, matter_MD)
+        is_mean = self.config.criterion == "average"
+        problem, matter_MD, _ = self._problem(features, self._matter(features))
         search = SumOfVariances(problem, matter_MD) if is_mean else LargestVariance(problem, matter_MD)
         picks, falls, gain = _picked(search, budget, features.cost_N)
         what = "mean" if is_mean else "largest"
         diagnostics = {"prior_precision": problem.prior, f"{what}_variance": search.value(), "gain_nats": gain}
         return Selection(picks, falls, _unit(f"{what} prediction variance removed", features), diagnostics)
+
+    def _matter(self, features: Features) -> NDArray[np.float64]:
+        """Return the targets; for their mean, rows with the same mean outer product, scaled so that it is a sum."""
+        if self.config.target == "drawn":
+            targets_MD = np.asarray(features.target_MD, np.float64)
+        else:
+            targets_MD = np.asarray(rows_of(features, self.config.features), np.float64)
+        if self.config.criterion == "worst":
+            return targets_MD
+        # The mean needs only the Gram matrix ZᵀZ of the targets: D rows at most.
+        matter_MD = targets_MD / np.sqrt(len(targets_MD))
+        reduced = len(matter_MD) > matter_MD.shape[1]
+        return np.asarray(np.linalg.qr(matter_MD, mode="r")) if reduced else matter_MD
+
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        if features.place_NQ is not None or self.config.criterion == "worst":
+            return super().gains(features, rng)
+        problem, matter_MD, _ = self._problem(features, self._matter(features))
+        targets_MD = matter_MD * np.sqrt(len(matter_MD))  # their mean outer product is the targets'
+        fall_N = trace_falls(problem.rows_ND, problem.past_PD, targets_MD, problem.prior)
+        return Gains(fall_N, "mean prediction variance removed", {"prior_precision": problem.prior})
 
     def _select_questions(self, features: Features, budget: int) -> Selection:
         """Select among questions of several responses; targets are differences of two, drawn or of the pool."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, Gains
 from duelist.acquisition.numerics.design_bound import Certificate, certificate
 from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.acquisition.numerics.linear_features import RidgeConfig
@@ -23,6 +23,7 @@ from duelist.acquisition.numerics.optimal_design import Design, DesignProblem
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
 from duelist.acquisition.numerics.question_information import matrices_of, past_rows, question_rows
 from duelist.acquisition.numerics.question_rows import QuestionRows
+from duelist.acquisition.numerics.single_gains import variances
 from duelist.types import Features, Selection
 
 
@@ -84,6 +85,14 @@ class ActiveDPO(Acquisition):
             diagnostics["logdet_nats"] = design.log_determinant
             diagnostics |= certificate(problem, design, self.config.certificate)
         return Selection(picks.indices_B, scores_B, unit, diagnostics)
+
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        rows, past_PD, square_norm_N = _unweighted(features)
+        if isinstance(rows, QuestionRows):
+            return super().gains(features, rng)
+        regularizer = self.config.regularizer(square_norm_N)
+        norm_N = np.sqrt(variances(rows, past_PD, regularizer))
+        return Gains(norm_N, "‖φ‖ in V⁻¹ (relative uncertainty)", {"lambda": regularizer})
 
 
 def _unweighted(features: Features) -> tuple[PoolRows | QuestionRows, NDArray[Any], NDArray[np.float64]]:

@@ -10,9 +10,10 @@ Cost:      one QR factorisation of min(D, N + P) dimensions, then one product wi
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, Gains
 from duelist.acquisition.numerics.linear_features import FeatureName, field_of, rows_of
 from duelist.acquisition.numerics.optimal_design import DesignProblem, factored_past, first_of_highest, leverages
 from duelist.types import Features, Selection
@@ -41,13 +42,7 @@ class APO(Acquisition):
         return frozenset({field_of(self.config.features), "past"})
 
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
-        assert features.past is not None  # `choose` checked the needs
-        past_PD = rows_of(features.past, self.config.features)
-        # All in float64, with a factor of V: at V₀ = 1e-5 a float32 inverse gives negative squared norms.
-        problem = DesignProblem.of(
-            rows_of(features, self.config.features), np.ones(features.n), self.config.v0, past_PD
-        )
-        square_N = leverages(problem.rows_ND, factored_past(problem))
+        square_N = self._square_norms(features)
         indices_B = first_of_highest(square_N, budget)
         return Selection(
             indices_B,
@@ -55,3 +50,15 @@ class APO(Acquisition):
             "‖δ‖ in V⁻¹ (uncertainty)",
             {"gain_nats": float(np.log1p(square_N[indices_B[-1]]))},
         )
+
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        return Gains(np.sqrt(self._square_norms(features)), "‖δ‖ in V⁻¹ (uncertainty)")
+
+    def _square_norms(self, features: Features) -> NDArray[np.float64]:
+        """Return ‖δ‖² in V⁻¹ of every pair."""
+        assert features.past is not None  # `choose` checked the needs
+        past_PD = rows_of(features.past, self.config.features)
+        # All in float64, with a factor of V: at V₀ = 1e-5 a float32 inverse gives negative squared norms.
+        rows_ND = rows_of(features, self.config.features)
+        problem = DesignProblem.of(rows_ND, np.ones(features.n), self.config.v0, past_PD)
+        return leverages(problem.rows_ND, factored_past(problem))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, xlogy
 
+from duelist.acquisition.base import Gains
 from duelist.acquisition.numerics.grouping import without_noise
 from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
 from duelist.acquisition.posterior_rule import PosteriorRule
@@ -45,6 +46,10 @@ class BALD(PosteriorRule[BALDConfig]):
         if features.cost_N is not None and budget < features.n:
             best_left = np.delete(information_N, chosen.indices_B).max()
         return Selection(chosen.indices_B, chosen.scores_B, chosen.unit, {"gain_nats": float(best_left)})
+
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        information_N = mutual_information(Posterior(features, self.config).margin_draws(rng))
+        return Gains(information_N, "mutual information in nats")
 
 
 def mutual_information(margin_NK: Floats) -> Floats:

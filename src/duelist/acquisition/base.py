@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +33,37 @@ RULES_FOR_SETS = (
     "a_opt",
     "v_opt",
 )
+# The short names of the rules that have a gain for each pair by itself (`Acquisition.gains`).
+RULES_WITH_GAINS = (
+    "activedpo",
+    "margin",
+    "entropy",
+    "maxdiff",
+    "bald",
+    "information",
+    "policy_gap",
+    "d_opt",
+    "pa_d_opt",
+    "xtx",
+    "a_opt",
+    "v_opt",
+    "apo",
+)
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Gain of each candidate by itself.
+
+    Attributes:
+        gain_N: the gains; higher is better.
+        unit: the quantity that a gain measures, in words.
+        diagnostics: numbers to report about them.
+    """
+
+    gain_N: NDArray[np.float64]
+    unit: str
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
 class Acquisition(Checked, ABC):
@@ -82,6 +114,23 @@ class Acquisition(Checked, ABC):
             B distinct positions in the pool, in pick order, with their scores and the score's unit.
         """
 
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        """Return the gain of each candidate by itself, given the past pairs, for draws with known probabilities.
+
+        A rule that has such a gain overrides this method. Costs do not count here.
+
+        Args:
+            features: pairs, with the fields named by `needs`.
+            rng: the only source of randomness.
+
+        Raises:
+            RecipeError: if the rule, with its settings, has no such gain.
+        """
+        raise RecipeError(
+            f"`acquisition.lure` draws pairs by the gain of each by itself, but {type(self).__name__} has none with "
+            f"these settings: set it to null, or use one of {', '.join(RULES_WITH_GAINS)}."
+        )
+
 
 def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.random.Generator) -> Selection:
     """Select `budget` pairs with `acquisition`, and check its contract.
@@ -120,6 +169,33 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
     with user_code(acquisition):
         selection = acquisition.select(take(features, order_N), budget, rng)
     return _checked(selection, type(acquisition).__name__, features.pair_id_N, budget, order_N)
+
+
+def gains_of(acquisition: Acquisition, features: Features, rng: np.random.Generator) -> Gains:
+    """Return the gain of each candidate by itself, in the order of `features`, checked like a selection.
+
+    Raises:
+        RecipeError: if the rule has no such gain.
+        NumericalError: if a needed feature, a cost or a gain is NaN or infinite.
+        DuelistError: if there is not one gain a pair.
+    """
+    name = type(acquisition).__name__
+    check_features(features, declared_needs(acquisition))
+    order_N = np.argsort(hash_keys(rng, features.pair_id_N.tolist()), kind="stable")
+    with user_code(acquisition):
+        found = acquisition.gains(take(features, order_N), rng)
+    gain_N = np.empty(features.n)
+    values_N = np.asarray(found.gain_N, np.float64)
+    if values_N.shape != (features.n,):
+        raise DuelistError(f"{name}.gains must return one gain a pair, {features.n}, but returned {values_N.shape}.")
+    gain_N[order_N] = values_N
+    if not np.isfinite(gain_N).all():
+        n = int(np.flatnonzero(~np.isfinite(gain_N))[0])
+        raise NumericalError(
+            f"{name} must give every pair a finite gain, but gave pair {features.pair_id_N[n]} {gain_N[n]}: look for a "
+            "division by zero or an overflow in the rule."
+        )
+    return dataclasses.replace(found, gain_N=gain_N, diagnostics=_numbers(found.diagnostics, name))
 
 
 def require_selects_sets(acquisition: Acquisition, sets_of: int) -> None:

@@ -13,11 +13,16 @@ Cost:      a hash per candidate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.acquisition.base import Gains
+from duelist.acquisition.lure import Drawn, LureConfig, draw, proposal
+from duelist.acquisition.top import per_second
+from duelist.choice_models.levelled_risk import effective_sample_size, lure_weights
 from duelist.seeding import hash_keys
 from duelist.types import Selection
 
@@ -29,12 +34,23 @@ class Sampled:
     Attributes:
         selection: the batch, in the order in which it is asked.
         inclusion_B: probability with which each pair was asked, given those of probability 1.
+            None if the pairs were drawn by their gains.
         control_B: which pairs are in the control slice: a uniform sample of the whole pool, blind to the rule.
+        drawn: with `acquisition.lure`, how each pair was drawn; None otherwise. Its order is that of the batch.
     """
 
     selection: Selection
-    inclusion_B: NDArray[np.float64]
+    inclusion_B: NDArray[np.float64] | None
     control_B: NDArray[np.bool_]
+    drawn: Drawn | None = None
+
+    def columns(self) -> tuple[list[Any], ...]:
+        """Return inclusion, control, propensity and candidates left of each pair, as they are recorded."""
+        nothing = [None] * len(self.control_B)
+        inclusion = nothing if self.inclusion_B is None else self.inclusion_B.tolist()
+        drawn = self.drawn
+        own = (nothing, nothing) if drawn is None else (drawn.propensity_B.tolist(), drawn.left_B.tolist())
+        return inclusion, self.control_B.tolist(), *own
 
 
 def control_size(fraction: float, budget: int) -> int:
@@ -78,6 +94,47 @@ def with_control(
     indices_B[rest_B] = outside_N
     found = Selection(indices_B, scores_B, selection.unit, {**selection.diagnostics, "picked_by_rule": prefix})
     return Sampled(found, inclusion_B, control_N[indices_B])
+
+
+def drawn_by_gain(
+    gains: Gains,
+    pair_ids: Sequence[str],
+    budget: int,
+    uniform_first: int,
+    config: LureConfig,
+    rng: np.random.Generator,
+    cost_N: NDArray[np.float64] | None = None,
+) -> Sampled:
+    """Draw a batch with known probabilities: the control slice from the whole pool, then pairs by their gains.
+
+    Args:
+        gains: the gain of each candidate by itself.
+        pair_ids: the candidates; their order does not matter.
+        budget: how many to draw, B.
+        uniform_first: m, the number of pairs in the control slice, which are drawn first, blind to the gains.
+        config: how gains become probabilities.
+        rng: the generator.
+        cost_N: expected seconds per pair; gains are then per second. None if cost does not count.
+
+    Returns:
+        The batch at random places, so that an annotator cannot tell which are which. The score of a pair is its gain,
+        and 0 in the control slice.
+    """
+    gain_N, unit = per_second(gains.gain_N, gains.unit, cost_N)
+    drawn = draw(proposal(gain_N, config), pair_ids, budget, uniform_first, rng)
+    size = effective_sample_size(lure_weights(drawn.propensity_B, drawn.left_B))
+    place_B = rng.permutation(budget)
+    control_B = place_B < uniform_first
+    mixed = Drawn(drawn.indices_B[place_B], drawn.propensity_B[place_B], drawn.left_B[place_B])
+    score_B = np.where(control_B, 0.0, gain_N[mixed.indices_B])
+    diagnostics = {**gains.diagnostics, "effective_sample_size": size}
+    return Sampled(Selection(mixed.indices_B, score_B, unit, diagnostics), None, control_B, mixed)
+
+
+def uniformly_drawn(sampled: Sampled, n: int) -> Sampled:
+    """Return a batch of a rule that picks at random from n pairs, with the probability of each draw."""
+    left_B = n - np.arange(len(sampled.control_B))
+    return replace(sampled, drawn=Drawn(sampled.selection.indices_B, 1.0 / left_B, left_B))
 
 
 def _prefix(picks_B: NDArray[np.int64], control_N: NDArray[np.bool_], budget: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, Gains
 from duelist.acquisition.numerics import question_design
 from duelist.acquisition.numerics.design_bound import Certificate, certificate
 from duelist.acquisition.numerics.factors import factored
@@ -33,6 +33,7 @@ from duelist.acquisition.numerics.optimal_design import (
     one_shot,
 )
 from duelist.acquisition.numerics.question_information import matrices_of, past_rows, question_rows
+from duelist.acquisition.numerics.single_gains import variances
 from duelist.types import Features, Selection
 
 
@@ -78,11 +79,7 @@ class _DesignRule(Acquisition):
         config, cost_N = self.config, features.cost_N if self.honours_cost else None
         if features.place_NQ is not None:
             return self._select_questions(features, budget)
-        rows_ND, information_N = rows_of(features, config.features), self.information(features)
-        past = features.past if "past" in self.needs else None
-        past_rows: tuple[Any, ...] = () if past is None else (rows_of(past, config.features), self.information(past))
-        prior = config.precision(rows_ND, information_N)
-        problem = DesignProblem.of(rows_ND, information_N, prior, *past_rows)
+        problem = self._problem(features)
         if config.optimizer == "one-shot":
             design = one_shot(problem, budget, cost_N)
         else:
@@ -90,7 +87,7 @@ class _DesignRule(Acquisition):
         if config.optimizer == "exchange":
             design = exchange(problem, design)
         diagnostics = {
-            "prior_precision": prior,
+            "prior_precision": problem.prior,
             "logdet_nats": design.log_determinant,
             "gain_nats": _best_left(problem, design, config.optimizer == "greedy" and cost_N is None),
             "exchanges": float(design.exchanges),
@@ -98,6 +95,21 @@ class _DesignRule(Acquisition):
             **certificate(problem, design, False if cost_N is not None else config.certificate),
         }
         return self._selection(design, cost_N, "w δᵀM⁻¹δ (relative information)", diagnostics)
+
+    def _problem(self, features: Features) -> DesignProblem:
+        rows_ND, information_N = rows_of(features, self.config.features), self.information(features)
+        past = features.past if "past" in self.needs else None
+        of_past: tuple[Any, ...] = ()
+        if past is not None:
+            of_past = rows_of(past, self.config.features), self.information(past)
+        return DesignProblem.of(rows_ND, information_N, self.config.precision(rows_ND, information_N), *of_past)
+
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        if features.place_NQ is not None:
+            return super().gains(features, rng)
+        problem = self._problem(features)
+        gain_N = np.log1p(variances(problem.rows_ND, problem.past_PD, problem.prior))
+        return Gains(gain_N, "gain of log-determinant in nats", {"prior_precision": problem.prior})
 
     def _select_questions(self, features: Features, budget: int) -> Selection:
         """Select among questions of several responses: the rows of each are those of its answer's information."""

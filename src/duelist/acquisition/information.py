@@ -3,8 +3,8 @@
 Reference: Duelist's own, from three parts: the gradient features of ActiveDPO (Lin et al., arXiv 2505.19241), the
            weights p(1 − p) and past pairs of active reward modelling (Shen, Sun, Ton, arXiv 2502.04354), and the
            information matrix of DPO under any sampling (PILAF, arXiv 2502.04270, Lemma 4.4, equations (11) and (12)).
-Formula:   greedy argmax of logdet I,  I = λI + Σ p(1 − p)·φφᵀ over past pairs and this batch's picks,  p = σ(ρ/τ).
-Unit:      nats: the label's gain of logdet I, log(1 + p(1 − p)·‖φ‖²_{I⁻¹}).
+Formula:   greedy argmax of logdet I,  I = λI + Σ p(1 − p)/τ²·φφᵀ over past pairs and this batch's picks,  p = σ(ρ/τ).
+Unit:      nats: the label's gain of logdet I, log(1 + p(1 − p)/τ²·‖φ‖²_{I⁻¹}).
 Cost:      that of ActiveDPO, plus the margins: one forward pass of the reference for each distinct response.
 """
 
@@ -14,9 +14,11 @@ from typing import final
 
 import numpy as np
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, Gains
 from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.acquisition.numerics.label_information import LabelInformationConfig, label_information
+from duelist.acquisition.numerics.question_rows import QuestionRows
+from duelist.acquisition.numerics.single_gains import variances
 from duelist.types import Features, Selection
 
 
@@ -39,6 +41,10 @@ class Information(Acquisition):
     def needs(self) -> frozenset[str]:
         return self.config.needs
 
+    @property
+    def refused_for_sets(self) -> str | None:
+        return self.config.refused_for_sets
+
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         known = label_information(features, self.config)
         picks = pick_greedily(
@@ -59,3 +65,10 @@ class Information(Acquisition):
                 "readings_of_the_pool": picks.rows_read / known.rows_ND.stored_rows,
             },
         )
+
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        known = label_information(features, self.config)
+        if isinstance(known.rows_ND, QuestionRows):
+            return super().gains(features, rng)
+        gain_N = np.log1p(variances(known.rows_ND, known.past_PD, known.regularizer))
+        return Gains(gain_N, "gain of log-determinant in nats", known.diagnostics)

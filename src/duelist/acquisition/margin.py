@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, Gains
 from duelist.acquisition.numerics.grouping import group_by_group, prompt_groups, without_noise
 from duelist.acquisition.top import per_second
 from duelist.types import Features, Selection
@@ -73,6 +73,14 @@ class Margin(Acquisition):
             score_N, unit = size_N, "|ρ| per token, without β" if settings.length_normalized else "|ρ|"
         return _selection(order_N[:budget], score_N, size_N, unit)
 
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        settings = self.config
+        if settings.instance is not None or settings.corpus == "random":
+            return super().gains(features, rng)
+        size_N = _margin_sizes(features, settings.length_normalized)
+        unit = "|ρ| per token, without β" if settings.length_normalized else "|ρ|"
+        return Gains(size_N, unit) if settings.corpus == "largest" else Gains(-size_N, f"−{unit}")
+
 
 class _ByMargin(Acquisition):
     """Selection by smallest or largest |ρ| in the whole pool."""
@@ -90,6 +98,9 @@ class _ByMargin(Acquisition):
         order_N = np.argsort(-_preference(size_N, self.choice, features.cost_N), kind="stable")
         score_N, unit = per_second(_gain(size_N, self.choice), self.unit, features.cost_N)
         return _selection(order_N[:budget], score_N, size_N, unit)
+
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        return Gains(_gain(_margin_sizes(features, length_normalized=False), self.choice), self.unit)
 
 
 @final

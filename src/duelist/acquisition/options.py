@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from duelist.acquisition.base import Acquisition, declared_needs
+from duelist.acquisition.base import RULES_WITH_GAINS, Acquisition, declared_needs
+from duelist.acquisition.lure import LureConfig
 from duelist.errors import RecipeError
 from duelist.seeding import hash_keys
 
@@ -26,15 +27,25 @@ class AcquisitionOptions(BaseModel):
     per_second: bool = Field(
         default=False, description="Maximise the gain per expected second of annotation time, not per label."
     )
+    lure: LureConfig | None = Field(
+        default=None,
+        description="Draw the batch with known probabilities that grow with the rule's gains, and weight the loss by "
+        "levelled unbiased risk estimation; pairs only. null: the rule's own picks.",
+    )
 
     def needs(self, rule: Acquisition) -> frozenset[str]:
         """Return the fields that `rule` needs under these options.
 
         Raises:
-            RecipeError: if `per_second` is set and the rule does not support costs.
+            RecipeError: if `per_second` is set and the rule does not support costs, or `lure` and it has no gains.
             DuelistError: if the rule's needs are not fields of `Features`.
         """
         needs = declared_needs(rule)
+        if self.lure is not None and type(rule).gains is Acquisition.gains:
+            raise RecipeError(
+                f"`acquisition.lure` needs a rule with a gain for each pair by itself, but {type(rule).__name__} has "
+                f"none: set it to null, or use one of {', '.join(RULES_WITH_GAINS)}."
+            )
         if not self.per_second:
             return needs
         if not rule.honours_cost:

@@ -4,26 +4,27 @@ Reference: Duelist's own: a second-order expansion at the optimum of the oracle 
            Theorem 4.3, whose Hessian is −Σ/β), with the estimate's covariance from Lemma 4.4. Derived in
            docs/methods/information.md. The criterion is Bayesian L-optimality (V-optimality; Chaloner and Verdinelli,
            "Bayesian experimental design: a review", Statistical Science, 1995).
-Formula:   greedy argmax of the fall of tr(Σ I⁻¹),  I = λI + Σ p(1 − p)·φφᵀ as in `information`,  Σ = ½ mean of φφᵀ over
-           target pairs (½: the second moment of a difference of two draws is twice their covariance).
+Formula:   greedy argmax of the fall of tr(Σ I⁻¹),  I = λI + Σ p(1 − p)/τ²·φφᵀ as in `information`,  Σ = ½ mean of
+           φφᵀ over target pairs (½: the second moment of a difference of two draws is twice their covariance).
 Unit:      the fall of tr(Σ I⁻¹); divided by 2β, it is the expected rise of reward − β·KL.
 Cost:      that of `information` for the features; then one pass over the pool per pick, O((P + B + M + N) D) each.
 """
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from duelist.acquisition.base import Acquisition
+from duelist.acquisition.base import Acquisition, Gains
 from duelist.acquisition.numerics.label_information import LabelInformationConfig, label_information
 from duelist.acquisition.numerics.linear_features import rows_of
 from duelist.acquisition.numerics.pool_rows import PoolRows
 from duelist.acquisition.numerics.question_information import MAPPED_TARGETS, pool_targets
 from duelist.acquisition.numerics.question_rows import QuestionRows
+from duelist.acquisition.numerics.single_gains import trace_falls
 from duelist.acquisition.numerics.trace_design import reduce_trace
 from duelist.types import Features, Selection
 
@@ -59,12 +60,13 @@ class PolicyGap(Acquisition):
     def needs(self) -> frozenset[str]:
         return self.config.needs | ({"target_MD"} if self.config.target == "drawn" else set())
 
+    @property
+    def refused_for_sets(self) -> str | None:
+        return self.config.refused_for_sets
+
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         known = label_information(features, self.config)
-        target_MD = (
-            features.target_MD if self.config.target == "drawn" else self._pool_as_target(features, known.rows_ND)
-        )
-        assert target_MD is not None  # `choose` checked the needs
+        target_MD = self._target(features, known.rows_ND)
         picks = reduce_trace(known.rows_ND, known.past_PD, target_MD, known.regularizer, budget, features.cost_N)
         diagnostics = {
             **known.diagnostics,
@@ -79,7 +81,19 @@ class PolicyGap(Acquisition):
             score_B, unit = score_B / features.cost_N[picks.indices_B], f"{unit} per second"
         return Selection(picks.indices_B, score_B, unit, diagnostics)
 
-    def _pool_as_target(self, features: Features, rows: PoolRows | QuestionRows) -> NDArray[np.float64]:
+    def gains(self, features: Features, rng: np.random.Generator) -> Gains:
+        known = label_information(features, self.config)
+        if isinstance(known.rows_ND, QuestionRows):
+            return super().gains(features, rng)
+        target_MD = self._target(features, known.rows_ND)
+        fall_N = trace_falls(known.rows_ND, known.past_PD, target_MD, known.regularizer)
+        return Gains(0.5 * fall_N, "fall of tr(Σ I⁻¹)", known.diagnostics)
+
+    def _target(self, features: Features, rows: PoolRows | QuestionRows) -> NDArray[Any]:
+        """Return the pairs from which Σ is estimated: those drawn on the target prompts, or the pool's."""
+        if self.config.target == "drawn":
+            assert features.target_MD is not None  # `choose` checked the needs
+            return features.target_MD
         if isinstance(rows, QuestionRows):
             return pool_targets(rows)
         phi_ND = rows_of(features, self.config.features)

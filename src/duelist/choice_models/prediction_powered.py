@@ -50,6 +50,8 @@ class PoolSample:
         margin_P: margin of each asked pair when it was asked, before training on it.
         fold_P: fold of each asked pair, drawn at random.
         judge_R2: the judge's loss of a random sample of the pairs that were not asked.
+        weight_P: v of each asked pair, if C was drawn with known probabilities (`levelled_risk.py`) and not
+            uniformly; None for a uniform sample, v = 1.
     """
 
     size: int
@@ -60,6 +62,7 @@ class PoolSample:
     margin_P: Floats
     fold_P: NDArray[np.int64]
     judge_R2: Floats
+    weight_P: Floats | None = None
 
     @property
     def sampled_P(self) -> Booleans:
@@ -120,15 +123,19 @@ def coefficients(sample: PoolSample, omega_P: Floats, weights: Weights = "inclus
     if not c:
         return Coefficients(asked_P2, further_R2, corrected_P)
     scale, r = sample.labels * of_rest / c, sample.judged_only
-    asked_P2[sampled_P] = scale * sample.people_P2[sampled_P]
+    v_P = np.ones(len(asked_P2)) if sample.weight_P is None else sample.weight_P
+    asked_P2[sampled_P] = (scale * v_P[:, None] * sample.people_P2)[sampled_P]
     if not r:
         return Coefficients(asked_P2, further_R2, corrected_P)
-    corrected_P[sampled_P] = scale * (1.0 - c / u) * omega_P[sampled_P]
+    # The judge's loss over the rest of the pool is estimated twice: with weights from C, and by its mean over what was
+    # judged, where C counts as c of u. The difference is 0 on average (eq. 1 at v = 1).
+    corrected_P[sampled_P] = (scale * (v_P - c / u) * omega_P)[sampled_P]
+    of_further = float((scale * (1.0 - c / u) * omega_P[sampled_P]).sum()) / r
     asked_P2 -= corrected_P[:, None] * sample.judge_P2
     judged_P = ~sample.certain_P & ~sample.answered_P
-    asked_P2[judged_P] = corrected_P.sum() / r * sample.judge_P2[judged_P]
-    further_R2 = corrected_P.sum() / r * sample.judge_R2
-    return Coefficients(asked_P2, further_R2, corrected_P * sample.judge_P2.sum(axis=1))
+    asked_P2[judged_P] = of_further * sample.judge_P2[judged_P]
+    further_R2 = of_further * sample.judge_R2
+    return Coefficients(asked_P2, further_R2, np.maximum(corrected_P, 0.0) * sample.judge_P2.sum(axis=1))
 
 
 def tuned_omegas(samples: Sequence[PoolSample]) -> list[Floats]:
@@ -146,7 +153,9 @@ def tuned_omegas(samples: Sequence[PoolSample]) -> list[Floats]:
         omega_P = np.zeros(len(sample.fold_P))
         c, u, r = int(sample.sampled_P.sum()), sample.left, sample.judged_only
         for fold in range(FOLDS) if 0 < c < u and r else ():
-            others = earlier + moments_P3[sample.fold_P != fold].sum(axis=0)
+            others = earlier
+            if sample.weight_P is None:  # only of a uniform sample is each fold one too
+                others = earlier + moments_P3[sample.fold_P != fold].sum(axis=0)
             slope = others[1] / (others[2] + PRIOR)
             omega_P[sample.fold_P == fold] = np.clip(slope / ((1.0 + c / r) * (1.0 - c / u)), 0.0, 1.0)  # eq. (2)
         found.append(omega_P)

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from duelist._version import __version__
 from duelist.cli.annotate import annotate, annotators, tell
+from duelist.cli.audit import audit
 from duelist.cli.compare import compare
 from duelist.cli.console import err, say
 from duelist.cli.doctor import doctor
@@ -20,11 +21,14 @@ from duelist.cli.gallery import gallery
 from duelist.cli.init import init
 from duelist.cli.label_studio import label_studio
 from duelist.cli.methods import methods
+from duelist.cli.push import push
 from duelist.cli.recipes import recipes
+from duelist.cli.rehearse import rehearse
 from duelist.cli.report import report
 from duelist.cli.run import run
 from duelist.cli.select import select
 from duelist.cli.status import status
+from duelist.cli.suite import suite
 from duelist.cli.verify import verify
 from duelist.errors import DuelistError
 
@@ -86,9 +90,27 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-for command in (run, init, annotate, tell, compare, select, status, report, export, verify, recipes, methods, gallery):
+for command in (
+    run,
+    init,
+    annotate,
+    tell,
+    compare,
+    rehearse,
+    audit,
+    select,
+    status,
+    report,
+    export,
+    push,
+    verify,
+    recipes,
+    methods,
+    gallery,
+):
     app.command()(command)
 app.command()(doctor)
 app.command("import")(import_)
 app.add_typer(annotators, name="annotators")
 app.add_typer(label_studio, name="label-studio")
+app.add_typer(suite, name="suite")

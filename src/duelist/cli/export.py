@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.db"  # as in duelist.web.served_study, which needs the extra `annotate`
 LABELS = ("trl", "jsonl", "csv")
+TRAINERS = ("axolotl", "llama_factory")  # as in duelist.exchange.training_files
 TOOLS = ("label-studio", "argilla", "potato")
 
 
 def export(
     study: StudyDir,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Output file; for another tool, a folder.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Output file; for another trainer or tool, a folder."),
     ],
     format: Annotated[
         str,
         typer.Option(
             "--format",
             "-f",
-            help="`trl`: preferences in TRL's format. `jsonl`: every question with all its labels and answers. "
+            help="`trl`: preferences in TRL's format. `axolotl`, `llama_factory`: the same for these trainers, with "
+            "the configuration that names the file. `jsonl`: every question with all its labels and answers. "
             "`csv`: a line for each label or answer: who, what, when, how long, what was shown. `label-studio`, "
             "`argilla`, `potato`: the questions to answer, in pick order, for that tool.",
         ),
@@ -60,13 +63,17 @@ def export(
     from duelist.store.export import csv_text, label_rows, trl_rows
     from duelist.store.store import Store
 
-    for option, value, known in (("--format", format, (*LABELS, *TOOLS)), ("--pairs", pairs, ("all", "adjacent"))):
+    formats = (*LABELS, *TRAINERS, *TOOLS)
+    for option, value, known in (("--format", format, formats), ("--pairs", pairs, ("all", "adjacent"))):
         if value not in known:
             raise RecipeError(f"`{option}` must be one of {', '.join(known)}, but got {value!r}: use one of them.")
     implied: Literal["all", "adjacent"] = "all" if pairs == "all" else "adjacent"
     require_study(study)
     if format in TOOLS:
         _export_questions(study, output, format, every, quiet)
+        return
+    if format in TRAINERS:
+        _export_to_trainer(study, output, format, implied, quiet)
         return
     with closing(Store(study, migrate=False)) as store:
         text = csv_text(store) if format == "csv" else ""
@@ -78,6 +85,23 @@ def export(
             write_jsonl(output, rows)
     if not quiet:
         say(f"Written to {output}" if text else f"{len(rows)} rows written to {output}")
+
+
+def _export_to_trainer(
+    study: Path, output: Path, format: str, implied: Literal["all", "adjacent"], quiet: bool
+) -> None:
+    from duelist.exchange.tasks import written_files
+    from duelist.exchange.training_files import training_files
+    from duelist.store.export import trl_rows
+    from duelist.store.store import Store
+
+    with closing(Store(study, migrate=False)) as store:
+        rows = list(trl_rows(store, implied))
+    files = training_files(format, rows, output)
+    with unwritable_as_storage_error(output):
+        written = written_files(output, files)
+    if not quiet:
+        say(f"{len(rows)} preferences written to {', '.join(map(str, written))}")
 
 
 def _export_questions(study: Path, output: Path, format: str, every: bool, quiet: bool) -> None:

@@ -12,9 +12,11 @@ from rich.markup import escape
 
 from duelist.cli.console import Json, out, print_json
 from duelist.recipe.components import COMPONENTS
+from duelist.recipe.docstrings import FIELDS, described_in
 from duelist.settings.importing import import_object
 
-FIELDS = ("Reference", "Formula", "Unit", "Cost")
+# Ways of selecting that wrap a rule: settings of any acquisition, described in the same form.
+WRAPPERS = {"lure": "duelist.acquisition.lure:LureConfig"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def list_methods() -> list[Method]:
     are imported, to read the features they need.
     """
     kinds = ("sampler", "pairing", "featurizer", "acquisition", "annotator", "trainer")
-    return [_method(kind, name, path) for kind in kinds for name, path in COMPONENTS[kind].items()]
+    found = [_method(kind, name, path) for kind in kinds for name, path in COMPONENTS[kind].items()]
+    return found + [_method("acquisition setting", name, path) for name, path in WRAPPERS.items()]
 
 
 def _method(kind: str, name: str, path: str) -> Method:
@@ -63,7 +66,7 @@ def _method(kind: str, name: str, path: str) -> Method:
     head = ast.get_docstring(tree) or ""
     own = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None)
     own_head = (ast.get_docstring(own) or "") if own is not None else ""
-    of_class, of_module = _fields(own_head), _fields(head)
+    of_class, of_module = described_in(own_head), described_in(head)
     values = {field: of_class[field] or of_module[field] for field in FIELDS}
     return Method(
         kind=kind,
@@ -77,22 +80,6 @@ def _method(kind: str, name: str, path: str) -> Method:
         cost=values["Cost"],
         path=path,
     )
-
-
-def _fields(docstring: str) -> dict[str, str]:
-    """Return the text of each of `FIELDS` in a docstring; a field ends at the next field or at an empty line."""
-    values = dict.fromkeys(FIELDS, "")
-    current = None
-    for line in docstring.splitlines():
-        start = next((f for f in FIELDS if line.startswith((f"{f}:", f"{f}s:"))), None)
-        if start is not None:
-            current = start
-            values[current] = line.partition(":")[2].strip()
-        elif not line.strip():
-            current = None
-        elif current is not None:
-            values[current] += " " + line.strip()
-    return values
 
 
 def _needs(path: str) -> tuple[str, ...]:

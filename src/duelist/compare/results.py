@@ -15,6 +15,7 @@ from duelist.compare.arms import PlannedStudy, recipes_of_arms, unshared
 from duelist.compare.comparison import Failure, finished_rows
 from duelist.compare.curves import metrics_to_show
 from duelist.compare.picture import draw
+from duelist.compare.sentences import sentences
 from duelist.compare.summary import MetricSummary, choose_baseline, summarise
 from duelist.compare.tables import curves_csv, few_seeds, markdown, table_csv
 from duelist.recipe.recipe import recipe_content
@@ -68,6 +69,7 @@ def write_results(
         "baseline": baseline,
         "seeds": sorted({s.seed for s in studies}),
         "warning": few_seeds(summaries),
+        "sentences": sentences(summaries),
         "unfinished": missing,
         "unshared": odd,
         "failures": [

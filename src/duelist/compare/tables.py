@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duelist.compare.curves import OVER, Rows, described, measured
+from duelist.compare.sentences import sentences
 from duelist.compare.statistics import FEWEST_SEEDS, Mean, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary, ToTarget
 
@@ -38,6 +39,8 @@ def markdown(
         lines += [f"**{arm} differs in {different}: its studies are not paired with the others as others are.**", ""]
     for arm, seeds in unfinished.items():
         lines += [f"Not finished, hence not counted: {arm}, seed {', '.join(map(str, seeds))}.", ""]
+    if quotable := sentences(summaries):
+        lines += [*(f"- {sentence}" for sentence in quotable), ""]
     for summary in summaries:
         lines += [*_tables(summary), ""]
     return "\n".join([*lines, *_notes(summaries)]) + "\n"

@@ -164,6 +164,13 @@ METRICS = [
     MetricSpec("mean_reward_weighted", "policy", "weighted mean reward", better="higher", shown=NOT_ON_TERMINAL,
         compute=lambda rewards_R, weight_R: np.average(rewards_R, weights=weight_R),
         meaning="Each prompt counts by the recipe's weight column."),
+    MetricSpec("kl_weighted", "policy", "weighted KL", unit="nats", better="lower", shown=(),
+        compute=lambda log_ratio_R, weight_R: np.average(log_ratio_R, weights=weight_R),
+        meaning="KL, each prompt counted by the recipe's weight column."),
+    MetricSpec("j_weighted", "policy", "weighted J", unit="label log-odds", better="higher", shown=(),
+        compute=lambda mean_reward_weighted, kl_weighted, beta, label_temperature: mean_reward_weighted
+        / label_temperature - beta * kl_weighted,
+        meaning="J, each prompt counted by the recipe's weight column."),
     MetricSpec("mean_length", "policy", "length", lambda length_R: length_R.mean(), unit="tokens", range=POSITIVE,
         meaning="Mean length of the policy's responses.", shown=("report",)),
     MetricSpec("judge_win_rate", "policy", "win rate by judge", lambda judged: _value(judged.weighted), better="higher",

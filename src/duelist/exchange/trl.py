@@ -21,7 +21,9 @@ COLUMNS = ("prompt", "chosen", "rejected", "annotator", "share", "weight")
 Texts = tuple[str, frozenset[str]]
 
 
-def dataset_rows(store: Store, votes: VoteRule, ties: bool, implied: ImpliedPairs) -> Iterator[dict[str, Any]]:
+def dataset_rows(
+    store: Store, votes: VoteRule, ties: bool, implied: ImpliedPairs, *, one_prompt: bool = True
+) -> Iterator[dict[str, Any]]:
     """Yield every preference of a study with its question, annotator, share of the votes and weight in the loss.
 
     Args:
@@ -29,6 +31,8 @@ def dataset_rows(store: Store, votes: VoteRule, ties: bool, implied: ImpliedPair
         votes: how several votes on a pair are used (`Store.decisions`).
         ties: also give ties, with share 0.5.
         implied: which pairs of a ranking to give.
+        one_prompt: refuse pairs whose responses answer two prompts; otherwise their rows have `prompt_chosen` and
+            `prompt_rejected`.
 
     Raises:
         DataError: if a pair's responses answer two prompts, which TRL's format cannot represent.
@@ -38,7 +42,7 @@ def dataset_rows(store: Store, votes: VoteRule, ties: bool, implied: ImpliedPair
         share, factor = (decision.share, decision.weight) if isinstance(decision, Preference) else (1.0, 1.0)
         said = {"question_id": decided_question(decision), "annotator": decision.annotator, "share": share}
         for row, weight in decision_rows(decision, prompts, implied):
-            yield {**require_one_prompt(row), **said, "weight": weight * factor}
+            yield {**(require_one_prompt(row) if one_prompt else row), **said, "weight": weight * factor}
     for label, row in written_rows(store, prompts):
         yield {**row, "question_id": label.pair_id, "annotator": label.annotator, "share": 1.0, "weight": 1.0}
 

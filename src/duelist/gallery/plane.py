@@ -3,10 +3,10 @@
 Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 4 and Figure 1.
 Formula:   the true reward is the log-density of two Gaussians at ±(2.5, 2.5) with variance 0.25; labels are
            Bradley–Terry; the model is an MLP of three layers of 16 units; each round draws 1,000 points from N(0, I)
-           and picks 200 comparisons among them.
+           in prompts of ten, and picks 200 of the 4,500 comparisons within prompts.
 
-Rules that select within prompts get the points in prompts of ten responses; other rules may compare any two points.
-N(0, I) plays the part of the policy, and a point's coordinates are its frozen embedding.
+Every rule gets the same points and the same candidate comparisons (the paper compares any two points, which rules that
+select within prompts cannot). N(0, I) plays the part of the policy, and a point's coordinates are its frozen embedding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from duelist.acquisition.base import Acquisition, choose
 from duelist.evaluation.reward_model import spearman
-from duelist.gallery.panel import Panel, grid_points
+from duelist.gallery.panel import SIDE, Panel, grid_points
 from duelist.models.policy.process_state import torch_threads
 from duelist.models.rewards.config import RewardModelConfig
 from duelist.models.rewards.network import RewardModel
@@ -49,7 +49,6 @@ class GalleryConfig:
         rounds: panels per rule.
         points: points drawn per round.
         picks: comparisons picked per round.
-        candidates: maximum number of candidate comparisons per round.
         steps: optimizer steps of the model per round.
         seed: the only source of randomness.
     """
@@ -57,7 +56,6 @@ class GalleryConfig:
     rounds: int = 4
     points: int = 1000
     picks: int = 200
-    candidates: int = 20_000
     steps: int = 400
     seed: int = 0
 
@@ -80,21 +78,19 @@ def draw_rule(rule: str, config: GalleryConfig) -> list[Panel]:
     past = _Asked.none()
     panels = []
     grid_X2 = grid_points()
+    pair_N2 = _candidates(config.points)
     test_R2 = generator(config.seed, "test").normal(size=(2000, 2))
     for t in range(1, config.rounds + 1):
-        rng = generator(config.seed, "points", t)
-        points_R2 = rng.normal(size=(config.points, 2))
-        pair_N2 = _candidates(rng, config, within_prompts=acquisition.within_prompts)
-        prompt_R = np.arange(config.points) // RESPONSES if acquisition.within_prompts else np.zeros(config.points, int)
+        points_R2 = generator(config.seed, "points", t).normal(size=(config.points, 2))
+        prompt_R = np.arange(config.points) // RESPONSES
         features = _features(model, points_R2, pair_N2, prompt_R, past, generator(config.seed, "targets"), t)
         selection = choose(acquisition, features, config.picks, generator(config.seed, "select", t))
         picks_B2 = pair_N2[selection.indices_B]
-        side = int(np.sqrt(len(grid_X2)))
         panels.append(
             Panel(
                 points_R2,
                 picks_B2,
-                model.rewards(grid_X2).reshape(side, side),
+                model.rewards(grid_X2).reshape(SIDE, SIDE),
                 1 - spearman(model.rewards(test_R2), true_reward(test_R2)),
             )
         )
@@ -133,10 +129,11 @@ def write_gallery(
     names = list(rules or COMPONENTS["acquisition"])
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    truth_XX = true_reward(grid_points()).reshape(SIDE, SIDE)
     with torch_threads(1), progress.stage("Drawing rules", len(names)) as advance:
         for rule in names:
             path = folder / f"{rule.rpartition(':')[2]}.png"
-            draw_panels(path, rule, draw_rule(rule, config))
+            draw_panels(path, rule, truth_XX, draw_rule(rule, config))
             written.append(path)
             advance(1)
     return written
@@ -170,15 +167,10 @@ class _Asked:
         return np.asarray(self.points_P22[np.arange(len(which_P)), which_P])
 
 
-def _candidates(rng: np.random.Generator, config: GalleryConfig, within_prompts: bool) -> NDArray[np.int64]:
-    """Return the candidate comparisons `[N, 2]`: all within prompts, or else a random subset of all pairs of points."""
-    if within_prompts:
-        starts = range(0, config.points - RESPONSES + 1, RESPONSES)
-        return np.array([(s + i, s + j) for s in starts for i, j in combinations(range(RESPONSES), 2)])
-    n = config.points
-    codes = rng.choice(n * (n - 1) // 2, size=min(config.candidates, n * (n - 1) // 2), replace=False)
-    first_N, second_N = np.triu_indices(n, 1)
-    return np.stack([first_N[codes], second_N[codes]], axis=1)
+def _candidates(points: int) -> NDArray[np.int64]:
+    """Return the candidate comparisons `[N, 2]`: all pairs of points of the same prompt."""
+    starts = range(0, points - RESPONSES + 1, RESPONSES)
+    return np.array([(s + i, s + j) for s in starts for i, j in combinations(range(RESPONSES), 2)])
 
 
 def _features(

@@ -27,6 +27,7 @@ from duelist.recipe.recipe import Recipe
 from duelist.settings.context import Rounding
 from duelist.settings.lookups import PREPARED, Lookups
 from duelist.study.components import StudyComponents, prepared, require_annotator
+from duelist.tracking.trackers import require_trackers as require_study_trackers
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import labelled_preferences
 from duelist.trainers.trl_settings import require_installed_trackers
@@ -70,6 +71,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False, libraries: bool = True)
     Raises:
         DuelistError: if something is not usable.
     """
+    require_study_trackers(recipe.report_to)
     lookups = Lookups(offline_ok, libraries)
     ready = prepared_recipe(recipe, lookups)
     components, policy, reward_model = StudyComponents(ready), ready.policy, ready.reward_model
@@ -124,6 +126,7 @@ def require_trackers(recipe: Recipe) -> None:
     Raises:
         RecipeError: if one is not installed; it is named.
     """
+    require_study_trackers(recipe.report_to)
     trainer: Trainer[Any, Any] = recipe.trainer.build()
     for handed_on in trainer.trl_settings:
         require_installed_trackers(handed_on.train.get("report_to"), handed_on.key)

@@ -39,6 +39,7 @@ from duelist.samplers.base import Sampler
 from duelist.settings.credentials import require_no_credentials
 from duelist.settings.lookups import PREPARED
 from duelist.settings.validation import explain_invalid, read_yaml
+from duelist.tracking.trackers import ReportTo
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import LabelledConfig
 
@@ -144,6 +145,10 @@ class Recipe(BaseModel):
     reward: Component[Reward] | None = Field(
         default=None, description="Reward of the evaluation; null: the annotator's own reward, if it has one."
     )
+    report_to: ReportTo = Field(
+        default_factory=list,
+        description="Trackers of the whole study (trackio, tensorboard, wandb, mlflow): one run, labels as the step.",
+    )
     compare: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Comparison arms: name -> top-level keys that differ."
     )
@@ -175,6 +180,11 @@ class Recipe(BaseModel):
             raise ValueError(
                 "Online, a round is one optimizer step, so no batch can be selected before it, but `lookahead` is 1: "
                 "set it to 0, or `online` to false."
+            )
+        if self.stop is not None and self.acquisition.options.lure is not None:
+            raise ValueError(
+                "`stop` reads the gain of the best remaining label, which `acquisition.lure` does not compute, but "
+                "both are set: set one of them to null."
             )
         require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
         if self.decoder is not None and self.policy is not None and self.policy.adapter == "none":

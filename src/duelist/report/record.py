@@ -34,6 +34,7 @@ class Arm:
 
     Attributes:
         label: name of the study in the report.
+        folder: its folder.
         recipe: recipe as plain data.
         metrics: one row per closed round, the initial model's first.
         stages: finished stages.
@@ -46,6 +47,7 @@ class Arm:
     """
 
     label: str
+    folder: Path
     recipe: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
     stages: Sequence[Stage]
@@ -152,7 +154,8 @@ def read_arm(folder: Path, label: str | None = None) -> Arm:
     ids = {x.question.id for x in asked}
     counted = [x for x in answers if question_of(x) in ids]
     name = label or name_of(recipe, "acquisition").rpartition(":")[2]
-    return Arm(name, recipe, metrics, stages, asked, prompts, counted, wrong, judged, len(answers) - len(counted))
+    known = len(answers) - len(counted)
+    return Arm(name, folder, recipe, metrics, stages, asked, prompts, counted, wrong, judged, known)
 
 
 def read_arms(folder: Path) -> list[Arm]:

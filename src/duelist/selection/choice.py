@@ -22,16 +22,16 @@ from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.reading_time import StudyReadingTime
 from duelist.data.rows import as_json, explicit_prompt
 from duelist.data.sources import Row
-from duelist.errors import BudgetError, ModelError, RecipeError
+from duelist.display import table
+from duelist.errors import BudgetError, RecipeError
 from duelist.featurizers.base import FeatureJob, Featurizer, featurize
 from duelist.featurizers.feature_folder import FeatureCache, Precision
 from duelist.featurizers.gradient import Normalize
-from duelist.models.policy.config import PolicyConfig
-from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
 from duelist.recipe.component import Component
 from duelist.seeding import derived_seed, generator
+from duelist.selection.model import ModelSource, opened
 from duelist.selection.pool import Pool, read_pairs, read_some
 from duelist.types import Question
 
@@ -96,6 +96,26 @@ class Picks(list[Pick]):
         super().__init__(picks)
         self.diagnostics = dict(diagnostics)
 
+    @property
+    def rows(self) -> list[int]:
+        """Numbers of the picks' rows in the pool, in pick order: `pool.select(picks.rows)` of a `datasets.Dataset`."""
+        return [pick.row_number for pick in self]
+
+    def to_dataset(self, *, keep_columns: bool = False) -> Any:
+        """Return the picks as a `datasets.Dataset`, a row for each in pick order.
+
+        Args:
+            keep_columns: see `Pick.as_row`.
+        """
+        import datasets
+
+        return datasets.Dataset.from_list([pick.as_row(keep_columns=keep_columns) for pick in self])
+
+    def _repr_html_(self) -> str:
+        rows = [(p.rank, p.prompt, p.response_a, p.response_b, f"{p.score:.4g}") for p in self]
+        unit = self[0].reason.rpartition(":")[0] if self else "score"
+        return table(f"{len(self)} picks", ("#", "prompt", "response a", "response b", unit), rows)
+
 
 def select(
     pool: Pool,
@@ -103,13 +123,14 @@ def select(
     *,
     budget: int,
     tokenizer: Any = None,
+    reference: Any = None,
     adapter: str | Path | None = None,
     labelled: Pool | None = None,
     targets: Pool | None = None,
     acquisition: str | Mapping[str, Any] | Acquisition = "activedpo",
     normalize: Normalize = "response",
     dimension: int | None = 8192,
-    beta: float = 0.1,
+    beta: float | None = None,
     seed: int = 0,
     features: str | Path | None = None,
     precision: Precision | None = None,
@@ -124,16 +145,20 @@ def select(
         pool: a JSONL or Parquet file, a data set on the Hugging Face Hub, or rows: TRL's `prompt` with `response_a` and
             `response_b`, `chosen` and `rejected`, or a list `responses` (all its pairs are candidates). If a row has a
             list and two named responses, as picks from a list do, only those two are a candidate.
-        model: a folder or a name on the Hub; or a PEFT model in memory, with `tokenizer`.
+        model: a folder or a name on the Hub; a causal language model or a PEFT model in memory, with `tokenizer`; or a
+            trainer (TRL's `DPOTrainer` or a like one), before, between or after its training. What is in memory is as
+            it was afterwards.
         budget: number of pairs to select.
         tokenizer: tokenizer of the model in memory.
+        reference: for a plain model in memory, the model that DPO holds it close to, for rules that need margins and
+            no gradients.
         adapter: a PEFT LoRA adapter of the model; without one, gradients are those of a fresh adapter.
         labelled: pairs that already have labels, in the pool's formats; they count as past pairs and are not selected.
         targets: pairs on the target prompts, in the pool's formats, for a rule that needs them.
         acquisition: a rule's name, its name and settings, a dotted path, or a rule.
         normalize: how gradients are scaled, see `featurizers.gradient`.
         dimension: D of the projection; None for whole gradients.
-        beta: β of the implicit reward.
+        beta: β of the implicit reward; a trainer's own by default, otherwise 0.1.
         seed: the only source of randomness.
         features: a folder to store features in, from which a killed run resumes.
         precision: how gradients are stored; float16 above 8 GiB by default.
@@ -154,45 +179,52 @@ def select(
     progress = progress or Silent()
     rule, options = _rule(acquisition)
     needs = options.needs(rule)
+    if options.lure is not None:
+        raise RecipeError(
+            "`lure` weights the labels in a study's training, but a selection without a study trains nothing: leave it "
+            "out, or run a study."
+        )
     if "target_MD" in needs and targets is None:
         raise RecipeError(
             "This acquisition needs pairs on the prompts that matter, but `targets` is not given: give a file or rows "
             "with two or more responses to each, or choose another acquisition."
         )
-    if not 0 < beta < np.inf:
+    if beta is not None and not 0 < beta < np.inf:
         raise RecipeError(f"`beta` must be positive and finite, but is {beta}: give the β you train with, or 0.1.")
-    policy = _policy(model, tokenizer, adapter, lora, dtype, seed)
-    candidates = read_some(pool, policy, "the pool")
-    past = [] if labelled is None else read_pairs(labelled, policy, "the labelled data")  # none before the first batch
-    aims = [] if targets is None or "target_MD" not in needs else read_some(targets, policy, "the targets")
-    known = {x.texts for x in past}
-    candidates = [x for x in candidates if x.texts not in known]
-    if budget < 1 or budget > len(candidates):
-        raise BudgetError(
-            f"`1 <= budget <= candidate pairs` must hold, but got budget={budget} and {len(candidates)} distinct pairs "
-            "that have no label yet: lower the budget or enlarge the pool."
+    source = ModelSource(model, tokenizer, reference, adapter, lora, dtype, beta)
+    with opened(source, needs, seed) as (policy, found_beta):
+        candidates = read_some(pool, policy, "the pool")
+        # Labelled data may be empty, before the first batch.
+        past = [] if labelled is None else read_pairs(labelled, policy, "the labelled data")
+        aims = [] if targets is None or "target_MD" not in needs else read_some(targets, policy, "the targets")
+        known = {x.texts for x in past}
+        candidates = [x for x in candidates if x.texts not in known]
+        if budget < 1 or budget > len(candidates):
+            raise BudgetError(
+                f"`1 <= budget <= candidate pairs` must hold, but got budget={budget} and {len(candidates)} distinct "
+                "pairs that have no label yet: lower the budget or enlarge the pool."
+            )
+        drawn = options.draw([x.pair.id for x in candidates], budget, generator(seed, "candidates"))
+        candidates = [candidates[i] for i in drawn]
+        pairs, past_pairs, target_pairs = ([x.pair for x in found] for found in (candidates, past, aims))
+        settings = (
+            {"name": "margin", "max_tokens": max_tokens},
+            {"name": "gradient", "dimension": dimension, "normalize": normalize, "max_tokens": max_tokens},
+            {"name": "embedding"},
         )
-    drawn = options.draw([x.pair.id for x in candidates], budget, generator(seed, "candidates"))
-    candidates = [candidates[i] for i in drawn]
-    pairs, past_pairs, target_pairs = ([x.pair for x in found] for found in (candidates, past, aims))
-    settings = (
-        {"name": "margin", "max_tokens": max_tokens},
-        {"name": "gradient", "dimension": dimension, "normalize": normalize, "max_tokens": max_tokens},
-        {"name": "embedding"},
-    )
-    featurizers = [Component.of(Featurizer, setting).build() for setting in settings]
-    job = FeatureJob(
-        Models(policy),
-        pairs,
-        past_pairs,
-        prompts={x.prompt.id: x.prompt for x in (*candidates, *past, *aims)},
-        beta=beta,
-        seed=derived_seed(seed, "projection"),
-        progress=progress,
-        targets=target_pairs,
-        cache=FeatureCache(None if features is None else Path(features), precision or "automatic"),
-    )
-    seen = featurize(featurizers, needs, job, _recorded(pairs, past_pairs))
+        featurizers = [Component.of(Featurizer, setting).build() for setting in settings]
+        job = FeatureJob(
+            Models(policy),
+            pairs,
+            past_pairs,
+            prompts={x.prompt.id: x.prompt for x in (*candidates, *past, *aims)},
+            beta=found_beta,
+            seed=derived_seed(seed, "projection"),
+            progress=progress,
+            targets=target_pairs,
+            cache=FeatureCache(None if features is None else Path(features), precision or "automatic"),
+        )
+        seen = featurize(featurizers, needs, job, _recorded(pairs, past_pairs))
     selection = choose(rule, seen, budget, generator(seed, "select"))
     chosen = zip(selection.indices_B, selection.scores_B.tolist(), strict=True)
     picks = (
@@ -216,27 +248,6 @@ def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisiti
         return acquisition, AcquisitionOptions()
     component = Component.of(Acquisition, acquisition)
     return component.build(), component.options
-
-
-def _policy(
-    model: Any, tokenizer: Any, adapter: str | Path | None, lora: Mapping[str, Any] | None, dtype: str, seed: int
-) -> Policy:
-    if isinstance(model, str | Path):
-        if tokenizer is not None:
-            raise ModelError(
-                f"A tokenizer goes with a model in memory, but the model is {str(model)!r}, whose folder has its own: "
-                "leave `tokenizer` out, or load the model and pass both."
-            )
-        settings: dict[str, Any] = {"model": str(model), "dtype": dtype} | ({"lora": dict(lora)} if lora else {})
-        if adapter is not None:
-            settings |= {"initial_adapter": str(adapter)}
-        return Policy.load(PolicyConfig(**settings), derived_seed(seed, "lora"))
-    if adapter is not None or lora is not None:
-        raise ModelError(
-            "`adapter` and `lora` are for a model that is loaded, but the model is in memory, and its own adapter "
-            "counts: leave them out, or give the model's folder or hub name."
-        )
-    return Policy.of(model, tokenizer)
 
 
 def _recorded(pairs: Sequence[Question], past: Sequence[Question]) -> dict[str, NDArray[Any]]:

@@ -42,7 +42,8 @@ class Context:
         labelled_start: whether the policy is trained on labelled preferences before round 1.
         posterior: `reward_model.posterior`; None if no reward model is trained.
         origins: origins of the sampler's responses (`Sampler.origins`); None if unknown.
-        weighs_pairs: whether the sampler gives its pairs loss weights.
+        weighs_pairs: whether the sampler, or the draws of `acquisition.lure`, give pairs loss weights.
+        weighed_by: which of the two, in words.
         budgets: number of questions asked in each round.
         lookahead: number of rounds by which a batch is selected before the answers to the last one.
         sets_of: the largest number of responses in a question; 2 for pairs.
@@ -74,6 +75,7 @@ class Context:
     budgets: Sequence[int] = ()
     lookahead: int = 0
     sets_of: int = 2
+    weighed_by: str = "the sampler"
     judged: bool = False
     asks_at_random: bool = False
     train: Sequence[Prompt] = ()

@@ -18,7 +18,7 @@ from duelist.errors import StorageError
 from duelist.files.atomic import discard
 from duelist.store.layout import DATABASE
 
-HEAD = "0007"
+HEAD = "0008"
 
 
 def url_of(folder: Path) -> URL:

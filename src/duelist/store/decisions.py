@@ -187,7 +187,8 @@ def decision_from(
     """Return the decision written by `decision_json`; its other values come from the question."""
     if "ranks" in value:
         question = questions[value["question_id"]]
-        return _ranked(question, tuple(value["ranks"]), prompts, value["annotator"])
+        ranked = _ranked(question, tuple(value["ranks"]), prompts, value["annotator"])
+        return replace(ranked, weight=value["weight"])
     if "written" in value:
         chosen = RESPONSE.validate_python(value["written"])
         rejected = next(r for q in questions.values() for r in q.responses if r.id == value["rejected"])

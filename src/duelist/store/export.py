@@ -15,7 +15,7 @@ import numpy as np
 from duelist.answers import REST
 from duelist.errors import DataError
 from duelist.store.decisions import question_of, written_answers
-from duelist.store.row_codecs import UNDONE, AskedQuestion
+from duelist.store.row_codecs import DRAWN, UNDONE, AskedQuestion
 from duelist.store.store import Store
 from duelist.types import Answer, Decision, Label, Preference, Prompt, RankedSet, Retraction
 
@@ -157,6 +157,8 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
         selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
         if x.inclusion is not None:  # not known of questions asked by earlier versions
             selected |= {"inclusion": x.inclusion, "control": x.control}
+        if x.propensity is not None:
+            selected |= {"control": x.control, "propensity": x.propensity, "candidates_left": x.candidates_left}
         answers = by_question.get(x.question.id, [])
         yield _pair_row(x, selected, prompts, answers) if x.question.k == 2 else _set_row(x, selected, prompts, answers)
 
@@ -164,7 +166,7 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
 CSV_COLUMNS = (
     "question_id", "asks", "round", "position", "annotator", "outcome", "ranking", "best", "worst", "stopped", "shown",
     "seconds", "time", "n_a", "n_b", "n_eq", "better", "adjudicates", "advisory", "id", "replaces", "retracts",
-    "judgement", "prompt", "responses", "inclusion", "control",
+    "judgement", "prompt", "responses", "inclusion", "control", "propensity", "candidates_left",
 )  # fmt: skip
 
 
@@ -185,7 +187,7 @@ def csv_text(store: Store) -> str:
             "asks": "pair" if pair else row["asks"],
             "round": row["round"],
             "position": row["position"],
-            **{name: row.get(name) for name in ("inclusion", "control")},
+            **{name: row.get(name) for name in DRAWN},
             "prompt": json.dumps(row["prompt"], ensure_ascii=False),
             "responses": json.dumps(responses, ensure_ascii=False),
         }

@@ -47,6 +47,10 @@ class StudyLock(Protocol):
         """Whether the study is open."""
         ...
 
+    def require(self) -> None:
+        """Raise an error if another machine has taken the study over."""
+        ...
+
     def release(self) -> None:
         """Let others open it."""
         ...
@@ -97,12 +101,14 @@ class StudyFolder:
 
         Raises:
             RoundStateError: if the folder is closed.
+            StudyLockedError: if another machine has taken it over.
         """
         if self._closing:
             raise RoundStateError(
                 f"A study must be open to be worked on, but {self.path} was closed: open it again with `Study.open`. "
                 "Nothing recorded so far is lost."
             )
+        self._lock.require()
 
     @contextmanager
     def _at_work(self, doing: str) -> Iterator[None]:
@@ -185,6 +191,9 @@ class StudyFolder:
             path = self.round_folder(round) / SELECTION
             names = ("score", "margin", "inclusion", "control")
             rows = [{"pair_id": x.question.id} | {name: getattr(x, name) for name in names} for x in asked]
+            for row, x in zip(rows, asked, strict=True):
+                if x.propensity is not None:
+                    row |= {"propensity": x.propensity, "candidates_left": x.candidates_left}
             write_json(path, {"unit": selection.unit, "diagnostics": dict(selection.diagnostics), "picks": rows})
             self._finish(round, "select", path, began, dict(selection.diagnostics), asked, prompts)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from duelist.errors import RecipeError, StorageError, StudyLockedError, full_disk_as_storage_error
 from duelist.files.atomic import TEMPORARY, discard, discard_temporaries
@@ -24,6 +24,7 @@ from duelist.store.layout import (
     require_folder_name,
     require_study,
 )
+from duelist.store.lease import OWNER, Lease, named, read_owner
 from duelist.store.recipe_file import (
     Completed,
     as_kept,
@@ -64,7 +65,10 @@ def create_folder(path: Path, recipe: Mapping[str, Any], completed: Completed = 
         begun = is_begun(path)
         if not begun:
             # An interrupted creation leaves only a lock and an empty database.
-            strange = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.startswith((DATABASE, ".tmp-"))]
+            own = (LOCK, OWNER)
+            strange = [
+                p.name for p in path.iterdir() if p.name not in own and not p.name.startswith((DATABASE, ".tmp-"))
+            ]
             if strange:
                 raise StorageError(
                     f"A new study needs a new or empty folder, but {path} holds {', '.join(sorted(strange)[:3])} "
@@ -134,6 +138,9 @@ class _LockOfParent:
     def __init__(self) -> None:
         self.is_locked = True
 
+    def require(self) -> None:
+        """Do nothing: the parent sees whether it keeps the study."""
+
     def release(self) -> None:
         """Note that this process is done; the parent keeps its lock."""
         self.is_locked = False
@@ -166,12 +173,14 @@ def _opened(path: Path, lock: StudyLock, completed: Completed, recipe: Mapping[s
     return folder
 
 
-def _lock(path: Path) -> BaseFileLock:
+def _lock(path: Path) -> Lease:
+    owner = read_owner(path)
+    who = "another one" if owner is None else named(owner)
     in_use = StudyLockedError(
-        f"One process at a time may work on a study, but another one works on {path}: wait for it or stop it. "
+        f"One process at a time may work on a study, but {who} works on {path}: wait for it or stop it. "
         "`duelist status` and `duelist export` work meanwhile."
     )
-    return held(path / LOCK, "A study's folder", in_use).lock
+    return Lease(path, held(path / LOCK, "A study's folder", in_use).lock)
 
 
 def _begin_anew(path: Path, recipe: Mapping[str, Any], different: Sequence[str], completed: Completed) -> None:

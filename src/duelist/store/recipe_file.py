@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,21 @@ def read_recipe(path: Path) -> dict[str, Any]:
         RecipeError: if the file cannot be read as a mapping.
     """
     try:
-        text = (path / RECIPE).read_text(encoding="utf-8")
-        require_moderate(text)
-        content = yaml.safe_load(text)  # YAML 1.1, as written by earlier versions
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}")
+        return deepcopy(_mapping((path / RECIPE).read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RecipeError(
             f"A study's recipe must be a mapping in YAML, but {path / RECIPE} cannot be read: {error}. Restore it from "
             f"a copy, or delete it: where {DATABASE} has the recipe, opening the study writes it again."
         ) from error
-    return dict(content)
+
+
+@lru_cache(maxsize=4)  # opening a study compares the same text several times
+def _mapping(text: str) -> dict[str, Any]:
+    require_moderate(text)
+    content = yaml.safe_load(text)  # YAML 1.1, as written by earlier versions
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}")
+    return content
 
 
 def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
@@ -94,11 +100,12 @@ def require_unedited(path: Path, completed: Completed) -> None:
 
 
 def _without_reporting(value: Any, path: tuple[str, ...] = ()) -> Any:
-    """Return a recipe without the settings that may change during a study: those of training's reporting."""
+    """Return a recipe without the settings that may change during a study: those of reporting."""
     if not isinstance(value, Mapping):
         return value
     trains = "trainer" in path and path[-1] == "train"  # settings of that name in a user's component belong to the user
     changeable = {k for k in value if trains and (k in REPORTING or k.startswith("logging_"))}
     if not path:
-        changeable |= {"description"}  # words about the recipe, which a new version may put better
+        # Words about the recipe, which a new version may put better, and the trackers of the whole study.
+        changeable |= {"description", "report_to"}
     return {k: _without_reporting(v, (*path, k)) for k, v in value.items() if k not in changeable}

@@ -19,6 +19,7 @@ from duelist.store.codecs import RESPONSE
 from duelist.store.tables import AnswerRow, PromptRow, QuestionResponseRow, QuestionRow, ResponseRow, StageRow
 from duelist.types import Answer, Label, Prompt, Question, QuestionType, Retraction, Votes
 
+DRAWN = ("inclusion", "control", "propensity", "candidates_left")  # how a question came into its batch
 UNDONE = "undone"  # the outcome in the row of a retraction
 LABEL_CONTENT = ("better", "adjudicates", "judgement", "advisory")  # fields of a label without a column
 # Fields of an answer without a column; a label has the last one too.
@@ -38,8 +39,11 @@ class AskedQuestion:
         margin: under the model when it was asked: of a pair, r(a) − r(b); of a larger question, the largest difference.
         rewards: reward of each response under the same model; None for pairs asked by earlier versions.
         inclusion: probability with which it was asked, given the questions picked for certain (1); None for questions
-            asked by earlier versions.
-        control: whether it is in the control slice, a uniform sample of the round's pool; None likewise.
+            asked by earlier versions, and for pairs drawn by their gains.
+        control: whether it is in the control slice, a uniform sample of the round's pool; None for questions asked by
+            earlier versions.
+        propensity: with `acquisition.lure`, the probability of its draw, given the draws before it; None otherwise.
+        candidates_left: likewise, the number of candidates that were left at its draw.
     """
 
     question: Question
@@ -51,6 +55,8 @@ class AskedQuestion:
     rewards: tuple[float, ...] | None = None
     inclusion: float | None = None
     control: bool | None = None
+    propensity: float | None = None
+    candidates_left: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def read_asked(session: Session) -> list[AskedQuestion]:
             cast(QuestionType, r.asks),
         )
         whole = rewards if len(rewards) == len(own) else None
-        drawn = (r.inclusion, r.control)
+        drawn = (r.inclusion, r.control, r.propensity, r.candidates_left)
         asked.append(AskedQuestion(question, r.round, r.position, r.score, r.unit, r.margin, whole, *drawn))
     return asked
 
@@ -105,7 +111,7 @@ def add_batch(session: Session, batch: Sequence[AskedQuestion], prompts: Sequenc
             session.add(ResponseRow(**RESPONSE.dump_python(response, mode="json")))
     session.flush()
     for x in batch:
-        names = ("round", "position", "score", "unit", "margin", "inclusion", "control")
+        names = ("round", "position", "score", "unit", "margin", *DRAWN)
         own = {name: getattr(x, name) for name in names}
         session.add(QuestionRow(id=x.question.id, asks=x.question.asks, weight=x.question.weight, **own))
     session.flush()

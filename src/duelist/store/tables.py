@@ -55,6 +55,8 @@ class QuestionRow(Base):
     weight: Mapped[float]
     inclusion: Mapped[float | None]
     control: Mapped[bool | None]
+    propensity: Mapped[float | None]
+    candidates_left: Mapped[int | None]
     __table_args__ = (UniqueConstraint("round", "position"),)
 
 

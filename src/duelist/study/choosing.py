@@ -10,8 +10,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.acquisition.base import Acquisition, choose
-from duelist.acquisition.control import Sampled, control_size, with_control
+from duelist.acquisition.base import Acquisition, choose, gains_of
+from duelist.acquisition.control import Sampled, control_size, drawn_by_gain, uniformly_drawn, with_control
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.judged_discount import discounted
 from duelist.annotators.reading_time import study_reading_time
@@ -121,11 +121,17 @@ class Choosing:
         return discounted(found, judged_N, np.arange(len(every)) >= len(past), worth)
 
     def pick(self, t: int, candidates: Sequence[Question], features: Features) -> Sampled:
-        """Return round t's batch: the rule's picks, and the control slice."""
+        """Return round t's batch: the rule's picks, or pairs drawn by its gains, and the control slice."""
         rule, budget, seed = self.acquisition(t), budget_of(self.recipe, t), self.recipe.seed
-        selection = choose(rule, features, budget, generator(seed, "select", t))
         size, rng = control_size(self.recipe.control_fraction, budget), generator(seed, "control", t)
-        return with_control(selection, [q.id for q in candidates], size, rng, uniform=rule.uniform)
+        ids, lure = [q.id for q in candidates], self.recipe.acquisition.options.lure
+        if lure is not None and not rule.uniform:
+            gains = gains_of(self.components.acquisition, features, generator(seed, "select", t))
+            first = max(size, self.recipe.initial_random - asked_before(self.recipe, t))
+            return drawn_by_gain(gains, ids, budget, first, lure, rng, features.cost_N)
+        selection = choose(rule, features, budget, generator(seed, "select", t))
+        sampled = with_control(selection, ids, size, rng, uniform=rule.uniform)
+        return sampled if lure is None else uniformly_drawn(sampled, len(ids))
 
     def seen(
         self, t: int, selected: Sequence[Question], prompts: Mapping[str, Prompt] = MappingProxyType({})

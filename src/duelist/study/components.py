@@ -156,6 +156,7 @@ class StudyComponents:
             DuelistError: if a component does not fit the recipe; the message names it.
         """
         require_selects_sets(self.acquisition, self.pairing.sets_of)
+        self._require_usable_draws()
         for component in self._made():
             with user_code(component):
                 component.check(context)
@@ -198,19 +199,47 @@ class StudyComponents:
             labelled_start=recipe.initial is not None,
             posterior=None if recipe.reward_model is None else recipe.reward_model.posterior,
             origins=sampler.origins,
-            weighs_pairs=sampler.weighs_pairs,
+            weighs_pairs=sampler.weighs_pairs or self._weighs_draws,
+            weighed_by="`acquisition.lure`" if self._weighs_draws else f"sampler {recipe.sampler.name!r}",
             within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
             rounding=rounding,
             budgets=budgets(recipe),
             lookahead=recipe.lookahead,
             sets_of=pairing.sets_of,
             judged=recipe.judged_pool is not None,
-            asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform,
+            asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform or self._weighs_draws,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,
             given=lambda: self._given(prompts),
             lookups=lookups,
         )
+
+    @property
+    def _weighs_draws(self) -> bool:
+        """Whether pairs are drawn with known probabilities, and their labels weighted by them."""
+        lure = self.recipe.acquisition.options.lure
+        return lure is not None and lure.weights == "lure"
+
+    def _require_usable_draws(self) -> None:
+        """Check that pairs can be drawn with known probabilities, if the recipe asks for it.
+
+        Raises:
+            RecipeError: if questions have more than two responses, or a judge is corrected with equal weights.
+        """
+        if self.recipe.acquisition.options.lure is None:
+            return
+        if self.pairing.sets_of > 2:
+            raise RecipeError(
+                f"`acquisition.lure` draws pairs, but questions have up to {self.pairing.sets_of} responses "
+                "(`pairing.sets_of`): set `sets_of: 2`, or `acquisition.lure: null`."
+            )
+        use = self.trainer.plan.judge
+        corrected = self.recipe.judged_pool is not None and use is not None and use.how == "prediction_powered"
+        if corrected and not self._weighs_draws:
+            raise RecipeError(
+                "`trainer.judge: prediction_powered` needs the weights of pairs that were drawn by their gains, but "
+                "`acquisition.lure.weights` is equal: set it to lure, or `trainer.judge` to as_people or ignore."
+            )
 
     def _given(self, prompts: PromptSet | None) -> list[Response]:
         """Return the data set's own responses that the study embeds."""

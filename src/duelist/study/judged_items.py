@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from duelist.choice_models.prediction_powered import coefficients, share_and_weight, tuned_omegas
 from duelist.errors import DataError
 from duelist.progress import Progress
+from duelist.study.draw_weights import weighted
 from duelist.study.judged_pool import JudgedPools
 from duelist.trainers.judge_use import JudgeUse
 from duelist.types import Answer, Decision, Label, Preference, Prompt, Question
@@ -26,6 +27,7 @@ def with_judge(
     rounds: range,
     prompts: Mapping[str, Prompt],
     progress: Progress,
+    weights: Mapping[str, float],
 ) -> tuple[list[Decision], dict[str, float]]:
     """Return the training items of people's decisions together with a judge's, and numbers to report.
 
@@ -37,6 +39,7 @@ def with_judge(
         rounds: the rounds to train on. Decisions known before round 1 count as without a judge.
         prompts: the prompts of the pools, by id.
         progress: is told of targets outside [0, 1].
+        weights: weights of pairs drawn with known probabilities, by id.
     """
     people = {"preferences": float(len(decisions))}
     rounds = range(max(1, rounds.start), rounds.stop)  # preferences known before round 1 have no pool and no judge
@@ -44,8 +47,8 @@ def with_judge(
         known = {x.pair_id for x in decisions if isinstance(x, Preference)}
         judged = _as_people(pools, rounds, prompts)
         added = [judged[i] for i in sorted(judged.keys() - known)]
-        return _sorted([*decisions, *added]), people | {"judged_pairs": float(len(added))}
-    items, report = _corrected(use, pools, decisions, answers, rounds, prompts)
+        return _sorted([*weighted(decisions, weights), *added]), people | {"judged_pairs": float(len(added))}
+    items, report = _corrected(use, pools, decisions, answers, rounds, prompts, weights)
     outside = int(report["targets_outside"])
     if outside:
         progress.note(
@@ -79,8 +82,9 @@ def _corrected(
     answers: Sequence[Label | Answer],
     rounds: range,
     prompts: Mapping[str, Prompt],
+    weights: Mapping[str, float],
 ) -> tuple[list[Decision], dict[str, float]]:
-    by_round = pools.samples(answers, decisions, rounds)
+    by_round = pools.samples(answers, decisions, rounds, weights)
     samples = [sample for _, sample in by_round]
     omegas = tuned_omegas(samples) if use.omega is None else [np.full(len(s.fold_P), use.omega) for s in samples]
     questions: dict[str, Question] = {}
@@ -109,6 +113,7 @@ def _corrected(
         replace(
             _item(questions[i], share, scale * weight, prompts),
             annotator=who.get(i, "judge"),
+            labelled=i in who,
             penalty=scale * use.kl_penalty * float(total[i][2]),
         )
         for i, share, weight in zip(used, share_N.tolist(), weight_N.tolist(), strict=True)

@@ -7,6 +7,7 @@ waits for the judge, and before the round trains.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -108,7 +109,11 @@ class JudgedPools:
         return judge_worth([sample for _, sample in self.samples(answers_before(t + 1, store), decisions, rounds)])
 
     def samples(
-        self, answers: Sequence[Label | Answer], decisions: Sequence[Decision], rounds: range
+        self,
+        answers: Sequence[Label | Answer],
+        decisions: Sequence[Decision],
+        rounds: range,
+        weights: Mapping[str, float] = MappingProxyType({}),
     ) -> list[tuple[list[AskedQuestion], PoolSample]]:
         """Return the asked questions and the sample of the pool of each round.
 
@@ -116,6 +121,7 @@ class JudgedPools:
             answers: the answers that count.
             decisions: the training items made of them; several of one pair count as their mean.
             rounds: the rounds.
+            weights: weights of pairs drawn with known probabilities, by id.
         """
         people: dict[str, list[tuple[float, float]]] = {}
         asked = {x.question.id: x.question for x in self.folder.store.asked() if x.round in rounds}
@@ -125,10 +131,14 @@ class JudgedPools:
                 a_first = item.chosen.id == asked[item.pair_id].a.id
                 people.setdefault(item.pair_id, []).append(both if a_first else both[::-1])
         answered = {*people, *(question_of(x) for x in answers if x.outcome in WITHOUT_PREFERENCE)}
-        return [self._sample(t, people, answered) for t in rounds]
+        return [self._sample(t, people, answered, weights) for t in rounds]
 
     def _sample(
-        self, t: int, people: dict[str, list[tuple[float, float]]], answered: set[str]
+        self,
+        t: int,
+        people: dict[str, list[tuple[float, float]]],
+        answered: set[str],
+        weights: Mapping[str, float],
     ) -> tuple[list[AskedQuestion], PoolSample]:
         judged, asked = self.round(t), self.folder.store.asked(t)
         probability = {x.pair_id: x.judgement.probability for x in judged.pairs}
@@ -140,19 +150,25 @@ class JudgedPools:
         ids = [x.question.id for x in asked]
         sample = PoolSample(
             size=judged.size,
-            certain_P=np.array([x.inclusion is None or x.inclusion >= 1.0 for x in asked], bool),
+            certain_P=np.array([_taken_for_certain(x) for x in asked], bool),
             answered_P=np.array([i in answered for i in ids], bool),
             people_P2=np.array([np.mean(people.get(i, [(0.0, 0.0)]), axis=0) for i in ids]).reshape(-1, 2),
             judge_P2=of_judge([x.question for x in asked]),
             margin_P=np.array([x.margin for x in asked]),
             fold_P=np.array([derived_seed(self.recipe.seed, "fold", i) % FOLDS for i in ids], np.int64),
             judge_R2=of_judge(self.further(t)),
+            weight_P=np.array([weights.get(i, 1.0) for i in ids]) if weights else None,
         )
         return asked, sample
 
     def _candidates(self, t: int) -> list[Question]:
         draws = self.folder.read(1 if self.recipe.pool == "fixed" else t, "sample", codecs.DRAWS)
         return self.folder.read(t, "pair", codecs.questions(draws))
+
+
+def _taken_for_certain(asked: AskedQuestion) -> bool:
+    """Return whether chance had no part in a question's selection, as far as is known."""
+    return asked.propensity is None and (asked.inclusion is None or asked.inclusion >= 1.0)
 
 
 def _costs(judged: JudgedRound) -> dict[str, float]:

@@ -29,6 +29,7 @@ from duelist.store.row_codecs import AskedQuestion
 from duelist.study.asked_metrics import KL, effort, selection_metrics
 from duelist.study.choosing import Choosing
 from duelist.study.components import StudyComponents, prepared
+from duelist.study.draw_weights import draw_weights
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
 from duelist.study.judged_pool import JudgedPools
 from duelist.study.known import KnownRecorder
@@ -141,8 +142,7 @@ class Stages:
             rewards, margins, kl = self.choosing.seen(t, selected)
             if kl is not None:
                 selection = replace(selection, diagnostics={**selection.diagnostics, KL: kl})
-            drawn = sampled.inclusion_B.tolist(), sampled.control_B.tolist()
-            scores = zip(selected, selection.scores_B.tolist(), margins, rewards, *drawn, strict=True)
+            scores = zip(selected, selection.scores_B.tolist(), margins, rewards, *sampled.columns(), strict=True)
             unit = selection.unit
             asked = [AskedQuestion(q, t, i, score, unit, *rest) for i, (q, score, *rest) in enumerate(scores)]
             needed = {r.prompt_id for q in selected for r in q.responses}
@@ -213,7 +213,8 @@ class Stages:
         policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
         plan, judged = self.components.trainer.plan, self._judged_pools
         prompts = {} if judged is None else self._prompts_by_id
-        return training_items(plan, self.store, rounds, policy, self.progress, judged, prompts)
+        weights = draw_weights(self.recipe, self.store.asked(), rounds)
+        return training_items(plan, self.store, rounds, policy, self.progress, judged, prompts, weights)
 
     @staticmethod
     def _first(t: int) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from duelist.annotators.base import Annotator
+from duelist.display import numbers
 from duelist.errors import RoundStateError, StorageError, user_code
 from duelist.exchange.trl import dataset_rows
 from duelist.models.policy.process_state import torch_threads
@@ -20,7 +21,11 @@ from duelist.store.opening import create_folder, open_folder, open_folder_for_pa
 from duelist.study.importing import ImportReport, import_into, source_of
 from duelist.study.lookahead import kept_by_fresher_features
 from duelist.study.stages import Stages
+from duelist.tracking.reporting import Reporting
 from duelist.types import Answer, Batch, Label, VoteRule
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,12 @@ class RoundReport:
     metrics: Mapping[str, Any]
     training: Mapping[str, float]
     selection: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        measured = [(name, value) for name, value in self.metrics.items() if not isinstance(value, Mapping)]
+        chosen = [(f"selection: {name}", value) for name, value in self.selection.items()]
+        trained = [(f"training: {name}", value) for name, value in self.training.items()]
+        return numbers(f"Round {self.round}", [*measured, *chosen, *trained])
 
 
 class Study:
@@ -55,6 +66,7 @@ class Study:
         self.store = folder.store
         self.progress = progress or Silent()
         self.stages = Stages(self.recipe, folder, self.progress)
+        self.reporting = Reporting(self.recipe.report_to, folder.recipe, folder.path, self.store, self.progress)
         for wrong in self.store.damaged_labels():
             self.progress.note(f"Of what an earlier version recorded, {wrong}.")
 
@@ -107,6 +119,27 @@ class Study:
             if kind is None:  # otherwise the error that ended the block is more informative
                 raise
 
+    def metrics(self) -> pandas.DataFrame:
+        """Return the metrics of the closed rounds, a row per round indexed by it, as in metrics.jsonl.
+
+        A metric that is a mapping gives a column per key, such as `seconds.train`.
+        """
+        import pandas
+
+        frame = pandas.json_normalize(self.store.metrics())
+        return frame if frame.empty else frame.set_index("round")
+
+    def _repr_html_(self) -> str:
+        try:
+            self.folder.require_open()
+        except RoundStateError:
+            return numbers(f"Study {self.recipe.name}, closed", [("folder", self.folder.path)])
+        closed = self.store.metrics()
+        last = [(name, v) for name, v in (closed[-1] if closed else {}).items() if not isinstance(v, Mapping)]
+        where = [("folder", self.folder.path), ("rounds closed", f"{max(len(closed) - 1, 0)} of {self.last_round}")]
+        waiting = [("questions without an answer", len(self.unanswered()))] if self.rounds_left > 0 else []
+        return numbers(f"Study {self.recipe.name}", [*where, *waiting, *last])
+
     @property
     def round(self) -> int:
         """The round in progress, from 1; `recipe.rounds + 1` when all are closed."""
@@ -135,7 +168,8 @@ class Study:
 
         Raises:
             RoundStateError: if every round is closed, the stopping rule has ended the study, or it was closed.
-            RecipeError: if the stopping rule needs a gain that the acquisition does not report. Then nothing is asked.
+            RecipeError: if the stopping rule needs a gain that the acquisition does not report, or a tracker of
+                `report_to` is not installed. Then nothing is asked.
             BudgetError: if the pool has fewer questions than the budget.
         """
         self.folder.require_open()
@@ -143,8 +177,12 @@ class Study:
             closed = f"all {self.recipe.rounds} rounds are closed"
             why = f"the study stopped after round {self.last_round}: {self.stopped}" if self.stopped else closed
             raise RoundStateError(f"A round must be left to ask for, but {why}.")
+        self.reporting.require_installed()
         with torch_threads(self.recipe.torch_threads):
+            new = not self.store.metrics()
             self.stages.measure_initial_model()
+            if new:
+                self.reporting.report()
             return self._batch(self.round)
 
     def _batch(self, t: int) -> Batch:
@@ -272,6 +310,8 @@ class Study:
             due = is_evaluated(self.recipe, t, self.last_round)
             measured = self.stages.evaluate(t).metrics if due else {}
         metrics = self.folder.close_round(t, {**measured, **self.stages.asked_metrics(t), **ahead})
+        if due or not self.recipe.online:  # a run is opened each time: too slow for every optimizer step
+            self.reporting.report()
         selected = self.folder.stage(t, "select")
         return RoundReport(t, metrics, training, {} if selected is None else selected.info)
 
@@ -285,6 +325,8 @@ class Study:
         self.folder.require_open()
         annotator = annotator or self.stages.components.annotator
         self.folder.derive()  # a full disk may have kept the last round from writing its results
+        if self.store.metrics():
+            self.reporting.report()  # a tracker may have missed the last round
         while self.rounds_left > 0:
             batch = self.ask()
             missing = batch.only(self.unanswered())

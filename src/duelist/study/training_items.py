@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from duelist.models.policy.policy import Policy
 from duelist.people.votes import has_overlap
@@ -10,6 +11,7 @@ from duelist.progress import Progress
 from duelist.store.decisions import decisions_of, question_of, settled
 from duelist.store.store import Store
 from duelist.study.answered import scales_after
+from duelist.study.draw_weights import report, weighted
 from duelist.study.judged_items import with_judge
 from duelist.study.judged_pool import JudgedPools
 from duelist.study.written import written_preferences
@@ -26,6 +28,7 @@ def training_items(
     progress: Progress,
     judged: JudgedPools | None = None,
     pool_prompts: Mapping[str, Prompt] | None = None,
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> ScaledDecisions:
     """Return the training items of the questions of some rounds, with scales fitted to all answers so far.
 
@@ -40,6 +43,7 @@ def training_items(
         progress: is told where the plan cannot be followed yet.
         judged: the judgements beside people's answers; None if there are none.
         pool_prompts: the prompts of the judged pairs, by id.
+        weights: weights of questions drawn with known probabilities, by id (`draw_weights`).
     """
     questions = {x.question.id: x.question for x in store.asked() if x.round in rounds}
     answers = settled([x for x in store.current_answers() if question_of(x) in questions])
@@ -52,8 +56,10 @@ def training_items(
     decisions = decisions_of(answers, questions, prompts, votes, plan.ties)
     if any(x.better for x in labels):
         decisions += written_preferences(answers, questions, prompts, policy())
+    size = report(weights, decisions)
     if judged is not None and plan.judge is not None and plan.judge.how != "ignore":
-        items = with_judge(plan.judge, judged, decisions, answers, rounds, pool_prompts or prompts, progress)
-        return ScaledDecisions(tuple(items[0]), report=items[1])
+        items = with_judge(plan.judge, judged, decisions, answers, rounds, pool_prompts or prompts, progress, weights)
+        return ScaledDecisions(tuple(items[0]), report={**size, **items[1]})
+    decisions = weighted(decisions, weights)
     fitted = plan.stage_scales == "fitted" and holds_sets(decisions)
-    return ScaledDecisions(tuple(decisions), scales_after(rounds[-1], store) if fitted else ())
+    return ScaledDecisions(tuple(decisions), scales_after(rounds[-1], store) if fitted else (), size)

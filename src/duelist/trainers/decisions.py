@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
@@ -83,3 +84,17 @@ def _of_pair(preference: Preference) -> RankedSet:
         preference.weight,
         preference.drawn_from,
     )
+
+
+def batches_of_a_step(decisions: Sequence[Decision], size: int) -> int:
+    """Return the number of batches that make one optimizer step: as many as it takes not to add steps to people's.
+
+    Pairs that only a judge decided make the gradient of a step less noisy. They must not add steps: the size of a step
+    of Adam does not depend on the weights of its items, so that next to weightless ones would move the policy.
+
+    Args:
+        decisions: what is trained on.
+        size: the number of decisions in a batch.
+    """
+    labelled = sum(not isinstance(d, Preference) or d.labelled for d in decisions)
+    return math.ceil(math.ceil(len(decisions) / size) / math.ceil(max(labelled, 1) / size))

@@ -23,7 +23,7 @@ from duelist.errors import DataError, RecipeError
 from duelist.progress import Progress
 from duelist.settings.context import Context
 from duelist.trainers.base import SHARES, Trainer, TrainingPlan
-from duelist.trainers.decisions import holds_sets, ranked_sets, scales_of
+from duelist.trainers.decisions import batches_of_a_step, holds_sets, ranked_sets, scales_of
 from duelist.trainers.judge_use import JudgeUseConfig
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.trainers.trl_settings import TrlSettings, require_accepted, require_trl_arguments, trl_config
@@ -207,7 +207,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
             self.config.require_loss_of_judged()
         if context.weighs_pairs:
             try:
-                self.config.require_stock_loss(f"The loss weights of sampler {name!r}")
+                self.config.require_stock_loss(f"The loss weights of {context.weighed_by}")
             except ValueError as error:
                 raise RecipeError(str(error)) from error
         require_accepted(self.trl_settings, context)
@@ -278,6 +278,8 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
             own = {"beta": beta, "seed": seed, "output_dir": scratch, "max_length": None}
             on_cpu = policy.device.type == "cpu"
             config = trl_config(DPOConfig, self.config.train, "trainer.train", on_cpu=on_cpu, **own)
+            size, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
+            config = replace(config, gradient_accumulation_steps=accumulated * batches_of_a_step(decisions, size))
             if optimizer is not None:
                 config = replace(config, **one_step(len(decisions), config.per_device_train_batch_size))
             with trainer_on(policy, config) as trainer:

@@ -52,8 +52,8 @@ class RLHF(Trainer["Policy", Sequence[Preference]]):
             raise _needs_adapter()
         if context.weighs_pairs:
             raise RecipeError(
-                f"The loss weights of sampler {context.names['sampler']!r} are left out by the trainer `rlhf`: use "
-                "`dpo`, or another sampler."
+                f"The loss weights of {context.weighed_by} are left out by the trainer `rlhf`: use `dpo`, or do "
+                "without them."
             )
         require_accepted(self.trl_settings, context)
 

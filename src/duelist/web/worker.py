@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Task = Literal["ask", "ask_ahead", "update"]
 
+# Start a fresh process: it inherits neither the server's threads nor its connections to the database.
+PROCESSES = multiprocessing.get_context("spawn")
+
 
 @final
 class Worker:
@@ -83,11 +86,9 @@ class Worker:
 
     def _start(self) -> None:
         self.stop()
-        # A fresh process: it inherits neither the server's threads nor its connections to the database.
-        context = multiprocessing.get_context("spawn")
-        own, childs = context.Pipe()
+        own, childs = PROCESSES.Pipe()
         # Not a daemon: it may need processes of its own, to load data say. It ends with its parent nevertheless.
-        self._process = context.Process(target=_serve, args=(self._folder, childs), name="duelist-worker")
+        self._process = PROCESSES.Process(target=_serve, args=(self._folder, childs), name="duelist-worker")
         self._process.start()
         childs.close()
         self._connection = own

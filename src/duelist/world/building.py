@@ -21,7 +21,8 @@ def prepare(folder: Path, **settings: Any) -> None:
     The files are
 
     - `model/`: the fine-tuned model and its tokenizer, as `from_pretrained` reads them;
-    - `prompts.jsonl`: the training prompts, rows `{"prompt": [a user message], "kind": number}`;
+    - `prompts.jsonl`: the training prompts, rows `{"prompt": [a user message], "kind": number}`; with useless kinds,
+      each row also has `useful` (1 or 0), and `useful.jsonl` holds those that are;
     - `held_out.jsonl`: held-out prompts, with the same keys and a `weight`. Each kind has the same number, so the plain
       mean of their rewards is the mean over kinds. A row's weight is `kinds` × its kind's frequency (mean 1), so the
       mean of weight × reward is the mean over prompts as they occur in training;
@@ -54,7 +55,11 @@ def prepare(folder: Path, **settings: Any) -> None:
             model.save_pretrained(folder / "model")
             tokenizer.save_pretrained(folder / "model")
         weight_X = (chosen.kinds * rules.frequency_X).tolist()
-        _write_rows(folder / "prompts.jsonl", _rows(training))
+        rows = list(_rows(training))
+        if chosen.useless_kinds:
+            rows = [row | {"useful": int(rules.frequency_X[row["kind"]] > 0)} for row in rows]
+            _write_rows(folder / "useful.jsonl", (row for row in rows if row["useful"]))
+        _write_rows(folder / "prompts.jsonl", rows)
         _write_rows(folder / "held_out.jsonl", (row | {"weight": weight_X[row["kind"]]} for row in _rows(held_out)))
         description = json.dumps(_description(chosen, language, rules), indent=1)
         (folder / WORLD_FILE).write_text(description + "\n", encoding="utf-8")

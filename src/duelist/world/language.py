@@ -44,12 +44,14 @@ class Rules:
     """Frequencies and preferences of the kinds.
 
     Attributes:
-        frequency_X: each kind's frequency, decreasing, summing to 1.
+        frequency_X: each kind's frequency in use, decreasing, summing to 1; 0 for useless kinds.
+        pool_frequency_X: each kind's frequency among the training prompts.
         styles_X2X: word numbers of each kind's preferred style (index 0) and other style (index 1).
         utility_XV: the utility of each word in a response to each kind of prompt, in [0, 1], to four decimals.
     """
 
     frequency_X: NDArray[np.float64]
+    pool_frequency_X: NDArray[np.float64]
     styles_X2X: NDArray[np.int64]
     utility_XV: NDArray[np.float64]
 
@@ -58,14 +60,19 @@ class Rules:
         """Draw the rules for these settings."""
         rng = generator(settings.seed, "world", "rules")
         C, V, S = settings.kinds, settings.response_words, settings.style_words
-        frequency_X = 1.0 / np.arange(1, C + 1) ** settings.zipf  # Zipf's law
+        useful = C - settings.useless_kinds
+        frequency_X = np.asarray(1.0 / np.arange(1, C + 1) ** settings.zipf, dtype=np.float64)  # Zipf's law
+        frequency_X[useful:] = 0.0
+        frequency_X /= frequency_X.sum()
+        pool_frequency_X = frequency_X * (1.0 - settings.useless_share)
+        pool_frequency_X[useful:] = settings.useless_share / max(settings.useless_kinds, 1)
         styles_X2X = np.stack([rng.permutation(V)[: 2 * S].reshape(2, S) for _ in range(C)])
         middle_XV = np.full((C, V), settings.outside_utility)
         kind_X1 = np.arange(C)[:, None]
         middle_XV[kind_X1, styles_X2X[:, 0]] = settings.preferred_utility
         middle_XV[kind_X1, styles_X2X[:, 1]] = settings.other_utility
         utility_XV = middle_XV + settings.utility_spread * rng.uniform(-1, 1, size=(C, V))
-        return Rules(frequency_X / frequency_X.sum(), styles_X2X, np.clip(utility_XV, 0, 1).round(4))
+        return Rules(frequency_X, pool_frequency_X, styles_X2X, np.clip(utility_XV, 0, 1).round(4))
 
 
 @dataclass(frozen=True)
@@ -79,11 +86,11 @@ class Prompts:
 def draw_prompts(settings: WorldSettings, rules: Rules, language: Language) -> tuple[Prompts, Prompts]:
     """Draw the training prompts and the held-out prompts, all distinct.
 
-    The kinds of training prompts are drawn with the kinds' frequencies, so a rare kind may have none. Each kind has the
-    same number of held-out prompts; they are ordered by kind.
+    The kinds of training prompts are drawn with the kinds' frequencies in the pool, so a rare kind may have none. Each
+    kind has the same number of held-out prompts; they are ordered by kind.
     """
     rng = generator(settings.seed, "world", "prompts")
-    training_kind_N = rng.choice(settings.kinds, size=settings.prompts, p=rules.frequency_X)
+    training_kind_N = rng.choice(settings.kinds, size=settings.prompts, p=rules.pool_frequency_X)
     held_out_kind_N = np.repeat(np.arange(settings.kinds), settings.held_out // settings.kinds)
     kind_N = np.concatenate([training_kind_N, held_out_kind_N])
     code_N = np.empty(len(kind_N), dtype=np.int64)
@@ -115,7 +122,8 @@ def draw_demonstrations(
         N pairs of prompt and response.
     """
     rng = generator(settings.seed, "world", "demonstrations")
-    N, T = settings.sft_steps * settings.sft_batch_size, settings.response_tokens
+    N, spread = settings.sft_steps * settings.sft_batch_size, settings.length_spread
+    T = settings.response_tokens + spread
     kind_N = np.arange(N) % settings.kinds
     texts = list(_texts(settings, language, kind_N, rng.integers(_codes(settings), size=N)))
     while hidden := [i for i, text in enumerate(texts) if text in held_out]:
@@ -128,7 +136,11 @@ def draw_demonstrations(
     )
     any_word_NT = rng.integers(settings.response_words, size=(N, T))
     word_NT = np.where(rng.random((N, T)) < settings.noise, any_word_NT, word_NT)
-    responses = (" ".join(language.words[i] for i in word_T) for word_T in word_NT)
+    length_N = rng.integers(T - 2 * spread, T + 1, size=N)  # drawn last: a spread of 0 changes no other number
+    responses = (
+        " ".join(language.words[i] for i in word_T[:length])
+        for word_T, length in zip(word_NT, length_N.tolist(), strict=True)
+    )
     return list(zip(texts, responses, strict=True))
 
 

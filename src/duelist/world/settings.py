@@ -25,6 +25,15 @@ class WorldSettings(BaseModel):
     held_out: int = Field(96, ge=1, description="Number of held-out prompts, equal per kind: a multiple of `kinds`.")
     prompt_tokens: int = Field(4, ge=2, description="Words in a prompt: the kind's word, then details.")
     response_tokens: int = Field(4, ge=1, description="Words in a demonstrated response, and the reward's L.")
+    length_spread: int = Field(
+        0, ge=0, description="A demonstrated response has `response_tokens` ± this many words, each equally often."
+    )
+    useless_kinds: int = Field(
+        0, ge=0, description="The last so many kinds are in the pool only: their held-out prompts have weight 0."
+    )
+    useless_share: float = Field(
+        0.0, ge=0, lt=1, description="Share of the training prompts that are of a useless kind, all equally frequent."
+    )
 
     detail_words: int = Field(32, ge=2, description="Number of distinct detail words in prompts.")
     response_words: int = Field(64, ge=2, description="Vocabulary size of responses, V, shared by all kinds.")
@@ -54,6 +63,16 @@ class WorldSettings(BaseModel):
             raise ValueError(
                 f"held_out must be a multiple of kinds, but got held_out={self.held_out} and kinds={self.kinds}; "
                 f"for instance held_out={self.kinds * max(1, self.held_out // self.kinds)}"
+            )
+        if self.length_spread >= self.response_tokens:
+            raise ValueError(
+                "length_spread < response_tokens must hold, so that every response has a word, but got length_spread="
+                f"{self.length_spread} and response_tokens={self.response_tokens}"
+            )
+        if self.useless_kinds >= self.kinds or bool(self.useless_kinds) != bool(self.useless_share):
+            raise ValueError(
+                "useless_kinds < kinds must hold, and useless_share must be above 0 exactly if useless_kinds is, but "
+                f"got useless_kinds={self.useless_kinds} of kinds={self.kinds}, useless_share={self.useless_share}"
             )
         # All training prompts may be of one kind; they and its held-out prompts must still be distinct.
         needed = self.prompts + self.held_out // self.kinds

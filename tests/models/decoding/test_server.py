@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.recipe.recipe import parse_recipe
 from duelist.types import Prompt
+from tiers import first_rows
 
 BASE = "tiny"
 HOW = Decoding(max_new_tokens=5, temperature=1.0, top_p=1.0)
@@ -42,6 +44,7 @@ class Server:
         self.can_unload = True
         self.choices: list[dict[str, Any]] | None = None  # what is answered in place of its own
         self.body: bytes | None = None  # what is answered in place of JSON
+        self.dies_after: int | None = None  # completions
         self.lock = threading.Lock()
         outer = self
 
@@ -60,8 +63,13 @@ class Server:
                     elif self.path == "/v1/unload_lora_adapter":
                         known = outer.can_unload and outer.adapters.pop(content["lora_name"], None) is not None
                         self.answer(200 if known else 404, None)
+                    elif content["model"] not in (BASE, *outer.adapters):
+                        self.answer(404, {"error": "no such model"})
                     else:
                         self.answer(200, outer.complete(content))
+                    if len(outer.completions) == outer.dies_after:
+                        outer.dies_after = None
+                        threading.Thread(target=outer.close).start()
 
             def answer(self, status: int, content: Any) -> None:
                 body = b"Success" if content is None else json.dumps(content).encode()
@@ -76,6 +84,10 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
 
     def load(self, name: str, path: str) -> None:
         base = AutoModelForCausalLM.from_pretrained(self.model.name_or_path)
@@ -101,15 +113,20 @@ class Server:
         return {"choices": [{**choice, "token_ids": drawn} if self.with_token_ids else choice]}
 
 
-@pytest.fixture
-def server(tiny_model: Path) -> Iterator[Server]:
-    server = Server(tiny_model)
+@contextmanager
+def serving(model: Path) -> Iterator[Server]:
+    server = Server(model)
     thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
     thread.start()
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
     thread.join()
+
+
+@pytest.fixture
+def server(tiny_model: Path) -> Iterator[Server]:
+    with serving(tiny_model) as server:
+        yield server
 
 
 @pytest.fixture
@@ -200,7 +217,7 @@ def test_a_policy_that_moved_is_loaded_anew_in_place_of_the_one_before(
     move(policy)
     with decoder(server, policy, tmp_path) as moved:
         draw(moved, orders[:1])
-    assert moved._client.is_closed and moved.notes == []
+    assert all(s._client.is_closed for s in moved._servers) and moved.notes == []
     assert len(server.adapters) == 2 and other in server.adapters and first not in server.adapters
     assert {x.name for x in tmp_path.iterdir()} == set(server.adapters)
 
@@ -215,6 +232,55 @@ def test_an_adapter_that_cannot_be_unloaded_is_a_note(
     assert len(draw(moved, orders)) == len(orders)
     assert len(moved.notes) == 1 and "unload_lora_adapter answered 404" in moved.notes[0]
     assert {x.name for x in tmp_path.iterdir()} == set(server.adapters) and len(server.adapters) == 2
+
+
+def test_two_servers_share_a_round_and_one_dies_in_the_middle_of_it(
+    server: Server, tiny_model: Path, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
+) -> None:
+    alone = draw(decoder(server, policy, tmp_path), orders)
+    server.completions.clear()
+    with serving(tiny_model) as second:
+        second.dies_after = 3
+        both = decoder(server, policy, tmp_path, url=[server.url, second.url], retries=0, concurrency=2)
+        assert draw(both, orders) == alone
+        assert 3 <= len(second.completions) < len(orders)
+        assert len(both.notes) == 1 and second.url in both.notes[0]
+        # It stays away in the next round as well, and says so only if it was lost again.
+        assert draw(both, orders) == alone
+
+
+def test_a_server_that_was_started_anew_is_given_its_adapters_again(
+    server: Server, tiny_model: Path, policy: Policy, orders: list[ResponseRequest], tmp_path: Path
+) -> None:
+    alone = draw(decoder(server, policy, tmp_path), orders)
+    with serving(tiny_model) as second:
+        complete = second.complete
+
+        def forgetting(content: dict[str, Any]) -> dict[str, Any]:
+            answer = complete(content)
+            if len(second.completions) == 2:
+                second.adapters.clear()
+            return answer
+
+        second.complete = forgetting  # type: ignore[method-assign]
+        both = decoder(server, policy, tmp_path, url=[server.url, second.url], concurrency=1)
+        assert draw(both, orders) == alone
+        assert list(second.adapters) == list(server.adapters)
+
+
+def test_the_servers_are_named_when_all_fail(policy: Policy, orders: list[ResponseRequest], tmp_path: Path) -> None:
+    settings = {"url": ["http://127.0.0.1:9/v1", "http://127.0.0.1:10/v1"], "model": BASE, "retries": 0}
+    config = ServerConfig.model_validate({**settings, "adapter_folder": str(tmp_path)})
+    with pytest.raises(
+        ModelError, match=r"All 2 servers failed: http://127\.0\.0\.1:9/v1: .*; http://127\.0\.0\.1:10/v1"
+    ):
+        draw(ServerDecoder(config, policy, STUDY), orders)
+
+
+@pytest.mark.parametrize(("url", "why"), [([], "an empty list"), (["http://a/v1", "http://a/v1"], "has one twice")])
+def test_servers_are_named_once(tiny_recipe: dict[str, Any], url: list[str], why: str) -> None:
+    with pytest.raises(RecipeError, match=why):
+        parse_recipe({**tiny_recipe, "decoder": {"url": url, "model": BASE, "adapter_folder": "adapters"}})
 
 
 @pytest.mark.parametrize("url", ["localhost:8000/v1", "http://", "http://[::1", "http://host:port/v1", "", "/v1"])
@@ -270,7 +336,17 @@ def test_a_server_without_token_ids_or_the_model_is_refused(
 
 @pytest.mark.parametrize(
     ("token_ids", "finish_reason"),
-    [([3, 4], "abort"), ([3, 4], "length"), ([3], None), ([3] * 6, "length"), ([9999] * 5, "length"), (["3"], "stop")],
+    first_rows(
+        3,
+        [
+            ([3, 4], "abort"),
+            ([3] * 6, "length"),
+            ([9999] * 5, "length"),
+            ([3, 4], "length"),
+            ([3], None),
+            (["3"], "stop"),
+        ],
+    ),
 )
 def test_what_is_no_whole_response_is_a_failure(
     server: Server,

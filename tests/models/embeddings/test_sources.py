@@ -33,18 +33,24 @@ def answers(tokenizer: object | None = None) -> tuple[list[Prompt], list[Respons
     return prompts, responses
 
 
-@pytest.mark.parametrize("pool", ["mean", "last"])
-def test_hidden_states_equal_one_pass_each(tiny_model: Path, pool: str) -> None:
+@pytest.mark.parametrize(("pool", "layer"), [("mean", None), ("last", 1), ("both", 1), ("both", None)])
+def test_hidden_states_equal_one_pass_each(tiny_model: Path, pool: str, layer: int | None) -> None:
     tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), AutoModelForCausalLM.from_pretrained(tiny_model)
     prompts, responses = answers(tokenizer)
-    config = EmbeddingConfig.model_validate({"model": str(tiny_model), "pool": pool, "max_tokens": 20})
+    config = EmbeddingConfig.model_validate({"model": str(tiny_model), "pool": pool, "layer": layer, "max_tokens": 20})
     vectors = make_embedder(config).embed(prompts, responses, Silent())
     for vector, response in zip(vectors, responses, strict=True):
         whole = torch.tensor([[*response.prompt_token_ids, *response.token_ids]])
         with torch.no_grad():
-            states = model(whole, output_hidden_states=True).hidden_states[-1][0, len(response.prompt_token_ids) :]
-        expected = states.mean(dim=0) if pool == "mean" else states[-1]
-        np.testing.assert_allclose(vector, expected.numpy(), atol=1e-5)
+            found = model(whole, output_hidden_states=True).hidden_states[2 if layer is None else layer]
+        states = found[0, len(response.prompt_token_ids) :]
+        pools = {"mean": [states.mean(dim=0)], "last": [states[-1]], "both": [states.mean(dim=0), states[-1]]}
+        np.testing.assert_allclose(vector, torch.cat(pools[pool]).numpy(), atol=1e-5)
+
+
+def test_a_layer_that_the_model_lacks_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match=r"one of the 2 layers of .*, but got 3: lower it"):
+        make_embedder(EmbeddingConfig(model=str(tiny_model), layer=3))
 
 
 def test_long_rope_embeds_a_response_alike_alone_and_in_company(tiny_model: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 A label of a pair is a Bernoulli draw with logit ρ_θ, the margin. Its Fisher information in θ is p(1 − p)·φφᵀ, with
 p = σ(ρ_θ) and φ = ∇ρ_θ. So a pair is the row √(p(1 − p))·φ, and the information matrix of all asked pairs is
 I = λI + Σ of the rows' outer products. A question of k responses has k − 1 rows (see `question_rows.py`).
+
+With a temperature the logit is ρ/τ, p = σ(ρ/τ), and the row √(p(1 − p))·φ/τ. A relative λ follows it, so that τ then
+changes p alone; beside an absolute λ the factor 1/τ² counts.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from duelist.acquisition.numerics.calibration import fit_temperature
+from duelist.acquisition.numerics.evidence import fit_precision
 from duelist.acquisition.numerics.linear_features import (
     FeatureName,
     RidgeConfig,
@@ -22,9 +26,11 @@ from duelist.acquisition.numerics.linear_features import (
     field_of,
     rows_of,
 )
+from duelist.acquisition.numerics.logistic_normal import averaged_information
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square_norms
 from duelist.acquisition.numerics.question_information import matrices_of, past_rows, question_rows
 from duelist.acquisition.numerics.question_rows import QuestionRows
+from duelist.acquisition.numerics.single_gains import variances
 from duelist.acquisition.numerics.stage_calibration import fit_choices
 from duelist.types import Features
 
@@ -45,6 +51,16 @@ class LabelInformationConfig(RidgeConfig):
         description="Fit the temperature τ of p = σ(ρ/τ) to the study's labels; false: use `temperature`.",
     )
     temperature: float = Field(default=1.0, gt=0, description="τ, if `calibrate` is false.")
+    lambda_fit: Literal["none", "evidence"] = Field(
+        default="none",
+        description="evidence: the λ of largest marginal likelihood of the labels so far (Laplace), with `lambda` as "
+        "the centre of a weak prior; of pairs only. none: `lambda` itself.",
+    )
+    average: bool = Field(
+        default=False,
+        description="Average p(1 − p) of a candidate over the posterior of its margin (true), or take it at the "
+        "model's own margin (false); of pairs only.",
+    )
     stage_scales: Literal["fitted", "equal"] = Field(
         default="fitted",
         description="Of rankings, with `calibrate`: fit a scale for each stage too, because people may choose among "
@@ -59,8 +75,16 @@ class LabelInformationConfig(RidgeConfig):
     @property
     def needs(self) -> frozenset[str]:
         """Return the fields that `label_information` reads."""
-        calibration = {"votes_N2", "asked_margin_N"} if self.calibrate else set()
-        return frozenset({"margin_N", self.field, "past"} | calibration)
+        of_labels = {"votes_N2"} if self.calibrate or self.lambda_fit == "evidence" else set()
+        calibration = {"asked_margin_N"} if self.calibrate else set()
+        return frozenset({"margin_N", self.field, "past"} | of_labels | calibration)
+
+    @property
+    def refused_for_sets(self) -> str | None:
+        """Return which setting is for pairs only, and the remedy; None if none is."""
+        if self.lambda_fit == "evidence":
+            return "`lambda_fit: evidence`, the marginal likelihood of labels of pairs (set it to none)"
+        return "`average: true`, an average over the margin of a pair (set it to false)" if self.average else None
 
 
 @dataclass(frozen=True)
@@ -68,9 +92,9 @@ class LabelInformation:
     """Information carried by the label of each pair.
 
     Attributes:
-        rows_ND: √(p(1 − p))·φ of the candidates, scaled when they are read; or the rows of larger questions.
-        past_PD: √(p(1 − p))·φ of the past pairs; the rows of past questions.
-        square_norm_N: p(1 − p)·|φ|² of the candidates: the trace of their information.
+        rows_ND: √(p(1 − p))·φ/τ of the candidates, scaled when they are read; or the rows of larger questions.
+        past_PD: √(p(1 − p))·φ/τ of the past pairs; the rows of past questions.
+        square_norm_N: p(1 − p)·|φ|²/τ² of the candidates: the trace of their information.
         regularizer: λ, absolute.
         temperature: τ.
         diagnostics: the numbers to report.
@@ -101,13 +125,23 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
     if config.calibrate:
         assert past.asked_margin_N is not None and past.votes_N2 is not None
         temperature = fit_temperature(past.asked_margin_N, past.votes_N2)
-    weight_N = bernoulli_information(features.margin_N / temperature)
+    logit_N = features.margin_N / temperature
+    weight_N = bernoulli_information(logit_N)
     weight_P = bernoulli_information(past.margin_N / temperature)
-    square_norm_N = weight_N * row_square_norms(phi_ND)
-    regularizer = config.regularizer(square_norm_N)
+    row_PD = np.asarray(phi_PD, np.float64) / temperature  # gradients of the logits
+    past_PD = np.sqrt(weight_P)[:, None] * row_PD
+    square_N = row_square_norms(phi_ND) / temperature**2
+    regularizer = config.regularizer(weight_N * square_N)
+    if config.lambda_fit == "evidence":
+        assert past.votes_N2 is not None
+        regularizer = fit_precision(row_PD, past.votes_N2, regularizer)
+    if config.average:
+        all_N = np.full(features.n, 1.0 / temperature)
+        weight_N = averaged_information(logit_N, variances(as_rows(phi_ND).scaled(all_N), past_PD, regularizer))
+    square_norm_N = weight_N * square_N
     return LabelInformation(
-        as_rows(phi_ND).scaled(np.sqrt(weight_N)),
-        np.sqrt(weight_P)[:, None] * np.asarray(phi_PD, np.float64),
+        as_rows(phi_ND).scaled(np.sqrt(weight_N) / temperature),
+        past_PD,
         square_norm_N,
         regularizer,
         temperature,
@@ -115,7 +149,7 @@ def label_information(features: Features, config: LabelInformationConfig) -> Lab
             "lambda": regularizer,
             "mean_square_norm": float(square_norm_N.mean()),
             "temperature": temperature,
-            # 0.25 while all margins are 0: the weights then change nothing.
+            # The mean p(1 − p): 0.25 while all margins are 0, where the weights change nothing.
             "mean_weight": float(weight_N.mean()),
         },
     )
@@ -128,8 +162,8 @@ def _of_questions(features: Features, config: LabelInformationConfig) -> LabelIn
     if config.calibrate:
         temperature, scale_X = fit_choices(past, equal=config.stage_scales == "equal")
     matrix_NQQ = matrices_of(features, True, temperature, scale_X)
-    rows = question_rows(features, config.features, matrix_NQQ)
-    past_XD = past_rows(past, config.features, matrices_of(past, True, temperature, scale_X))
+    rows = question_rows(features, config.features, matrix_NQQ / temperature**2)
+    past_XD = past_rows(past, config.features, matrices_of(past, True, temperature, scale_X) / temperature**2)
     regularizer = config.regularizer(rows.square_norm_N)
     trace_N, unweighted_N = (np.trace(m, axis1=1, axis2=2) for m in (matrix_NQQ, matrices_of(features, False)))
     return LabelInformation(

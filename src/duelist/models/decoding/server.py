@@ -1,4 +1,4 @@
-"""Decoding on a server with OpenAI's completions API over HTTP, such as vLLM.
+"""Decoding on servers with OpenAI's completions API over HTTP, such as vLLM.
 
 Reference: vLLM's OpenAI-compatible server (`/v1/completions` with token ids in and out, `/v1/load_lora_adapter`,
            `/v1/unload_lora_adapter`).
@@ -12,6 +12,9 @@ anything is drawn.
 
     VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve my-model --enable-lora --max-lora-rank 64
 
+Several servers share the requests (`server_pool`). A request's seed is derived from its place in the round, so which
+server answers it changes nothing where servers are deterministic.
+
 A server's sampling is seeded, but not bit for bit reproducible across batches. The responses of a round are stored in
 its artifact, and a resumed study reads them from there.
 """
@@ -21,22 +24,24 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import httpx2
 
 from duelist.errors import ModelError, RecipeError
+from duelist.models.decoding.completion_server import CompletionServer, RequestRefused, ServerFailed
 from duelist.models.decoding.local import LocalDecoder
 from duelist.models.decoding.requests import Decoder, Decoding, ResponseRequest
 from duelist.models.decoding.server_config import ServerConfig
+from duelist.models.decoding.server_pool import ServerPool
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.progress import Progress
 from duelist.seeding import derived_seed
-from duelist.settings.servers import authorization
 from duelist.types import Response
 
 LOADABLE = ("policy", "reference")
@@ -48,10 +53,10 @@ NOTHING_ELSE = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0
 
 
 class ServerDecoder(Decoder):
-    """Decoder for the policy and its reference on a server. A `with` block closes its connections at the end.
+    """Decoder for the policy and its reference on servers. A `with` block closes its connections at the end.
 
     Args:
-        config: settings of the server.
+        config: settings of the servers.
         policy: the policy to draw from.
         study: the study's folder, which distinguishes its adapters from those of other studies.
         transport: transport of the requests; None for the network.
@@ -71,18 +76,15 @@ class ServerDecoder(Decoder):
         owner = hashlib.blake2b(f"{platform.node()}:{study.expanduser().resolve()}".encode(), digest_size=6)
         self._prefix = f"duelist-{owner.hexdigest()}-"
         self._adapters = Path(config.adapter_folder).expanduser().resolve()
-        self._client = httpx2.Client(
-            base_url=config.url.rstrip("/") + "/",
-            timeout=config.timeout,
-            headers=authorization(config.api_key_variable, "decoder.api_key_variable"),
-            transport=transport,
-        )
+        self._still_loaded: dict[str, str] = {}  # why, by server
+        self._servers = [CompletionServer(url, config, transport) for url in config.urls]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        for server in self._servers:
+            server.close()
 
     def draw(
         self, wanted: Sequence[ResponseRequest], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
@@ -96,8 +98,8 @@ class ServerDecoder(Decoder):
             )
         try:
             return self._draw(wanted, how, round, seed, progress, what)
-        except (httpx2.HTTPError, _Refused) as error:
-            reason = f"The server at {self.config.url} failed: {str(error).removesuffix('.') or type(error).__name__}."
+        except (ServerFailed, RequestRefused) as error:
+            reason = f"{self._who} failed: {str(error).removesuffix('.')}."
             if self.config.on_failure == "stop":
                 raise ModelError(
                     f"{reason} Fix it and run the same command again (nothing is lost), or set decoder.on_failure to "
@@ -115,16 +117,27 @@ class ServerDecoder(Decoder):
         for prompt_id, prompt in prompts.items():
             limit = f"max_new_tokens={how.max_new_tokens}"
             check_length(prompt, len(ids[prompt_id]) + how.max_new_tokens, self.policy.context_length, limit)
-        names = {name: self._served(name) for name in sorted({r.drawn_from for r in wanted})}
-        self._unload_all_but(set(names.values()))
+        names = {name: self._adapter(name) for name in sorted({r.drawn_from for r in wanted})}
+        adapters = sorted(set(names.values()) - {self.config.model})
+        self._still_loaded.clear()
+        servers = ServerPool(
+            self._servers, self.config.concurrency, self.config.recheck, partial(self._make_ready, adapters=adapters)
+        )
+        servers.prepare()
+        self._delete_all_but(adapters)
         drawn: list[Response | None] = [None] * len(wanted)
         with (
             progress.stage(what, len(wanted)) as advance,
-            ThreadPoolExecutor(self.config.concurrency) as pool,
+            ThreadPoolExecutor(self.config.concurrency * len(self._servers)) as pool,
         ):
             under_way = {
                 pool.submit(
-                    self._complete, names[r.drawn_from], ids[r.prompt.id], how, derived_seed(seed, i) % 2**31
+                    self._complete,
+                    servers,
+                    names[r.drawn_from],
+                    ids[r.prompt.id],
+                    how,
+                    derived_seed(seed, i) % 2**31,
                 ): i
                 for i, r in enumerate(wanted)
             }
@@ -138,43 +151,46 @@ class ServerDecoder(Decoder):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        self.notes += servers.failures
         return [r for r in drawn if r is not None]
 
-    def _complete(self, model: str, prompt_ids: Sequence[int], how: Decoding, seed: int) -> list[int]:
-        answer = _content(
-            self._post(
-                "completions",
-                {
-                    "model": model,
-                    "prompt": list(prompt_ids),
-                    "max_tokens": how.max_new_tokens,
-                    "temperature": how.temperature,
-                    "top_p": how.top_p,
-                    "top_k": ALL_TOKENS if how.top_k is None else how.top_k,
-                    **NOTHING_ELSE,
-                    "seed": seed,
-                    "stop_token_ids": sorted(self.policy.stop_token_ids),
-                    "return_token_ids": True,
-                    "add_special_tokens": False,
-                },
-            )
-        )
+    def _complete(
+        self, servers: ServerPool, model: str, prompt_ids: Sequence[int], how: Decoding, seed: int
+    ) -> list[int]:
+        content = {
+            "model": model,
+            "prompt": list(prompt_ids),
+            "max_tokens": how.max_new_tokens,
+            "temperature": how.temperature,
+            "top_p": how.top_p,
+            "top_k": ALL_TOKENS if how.top_k is None else how.top_k,
+            **NOTHING_ELSE,
+            "seed": seed,
+            "stop_token_ids": sorted(self.policy.stop_token_ids),
+            "return_token_ids": True,
+            "add_special_tokens": False,
+        }
+        return servers.ask(lambda server: self._drawn(server, content, how))
+
+    def _drawn(self, server: CompletionServer, content: Mapping[str, Any], how: Decoding) -> list[int]:
+        answer = server.complete(content)
         match answer.get("choices"):
             case [{"token_ids": list(token_ids), "finish_reason": reason}]:
                 return self._whole(token_ids, reason, how)
             case [{"finish_reason": _}]:
                 raise ModelError(
-                    f"The server at {self.config.url} must return the token ids it drew (`return_token_ids`), but its "
+                    f"The server at {server.url} must return the token ids it drew (`return_token_ids`), but its "
                     "answer has none: what is trained on must be what was drawn. Use a server that can (vLLM from "
                     "0.10.2 on), or set `decoder: null`."
                 )
-        raise _Refused(f"completions must answer with one choice, but came with {str(answer)[:300]}")
+        raise RequestRefused(f"completions must answer with one choice, but came with {str(answer)[:300]}")
 
     def _whole(self, token_ids: list[Any], finish_reason: Any, how: Decoding) -> list[int]:
         """Return the tokens up to and including the one that ends the response, which some servers omit.
 
         Raises:
-            _Refused: if the response neither ended nor reached the length limit.
+            ServerFailed: if the server stopped in the middle of it.
+            RequestRefused: if the response neither ended nor reached the length limit.
         """
         stop, vocabulary = self.policy.stop_token_ids, self.policy.model.config.get_text_config().vocab_size
         cut = token_ids
@@ -185,13 +201,14 @@ class ServerDecoder(Decoder):
                 return cut
             if room > 0 and finish_reason == "stop":
                 return [*cut, int(self.policy.tokenizer.eos_token_id)]
-        raise _Refused(
+        failure = ServerFailed if finish_reason == "abort" else RequestRefused  # vLLM aborts when it shuts down
+        raise failure(
             f"a response must end, or reach {how.max_new_tokens} of the policy's {vocabulary} tokens, but one of "
             f"{len(cut)} came with finish_reason {finish_reason!r}: {cut[:20]}"
         )
 
-    def _served(self, drawn_from: str) -> str:
-        """Return the server's name of the policy or its reference; an adapter is loaded first."""
+    def _adapter(self, drawn_from: str) -> str:
+        """Return the servers' name of the policy or its reference, and write the adapter to where they read it."""
         if drawn_from == "reference" and self.policy.reference_folder is None:
             return self.config.model
         if drawn_from == "reference":
@@ -210,68 +227,40 @@ class ServerDecoder(Decoder):
             else:
                 shutil.copytree(source, unfinished)
             unfinished.rename(folder)
-        served = self._models()
-        if self.config.model not in served:
-            raise ModelError(
-                f"decoder.model must be a model of the server at {self.config.url}, but {self.config.model!r} is not "
-                f"among {', '.join(sorted(served)) or 'none'}: correct it."
-            )
-        if name not in served:
-            self._post("load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
         return name
 
-    def _unload_all_but(self, in_use: set[str]) -> None:
-        """Unload the adapters of this study's earlier rounds and delete the copies that the server read."""
-        try:
-            for name in sorted(n for n in self._models() if n.startswith(self._prefix) and n not in in_use):
-                self._post("unload_lora_adapter", {"lora_name": name})
-        except (httpx2.HTTPError, _Refused) as error:
-            reason = str(error).removesuffix(".") or type(error).__name__
-            self.notes.append(f"Adapters of earlier rounds stay loaded in the server at {self.config.url}: {reason}.")
-            return  # the server may still read the copies
-        for folder in self._adapters.glob(f"{self._prefix}*"):
-            if folder.name not in in_use:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def _models(self) -> set[str]:
-        """Return the names of the models on the server."""
-        match _content(self._again(lambda: self._client.get("models"))):
-            case {"data": [*models]} if all(isinstance(m, dict) and "id" in m for m in models):
-                return {str(m["id"]) for m in models}
-        raise _Refused("models must answer with a list of them, but did not: is this the API's root?")
-
-    def _post(self, path: str, content: Mapping[str, Any]) -> httpx2.Response:
-        return self._again(lambda: self._client.post(path, json=dict(content)))
-
-    def _again(self, send: Any) -> httpx2.Response:
-        """Send a request, and retry after a lost connection or a server error, but not after another error status.
+    def _make_ready(self, server: CompletionServer, adapters: Collection[str]) -> None:
+        """Load adapters into a server that lacks them, and unload those of this study's earlier rounds.
 
         Raises:
-            _Refused: if the server does not return a success.
+            ServerFailed: if the server is down.
+            ModelError: if it does not serve the base model.
         """
-        for left in range(self.config.retries, -1, -1):
-            try:
-                answer: httpx2.Response = send()
-            except httpx2.TransportError:
-                if not left:
-                    raise
-                continue
-            if answer.is_success:
-                return answer
-            if answer.status_code < 500 or not left:
-                raise _Refused(f"{answer.request.url.path} answered {answer.status_code}: {answer.text[:300]}")
-        raise AssertionError("unreachable")
+        served = server.models()
+        if self.config.model not in served:
+            raise ModelError(
+                f"decoder.model must be a model of the server at {server.url}, but {self.config.model!r} is not "
+                f"among {', '.join(sorted(served)) or 'none'}: correct it."
+            )
+        for name in sorted(set(adapters) - served):
+            server.post("load_lora_adapter", {"lora_name": name, "lora_path": str(self._adapters / name)})
+        try:
+            for name in sorted(n for n in served if n.startswith(self._prefix) and n not in adapters):
+                server.post("unload_lora_adapter", {"lora_name": name})
+            self._still_loaded.pop(server.url, None)
+        except (ServerFailed, RequestRefused) as error:
+            self._still_loaded[server.url] = str(error).removesuffix(".")
 
+    def _delete_all_but(self, in_use: Collection[str]) -> None:
+        """Delete the copies of adapters of this study's earlier rounds, unless a server may still read them."""
+        for url, reason in self._still_loaded.items():
+            self.notes.append(f"Adapters of earlier rounds stay loaded in the server at {url}: {reason}.")
+        if not self._still_loaded:
+            for folder in self._adapters.glob(f"{self._prefix}*"):
+                if folder.name not in in_use:
+                    shutil.rmtree(folder, ignore_errors=True)
 
-class _Refused(Exception):
-    """Error: the server responded, but did not fulfil the request."""
-
-
-def _content(answer: httpx2.Response) -> Mapping[str, Any]:
-    try:
-        content = answer.json()
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise _Refused(f"{answer.request.url.path} must answer with JSON, but came with {answer.text[:300]!r}")
-    return content
+    @property
+    def _who(self) -> str:
+        urls = self.config.urls
+        return f"The server at {urls[0]}" if len(urls) == 1 else f"All {len(urls)} servers"

@@ -57,12 +57,21 @@ class EmbeddingCache:
 
 
 def kept_vectors(folder: Path) -> dict[str, Vectors]:
-    """Return all vectors stored in `folder`, by response id.
+    """Return all vectors stored in `folder`, by response id, and discard what a killed process left unfinished there.
 
     Raises:
         StorageError: if a file is damaged.
     """
     discard_temporaries(folder)
+    return read_vectors(folder)
+
+
+def read_vectors(folder: Path) -> dict[str, Vectors]:
+    """Return all vectors stored in `folder`, by response id, while another process may write to it.
+
+    Raises:
+        StorageError: if a file is damaged.
+    """
     found: dict[str, Vectors] = {}
     for path in _files(folder):
         try:

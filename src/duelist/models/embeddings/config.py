@@ -29,8 +29,12 @@ class EmbeddingConfig(BaseModel):
         description="Folder or Hub name; null: the policy's base model (`hidden_states` only).",
     )
     revision: str | None = Field(default=None, description="Revision of a model on the Hub.")
-    pool: Literal["mean", "last"] = Field(
-        default="mean", description="`hidden_states`: mean over the response's tokens, or its last token."
+    layer: int | None = Field(
+        default=None, ge=1, description="`hidden_states`: number of the layer, from 1; null: the last one, normalised."
+    )
+    pool: Literal["mean", "last", "both"] = Field(
+        default="mean",
+        description="`hidden_states`: mean over the response's tokens, its last token, or both side by side.",
     )
     dtype: Literal["float32", "bfloat16", "float64"] = Field(default="float32", description="Type of the weights.")
     device: str = Field(default="auto", description="cpu, cuda ...; auto uses a GPU if there is one.")

@@ -1,0 +1,267 @@
+"""The `duelist suite` commands. This module imports only the dependencies of `--help`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from duelist.cli.console import Json, Quiet, TerminalProgress, err, mapping_table, out, print_json, say
+from duelist.errors import RecipeError
+from duelist.progress import Silent, quiet_libraries
+
+if TYPE_CHECKING:
+    from duelist.compare.comparison import Failure
+    from duelist.compare.running import Outcome
+    from duelist.suite.plan import SuiteSettings
+    from duelist.suite.worlds import World
+
+suite = typer.Typer(
+    help="Run every world and data set with every arm, and write one report: when does choosing pairs save labels?",
+    invoke_without_command=True,
+    rich_markup_mode="markdown",
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a suite.", show_default=False)]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, help="Number of studies that run in parallel. If not given, one per core."),
+]
+Names = Annotated[
+    str | None,
+    typer.Option("--worlds", metavar="A,B", help="Run only these worlds (`duelist suite worlds`), in this order."),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="WORLD=FOLDER", help="Folder with the files of a data set. May be repeated."),
+]
+
+
+@suite.callback(epilog="Example: `duelist suite --quick -o suite`.")
+def run(
+    context: typer.Context,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Suite folder. It contains every study.")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Run four worlds with the rule under test and random, in shorter studies."),
+    ] = False,
+    names: Names = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="0:20", help="Seeds of every arm. If not given, 0:20, and 0:8 if quick."),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME:key=value,...", help="Add an arm, as `duelist compare` does. Repeatable."),
+    ] = None,
+    subsets: Annotated[
+        int, typer.Option("--subsets", min=2, help="Random subsets of which the best is a reference.")
+    ] = 64,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="a.b=c", help="Override a recipe key in every world. May be repeated."),
+    ] = None,
+    data: Data = None,
+    jobs: Jobs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run every world and data set with every arm, and write one report: when does choosing pairs save labels?
+
+    Each world is a comparison in DIR/WORLD, with the files of `duelist compare`; DIR/report.md judges them together.
+    The arms are random, the package's rule under test, a second random stream, a rule known to be bad, and references
+    that see the true rewards. Worlds whose data are absent are skipped, and the report says so.
+
+    Run the same command again to resume; finished studies do not run again. A failed study is reported, the others
+    continue, and the exit code is 1.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    quiet_libraries()
+    from duelist.store.layout import require_folder_name
+    from duelist.suite.report import write_report
+    from duelist.suite.running import run_suite
+
+    settings = _settings(names, seeds or ("0:8" if quick else "0:20"), arm, quick, subsets, overrides, data)
+    if dry_run:
+        _show_plan(settings)
+        return
+    if output is None:
+        raise RecipeError("A suite needs a folder for its studies, but got none: give one with `-o DIR`.")
+    require_folder_name(output)
+
+    def on_outcome(outcome: Outcome) -> None:
+        study = outcome.study
+        ended = "failed" if outcome.error is not None else "done"
+        line = f"{study.folder.relative_to(output)}: {ended} after {outcome.seconds:.1f} s"
+        if not quiet:
+            err.print(escape(line), soft_wrap=True, highlight=False)
+
+    output.mkdir(parents=True, exist_ok=True)
+    done = run_suite(output, settings, jobs, _progress(quiet), _command(), on_outcome)
+    path = write_report(output)
+    for name, reason in done.skipped.items():
+        err.print(f"Skipped {name}: {escape(reason)}", soft_wrap=True, highlight=False)
+    if not quiet:
+        say(f"Report: {path}")
+    _require_none(done.failures)
+
+
+@suite.command()
+def report(
+    folder: Folder,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file. If not given, DIR/report.md.")
+    ] = None,
+    over: Annotated[
+        str, typer.Option("--over", metavar="EFFORT", help="Effort to random's end, as in `duelist compare`.")
+    ] = "labels",
+) -> None:
+    """Write the report of a suite again, from DIR/suite.json and each world's curves.csv alone."""
+    from duelist.compare.curves import OVER
+    from duelist.suite.report import write_report
+
+    if over not in OVER:
+        raise RecipeError(f"`--over` must be one of {', '.join(OVER)}, but got {over!r}: use one of them.")
+    say(str(write_report(folder, output, over)))
+
+
+@suite.command("worlds")
+def list_worlds(as_json: Json = False) -> None:
+    """List the worlds and data sets, and when choice should help in each."""
+    quiet_libraries()
+    from duelist.suite.worlds import worlds
+
+    found = {world.name: f"{world.title}. {world.expects.strip()}" for world in worlds()}
+    if as_json:
+        print_json(found)
+    else:
+        out.print(mapping_table(found, "Worlds: duelist suite --worlds NAME"))
+
+
+@suite.command()
+def tune(
+    world: Annotated[str, typer.Argument(metavar="WORLD", help="World whose training is chosen.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the studies.")],
+    seeds: Annotated[str, typer.Option("--seeds", metavar="900:904", help="Seeds that no table uses.")] = "900:904",
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid",
+            metavar="a.b=v,w",
+            help="Values to try of a key; all combinations. May be repeated. If not given, epochs and learning rates.",
+        ),
+    ] = None,
+    data: Data = None,
+    jobs: Jobs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Choose, but leave the preset as it is.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose how a world trains by random's metric alone, and write it into the preset's file."""
+    quiet_libraries()
+    from duelist.compare.arms import parse_seeds
+    from duelist.store.layout import require_folder_name
+    from duelist.suite.training import GRID, choose_training, write_training
+
+    require_folder_name(output)
+    (found,) = _worlds(world, False, data)
+    numbers, keys = parse_seeds(seeds), tuple(grid or GRID)
+    choice, candidates = choose_training(output, found, keys, numbers, jobs, _progress(quiet), _command())
+    if not quiet:
+        for candidate in candidates:
+            say(f"area {candidate.area:.4f}, end {candidate.end:.4f}: {', '.join(candidate.changes)}")
+    if not dry_run:
+        say(f"Written to {write_training(found, choice)}")
+
+
+@suite.command()
+def repeat(
+    folder: Folder,
+    again: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the second run.")],
+    studies: Annotated[int, typer.Option("--studies", min=1, help="Number of studies to repeat.")] = 4,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a random sample of a suite's studies a second time, and say in its report whether every row is equal."""
+    quiet_libraries()
+    from duelist.suite.report import write_report
+    from duelist.suite.running import repeat_sample
+
+    found = repeat_sample(folder, studies, again, jobs, _progress(quiet))
+    write_report(folder)
+    say(found)
+
+
+def _settings(
+    names: str | None,
+    seeds: str,
+    arm: list[str] | None,
+    quick: bool,
+    subsets: int,
+    overrides: list[str] | None,
+    data: list[str] | None,
+) -> SuiteSettings:
+    from duelist.compare.arms import parse_arm, parse_seeds
+    from duelist.suite.plan import SuiteSettings
+
+    return SuiteSettings(
+        _worlds(names, quick, data),
+        tuple(parse_seeds(seeds)),
+        tuple(map(parse_arm, arm or [])),
+        quick,
+        subsets,
+        tuple(overrides or ()),
+    )
+
+
+def _worlds(names: str | None, quick: bool, data: list[str] | None) -> tuple[World, ...]:
+    from duelist.recipe.values import listed_names
+    from duelist.suite.worlds import with_data, worlds
+
+    found = worlds(None if names is None else listed_names(names, "--worlds"), quick=quick)
+    return tuple(with_data(found, data or []))
+
+
+def _show_plan(settings: SuiteSettings) -> None:
+    from duelist.suite.plan import plan_subsets, plan_world, rules_of, total_labels
+
+    for world in settings.worlds:
+        if world.absent is not None:
+            say(f"{world.name}: skipped, {world.absent}")
+            continue
+        studies, subsets = plan_world(Path(), world, settings), plan_subsets(Path(), world, settings)
+        rows = {
+            "arms": ", ".join(rules_of(world, settings)),
+            "studies": f"{len(studies)}, and {len(subsets)} of random subsets",
+            "labels in all": f"{total_labels([*studies, *subsets]):,}",
+        }
+        out.print(mapping_table(rows, world.name))
+
+
+def _progress(quiet: bool) -> Silent | TerminalProgress:
+    return Silent() if quiet else TerminalProgress(err)
+
+
+def _command() -> str:
+    """Return the command as it was written, for the record."""
+    return shlex.join(["duelist", *sys.argv[1:]])
+
+
+def _require_none(failures: Sequence[Failure]) -> None:
+    if not failures:
+        return
+    from duelist.compare.comparison import ERROR_FILE
+
+    for failure in failures:
+        path = failure.study.folder
+        text = f"{path} failed: {failure.error} (Details: {path}{ERROR_FILE})"
+        err.print(f"[red]Error:[/red] {escape(text)}", soft_wrap=True, highlight=False)
+    err.print(f"{len(failures)} studies failed: fix the cause, then run the same command again.", highlight=False)
+    raise typer.Exit(1)

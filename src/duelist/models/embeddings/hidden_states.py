@@ -1,0 +1,105 @@
+"""Hidden states of a causal language model as embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from duelist.errors import ModelError
+from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.embedder import Embedder, Vectors
+from duelist.models.policy.logprobs import batches_by_tokens
+from duelist.models.policy.padding import padded
+from duelist.models.policy.policy import Policy
+from duelist.models.policy.positions import context_length, length_thresholds
+from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template
+from duelist.models.policy.vocabulary import check_vocabulary
+from duelist.progress import Progress
+from duelist.types import Prompt, Response
+
+Tokens = tuple[Sequence[int], Sequence[int]]  # of the prompt and of the response
+
+
+@final
+class HiddenStates(Embedder):
+    """Hidden states of one layer, pooled over the response's tokens."""
+
+    def __init__(
+        self, config: EmbeddingConfig, model: Any, tokenizer: Any, name: str, policy: Policy | None = None
+    ) -> None:
+        """Use a model in evaluation mode.
+
+        Args:
+            config: layer, pooling and tokens per pass.
+            model: the model.
+            tokenizer: its tokenizer.
+            name: its name in messages.
+            policy: the policy of which `model` is the model; its base model is then used, on the responses' own tokens.
+
+        Raises:
+            ModelError: if the model lacks the layer.
+        """
+        layers = model.config.get_text_config().num_hidden_layers if config.layer is not None else 0
+        if config.layer is not None and config.layer > layers:
+            raise ModelError(
+                f"`embedding.layer` must be one of the {layers} layers of {name}, but got {config.layer}: lower it."
+            )
+        self.config, self._policy = config, policy
+        self._model, self._tokenizer, self._name = model, tokenizer, name
+
+    def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
+        if self._policy is None:
+            return self._pooled(self._encoded(prompts, responses), progress)
+        own_reference = self._policy.reference_folder
+        self._policy.set_reference(None)  # the base model: training must not change the embeddings
+        try:
+            with self._policy.as_reference():
+                return self._pooled([(r.prompt_token_ids, r.token_ids) for r in responses], progress)
+        finally:
+            self._policy.set_reference(own_reference)
+
+    def _encoded(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Tokens]:
+        require_chat_template(self._tokenizer, prompts, self._name)
+        limit = context_length(self._model.config)
+        sequences: list[Tokens] = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            prompt_ids, (ids,) = encode_responses(self._tokenizer, prompt, [response.text])
+            check_length(prompt, len(prompt_ids) + len(ids), limit, "a response that is embedded")
+            sequences.append((prompt_ids, ids))
+        return sequences
+
+    def _pooled(self, sequences: Sequence[Tokens], progress: Progress) -> Vectors:
+        import torch
+
+        length_R = [len(p) + len(r) for p, r in sequences]
+        device = next(self._model.parameters()).device
+        vectors_RH: Vectors | None = None
+        check_vocabulary(self._model.get_input_embeddings(), (ids for both in sequences for ids in both))
+        batches = batches_by_tokens(length_R, self.config.max_tokens, length_thresholds(self._model.config))
+        layer = -1 if self.config.layer is None else self.config.layer
+        with progress.stage("Embedding", len(sequences)) as advance:
+            for index_B in batches:
+                batch = [sequences[i] for i in index_B]
+                ids = padded([[*p, *r] for p, r in batch], 0, device)
+                real = padded([[1] * (len(p) + len(r)) for p, r in batch], 0, device)
+                with torch.no_grad():
+                    found = self._model(input_ids=ids, attention_mask=real, output_hidden_states=True)
+                    state_BLH = found.hidden_states[layer].float()
+                    pools = []
+                    for pool in ("mean", "last") if self.config.pool == "both" else (self.config.pool,):
+                        taken_BL = padded([_taken(pool, len(p), len(r)) for p, r in batch], 0, device).float()
+                        weight_BL = taken_BL / taken_BL.sum(dim=1, keepdim=True)
+                        pools.append(torch.einsum("bl,blh->bh", weight_BL, state_BLH))
+                    vectors_BH = torch.cat(pools, dim=1).cpu().numpy()
+                if vectors_RH is None:
+                    vectors_RH = np.empty((len(sequences), vectors_BH.shape[1]), np.float32)
+                vectors_RH[index_B] = vectors_BH
+                advance(len(batch))
+        return np.empty((0, 0), np.float32) if vectors_RH is None else vectors_RH
+
+
+def _taken(pool: str, prompt: int, response: int) -> list[int]:
+    """Return 1 for each pooled token, 0 for the others, given the lengths of prompt and response in tokens."""
+    return [0] * (prompt + response - 1) + [1] if pool == "last" else [0] * prompt + [1] * response

@@ -1,0 +1,1 @@
+"""Rules replayed on preferences that a team already has, before the first label is paid."""

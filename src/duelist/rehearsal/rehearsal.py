@@ -1,0 +1,143 @@
+"""A rehearsal: studies of several rules on the same preferences and seeds, and what each rule would have saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from duelist.compare.arms import ArmSettings, PlannedStudy, plan_studies
+from duelist.compare.comparison import Failure, finished_rows, run_comparison
+from duelist.compare.curves import Rows, curve
+from duelist.compare.results import write_results
+from duelist.compare.running import Outcome
+from duelist.errors import RecipeError
+from duelist.progress import Progress
+from duelist.rehearsal.saving import Saving, savings
+from duelist.rehearsal.words import verdict
+from duelist.seeding import generator
+from duelist.store.artifacts import write_json
+
+# Rules by default: uncertainty, two designs, and the second of them drawn with known probabilities.
+RULES = (
+    ArmSettings("entropy", ("acquisition=entropy",)),
+    ArmSettings("pa_d_opt", ("acquisition={name: pa_d_opt, optimizer: greedy}",)),
+    ArmSettings("v_opt", ("acquisition=v_opt",)),
+    ArmSettings("v_opt_lure", ("acquisition={name: v_opt, lure: {}}",)),
+)
+RANDOM = ArmSettings("random", ("acquisition=random",))
+METRICS = {"log_loss": False, "pair_accuracy": True}  # name -> whether higher is better; the first decides
+FILE = "rehearsal.json"
+
+
+@dataclass(frozen=True)
+class MetricSavings:
+    """Savings in one metric.
+
+    Attributes:
+        metric: the metric.
+        start: mean of random selection after the first batch.
+        end: mean of random selection at the end.
+        savings: of each rule.
+        chance: what chance alone seems to save, exceeded by 5 % of repetitions.
+    """
+
+    metric: str
+    start: float
+    end: float
+    savings: tuple[Saving, ...]
+    chance: float
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Result of a rehearsal.
+
+    Attributes:
+        labels: labels of each study.
+        seeds: number of seeds that every arm has finished.
+        metrics: savings by metric, the deciding one first.
+        verdict: what they say, in sentences.
+    """
+
+    labels: int
+    seeds: int
+    metrics: tuple[MetricSavings, ...]
+    verdict: tuple[str, ...]
+
+
+def planned(recipe: Path, rules: Sequence[ArmSettings], seeds: Sequence[int]) -> list[PlannedStudy]:
+    """Return the studies of a rehearsal: random selection, and the rules.
+
+    Raises:
+        RecipeError: if there is no rule beside random selection, or fewer than two seeds.
+    """
+    others = require_comparable(rules, seeds)
+    return plan_studies(recipe.parent, str(recipe), (), [RANDOM, *others], seeds)
+
+
+def require_comparable(rules: Sequence[ArmSettings], seeds: Sequence[int]) -> list[ArmSettings]:
+    """Return the rules beside random selection.
+
+    Raises:
+        RecipeError: if there is none, or fewer than two seeds.
+    """
+    others = [rule for rule in rules if rule.name != RANDOM.name]
+    if len(seeds) < 2 or not others:
+        raise RecipeError(
+            f"A rehearsal needs two seeds or more and a rule beside random, but got {len(seeds)} and {len(others)}: "
+            "raise --seeds (8 or more can establish a difference), or name a rule with --rules."
+        )
+    return others
+
+
+def run_rehearsal(
+    folder: Path,
+    studies: Sequence[PlannedStudy],
+    jobs: int | None,
+    progress: Progress,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> tuple[Rehearsal | None, list[Failure]]:
+    """Run the studies that are not finished, and write `rehearsal.json` and the tables of a comparison.
+
+    Args:
+        folder: the rehearsal's folder.
+        studies: its studies (`planned`).
+        jobs: number of processes; None for as many as fit on the cores.
+        progress: shows how many studies are done.
+        on_outcome: called when a study ends.
+
+    Returns:
+        The result, None if fewer than two seeds are finished in every arm; and the studies that failed.
+    """
+    failures = run_comparison(folder, studies, jobs, progress, on_outcome)
+    write_results(folder, studies, list(METRICS), failures)
+    found = rehearsed(finished_rows(studies))
+    if found is not None:
+        write_json(folder / FILE, asdict(found))
+    return found, failures
+
+
+def rehearsed(rows: Rows) -> Rehearsal | None:
+    """Return what finished studies say; None if fewer than two seeds are finished in every arm."""
+    seeds = sorted(set.intersection(*(set(of_arm) for of_arm in rows.values())))
+    if len(seeds) < 2:
+        return None
+    metrics = []
+    for metric, higher in METRICS.items():
+        curves = {arm: [curve(of_arm[s], metric) for s in seeds] for arm, of_arm in rows.items()}
+        every = [c for of_arm in curves.values() for c in of_arm if c is not None]
+        # Ties are no labels, so studies may differ by some: all are read at the counts of the shortest.
+        shortest = min(every, key=lambda c: c.labels_E[-1])
+        labels_E = shortest.labels_E[1:] if len(shortest.labels_E) > 2 else shortest.labels_E
+        values = {
+            arm: np.array([np.interp(labels_E, c.labels_E, c.values_E) for c in of_arm if c is not None])
+            for arm, of_arm in curves.items()
+        }
+        found, chance = savings(labels_E, values, RANDOM.name, higher, generator(0, "rehearsal", metric))
+        start, end = (float(values[RANDOM.name][:, i].mean()) for i in (0, -1))
+        metrics.append(MetricSavings(metric, start, end, tuple(found), chance))
+        labels = int(labels_E[-1])
+    return Rehearsal(labels, len(seeds), tuple(metrics), verdict(labels, len(seeds), metrics[0], higher=False))

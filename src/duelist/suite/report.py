@@ -1,0 +1,186 @@
+"""The suite's report: one Markdown page made from the record and the curves, and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from duelist.compare.curves import OVER, Rows
+from duelist.compare.statistics import FEWEST_SEEDS
+from duelist.store.artifacts import write_text
+from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD
+from duelist.suite.record import CURVES, SuiteRecord, WorldRecord, read_curves, read_record
+from duelist.suite.statistics import Effort, Interval, holm
+from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, judge, mean_gain, p_values
+from duelist.suite.worlds import BASE
+
+REPORT = "report.md"
+NOTHING = "–"
+INFORMATIVE = {True: "yes", False: "no: it says nothing about rules", None: "no reference was run"}
+NOT_JUDGED = (AGAIN, FLOOR, LOOK_AHEAD, BEST)  # arms that show what the instrument sees, and are no candidates
+
+READING = f"""\
+## How to read it
+
+- Every arm of a seed has the same world, initial model, first batch and label noise. All differences are paired.
+- **Area** is the difference to random of the mean height of the learning curve from the shared first batch on, in per
+  cent of what random gains after that batch, with a 95 % interval (Fieller). Where random's gain cannot be told from
+  nothing, the unit is random's gain in the base world. A default passes where the lower end is above −{MARGIN:.0%};
+  as it must pass in every world, no correction is needed.
+- **To random's end** is the share of random's effort at which the arm's isotonic mean curve reaches the end of
+  random's, with a percentile bootstrap over seeds. p is of "it needs more than half", adjusted by Holm for all arms and
+  worlds in which it is asked: those where a reference's upper end is at most a quarter ({QUARTER:.0%}), and data sets.
+- `{AGAIN}` is random on another stream: what it shows is chance. `{FLOOR}` is a rule known to be bad.
+- `{LOOK_AHEAD}` and `{BEST}` see the true rewards. They are references, not bounds. Where neither beats random, the
+  world says nothing about rules.
+"""
+
+
+def write_report(folder: Path, target: Path | None = None, over: str = "labels") -> Path:
+    """Write the report of a suite, and return its path.
+
+    Args:
+        folder: the suite's folder, or a copy of its record and of each world's curves.csv.
+        target: the file to write; None for report.md in the folder.
+        over: the column of metrics.jsonl that effort is counted in.
+
+    Raises:
+        DataError: if the folder holds no record of a suite.
+    """
+    path = target or folder / REPORT
+    write_text(path, report(folder, over))
+    return path
+
+
+def report(folder: Path, over: str = "labels") -> str:
+    """Return the report of a suite in Markdown. The same files give the same text.
+
+    Raises:
+        DataError: if the folder holds no record of a suite.
+    """
+    record = read_record(folder)
+    rows = {name: read_curves(folder / name / CURVES) for name in record.worlds}
+    results = {name: _results(name, record, rows, over) for name in record.worlds}
+    main = {name: found[0] for name, found in results.items()}
+    candidates = list({arm: None for world in record.worlds.values() for arm in world.arms if arm not in NOT_JUDGED})
+    raw = p_values(main, candidates, [name for name, world in record.worlds.items() if world.data_set])
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    lines = [
+        "# Does choosing pairs save labels?",
+        "",
+        *_head(record),
+        "",
+        *_verdicts(record, main, adjusted),
+        "",
+        READING,
+    ]
+    for name, world in record.worlds.items():
+        lines += [*_world(name, world, results[name], adjusted), ""]
+    lines += [f"- Not run: {name}, because {reason}." for name, reason in record.skipped.items()]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _results(name: str, record: SuiteRecord, rows: Mapping[str, Rows], over: str) -> list[MetricResult]:
+    world, base = record.worlds[name], record.worlds.get(BASE)
+    found = []
+    for metric in (world.metric, *world.beside):
+        unit = None
+        if base is not None and metric in (base.metric, *base.beside):
+            unit = mean_gain(rows[BASE], metric, base.first_batch, over)
+        found.append(judge(rows[name], metric, world.first_batch, unit, over))
+    return found
+
+
+def _head(record: SuiteRecord) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in record.libraries.items())
+    seeds = f"{len(record.seeds)} seeds, {min(record.seeds)} to {max(record.seeds)}"
+    lines = [
+        "```sh",
+        record.command,
+        "```",
+        "",
+        f"Rule under test: `{record.rule}`. {seeds}. Duelist {record.version}, ",
+    ]
+    lines[-1] += f"{versions}; {record.machine}."
+    if len(record.seeds) < FEWEST_SEEDS:
+        lines += ["", f"**Fewer than {FEWEST_SEEDS} seeds: this decides nothing, whatever the numbers say.**"]
+    return lines + (["", record.repeated] if record.repeated else [])
+
+
+def _verdicts(
+    record: SuiteRecord, results: Mapping[str, MetricResult], adjusted: Mapping[tuple[str, str], float]
+) -> list[str]:
+    table = [["world", "does a reference beat random?", "area", "never worse", "to random's end", "at most half"]]
+    for name, result in results.items():
+        arm = result.arm(record.rule)
+        known = {True: "yes", False: "no: it says nothing about rules", None: "no reference was run"}[
+            result.informative
+        ]
+        if arm is None:
+            table.append([name, known, *[NOTHING] * 4])
+            continue
+        harmless = {True: "passes", False: "fails", None: NOTHING}[arm.harmless]
+        p = adjusted.get((name, record.rule))
+        saves = "not asked" if p is None else ("passes" if p < 0.05 else "fails") + f" (p {_p(p)})"
+        table.append([name, known, _percent(arm.area), harmless, _share(arm.effort, result), saves])
+    return [f"## The rule under test, `{record.rule}`", "", *_markdown(table)]
+
+
+def _world(
+    name: str, world: WorldRecord, results: Sequence[MetricResult], adjusted: Mapping[tuple[str, str], float]
+) -> list[str]:
+    lines = [f"## {world.title} (`{name}`)", "", world.expects, ""]
+    changes = ", ".join(f"`{change}`" for change in world.changes if not change.startswith("annotator={"))
+    lines.append(f"Recipe `{world.recipe}`" + (f" with {changes}." if changes else "."))
+    lines.append(f"Training: {world.training or 'the recipe’s own, not chosen for this world'}")
+    for result in results:
+        lines += ["", f"**{result.metric}**{_gain(result)}", ""]
+        table = [["arm", "what it is", "seeds", "area", "end", f"{OVER[result.effort]} to random's end", "p"]]
+        for arm in result.arms:
+            p = adjusted.get((name, arm.arm)) if result is results[0] else None
+            table.append(_row(arm, world.arms.get(arm.arm, ""), result, p))
+        lines += _markdown(table) if result.arms else ["Nothing was measured."]
+    lines += [f"- Failed: {study}: {error}" for study, error in world.failed.items()]
+    return lines
+
+
+def _gain(result: MetricResult) -> str:
+    if result.gain is None:
+        return ""
+    gain = result.gain
+    text = f": random gains {gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f}) after the first batch"
+    return text + ("." if result.own_unit else ", not told from nothing: shares are of its gain in the base world.")
+
+
+def _row(arm: ArmResult, what: str, result: MetricResult, p: float | None) -> list[str]:
+    end = _share(arm.effort, result)
+    return [arm.arm, what, str(arm.seeds), _percent(arm.area), _percent(arm.end), end, NOTHING if p is None else _p(p)]
+
+
+def _percent(interval: Interval | None) -> str:
+    if interval is None:
+        return NOTHING
+    return f"{interval.value:+.0%} ({interval.low:+.0%} to {interval.high:+.0%})"
+
+
+def _share(effort: Effort, result: MetricResult) -> str:
+    """Return the effort and its interval in labels or seconds, with the share of random's whole effort."""
+    if result.gain is not None and result.gain.low <= 0:
+        return NOTHING  # random has no end to reach
+
+    def count(share: float) -> str:
+        return f"{share * result.whole:.0f}" if math.isfinite(share) else "never"
+
+    share = effort.share
+    percent = f", {share.value:.0%}" if math.isfinite(share.value) else ""
+    return f"{count(share.value)} of {result.whole:.0f}{percent} ({count(share.low)} to {count(share.high)})"
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]

@@ -1,0 +1,166 @@
+"""Run of a suite: all comparisons together, then the random subsets of the reference, then the best of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from duelist.compare.arms import STUDIES, PlannedStudy
+from duelist.compare.comparison import Failure, finished_rows, is_finished, run_comparison
+from duelist.compare.curves import curve, parse_metric, read_rows
+from duelist.compare.results import write_results
+from duelist.compare.running import Outcome
+from duelist.errors import DataError
+from duelist.progress import Progress
+from duelist.recipe.recipe import saved_recipe
+from duelist.settings.validation import read_yaml
+from duelist.store.artifacts import write_json
+from duelist.store.layout import RECIPE
+from duelist.suite.plan import RULE_UNDER_TEST, SuiteSettings, plan_subsets, plan_world, rules_of, world_changes
+from duelist.suite.record import WorldRecord, new_record, read_record, write_record
+from duelist.suite.worlds import World
+
+SUBSETS = "subsets.json"
+OnOutcome = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """Outcome of a suite's run: the studies that failed, and the worlds that could not run, with the reason."""
+
+    failures: Sequence[Failure]
+    skipped: dict[str, str]
+
+
+def run_suite(
+    folder: Path,
+    settings: SuiteSettings,
+    jobs: int | None,
+    progress: Progress,
+    command: str,
+    on_outcome: OnOutcome = lambda outcome: None,
+) -> SuiteRun:
+    """Run the unfinished studies of a suite, and write each comparison's results and the suite's record.
+
+    Args:
+        folder: the suite's folder.
+        settings: what to run.
+        jobs: number of processes; None for as many as fit on the cores.
+        progress: shows how many studies are done.
+        command: the command, for the record.
+        on_outcome: called when a study ends.
+
+    Raises:
+        RecipeError: if a study's folder contains a study of another recipe.
+        StudyLockedError: if another process is working on this suite.
+    """
+    skipped = {world.name: reason for world in settings.worlds if (reason := world.absent) is not None}
+    usable = [world for world in settings.worlds if world.name not in skipped]
+    record = {world.name: world_record(world, settings) for world in usable}
+    run = new_record(command, RULE_UNDER_TEST, settings.seeds, record, skipped)
+    write_record(folder, run)
+
+    def finish(studies: Sequence[PlannedStudy]) -> list[Failure]:
+        failures = []
+        # A comparison gives each of its processes as many threads as its hungriest study takes: those run apart.
+        for threads in sorted({s.recipe.torch_threads for s in studies}):
+            alike = [s for s in studies if s.recipe.torch_threads == threads]
+            failures += run_comparison(folder, alike, jobs, progress, on_outcome)
+        return failures
+
+    # The rules first: the subsets take longest, and say only what could be gained.
+    failures = finish([s for world in usable for s in plan_world(folder, world, settings)])
+    failures += finish([s for world in usable for s in plan_subsets(folder, world, settings)])
+    complete = {w.name: plan_world(folder, w, settings, choose_subsets(folder, w, settings)) for w in usable}
+    chosen = [s for studies in complete.values() for s in studies]
+    failed_before = {f.study.folder for f in failures}
+    failures += finish([s for s in chosen if s.folder not in failed_before])
+    for world in usable:
+        own = [f for f in failures if f.study.folder.is_relative_to(folder / world.name)]
+        write_results(folder / world.name, complete[world.name], [world.metric, *world.beside], own)
+        failed = {f"{f.study.arm}, seed {f.study.seed}": f.error for f in own}
+        record[world.name] = world_record(world, settings, failed)
+    write_record(folder, run)
+    return SuiteRun(failures, skipped)
+
+
+def world_record(world: World, settings: SuiteSettings, failed: dict[str, str] | None = None) -> WorldRecord:
+    """Return what the suite's record says of a world."""
+    first_batch = plan_world(Path(), world, settings)[0].recipe.initial_random
+    return WorldRecord(
+        world.title,
+        world.expects.strip(),
+        world.recipe,
+        tuple(world_changes(world, settings)),
+        None if world.training is None else world.training.chosen,
+        world.metric,
+        world.beside,
+        first_batch,
+        rules_of(world, settings),
+        not world.embedded,
+        failed or {},
+    )
+
+
+def choose_subsets(folder: Path, world: World, settings: SuiteSettings) -> dict[int, int]:
+    """Return, for each seed whose subsets are all trained on, the stream of the best one; keep the values in a file."""
+    studies = plan_subsets(folder, world, settings)
+    if not studies:
+        return {}
+    metric = parse_metric(world.metric)
+    sign = 1.0 if metric.higher_is_better else -1.0
+    rows = finished_rows(studies)
+    values: dict[int, list[float]] = {}
+    for seed in settings.seeds:
+        curves = [curve(of_arm[seed], metric.name) for of_arm in rows.values() if seed in of_arm]
+        ends = [float(c.values_E[-1]) for c in curves if c is not None]
+        if len(ends) == settings.subsets:
+            values[seed] = ends
+    chosen = {seed: 1 + max(range(len(ends)), key=lambda i: sign * ends[i]) for seed, ends in values.items()}
+    write_json(folder / world.name / SUBSETS, {str(s): {"stream": chosen[s], "ends": values[s]} for s in chosen})
+    return chosen
+
+
+def repeat_sample(folder: Path, count: int, again: Path, jobs: int | None, progress: Progress) -> str:
+    """Run a random sample of a suite's finished studies a second time, and record whether every row is equal.
+
+    Args:
+        folder: the suite's folder.
+        count: number of studies to repeat.
+        again: an empty folder for the second run.
+        jobs: number of processes.
+        progress: shows how many studies are done.
+
+    Returns:
+        What was found, in words.
+
+    Raises:
+        DataError: if the folder is no suite's, or no study in it has finished.
+    """
+    record = read_record(folder)
+    places = sorted(p.parent for p in folder.glob(f"*/{STUDIES}/*/*/{RECIPE}"))
+    random.Random(0).shuffle(places)
+    sample = list(islice(filter(is_finished, map(_study_in, places)), count))
+    if not sample:
+        raise DataError(f"A study must have finished to be repeated, but none in {folder} has: run the suite first.")
+    copies = [replace(study, folder=again / study.folder.relative_to(folder)) for study in sample]
+    failures = run_comparison(again, copies, jobs, progress)
+    rows = equal = 0
+    for study, copy in zip(sample, copies, strict=True):
+        first, second = (
+            [{k: v for k, v in row.items() if k != "seconds"} for row in read_rows(s.folder)] for s in (study, copy)
+        )
+        rows += len(first)
+        equal += sum(a == b for a, b in zip(first, second, strict=False))
+    failed = f" {len(failures)} of them failed." if failures else ""
+    words = f"A second run of {len(sample)} studies drawn at random gave {equal} of {rows} rows equal.{failed}"
+    write_record(folder, replace(record, repeated=words))
+    return words
+
+
+def _study_in(folder: Path) -> PlannedStudy:
+    recipe = saved_recipe(read_yaml((folder / RECIPE).read_text(encoding="utf-8")))
+    return PlannedStudy(folder.parent.name, recipe.seed, folder, recipe)

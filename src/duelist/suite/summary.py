@@ -1,0 +1,184 @@
+"""Judgement of a world's arms against random, and of whether the world can say anything about rules."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from duelist.compare.curves import Rows, curve, parse_metric
+from duelist.compare.statistics import Floats, area_under, value_at
+from duelist.seeding import generator
+from duelist.suite.plan import BEST, LOOK_AHEAD, RANDOM
+from duelist.suite.statistics import Effort, Interval, effort, share_of_gain, share_of_unit
+
+MARGIN = 0.10  # share of the gain that a default may lose: the bar (b)
+QUARTER = 0.25  # share of random's effort within which a reference must reach random's end: the bar (a) applies there
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Curves of an arm and of random on the same seeds, on random's grid of efforts; higher is better."""
+
+    effort_E: Floats
+    own_SE: Floats
+    random_SE: Floats
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm against random in one metric; shares are of random's gain after the shared first batch.
+
+    Attributes:
+        arm: name of the arm.
+        seeds: number of seeds that it shares with random.
+        area: difference of the mean heights of the curves from the first batch on; None for fewer than two seeds.
+        end: difference of the last values.
+        effort: effort to random's end.
+    """
+
+    arm: str
+    seeds: int
+    area: Interval | None
+    end: Interval | None
+    effort: Effort
+
+    @property
+    def harmless(self) -> bool | None:
+        """Whether the bar (b) is met: the area's lower end is above −10 % of the gain. None without an interval."""
+        return None if self.area is None else self.area.low > -MARGIN
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """Every arm in one metric of one world.
+
+    Attributes:
+        metric: the metric's name.
+        effort: the column of metrics.jsonl that effort is counted in.
+        whole: random's whole effort.
+        gain: random's gain after the first batch, mean with its interval; None for fewer than two seeds.
+        own_unit: whether shares are of this gain; otherwise of the base world's, because random gains nothing here.
+        arms: the arms other than random, in order.
+    """
+
+    metric: str
+    effort: str
+    whole: float
+    gain: Interval | None
+    own_unit: bool
+    arms: tuple[ArmResult, ...]
+
+    def arm(self, name: str) -> ArmResult | None:
+        """Return the result of an arm; None if it has none."""
+        return next((a for a in self.arms if a.arm == name), None)
+
+    @property
+    def informative(self) -> bool | None:
+        """Whether a reference beats random, so that the world says something about rules; None if none was run."""
+        # The look-ahead chooses as it goes; the best subset is chosen for its end.
+        found = [arm.area if arm.arm == LOOK_AHEAD else arm.end for arm in self.arms if arm.arm in (LOOK_AHEAD, BEST)]
+        known = [interval.low > 0 for interval in found if interval is not None]
+        return any(known) if known else None
+
+    @property
+    def qualifies(self) -> bool:
+        """Whether the bar (a) applies: a reference surely reaches random's end within a quarter of the effort."""
+        references = [x for x in map(self.arm, (LOOK_AHEAD, BEST)) if x is not None]
+        return any(x.effort.share.high <= QUARTER for x in references)
+
+
+def matched(rows: Rows, arm: str, metric: str, over: str) -> Matched | None:
+    """Return the curves of an arm and of random in a metric; None if no seed has both."""
+    better = parse_metric(metric)
+    sign = 1.0 if better.higher_is_better else -1.0
+    shared = sorted(set(rows.get(arm, {})) & set(rows.get(RANDOM, {})))
+    pairs = [[curve(rows[name][seed], better.name, over) for name in (arm, RANDOM)] for seed in shared]
+    known = [(own, other) for own, other in pairs if own is not None and other is not None]
+    if not known:
+        return None
+    effort_E = known[0][1].labels_E
+    own_SE, random_SE = (
+        np.array([sign * np.interp(effort_E, c[i].labels_E, c[i].values_E) for c in known]) for i in (0, 1)
+    )
+    return Matched(effort_E, own_SE, random_SE)
+
+
+def gain_S(curves: Matched, first: float) -> Floats:
+    """Return random's gain after the shared first batch, on each seed."""
+    return np.array([value_E[-1] - value_at(curves.effort_E, value_E, first) for value_E in curves.random_SE])
+
+
+def judge(rows: Rows, metric: str, first_batch: int, base_gain: float | None, over: str = "labels") -> MetricResult:
+    """Judge every arm of a world in one metric.
+
+    Args:
+        rows: rows of the finished studies, by arm and seed.
+        metric: the metric, as `duelist compare --metric` takes it.
+        first_batch: labels of the shared first batch.
+        base_gain: random's mean gain in the base world, for worlds where random gains nothing; None if not known.
+        over: the column that effort is counted in.
+    """
+    own = matched(rows, RANDOM, metric, over)
+    name = parse_metric(metric).name
+    if own is None:
+        return MetricResult(name, over, 0.0, None, True, ())
+    first = _effort_of(rows, first_batch, over)
+    gain = share_of_unit(gain_S(own, first), 1.0)
+    unit = base_gain if gain is not None and gain.low <= 0 else None
+    arms = [
+        _judge_arm(arm, curves, first, unit)
+        for arm in rows
+        if arm != RANDOM and (curves := matched(rows, arm, metric, over)) is not None
+    ]
+    return MetricResult(name, over, float(own.effort_E[-1]), gain, unit is None, tuple(arms))
+
+
+def mean_gain(rows: Rows, metric: str, first_batch: int, over: str = "labels") -> float | None:
+    """Return random's mean gain after the first batch; None if nothing was measured."""
+    own = matched(rows, RANDOM, metric, over)
+    return None if own is None else float(gain_S(own, _effort_of(rows, first_batch, over)).mean())
+
+
+def _effort_of(rows: Rows, labels: int, over: str) -> float:
+    """Return the effort of random's first `labels` labels, a mean over seeds."""
+    found = [curve(of_seed, over, "labels") for of_seed in rows[RANDOM].values()]
+    return float(np.mean([value_at(c.labels_E, c.values_E, labels) for c in found if c is not None]))
+
+
+def _judge_arm(arm: str, curves: Matched, first: float, unit: float | None) -> ArmResult:
+    x_E, last = curves.effort_E, float(curves.effort_E[-1])
+
+    def area_S(value_SE: Floats) -> Floats:
+        return np.array([area_under(x_E, value_E, first, last) for value_E in value_SE])
+
+    gains_S = gain_S(curves, first)
+    area, end = (
+        share_of_gain(difference_S, gains_S) if unit is None else share_of_unit(difference_S, unit)
+        for difference_S in (
+            area_S(curves.own_SE) - area_S(curves.random_SE),
+            curves.own_SE[:, -1] - curves.random_SE[:, -1],
+        )
+    )
+    spent = effort(x_E, curves.own_SE, curves.random_SE, generator(0, "suite", "bootstrap", arm))
+    return ArmResult(arm, len(curves.own_SE), area, end, spent)
+
+
+def p_values(
+    results: Mapping[str, MetricResult], arms: Sequence[str], data_sets: Collection[str] = ()
+) -> dict[tuple[str, str], float]:
+    """Return the p-values of "it needs more than half" of the arms, where that is asked.
+
+    Args:
+        results: the results of each world.
+        arms: the arms that are judged.
+        data_sets: worlds that are data sets, where it is asked whatever a reference reaches.
+    """
+    return {
+        (world, arm): found.effort.p_half
+        for world, result in results.items()
+        if result.qualifies or world in data_sets
+        for arm in arms
+        if (found := result.arm(arm)) is not None
+    }

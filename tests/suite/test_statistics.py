@@ -1,0 +1,128 @@
+"""The suite's statistics against calculations written here, and against a bank of simulated runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import isotonic_regression
+
+from duelist.compare.statistics import paired
+from duelist.suite.statistics import effort, effort_to_end, holm, isotonic, share_of_gain, share_of_unit
+from duelist.suite.summary import judge
+
+LABELS = np.arange(0.0, 129.0, 16.0)
+
+
+def test_the_ends_of_the_share_are_where_the_paired_test_just_rejects() -> None:
+    rng = np.random.default_rng(0)
+    gain_S = rng.normal(1.0, 0.4, 20)
+    difference_S = 0.3 * gain_S + rng.normal(0, 0.3, 20)
+    found = share_of_gain(difference_S, gain_S)
+    assert found is not None and found.low < found.value < found.high
+    assert found.value == pytest.approx(difference_S.mean() / gain_S.mean())
+    for end in (found.low, found.high):
+        assert stats.ttest_1samp(difference_S - end * gain_S, 0).pvalue == pytest.approx(0.05)
+
+
+def test_without_a_gain_there_is_no_share() -> None:
+    assert share_of_gain(np.array([1.0, 2.0, 1.0]), np.array([1.0, -1.0, 0.1])) is None
+    assert share_of_gain(np.array([1.0]), np.array([1.0])) is None
+    assert share_of_unit(np.array([1.0]), 2.0) is None
+
+
+def test_a_share_of_a_fixed_unit_is_the_t_interval() -> None:
+    values = np.array([0.1, 0.4, -0.2, 0.3])
+    found = share_of_unit(values, 2.0)
+    low, high = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
+    assert found is not None
+    assert [found.low, found.value, found.high] == pytest.approx([low / 2, values.mean() / 2, high / 2])
+
+
+def test_isotonic_curves_are_scipy_s() -> None:
+    values = np.random.default_rng(6).normal(size=(30, 9)) + np.linspace(0, 1, 9)
+    expected = np.array([isotonic_regression(row).x for row in values])
+    assert isotonic(values) == pytest.approx(expected)
+
+
+def test_effort_is_read_off_isotonic_curves() -> None:
+    labels = np.array([0.0, 10.0, 20.0, 30.0])
+    baseline = np.array([0.0, 1.0, 3.0, 2.0])  # pooled: 0, 1, 2.5, 2.5
+    # A peak by chance does not count: 0, 3, 1, 3 is pooled to 0, 2, 2, 3.
+    own = np.array([baseline, [0.0, 3.0, 1.0, 3.0], [0.0, 1.0, 2.0, 2.4], baseline])
+    against = np.array([baseline, baseline, baseline, [1.0, 1.0, 0.5, 0.0]])  # the last gained nothing
+    assert effort_to_end(labels, own, against) == pytest.approx([20.0, 25.0, np.inf, np.inf])
+
+
+def test_the_bootstrap_covers_the_share_and_says_never_where_it_is_never() -> None:
+    rng = np.random.default_rng(1)
+    base_SE = LABELS / 128 + 0.05 * rng.normal(size=(20, 9))
+    twice_SE = np.minimum(LABELS / 64, 1.5) + 0.05 * rng.normal(size=(20, 9))
+    found = effort(LABELS, twice_SE, base_SE, np.random.default_rng(2))
+    assert found.share.low < 0.5 < found.share.high and found.share.high - found.share.low < 0.2
+    never = effort(LABELS, base_SE - 1.0, base_SE, np.random.default_rng(2))
+    assert never.share.value == never.share.low == never.share.high == np.inf and never.p_half == 1.0
+    fast = effort(LABELS, np.minimum(LABELS / 32, 1.5) + 0.01 * rng.normal(size=(20, 9)), base_SE, rng)
+    assert fast.p_half == pytest.approx(1 / 2001) and fast.share.high < 0.3
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def bank(rng: np.random.Generator, runs: int) -> np.ndarray:
+    """Simulated learning curves like those of the embedded world: a world's own level and gain, and drifting noise."""
+    level_S1, gain_S1 = rng.normal(4.0, 0.6, (runs, 1)), rng.gamma(8.0, 0.1, (runs, 1))
+    noise_SE = np.cumsum(rng.normal(0, 0.06, (runs, 9)) * rng.gamma(2.0, 0.5, (runs, 1)), axis=1)
+    return level_S1 + gain_S1 * (1 - np.exp(-LABELS / 60)) + noise_SE
+
+
+def different(own_SE: np.ndarray, other_SE: np.ndarray) -> bool:
+    """Whether two arms are called different in their area at 5 %, as the comparison calls it."""
+    p = paired(own_SE.mean(axis=1).tolist(), other_SE.mean(axis=1).tolist()).p_value
+    return p is not None and p < 0.05
+
+
+def test_random_on_another_stream_is_rarely_called_different() -> None:
+    """200 comparisons of two arms drawn from a bank of 200 runs each; at 5 %, more than 18 would be called a fault."""
+    rng = np.random.default_rng(3)
+    world = bank(rng, 200)
+    arms = [world + np.cumsum(rng.normal(0, 0.06, world.shape), axis=1) for _ in range(2)]
+    samples = [rng.integers(200, size=20) for _ in range(200)]
+    assert sum(different(arms[0][s], arms[1][s]) for s in samples) <= 18
+    better = arms[1] + 0.3 * LABELS / 128
+    assert sum(different(better[s], arms[0][s]) for s in samples) > 150  # the same instrument sees a real difference
+
+
+def test_a_world_is_judged_in_random_s_gain_after_the_first_batch() -> None:
+    rng = np.random.default_rng(4)
+    base_SE = bank(rng, 12)
+    gain_S = base_SE[:, -1] - base_SE[:, 1]
+    # From the first batch on, exactly 20 % of the gain of each seed above random.
+    better_SE = base_SE + np.where(LABELS > 16, 0.2, 0.0) * gain_S[:, None]
+    rows = {
+        arm: {s: [{"labels": x, "j": y} for x, y in zip(LABELS, own, strict=True)] for s, own in enumerate(of_arm)}
+        for arm, of_arm in (("random", base_SE), ("rule", better_SE))
+    }
+    found = judge(rows, "j", 16, None)
+    (arm,) = found.arms
+    assert found.own_unit and found.informative is None and not found.qualifies
+    # The trapezoid between 16 and 32 labels rises from 0: 6.5 of 7 steps have the full height.
+    assert arm.area is not None and arm.area.value == pytest.approx(0.2 * 6.5 / 7)
+    assert arm.end is not None and arm.end.value == pytest.approx(0.2) and arm.harmless
+    lower = {arm: {s: [r | {"j": -r["j"]} for r in own] for s, own in of.items()} for arm, of in rows.items()}
+    assert judge(lower, "j:lower", 16, None).arms[0].area == arm.area
+
+
+def test_where_random_gains_nothing_the_base_world_is_the_unit() -> None:
+    rng = np.random.default_rng(5)
+    flat = {arm: {s: rng.normal(size=9) * 0.1 for s in range(10)} for arm in ("random", "rule")}
+    rows = {
+        arm: {s: [{"labels": x, "j": y} for x, y in zip(LABELS, own, strict=True)] for s, own in of_arm.items()}
+        for arm, of_arm in flat.items()
+    }
+    found = judge(rows, "j", 16, 2.0)
+    assert not found.own_unit and found.arms[0].area is not None and abs(found.arms[0].area.value) < 0.1
+    assert judge(rows, "j", 16, None).arms[0].area is None
