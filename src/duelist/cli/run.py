@@ -125,8 +125,9 @@ def run(
 
             for found in ahead(studies):
                 say(found.sentence)
-            write_results(folder / ARMS, studies, ())
-            say(f"Picture: {folder / ARMS / PICTURE}.png")
+            results = write_results(folder / ARMS, studies, ())
+            if results.summary["metrics"]:  # else there is nothing to draw
+                say(f"Picture: {folder / ARMS / PICTURE}.png")
         if resolved.reward_model is not None:
             weights, place = "Reward model", "reward_model"
         else:
