@@ -17,7 +17,7 @@ from PIL import Image
 from duelist.gallery.panel import REACH, Floats, Panel
 
 DOTS_PER_INCH = 160  # twice what a page shows, for sharp pictures on dense screens
-POOL, PICK = "#b9c0c8", "#e8392b"
+POOL, PICK, EDGE = "#ffffff", "#e8392b", "#5b6470"
 
 
 def draw_panels(path: Path, rule: str, truth_XX: Floats, panels: Sequence[Panel]) -> None:
@@ -41,7 +41,7 @@ def draw_panels(path: Path, rule: str, truth_XX: Floats, panels: Sequence[Panel]
         axes.add_collection(LineCollection(list(ends_B22), colors=PICK, linewidths=0.4, alpha=0.7))
         axes.scatter(*ends_B22.reshape(-1, 2).T, s=3, color=PICK, linewidths=0)
     handles = [
-        Line2D([], [], marker="o", markersize=3, color=POOL, linestyle="none", label="point of the pool"),
+        Line2D([], [], marker="o", markersize=3, color=POOL, mec=EDGE, mew=0.5, ls="none", label="point of the pool"),
         Line2D([], [], marker="o", markersize=2.5, color=PICK, linewidth=0.8, label="picked comparison"),
         Patch(color="#440154", label="low reward, by rank"),
         Patch(color="#fde725", label="high reward"),
