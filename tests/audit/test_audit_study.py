@@ -15,6 +15,7 @@ from duelist.audit.labels import audit_labels
 from duelist.audit.result import FILE, read_audit
 from duelist.audit.words import verdict
 from duelist.choice_models.levelled_risk import lure_weights
+from duelist.cli import report
 from duelist.errors import DataError
 from duelist.models.embeddings.cache import keep_vectors
 from duelist.models.embeddings.files import embedding_id, write_embeddings
@@ -45,6 +46,8 @@ def test_an_audit_and_its_section(tmp_path: Path) -> None:
     assert after.sentences[0] == found.power.words and any("no estimate of a smaller" in s for s in after.sentences)
     assert after.rows[0].random == f"{found.accuracy.random:.3f}"
     assert not any("again" in s for s in after.sentences)
+    (shown,) = report.audited(tmp_path)  # in the study's report
+    assert shown.table is not None and [row[0] for row in shown.table.rows] == ["accuracy", "log-loss in nats"]
 
     store = Store(tmp_path)
     store.add_answers([Label(batch[0].question.id, "ann", "tie", adjudicates=True)])

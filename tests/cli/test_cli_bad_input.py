@@ -267,10 +267,9 @@ def test_a_folder_without_a_study_is_named_and_left_alone(command: str, duelist:
 
 def test_an_export_that_cannot_be_written(duelist: Command, write_recipe: WriteRecipe, tmp_path: Path) -> None:
     Study.create("s", parse_recipe(yaml.safe_load(write_recipe().read_text()))).close()
-    assert (
-        "`--format` must be one of trl, jsonl, csv, axolotl, llama_factory, label-studio, argilla, potato, but got 'xml'"
-        in duelist("export", "s", "-f", "xml", "-o", "x").error
-    )
+    formats = "trl, jsonl, csv, axolotl, llama_factory, label-studio, argilla, potato"
+    error = duelist("export", "s", "-f", "xml", "-o", "x").error
+    assert f"`--format` must be one of {formats}, but got 'xml'" in error
     assert "must be a file that can be written" in duelist("export", "s", "-o", tmp_path).error
     assert duelist("export", "s", "-o", "x.jsonl").out == "0 rows written to x.jsonl\n"
 

@@ -81,6 +81,7 @@ def run(
         return
     go_offline_if_unreachable(quiet or as_json)
     quiet_libraries()
+    from duelist.cli.report import audited
     from duelist.compare.arms import with_arms
     from duelist.compare.beside import ahead, run_beside, studies_of
     from duelist.preflight.examination import examine_new, require_trackers
@@ -113,7 +114,7 @@ def run(
         _serve_people(folder, resolved, store, open_browser, quiet, host=host, port=port)
     else:
         run_beside(studies, progress, on_round)
-    report = write_report(folder)
+    report = write_report(folder, sections=audited(folder))
     if not silent:
         for seed in dict.fromkeys(s.seed for s in studies):
             table.update(seed)  # of studies that were finished before
