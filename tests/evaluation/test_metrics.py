@@ -149,12 +149,8 @@ def test_every_number_of_a_study_is_in_the_table(tmp_path: Path) -> None:
     assert {k for line in lines for k in line} <= {m.name for m in METRICS}
 
 
-def test_report_and_comparison_draw_with_the_same_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from small_study import finished
-
+def test_a_comparison_draws_with_the_colours_of_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "COLOURS", ("#123456",))
-    finished(tmp_path / "study")
-    assert "#123456" in write_report(tmp_path / "study").read_text("utf-8")
     curve = [{"round": t, "labels": 4 * t, "mean_reward": float(t)} for t in (0, 1)]
     summary = summarise({"random": {0: curve}}, Metric("mean_reward", True), "random")
     assert summary is not None

@@ -217,8 +217,9 @@ def test_a_real_study_with_an_arm_is_one_page_that_needs_nothing_else(real_study
     page = Page(write_report(real_study))
 
     pictures = [a for t, a in page.tags if t == "svg" and "swatch" not in str(a["class"])]
-    # The main curve, win rate, over groups, reward and KL (J is not measured); the map, the kinds, 4 of what was asked.
-    assert len(pictures) == 10
+    # The main curve, ranking accuracy, win rate, reward and KL (J is not measured, and the mean over groups is the main
+    # curve); the map; the kinds, margins, redundancy and lengths of what was asked.
+    assert len(pictures) == 9
     assert all(a.get("role") == "img" and a.get("aria-label") for a in pictures)
     assert page.count("caption") == page.count("table") == 8  # the arms, who answered; per arm rounds, pairs, groups
     assert not re.search(r"https?://|@import|url\((?!#)", page.source)
@@ -228,7 +229,9 @@ def test_a_real_study_with_an_arm_is_one_page_that_needs_nothing_else(real_study
     assert "random" in page.text and "other" in page.text
     assert page.text.count("Seeds: 1") == 1
     assert len(page.of("article.pair")) == 8  # both rounds' pairs
-    assert "Map of 20 candidate questions, of which 8 were picked." in page.source
+    lines = [line for path in real_study.glob("rounds/*/pairs.jsonl") for line in path.read_text("utf-8").splitlines()]
+    candidates = {json.loads(line)["id"] for line in lines}
+    assert f"Map of {len(candidates)} candidate questions, of which 8 were picked." in page.source
     responses = {r.text for x in read_arm(real_study).asked for r in (x.question.a, x.question.b)}
     assert responses <= set(page.of("div.text"))
 
