@@ -31,6 +31,7 @@ def written(path: Path, prompts: int = 12, pairs: int = 10) -> Path:
     return path
 
 
+@pytest.mark.full
 def test_a_rehearsal_of_finished_studies_speaks(duelist: Command, tmp_path: Path) -> None:
     """Its studies run here, as the processes that the command starts would run them."""
     file, folder = written(tmp_path / "mine.jsonl"), tmp_path / "out"

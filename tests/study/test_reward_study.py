@@ -202,7 +202,9 @@ def test_a_policy_study_can_choose_by_the_base_models_embeddings(tiny_recipe: di
         assert study.store.rounds_closed() == 2
 
 
-@pytest.mark.parametrize("kind", ["inside", "committed", pytest.param("written", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "kind", ["committed", *(pytest.param(k, marks=pytest.mark.full) for k in ("inside", "written"))]
+)
 def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_path: Path) -> None:
     world = tmp_path / "world"  # beside both: the saved model names the file of its embeddings
     world.mkdir()

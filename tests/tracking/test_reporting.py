@@ -91,6 +91,7 @@ def test_a_killed_study_goes_on_in_its_run_and_no_point_comes_twice(
     assert [p.step for p in expected] == [0, 3, 6]
 
 
+@pytest.mark.full
 def test_a_study_reports_every_round_and_its_choice(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     with Study.create(tmp_path, parse_recipe(tiny_recipe | {"report_to": list(READERS)})) as study:
         study.run()
