@@ -93,6 +93,6 @@ def test_a_round_s_picks_can_be_seen_alone(browser: Any, tmp_path: Path) -> None
     page.goto(write_report(tmp_path).as_uri())
     shown = "[...document.querySelectorAll('.pick')].filter(p => getComputedStyle(p).opacity === '1').length"
     assert page.evaluate(shown) == 6
-    page.get_by_label("round 2").check()
+    page.get_by_role("radio", name="round 2").check()
     assert page.evaluate(shown) == 3
     page.close()
