@@ -22,7 +22,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import softmax
 
 from duelist.seeding import hash_keys
 
@@ -81,6 +80,8 @@ def proposal(gain_N: Floats, config: LureConfig) -> Floats:
     if deviation <= ROUNDING * float(np.abs(gain_N).max()):
         return np.full(n, 1.0 / n)
     scaled_N = (gain_N - gain_N.max()) / (config.temperature * deviation)
+    from scipy.special import softmax  # here, because a recipe is read without SciPy
+
     return np.asarray((1.0 - config.uniform) * softmax(scaled_N) + config.uniform / n)
 
 
