@@ -96,15 +96,17 @@ class Lease:
         """Let others open the study; later calls do nothing."""
         self._ended.set()
         if self._lock.is_locked:
-            owner = read_owner(self._folder)
-            if owner is not None and owner.get("token") == self._token:
+            if self._is_held():
                 (self._folder / OWNER).unlink(missing_ok=True)
             self._lock.release()
 
+    def _is_held(self) -> bool:
+        owner = read_owner(self._folder)
+        return owner is not None and owner.get("token") == self._token
+
     def _renew(self, beat: float) -> None:
         while not self._ended.wait(beat):
-            owner = read_owner(self._folder)
-            if owner is None or owner.get("token") != self._token:
+            if not self._is_held():
                 return
             try:
                 os.utime(self._folder / OWNER)
