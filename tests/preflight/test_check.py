@@ -19,7 +19,8 @@ from duelist.preflight.examination import examine
 from duelist.recipe.recipe import parse_recipe
 from duelist.samplers.vanilla import Vanilla, VanillaConfig
 from duelist.settings.context import Context
-from duelist.trainers.dpo import DPO, DPOTrainerConfig
+from duelist.trainers.dpo import DPO
+from duelist.trainers.dpo_settings import DPOTrainerConfig
 
 
 class Refuses:

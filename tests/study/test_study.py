@@ -315,7 +315,8 @@ def test_training_plans(tiny_recipe: dict[str, Any], tmp_path: Path, plan: dict[
     from duelist.models.policy.policy import Policy
     from duelist.progress import Silent
     from duelist.seeding import derived_seed
-    from duelist.trainers.dpo import DPO, DPOTrainerConfig
+    from duelist.trainers.dpo import DPO
+    from duelist.trainers.dpo_settings import DPOTrainerConfig
 
     tiny_recipe["trainer"] |= plan
     recipe = parse_recipe(tiny_recipe)

@@ -11,7 +11,8 @@ from trained_policies import fresh
 
 from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
-from duelist.trainers.dpo import DPO, DPOTrainerConfig
+from duelist.trainers.dpo import DPO
+from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.known_reference import KnownReference
 from duelist.trainers.trl_dpo import TokenizedDPOTrainer
 from duelist.types import Preference, Prompt, Response

@@ -12,7 +12,8 @@ from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.process_state import global_generators_kept
 from duelist.progress import Silent
-from duelist.trainers.dpo import DPO, DPOTrainerConfig
+from duelist.trainers.dpo import DPO
+from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.persistent_optimizer import PersistentOptimizer, one_step
 from duelist.types import Preference, Prompt, Response
 from tiers import first_rows

@@ -18,7 +18,8 @@ from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
-from duelist.trainers.dpo import DPO, DPOTrainerConfig
+from duelist.trainers.dpo import DPO
+from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.losses import Objective
 from duelist.trainers.trl_dpo import COLUMNS, dpo_trainer, tokenized_dataset
 from duelist.types import Preference, Prompt, Response

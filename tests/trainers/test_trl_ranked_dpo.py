@@ -23,7 +23,8 @@ from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.settings.context import Context
 from duelist.trainers.decisions import ScaledDecisions, ranked_sets
-from duelist.trainers.dpo import DPO, DPOTrainerConfig
+from duelist.trainers.dpo import DPO
+from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.persistent_optimizer import PersistentOptimizer
 from duelist.trainers.ranking_losses import RankedObjective
 from duelist.trainers.rlhf import RLHF
