@@ -8,7 +8,8 @@ from pathlib import Path
 
 import made_by_hand
 from duelist.display import LONGEST, table
-from duelist.study.study import RoundReport, Study
+from duelist.study.round_report import RoundReport
+from duelist.study.study import Study
 from duelist.types import Prompt
 
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(1)>'

@@ -10,7 +10,7 @@ from .selection.callback import SelectCallback as SelectCallback
 from .selection.choice import Pick as Pick
 from .selection.choice import Picks as Picks
 from .selection.choice import select as select
-from .study.study import RoundReport as RoundReport
+from .study.round_report import RoundReport as RoundReport
 from .study.study import Study as Study
 from .types import (
     Answer as Answer,

@@ -28,7 +28,7 @@ from duelist.store.layout import ARMS, PREFERENCES, README, RECIPE, require_fold
 if TYPE_CHECKING:
     from duelist.compare.arms import PlannedStudy
     from duelist.recipe.recipe import Recipe
-    from duelist.study.study import RoundReport
+    from duelist.study.round_report import RoundReport
 
 
 def run(

@@ -14,7 +14,8 @@ from duelist.evaluation.metrics import METRICS, MetricSpec, finite
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
 from duelist.store.layout import ARMS, SEEDS
-from duelist.study.study import RoundReport, Study
+from duelist.study.round_report import RoundReport
+from duelist.study.study import Study
 
 HEADLINES = ("mean_reward", "j", "best_of_n_reward", "pair_accuracy")  # metrics of the table, if they are measured
 FEW = 8  # seeds, below which no difference can be established (docs/comparing.md)

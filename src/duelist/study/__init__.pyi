@@ -1,2 +1,2 @@
-from .study import RoundReport as RoundReport
+from .round_report import RoundReport as RoundReport
 from .study import Study as Study

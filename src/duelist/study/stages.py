@@ -252,16 +252,17 @@ class Stages:
 
         return self.folder.run(t, "evaluate", codecs.EVALUATION, compute)
 
-    def measure_initial_model(self) -> None:
-        """Run round 0: keep the initial weights, and evaluate the model before any label."""
+    def measure_initial_model(self) -> bool:
+        """Run round 0: keep the initial weights, and evaluate the model before any label. Return whether it was new."""
         if self.store.metrics():
-            return
+            return False
         if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
         if self.recipe.known is not None:
             self.folder.run_known(lambda: self.known.read())
         self.folder.close_round(0, {**self.evaluate(0).metrics, **effort(0, self.store)})
+        return True
 
     @cached_property
     def known(self) -> KnownRecorder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,29 +19,13 @@ from duelist.store.folder import StudyFolder
 from duelist.store.opening import create_folder, open_folder, open_folder_for_parent
 from duelist.study.importing import ImportReport, import_into, source_of
 from duelist.study.lookahead import kept_by_fresher_features
+from duelist.study.round_report import RoundReport
 from duelist.study.stages import Stages
 from duelist.tracking.reporting import Reporting
 from duelist.types import Answer, Batch, Label, VoteRule
 
 if TYPE_CHECKING:
     import pandas
-
-
-@dataclass(frozen=True)
-class RoundReport:
-    """Result of a round: its number, its metrics as in metrics.jsonl, the training's report, and the acquisition's
-    diagnostics."""
-
-    round: int
-    metrics: Mapping[str, Any]
-    training: Mapping[str, float]
-    selection: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        measured = [(name, value) for name, value in self.metrics.items() if not isinstance(value, Mapping)]
-        chosen = [(f"selection: {name}", value) for name, value in self.selection.items()]
-        trained = [(f"training: {name}", value) for name, value in self.training.items()]
-        return numbers(f"Round {self.round}", [*measured, *chosen, *trained])
 
 
 class Study:
@@ -179,9 +162,7 @@ class Study:
             raise RoundStateError(f"A round must be left to ask for, but {why}.")
         self.reporting.require_installed()
         with torch_threads(self.recipe.torch_threads):
-            new = not self.store.metrics()
-            self.stages.measure_initial_model()
-            if new:
+            if self.stages.measure_initial_model():
                 self.reporting.report()
             return self._batch(self.round)
 
