@@ -10,10 +10,8 @@ its curves.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from duelist.compare.curves import Metric
 from duelist.compare.picture import draw
 from duelist.compare.summary import summarise
 from duelist.report.page import write_report
+from duelist.suite.record import read_curves
 
 EVIDENCE = Path(__file__).parent.parent / "docs/evidence/quickstart/curves.csv"
 PICTURES: dict[str, dict[str, Any]] = {
@@ -48,12 +47,12 @@ def main() -> None:
 
 def run_quickstart(folder: Path) -> Path:
     """Run the quickstart and its arm."""
-    from duelist.compare.beside import run_with_arms
+    from duelist.compare.beside import run_beside, studies_of
     from duelist.progress import Silent, quiet_libraries
     from duelist.recipe.recipe import load_recipe
 
     quiet_libraries()
-    run_with_arms(folder, load_recipe("quickstart", []), Silent(), lambda arm, report: None)
+    run_beside(studies_of(folder, load_recipe("quickstart")), Silent(), lambda study, report: None)
     return folder
 
 
@@ -74,11 +73,7 @@ def photograph(report: Path, folder: Path) -> None:
 
 def draw_comparison(folder: Path) -> None:
     """Draw the comparison of the evidence again."""
-    rows: dict[str, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    with EVIDENCE.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            numbers = {"labels": int(row["labels"]), "mean_reward": float(row["mean_reward"])}
-            rows[row["arm"]][int(row["seed"])].append(numbers)
+    rows = read_curves(EVIDENCE)
     summary = summarise(rows, Metric("mean_reward", True), "random")
     assert summary is not None
     draw([summary], "quickstart: " + ", ".join(rows), folder / "compare")
