@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from duelist.cli.console import (
+    Jobs,
     Json,
     Quiet,
     TerminalProgress,
@@ -19,6 +20,7 @@ from duelist.cli.console import (
     number,
     out,
     print_json,
+    require_none,
     say,
 )
 from duelist.errors import RecipeError
@@ -95,10 +97,7 @@ def compare(
             "`annotation_seconds` (by the default model of reading time), where arms ask different questions.",
         ),
     ] = "labels",
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", min=1, help="Number of studies that run in parallel. If not given, one per core."),
-    ] = None,
+    jobs: Jobs = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan and its cost, write nothing.")
     ] = False,
@@ -160,7 +159,7 @@ def compare(
         (output / "table.md").write_text("".join(f"# {k}\n\n{t}\n\n" for k, t in tables.items()), encoding="utf-8")
     if as_json:
         print_json(summaries if each else summaries[""])
-    _report_failures(failures)
+    require_none(failures)
 
 
 def _studies(
@@ -197,19 +196,6 @@ def _compare(
     progress = Silent() if silent else TerminalProgress(err)
     failures = run_comparison(folder, studies, jobs, progress, on_outcome)
     return write_results(folder, studies, metrics, failures, over), failures
-
-
-def _report_failures(failures: Sequence[Failure]) -> None:
-    if not failures:
-        return
-    from duelist.compare.comparison import ERROR_FILE
-
-    for failure in failures:
-        folder = failure.study.folder
-        text = f"{folder} failed: {failure.error} (Details: {folder}{ERROR_FILE})"
-        err.print(f"[red]Error:[/red] {escape(text)}", soft_wrap=True, highlight=False)
-    err.print(f"{len(failures)} studies failed: fix the cause, then run the same command again.", highlight=False)
-    raise typer.Exit(1)
 
 
 def _line(outcome: Outcome, metrics: Sequence[str]) -> str:

@@ -6,13 +6,14 @@ import datetime
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,11 +30,16 @@ from rich.text import Text
 from duelist.progress import Advance, Progress
 
 if TYPE_CHECKING:
+    from duelist.compare.comparison import Failure
     from duelist.evaluation.metrics import MetricSpec
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="Study folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON, for scripts.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, help="Number of studies that run in parallel. If not given, one per core."),
+]
 out = Console()
 err = Console(stderr=True)
 
@@ -221,6 +227,20 @@ def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def require_none(failures: Sequence[Failure]) -> None:
+    """Print each study that failed, and exit with 1 if there are any."""
+    if not failures:
+        return
+    from duelist.compare.comparison import ERROR_FILE
+
+    for failure in failures:
+        folder = failure.study.folder
+        text = f"{folder} failed: {failure.error} (Details: {folder}{ERROR_FILE})"
+        err.print(f"[red]Error:[/red] {escape(text)}", soft_wrap=True, highlight=False)
+    err.print(f"{len(failures)} studies failed: fix the cause, then run the same command again.", highlight=False)
+    raise typer.Exit(1)
 
 
 def go_offline_if_unreachable(silent: bool) -> None:

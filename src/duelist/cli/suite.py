@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from duelist.cli.console import Json, Quiet, TerminalProgress, err, mapping_table, out, print_json, say
+from duelist.cli.console import (
+    Jobs,
+    Json,
+    Quiet,
+    TerminalProgress,
+    err,
+    mapping_table,
+    out,
+    print_json,
+    require_none,
+    say,
+)
 from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
 
 if TYPE_CHECKING:
-    from duelist.compare.comparison import Failure
     from duelist.compare.running import Outcome
     from duelist.suite.plan import SuiteSettings
     from duelist.suite.worlds import World
@@ -28,10 +37,6 @@ suite = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a suite.", show_default=False)]
-Jobs = Annotated[
-    int | None,
-    typer.Option("--jobs", "-j", min=1, help="Number of studies that run in parallel. If not given, one per core."),
-]
 Names = Annotated[
     str | None,
     typer.Option("--worlds", metavar="A,B", help="Run only these worlds (`duelist suite worlds`), in this order."),
@@ -111,7 +116,7 @@ def run(
         err.print(f"Skipped {name}: {escape(reason)}", soft_wrap=True, highlight=False)
     if not quiet:
         say(f"Report: {path}")
-    _require_none(done.failures)
+    require_none(done.failures)
 
 
 @suite.command()
@@ -252,16 +257,3 @@ def _progress(quiet: bool) -> Silent | TerminalProgress:
 def _command() -> str:
     """Return the command as it was written, for the record."""
     return shlex.join(["duelist", *sys.argv[1:]])
-
-
-def _require_none(failures: Sequence[Failure]) -> None:
-    if not failures:
-        return
-    from duelist.compare.comparison import ERROR_FILE
-
-    for failure in failures:
-        path = failure.study.folder
-        text = f"{path} failed: {failure.error} (Details: {path}{ERROR_FILE})"
-        err.print(f"[red]Error:[/red] {escape(text)}", soft_wrap=True, highlight=False)
-    err.print(f"{len(failures)} studies failed: fix the cause, then run the same command again.", highlight=False)
-    raise typer.Exit(1)
