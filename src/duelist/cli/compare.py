@@ -23,7 +23,6 @@ from duelist.cli.console import (
     require_none,
     say,
 )
-from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
 
 if TYPE_CHECKING:
@@ -120,15 +119,14 @@ def compare(
     go_offline_if_unreachable(quiet or as_json)
     quiet_libraries()
     from duelist.compare.arms import parse_each, parse_seeds
-    from duelist.compare.curves import OVER, parse_metric
+    from duelist.compare.curves import parse_metric, require_effort
     from duelist.preflight.examination import examine_new
     from duelist.store.layout import require_folder_name
 
     seed_list = parse_seeds(seeds)
     for text in metric or []:
         parse_metric(text)
-    if over not in OVER:
-        raise RecipeError(f"`--over` must be one of {', '.join(OVER)}, but got {over!r}: use one of them.")
+    require_effort(over)
     places = parse_each(each, output)
     planned = [
         (p, _studies(p.folder, recipe, [*(overrides or []), *p.changes], acquisition, arm, seed_list)) for p in places

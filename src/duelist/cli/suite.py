@@ -130,11 +130,10 @@ def report(
     ] = "labels",
 ) -> None:
     """Write the report of a suite again, from DIR/suite.json and each world's curves.csv alone."""
-    from duelist.compare.curves import OVER
+    from duelist.compare.curves import require_effort
     from duelist.suite.report import write_report
 
-    if over not in OVER:
-        raise RecipeError(f"`--over` must be one of {', '.join(OVER)}, but got {over!r}: use one of them.")
+    require_effort(over)
     say(str(write_report(folder, output, over)))
 
 

@@ -108,6 +108,16 @@ def parse_metric(text: str) -> Metric:
     return Metric(name, direction == "higher") if colon else _metric(name)
 
 
+def require_effort(over: str) -> None:
+    """Check a value of `--over`.
+
+    Raises:
+        RecipeError: if it is not one of `OVER`.
+    """
+    if over not in OVER:
+        raise RecipeError(f"`--over` must be one of {', '.join(OVER)}, but got {over!r}: use one of them.")
+
+
 def curve(rows: Sequence[Row], metric: str, over: str = "labels") -> Curve | None:
     """Return a study's learning curve in a metric over a column of `OVER`; None if it was never measured.
 
