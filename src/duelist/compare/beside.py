@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from duelist.compare.arms import PlannedStudy, with_arms
-from duelist.compare.curves import read_rows
-from duelist.evaluation.metrics import METRICS, MetricSpec, finite
+from duelist.compare.curves import described, read_rows
+from duelist.compare.statistics import FEWEST_SEEDS
+from duelist.evaluation.metrics import MetricSpec, finite
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
 from duelist.store.layout import ARMS, SEEDS
@@ -18,7 +19,6 @@ from duelist.study.round_report import RoundReport
 from duelist.study.study import Study
 
 HEADLINES = ("mean_reward", "j", "best_of_n_reward", "pair_accuracy")  # metrics of the table, if they are measured
-FEW = 8  # seeds, below which no difference can be established (docs/comparing.md)
 
 
 def studies_of(folder: Path, recipe: Recipe) -> list[PlannedStudy]:
@@ -68,8 +68,7 @@ def _keep_libraries_out_of_collections(recipe: Recipe) -> None:
 
 def headline_metrics(rows: Sequence[Mapping[str, Any]]) -> list[MetricSpec]:
     """Return the metrics that the table shows for each arm: those of `HEADLINES` that were measured, at most two."""
-    by_name = {m.name: m for m in METRICS}
-    return [by_name[n] for n in HEADLINES if any(finite(row.get(n)) is not None for row in rows)][:2]
+    return [described(n) for n in HEADLINES if any(finite(row.get(n)) is not None for row in rows)][:2]
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Ahead:
     def sentence(self) -> str:
         """The result in one sentence."""
         places = ("world" if self.worlds else "seed") + ("s" if self.seeds != 1 else "")
-        enough = f" Fewer than {FEW} seeds cannot establish a difference." if self.seeds < FEW else ""
+        enough = f" Fewer than {FEWEST_SEEDS} seeds cannot establish a difference." if self.seeds < FEWEST_SEEDS else ""
         return (
             f"{self.own} is ahead of {self.other} on {self.ahead} of {self.seeds} {places}, by {self.metric.title} "
             f"after {self.labels} labels; what that is worth: docs/evidence.md.{enough}"
