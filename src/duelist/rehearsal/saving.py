@@ -16,10 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-Floats = NDArray[np.float64]
+from duelist.compare.statistics import Floats, labels_to_target
 
 RESAMPLES = 2000
 POWER = 2.8  # standard errors of a difference that is found with 80 % probability at 5 %
@@ -105,12 +104,5 @@ def savings(
 def _saving(labels_E: Floats, own_E: Floats, base_E: Floats) -> tuple[float, bool]:
     """Return the share saved by one curve beside another, higher is better, and whether it reaches the other's end."""
     own_E, target = isotonic_regression(own_E).x, isotonic_regression(base_E).x[-1]
-    reached = np.flatnonzero(own_E >= target - 1e-12 * max(1.0, abs(target)))
-    if not len(reached):
-        return 0.0, False
-    i = int(reached[0])
-    at = labels_E[i]
-    if i and own_E[i] > own_E[i - 1]:
-        share = (target - own_E[i - 1]) / (own_E[i] - own_E[i - 1])
-        at = labels_E[i - 1] + min(1.0, share) * (labels_E[i] - labels_E[i - 1])
-    return float(1.0 - at / labels_E[-1]), True
+    at = labels_to_target(labels_E, own_E, float(target))
+    return (0.0, False) if at is None else (float(1.0 - at / labels_E[-1]), True)
