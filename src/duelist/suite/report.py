@@ -95,14 +95,8 @@ def _results(name: str, record: SuiteRecord, rows: Mapping[str, Rows], over: str
 def _head(record: SuiteRecord) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in record.libraries.items())
     seeds = f"{len(record.seeds)} seeds, {min(record.seeds)} to {max(record.seeds)}"
-    lines = [
-        "```sh",
-        record.command,
-        "```",
-        "",
-        f"Rule under test: `{record.rule}`. {seeds}. Duelist {record.version}, ",
-    ]
-    lines[-1] += f"{versions}; {record.machine}."
+    where = f"Duelist {record.version}, {versions}; {record.machine}."
+    lines = ["```sh", record.command, "```", "", f"Rule under test: `{record.rule}`. {seeds}. {where}"]
     if len(record.seeds) < FEWEST_SEEDS:
         lines += ["", f"**Fewer than {FEWEST_SEEDS} seeds: this decides nothing, whatever the numbers say.**"]
     return lines + (["", record.repeated] if record.repeated else [])
@@ -114,9 +108,7 @@ def _verdicts(
     table = [["world", "does a reference beat random?", "area", "never worse", "to random's end", "at most half"]]
     for name, result in results.items():
         arm = result.arm(record.rule)
-        known = {True: "yes", False: "no: it says nothing about rules", None: "no reference was run"}[
-            result.informative
-        ]
+        known = INFORMATIVE[result.informative]
         if arm is None:
             table.append([name, known, *[NOTHING] * 4])
             continue
