@@ -107,9 +107,9 @@ for command in (
     recipes,
     methods,
     gallery,
+    doctor,
 ):
     app.command()(command)
-app.command()(doctor)
 app.command("import")(import_)
 app.add_typer(annotators, name="annotators")
 app.add_typer(label_studio, name="label-studio")
