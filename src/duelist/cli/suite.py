@@ -236,17 +236,20 @@ def _worlds(names: str | None, quick: bool, data: list[str] | None) -> tuple[Wor
 
 
 def _show_plan(settings: SuiteSettings) -> None:
+    from dataclasses import replace
+
     from duelist.suite.plan import plan_subsets, plan_world, rules_of, total_labels
 
+    first, seeds = replace(settings, seeds=settings.seeds[:1]), len(settings.seeds)  # every seed has the same studies
     for world in settings.worlds:
         if world.absent is not None:
             say(f"{world.name}: skipped, {world.absent}")
             continue
-        studies, subsets = plan_world(Path(), world, settings), plan_subsets(Path(), world, settings)
+        studies, subsets = plan_world(Path(), world, first), plan_subsets(Path(), world, first)
         rows = {
             "arms": ", ".join(rules_of(world, settings)),
-            "studies": f"{len(studies)}, and {len(subsets)} of random subsets",
-            "labels in all": f"{total_labels([*studies, *subsets]):,}",
+            "studies": f"{seeds * len(studies)}, and {seeds * len(subsets)} of random subsets",
+            "labels in all": f"{seeds * total_labels([*studies, *subsets]):,}",
         }
         out.print(mapping_table(rows, world.name))
 

@@ -19,7 +19,15 @@ from duelist.recipe.recipe import saved_recipe
 from duelist.settings.validation import read_yaml
 from duelist.store.artifacts import write_json
 from duelist.store.layout import RECIPE
-from duelist.suite.plan import RULE_UNDER_TEST, SuiteSettings, plan_subsets, plan_world, rules_of, world_changes
+from duelist.suite.plan import (
+    RULE_UNDER_TEST,
+    SuiteSettings,
+    plan_subsets,
+    plan_world,
+    rules_of,
+    world_changes,
+    world_recipe,
+)
 from duelist.suite.record import WorldRecord, new_record, read_record, write_record
 from duelist.suite.worlds import World
 
@@ -59,6 +67,7 @@ def run_suite(
     """
     skipped = {world.name: reason for world in settings.worlds if (reason := world.absent) is not None}
     usable = [world for world in settings.worlds if world.name not in skipped]
+    rules = {w.name: plan_world(folder, w, settings) for w in usable}  # a setting that is not valid ends it here
     record = {world.name: world_record(world, settings) for world in usable}
     run = new_record(command, RULE_UNDER_TEST, settings.seeds, record, skipped)
     write_record(folder, run)
@@ -72,9 +81,11 @@ def run_suite(
         return failures
 
     # The rules first: the subsets take longest, and say only what could be gained.
-    failures = finish([s for world in usable for s in plan_world(folder, world, settings)])
-    failures += finish([s for world in usable for s in plan_subsets(folder, world, settings)])
-    complete = {w.name: plan_world(folder, w, settings, choose_subsets(folder, w, settings)) for w in usable}
+    failures = finish([s for studies in rules.values() for s in studies])
+    subsets = {w.name: plan_subsets(folder, w, settings) for w in usable}
+    failures += finish([s for studies in subsets.values() for s in studies])
+    best = {w.name: choose_subsets(folder, w, settings, subsets[w.name]) for w in usable}
+    complete = {w.name: plan_world(folder, w, settings, best[w.name]) for w in usable}
     chosen = [s for studies in complete.values() for s in studies]
     failed_before = {f.study.folder for f in failures}
     failures += finish([s for s in chosen if s.folder not in failed_before])
@@ -89,7 +100,6 @@ def run_suite(
 
 def world_record(world: World, settings: SuiteSettings, failed: dict[str, str] | None = None) -> WorldRecord:
     """Return what the suite's record says of a world."""
-    first_batch = plan_world(Path(), world, settings)[0].recipe.initial_random
     return WorldRecord(
         world.title,
         world.expects.strip(),
@@ -98,16 +108,24 @@ def world_record(world: World, settings: SuiteSettings, failed: dict[str, str] |
         None if world.training is None else world.training.chosen,
         world.metric,
         world.beside,
-        first_batch,
+        world_recipe(world, settings).initial_random,
         rules_of(world, settings),
         not world.embedded,
         failed or {},
     )
 
 
-def choose_subsets(folder: Path, world: World, settings: SuiteSettings) -> dict[int, int]:
-    """Return, for each seed whose subsets are all trained on, the stream of the best one; keep the values in a file."""
-    studies = plan_subsets(folder, world, settings)
+def choose_subsets(
+    folder: Path, world: World, settings: SuiteSettings, studies: Sequence[PlannedStudy]
+) -> dict[int, int]:
+    """Return, for each seed whose subsets are all trained on, the stream of the best one; keep the values in a file.
+
+    Args:
+        folder: the suite's folder.
+        world: the world.
+        settings: what the suite runs.
+        studies: the world's random subsets (`plan_subsets`).
+    """
     if not studies:
         return {}
     metric = parse_metric(world.metric)
