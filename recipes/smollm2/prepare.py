@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.acquisition.numerics.evidence import log_evidence
 from duelist.data import RowSource, row_prompt, row_responses
 from duelist.errors import DataError, ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
@@ -180,14 +181,8 @@ def _reward_model(
 
 
 def _ridge_logistic(delta_PH: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
-    """Minimise −Σ log σ(w·δ) + penalty/2 ‖w‖² by Newton's method, δ the chosen minus the rejected response."""
-    weight_H = np.zeros(delta_PH.shape[1])
-    for _ in range(20):
-        p_P = 1 / (1 + np.exp(-delta_PH @ weight_H))
-        gradient_H = delta_PH.T @ (p_P - 1) + penalty * weight_H
-        hessian_HH = (delta_PH.T * (p_P * (1 - p_P))) @ delta_PH + penalty * np.eye(len(weight_H))
-        weight_H -= np.linalg.solve(hessian_HH, gradient_H)
-    return weight_H
+    """Return w that minimises −Σ log σ(w·δ) + penalty/2 ‖w‖², δ the chosen minus the rejected response."""
+    return log_evidence(delta_PH, np.tile([1, 0], (len(delta_PH), 1)), penalty)[1]
 
 
 def _held_out_loss(delta_PH: NDArray[np.float64], penalty: float) -> float:
