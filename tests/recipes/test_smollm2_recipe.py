@@ -175,8 +175,8 @@ def test_a_study_runs(
     }
     changes = [f"{key}={value}" for key, value in (SMALL | tiny).items()]
     if people:
-        changes += readme_settings("reward_pairs")
-        changes += ["prepare.settings.reward_pairs=10", "prepare.settings.reward_length=40"]
+        fewer = ["prepare.settings.reward_pairs=10", "prepare.settings.reward_length=40"]
+        changes = [*readme_settings("reward_pairs"), *changes, *fewer]  # the README names a folder of the reader's
     with Study.create(tmp_path / "study", load_recipe("smollm2", changes)) as study:
         study.run()
         assert len(study.store.decisions(1)) == 3
