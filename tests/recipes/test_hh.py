@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recipe_files import RECIPES, write_rows
 
 from duelist import Study, load_recipe
 from duelist.data.rows import row_prompt, row_responses
@@ -28,7 +29,6 @@ from duelist.settings.importing import import_object
 from duelist.store.artifacts import digest, read_jsonl
 from duelist.types import Prompt
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data" / "hh"
 TINY = f"{RECIPES / 'hh' / 'prepare.py'}:tiny"
 tiny = import_object(TINY)
@@ -66,8 +66,7 @@ def write_pairs(folder: Path, name: str, topics: Sequence[str]) -> None:
     rows.append({**rows[0], "prompt": [*turns, *rows[0]["prompt"]]})
     rows.append({**rows[0], "prompt": [{"role": "user", "content": "why " * 200}]})
     folder.mkdir(exist_ok=True)
-    with gzip.open(folder / name, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    write_rows(folder / name, rows)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import dataclasses
 import json
 import re
 import shlex
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from recipe_files import RECIPES, commands, option
 
 from duelist import Study, load_recipe, parse_recipe
 from duelist.compare.arms import parse_arm, parse_seeds, plan_studies
@@ -20,15 +20,8 @@ from duelist.recipe.recipe import recipe_content
 from duelist.recipe.shipped import shipped_recipes
 from duelist.store import codecs
 
-PAPERS = Path(__file__).parents[2] / "recipes" / "paper"
+PAPERS = RECIPES / "paper"
 FOLDERS = sorted(p.parent.name for p in PAPERS.glob("*/README.md"))
-
-
-def commands(folder: str) -> list[list[str]]:
-    """The words of every command in a README's code blocks."""
-    text = (PAPERS / folder / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
 
 def tables(folder: str) -> list[list[str]]:
@@ -36,10 +29,6 @@ def tables(folder: str) -> list[list[str]]:
     lines = (PAPERS / folder / "README.md").read_text(encoding="utf-8").splitlines()
     spans = [span for line in lines if line.startswith("|") for span in re.findall(r"`([^`]*)`", line)]
     return [shlex.split(span)[1::2] for span in spans if span.startswith("--set ")]
-
-
-def option(words: list[str], name: str) -> list[str]:
-    return [value for key, value in pairwise(words) if key == name]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +42,7 @@ def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_command_is_usable(folder: str) -> None:
-    found = commands(folder)
+    found = commands(f"paper/{folder}")
     assert any(words[:3] == ["duelist", "run", f"paper/{folder}"] for words in found)
     for words in found:
         if words[:2] == ["duelist", "run"]:

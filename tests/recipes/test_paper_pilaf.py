@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shlex
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from recipe_files import RECIPES, commands, option
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
@@ -22,7 +21,7 @@ from duelist.models.policy.tokenization import prompt_token_ids
 from duelist.recipe.recipe import recipe_content
 from duelist.store.artifacts import read_jsonl
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "paper" / "pilaf"
+FOLDER = RECIPES / "paper" / "pilaf"
 
 
 @pytest.mark.parametrize("name", ["paper/pilaf", "paper/pilaf/online", "paper/pilaf/overfitted"])
@@ -86,13 +85,9 @@ def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
         "trainer": {**paper["trainer"], "train": {"learning_rate": 1e-3, "per_device_train_batch_size": 2}},
     }
     Path("small.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
-    text = (FOLDER / "README.md").read_text(encoding="utf-8").partition("```\n")[2].partition("```")[0]
-    words = [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
+    words = commands("paper/pilaf")
     run = next(w for w in words if w[:3] == ["duelist", "run", "paper/pilaf"] and "--study" in w)
     compare = next(w for w in words if w[:3] == ["duelist", "compare", "paper/pilaf"])
-
-    def option(of: list[str], name: str) -> list[str]:
-        return [value for key, value in pairwise(of) if key == name]
 
     first = Path(option(run, "--study")[0])
     with Study.create(first, load_recipe("small.yaml", option(run, "--set"))) as study:

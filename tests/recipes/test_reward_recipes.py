@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from recipe_files import RECIPES, write_rows
 
 from duelist import Study, load_recipe
 from duelist.errors import DataError
@@ -17,7 +16,6 @@ from duelist.settings.importing import import_object
 from duelist.store.artifacts import read_jsonl
 from duelist.world.embedded import prepare_embedded, reward
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 ukp = import_object(f"{RECIPES / 'ukp' / 'prepare.py'}:ukp")
 hh = import_object(f"{RECIPES / 'hh' / 'embeddings.py'}:embedded")
@@ -27,11 +25,6 @@ hh_hidden_states = import_object(f"{RECIPES / 'hh' / 'embeddings.py'}:hidden_sta
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUELIST_CACHE", str(tmp_path / "cache"))
-
-
-def write_rows(file: Path, rows: list[dict[str, object]]) -> None:
-    with gzip.open(file, "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 @pytest.fixture

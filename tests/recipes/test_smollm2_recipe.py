@@ -6,13 +6,12 @@ import gzip
 import importlib.util
 import json
 import re
-import shlex
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from recipe_files import RECIPES, commands, option, write_rows
 from scipy.optimize import minimize
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -25,8 +24,9 @@ from duelist.models.rewards.functions import ModelReward, ModelRewardConfig
 from duelist.settings.importing import import_object
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Prompt, Response
+from tiers import first
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "smollm2"
+RECIPE = RECIPES / "smollm2"
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data" / "hh"
 smollm2 = import_object(f"{RECIPE / 'prepare.py'}:smollm2")
 sentiment = import_object(f"{RECIPE / 'rewards.py'}:sentiment")
@@ -46,8 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             answers = {"chosen": f"w{5 * i % 40} w1", "rejected": f"w{7 * i % 40} w2"}
             both = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
             rows.append({"prompt": prompt, **both})
-        with gzip.open(folder / f"{split}.jsonl.gz", "wt", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        write_rows(folder / f"{split}.jsonl.gz", rows)
     return folder
 
 
@@ -163,9 +162,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize(
-    "people", [False, pytest.param(True, marks=pytest.mark.full)], ids=["sentiment", "people's labels"]
-)
+@pytest.mark.parametrize("people", first(1, [False, True]), ids=["sentiment", "people's labels"])
 def test_a_study_runs(
     data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: bool
 ) -> None:
@@ -178,35 +175,23 @@ def test_a_study_runs(
     }
     changes = [f"{key}={value}" for key, value in (SMALL | tiny).items()]
     if people:
-        changes += readme_settings("reward_pairs")
-        changes += ["prepare.settings.reward_pairs=10", "prepare.settings.reward_length=40"]
+        fewer = ["prepare.settings.reward_pairs=10", "prepare.settings.reward_length=40"]
+        changes = [*readme_settings("reward_pairs"), *changes, *fewer]  # the README names a folder of the reader's
     with Study.create(tmp_path / "study", load_recipe("smollm2", changes)) as study:
         study.run()
         assert len(study.store.decisions(1)) == 3
         assert {"mean_reward", "kl"} <= set(study.store.metrics()[1])
 
 
-def readme_commands(name: str) -> list[list[str]]:
-    """The words of every `duelist` command in a README's code blocks."""
-    text = (RECIPE.parent / name / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith("duelist")]
-
-
-def option(words: list[str], name: str) -> list[str]:
-    return [value for key, value in pairwise(words) if key == name]
-
-
 def readme_settings(word: str) -> list[str]:
     """The settings of the README's only command that has `word`."""
-    (words,) = [words for words in readme_commands("smollm2") if word in " ".join(words)]
+    (words,) = [words for words in commands("smollm2") if word in " ".join(words)]
     return option(words, "--set")
 
 
 @pytest.mark.parametrize("name", ["smollm2", "ukp", "hh"])
 def test_every_command_of_the_readme_is_usable(name: str, tmp_path: Path) -> None:
-    found = readme_commands(name)
+    found = [words for words in commands(name) if words[:1] == ["duelist"]]
     assert len(found) > 2
     for words in found:
         settings = option(words, "--set")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -56,14 +57,21 @@ def test_an_owner_that_was_taken_for_dead_writes_no_more(tmp_path: Path) -> None
     assert owner is not None and owner["host"] == "gpu-7"  # what the other holds stays its own
 
 
-def test_signs_of_life_are_given_until_the_end(tmp_path: Path) -> None:
+def test_signs_of_life_are_given_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = FileLock(tmp_path / ".lock", thread_local=False)
     lock.acquire()
     lease = Lease(tmp_path, lock, beat=0.01)
     path = tmp_path / OWNER
     os.utime(path, (0, 0))
-    while path.stat().st_mtime == 0:  # until the thread's next sign
-        pass
+    given, utime = Event(), os.utime
+
+    def watched(*arguments: Any) -> None:
+        utime(*arguments)
+        given.set()
+
+    monkeypatch.setattr(os, "utime", watched)
+    assert given.wait(60)  # for the thread's next sign
+    assert path.stat().st_mtime > 0
     lease.release()
     assert not path.exists() and not lease.is_locked
     lease.release()

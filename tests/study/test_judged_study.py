@@ -15,6 +15,7 @@ from duelist.store import codecs
 from duelist.store.artifacts import digest, read_jsonl
 from duelist.store.export import csv_text, label_rows
 from duelist.trainers.dpo import DPO
+from duelist.types import Question
 
 FAILING = """
 import json, pathlib
@@ -67,6 +68,24 @@ def finished(folder: Path, recipe: dict[str, Any]) -> list[dict[str, Any]]:
     return reports
 
 
+def verdict_of(row: dict[str, Any]) -> np.ndarray:
+    """The judge's probabilities of a and of b in a row of judged.jsonl, from both orders; zeros without a verdict."""
+    if not (row["a_first"] and row["b_first"]):
+        return np.zeros(2)
+    p = sum(row[name][0] + row[name][2] / 2 for name in ("a_first", "b_first")) / 2
+    return np.array([p, 1 - p])
+
+
+def coefficients(items: list[Any], pool: list[Question]) -> dict[str, np.ndarray]:
+    """What each item of a training puts on −log σ(m) and −log σ(−m), where m is the margin of a over b."""
+    a_of = {q.id: q.a.id for q in pool}
+    found = {}
+    for x in items:
+        both = np.array([x.share, 1 - x.share]) * x.weight / len(items)
+        found[x.pair_id] = both if x.chosen.id == a_of[x.pair_id] else both[::-1]
+    return found
+
+
 def test_a_study_with_a_judge(judged_recipe: dict[str, Any], judge: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """Asked with a control slice, judged, trained; stopped by a judge that is down, it goes on to the same weights."""
     trained: list[list[Any]] = []
@@ -116,18 +135,12 @@ def test_a_study_with_a_judge(judged_recipe: dict[str, Any], judge: Path, tmp_pa
     chance = {x.question.id: 1.0 if x.inclusion is None else x.inclusion for x in asked}
     expected = {}
     for row in judged:
-        first, second = (np.array(row[name]) if row[name] else None for name in ("a_first", "b_first"))
-        p = None if first is None or second is None else (first[0] + first[2] / 2 + second[0] + second[2] / 2) / 2
-        verdict = np.zeros(2) if p is None else np.array([p, 1 - p])
+        verdict = verdict_of(row)
         believed = 0.5 * (1 - c / (size - t)) * (size - t) / size  # ω, where C leaves something to be judged
         people = np.array([1.0, 0.0]) / (size * chance[row["pair_id"]]) if row["asked"] else np.zeros(2)
         own = believed / r if not row["asked"] else -believed / c if chance[row["pair_id"]] < 1 else 0.0
         expected[row["pair_id"]] = people + own * verdict
-    found = {}
-    questions = {q.id: q for q in pool}
-    for x in trained[0]:
-        both = np.array([x.share, 1 - x.share]) * x.weight / len(trained[0])
-        found[x.pair_id] = both if x.chosen.id == questions[x.pair_id].a.id else both[::-1]
+    found = coefficients(trained[0], pool)
     assert found.keys() == {i for i, both in expected.items() if both.any()}
     for i, both in found.items():
         assert both == pytest.approx(expected[i], rel=1e-6, abs=1e-9)
@@ -157,9 +170,7 @@ def test_pairs_drawn_by_their_gains_correct_the_judge_with_their_weights(
     size, c = head["pool"], len(asked)
     expected = {}
     for row in judged:
-        first, second = (np.array(row[name]) if row[name] else None for name in ("a_first", "b_first"))
-        p = None if first is None or second is None else (first[0] + first[2] / 2 + second[0] + second[2] / 2) / 2
-        verdict = np.zeros(2) if p is None else np.array([p, 1 - p])
+        verdict = verdict_of(row)
         if row["asked"]:
             x = asked[row["pair_id"]]
             left, q = x.candidates_left, x.propensity
@@ -168,11 +179,7 @@ def test_pairs_drawn_by_their_gains_correct_the_judge_with_their_weights(
             expected[row["pair_id"]] = np.array([v, 0.0]) / c - 0.5 * (v - c / size) / c * verdict
         else:
             expected[row["pair_id"]] = 0.5 * (1 - c / size) / 20 * verdict
-    questions = {q.id: q for q in pool}
-    found = {}
-    for item in seen[0]:
-        both = np.array([item.share, 1 - item.share]) * item.weight / len(seen[0])
-        found[item.pair_id] = both if item.chosen.id == questions[item.pair_id].a.id else both[::-1]
+    found = coefficients(seen[0], pool)
     assert found.keys() == {i for i, both in expected.items() if both.any()}
     for i, both in found.items():
         assert both == pytest.approx(expected[i], rel=1e-6, abs=1e-9)

@@ -25,6 +25,7 @@ from duelist.store.export import label_rows, trl_rows
 from duelist.world.embedded import prepare_embedded
 from killing import in_process, moments_of, run_study
 from outcomes import require_equal
+from tiers import first
 
 SMALL = ["rounds=3", "budget=12", "initial_random=12", "prepare.settings={prompts: 30, responses: 4, held_out: 8}"]
 
@@ -202,9 +203,7 @@ def test_a_policy_study_can_choose_by_the_base_models_embeddings(tiny_recipe: di
         assert study.store.rounds_closed() == 2
 
 
-@pytest.mark.parametrize(
-    "kind", ["committed", *(pytest.param(k, marks=pytest.mark.full) for k in ("inside", "written"))]
-)
+@pytest.mark.parametrize("kind", first(1, ["committed", "inside", "written"]))
 def test_a_study_killed_everywhere_equals_the_undisturbed_one(kind: str, tmp_path: Path) -> None:
     world = tmp_path / "world"  # beside both: the saved model names the file of its embeddings
     world.mkdir()

@@ -1,6 +1,10 @@
 """Trackers write into a folder of the test session: trackio reads its place when it is first imported."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
-os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio-")
+FOLDER = tempfile.mkdtemp(prefix="trackio-")
+os.environ["TRACKIO_DIR"] = FOLDER
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)

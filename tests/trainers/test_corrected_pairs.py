@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trained_policies import adapter_weights, responses_to
 
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.losses import Objective, PairColumns
-from duelist.types import Preference, Prompt, Response
+from duelist.types import Preference, Prompt
 
 BETA = 0.5
 KAPPA = 1.0
@@ -65,9 +65,7 @@ def overfitted(folder: Path, penalty: float, steps: int) -> float:
     # With the output layer, whose small random weights bound what an adapter of the others can do.
     policy = Policy.load(PolicyConfig(model=str(folder), adapter="none", device="cpu"), seed=1)
     prompt = Prompt.of([{"role": "user", "content": "w1 w2"}])
-    prompt_ids, ids = encode_responses(policy.tokenizer, prompt, ["w3 w4", "w9 w8"])
-    texts = zip(("w3 w4", "w9 w8"), ids, strict=True)
-    chosen, rejected = (Response.of(prompt, text, prompt_ids, token_ids, 1) for text, token_ids in texts)
+    chosen, rejected = responses_to(policy, prompt, ("w3 w4", "w9 w8"))
     pair = Preference(prompt, chosen, rejected, "pair", "ann", SHARE, WEIGHT, None, penalty * CORRECTED)
     settings = {"learning_rate": 1e-2, "max_steps": steps, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
     DPO(DPOTrainerConfig(train=settings)).train(policy, [pair], BETA, 0, Silent())
@@ -94,14 +92,12 @@ def trained_with(tiny_model: Path, judged: int) -> tuple[float, dict[str, torch.
     items = []
     for i in range(6 + judged):
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
-        texts = (f"w3 w{i}", f"w{i} w9 w8")
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        one, other = (Response.of(prompt, x, prompt_ids, y, 1) for x, y in zip(texts, ids, strict=True))
+        one, other = responses_to(policy, prompt, (f"w3 w{i}", f"w{i} w9 w8"))
         weight = (6 + judged) / 6 * (1.0 if i < 6 else 1e-9)
         items.append(Preference(prompt, one, other, str(i), "ann", 1.0, weight, labelled=i < 6))
     settings = {"learning_rate": 1e-3, "num_train_epochs": 4, "per_device_train_batch_size": 6}
     report = DPO(DPOTrainerConfig(train=settings)).train(policy, items, BETA, 0, Silent())
-    return report["optimizer_steps"], {n: p.detach() for n, p in policy.model.named_parameters() if "lora_" in n}
+    return report["optimizer_steps"], adapter_weights(policy)
 
 
 def test_weightless_pairs_of_a_judge_leave_the_training_as_it_was(tiny_model: Path) -> None:

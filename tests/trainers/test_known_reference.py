@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from trained_policies import fresh
+from trained_policies import adapter_weights, fresh, responses_to
 
-from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.known_reference import KnownReference
 from duelist.trainers.trl_dpo import TokenizedDPOTrainer
-from duelist.types import Preference, Prompt, Response
+from duelist.types import Preference, Prompt
 
 
 def preferences_of(tiny_model: Path, share: float) -> list[Preference]:
@@ -25,8 +24,7 @@ def preferences_of(tiny_model: Path, share: float) -> list[Preference]:
     for i in range(4):
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}", "w5"]
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        responses = [Response.of(prompt, *part, 1) for part in zip(texts, [prompt_ids] * 3, ids, strict=True)]
+        responses = responses_to(policy, prompt, texts)
         for a, b in ((0, 1), (0, 2), (1, 2)):
             found.append(Preference(prompt, responses[a], responses[b], f"{i}{a}{b}", "someone", share=share))
     return found
@@ -36,7 +34,7 @@ def trained(tiny_model: Path, preferences: Sequence[Preference]) -> dict[str, to
     policy = fresh(tiny_model)
     train = {"num_train_epochs": 3, "learning_rate": 5e-3, "per_device_train_batch_size": 4}
     DPO(DPOTrainerConfig(train=train)).train(policy, preferences, 0.5, 0, Silent())
-    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if "lora_" in n}
+    return adapter_weights(policy)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.8])

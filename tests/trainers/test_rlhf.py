@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from trained_policies import responses_to
 from transformers import Phi3Config, Phi3ForSequenceClassification
 from trl import RewardTrainer
 
@@ -16,14 +17,13 @@ from duelist.models.decoding.generation import generate
 from duelist.models.decoding.local import Decoding
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.recipe.component import Component
 from duelist.trainers import trl_rlhf
 from duelist.trainers.base import Trainer
 from duelist.trainers.rlhf import RLHF
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
-from duelist.types import Preference, Prompt, Response
+from duelist.types import Preference, Prompt
 from tiers import first
 
 REWARD = {"train": {"num_train_epochs": 6, "learning_rate": 5e-3, "per_device_train_batch_size": 8}}
@@ -52,8 +52,7 @@ def preferences(policy: Policy) -> list[Preference]:
     for i in range(16):
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{39 - i} w3{i % 10}", f"w{i} w{(i + 2) % 10}"]
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        a, b = (Response.of(prompt, t, prompt_ids, x, 1) for t, x in zip(texts, ids, strict=True))
+        a, b = responses_to(policy, prompt, texts)
         found.append(Preference(prompt, a, b, f"pair{i}", "someone"))
     return found
 

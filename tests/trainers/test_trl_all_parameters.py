@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from trained_policies import responses_to
 from trl import DPOConfig
 
 from duelist.errors import RecipeError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.losses import Objective
 from duelist.trainers.rlhf import RLHF, RLHFConfig
 from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
-from duelist.types import Preference, Prompt, Response
+from duelist.types import Preference, Prompt
 from tiers import first
 
 BETA = 0.5
@@ -44,10 +44,7 @@ def preferences(policy: Policy) -> list[Preference]:
     for i in range(8):
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}"]
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        chosen, rejected = (
-            Response.of(prompt, text, prompt_ids, token_ids, 1) for text, token_ids in zip(texts, ids, strict=True)
-        )
+        chosen, rejected = responses_to(policy, prompt, texts)
         found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone"))
     return found
 

@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from trained_policies import fresh, state
+from trained_policies import adapter_weights, fresh, responses_to, state
 from trl import DPOConfig, DPOTrainer
 
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.lora_adapter import REFERENCE
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
-from duelist.types import Preference, Prompt, Response
+from duelist.types import Preference, Prompt
 from tiers import first
 
 TRAIN = {"num_train_epochs": 3, "learning_rate": 5e-3, "per_device_train_batch_size": 4}
@@ -38,16 +37,9 @@ def preferences(policy: Policy) -> list[Preference]:
     for i in range(8):
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}"]
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        chosen, rejected = (
-            Response.of(prompt, text, prompt_ids, token_ids, 1) for text, token_ids in zip(texts, ids, strict=True)
-        )
+        chosen, rejected = responses_to(policy, prompt, texts)
         found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone", drawn_from=("policy", "reference")))
     return found
-
-
-def adapter_weights(policy: Policy, name: str = "default") -> dict[str, torch.Tensor]:
-    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if f".{name}." in n}
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

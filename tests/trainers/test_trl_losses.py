@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from trained_policies import BETA, loss_and_logs, moved, one_batch
+from trained_policies import BETA, adapter_weights, loss_and_logs, moved, one_batch, responses_to
 from trl import DPOConfig, DPOTrainer
 
 from duelist.errors import DataError, RecipeError
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.losses import Objective
 from duelist.trainers.trl_dpo import COLUMNS, dpo_trainer, tokenized_dataset
-from duelist.types import Preference, Prompt, Response
+from duelist.types import Preference, Prompt
 from tiny_models import tiny_model, with_lora
 
 ONE_BATCH = {"per_device_train_batch_size": 8, "learning_rate": 1e-3, "num_train_epochs": 1}
@@ -40,10 +39,7 @@ def preferences(policy: Policy) -> list[Preference]:
     for i in range(6):
         prompt = Prompt.of([{"role": "user", "content": f"w{i} w{i + 1}"}])
         texts = [f"w{i} w3 w4", f"w9 w{i + 2}"]
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-        chosen, rejected = (
-            Response.of(prompt, text, prompt_ids, token_ids, 1) for text, token_ids in zip(texts, ids, strict=True)
-        )
+        chosen, rejected = responses_to(policy, prompt, texts)
         drawn = ("reference" if i == 4 else "policy", "reference" if i % 2 else "policy")
         found.append(Preference(prompt, chosen, rejected, f"pair{i}", "someone", drawn_from=drawn))
     return found
@@ -86,7 +82,7 @@ def test_a_step_at_weight_one_is_trls_own_step(policy: Policy, preferences: list
         trainer = DPO(DPOTrainerConfig(train={**ONE_BATCH, "optim": "sgd", "max_grad_norm": 0.0}, **settings))
         assert (trainer.objective(preferences) is not None) == own
         trainer.train(policy, preferences, BETA, 0, Silent())
-        left.append({n: p.detach().clone() for n, p in policy.model.named_parameters() if "lora_" in n})
+        left.append(adapter_weights(policy))
     policy.load_weights(tmp_path)
     moved = 0.0
     for name, before in policy.model.named_parameters():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from trained_policies import BETA, loss_and_logs, moved, one_batch, state
+from trained_policies import BETA, loss_and_logs, moved, one_batch, responses_to, state
 from transformers import AutoModelForCausalLM
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
@@ -19,7 +19,6 @@ from duelist.answers import REST
 from duelist.errors import DataError, RecipeError
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.settings.context import Context
 from duelist.trainers.decisions import ScaledDecisions, ranked_sets
@@ -57,8 +56,7 @@ def exact(policy: Policy) -> Policy:
 def responses(policy: Policy, i: int, k: int) -> tuple[Prompt, tuple[Response, ...]]:
     prompt = Prompt.of([{"role": "user", "content": " ".join(f"w{i + j}" for j in range(1 + i % 3))}])
     texts = [" ".join(f"w{(5 * i + 7 * j + x * x) % 40}" for x in range(1 + (i + j) % 4)) for j in range(k)]
-    prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
-    return prompt, tuple(Response.of(prompt, t, prompt_ids, x, 1) for t, x in zip(texts, ids, strict=True))
+    return prompt, responses_to(policy, prompt, texts)
 
 
 def answered(policy: Policy, i: int, asks: Any, ranks: tuple[int, ...], **changes: Any) -> RankedSet:

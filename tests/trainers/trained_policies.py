@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from trl import DPOConfig
 
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.tokenization import encode_responses
+from duelist.types import Prompt, Response
 
 BETA = 0.5
 
@@ -30,6 +33,17 @@ def moved(tiny_model: Path) -> Policy:
             if "lora_B" in name:
                 parameter.data.normal_(std=0.2)
     return policy
+
+
+def responses_to(policy: Policy, prompt: Prompt, texts: Sequence[str]) -> tuple[Response, ...]:
+    """These answers to a prompt, in the policy's tokens, drawn in round 1."""
+    prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+    return tuple(Response.of(prompt, text, prompt_ids, x, 1) for text, x in zip(texts, ids, strict=True))
+
+
+def adapter_weights(policy: Policy, name: str = "default") -> dict[str, torch.Tensor]:
+    """A copy of an adapter's weights by their names."""
+    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if f".{name}." in n}
 
 
 def state(policy: Policy) -> dict[str, Any]:

@@ -118,9 +118,11 @@ def serving(model: Path) -> Iterator[Server]:
     server = Server(model)
     thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
     thread.start()
-    yield server
-    server.close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()
 
 
 @pytest.fixture
