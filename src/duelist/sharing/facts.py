@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from duelist.data.sources import SUFFIXES
 from duelist.evaluation.metrics import finite, interval_of, shown_in
 from duelist.judges.summary import judges_of
 from duelist.people.agreement import pairwise_agreement
@@ -133,7 +134,7 @@ def _curve(arm: Arm) -> tuple[list[str], list[list[str]]]:
 
 def _on_hub(name: str) -> bool:
     """Return whether a name is one on the Hub, as far as can be said without asking."""
-    return PREPARED not in name and not is_local(name, ("/", ".jsonl", ".parquet")) and bool(HUB_NAME.fullmatch(name))
+    return PREPARED not in name and not is_local(name, ("/", *SUFFIXES)) and bool(HUB_NAME.fullmatch(name))
 
 
 def _short(component: Component[Any]) -> str:
