@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,7 +20,10 @@ from typer.testing import CliRunner
 import made_by_hand
 import small_study
 from duelist.cli.app import app
+from duelist.data.sources import SUFFIXES
 from duelist.errors import RecipeError, StorageError
+from duelist.report.record import read_arm
+from duelist.sharing.facts import facts_of
 from duelist.sharing.publication import write_publication
 from duelist.store.opening import open_folder
 from duelist.types import Label, Prompt
@@ -228,3 +232,10 @@ def test_a_study_without_weights_or_preferences(tmp_path: Path) -> None:
     (tmp_path / "study" / "adapter").rmdir()
     with pytest.raises(StorageError, match="must have weights to be shared"):
         write_publication(tmp_path / "study", tmp_path / "other", "me/m", "me/d")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_not_here_is_no_data_set_of_the_hub(suffix: str, study: Path) -> None:
+    arm = read_arm(study)
+    recipe = {**arm.recipe, "prompts": {**arm.recipe["prompts"], "path": f"data{suffix}"}}
+    assert facts_of(replace(arm, recipe=recipe)).prompts is None

@@ -13,6 +13,7 @@ from typing import Any
 
 from duelist.errors import DataError
 from duelist.settings.validation import write_yaml
+from duelist.store.artifacts import json_line
 
 TRAINERS = ("axolotl", "llama_factory")
 DATASET = "duelist"  # the data set's name in dataset_info.json
@@ -32,7 +33,7 @@ def training_files(trainer: str, rows: Iterable[Mapping[str, Any]], output: Path
     """
     converted = [_row(row) for row in rows]
     if trainer == "axolotl":
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in converted)
+        lines = "".join(map(json_line, converted))
         dataset = {"path": str(output / "preferences.jsonl"), "ds_type": "json", "split": "train"}
         dataset |= {"type": "chat_template.default", "field_messages": "messages"}
         dataset |= {"field_chosen": "chosen", "field_rejected": "rejected"}

@@ -89,21 +89,21 @@ def _versions() -> Iterator[Finding]:
     tested, of_extras = constrained_versions(), dict[str, list[str]]()
     for text in requirements():
         needed = Requirement(text)
-        extra = next((e for e in EXTRAS if needed.marker and needed.marker.evaluate({"extra": e})), None)
-        if needed.marker is not None and extra is None and not needed.marker.evaluate({"extra": ""}):
+        wanted_by = (e for e in ("", *EXTRAS) if needed.marker is None or needed.marker.evaluate({"extra": e}))
+        extra = next(wanted_by, None)
+        if extra is None:
             continue
         try:
             version = importlib.metadata.version(needed.name)
         except importlib.metadata.PackageNotFoundError:
             version = None
         fits = version is not None and needed.specifier.contains(version, prereleases=True)
-        if extra is not None and (needed.marker is None or not needed.marker.evaluate({"extra": ""})):
-            if not fits:
-                of_extras.setdefault(extra, []).append(needed.name)
-            else:
-                of_extras.setdefault(extra, [])
+        if not extra:
+            yield _version(needed.name, str(needed.specifier), version, fits, tested.get(_canonical(needed.name)))
             continue
-        yield _version(needed.name, str(needed.specifier), version, fits, tested.get(_canonical(needed.name)))
+        missing = of_extras.setdefault(extra, [])
+        if not fits:
+            missing.append(needed.name)
     for extra, missing in of_extras.items():
         found = f"not installed: {', '.join(missing)}" if missing else "installed"
         remedy = f'Without it: no {EXTRAS[extra]}. `pip install "duelist[{extra}]"`' if missing else ""

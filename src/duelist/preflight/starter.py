@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import yaml
 
@@ -52,7 +52,7 @@ class Start:
     labeller: Labeller
     labelled_by: str | None
     budget: int
-    max_new_tokens: int = 256
+    max_new_tokens: int
 
 
 def labeller(word: str) -> Labeller:
@@ -61,13 +61,10 @@ def labeller(word: str) -> Labeller:
     Raises:
         RecipeError: if there is none.
     """
-    found = next((known for known in get_args(Labeller) if known == word), None)
-    if found is None:
-        raise RecipeError(
-            f"`--labels` must be one of {', '.join(LABELLERS)}, but got {word!r}.{nearest(word, LABELLERS)}"
-        )
-    checked: Labeller = found
-    return checked
+    for known in LABELLERS:
+        if known == word:
+            return known
+    raise RecipeError(f"`--labels` must be one of {', '.join(LABELLERS)}, but got {word!r}.{nearest(word, LABELLERS)}")
 
 
 def starter_recipe(start: Start) -> str:
@@ -100,7 +97,7 @@ def _written(start: Start, prompts: int | None) -> str:
     if prompts is not None and prompts < 3:
         raise DataError(f"A study needs at least 3 prompts, one of them held out, but {start.prompts} has {prompts}.")
     held_out = MOST_HELD_OUT if prompts is None else max(1, min(MOST_HELD_OUT, prompts // 5))
-    rounds = max(r for r in range(1, ROUNDS + 1) if start.budget % r == 0 or r == 1)
+    rounds = max(r for r in range(1, ROUNDS + 1) if start.budget % r == 0)
     if rounds == 1 and start.budget >= 2 * ROUNDS:
         rounds = ROUNDS  # a prime number of labels: rounded to a multiple
     each = round(start.budget / rounds)

@@ -73,7 +73,8 @@ class SelectCallback(TrainerCallback):  # type: ignore[misc]
             labelled=labelled,
             **arguments,
         )
-        self._picked += [pick.as_row() for pick in picks]
-        write_jsonl(self.folder / f"{name}.jsonl", [pick.as_row() for pick in picks])
+        rows = [pick.as_row() for pick in picks]
+        self._picked += rows
+        write_jsonl(self.folder / f"{name}.jsonl", rows)
         if self.on_picks is not None:
             self.on_picks(picks)

@@ -87,10 +87,7 @@ def opened(source: ModelSource, needs: Collection[str], seed: int) -> Iterator[t
                 "own adapter counts: leave them out."
             )
         yield Policy.of(model, tokenizer), beta
-    elif any("gradient" in name or name == "target_MD" for name in needs):
-        with _lent_adapter(model, tokenizer, source.lora, seed) as policy:
-            yield policy, beta
-    elif reference is not None:
+    elif reference is not None and not any("gradient" in name or name == "target_MD" for name in needs):
         yield Policy.of(model, tokenizer, reference=reference), beta
     else:
         with _lent_adapter(model, tokenizer, source.lora, seed) as policy:

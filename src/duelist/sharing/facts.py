@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from duelist.data.sources import SUFFIXES
 from duelist.evaluation.metrics import finite, interval_of, shown_in
 from duelist.judges.summary import judges_of
 from duelist.people.agreement import pairwise_agreement
@@ -86,9 +88,6 @@ def facts_of(arm: Arm) -> Facts:
     base = None if policy is None else policy.model
     on_hub = base is not None and _on_hub(base)
     by_people = [x for x in arm.labels if x.judgement is None and x.votes is None]
-    outcomes: dict[str, int] = {}
-    for x in arm.answers:
-        outcomes[x.outcome] = outcomes.get(x.outcome, 0) + 1
     head, curve = _curve(arm)
     kinds = ("sampler", "pairing", "acquisition", "trainer")
     components = [(kind, getattr(recipe, kind)) for kind in kinds]
@@ -105,7 +104,7 @@ def facts_of(arm: Arm) -> Facts:
         + [(key, str(value)) for key, value in {**settings, "seed": recipe.seed}.items()],
         questions=len(arm.asked),
         answers=len(arm.answers),
-        outcomes=dict(sorted(outcomes.items())),
+        outcomes=dict(sorted(Counter(x.outcome for x in arm.answers).items())),
         known=arm.known,
         annotator="people" if recipe.annotator is None else _short(recipe.annotator),
         people=len({x.annotator for x in arm.answers if not (isinstance(x, Label) and x.judgement is not None)}),
@@ -135,7 +134,7 @@ def _curve(arm: Arm) -> tuple[list[str], list[list[str]]]:
 
 def _on_hub(name: str) -> bool:
     """Return whether a name is one on the Hub, as far as can be said without asking."""
-    return PREPARED not in name and not is_local(name, ("/", ".jsonl", ".parquet")) and bool(HUB_NAME.fullmatch(name))
+    return PREPARED not in name and not is_local(name, ("/", *SUFFIXES)) and bool(HUB_NAME.fullmatch(name))
 
 
 def _short(component: Component[Any]) -> str:

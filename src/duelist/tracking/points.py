@@ -13,7 +13,6 @@ from duelist.store.store import Store
 # The section in which a dashboard shows a metric.
 SECTIONS = {"policy": "eval", "reward model": "eval", "selection": "selection"}
 STAGES = {"select": "selection", "train": "train"}  # stages whose recorded numbers are reported
-BARE = ("round", "labels", "asked")
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,9 @@ def points_of(store: Store) -> list[Point]:
         values: dict[str, float] = {}
         for name, value in line.items():
             section = sections.get(name)
-            values.update(_flat(name if section is None or name in BARE else f"{section}/{name}", value))
+            values.update(_flat(name if section is None else f"{section}/{name}", value))
         for stage, section in STAGES.items():
-            numbers = {f"{section}/{k}": v for k, v in info.get((t, stage), {}).items()}
-            values = {**{k: v for name, one in numbers.items() for k, v in _flat(name, one)}, **values}
+            values = dict(_flat(section, info.get((t, stage), {}))) | values
         found.append(Point(t, int(line["labels"]), values))
     return found
 

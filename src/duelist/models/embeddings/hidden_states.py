@@ -41,8 +41,7 @@ class HiddenStates(Embedder):
         Raises:
             ModelError: if the model lacks the layer.
         """
-        layers = model.config.get_text_config().num_hidden_layers if config.layer is not None else 0
-        if config.layer is not None and config.layer > layers:
+        if config.layer is not None and config.layer > (layers := model.config.get_text_config().num_hidden_layers):
             raise ModelError(
                 f"`embedding.layer` must be one of the {layers} layers of {name}, but got {config.layer}: lower it."
             )
