@@ -101,21 +101,13 @@ def main() -> None:
 
 def model_folder(model: str, cache: Path) -> str:
     """Return the model's name or folder; the package's weights are converted once, and kept with the verdicts."""
-    package = find_spec(PACKAGE) if model == HUB_NAME else None
-    if package is None or not package.submodule_search_locations:
+    if model != HUB_NAME or find_spec(PACKAGE) is None:
         return model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from duelist.models.policy.packaged import load_plain, save_plain
 
-    source, target = Path(next(iter(package.submodule_search_locations))), cache / "model"
+    target = cache / "model"
     if not (target / "config.json").is_file():
-        file = {"gguf_file": next(source.glob("*.gguf")).name}
-        quantized = AutoModelForCausalLM.from_pretrained(source, dtype="float32", **file)
-        config = quantized.config
-        del config.quantization_config  # the weights are plain now
-        plain = AutoModelForCausalLM.from_config(config)
-        plain.load_state_dict(quantized.state_dict())
-        AutoTokenizer.from_pretrained(source, **file).save_pretrained(target)
-        plain.save_pretrained(target)
+        save_plain(target, load_plain(None, "--model"))
     return str(target)
 
 

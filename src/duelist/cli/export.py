@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.db"  # as in duelist.web.served_study, which needs the extra `annotate`
 LABELS = ("trl", "jsonl", "csv")
-TRAINERS = ("axolotl", "llama_factory")  # as in duelist.exchange.training_files
+TRAINERS = ("axolotl", "llama_factory")  # formats of duelist.exchange.training_files
 TOOLS = ("label-studio", "argilla", "potato")
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import typing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from rich.markup import escape
 
 from duelist.cli.console import Json, out, print_json
 from duelist.recipe.components import COMPONENTS
-from duelist.recipe.docstrings import FIELDS, described_in
-from duelist.settings.importing import import_object
+from duelist.recipe.docstrings import FIELDS, described_in, docstrings_of, summary_of
 
 # Ways of selecting that wrap a rule: settings of any acquisition, described in the same form.
 WRAPPERS = {"lure": "duelist.acquisition.lure:LureConfig"}
@@ -58,21 +54,12 @@ def list_methods() -> list[Method]:
 
 
 def _method(kind: str, name: str, path: str) -> Method:
-    module, _, class_name = path.partition(":")
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(module)
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    head = ast.get_docstring(tree) or ""
-    own = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None)
-    own_head = (ast.get_docstring(own) or "") if own is not None else ""
-    of_class, of_module = described_in(own_head), described_in(head)
+    of_class, of_module = (described_in(text) for text in docstrings_of(path))
     values = {field: of_class[field] or of_module[field] for field in FIELDS}
     return Method(
         kind=kind,
         name=name,
-        # A class with its own fields shares its module with others: the module docstring then describes all of them.
-        summary=(own_head if any(of_class.values()) else head or own_head).partition("\n")[0],
+        summary=summary_of(path),
         reference=values["Reference"],
         formula=values["Formula"],
         needs=_needs(path) if kind == "acquisition" else (),
@@ -84,6 +71,8 @@ def _method(kind: str, name: str, path: str) -> Method:
 
 def _needs(path: str) -> tuple[str, ...]:
     """Return the fields that an acquisition needs with its default settings."""
+    from duelist.settings.importing import import_object
+
     cls = import_object(path)
     config_type = typing.get_type_hints(cls.__init__).get("config")
     rule = cls() if config_type is None else cls(config_type())

@@ -15,7 +15,6 @@ from duelist.errors import DataError
 from duelist.settings.validation import write_yaml
 from duelist.store.artifacts import json_line
 
-TRAINERS = ("axolotl", "llama_factory")
 DATASET = "duelist"  # the data set's name in dataset_info.json
 ROLES = ("system", "user", "assistant")
 

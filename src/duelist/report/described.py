@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections import Counter
 from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from duelist.recipe.components import COMPONENTS
+from duelist.recipe.docstrings import summary_of
 from duelist.recipe.values import name_of
 from duelist.report.formats import count
 from duelist.report.record import Arm
@@ -100,15 +98,8 @@ def rule(arm: Arm) -> str:
 
 def rule_summary(name: str) -> str:
     """Return the first sentence of a shipped rule's documentation; nothing for a rule of the user's own."""
-    place, _, class_name = COMPONENTS["acquisition"].get(name, "").partition(":")
-    spec = find_spec(place) if place else None
-    if spec is None or spec.origin is None:
-        return ""
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))  # not imported: only its words are needed
-    own = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None)
-    of_class = (ast.get_docstring(own) or "") if own is not None else ""
-    described = of_class if "Formula" in of_class else ast.get_docstring(tree) or of_class
-    return described.partition("\n")[0]
+    path = COMPONENTS["acquisition"].get(name)
+    return "" if path is None else summary_of(path)
 
 
 def _prepared(text: str, recipe: Mapping[str, Any]) -> str:

@@ -306,8 +306,7 @@ class Study:
         self.folder.require_open()
         annotator = annotator or self.stages.components.annotator
         self.folder.derive()  # a full disk may have kept the last round from writing its results
-        if self.store.metrics():
-            self.reporting.report()  # a tracker may have missed the last round
+        self.reporting.report()  # a tracker may have missed the last round
         while self.rounds_left > 0:
             batch = self.ask()
             missing = batch.only(self.unanswered())

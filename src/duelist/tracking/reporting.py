@@ -60,7 +60,7 @@ class Reporting:
             return
         closed = len(self.store.metrics())
         for name in self.names:
-            if self._reported.get(name) == closed:
+            if self._reported.get(name, 0) == closed:
                 continue
             try:
                 self._report(name, closed)
