@@ -179,24 +179,18 @@ class VOpt(_VarianceRule):
         return Selection(picks, falls, _unit(f"{what} prediction variance removed", features), diagnostics)
 
     def _matter(self, features: Features) -> NDArray[np.float64]:
-        """Return the targets; for their mean, rows with the same mean outer product, scaled so that it is a sum."""
+        """Return the targets; for their mean, the root of their mean outer product: D rows at most."""
         if self.config.target == "drawn":
             targets_MD = np.asarray(features.target_MD, np.float64)
         else:
             targets_MD = np.asarray(rows_of(features, self.config.features), np.float64)
-        if self.config.criterion == "worst":
-            return targets_MD
-        # The mean needs only the Gram matrix ZᵀZ of the targets: D rows at most.
-        matter_MD = targets_MD / np.sqrt(len(targets_MD))
-        reduced = len(matter_MD) > matter_MD.shape[1]
-        return np.asarray(np.linalg.qr(matter_MD, mode="r")) if reduced else matter_MD
+        return targets_MD if self.config.criterion == "worst" else target_root(targets_MD)
 
     def gains(self, features: Features, rng: np.random.Generator) -> Gains:
         if features.place_NQ is not None or self.config.criterion == "worst":
             return super().gains(features, rng)
         problem, matter_MD, _ = self._problem(features, self._matter(features))
-        targets_MD = matter_MD * np.sqrt(len(matter_MD))  # their mean outer product is the targets'
-        fall_N = trace_falls(problem.rows_ND, problem.past_PD, targets_MD, problem.prior)
+        fall_N = trace_falls(problem.rows_ND, problem.past_PD, matter_MD, problem.prior)
         return Gains(fall_N, "mean prediction variance removed", {"prior_precision": problem.prior})
 
     def _select_questions(self, features: Features, budget: int) -> Selection:

@@ -25,7 +25,7 @@ from duelist.acquisition.numerics.pool_rows import PoolRows
 from duelist.acquisition.numerics.question_information import MAPPED_TARGETS, pool_targets
 from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.acquisition.numerics.single_gains import trace_falls
-from duelist.acquisition.numerics.trace_design import reduce_trace
+from duelist.acquisition.numerics.trace_design import reduce_trace, target_root
 from duelist.types import Features, Selection
 
 
@@ -85,8 +85,8 @@ class PolicyGap(Acquisition):
         known = label_information(features, self.config)
         if isinstance(known.rows_ND, QuestionRows):
             return super().gains(features, rng)
-        target_MD = self._target(features, known.rows_ND)
-        fall_N = trace_falls(known.rows_ND, known.past_PD, target_MD, known.regularizer)
+        root_MD = target_root(self._target(features, known.rows_ND))
+        fall_N = trace_falls(known.rows_ND, known.past_PD, root_MD, known.regularizer)
         return Gains(0.5 * fall_N, "fall of tr(Σ I⁻¹)", known.diagnostics)
 
     def _target(self, features: Features, rows: PoolRows | QuestionRows) -> NDArray[Any]:

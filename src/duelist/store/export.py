@@ -155,10 +155,7 @@ def label_rows(store: Store) -> Iterator[dict[str, Any]]:
         by_question.setdefault(question_of(act), []).append(act_row(act))
     for x in store.asked():
         selected = {"round": x.round, "position": x.position, "score": x.score, "score_unit": x.unit}
-        if x.inclusion is not None:  # not known of questions asked by earlier versions
-            selected |= {"inclusion": x.inclusion, "control": x.control}
-        if x.propensity is not None:
-            selected |= {"control": x.control, "propensity": x.propensity, "candidates_left": x.candidates_left}
+        selected |= {name: value for name in DRAWN if (value := getattr(x, name)) is not None}  # what is known of it
         answers = by_question.get(x.question.id, [])
         yield _pair_row(x, selected, prompts, answers) if x.question.k == 2 else _set_row(x, selected, prompts, answers)
 

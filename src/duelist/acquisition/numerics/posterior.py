@@ -30,6 +30,7 @@ from duelist.acquisition.numerics.linear_features import (
     rows_of,
 )
 from duelist.acquisition.numerics.pool_rows import as_rows, row_square_norms
+from duelist.acquisition.numerics.single_gains import variances_along
 from duelist.types import Features
 
 Floats = NDArray[np.float64]
@@ -107,16 +108,13 @@ class _Laplace:
 
     def deviations(self) -> Floats:
         """Return sqrt(φᵀΛ⁻¹φ) of every pair."""
+        if self._lower_DD is None:
+            return np.sqrt(variances_along(self._rows, self._directions_PD, self._regularizer))
         variance_N = np.empty(len(self._rows))
         for positions_N, block_ND in self._blocks():
-            if self._lower_DD is not None:
-                white_DN = solve_triangular(self._lower_DD, block_ND.T, lower=True)
-                variance_N[positions_N] = np.einsum("dn,dn->n", white_DN, white_DN)
-            else:
-                along_NP = block_ND @ self._directions_PD.T
-                left_N = np.vecdot(block_ND, block_ND) - np.vecdot(along_NP, along_NP)
-                variance_N[positions_N] = left_N / self._regularizer
-        return np.sqrt(np.maximum(variance_N, 0.0))
+            white_DN = solve_triangular(self._lower_DD, block_ND.T, lower=True)
+            variance_N[positions_N] = np.einsum("dn,dn->n", white_DN, white_DN)
+        return np.sqrt(variance_N)
 
     def draws(self, k: int, rng: np.random.Generator) -> Floats:
         """Return K draws of every margin, `[N, K]`."""

@@ -28,6 +28,7 @@ from duelist.acquisition.numerics.greedy import DEFAULT_TIE_TOLERANCE, past_dire
 from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows
 from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.acquisition.numerics.question_variances import COPY_BYTES, DIGITS_LEFT, QuestionVariances
+from duelist.acquisition.numerics.single_gains import applied, variances_and_effects
 from duelist.errors import BudgetError, DuelistError
 
 Floats = NDArray[np.float64]
@@ -145,7 +146,6 @@ class _TraceSearch:
         self._directions_XD = np.empty((self._k + budget, rows.shape[1]))
         self._directions_XD[: self._k] = known_PD
         self._free_N = np.ones(len(rows), bool)
-        self._q_N, self._n_N = np.empty(len(rows)), np.empty(len(rows))
         self._score_afresh()
 
     def trace(self) -> float:
@@ -177,8 +177,7 @@ class _TraceSearch:
 
     def _apply(self, vectors_XD: Floats) -> Floats:
         """Return A v for each row v."""
-        known_XD = self._directions_XD[: self._k]
-        return np.asarray((vectors_XD - (vectors_XD @ known_XD.T) @ known_XD) / self._regularizer)
+        return applied(vectors_XD, self._directions_XD[: self._k], self._regularizer)
 
     def _products(self, vectors_XD: Floats) -> Floats:
         """Return every candidate's inner product with each of X vectors, `[X, N]`."""
@@ -191,14 +190,8 @@ class _TraceSearch:
 
     def _score_afresh(self) -> None:
         """Compute q and n of every row from their definitions."""
-        applied_root_MD = self._apply(self._root_MD)
         known_XD = self._directions_XD[: self._k]
-        for positions_N, block_ND in self._rows.blocks():
-            along_NX = block_ND @ known_XD.T
-            left_N = np.vecdot(block_ND, block_ND) - np.vecdot(along_NX, along_NX)
-            self._q_N[positions_N] = np.maximum(left_N, 0.0) / self._regularizer
-            through_NM = block_ND @ applied_root_MD.T
-            self._n_N[positions_N] = np.vecdot(through_NM, through_NM)
+        self._q_N, self._n_N = variances_and_effects(self._rows, known_XD, self._root_MD, self._regularizer)
         self._scored_at = self._largest_n()
 
     def _largest_n(self) -> float:
