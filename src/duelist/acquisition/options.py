@@ -33,6 +33,11 @@ class AcquisitionOptions(BaseModel):
         "levelled unbiased risk estimation; pairs only. null: the rule's own picks.",
     )
 
+    @property
+    def weighs_draws(self) -> bool:
+        """Whether pairs are drawn with known probabilities, and their labels weighted by them."""
+        return self.lure is not None and self.lure.weights == "lure"
+
     def needs(self, rule: Acquisition) -> frozenset[str]:
         """Return the fields that `rule` needs under these options.
 

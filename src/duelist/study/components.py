@@ -185,6 +185,7 @@ class StudyComponents:
         recipe, policy, sampler, pairing = self.recipe, self.recipe.policy, self.sampler, self.pairing
         kinds = ("sampler", "pairing", "acquisition", "trainer")
         starts = None if policy is None else policy.initial_model or policy.initial_adapter
+        weighs_draws = recipe.acquisition.options.weighs_draws
         crosses = pairing.crosses_prompts
         return Context(
             names={kind: getattr(recipe, kind).name for kind in kinds},
@@ -199,26 +200,20 @@ class StudyComponents:
             labelled_start=recipe.initial is not None,
             posterior=None if recipe.reward_model is None else recipe.reward_model.posterior,
             origins=sampler.origins,
-            weighs_pairs=sampler.weighs_pairs or self._weighs_draws,
-            weighed_by="`acquisition.lure`" if self._weighs_draws else f"sampler {recipe.sampler.name!r}",
+            weighs_pairs=sampler.weighs_pairs or weighs_draws,
+            weighed_by="`acquisition.lure`" if weighs_draws else f"sampler {recipe.sampler.name!r}",
             within_prompts=not crosses if crosses or recipe.pairing.is_shipped else None,
             rounding=rounding,
             budgets=budgets(recipe),
             lookahead=recipe.lookahead,
             sets_of=pairing.sets_of,
             judged=recipe.judged_pool is not None,
-            asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform or self._weighs_draws,
+            asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform or weighs_draws,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,
             given=lambda: self._given(prompts),
             lookups=lookups,
         )
-
-    @property
-    def _weighs_draws(self) -> bool:
-        """Whether pairs are drawn with known probabilities, and their labels weighted by them."""
-        lure = self.recipe.acquisition.options.lure
-        return lure is not None and lure.weights == "lure"
 
     def _require_usable_draws(self) -> None:
         """Check that pairs can be drawn with known probabilities, if the recipe asks for it.
@@ -226,7 +221,8 @@ class StudyComponents:
         Raises:
             RecipeError: if questions have more than two responses, or a judge is corrected with equal weights.
         """
-        if self.recipe.acquisition.options.lure is None:
+        options = self.recipe.acquisition.options
+        if options.lure is None:
             return
         if self.pairing.sets_of > 2:
             raise RecipeError(
@@ -235,7 +231,7 @@ class StudyComponents:
             )
         use = self.trainer.plan.judge
         corrected = self.recipe.judged_pool is not None and use is not None and use.how == "prediction_powered"
-        if corrected and not self._weighs_draws:
+        if corrected and not options.weighs_draws:
             raise RecipeError(
                 "`trainer.judge: prediction_powered` needs the weights of pairs that were drawn by their gains, but "
                 "`acquisition.lure.weights` is equal: set it to lure, or `trainer.judge` to as_people or ignore."

@@ -30,12 +30,12 @@ def draw_weights(recipe: Recipe, asked: Sequence[AskedQuestion], rounds: range) 
         asked: the asked questions of all rounds.
         rounds: the rounds that are trained on.
     """
-    lure = recipe.acquisition.options.lure
-    if lure is None or lure.weights == "equal":
+    options = recipe.acquisition.options
+    if not options.weighs_draws:
         return {}
     # A random subset of a fixed pool (`candidates`) is a pool of its own, and so is what is left of it for a round that
     # trains alone.
-    one_pool = recipe.pool == "fixed" and recipe.acquisition.options.candidates is None and rounds.start <= 1
+    one_pool = recipe.pool == "fixed" and options.candidates is None and rounds.start <= 1
     return weights_of_draws([x for x in asked if x.round in rounds], one_pool=one_pool)
 
 

@@ -146,6 +146,8 @@ class _TraceSearch:
         self._directions_XD = np.empty((self._k + budget, rows.shape[1]))
         self._directions_XD[: self._k] = known_PD
         self._free_N = np.ones(len(rows), bool)
+        self._q_N: Floats
+        self._n_N: Floats
         self._score_afresh()
 
     def trace(self) -> float:
