@@ -73,6 +73,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
                     f"`online: true` takes one optimizer step a round, but `trainer.train.{key}` says how many to "
                     "take: remove it, and set `rounds` and `budget`."
                 )
+        self._check_processes(context)
         name = context.names["sampler"]
         if self.config.loss == "xpo" and context.origins is not None and "reference" not in context.origins:
             raise RecipeError(
@@ -90,6 +91,23 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
                 raise RecipeError(str(error)) from error
         require_accepted(self.trl_settings, context)
 
+    def _check_processes(self, context: Context) -> None:
+        c = self.config
+        if c.processes > 1 and context.online:
+            raise RecipeError(
+                f"`online: true` takes single steps in the study's own process, but `trainer.processes` is "
+                f"{c.processes}: set it to 1, or `online` to false."
+            )
+        if c.sharded and context.on_cpu:
+            raise RecipeError(
+                "`trainer.train.fsdp` shards the policy over GPUs, but it is on the CPU, where accelerate would copy it "
+                "into each process without a word: remove `fsdp`, or set `policy.device: cuda`."
+            )
+        if c.processes > 1 and context.lookups.may_import("`trainer.processes`"):
+            from duelist.trainers.processes import require_devices
+
+            require_devices("cpu" if context.on_cpu else "cuda", c.processes)
+
     def objective(self, preferences: Sequence[Preference]) -> Objective | None:
         """Return the loss that the settings and the preferences require; None for TRL's own.
 
@@ -100,7 +118,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
 
         c = self.config
         plain = all(p.weight == 1 and p.share == 1 and p.penalty == 0 for p in preferences)
-        if c.loss == "dpo" and c.ties != "rao_kupper" and plain:
+        if c.loss == "dpo" and c.ties != "rao_kupper" and plain and c.processes == 1:
             return None
         try:
             c.require_stock_loss("Preferences with weights or shares of votes")
@@ -133,9 +151,18 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
         optimizer: PersistentOptimizer,
         progress: Progress,
     ) -> Mapping[str, float]:
-        return self.train(policy, decisions, beta, seed, progress, optimizer)
+        return self.train_here(policy, decisions, beta, seed, progress, optimizer)
 
     def train(
+        self, policy: Policy, decisions: Sequence[Decision], beta: float, seed: int, progress: Progress
+    ) -> Mapping[str, float]:
+        if self.config.processes == 1:
+            return self.train_here(policy, decisions, beta, seed, progress)
+        from duelist.trainers.processes import train_in_processes
+
+        return train_in_processes(self.config, policy, decisions, beta, seed, progress)
+
+    def train_here(
         self,
         policy: Policy,
         decisions: Sequence[Decision],
@@ -144,6 +171,16 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
         progress: Progress,
         optimizer: PersistentOptimizer | None = None,
     ) -> Mapping[str, float]:
+        """Train in this process: the whole, or its share if torch's launcher started it among others.
+
+        Args:
+            optimizer: takes one step if given; otherwise a new one takes those of the settings.
+            policy: see `train`, which describes the other arguments and the result.
+            decisions: see `train`.
+            beta: see `train`.
+            seed: see `train`.
+            progress: see `train`.
+        """
         from trl import DPOConfig
 
         from duelist.models.policy.process_state import global_generators_kept
@@ -154,7 +191,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
         trainer_on = self._trainer_on(decisions)
         with tempfile.TemporaryDirectory(prefix="duelist-dpo-") as scratch, global_generators_kept():
             own = {"beta": beta, "seed": seed, "output_dir": scratch, "max_length": None}
-            on_cpu = policy.device.type == "cpu"
+            on_cpu = policy.device.type == "cpu" and not self.config.sharded
             config = trl_config(DPOConfig, self.config.train, "trainer.train", on_cpu=on_cpu, **own)
             size, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
             config = replace(config, gradient_accumulation_steps=accumulated * batches_of_a_step(decisions, size))

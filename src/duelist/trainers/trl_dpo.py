@@ -16,6 +16,9 @@ TRL internals we rely on, each checked by a test in tests/trainers for the TRL v
 5. With `precompute_ref_logps` the loss takes `ref_chosen_logps` and `ref_rejected_logps` of the batch, instead of a
    forward pass of the reference.
 6. `ref_model`, if given, is the reference, unchanged; otherwise see `trl_traces`.
+7. In several processes, the loader of the training data reads through accelerate's `BatchSamplerShard`, whose
+   `num_processes`, `process_index` and `even_batches` say which batches a process gets. Set here so that each process
+   gets all of them (see `own_share`).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.policy.trained_flags import trained_kept
 from duelist.trainers.known_reference import KnownReference
 from duelist.trainers.losses import Objective, PairColumns
+from duelist.trainers.own_share import COUNTED, OwnShare
 from duelist.trainers.trl_traces import leaving_no_trace, use_reference
 from duelist.types import Preference, Response
 
@@ -65,6 +69,20 @@ class TokenizedDPOTrainer(DPOTrainer, ABC):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._known_reference = KnownReference()
         self.precompute_ref_logps = self._reference_is_known
+
+    def read_with(self, collator: Callable[[list[Any]], dict[str, Any]]) -> None:
+        """Make batches with this collator; among several processes, of this one's share of each batch."""
+        processes = self.accelerator.num_processes
+        self.data_collator = collator
+        if processes > 1:
+            self.data_collator = OwnShare(collator, self.accelerator.process_index, processes)
+
+    def get_train_dataloader(self) -> Any:
+        loader = super().get_train_dataloader()
+        if self.accelerator.num_processes > 1:
+            batches = loader.batch_sampler
+            batches.num_processes, batches.process_index, batches.even_batches = 1, 0, False
+        return loader
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
@@ -109,7 +127,7 @@ class TokenizedDPOTrainer(DPOTrainer, ABC):  # type: ignore[misc]
     @property
     def _reference_is_known(self) -> bool:
         """Whether a sequence's number can be kept: it depends on no other, and no other process waits for a pass."""
-        return self.ld_alpha is None and self.accelerator.num_processes == 1
+        return self.ld_alpha is None and not self.is_fsdp_enabled
 
     def _reference_now(self, batch: dict[str, Any]) -> torch.Tensor:
         training = self.model.training
@@ -120,13 +138,18 @@ class TokenizedDPOTrainer(DPOTrainer, ABC):  # type: ignore[misc]
         finally:
             self.model.train(training)
 
+    def _mean(self, loss_B: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return the mean loss of a batch, or this process's part of it."""
+        return (loss_B * inputs[COUNTED] if COUNTED in inputs else loss_B).mean()
+
     def _with_experts(self, loss: torch.Tensor, outputs: Any) -> torch.Tensor:
         """Return the loss with what a mixture of experts adds to it."""
         return loss + self.router_aux_loss_coef * outputs.aux_loss if self.aux_loss_enabled else loss
 
-    def _log_rewards(self, reward_B2: torch.Tensor) -> None:
+    def _log_rewards(self, reward_B2: torch.Tensor, inputs: dict[str, Any]) -> None:
         """Log rewards of the chosen and the rejected under TRL's own names, so trackers show the same curves."""
-        reward_B2 = self.accelerator.gather(reward_B2)
+        if COUNTED in inputs:
+            reward_B2 = self.accelerator.gather(reward_B2)[self.accelerator.gather(inputs[COUNTED]) > 0]
         margin_B = reward_B2[:, 0] - reward_B2[:, 1]
         values = {"chosen": reward_B2[:, 0], "rejected": reward_B2[:, 1], "margins": margin_B}
         for name, value_B in {**values, "accuracies": (margin_B > 0).float()}.items():
@@ -141,7 +164,7 @@ class PairDPOTrainer(TokenizedDPOTrainer):
     objective: Objective | None = None
 
     def _batch_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any) -> Any:
-        batch = {name: value for name, value in inputs.items() if name not in COLUMNS}
+        batch = {name: value for name, value in inputs.items() if name not in (*COLUMNS, COUNTED)}
         if self.objective is None:
             if self._reference_is_known:
                 batch["ref_chosen_logps"], batch["ref_rejected_logps"] = self._reference(batch).chunk(2)
@@ -150,9 +173,9 @@ class PairDPOTrainer(TokenizedDPOTrainer):
         log_prob_B2, reward_B2 = (torch.stack(x.chunk(2), dim=1) for x in (log_prob_R, reward_R))
         from_reference_B2 = torch.stack([inputs["chosen_from_reference"], inputs["rejected_from_reference"]], dim=1)
         columns = PairColumns(inputs["weight"], inputs["share"], from_reference_B2, inputs["penalty"])
-        loss = self.objective(reward_B2[:, 0] - reward_B2[:, 1], log_prob_B2, columns, reward_B2).mean()
-        loss = self._with_experts(loss, outputs)
-        self._log_rewards(reward_B2.detach())
+        loss_B = self.objective(reward_B2[:, 0] - reward_B2[:, 1], log_prob_B2, columns, reward_B2)
+        loss = self._with_experts(self._mean(loss_B, inputs), outputs)
+        self._log_rewards(reward_B2.detach(), inputs)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -194,7 +217,7 @@ def dpo_trainer(
         objective: the loss; None for TRL's own.
     """
     with trainer_on(PairDPOTrainer, policy, reference, dataset, config) as trainer:
-        trainer.data_collator = WithColumns(trainer.data_collator)
+        trainer.read_with(WithColumns(trainer.data_collator))
         trainer.objective = objective
         yield trainer
 

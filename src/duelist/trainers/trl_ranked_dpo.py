@@ -19,6 +19,7 @@ from trl import DPOConfig
 from trl.trainer.utils import pad
 
 from duelist.models.policy.policy import Policy
+from duelist.trainers.own_share import COUNTED
 from duelist.trainers.ranking_losses import Answers, RankedObjective, SetColumns
 from duelist.trainers.trl_dpo import TokenizedDPOTrainer, trainer_on
 from duelist.types import RankedSet
@@ -68,14 +69,15 @@ class RankedDPOTrainer(TokenizedDPOTrainer):
     objective: RankedObjective
 
     def _batch_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any) -> Any:
-        batch = {name: value for name, value in inputs.items() if name not in OF_QUESTIONS}
+        batch = {name: value for name, value in inputs.items() if name not in (*OF_QUESTIONS, COUNTED)}
         outputs, log_prob_R, reward_R = self._rewards(model, batch)
         asked_BQ = inputs["ranks"] >= 0
         log_prob_BQ, reward_BQ = (_of_questions(x, asked_BQ) for x in (log_prob_R, reward_R))
         answers = Answers.of(inputs["ranks"], inputs["best_worst"], self.objective.scales, reward_BQ.dtype)
         columns = SetColumns(answers, inputs["weight"], inputs["from_reference"])
-        loss = self._with_experts(self.objective(reward_BQ, log_prob_BQ, columns).mean(), outputs)
-        self._log_rewards(_best_and_others(reward_BQ.detach(), inputs["ranks"]))
+        loss_B = self.objective(reward_BQ, log_prob_BQ, columns)
+        loss = self._with_experts(self._mean(loss_B, inputs), outputs)
+        self._log_rewards(_best_and_others(reward_BQ.detach(), inputs["ranks"]), inputs)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -130,6 +132,6 @@ def ranked_dpo_trainer(
     """
     with trainer_on(RankedDPOTrainer, policy, reference, dataset, config) as trainer:
         collator = trainer.data_collator
-        trainer.data_collator = QuestionCollator(collator.pad_token_id, collator.pad_to_multiple_of)
+        trainer.read_with(QuestionCollator(collator.pad_token_id, collator.pad_to_multiple_of))
         trainer.objective = objective
         yield trainer

@@ -35,6 +35,7 @@ class Policy:
         tokenizer: the model's tokenizer.
         name: the base model's folder or name on the Hugging Face Hub, or a name for messages if it is in memory.
         base_arguments: other arguments that loaded the base model: revision, type of its weights ...
+        config: the settings it was loaded with; None if it is in memory.
 
     Raises:
         ModelError: if the model is not causal.
@@ -46,11 +47,13 @@ class Policy:
         tokenizer: Any,
         name: str,
         base_arguments: Mapping[str, Any] | None = None,
+        config: PolicyConfig | None = None,
     ) -> None:
         self.weights = weights
         self.tokenizer = tokenizer
         self.name = name
         self.base_arguments = dict(base_arguments or {})
+        self.config = config
         require_causal(self.model)
         stop = self.model.generation_config.eos_token_id
         stop = tokenizer.eos_token_id if stop is None else stop
@@ -77,7 +80,7 @@ class Policy:
             weights = saved_adapter(base, expanded(config.initial_adapter), config.model)
         else:
             weights = fresh_adapter(base, config.lora, seed, config.model)
-        return Policy(weights, tokenizer, config.model, base_arguments(config))
+        return Policy(weights, tokenizer, config.model, base_arguments(config), config)
 
     @staticmethod
     def of(model: Any, tokenizer: Any, name: str = "the model in memory", reference: Any | None = None) -> Policy:
