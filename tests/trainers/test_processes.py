@@ -115,3 +115,17 @@ def test_two_processes_equal_one(tiny_model: Path, tmp_path: Path, decisions: An
     for name, weights in adapter_weights(alone).items():
         assert torch.allclose(adapter_weights(together)[name], weights, rtol=0, atol=1e-6), name
     assert any((weights - before[n]).abs().max() > 1e-4 for n, weights in adapter_weights(alone).items())
+
+
+@pytest.mark.full
+def test_two_processes_that_share_the_weights_equal_one(tiny_model: Path) -> None:
+    alone, together = moved(tiny_model), moved(tiny_model)
+    expected = trained(alone, pairs(alone), 1)
+    found = dict(
+        DPO(DPOTrainerConfig(processes=2, sharded=True, train=TRAIN)).train(
+            together, pairs(alone), BETA, SEED, Silent()
+        )
+    )
+    assert found == pytest.approx(expected, abs=1e-6)
+    for name, weights in adapter_weights(alone).items():
+        assert torch.allclose(adapter_weights(together)[name], weights, rtol=0, atol=1e-6), name

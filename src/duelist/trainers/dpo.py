@@ -98,10 +98,10 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
                 f"`online: true` takes single steps in the study's own process, but `trainer.processes` is "
                 f"{c.processes}: set it to 1, or `online` to false."
             )
-        if c.sharded and context.on_cpu:
+        if c.sharded and context.adapter == "none":
             raise RecipeError(
-                "`trainer.train.fsdp` shards the policy over GPUs, but it is on the CPU, where accelerate would copy it "
-                "into each process without a word: remove `fsdp`, or set `policy.device: cuda`."
+                "`trainer.sharded` divides the frozen weights below an adapter, but `policy.adapter` is none, so all "
+                "are trained: train an adapter, or set `sharded` to false."
             )
         if c.processes > 1 and context.lookups.may_import("`trainer.processes`"):
             from duelist.trainers.processes import require_devices
@@ -191,7 +191,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
         trainer_on = self._trainer_on(decisions)
         with tempfile.TemporaryDirectory(prefix="duelist-dpo-") as scratch, global_generators_kept():
             own = {"beta": beta, "seed": seed, "output_dir": scratch, "max_length": None}
-            on_cpu = policy.device.type == "cpu" and not self.config.sharded
+            on_cpu = policy.device.type == "cpu"
             config = trl_config(DPOConfig, self.config.train, "trainer.train", on_cpu=on_cpu, **own)
             size, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
             config = replace(config, gradient_accumulation_steps=accumulated * batches_of_a_step(decisions, size))

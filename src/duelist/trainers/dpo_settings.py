@@ -69,10 +69,14 @@ class DPOTrainerConfig(JudgeUseConfig):
         description="Processes of this machine that train together, each on a GPU of its own (or all on the CPU). They "
         "divide each batch among them, so the result is that of one process up to rounding.",
     )
+    sharded: bool = Field(
+        default=False,
+        description="With several processes: each holds a part of the base model's weights (FSDP2), not a copy.",
+    )
     train: dict[str, Any] = Field(
         default_factory=dict,
-        description="Arguments of trl.DPOConfig: learning_rate, num_train_epochs, loss_type ...; fsdp and fsdp_config "
-        "shard the policy over the processes. Batch sizes are those of all processes together.",
+        description="Arguments of trl.DPOConfig: learning_rate, num_train_epochs, loss_type ... Batch sizes are those "
+        "of all processes together.",
     )
 
     @field_validator("train")
@@ -92,24 +96,9 @@ class DPOTrainerConfig(JudgeUseConfig):
             self.require_stock_loss("`loss: xpo`, `votes: soft` or `reliability`, and `ties: half` or `rao_kupper`")
         if self.processes > 1:
             self.require_stock_loss(f"`processes: {self.processes}`")
-        self._require_sharding_of_version_2()
+        elif self.sharded:
+            raise ValueError("`sharded` divides the policy among `processes`, but there is 1: set it to 2 or more.")
         return self
-
-    @property
-    def sharded(self) -> bool:
-        """Whether the policy is sharded over the processes (FSDP)."""
-        return bool(self.train.get("fsdp"))
-
-    def _require_sharding_of_version_2(self) -> None:
-        if not self.sharded:
-            return
-        if self.train["fsdp"] is not True or int((self.train.get("fsdp_config") or {}).get("version", 2)) != 2:
-            raise ValueError(
-                f"`train.fsdp` must be true and its version 2, but it is {self.train['fsdp']!r} with `train.fsdp_config`"
-                f" {self.train.get('fsdp_config')!r}: set `fsdp: true`, and `fsdp_config: {{version: 2}}` or none."
-            )
-        if self.processes == 1:
-            raise ValueError("`train.fsdp` shards the policy over `processes`, but there is 1: set it to 2 or more.")
 
     def require_loss_of_sets(self) -> None:
         """Raise an error for settings that have no meaning for questions of more than two responses.

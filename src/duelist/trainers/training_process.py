@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, final
 
-from duelist.errors import DuelistError, described
+from duelist.errors import DuelistError, ModelError, described
 from duelist.progress import Advance, Progress, Silent, quiet_libraries
 from duelist.trainers.training_job import FAILURE, REPORT, WEIGHTS, TrainingJob
+
+ONE_PROCESS = ("device_map", "max_memory")  # arguments of `from_pretrained` that place the whole model
 
 
 def main(folder: Path) -> None:
@@ -45,28 +47,32 @@ def _train(job: TrainingJob, folder: Path, progress: Progress) -> None:
 
     from duelist.models.policy.policy import Policy
     from duelist.models.policy.process_state import torch_threads
+    from duelist.models.policy.sharding import is_sharded
     from duelist.trainers.decisions import ScaledDecisions
     from duelist.trainers.dpo import DPO
 
-    local = int(os.environ["LOCAL_RANK"])
-    if job.device != "cpu":
-        torch.cuda.set_device(local)
-    # A model to be sharded must not be on one device as a whole, not even for a moment.
-    device = "cpu" if job.trainer.sharded or job.device == "cpu" else f"cuda:{local}"
+    local, processes = int(os.environ["LOCAL_RANK"]), job.trainer.processes
+    device = "cpu" if job.device == "cpu" else f"cuda:{local}"
+    load = {key: value for key, value in job.policy.load.items() if key not in ONE_PROCESS}
+    if job.trainer.sharded:
+        load["distributed_config"] = {"fsdp_size": processes}
     with torch_threads(job.threads):
-        policy = Policy.load(job.policy.model_copy(update={"device": device}), seed=0)
+        policy = Policy.load(job.policy.model_copy(update={"device": device, "load": load}), seed=0)
+        if is_sharded(policy.model) != job.trainer.sharded:
+            raise ModelError(
+                f"`trainer.sharded` is {job.trainer.sharded}, but {policy.name} was loaded otherwise: its kind of model "
+                "has no plan for FSDP2 in transformers. Set `sharded` to false, or use another model."
+            )
         for name, parameter in policy.model.named_parameters():
             parameter.requires_grad_(name in job.trained)
         policy.set_reference(job.reference)
         decisions = ScaledDecisions(job.decisions, job.scales)
         report = dict(DPO(job.trainer).train_here(policy, decisions, job.beta, job.seed, progress))
-    if distributed.get_world_size() != job.trainer.processes:
-        raise DuelistError(
-            f"{job.trainer.processes} processes must train together, but {distributed.get_world_size()} did."
-        )
-    loss = torch.tensor(report["train_loss"], device=device if job.device == "cpu" else f"cuda:{local}")
+    if distributed.get_world_size() != processes:
+        raise DuelistError(f"{processes} processes must train together, but {distributed.get_world_size()} did.")
+    loss = torch.tensor(report["train_loss"], device=device)
     distributed.all_reduce(loss)  # the loss since TRL last logged is each process's own
-    report["train_loss"] = float(loss) / job.trainer.processes
+    report["train_loss"] = float(loss) / processes
     if distributed.get_rank() == 0:
         (folder / WEIGHTS).mkdir()
         policy.save_weights(folder / WEIGHTS)

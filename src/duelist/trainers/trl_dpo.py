@@ -34,6 +34,7 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.sharding import is_sharded
 from duelist.models.policy.trained_flags import trained_kept
 from duelist.trainers.known_reference import KnownReference
 from duelist.trainers.losses import Objective, PairColumns
@@ -127,7 +128,7 @@ class TokenizedDPOTrainer(DPOTrainer, ABC):  # type: ignore[misc]
     @property
     def _reference_is_known(self) -> bool:
         """Whether a sequence's number can be kept: it depends on no other, and no other process waits for a pass."""
-        return self.ld_alpha is None and not self.is_fsdp_enabled
+        return self.ld_alpha is None and not is_sharded(self.model)
 
     def _reference_now(self, batch: dict[str, Any]) -> torch.Tensor:
         training = self.model.training

@@ -22,6 +22,8 @@ DECIDED_ELSEWHERE = {
     "precompute_ref_log_probs": "TRL would take them from the wrong reference when an adapter is trained further",
     "sync_ref_model": "set trainer.reference to `initial` or `previous`",
     "disable_tqdm": "Duelist shows its own progress; `--quiet` turns it off",
+    "fsdp": "set `trainer.processes` and `trainer.sharded`, which also shard on a CPU, where TRL's `fsdp` copies",
+    "fsdp_config": "set `trainer.processes` and `trainer.sharded`",
     "push_to_hub": "upload the study's adapter/ (or model/) folder with `hf upload`",
     "resume_from_checkpoint": "a study resumes by itself",
 }

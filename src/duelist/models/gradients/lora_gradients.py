@@ -31,12 +31,13 @@ from duelist.models.policy.logprobs import (
     ResponseBatch,
     TokenizedResponse,
     check_sequences,
-    response_batches,
+    own_batches,
     response_token_log_probs,
 )
 from duelist.models.policy.lora_matrices import leave_out_experts, lora_matrices, working_targets
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import Proven, probe_ids, require_causal
+from duelist.models.policy.sharding import add_up, require_whole_activations
 from duelist.models.policy.trained_flags import frozen
 
 # Per-sequence products are computed for as many sequences at a time as fit in this many numbers (64 MiB in float32).
@@ -71,6 +72,7 @@ class LoraGradients:
     """
 
     def __init__(self, peft_model: torch.nn.Module, *, dimension: int | None, seed: int, max_tokens: int) -> None:
+        require_whole_activations(peft_model)
         self._model = peft_model
         self._max_tokens = max_tokens
         matrices = lora_matrices(peft_model)
@@ -97,6 +99,8 @@ class LoraGradients:
     ) -> tuple[NDArray[np.float64], NDArray[np.float32] | NDArray[np.float64]]:
         """Differentiate log π(y | x) of R responses, without dropout. The model's state is restored.
 
+        Every process of a model sharded by FSDP2 makes this call, computes a part of the numbers and gets all of them.
+
         Args:
             sequences: the R responses.
             progress: called after each batch with its number of sequences.
@@ -120,17 +124,20 @@ class LoraGradients:
             )
         check_sequences(model, sequences)
         require_causal(model)
-        log_probs_R = np.empty(len(sequences), dtype=np.float64)
-        gradient_RD = np.empty((len(sequences), self.dimension), dtype=self.dtype)
+        log_probs_R = np.zeros(len(sequences), dtype=np.float64)
+        gradient_RD = np.zeros((len(sequences), self.dimension), dtype=self.dtype)
         with torch.inference_mode(False), torch.enable_grad(), frozen(model):
             if len(sequences):
                 with suppress(NumericalError):  # the error for the responses themselves is clearer
                     self._require_agreement(matrices)
             with checkpointed_evaluation(model):
-                for index_B, batch in response_batches(model, sequences, self._max_tokens, square=False):
-                    log_probs_R[index_B], gradient_RD[index_B] = self._run(matrices, batch)
-                    if progress is not None:
+                for index_B, batch, given in own_batches(model, sequences, self._max_tokens, square=False):
+                    log_prob_B, gradient_BD = self._run(matrices, batch)
+                    if given:
+                        log_probs_R[index_B], gradient_RD[index_B] = log_prob_B, gradient_BD
+                    if given and progress is not None:
                         progress(len(index_B))
+        add_up(model, log_probs_R, gradient_RD)
         return log_probs_R, gradient_RD
 
     def _require_agreement(self, matrices: Mapping[str, torch.nn.Linear]) -> None:
@@ -174,10 +181,7 @@ class LoraGradients:
         self, matrices: Mapping[str, torch.nn.Linear], batch: ResponseBatch
     ) -> tuple[NDArray[np.float64], NDArray[Any]]:
         """Run one batch and return log_probs_B and gradient_BD. Its graph is freed when the call returns."""
-        device = batch.input_ids_RL.device
-        dtype = _accumulator_dtype(matrices)
-        accumulator_BW = self._sketch.accumulator(len(batch.start_R), dtype, device)
-        recorder = _Recorder(self._sketch, accumulator_BW, batch)
+        recorder = _Recorder(self._sketch, _accumulator_dtype(matrices), batch)
         with tapped(self._model, matrices.values(), recorder.record):
             log_probs_T = response_token_log_probs(self._model, batch)
             if not log_probs_T.requires_grad:
@@ -188,7 +192,7 @@ class LoraGradients:
             torch.autograd.backward(log_probs_T.sum())
         recorder.check_complete(self.parameter_names, working_targets(self._model))
         log_probs_B = batch.sum_per_response(log_probs_T)
-        gradient_BD: NDArray[Any] = self._sketch.finish(accumulator_BW).cpu().numpy()
+        gradient_BD: NDArray[Any] = self._sketch.finish(recorder.total()).cpu().numpy()
         if not np.isfinite(gradient_BD).all():
             raise NumericalError(
                 "Gradients must be finite, but one is not, although its log-probability is. Load the model in "
@@ -207,12 +211,16 @@ def _relative_difference(found_RD: NDArray[Any], expected_RD: NDArray[Any]) -> f
 
 
 class _Recorder:
-    """Recorder of one batch: sketches each tapped matrix's inputs and output gradients and stores nothing else."""
+    """Recorder of one batch: sketches each tapped matrix's inputs and output gradients and stores nothing else.
 
-    def __init__(self, sketch: SparseSketch, accumulator_BW: torch.Tensor, batch: ResponseBatch) -> None:
+    Each device has an accumulator of its own, so that only sketches go from one to another.
+    """
+
+    def __init__(self, sketch: SparseSketch, dtype: torch.dtype, batch: ResponseBatch) -> None:
         self._sketch = sketch
-        self._accumulator_BW = accumulator_BW
+        self._dtype = dtype
         self._batch = batch
+        self._accumulators: dict[torch.device, torch.Tensor] = {}  # accumulator_BW, by device
         self._seen: set[int] = set()
 
     def record(self, block: int, at_output: bool, input_: torch.Tensor, grad: torch.Tensor) -> None:
@@ -227,7 +235,7 @@ class _Recorder:
             grad: the gradient of its output, B × … × out (1 × M × out at the output layer).
         """
         self._seen.add(block)
-        input_, grad = input_.to(self._accumulator_BW.dtype), grad.to(self._accumulator_BW.dtype)
+        input_, grad = input_.to(self._dtype), grad.to(self._dtype)
         if at_output:
             spans = np.split(np.arange(input_.shape[1]), self._batch.start_R[1:])
             for row, span in enumerate(spans):
@@ -251,7 +259,17 @@ class _Recorder:
 
     def _add(self, block: int, rows: slice, input_: torch.Tensor, grad: torch.Tensor) -> None:
         product = torch.bmm(grad.transpose(1, 2), input_)
-        self._sketch.add_(self._accumulator_BW[rows], block, product.flatten(1))
+        if product.device not in self._accumulators:
+            size = len(self._batch.start_R)
+            self._accumulators[product.device] = self._sketch.accumulator(size, self._dtype, product.device)
+        self._sketch.add_(self._accumulators[product.device][rows], block, product.flatten(1))
+
+    def total(self) -> torch.Tensor:
+        """Return the accumulators of all devices, added up on one of them, `[B, W]`."""
+        first, *others = self._accumulators.values()
+        for other in others:
+            first += other.to(first.device)
+        return first
 
     def check_complete(self, names: Sequence[str], works: str | None) -> None:
         """Raise if an adapted layer took no part in the batch: its gradient would silently be zero."""

@@ -13,9 +13,12 @@ from duelist.settings.validation import expanded
 if TYPE_CHECKING:
     import torch
 
+# Arguments of `from_pretrained` that place the weights themselves: on several devices, or sharded over processes.
+PLACED = {"device_map", "distributed_config"}
+
 
 def load_base(config: PolicyConfig) -> tuple[Any, Any]:
-    """Load the base model, in evaluation mode on its device, and its tokenizer.
+    """Load the base model, in evaluation mode on its device or devices, and its tokenizer.
 
     Raises:
         ModelError: if one of them cannot be loaded.
@@ -23,7 +26,8 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     base = load_pretrained(AutoModelForCausalLM, config.model, "policy.model", **base_arguments(config))
-    base = base.to(device_of(config.device))
+    if not PLACED & config.load.keys():
+        base = base.to(device_of(config.device))
     tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
     if config.chat_template is not None:
         tokenizer.chat_template = read_chat_template(config.chat_template)

@@ -24,6 +24,7 @@ from duelist.models.policy.checkpointing import evaluation_mode
 from duelist.models.policy.padding import padded
 from duelist.models.policy.positions import context_length, length_thresholds, regime
 from duelist.models.policy.probes import require_causal
+from duelist.models.policy.sharding import add_up, own_share
 from duelist.models.policy.target_log_probs import TargetLogProbs
 from duelist.models.policy.vocabulary import check_vocabulary
 from duelist.types import Response
@@ -176,12 +177,31 @@ def response_batches(
         index_B: the batch's positions in `sequences`.
         batch: the padded batch.
     """
-    device, thresholds = model.get_input_embeddings().weight.device, _thresholds(model)
     for index_B in plan_batches(model, sequences, max_tokens, square):
-        longest = sequences[index_B[0]].input_length
-        # One more column if only its last token puts a sequence beyond the threshold.
-        width = longest + 1 if longest - 1 in thresholds else longest
-        yield index_B, ResponseBatch.of([sequences[i] for i in index_B], device, width)
+        yield index_B, _batch(model, sequences, index_B)
+
+
+def own_batches(
+    model: torch.nn.Module, sequences: Sequence[TokenizedResponse], max_tokens: int, square: bool = True
+) -> Iterator[tuple[NDArray[np.int64], ResponseBatch, bool]]:
+    """Yield the batches that this process runs: all, unless the model is sharded over processes (`sharding`).
+
+    Yields:
+        index_B: the batch's positions in `sequences`.
+        batch: the padded batch.
+        given: whether this process gives its results; otherwise it runs it because a pass takes all processes.
+    """
+    for index_B, given in own_share(model, plan_batches(model, sequences, max_tokens, square)):
+        yield index_B, _batch(model, sequences, index_B), given
+
+
+def _batch(
+    model: torch.nn.Module, sequences: Sequence[TokenizedResponse], index_B: NDArray[np.int64]
+) -> ResponseBatch:
+    longest = sequences[index_B[0]].input_length
+    # One more column if only its last token puts a sequence beyond the threshold.
+    width = longest + 1 if longest - 1 in _thresholds(model) else longest
+    return ResponseBatch.of([sequences[i] for i in index_B], model.get_input_embeddings().weight.device, width)
 
 
 def _thresholds(model: torch.nn.Module) -> list[int]:
@@ -266,6 +286,8 @@ def sequence_log_probs(
 ) -> NDArray[np.float64]:
     """Return log π(y | x) of R responses, without gradients and without dropout.
 
+    Every process of a sharded model makes this call, computes a part of the numbers and gets all of them.
+
     Args:
         model: a causal language model of transformers, with or without a PEFT adapter. The modes of its modules are
             restored.
@@ -283,10 +305,13 @@ def sequence_log_probs(
     """
     check_sequences(model, sequences)
     require_causal(model)
-    log_probs_R = np.empty(len(sequences), dtype=np.float64)
+    log_probs_R = np.zeros(len(sequences), dtype=np.float64)
     with evaluation_mode(model), torch.inference_mode():
-        for index_B, batch in response_batches(model, sequences, max_tokens):
-            log_probs_R[index_B] = batch.sum_per_response(response_token_log_probs(model, batch))
-            if progress is not None:
+        for index_B, batch, given in own_batches(model, sequences, max_tokens):
+            log_prob_B = batch.sum_per_response(response_token_log_probs(model, batch))
+            if given:
+                log_probs_R[index_B] = log_prob_B
+            if given and progress is not None:
                 progress(len(index_B))
+    add_up(model, log_probs_R)
     return log_probs_R

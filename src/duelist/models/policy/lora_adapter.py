@@ -25,6 +25,7 @@ from trl.trainer.utils import use_adapter
 from duelist.errors import ModelError
 from duelist.models.policy.lora_matrices import attention_projections
 from duelist.models.policy.process_state import global_generators_kept
+from duelist.models.policy.sharding import is_sharded
 from duelist.models.policy.trained_flags import trained_kept
 from duelist.settings.validation import expanded
 
@@ -74,7 +75,9 @@ class LoraAdapter:
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format, loadable with `PeftModel.from_pretrained`."""
-        self.model.save_pretrained(str(folder), selected_adapters=["default"])
+        # Of a sharded model PEFT would gather all weights, in a call that every process has to make.
+        own = {n: p for n, p in self.model.named_parameters() if "default" in n} if is_sharded(self.model) else None
+        self.model.save_pretrained(str(folder), selected_adapters=["default"], state_dict=own)
         # PEFT stores target_modules as a set, whose order differs from process to process.
         file = folder / "adapter_config.json"
         config = json.loads(file.read_text(encoding="utf-8"))
