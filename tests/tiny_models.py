@@ -34,6 +34,8 @@ from transformers import (
     Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     MptConfig,
@@ -98,6 +100,8 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float64, **changes: Any) 
                 # The eager kernel is the only one with soft capping of attention.
                 capped |= {"head_dim": 8, "query_pre_attn_scalar": 8, "attn_implementation": "eager"}
                 model = Gemma2ForCausalLM(Gemma2Config(**{**_SHAPE, **capped, **changes}))
+            case "mistral":
+                model = MistralForCausalLM(MistralConfig(**{**_SHAPE, "sliding_window": 8, **changes}))
             case "mixtral":
                 experts = {"num_local_experts": 3, "experts_implementation": "eager"}  # the other kernel lacks float64
                 model = MixtralForCausalLM(MixtralConfig(**{**_SHAPE, **experts, **changes}))

@@ -37,7 +37,7 @@ from duelist.models.policy.logprobs import (
 from duelist.models.policy.lora_matrices import leave_out_experts, lora_matrices, working_targets
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import Proven, probe_ids, require_causal
-from duelist.models.policy.sharding import add_up, require_whole_activations
+from duelist.models.policy.sharding import add_up, require_weights_in_place, require_whole_activations
 from duelist.models.policy.trained_flags import frozen
 
 # Per-sequence products are computed for as many sequences at a time as fit in this many numbers (64 MiB in float32).
@@ -68,11 +68,13 @@ class LoraGradients:
         frozen: whether the whole adapter is frozen, so that gradients cover all of it.
 
     Raises:
-        ModelError: if there is no such adapter, or it trains parameters that the taps cannot observe.
+        ModelError: if there is no such adapter, it trains parameters that the taps cannot observe, or the model is
+            tensor-parallel or offloaded.
     """
 
     def __init__(self, peft_model: torch.nn.Module, *, dimension: int | None, seed: int, max_tokens: int) -> None:
         require_whole_activations(peft_model)
+        require_weights_in_place(peft_model)
         self._model = peft_model
         self._max_tokens = max_tokens
         matrices = lora_matrices(peft_model)

@@ -21,13 +21,16 @@ def load_base(config: PolicyConfig) -> tuple[Any, Any]:
     """Load the base model, in evaluation mode on its device or devices, and its tokenizer.
 
     Raises:
-        ModelError: if one of them cannot be loaded.
+        ModelError: if one of them cannot be loaded, or not all weights fit the devices.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    from duelist.models.policy.sharding import require_weights_in_place
 
     base = load_pretrained(AutoModelForCausalLM, config.model, "policy.model", **base_arguments(config))
     if not PLACED & config.load.keys():
         base = base.to(device_of(config.device))
+    require_weights_in_place(base)
     tokenizer = load_pretrained(AutoTokenizer, config.model, "policy.model", config.revision)
     if config.chat_template is not None:
         tokenizer.chat_template = read_chat_template(config.chat_template)

@@ -28,11 +28,10 @@ def is_sharded(model: torch.nn.Module) -> bool:
 
 
 def require_whole_activations(model: torch.nn.Module) -> None:
-    """Require a model whose layers see whole inputs and outputs, on a device that takes part in the backward pass.
+    """Require a model whose layers see whole inputs and outputs.
 
     Raises:
-        ModelError: if layers are split over processes (tensor parallelism), or parts of the model are moved to its
-            device for the forward pass only.
+        ModelError: if they are split over processes (tensor parallelism).
     """
     from torch.distributed.fsdp import FSDPModule
 
@@ -41,15 +40,23 @@ def require_whole_activations(model: torch.nn.Module) -> None:
         raise ModelError(
             "Gradients per response need layers that see whole inputs and outputs, but those of this model are split "
             "over processes (tensor parallelism), each of which sees a part: shard it by FSDP2 instead "
-            "(`policy.load: {distributed_config: {fsdp_size: N}}`, or torch's fully_shard), or place its layers on "
-            "different devices (`policy.load: {device_map: auto}`)."
+            "(`distributed_config={'fsdp_size': N}` of from_pretrained, or torch's fully_shard), or place its layers "
+            "on different devices (`device_map='auto'`)."
         )
-    moved = sorted({str(d) for d in (getattr(model, "hf_device_map", None) or {}).values()} & {"cpu", "disk"})
-    if moved and any(parameter.device.type == "meta" for parameter in model.parameters()):
+
+
+def require_weights_in_place(model: torch.nn.Module) -> None:
+    """Require weights that are on a device all the time, not only while a layer runs forward.
+
+    Raises:
+        ModelError: if some are offloaded.
+    """
+    away = [name for name, parameter in model.named_parameters() if parameter.device.type == "meta"]
+    if away:
         raise ModelError(
-            f"Gradients per response need weights that stay on their device until the backward pass, but `device_map` "
-            f"has put some on {' and '.join(moved)}, from where they are moved for the forward pass only: use GPUs "
-            "with more memory together (`max_memory` in `policy.load`), load the model quantized, or shard it by FSDP2."
+            f"Training and gradients need weights that stay on their device until the backward pass, but `device_map` "
+            f"has moved {len(away)} off it, such as {away[0]}, and lends them to the forward pass only: use more or "
+            "larger GPUs (`max_memory`), a smaller type of the weights, or FSDP2 (`trainer.sharded`)."
         )
 
 

@@ -1,0 +1,50 @@
+"""Features of models that are sharded over two processes, against those of one process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sharded_process import FAMILIES, TARGETS, features
+
+from tiny_models import tiny_model, with_lora
+
+TESTS = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes wrote what they computed."""
+    folder = tmp_path_factory.mktemp("sharded")
+    for family in FAMILIES:
+        tiny_model(family, torch.float32).save_pretrained(folder / family)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--local-addr=127.0.0.1"]
+    address = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+    process = str(Path(__file__).with_name("sharded_process.py"))
+    paths = os.pathsep.join([str(TESTS), *sys.path])
+    subprocess.run([*launcher, *address, process, str(folder)], env={**os.environ, "PYTHONPATH": paths}, check=True)
+    return folder
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("how", ["loaded", "wrapped"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_of_two_processes_are_those_of_one(computed: Path, family: str, how: str) -> None:
+    expected = features(with_lora(tiny_model(family, torch.float32), target_modules=TARGETS))
+    norm = np.linalg.norm(expected["gradients"], axis=1).max()
+    for rank in range(2):
+        with np.load(computed / f"{family}-{how}-{rank}.npz") as found:
+            np.testing.assert_allclose(found["gradients"] / norm, expected["gradients"] / norm, rtol=0, atol=1e-6)
+            for name in ("log_probs", "reference"):
+                np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+
+
+@pytest.mark.full
+def test_a_tensor_parallel_model_is_refused_with_the_remedy(computed: Path) -> None:
+    for rank in range(2):
+        assert "fsdp_size" in (computed / f"refused-{rank}.txt").read_text(encoding="utf-8")
