@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from trained_policies import adapter_weights, fresh, moved, responses_to
@@ -18,12 +20,15 @@ from trained_policies import adapter_weights, fresh, moved, responses_to
 from duelist.errors import DuelistError, ModelError, RecipeError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
+from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
+from duelist.recipe.recipe import parse_recipe
 from duelist.trainers.decisions import ScaledDecisions
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.own_share import COUNTED, OwnShare, shared_out
-from duelist.types import Decision, Preference, Prompt, RankedSet
+from duelist.trainers.processes import require_devices
+from duelist.types import Preference, Prompt, RankedSet
 
 BETA, SEED = 0.5, 3
 # Seven pairs in batches of three: the last batch has one, and two processes never divide a batch evenly.
@@ -92,40 +97,158 @@ class Watching(Progress):
         pass
 
 
-def trained(policy: Policy, decisions: Any, processes: int, train: dict[str, Any] = TRAIN) -> dict[str, float]:
-    config = DPOTrainerConfig(processes=processes, train=train)
+def trained(policy: Policy, decisions: Any, **settings: Any) -> dict[str, float]:
+    config = DPOTrainerConfig.model_validate({"train": TRAIN, **settings})
     progress = Watching()
     report = DPO(config).train(policy, decisions, BETA, SEED, progress)
     assert progress.reported == [report["optimizer_steps"], *[1] * int(report["optimizer_steps"])]
     return dict(report)
 
 
+def require_equal(found: Policy, expected: Policy, before: dict[str, torch.Tensor]) -> None:
+    weights = dict(found.model.named_parameters())
+    moved_by = 0.0
+    for name, parameter in expected.model.named_parameters():
+        assert torch.allclose(weights[name], parameter, rtol=0, atol=1e-6), name
+        moved_by = max(moved_by, float((parameter - before[name]).abs().max()))
+    assert moved_by > 1e-4
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("decisions", [pairs, weighted, rankings])
-def test_two_processes_equal_one(tiny_model: Path, tmp_path: Path, decisions: Any) -> None:
+@pytest.mark.parametrize(
+    ("decisions", "settings"),
+    [
+        (pairs, {}),
+        (weighted, {}),
+        (rankings, {}),
+        (pairs, {"sharded": True, "train": {**TRAIN, "gradient_checkpointing": True}}),
+        (weighted, {"sharded": True}),
+    ],
+    ids=["pairs", "weighted", "rankings", "sharded", "sharded and weighted"],
+)
+def test_two_processes_equal_one(tiny_model: Path, tmp_path: Path, decisions: Any, settings: Any) -> None:
     alone, together = moved(tiny_model), moved(tiny_model)
-    before = adapter_weights(alone)
     alone.save_weights(tmp_path)
-    if decisions is weighted:  # against a reference that is an adapter of its own
-        alone.set_reference(tmp_path)
-        together.set_reference(tmp_path)
-    expected = trained(alone, decisions(alone), 1)
-    found = trained(together, decisions(alone), 2)
+    for policy in (alone, together):
+        for name, parameter in policy.model.named_parameters():
+            if "layers.0" in name and "lora_A" in name:
+                parameter.requires_grad_(False)  # it stays as it is, in every process
+        if decisions is weighted:  # against a reference that is an adapter of its own
+            policy.set_reference(tmp_path)
+    before = {name: parameter.detach().clone() for name, parameter in alone.model.named_parameters()}
+    expected = trained(alone, decisions(alone))
+    found = trained(together, decisions(alone), processes=2, **settings)
     assert found == pytest.approx(expected, abs=1e-6)
-    for name, weights in adapter_weights(alone).items():
-        assert torch.allclose(adapter_weights(together)[name], weights, rtol=0, atol=1e-6), name
-    assert any((weights - before[n]).abs().max() > 1e-4 for n, weights in adapter_weights(alone).items())
+    require_equal(together, alone, before)
 
 
 @pytest.mark.full
-def test_two_processes_that_share_the_weights_equal_one(tiny_model: Path) -> None:
-    alone, together = moved(tiny_model), moved(tiny_model)
-    expected = trained(alone, pairs(alone), 1)
-    found = dict(
-        DPO(DPOTrainerConfig(processes=2, sharded=True, train=TRAIN)).train(
-            together, pairs(alone), BETA, SEED, Silent()
-        )
+def test_two_processes_that_train_all_parameters_equal_one(tiny_model: Path) -> None:
+    config = PolicyConfig(model=str(tiny_model), adapter="none", device="cpu")
+    alone, together = Policy.load(config, 1), Policy.load(config, 1)
+    before = {name: parameter.detach().clone() for name, parameter in alone.model.named_parameters()}
+    expected = trained(alone, pairs(alone))
+    assert trained(together, pairs(alone), processes=2) == pytest.approx(expected, abs=1e-6)
+    require_equal(together, alone, before)
+
+
+@pytest.mark.full
+def test_the_error_of_a_process_is_the_trainings(tiny_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    policy = moved(model)
+    before = adapter_weights(policy)
+    shutil.rmtree(model)
+    with pytest.raises(DuelistError, match=r"Training in 2 processes .* process \d: policy\.model must be a folder"):
+        trained(policy, pairs(policy), processes=2)
+    assert all(torch.equal(weights, before[name]) for name, weights in adapter_weights(policy).items())
+
+
+@pytest.mark.full
+def test_the_processes_of_a_killed_study_end(tiny_model: Path) -> None:
+    """Kill -9 the process that started them after their first step, of too many to finish."""
+    program = (
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}\n"
+        "from pathlib import Path\n"
+        "from test_processes import TRAIN, Printing, moved, pairs\n"
+        "from duelist.trainers.dpo import DPO\n"
+        "from duelist.trainers.dpo_settings import DPOTrainerConfig\n"
+        f"policy = moved(Path({str(tiny_model)!r}))\n"
+        "config = DPOTrainerConfig(processes=2, train={**TRAIN, 'num_train_epochs': 100_000})\n"
+        "DPO(config).train(policy, pairs(policy), 0.5, 0, Printing())\n"
     )
-    assert found == pytest.approx(expected, abs=1e-6)
-    for name, weights in adapter_weights(alone).items():
-        assert torch.allclose(adapter_weights(together)[name], weights, rtol=0, atol=1e-6), name
+    study = psutil.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    try:
+        assert study.stdout.readline().strip() == b"a step"
+        started = study.children(recursive=True)
+        assert len(started) >= 3  # the launcher and two processes
+    finally:
+        study.kill()
+        study.communicate()
+    _, alive = psutil.wait_procs(started, timeout=120)
+    assert not alive
+
+
+class Printing(Progress):
+    """Progress that prints a line for each step."""
+
+    @contextmanager
+    def stage(self, description: str, total: int) -> Iterator[Advance]:
+        yield lambda steps: print("a step", flush=True)  # noqa: T201
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def test_a_process_ends_when_its_standard_input_is_closed() -> None:
+    program = (
+        "import threading; from duelist.trainers.training_process import _end_with_study as end\n"
+        "threading.Thread(target=end).start(); print('started', flush=True); threading.Event().wait()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout and process.stdout.readline().strip() == b"started"
+        process.communicate()  # closes its standard input
+    assert process.returncode == 1
+
+
+def test_a_policy_in_memory_cannot_be_trained_in_processes(tiny_model: Path) -> None:
+    policy = fresh(tiny_model)
+    in_memory = Policy.of(policy.model, policy.tokenizer)
+    with pytest.raises(ModelError, match=r"`trainer\.processes` is 2.*load it with `Policy\.load`"):
+        DPO(DPOTrainerConfig(processes=2)).train(in_memory, pairs(policy, 2), BETA, SEED, Silent())
+
+
+def test_each_process_on_gpus_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_devices("cpu", 100)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_devices("cuda", 2)
+    with pytest.raises(RecipeError, match="it is 3 and this machine has 2"):
+        require_devices("cuda", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"trainer": {"sharded": True}}, "`sharded` divides the policy among `processes`, but there is 1"),
+        ({"trainer": {"processes": 0}}, "processes"),
+        ({"trainer": {"processes": 2, "train": {"loss_type": "ipo"}}}, "need TRL's sigmoid loss"),
+        ({"trainer": {"processes": 2, "train": {"fsdp": True}}}, r"trainer\.sharded"),
+        ({"trainer": {"processes": 2, "sharded": True}, "policy": {"adapter": "none"}}, "train an adapter"),
+        ({"trainer": {"processes": 2}, "online": True}, "`online: true` takes single steps in the study's own process"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused_early(
+    tiny_recipe: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    policy = {"model": tiny_recipe["policy"]["model"], "device": "cpu", **change.get("policy", {})}
+    own = {"accumulate": "round", "restart": "continue"} if change.get("online") else {}
+    margins = {"acquisition": "margin", "featurizers": {"margin": {}}}
+    content = {
+        **tiny_recipe,
+        **margins,
+        **change,
+        "policy": policy,
+        "trainer": {"name": "dpo", **own, **change["trainer"]},
+    }
+    with pytest.raises(RecipeError, match=words):
+        examine(parse_recipe(content))

@@ -60,8 +60,8 @@ def _train(job: TrainingJob, folder: Path, progress: Progress) -> None:
         policy = Policy.load(job.policy.model_copy(update={"device": device, "load": load}), seed=0)
         if is_sharded(policy.model) != job.trainer.sharded:
             raise ModelError(
-                f"`trainer.sharded` is {job.trainer.sharded}, but {policy.name} was loaded otherwise: its kind of model "
-                "has no plan for FSDP2 in transformers. Set `sharded` to false, or use another model."
+                f"`trainer.sharded` is {job.trainer.sharded}, and the weights must be so in every process, but those of "
+                f"{policy.name} are not: remove what places them from `policy.load`, or change `sharded`."
             )
         for name, parameter in policy.model.named_parameters():
             parameter.requires_grad_(name in job.trained)

@@ -131,7 +131,7 @@ def ranked_dpo_trainer(
         objective: the loss.
     """
     with trainer_on(RankedDPOTrainer, policy, reference, dataset, config) as trainer:
-        collator = trainer.data_collator
+        collator: Any = trainer.data_collator
         trainer.read_with(QuestionCollator(collator.pad_token_id, collator.pad_to_multiple_of))
         trainer.objective = objective
         yield trainer

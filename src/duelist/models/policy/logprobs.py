@@ -195,9 +195,7 @@ def own_batches(
         yield index_B, _batch(model, sequences, index_B), given
 
 
-def _batch(
-    model: torch.nn.Module, sequences: Sequence[TokenizedResponse], index_B: NDArray[np.int64]
-) -> ResponseBatch:
+def _batch(model: torch.nn.Module, sequences: Sequence[TokenizedResponse], index_B: NDArray[np.int64]) -> ResponseBatch:
     longest = sequences[index_B[0]].input_length
     # One more column if only its last token puts a sequence beyond the threshold.
     width = longest + 1 if longest - 1 in _thresholds(model) else longest
