@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.errors import ModelError
 from duelist.featurizers.base import FeatureJob
 from duelist.featurizers.feature_folder import FeatureFolder, Number
 from duelist.models.gradients.lora_gradients import LoraGradients
@@ -24,6 +25,7 @@ from duelist.models.policy.logprobs import (
     tokenized,
 )
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.sharding import processes_of
 from duelist.progress import Progress
 from duelist.types import Response
 
@@ -42,6 +44,8 @@ def response_numbers(
 ) -> Iterator[FeatureFolder]:
     """Compute the numbers of R responses that `job.cache` lacks, and yield the cache while it is locked.
 
+    Every process of a sharded model makes this call, and gets all numbers.
+
     Args:
         job: the cache, and the wanted features, which determine whether the reference is needed.
         policy: the policy and its reference.
@@ -51,9 +55,15 @@ def response_numbers(
 
     Raises:
         StorageError: if the cache cannot be used.
-        DuelistError: if the policy cannot compute the numbers.
+        DuelistError: if the policy cannot compute the numbers, or it is sharded and the cache has a folder.
     """
     sequences = tokenized(responses)
+    _, processes = processes_of(policy.model)
+    if processes > 1 and job.cache.folder:
+        raise ModelError(
+            f"A folder of features is for one process, but the model is sharded over {processes}, which compute them "
+            "together: leave the folder out."
+        )
     # No other run sees a temporary folder, so it needs no hash of the model.
     state: dict[str, Any] = {"model": policy.fingerprint() if job.cache.folder else None}
     if engine is not None:
@@ -73,7 +83,9 @@ def response_numbers(
             check_sequences(policy.model, some)
             return [missing_X[index_B] for index_B in plan_batches(policy.model, some, max_tokens, square)]
 
-        _run(what, kept, kept.batches(numbers, plan), lambda b: compute([sequences[i] for i in b]), job.progress)
+        batches = kept.batches(numbers, plan)
+        turns = [np.concatenate(batches[i : i + processes]) for i in range(0, len(batches), processes)]
+        _run(what, kept, turns, lambda b: compute([sequences[i] for i in b]), job.progress)
 
     if engine is not None and engine.note is not None:
         job.progress.note(engine.note)

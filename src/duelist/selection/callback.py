@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback
 
+from duelist.models.policy.sharding import is_sharded
 from duelist.selection.choice import Picks, select
 from duelist.selection.pool import Pool
 from duelist.store.artifacts import write_jsonl
@@ -17,7 +18,8 @@ class SelectCallback(TrainerCallback):  # type: ignore[misc]
     """Select pairs to label with the model as it stands, after every epoch or once training ends.
 
     The picks are written as JSON Lines, to be labelled while the training goes on or before the next one:
-    `FOLDER/epoch-N.jsonl`, or `FOLDER/end.jsonl`. Pairs that were picked before are not picked again.
+    `FOLDER/epoch-N.jsonl`, or `FOLDER/end.jsonl`. Pairs that were picked before are not picked again. Among several
+    processes, the first one writes them; the others take part in the selection only if the model is sharded.
 
     Args:
         pool: the candidate pairs, see `select`.
@@ -61,7 +63,7 @@ class SelectCallback(TrainerCallback):  # type: ignore[misc]
             self._select("end", args, state, kwargs)
 
     def _select(self, name: str, args: Any, state: Any, given: dict[str, Any]) -> None:
-        if not state.is_world_process_zero:
+        if not state.is_world_process_zero and not is_sharded(given["model"]):
             return
         arguments = {"beta": getattr(args, "beta", None), **self.arguments}
         labelled = [*(arguments.pop("labelled", None) or []), *self._picked]
@@ -75,6 +77,8 @@ class SelectCallback(TrainerCallback):  # type: ignore[misc]
         )
         rows = [pick.as_row() for pick in picks]
         self._picked += rows
+        if not state.is_world_process_zero:
+            return
         write_jsonl(self.folder / f"{name}.jsonl", rows)
         if self.on_picks is not None:
             self.on_picks(picks)

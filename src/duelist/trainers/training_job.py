@@ -30,6 +30,7 @@ class TrainingJob:
         trained: names of the trained parameters.
         reference: folder of the reference's weights; None for the base model.
         decisions: the data.
+        scales: see `ScaledDecisions`.
         beta: β of DPO.
         seed: the only source of randomness.
         threads: threads of each process on the CPU.

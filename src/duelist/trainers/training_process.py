@@ -60,8 +60,8 @@ def _train(job: TrainingJob, folder: Path, progress: Progress) -> None:
         policy = Policy.load(job.policy.model_copy(update={"device": device, "load": load}), seed=0)
         if is_sharded(policy.model) != job.trainer.sharded:
             raise ModelError(
-                f"`trainer.sharded` is {job.trainer.sharded}, and the weights must be so in every process, but those of "
-                f"{policy.name} are not: remove what places them from `policy.load`, or change `sharded`."
+                f"`trainer.sharded` is {job.trainer.sharded}, and the weights must be so in every process, but those "
+                f"of {policy.name} are not: remove what places them from `policy.load`, or change `sharded`."
             )
         for name, parameter in policy.model.named_parameters():
             parameter.requires_grad_(name in job.trained)
@@ -70,7 +70,7 @@ def _train(job: TrainingJob, folder: Path, progress: Progress) -> None:
         report = dict(DPO(job.trainer).train_here(policy, decisions, job.beta, job.seed, progress))
     if distributed.get_world_size() != processes:
         raise DuelistError(f"{processes} processes must train together, but {distributed.get_world_size()} did.")
-    loss = torch.tensor(report["train_loss"], device=device)
+    loss = torch.tensor(report["train_loss"], dtype=torch.float64, device=device)
     distributed.all_reduce(loss)  # the loss since TRL last logged is each process's own
     report["train_loss"] = float(loss) / processes
     if distributed.get_rank() == 0:

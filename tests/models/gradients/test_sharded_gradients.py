@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +9,8 @@ import pytest
 import torch
 from sharded_process import FAMILIES, TARGETS, features
 
+from launching import in_two_processes
 from tiny_models import tiny_model, with_lora
-
-TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +19,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
     for family in FAMILIES:
         tiny_model(family, torch.float32).save_pretrained(folder / family)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--local-addr=127.0.0.1"]
-    address = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
-    process = str(Path(__file__).with_name("sharded_process.py"))
-    paths = os.pathsep.join([str(TESTS), *sys.path])
-    subprocess.run([*launcher, *address, process, str(folder)], env={**os.environ, "PYTHONPATH": paths}, check=True)
+    in_two_processes(Path(__file__).with_name("sharded_process.py"), folder)
     return folder
 
 

@@ -33,10 +33,12 @@ def require_whole_activations(model: torch.nn.Module) -> None:
     Raises:
         ModelError: if they are split over processes (tensor parallelism).
     """
-    from torch.distributed.fsdp import FSDPModule
+    in_parts = (getattr(model, "tp_size", None) or 1) > 1
+    if not in_parts and is_sharded(model):
+        from torch.distributed.fsdp import FSDPModule
 
-    in_parts = is_sharded(model) and not any(isinstance(module, FSDPModule) for module in model.modules())
-    if in_parts or (getattr(model, "tp_size", None) or 1) > 1:
+        in_parts = not any(isinstance(module, FSDPModule) for module in model.modules())
+    if in_parts:
         raise ModelError(
             "Gradients per response need layers that see whole inputs and outputs, but those of this model are split "
             "over processes (tensor parallelism), each of which sees a part: shard it by FSDP2 instead "
@@ -60,14 +62,19 @@ def require_weights_in_place(model: torch.nn.Module) -> None:
         )
 
 
+def processes_of(model: torch.nn.Module) -> tuple[int, int]:
+    """Return the number of this process among those that the model is sharded over, and their number; else 0, 1."""
+    if not is_sharded(model):
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
 def own_share(model: torch.nn.Module, batches: Sequence[T]) -> Iterator[tuple[T, bool]]:
     """Yield the batches that this process runs, and whether their results are its to give; all of a whole model's.
 
     The last batch is run by several processes if the batches do not divide.
     """
-    process, processes = 0, 1
-    if is_sharded(model):
-        process, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    process, processes = processes_of(model)
     for start in range(0, len(batches), processes):
         own = start + process
         yield batches[min(own, len(batches) - 1)], own < len(batches)
