@@ -110,7 +110,7 @@ def require_equal(found: Policy, expected: Policy, before: dict[str, torch.Tenso
     moved_by = 0.0
     for name, parameter in expected.model.named_parameters():
         assert torch.allclose(weights[name], parameter, rtol=0, atol=1e-6), name
-        moved_by = max(moved_by, float((parameter - before[name]).abs().max()))
+        moved_by = max(moved_by, float((parameter.detach() - before[name]).abs().max()))
     assert moved_by > 1e-4
 
 
@@ -154,11 +154,12 @@ def test_two_processes_that_train_all_parameters_equal_one(tiny_model: Path) -> 
 
 @pytest.mark.full
 def test_the_error_of_a_process_is_the_trainings(tiny_model: Path, tmp_path: Path) -> None:
-    model = shutil.copytree(tiny_model, tmp_path / "model")
-    policy = moved(model)
+    policy = moved(tiny_model)
+    policy.save_weights(tmp_path)
+    policy.set_reference(tmp_path)
     before = adapter_weights(policy)
-    shutil.rmtree(model)
-    with pytest.raises(DuelistError, match=r"Training in 2 processes .* process \d: policy\.model must be a folder"):
+    shutil.rmtree(tmp_path)  # so that no process finds the reference
+    with pytest.raises(DuelistError, match=r"Training in 2 processes .* process \d: .*adapter_config\.json"):
         trained(policy, pairs(policy), processes=2)
     assert all(torch.equal(weights, before[name]) for name, weights in adapter_weights(policy).items())
 
