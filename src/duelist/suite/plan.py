@@ -27,9 +27,11 @@ class SuiteSettings:
 
     Attributes:
         worlds: worlds and data sets.
-        seeds: seeds of every arm.
+        seeds: seeds of random, of the rule under test and of the further arms.
         arms: further arms, for instance other rules.
         quick: run the rule under test and random alone, in shorter studies.
+        scale_seeds: those of the seeds on which the arms run that only give a scale (the second random stream, the
+            floor, the references); None for all.
         subsets: number of random subsets of which the best is a reference.
         changes: overrides of every recipe, `key.path=value`.
     """
@@ -40,6 +42,14 @@ class SuiteSettings:
     quick: bool = False
     subsets: int = 64
     changes: tuple[str, ...] = ()
+    scale_seeds: tuple[int, ...] | None = None
+
+    @property
+    def scaled(self) -> tuple[int, ...]:
+        """Seeds of the arms that only give a scale."""
+        if self.quick:
+            return ()
+        return self.seeds if self.scale_seeds is None else self.scale_seeds
 
 
 def world_changes(world: World, settings: SuiteSettings) -> list[str]:
@@ -84,13 +94,13 @@ def plan_subsets(folder: Path, world: World, settings: SuiteSettings) -> list[Pl
     Raises:
         RecipeError: if a setting is not valid.
     """
-    if BEST not in world.references or settings.quick:
+    if BEST not in world.references:
         return []
     recipe = world_recipe(world, settings)
     changes = [*world_changes(world, settings), "rounds=1", f"budget={total_budget(recipe)}"]
     changes += [f"annotator.stream={NOISE_OF_CHOICE}"] if world.embedded else []
     studies = []
-    for seed in settings.seeds:
+    for seed in settings.scaled:
         arms = [ArmSettings(f"subset-{i:03d}", (_stream(seed, i + 1),)) for i in range(settings.subsets)]
         studies += plan_studies(folder / world.name / "subsets", world.recipe, changes, arms, [seed])
     return studies
@@ -100,7 +110,7 @@ def rules_of(world: World, settings: SuiteSettings) -> dict[str, str]:
     """Return what each arm of a world is, in words."""
     further = {arm.name: ", ".join(arm.changes) or "the recipe unchanged" for arm in settings.arms}
     own = {RANDOM: "random selection", RULE_UNDER_TEST: "the rule under test"} | further
-    if settings.quick:
+    if not settings.scaled:
         return own
     own |= {AGAIN: "random selection on a second stream", FLOOR: f"a rule known to be bad: {world.floor}"}
     if LOOK_AHEAD in world.references:
@@ -114,7 +124,7 @@ def _arms(world: World, settings: SuiteSettings, seed: int) -> list[ArmSettings]
     rule = {"name": RULE_UNDER_TEST, **world.rule}
     arms = [ArmSettings(RANDOM, ("acquisition=random",)), ArmSettings(RULE_UNDER_TEST, (_flow("acquisition", rule),))]
     arms += settings.arms
-    if settings.quick:
+    if seed not in settings.scaled:
         return arms
     arms += [ArmSettings(AGAIN, (_stream(seed, 0),)), ArmSettings(FLOOR, (f"acquisition={world.floor}",))]
     if LOOK_AHEAD in world.references:
