@@ -86,7 +86,7 @@ def plan_world(
     for seed in settings.seeds:
         arms = _arms(world, settings, seed)
         if streams and seed in streams:
-            arms.append(ArmSettings(BEST, (_stream(seed, streams[seed]),)))
+            arms.append(ArmSettings(BEST, (random_stream(seed, streams[seed]),)))
         studies += plan_studies(folder / world.name, world.recipe, changes, arms, [seed])
     return studies
 
@@ -106,7 +106,7 @@ def plan_subsets(folder: Path, world: World, settings: SuiteSettings) -> list[Pl
     changes += [f"annotator.stream={NOISE_OF_CHOICE}"] if world.embedded else []
     studies = []
     for seed in settings.scaled:
-        arms = [ArmSettings(f"subset-{i:03d}", (_stream(seed, i + 1),)) for i in range(settings.subsets)]
+        arms = [ArmSettings(f"subset-{i:03d}", (random_stream(seed, i + 1),)) for i in range(settings.subsets)]
         studies += plan_studies(folder / world.name / "subsets", world.recipe, changes, arms, [seed])
     return studies
 
@@ -135,7 +135,7 @@ def _arms(world: World, settings: SuiteSettings, seed: int) -> list[ArmSettings]
     arms += settings.arms
     if seed not in settings.scaled:
         return arms
-    arms += [ArmSettings(AGAIN, (_stream(seed, 0),)), ArmSettings(FLOOR, (f"acquisition={world.floor}",))]
+    arms += [ArmSettings(AGAIN, (random_stream(seed, 0),)), ArmSettings(FLOOR, (f"acquisition={world.floor}",))]
     if world.embedded:
         arms.append(ArmSettings(SAME_POOL, (PLAIN, *pool)))
     if LOOK_AHEAD in world.references:
@@ -157,7 +157,7 @@ def _look_ahead(world: World, settings: SuiteSettings) -> tuple[str, ...]:
     return (_flow("featurizers", featurizers), _flow("acquisition", rule))
 
 
-def _stream(seed: int, stream: int) -> str:
+def random_stream(seed: int, stream: int) -> str:
     rule = {"name": "duelist.suite.rules:RandomStream", "seed": seed, "stream": stream}
     return _flow("acquisition", rule)
 
