@@ -233,6 +233,10 @@ def test_each_process_on_gpus_needs_one(monkeypatch: pytest.MonkeyPatch) -> None
         ({"trainer": {"sharded": True}}, "`sharded` divides the policy among `processes`, but there is 1"),
         ({"trainer": {"processes": 0}}, "processes"),
         ({"trainer": {"processes": 2, "train": {"loss_type": "ipo"}}}, "need TRL's sigmoid loss"),
+        (
+            {"trainer": {"processes": 2, "train": {"train_sampling_strategy": "batch_rebalance"}}},
+            r"`train\.train_sampling_strategy` is 'batch_rebalance'.*remove it",
+        ),
         ({"trainer": {"processes": 2, "train": {"fsdp": True}}}, r"trainer\.sharded"),
         ({"trainer": {"processes": 2, "sharded": True}, "policy": {"adapter": "none"}}, "train an adapter"),
         ({"trainer": {"processes": 2}, "online": True}, "`online: true` takes single steps in the study's own process"),

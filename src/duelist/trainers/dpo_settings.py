@@ -25,6 +25,9 @@ TRL_LOSS: dict[str, Any] = {
 # TRL's losses that read `label_smoothing`; the others ignore it without a word.
 SMOOTHED_LOSSES = ("robust", "exo_pair", "aot", "aot_unpaired")
 
+# Arguments that change which examples a process reads.
+ORDER_OF_DATA = {"accelerator_config", "train_sampling_strategy"}
+
 
 class DPOTrainerConfig(JudgeUseConfig):
     """Settings of the `dpo` trainer."""
@@ -97,11 +100,20 @@ class DPOTrainerConfig(JudgeUseConfig):
         if self.loss == "xpo" or self.votes in SHARES or self.ties != "drop":
             self.require_stock_loss("`loss: xpo`, `votes: soft` or `reliability`, and `ties: half` or `rao_kupper`")
         self._require_effective_smoothing()
-        if self.processes > 1:
-            self.require_stock_loss(f"`processes: {self.processes}`")
-        elif self.sharded:
-            raise ValueError("`sharded` divides the policy among `processes`, but there is 1: set it to 2 or more.")
+        self._require_fitting_processes()
         return self
+
+    def _require_fitting_processes(self) -> None:
+        if self.processes == 1:
+            if self.sharded:
+                raise ValueError("`sharded` divides the policy among `processes`, but there is 1: set it to 2 or more.")
+            return
+        self.require_stock_loss(f"`processes: {self.processes}`")
+        for key in ORDER_OF_DATA & self.train.keys():
+            raise ValueError(
+                f"`processes: {self.processes}` divide each batch of one process among them, but `train.{key}` is "
+                f"{self.train[key]!r}, which may give each process an order of its own: remove it."
+            )
 
     def _require_effective_smoothing(self) -> None:
         found = self.train.get("loss_type", TRL_LOSS["loss_type"])
