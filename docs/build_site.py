@@ -85,7 +85,8 @@ class Stage:
             text = self._linked(_notebook(path, place), path)
         elif path.is_dir():
             names = sorted(p.name for p in path.iterdir() if p.is_file())
-            text = self._linked(f"# {path.relative_to(ROOT)}\n\n" + "\n".join(f"- [{n}]({n})" for n in names), path / ".")
+            listed = "\n".join(f"- [{name}]({name})" for name in names)
+            text = self._linked(f"# {path.relative_to(ROOT)}\n\n{listed}\n", path)
         else:
             fence, language = "`" * 5, LANGUAGES.get(path.suffix, "text")
             source = path.read_text(encoding="utf-8")

@@ -1,4 +1,7 @@
-"""The study loop: ask, tell, update, run. Nothing else loops over rounds."""
+"""The study loop: ask, tell, update, run. Nothing else loops over rounds.
+
+Reference: ActiveDPO (arXiv 2505.19241), Algorithm 1.
+"""
 
 from __future__ import annotations
 
