@@ -113,11 +113,12 @@ def test_lists_and_code_are_seen_by_the_site_too() -> None:
     """Python-Markdown, which the site uses, begins no list within a paragraph, and nests by four spaces."""
     wrong = []
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        lines = re.sub(r"^( *)```.*?^\1```", lambda m: "\n" * m[0].count("\n"), text, flags=re.M | re.S).splitlines()
-        for before, line in pairwise(["", *lines]):
-            nested = re.match(r"( +)([-*]|\d+\.) ", line)
-            starts = re.match(r"([-*]|\d+\.) ", line) and before and not before.startswith((" ", "- ", "* ", "#"))
-            if (nested and len(nested[1]) % 4) or (starts and not re.match(r"\d+\. ", before)):
+        fenced = False
+        for before, line in pairwise(["", *page.read_text(encoding="utf-8").splitlines()]):
+            indented = len(line) - len(line.lstrip())
+            block = re.match(r" *([-*] |\d+\. |```)", line) or (not before and line)
+            begins_list = re.match(r"[-*] |1\. ", line) and before and not before.startswith((" ", "- ", "* ", "#"))
+            if not fenced and ((block and indented % 4) or begins_list):
                 wrong.append((str(page.relative_to(ROOT)), line))
+            fenced ^= line.lstrip().startswith("```")
     assert wrong == []
