@@ -108,6 +108,8 @@ class Stage:
             if linked.suffix == ".py" and fragment:
                 line = line_of(fragment, linked.read_text(encoding="utf-8"))
                 label, fragment = f"{label[:-1]}, line {line}]", f"__codelineno-0-{line}"
+            if label[1:-1] == linked.name and linked.suffix == ".md":
+                label = f"[{_title(linked)}]"
             to = os.path.relpath(page_of(linked), page_of(path).parent)
             return f"{label}({to}{'#' if fragment else ''}{fragment})"
 
@@ -116,6 +118,11 @@ class Stage:
             parts += [LINK.sub(changed, text[end : fence.start()]), fence[0]]
             end = fence.end()
         return "".join([*parts, LINK.sub(changed, text[end:])])
+
+
+def _title(page: Path) -> str:
+    """Return the heading of a page, which names it better than its file does."""
+    return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def _notebook(path: Path, place: Path) -> str:
@@ -131,7 +138,7 @@ def _notebook(path: Path, place: Path) -> str:
                 picture.write_bytes(base64.b64decode(data["image/png"]))
                 parts.append(f"![output]({picture.name})")
             elif "text/html" in data:
-                parts.append("".join(data["text/html"]))
+                parts.append(f'<div style="overflow-x: auto">{"".join(data["text/html"])}</div>')
             else:
                 parts.append("```text\n" + "".join(data["text/plain"]).rstrip() + "\n```")
     return "\n\n".join(parts) + "\n"

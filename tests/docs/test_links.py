@@ -98,14 +98,16 @@ def listed(nav: object) -> Iterator[str]:
 
 
 def test_every_page_is_in_the_navigation_once() -> None:
-    """Decisions are listed on a page of their own, and tables of evidence are reached from theirs."""
+    """Decisions are listed on a page of their own, tables of evidence on theirs; public names have generated pages."""
     nav = list(listed(tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]))
     assert len(nav) == len(set(nav))
     pages = {str(page.relative_to(DOCS).with_suffix(".md")) for page in [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]}
     decisions = {page for page in pages if page.startswith("adr/0")}
     tables = {page for page in pages if page.startswith("evidence/")}
-    outside = {"repository/CHANGELOG.md", "repository/CONTRIBUTING.md"}
-    assert set(nav) == pages - decisions - tables | outside
+    names = (DOCS / "api.md").read_text(encoding="utf-8")
+    generated = {f"reference/api/{name}.md" for name in re.findall(r"^(?:## |- `)(duelist[\w.]*)", names, re.M)}
+    generated |= {"repository/CHANGELOG.md", "repository/CONTRIBUTING.md"}
+    assert set(nav) == pages - decisions - tables | generated
     assert decisions == {f"adr/{target}" for target in targets(DOCS / "adr" / "index.md")}
 
 
