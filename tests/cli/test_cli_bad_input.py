@@ -232,6 +232,15 @@ def test_a_folder_that_cannot_be(folder: str, duelist: Command, write_recipe: Wr
     assert list(Path().iterdir()) == []
 
 
+def test_a_study_that_torchrun_starts_in_several_processes_is_refused(
+    duelist: Command, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = duelist("run", write_recipe())
+    assert (done.code, "trainer.processes=2" in done.err, list(Path().iterdir())) == (2, True, [])
+
+
 def test_a_missing_recipe_names_the_nearest(duelist: Command) -> None:
     assert "there is no 'quickstrat'. Did you mean 'quickstart'?" in duelist("run", "quickstrat").error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,6 +80,7 @@ def run(
     if dry_run or check:
         _show_plan(resolved, quiet, as_json, libraries=check)
         return
+    _require_one_process()
     go_offline_if_unreachable(quiet or as_json)
     quiet_libraries()
     from duelist.cli.report import audited
@@ -151,6 +153,15 @@ def _serve_people(
         )
     with Study.create(folder, recipe) as study:
         serve(study, store, open_browser, quiet, **options)
+
+
+def _require_one_process() -> None:
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if started > 1:
+        raise RecipeError(
+            f"A study is one process, which starts those of a training itself, but torchrun (or accelerate launch) has "
+            f"started {started}: run the command without it, and set `trainer.processes={started}`."
+        )
 
 
 def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> None:
