@@ -68,6 +68,10 @@ def main(folder: Path) -> None:
         in_parts = watched(model)
         np.savez(folder / f"{family}-wrapped-{rank}.npz", **features(model))
         assert in_parts and all(in_parts)
+    # One unit, which stays gathered after a pass.
+    model = with_lora(AutoModelForCausalLM.from_pretrained(folder / "llama", dtype="float32"), target_modules=TARGETS)
+    fully_shard(model)
+    np.savez(folder / f"llama-at-once-{rank}.npz", **features(model))
     in_parts_of_layers = {"distributed_config": {"tp_size": 2}}
     base = AutoModelForCausalLM.from_pretrained(folder / "llama", dtype="float32", **in_parts_of_layers)
     try:

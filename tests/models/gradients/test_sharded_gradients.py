@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("how", ["loaded", "wrapped"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "how"), [*product(FAMILIES, ("loaded", "wrapped")), ("llama", "at-once")])
 def test_features_of_two_processes_are_those_of_one(computed: Path, family: str, how: str) -> None:
     expected = features(with_lora(tiny_model(family, torch.float32), target_modules=TARGETS))
     norm = np.linalg.norm(expected["gradients"], axis=1).max()

@@ -19,12 +19,15 @@ T = TypeVar("T")
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
-    """Return whether some weights of the model are only in part in this process."""
+    """Return whether some weights of the model are only in part in this process, except while they are used."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return False
+    from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor
 
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    # The outermost module may keep its weights gathered after a pass.
+    gathers = any(isinstance(module, FSDPModule) for module in model.modules())
+    return gathers or any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def require_whole_activations(model: torch.nn.Module) -> None:
@@ -85,7 +88,7 @@ def add_up(model: torch.nn.Module, *arrays: NDArray[Any]) -> None:
     if not is_sharded(model):
         return
     device = next(model.parameters()).device
-    for array in arrays:
+    for array in (a for a in arrays if a.size):
         total = torch.from_numpy(array).to(device)
         torch.distributed.all_reduce(total)
         array[:] = total.cpu().numpy()
