@@ -85,6 +85,10 @@ def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
         "sampler": {"name": "pilaf", "max_new_tokens": 6},
         "trainer": {**paper["trainer"], "train": {"learning_rate": 1e-3, "per_device_train_batch_size": 2}},
     }
+    said = [{"prompt": [{"role": "user", "content": f"w{i}"}], "completion": "w3 w4"} for i in range(4)]
+    said = [{**row, "completion": [{"role": "assistant", "content": row["completion"]}]} for row in said]
+    Path("said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said), encoding="utf-8")
+    small["initial"] = {"sft": {"path": "said.jsonl", "train": {"learning_rate": 1e-3, "max_steps": 2}}}
     Path("small.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
     words = commands("paper/pilaf")
     run = next(w for w in words if w[:3] == ["duelist", "run", "paper/pilaf"] and "--study" in w)
@@ -96,7 +100,7 @@ def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
         assert study.round == 2  # one round
         asked = [x.question for x in study.store.asked()]
     assert {origin for pair in asked for origin in pair.drawn_from or ()} == {"policy"}
-    start, base = (load_file(folder / "model.safetensors") for folder in (first / "model", tiny_model))
+    start, base = (load_file(folder / "model.safetensors") for folder in (first / "model", first / "rounds/000/sft"))
     assert any(not torch.equal(start[name], base[name]) for name in start)  # it was trained
 
     seeds = {load_recipe("small.yaml", option(run, "--set")).seed, *parse_seeds(option(compare, "--seeds")[0])}

@@ -19,7 +19,7 @@ from duelist.preflight.plan import plan
 from duelist.recipe.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.study.study import Study
-from duelist.trainers.initial_preferences import LabelledConfig, labelled_preferences
+from duelist.trainers.initial_preferences import InitialConfig, labelled_preferences
 from duelist.types import Prompt
 from tiers import first
 
@@ -119,7 +119,7 @@ def test_a_study_starts_from_offline_dpo(
         info = study.folder.stage(0, "train").info  # type: ignore[union-attr]
         assert info["preferences"] == 8 and info["optimizer_steps"] == 4
         policy = study.stages._learner.models(0).policy_for("The test")
-        preferences = labelled_preferences(LabelledConfig(labelled=str(labelled)), policy.tokenizer, 64, "m")
+        preferences = labelled_preferences(InitialConfig(labelled=str(labelled)), policy.tokenizer, 64, "m")
         assert policy.reference_folder is None
         ratio = {}
         for side in ("chosen", "rejected"):

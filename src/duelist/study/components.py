@@ -187,6 +187,7 @@ class StudyComponents:
         starts = None if policy is None else policy.initial_model or policy.initial_adapter
         weighs_draws = recipe.acquisition.options.weighs_draws
         crosses = pairing.crosses_prompts
+        labelled_start = recipe.initial is not None and recipe.initial.labelled is not None
         return Context(
             names={kind: getattr(recipe, kind).name for kind in kinds},
             trains="reward_model" if trains_reward_model(recipe) else "policy",
@@ -196,8 +197,8 @@ class StudyComponents:
             decoder=recipe.decoder is not None,
             adapter=None if policy is None else policy.adapter,
             on_cpu=_is_on_cpu(policy, lookups),
-            starts_as_reference=recipe.initial is None and starts is None,
-            labelled_start=recipe.initial is not None,
+            starts_as_reference=not labelled_start and starts is None,
+            labelled_start=labelled_start,
             posterior=None if recipe.reward_model is None else recipe.reward_model.posterior,
             origins=sampler.origins,
             weighs_pairs=sampler.weighs_pairs or weighs_draws,

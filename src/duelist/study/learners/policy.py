@@ -53,9 +53,9 @@ class PolicyLearner(Learner):
     def _begin(self, target: Path) -> Mapping[str, Any]:
         policy = self.policies.initial
         kept: dict[str, Any] = {"base_model": policy.fingerprint(trained=False)}
-        labelled = self.components.recipe.initial
-        if labelled is not None:
-            preferences = labelled_preferences(labelled, policy.tokenizer, policy.context_length, policy.name)
+        initial = self.components.recipe.initial
+        if initial is not None and initial.labelled is not None:
+            preferences = labelled_preferences(initial, policy.tokenizer, policy.context_length, policy.name)
             kept |= {**self._train(policy, preferences, "initial"), "preferences": float(len(preferences))}
         policy.save_weights(target)
         return kept
@@ -75,5 +75,7 @@ class PolicyLearner(Learner):
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")
         config = policy_of(self.components.recipe)
-        fresh = self.recipe.initial is None and config.initial_adapter is None and config.initial_model is None
+        initial = self.recipe.initial
+        untrained = initial is None or initial.labelled is None
+        fresh = untrained and config.initial_adapter is None and config.initial_model is None
         return RoundPolicies(config, self.components.trainer.plan, self.folder.trained, seed, base, fresh)
