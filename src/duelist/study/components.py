@@ -157,6 +157,7 @@ class StudyComponents:
         """
         require_selects_sets(self.acquisition, self.pairing.sets_of)
         self._require_usable_draws()
+        self._require_measurable_steps()
         for component in self._made():
             with user_code(component):
                 component.check(context)
@@ -236,6 +237,26 @@ class StudyComponents:
             raise RecipeError(
                 "`trainer.judge: prediction_powered` needs the weights of pairs that were drawn by their gains, but "
                 "`acquisition.lure.weights` is equal: set it to lure, or `trainer.judge` to as_people or ignore."
+            )
+
+    def _require_measurable_steps(self) -> None:
+        """Check that the policy can be evaluated between the steps of a round, if the recipe asks for it.
+
+        Raises:
+            RecipeError: if it cannot; the reason is named.
+        """
+        every = self.recipe.evaluation.every_steps
+        if every is None:
+            return
+        if self.recipe.online:
+            raise RecipeError(
+                f"Online, a round is one optimizer step, but `evaluation.every_steps` is {every}: set it to null, and "
+                "`evaluation.every` to a number of rounds."
+            )
+        if not self.trainer.plan.counts_steps:
+            raise RecipeError(
+                f"`evaluation.every_steps` measures a policy between the optimizer steps of its training, but trainer "
+                f"{self.recipe.trainer.name!r} does not tell them: use `dpo`, or set `every_steps` to null."
             )
 
     def _given(self, prompts: PromptSet | None) -> list[Response]:

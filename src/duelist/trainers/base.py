@@ -40,6 +40,8 @@ class TrainingPlan:
         takes_sets: whether it can train on questions of three or more responses (`RankedSet`).
         stage_scales: whether the scale of each stage of a ranking is `fitted` to the answers so far, and given with the
             data (`ScaledDecisions`), or all are `equal`.
+        counts_steps: whether the progress of `Trainer.train` is that of the policy's optimizer steps and nothing else,
+            so that the policy can be measured between them.
         judge: how judgements are used; None if the trainer cannot use any.
     """
 
@@ -51,6 +53,7 @@ class TrainingPlan:
     takes_steps: bool = False
     takes_sets: bool = False
     stage_scales: Literal["fitted", "equal"] = "equal"
+    counts_steps: bool = False
     judge: JudgeUse | None = None
 
 
