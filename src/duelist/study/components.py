@@ -210,6 +210,7 @@ class StudyComponents:
             lookahead=recipe.lookahead,
             sets_of=pairing.sets_of,
             judged=recipe.judged_pool is not None,
+            keeps_reward=self.trainer.plan.keeps_reward,
             asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform or weighs_draws,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.policy.all_parameters import AllParameters
 from duelist.models.policy.lora_adapter import LoraAdapter
 from duelist.models.policy.policy import Policy
+from duelist.models.rewards.classifier import FOLDER as CLASSIFIER
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
 from duelist.recipe.recipe import Recipe, policy_of
@@ -39,7 +41,9 @@ class PolicyLearner(Learner):
         self.margins = Margin(MarginFeaturizerConfig())
 
     def models(self, t: int) -> Models:
-        return self.models_of(self.policies.after(t))
+        kept = self.folder.trained(t) / CLASSIFIER if self.components.trainer.plan.keeps_reward else None
+        models = self.models_of(self.policies.after(t))
+        return models if kept is None or not kept.is_dir() else replace(models, classifier=kept)
 
     def models_of(self, policy: Policy) -> Models:
         """Return the models of this study with `policy` as the policy."""
@@ -57,6 +61,8 @@ class PolicyLearner(Learner):
             done = self._train(policy, preferences, steps, "train", t)
             self.folder.run(t, "steps", codecs.STEPS, lambda: steps.rows)
         policy.save_weights(target)
+        if done:
+            self.components.trainer.keep(target)
         return done
 
     def _measured(self, t: int, policy: Policy) -> Mapping[str, Any]:
