@@ -70,7 +70,7 @@ def prepare_small(
 ) -> None:
     """Write a synthetic environment, demonstrations and preferences on its prompts, and their clusters.
 
-    The environment's model is fine-tuned for a tenth of the usual steps: enough to write words, so that which
+    The environment's model is fine-tuned for fewer steps than usual: enough to write words, so that which
     demonstrations follow matters. Responses are drawn as in the environment's own demonstrations; the one with the
     higher true reward is preferred.
 
@@ -82,7 +82,7 @@ def prepare_small(
         size: number of preferences kept of each cluster.
         **settings: further settings of the environment (`duelist.world.WorldSettings`).
     """
-    world.prepare(folder, **{"seed": seed, "prompts": demonstrations + preferences, "sft_steps": 50, **settings})
+    world.prepare(folder, **{"seed": seed, "prompts": demonstrations + preferences, "sft_steps": 200, **settings})
     about = json.loads((folder / "world.json").read_text(encoding="utf-8"))
     prompts = [json.loads(line) for line in (folder / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
     rng = generator(seed, "figure 2")
