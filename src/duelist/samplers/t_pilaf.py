@@ -1,6 +1,7 @@
 """T-PILAF: the sampling scheme of PILAF's theory over whole responses, with its loss weights.
 
-Reference: PILAF (arXiv 2502.04270), Sections 3 and 4, Appendix F.
+Reference: PILAF (arXiv 2502.04270), Section 3, equations (6a), (6b) and (7); Section 4; Appendix F, equations (62a)
+           and (62b).
 Formula:   π±(y|x) = π_θ(y|x) exp(±r(x, y)) / Z±(x),  r = β log(π_θ/π_ref)                                 (eq. 6)
            or r the reward model that the labels so far have trained (`reward: explicit`)                  (eq. 62)
            with probability p₀ = Z⁺Z⁻/(1 + Z⁺Z⁻)  y_a ~ π⁺, y_b ~ π⁻;  otherwise  y_a, y_b ~ π_θ
@@ -79,7 +80,7 @@ class Tilted:
 
 
 def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilted:
-    """Compute equation 6 over R responses.
+    """Compute equations (6a) and (6b) over R responses.
 
     Args:
         log_prob_R: log π_θ of all possible responses; or −log R for each of R draws from π_θ.
@@ -149,7 +150,7 @@ class TPilaf(Sampler):
         own_R: NDArray[np.float64],
         reference_R: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], list[str]]:
-        """Return r of each response, and what to note of it."""
+        """Return r of each response, and what to note of it; explicit rewards give equations (62a) and (62b)."""
         if self.config.reward == "implicit":
             notes = [NOTE] if responses and np.array_equal(own_R, reference_R) else []
             return job.beta * (own_R - reference_R), notes

@@ -1,4 +1,7 @@
-"""Evaluation of the policy every k optimizer steps within a round's training: points of its reward–KL curve."""
+"""Evaluation of the policy every k optimizer steps within a round's training: points of its reward–KL curve.
+
+Reference: PILAF, arXiv 2502.04270, Section 6 (every 50 steps).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the policy is trained on before round 1: demonstrations, and preferences in TRL's format."""
+"""What the policy is trained on before round 1: demonstrations, and preferences in TRL's format.
+
+Reference: Yang et al., arXiv 2406.17312, Section 2.2, start from a policy after SFT and offline DPO.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """TRL's SFTTrainer on our token ids: a base model fine-tuned on demonstrations, in transformers' format.
 
+Reference: ActiveDPO, arXiv 2505.19241, Section 4; PILAF, arXiv 2502.04270, Section 6; Yang et al., arXiv 2406.17312,
+           Section 2.2 (all three start from a fine-tuned model, and keep it as the reference).
+
 TRL internals we rely on, checked by tests/trainers/test_sft.py: `SFTTrainer` uses the columns `input_ids` and `labels`
 unchanged (a label of −100 has no loss), and its loss is the mean over the batch's tokens that have one.
 """
