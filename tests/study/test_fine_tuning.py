@@ -76,6 +76,7 @@ def test_offline_dpo_follows_on_the_fine_tuned_reference_and_its_preferred_respo
         assert study.store.metrics()[0]["kl"] != 0 and all(x.margin != 0 for x in study.store.asked())
 
 
+@pytest.mark.full
 def test_known_preferences_are_demonstrations_too_and_equal_studies_are_equal(
     tiny_recipe: dict[str, Any], labelled: Path, tmp_path: Path
 ) -> None:
