@@ -17,7 +17,9 @@ from duelist.settings.importing import import_object
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl
 
-split = import_object(f"{Path(__file__).parents[2] / 'recipes' / 'paper' / 'margin' / 'ultrafeedback.py'}:split")
+FOLDER = Path(__file__).parents[2] / "recipes" / "paper" / "margin"
+split = import_object(f"{FOLDER / 'ultrafeedback.py'}:split")
+prepare = import_object(f"{FOLDER / 'small.py'}:prepare")
 
 
 def test_the_papers_protocol_is_the_recipes() -> None:
@@ -115,3 +117,22 @@ def test_it_runs_in_small(tiny_recipe: dict[str, Any], feedback: Path, tiny_mode
     for some in asked:
         assert len({x.question.a.prompt_id for x in some}) == len(some)  # one pair a prompt
         assert [abs(x.margin) for x in some] == sorted(abs(x.margin) for x in some)
+
+
+def test_the_small_start_is_labelled_by_the_true_reward_on_prompts_of_its_own(tmp_path: Path) -> None:
+    made = [tmp_path / name for name in ("one", "again", "other")]
+    for folder, seed in zip(made, (0, 0, 1), strict=True):
+        folder.mkdir()
+        prepare(folder, seed=seed, labelled=30, prompts=50, sft_steps=0)
+    one, again, other = ([read_jsonl(f / n) for n in ("labelled.jsonl", "prompts.jsonl")] for f in made)
+    assert one == again and one != other
+    labelled, left = ({row["prompt"][0]["content"] for row in rows} for rows in one)
+    assert len(labelled) == 30 and len(left) == 50 and not labelled & left
+    world = json.loads((made[0] / "world.json").read_text(encoding="utf-8"))
+    utility = {k["word"]: dict(zip(world["words"], k["utility"], strict=True)) for k in world["kinds"]}
+    for row in one[0]:  # the mean utility of four words, counted here
+        kind = row["prompt"][0]["content"].split()[0]
+        chosen, rejected = (
+            [utility[kind][w] for w in row[key][0]["content"].split()] for key in ("chosen", "rejected")
+        )
+        assert len(chosen) == len(rejected) == 4 and sum(chosen) > sum(rejected)

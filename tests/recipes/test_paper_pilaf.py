@@ -18,7 +18,8 @@ from duelist import Study, load_recipe, parse_recipe
 from duelist.compare.arms import parse_arm, parse_seeds, plan_studies
 from duelist.data.rows import row_prompt
 from duelist.models.policy.tokenization import prompt_token_ids
-from duelist.recipe.recipe import recipe_content
+from duelist.recipe.recipe import recipe_content, with_prepared
+from duelist.settings.importing import import_object
 from duelist.store.artifacts import read_jsonl
 
 FOLDER = RECIPES / "paper" / "pilaf"
@@ -84,6 +85,10 @@ def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
         "sampler": {"name": "pilaf", "max_new_tokens": 6},
         "trainer": {**paper["trainer"], "train": {"learning_rate": 1e-3, "per_device_train_batch_size": 2}},
     }
+    said = [{"prompt": [{"role": "user", "content": f"w{i}"}], "completion": "w3 w4"} for i in range(4)]
+    said = [{**row, "completion": [{"role": "assistant", "content": row["completion"]}]} for row in said]
+    Path("said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said), encoding="utf-8")
+    small["initial"] = {"sft": {"path": "said.jsonl", "train": {"learning_rate": 1e-3, "max_steps": 2}}}
     Path("small.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
     words = commands("paper/pilaf")
     run = next(w for w in words if w[:3] == ["duelist", "run", "paper/pilaf"] and "--study" in w)
@@ -95,7 +100,7 @@ def test_the_readmes_comparison_starts_every_arm_from_one_first_iteration(
         assert study.round == 2  # one round
         asked = [x.question for x in study.store.asked()]
     assert {origin for pair in asked for origin in pair.drawn_from or ()} == {"policy"}
-    start, base = (load_file(folder / "model.safetensors") for folder in (first / "model", tiny_model))
+    start, base = (load_file(folder / "model.safetensors") for folder in (first / "model", first / "rounds/000/sft"))
     assert any(not torch.equal(start[name], base[name]) for name in start)  # it was trained
 
     seeds = {load_recipe("small.yaml", option(run, "--set")).seed, *parse_seeds(option(compare, "--seeds")[0])}
@@ -146,3 +151,24 @@ def test_prompts_are_cut_on_the_left(tiny_model: Path, tmp_path: Path) -> None:
     lengths = [len(prompt_token_ids(tokenizer, row_prompt({"prompt": p}, "here"))) for p in found]
     assert max(lengths) <= 16 and lengths[1] == 16
     assert read_jsonl(folder / "held_out.jsonl") == read_jsonl(folder / "prompts.jsonl")
+
+
+@pytest.mark.full
+def test_the_small_start_is_a_trained_vanilla_policy_for_all_arms(tmp_path: Path) -> None:
+    """A first iteration on a small world, and the reference that the comparison keeps."""
+    module = import_object(f"{FOLDER / 'small.py'}:prepare")
+    folder = tmp_path / "world"
+    folder.mkdir()
+    recipe = tmp_path / "small.yaml"
+    text = (FOLDER / "small.yaml").read_text(encoding="utf-8").replace("budget: 360", "budget: 30")
+    recipe.write_text(text.replace("{recipe}", str(FOLDER)), encoding="utf-8")
+    module(folder, recipe=str(recipe), seed=0, prompts=60)
+    assert not (folder / "study").exists()
+    base, first = (load_file(folder / name / "model.safetensors") for name in ("model", "first"))
+    assert any(not torch.equal(base[name], first[name]) for name in base)
+    content = load_recipe(recipe, ["prepare=null", "sampler.name=vanilla"])
+    with Study.create(tmp_path / "arm", with_prepared(content, folder)) as study:
+        study.ask()
+        kept = load_file(study.folder.round_folder(0) / "model" / "model.safetensors")
+        assert all(torch.equal(kept[name], first[name]) for name in first)
+        assert study.store.metrics()[0]["kl"] > 0  # the reference is the fine-tuned model, not the start

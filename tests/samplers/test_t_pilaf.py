@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +21,12 @@ from toy import (
     response_probabilities,
     toy_policy,
 )
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from duelist.models.policy.policy import Policy
+from duelist.models.trained import Models
 from duelist.samplers.t_pilaf import (
+    NO_REWARD,
     NOTE,
     Tilted,
     TPilaf,
@@ -174,3 +179,68 @@ def test_theorem_4_1_the_gradient_of_the_loss_is_that_of_the_objective() -> None
     assert cosine(with_theory) > 0.999 and error < 0.03
     assert cosine(loss_gradient(mu, np.ones(prompts))) < cosine(with_theory)  # the weights matter
     assert cosine(loss_gradient(vanilla, np.ones(prompts))) < 0.95
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model of the toy's vocabulary, with rewards of about ± 1."""
+    folder = tmp_path_factory.mktemp("classifier")
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = LlamaConfig(vocab_size=VOCABULARY, num_labels=1, pad_token_id=EOS, initializer_range=0.5, **shape)
+        LlamaForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def explicit_rewards(folder: Path, prompt_ids: list[int], responses: list[tuple[int, ...]]) -> NDArray[np.float64]:
+    """The classifier's output after each response's last token, one plain forward pass each.
+
+    Where the end is the padding token, as here, a classifier is trained and read before it.
+    """
+    model = LlamaForSequenceClassification.from_pretrained(folder).eval()
+    model.config.pad_token_id = None  # it then reads the last position, whatever stands there
+    found = []
+    for tokens in responses:
+        ids = [*prompt_ids, *(t for t in tokens if t != EOS)]
+        with torch.no_grad():
+            found.append(float(model(input_ids=torch.tensor([ids])).logits[0, 0]))
+    return np.array(found)
+
+
+def test_with_an_explicit_reward_the_sets_are_those_of_equation_62(policy: Policy, classifier: Path) -> None:
+    config = TPilafConfig(pairs_per_prompt=6000, max_new_tokens=1, reward="explicit")
+    job = job_for(policy, beta=BETA, prompts=PROMPTS[:1])
+    draws = TPilaf(config).sample(replace(job, models=Models(policy, classifier=classifier)))
+    tokens = {r.id: r.token_ids[0] for r in draws.responses}
+    counts = np.zeros((VOCABULARY, VOCABULARY), dtype=np.int64)
+    for s in draws.sets:
+        counts[tokens[s.a], tokens[s.b]] += 1
+    ids = policy.tokenizer(PROMPTS[0].as_trl())["input_ids"]
+    own, implicit = probabilities_and_rewards(policy, 1)
+    reward = explicit_rewards(classifier, ids, all_responses(1))
+    assert np.ptp(reward) > 0.5 and abs(np.corrcoef(reward, implicit)[0, 1]) < 0.9
+    zz = (own * np.exp(reward)).sum() * (own * np.exp(-reward)).sum()
+    expected = np.outer(own, own) * (1 + np.exp(reward[:, None] - reward[None, :])) / (1 + zz)
+    assert chi_square_p_value(counts.ravel(), expected.ravel()) > 0.01
+    other = (own * np.exp(implicit)).sum() * (own * np.exp(-implicit)).sum()
+    wrong = np.outer(own, own) * (1 + np.exp(implicit[:, None] - implicit[None, :])) / (1 + other)
+    assert chi_square_p_value(counts.ravel(), wrong.ravel()) < 1e-6
+
+
+def test_the_weights_of_an_explicit_reward_are_equation_7_and_without_one_all_is_vanilla(
+    policy: Policy, classifier: Path
+) -> None:
+    sampler, job = TPilaf(TPilafConfig(max_new_tokens=2, reward="explicit")), job_for(policy, beta=BETA)
+    draws = sampler.sample(replace(job, models=Models(policy, classifier=classifier)))
+    zz = []
+    for prompt in PROMPTS:
+        ids = policy.tokenizer(prompt.as_trl())["input_ids"]
+        own = response_probabilities(policy, ids, all_responses(2), 0.0)
+        reward = explicit_rewards(classifier, ids, all_responses(2))
+        zz.append((own * np.exp(reward)).sum() * (own * np.exp(-reward)).sum())
+    expected = (1 + np.array(zz)) / (1 + np.mean(zz))
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose([s.weight for s in draws.sets], expected, rtol=1e-5)
+    first = sampler.sample(job)  # no label has trained a reward model
+    assert first.notes == (NO_REWARD,) and [s.weight for s in first.sets] == pytest.approx([1.0] * len(PROMPTS))

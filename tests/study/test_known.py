@@ -304,6 +304,6 @@ def test_weights_ties_and_repeated_rows(tiny_recipe: dict[str, Any], training: l
             ("bob", False),
             ("known", True),
         ]
-    rlhf = {**recipe, "trainer": {"name": "rlhf"}}
-    with Study.create(tmp_path / "rlhf", parse_recipe(rlhf)) as study, pytest.raises(RecipeError, match="loss weights"):
+    ipo = {**recipe, "trainer": {"name": "dpo", "train": {"loss_type": "ipo"}}}
+    with Study.create(tmp_path / "ipo", parse_recipe(ipo)) as study, pytest.raises(RecipeError, match="loss weights"):
         study.ask()

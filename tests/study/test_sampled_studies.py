@@ -92,3 +92,33 @@ def test_the_terminal_shows_a_note_as_it_is() -> None:
     console = Console(file=io.StringIO(), width=40)
     TerminalProgress(console).note(f"Round 1: [bold]{NOTE}")
     assert console.file.getvalue() == f"Round 1: [bold]{NOTE}\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("adapter", ["lora", "none"])
+def test_t_pilaf_draws_by_the_reward_model_of_the_round_before(
+    tiny_recipe: dict[str, Any], adapter: str, tmp_path: Path
+) -> None:
+    """PILAF's Appendix F: round 1 is vanilla; then the labels' reward model tilts the draws and weighs its own loss."""
+    train = {"max_steps": 2, "per_device_train_batch_size": 4, "num_generations": 2, "max_completion_length": 4}
+    reward = {"keep": True, "train": {"max_steps": 4, "learning_rate": 1e-2, "per_device_train_batch_size": 4}}
+    policy = {"model": tiny_recipe["policy"]["model"], "adapter": adapter}
+    recipe = {
+        **tiny_recipe,
+        "rounds": 2,
+        "budget": 8,
+        "pool": "regenerate",
+        "policy": tiny_recipe["policy"] if adapter == "lora" else policy,
+        "sampler": {"name": "t_pilaf", "reward": "explicit", "n": 8, "max_responses": 0, "max_new_tokens": 4},
+        "pairing": "as_drawn",
+        "acquisition": "random",
+        "trainer": {"name": "rlhf", "reward_model": reward, "train": train},
+    }
+    folder = tmp_path / "study"
+    with Study.create(folder, parse_recipe(recipe)) as study:
+        study.run()
+        first, second = ([x.question for x in study.store.asked(t)] for t in (1, 2))
+    assert {q.weight for q in first} == {1.0} and len({q.weight for q in second}) > 1
+    artifact = "adapter" if adapter == "lora" else "model"
+    for t in (1, 2):
+        assert (folder / f"rounds/00{t}" / artifact / "reward_model" / "model.safetensors").is_file()

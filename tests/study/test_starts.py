@@ -19,7 +19,7 @@ from duelist.preflight.plan import plan
 from duelist.recipe.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.study.study import Study
-from duelist.trainers.initial_preferences import LabelledConfig, labelled_preferences
+from duelist.trainers.initial_preferences import InitialConfig, labelled_preferences
 from duelist.types import Prompt
 from tiers import first
 
@@ -119,7 +119,7 @@ def test_a_study_starts_from_offline_dpo(
         info = study.folder.stage(0, "train").info  # type: ignore[union-attr]
         assert info["preferences"] == 8 and info["optimizer_steps"] == 4
         policy = study.stages._learner.models(0).policy_for("The test")
-        preferences = labelled_preferences(LabelledConfig(labelled=str(labelled)), policy.tokenizer, 64, "m")
+        preferences = labelled_preferences(InitialConfig(labelled=str(labelled)), policy.tokenizer, 64, "m")
         assert policy.reference_folder is None
         ratio = {}
         for side in ("chosen", "rejected"):
@@ -177,15 +177,18 @@ def test_parts_that_cannot_work_together_are_refused_before_anything_is_asked(ti
     examine(parse_recipe(recipe))
     with pytest.raises(RecipeError, match=r"`policy\.adapter: lora`"):
         examine(parse_recipe({**recipe, "acquisition": {"name": "activedpo"}}))
-    with pytest.raises(RecipeError, match="rlhf"):
-        examine(parse_recipe({**recipe, "trainer": {"name": "rlhf"}}))
+    examine(parse_recipe({**recipe, "trainer": {"name": "rlhf"}}))
     with pytest.raises(RecipeError, match="'vanilla' draws none"):
         examine(parse_recipe({**recipe, "trainer": {"name": "dpo", "loss": "xpo"}}))
     weighted = {**tiny_recipe, "sampler": {"name": "t_pilaf", "max_new_tokens": 4}}
     with pytest.raises(RecipeError, match=r"loss weights of sampler 't_pilaf' need .*'ipo'"):
         examine(parse_recipe({**weighted, "trainer": {"name": "dpo", "train": {"loss_type": "ipo"}}}))
-    with pytest.raises(RecipeError, match="loss weights of sampler 't_pilaf' are left out by the trainer `rlhf`"):
-        examine(parse_recipe({**weighted, "trainer": {"name": "rlhf"}}))
+    examine(parse_recipe({**weighted, "trainer": {"name": "rlhf"}}))
+    explicit = {**weighted, "sampler": {**weighted["sampler"], "reward": "explicit"}}
+    for trainer in ({"name": "rlhf"}, {"name": "dpo"}):
+        with pytest.raises(RecipeError, match=f"trainer '{trainer['name']}' keeps none"):
+            examine(parse_recipe({**explicit, "trainer": trainer}))
+    examine(parse_recipe({**explicit, "trainer": {"name": "rlhf", "reward_model": {"keep": True}}}))
     server = {"url": "http://127.0.0.1:9/v1", "model": "m", "adapter_folder": "adapters"}
     with pytest.raises(RecipeError, match="'pilaf' mixes the two"):
         examine(parse_recipe({**tiny_recipe, "sampler": {"name": "pilaf", "max_new_tokens": 4}, "decoder": server}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from duelist.models.decoding.generation import generate
 from duelist.models.decoding.local import Decoding
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
+from duelist.models.rewards.classifier import saved_rewards
 from duelist.progress import Silent
 from duelist.recipe.component import Component
 from duelist.trainers import trl_rlhf
@@ -247,3 +250,68 @@ def test_each_algorithm_has_the_settings_of_its_own_trainer() -> None:
 def test_the_reward_models_adapter_has_peft_arguments() -> None:
     with pytest.raises(RecipeError, match="`rank` must be an argument of LoraConfig"):
         Component.of(Trainer, {"name": "rlhf", "reward_model": {"lora": {"rank": 8}}})
+
+
+def test_the_reward_models_loss_has_the_pairs_weights(
+    policy: Policy, preferences: list[Preference], tmp_path: Path
+) -> None:
+    weight = [0.25 * (i + 1) for i in range(len(preferences))]
+    weighted = [replace(p, weight=w) for p, w in zip(preferences, weight, strict=True)]
+    one = {"train": {"max_steps": 1, "per_device_train_batch_size": 16, "learning_rate": 1e-12}, "lora": None}
+    config = RewardClassifierConfig.model_validate(one)
+    seen: list[float] = []
+    for some in (weighted, preferences):
+        model, fitted = trl_rlhf.train_reward_classifier(policy, some, config, 0, str(tmp_path), Silent())
+        scores = []
+        for ids in sequences(preferences):  # the step was too small to see: these are the rewards before it
+            with torch.no_grad():
+                scores.append(float(model(input_ids=torch.tensor([ids])).logits[0, 0]))
+        losses = [-math.log(1 / (1 + math.exp(b - a))) for a, b in zip(scores[::2], scores[1::2], strict=True)]
+        shares = weight if some is weighted else [1.0] * len(losses)
+        expected = sum(w * x for w, x in zip(shares, losses, strict=True)) / len(losses)
+        assert fitted["reward_model_loss"] == pytest.approx(expected, rel=1e-4)
+        seen.append(expected)
+    assert abs(seen[0] - seen[1]) > 0.1
+
+
+@pytest.mark.parametrize("algorithm", first(1, ["rloo", "grpo"]))
+def test_all_parameters_are_trained_against_the_policys_own_reference(
+    algorithm: str, tiny_model: Path, preferences: list[Preference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Policy.load(PolicyConfig(model=str(tiny_model), adapter="none", device="cpu"), seed=1)
+    base = {n: p.detach().clone() for n, p in whole.weights.reference_model.named_parameters()}  # type: ignore[union-attr]
+    for module in ("rloo_trainer", "grpo_trainer"):  # TRL loads no reference of its own
+        monkeypatch.setattr(f"trl.trainer.{module}.create_model_from_path", None)
+    trainers: list[Any] = []
+    stock = trl_rlhf.train_with_progress
+
+    def spy(trainer: Any, *rest: Any) -> Any:
+        trainers.append(trainer)
+        return stock(trainer, *rest)
+
+    monkeypatch.setattr(trl_rlhf, "train_with_progress", spy)
+    settings = {"algorithm": algorithm, "reward_model": REWARD, "train": {**POLICY, "num_train_epochs": 2}}
+    trainer = RLHF(RLHFConfig.model_validate(settings))
+    report = trainer.train(whole, preferences, 0.05, 0, Silent())
+    kl = [x["kl"] for x in trainers[-1].state.log_history if "kl" in x]
+    assert report["optimizer_steps"] == len(kl) == 4
+    assert abs(kl[0]) < 1e-6 < max(map(abs, kl[1:]))  # at first the policy is its reference
+    after = dict(whole.weights.reference_model.named_parameters())  # type: ignore[union-attr]
+    assert all(torch.equal(after[n], p) for n, p in base.items())
+    assert all(not torch.equal(p, base[n]) for n, p in whole.model.named_parameters())
+    assert not any("forward" in vars(m) for m in (whole.model, whole.weights.reference_model))
+    trainer.keep(tmp_path)
+    assert not (tmp_path / "reward_model").exists()  # it was not asked for
+
+
+def test_the_reward_model_is_kept_whole_if_asked_for(
+    policy: Policy, preferences: list[Preference], tmp_path: Path
+) -> None:
+    settings = {"reward_model": {**REWARD, "keep": True}, "train": {**POLICY, "max_steps": 1}}
+    trainer = RLHF(RLHFConfig.model_validate(settings))
+    trainer.train(policy, preferences, 0.05, 0, Silent())
+    trainer.keep(tmp_path)
+    rows = sequences(preferences)
+    found = saved_rewards(tmp_path / "reward_model", rows, torch.device("cpu"))
+    model, _ = fit(policy, preferences, tmp_path)  # the same labels and seed
+    assert found == pytest.approx(trl_rlhf.reward_scorer(model, policy.tokenizer.pad_token_id)(rows), abs=1e-4)

@@ -11,7 +11,6 @@ import torch
 from trained_policies import responses_to
 from trl import DPOConfig
 
-from duelist.errors import RecipeError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
@@ -19,7 +18,6 @@ from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.losses import Objective
-from duelist.trainers.rlhf import RLHF, RLHFConfig
 from duelist.trainers.trl_dpo import dpo_trainer, tokenized_dataset
 from duelist.types import Preference, Prompt
 from tiers import first
@@ -156,8 +154,3 @@ def test_trl_uses_the_reference_that_was_set(
                 losses[reference] = float(trl.compute_loss(trl.model, batch))
         assert losses[reference] == pytest.approx(expected, rel=1e-5)
     assert abs(losses[None] - losses[tmp_path]) > 0.01
-
-
-def test_rlhf_says_that_it_trains_adapters(policy: Policy, preferences: list[Preference]) -> None:
-    with pytest.raises(RecipeError, match=r"policy\.adapter"):
-        RLHF(RLHFConfig()).train(policy, preferences, BETA, 0, Silent())

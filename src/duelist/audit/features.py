@@ -18,6 +18,7 @@ from duelist.recipe.recipe import policy_of, saved_recipe
 from duelist.seeding import derived_seed
 from duelist.store.layout import EMBEDDINGS
 from duelist.study.components import prepared
+from duelist.study.fine_tuning import with_fine_tuned
 from duelist.types import Prompt, Response
 
 OWN = "audit"  # the folder of vectors that only audits need
@@ -54,7 +55,7 @@ def response_vectors(
         known = read_vectors(place)
         if known and all(r.id in known for r in responses):
             return np.stack([known[r.id] for r in responses]), f"the study's own vectors ({place.name})"
-    ready = prepared(saved_recipe(recipe), progress)
+    ready = with_fine_tuned(prepared(saved_recipe(recipe), progress), folder)
     config, policy, words = EmbeddingConfig(), None, "the base model's hidden states"
     if ready.reward_model is not None:
         config, words = ready.reward_model.embedding, "the reward model's vectors"

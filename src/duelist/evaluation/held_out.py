@@ -38,6 +38,12 @@ class EvaluationConfig(BaseModel):
         ge=1,
         description="Evaluate every n rounds, and after the last; null: every round, online at checkpoints.",
     )
+    every_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Also evaluate every k optimizer steps within a round's training (rounds/NNN/steps.jsonl, and the "
+        "reward–KL curve of the report); null: only after rounds.",
+    )
     responses_per_prompt: int = Field(default=1, ge=1, description="Responses drawn per held-out prompt.")
     max_new_tokens: int = Field(default=256, ge=1, description="Maximum response length, in tokens.")
     temperature: float = Field(

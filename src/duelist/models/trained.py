@@ -23,12 +23,15 @@ class Models:
         reward_model: the reward model being trained.
         embeddings: source of the embeddings that the reward model reads.
         embeddings_folder: storage for a featurizer with its own embeddings.
+        classifier: folder of the explicit reward model that the last round's labels trained (`rlhf`); None if none is
+            kept, or no round has trained one.
     """
 
     policy: Policy | None = None
     reward_model: RewardModel | None = None
     embeddings: EmbeddingCache | None = None
     embeddings_folder: Path | None = None
+    classifier: Path | None = None
 
     def policy_for(self, user: str) -> Policy:
         """Return the policy, or raise if the study has none.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ from duelist.study.components import StudyComponents, prepared, require_annotato
 from duelist.tracking.trackers import require_trackers as require_study_trackers
 from duelist.trainers.base import Trainer
 from duelist.trainers.initial_preferences import labelled_preferences
-from duelist.trainers.trl_settings import require_installed_trackers
+from duelist.trainers.sft import demonstrations
+from duelist.trainers.trl_settings import require_accepted, require_installed_trackers
 from duelist.types import Prompt
 
 LONGEST = 256  # prompts, the longest in characters, whose tokens are counted here; sampling checks all
@@ -82,6 +84,8 @@ def examine(recipe: Recipe, *, offline_ok: bool = False, libraries: bool = True)
     prompts, model = prompts_in_reach(ready, lookups), model_config(policy, lookups)
     context = components.context(lookups, prompts, _rounding(policy, model, lookups))
     components.check(context)
+    if ready.initial is not None and ready.initial.sft is not None:
+        require_accepted([ready.initial.sft.trl_settings], replace(context, rounding=None))
     if reward_model is not None:
         require_source("reward_model.embedding", reward_model.embedding, context)
     if "target_MD" in components.needs:
@@ -170,7 +174,7 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
 
     Raises:
         ModelError: if the tokenizer lacks something.
-        DataError: if a prompt is too long, or `initial.labelled` or `known.path` cannot be trained on.
+        DataError: if a prompt is too long, or `initial` or `known.path` cannot be trained on.
     """
     from transformers import AutoTokenizer
 
@@ -184,8 +188,12 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
         from duelist.study.known import encoder, read_known
 
         read_known(recipe.known, prompts, encoder(tokenizer, context, policy.model))
-    if recipe.initial is not None and PREPARED not in recipe.initial.labelled:
-        labelled_preferences(recipe.initial, tokenizer, context, policy.model)
+    initial = recipe.initial
+    if initial is not None and PREPARED not in (initial.labelled or ""):
+        labelled_preferences(initial, tokenizer, context, policy.model)
+    source = None if initial is None or initial.sft is None else initial.demonstrations(recipe.known)
+    if source is not None and PREPARED not in source.path:
+        demonstrations(islice(source, LONGEST), tokenizer, context, policy.model)  # the stage checks all
     drawn = int(recipe.sampler.setting("max_new_tokens") or 0)
     for some, room in ((prompts.train, drawn), (prompts.held_out, recipe.evaluation.max_new_tokens)):
         require_chat_template(tokenizer, some, policy.model)

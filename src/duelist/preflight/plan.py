@@ -109,6 +109,12 @@ def plan(recipe: Recipe, *, libraries: bool = True) -> Plan:
         # The saved weights and a copy of the latest (online, each with Adam's moments); one round's features and their
         # gradients, at most two per row; every token as JSON.
         disk = adapter * each * (3 if ready.online else 1) * (kept + 1) + 3 * features + (tokens or 0) * 8
+    sft = None if ready.initial is None else ready.initial.sft
+    if sft is not None and base is not None and memory is not None and disk is not None:
+        disk += base * BYTES[policy.dtype]
+        if sft.lora is None:  # all weights in float32, with gradient and Adam's two moments
+            memory = max(memory, base * 4 * 4)
+        notes.append("Memory and disk include the supervised fine-tuning before round 1.")
     return Plan(
         total_budget(recipe), _told(in_rounds), generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
     )

@@ -41,7 +41,7 @@ from duelist.settings.lookups import PREPARED
 from duelist.settings.validation import explain_invalid, read_yaml
 from duelist.tracking.trackers import ReportTo
 from duelist.trainers.base import Trainer
-from duelist.trainers.initial_preferences import LabelledConfig
+from duelist.trainers.initial_preferences import InitialConfig
 
 LARGEST_FILE = 2**20  # bytes of a recipe
 WITHOUT_ARMS: dict[str, Any] = {"compare": {}, "compare_seeds": 1}  # of one study of several
@@ -86,9 +86,9 @@ class Recipe(BaseModel):
     )
     prepare: PrepareConfig | None = Field(default=None, description="Models and data to create first.")
     prompts: PromptsConfig = Field(description="Source of the prompts.")
-    initial: LabelledConfig | None = Field(
+    initial: InitialConfig | None = Field(
         default=None,
-        description="Existing preferences to train the policy on before round 1; the reference stays the base model.",
+        description="Training before round 1: supervised fine-tuning, existing preferences, or both; null: none.",
     )
     known: KnownConfig | None = Field(
         default=None,
@@ -187,12 +187,35 @@ class Recipe(BaseModel):
                 "both are set: set one of them to null."
             )
         require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
+        if self.initial is not None and self.initial.sft is not None:
+            self._require_fine_tunable(self.initial)
         if self.decoder is not None and self.policy is not None and self.policy.adapter == "none":
             raise ValueError(
                 "A server is given the round's adapter, but this policy trains all its parameters: set `decoder: null` "
                 "or `policy.adapter: lora`."
             )
         return self
+
+    def _require_fine_tunable(self, initial: InitialConfig) -> None:
+        """Check that `initial.sft` has demonstrations, and a base model that nothing else was trained on."""
+        if self.policy is None:
+            raise ValueError("`initial.sft` fine-tunes `policy.model`, but `policy` is null: set it.")
+        if initial.demonstrations(self.known) is None:
+            raise ValueError(
+                "`initial.sft` needs demonstrations, but has no `path`, and the recipe neither `initial.labelled` nor "
+                "`known`: set `initial.sft.path`."
+            )
+        for key in ("initial_adapter", "initial_model"):
+            if getattr(self.policy, key) is not None:
+                raise ValueError(
+                    f"`initial.sft` makes a new base model, but `policy.{key}` was trained from the old one: leave one "
+                    "of the two out."
+                )
+        if "quantization_config" in self.policy.load:
+            raise ValueError(
+                "`initial.sft` changes the base model's weights, but `policy.load` has a quantization_config: "
+                "fine-tune first, and give the result as `policy.model`."
+            )
 
 
 def policy_of(recipe: Recipe) -> PolicyConfig:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from duelist.evaluation.metrics import MetricSpec, finite, interval_of, shown_in
 from duelist.report.formats import number
 from duelist.report.pool_map import spread
-from duelist.report.record import Arm, Selected
+from duelist.report.record import Arm, Selected, reward_kl_rows
 from duelist.report.svg import SERIES, SHAPES, Canvas, Plot, Points, Range, path
 
 Intervals = Mapping[float, tuple[float, float]]  # of one arm's curve, by labels
@@ -81,16 +81,16 @@ def metric_charts(arms: Sequence[Arm], without: str | None) -> list[Picture]:
 
 def reward_kl_chart(arms: Sequence[Arm]) -> Picture:
     """Draw mean reward over the KL from the base model."""
-    series = [metric_series(arm, "kl", REWARD) for arm in arms]
+    curves = [reward_kl_rows([arm]) for arm in arms]
+    series = [[(float(row["kl"]), float(row[REWARD])) for row in rows] for rows in curves]
     titles = [
-        [
-            f"{m['labels']} labels"
-            for m in arm.metrics
-            if None not in (finite(m.get("kl")), finite(m.get("mean_reward")))
-        ]
-        for arm in arms
+        [f"{row['labels']} labels" + (f", step {row['step']}" if row.get("step") else "") for row in rows]
+        for rows in curves
     ]
-    caption = "What the reward cost in distance from the base model. A point is a round: rest the pointer on it."
+    caption = (
+        "What the reward cost in distance from the base model. A point is a measurement, after a round or between its "
+        "steps: rest the pointer on it."
+    )
     x = "KL from the base model (nats)"
     return _lines(arms, series, "Reward and KL", caption, x, titles=titles)
 

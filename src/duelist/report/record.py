@@ -16,9 +16,11 @@ from duelist.acquisition.stopping import End, StopConfig, study_end
 from duelist.evaluation.metrics import agreement, finite
 from duelist.labels import PEOPLE_OUTCOMES
 from duelist.recipe.values import name_of
+from duelist.store.artifacts import read_jsonl
+from duelist.store.codecs import STEPS
 from duelist.store.damage import damage
 from duelist.store.decisions import decided_margins, question_of
-from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study
+from duelist.store.layout import ARMS, DATABASE, RECIPE, ROUNDS, require_study
 from duelist.store.recipe_file import read_recipe
 from duelist.store.remains import is_filled, require_whole_record
 from duelist.store.row_codecs import AskedQuestion, Stage
@@ -172,14 +174,27 @@ def read_arms(folder: Path) -> list[Arm]:
 
 
 def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Return the reward–KL curve of every arm: one row per round at which both were measured, in the arms' order."""
-    rows = []
+    """Return the reward–KL curve of every arm: one row per measurement of both, in the arms' order.
+
+    With `evaluation.every_steps`, the measurements within a round come before the round's own, and the rows have the
+    optimizer `step` of the round's training; None at the end of a round.
+    """
+    rows: list[dict[str, Any]] = []
+    within = any(arm.recipe["evaluation"].get("every_steps") for arm in arms)
     for arm in arms:
         for m in arm.metrics:
-            values = {key: finite(m.get(key)) for key in ("kl", "mean_reward", "j")}
-            if values["kl"] is not None and values["mean_reward"] is not None:
-                rows.append({"arm": arm.label, "round": m["round"], "labels": m["labels"], **values})
+            for point in (*_steps(arm, m["round"]), m):
+                values = {key: finite(point.get(key)) for key in ("kl", "mean_reward", "j")}
+                if values["kl"] is not None and values["mean_reward"] is not None:
+                    row = {"arm": arm.label, "round": m["round"], "labels": m["labels"], **values}
+                    rows.append({**row, "step": point.get("step")} if within else row)
     return rows
+
+
+def _steps(arm: Arm, t: int) -> list[dict[str, Any]]:
+    """Return what was measured between the optimizer steps of a round."""
+    path = arm.folder / ROUNDS / f"{t:03d}" / STEPS.file
+    return read_jsonl(path) if path.is_file() else []
 
 
 def selected(arm: Arm) -> list[Selected]:

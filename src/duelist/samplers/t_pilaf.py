@@ -1,10 +1,12 @@
 """T-PILAF: the sampling scheme of PILAF's theory over whole responses, with its loss weights.
 
-Reference: PILAF (arXiv 2502.04270), Section 3, equations (6a), (6b) and (7); Section 4.
+Reference: PILAF (arXiv 2502.04270), Section 3, equations (6a), (6b) and (7); Section 4; Appendix F, equations (62a)
+           and (62b).
 Formula:   π±(y|x) = π_θ(y|x) exp(±r(x, y)) / Z±(x),  r = β log(π_θ/π_ref)                                 (eq. 6)
+           or r the reward model that the labels so far have trained (`reward: explicit`)                  (eq. 62)
            with probability p₀ = Z⁺Z⁻/(1 + Z⁺Z⁻)  y_a ~ π⁺, y_b ~ π⁻;  otherwise  y_a, y_b ~ π_θ
            loss weight w(x) = (1 + Z⁺Z⁻)/Z_θ,  Z_θ = 1 + E_x[Z⁺Z⁻], over the round's prompts               (eq. 7)
-           While π_θ = π_ref: Z± = 1, w = 1, and both halves are vanilla sampling.
+           While r = 0 (π_θ = π_ref, or no reward model yet): Z± = 1, w = 1, and both halves are vanilla sampling.
 Cost:      exact: two forward passes over every possible response. Otherwise N decoded responses per prompt, and two
            forward passes over each; all sets of a prompt come from the same N.
 
@@ -18,24 +20,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
+from duelist.errors import RecipeError
 from duelist.models.decoding.requests import Decoding, ResponseRequest
 from duelist.models.policy.implicit_reward import log_probs
 from duelist.models.policy.tokenization import check_length, prompt_token_ids, require_chat_template
 from duelist.samplers.base import Counts, Drawn, SampleJob, Sampler, draws_of
 from duelist.seeding import generator
+from duelist.settings.context import Context
 from duelist.types import Draws, Prompt, Response
 
 if TYPE_CHECKING:
     from duelist.models.policy.policy import Policy
 
 NAME = "Sampler `t_pilaf`"
+NO_REWARD = "No label has trained a reward model yet: T-PILAF's sets are vanilla ones of weight 1."
 NOTE = "The policy is still its reference: all implicit rewards are 0, so T-PILAF's sets are vanilla ones of weight 1."
 
 
@@ -44,6 +49,11 @@ class TPilafConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    reward: Literal["implicit", "explicit"] = Field(
+        default="implicit",
+        description="r in π±: the implicit reward β log(π_θ/π_ref), or (explicit) the reward model that trainer `rlhf` "
+        "trained in the last round (`trainer.reward_model.keep: true`).",
+    )
     pairs_per_prompt: int = Field(default=1, ge=1, description="Sets of two responses drawn per prompt.")
     n: int = Field(default=64, ge=2, description="Number of draws from the policy to resample, N.")
     max_responses: int = Field(
@@ -104,6 +114,15 @@ class TPilaf(Sampler):
         m = self.config.pairs_per_prompt
         return Counts(responses=2 * m, sets=m, decoded=max(self.config.n, 2 * m))
 
+    def check(self, context: Context) -> None:
+        super().check(context)
+        if self.config.reward == "explicit" and not context.keeps_reward:
+            raise RecipeError(
+                "`sampler.reward: explicit` needs the reward model that the labels train, but trainer "
+                f"{context.names['trainer']!r} keeps none: use `rlhf` with `reward_model.keep: true`, or set it to "
+                "implicit."
+            )
+
     def sample(self, job: SampleJob) -> Draws:
         policy = job.models.policy_for(NAME)
         limit, vocabulary = self.config.max_new_tokens, _vocabulary(policy)
@@ -111,18 +130,36 @@ class TPilaf(Sampler):
         candidates = self._all(job, policy, vocabulary) if exact else self._drawn(job)
         flat = [r for group in candidates for r in group]
         own_R, reference_R = log_probs(policy, flat, self.config.max_tokens, job.progress)
+        reward_R, notes = self._rewards(job, flat, own_R, reference_R)
         rng = generator(job.seed, "sets")
         sets, log_zz, start = [], [], 0
         for group in candidates:
             part = slice(start, start := start + len(group))
             log_prob_R = own_R[part] if exact else np.full(len(group), -np.log(len(group)))
-            tilted = tilt(log_prob_R, job.beta * (own_R[part] - reference_R[part]))
+            tilted = tilt(log_prob_R, reward_R[part])
             log_zz.append(tilted.log_zz)
             sets += [_draw(tilted, group, rng, exact) for _ in range(self.config.pairs_per_prompt)]
         weights = np.repeat(loss_weights(np.array(log_zz)), self.config.pairs_per_prompt) if sets else np.empty(0)
-        notes = [NOTE] if flat and np.array_equal(own_R, reference_R) else []
         weighted = [(a, b, float(w)) for (a, b), w in zip(sets, weights, strict=True)]
         return draws_of([d for pair in sets for d in pair], weighted, notes)
+
+    def _rewards(
+        self,
+        job: SampleJob,
+        responses: Sequence[Response],
+        own_R: NDArray[np.float64],
+        reference_R: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        """Return r of each response, and what to note of it; explicit rewards give equations (62a) and (62b)."""
+        if self.config.reward == "implicit":
+            notes = [NOTE] if responses and np.array_equal(own_R, reference_R) else []
+            return job.beta * (own_R - reference_R), notes
+        if job.models.classifier is None:
+            return np.zeros(len(responses)), [NO_REWARD] if responses else []
+        from duelist.models.rewards.classifier import saved_rewards
+
+        sequences = [[*r.prompt_token_ids, *r.token_ids] for r in responses]
+        return np.array(saved_rewards(job.models.classifier, sequences, job.models.policy_for(NAME).device)), []
 
     def _all(self, job: SampleJob, policy: Policy, vocabulary: int) -> list[list[Response]]:
         """Return every possible response to each prompt."""

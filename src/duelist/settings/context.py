@@ -51,6 +51,7 @@ class Context:
         rounding: rounding of the trained weights; None if it loses no steps, or if unknown.
         train: training prompts, as far as they are available.
         judged: whether a judge labels pairs beside people (`judged_pool`).
+        keeps_reward: whether the trainer keeps the explicit reward model of each round.
         asks_at_random: whether some pairs of each batch are drawn at random from the pool.
         held_out: held-out prompts, as far as they are available.
         given: the required responses from the data set, as far as they are available.
@@ -77,6 +78,7 @@ class Context:
     sets_of: int = 2
     weighed_by: str = "the sampler"
     judged: bool = False
+    keeps_reward: bool = False
     asks_at_random: bool = False
     train: Sequence[Prompt] = ()
     held_out: Sequence[Prompt] = ()

@@ -22,7 +22,7 @@ _DECLARED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     **{
         f"{name}Config": ("trl", (f"trl/trainer/{name.lower()}_config.py:{name}Config", *_TRL_BASES))
-        for name in ("DPO", "Reward", "RLOO", "GRPO")
+        for name in ("SFT", "DPO", "Reward", "RLOO", "GRPO")
     },
 }
 

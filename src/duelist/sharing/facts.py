@@ -87,6 +87,8 @@ def facts_of(arm: Arm) -> Facts:
     policy = recipe.policy
     base = None if policy is None else policy.model
     on_hub = base is not None and _on_hub(base)
+    if base is not None and recipe.initial is not None and recipe.initial.sft is not None:
+        base, on_hub = f"{base.rstrip('/').rpartition('/')[2]}, fine-tuned by the study", False
     by_people = [x for x in arm.labels if x.judgement is None and x.votes is None]
     head, curve = _curve(arm)
     kinds = ("sampler", "pairing", "acquisition", "trainer")

@@ -14,6 +14,7 @@ EXPLANATION = """# A Duelist study
 | `recipe.yaml` | every setting of the study, for reading; change none: a study keeps its recipe |
 | `study.db` | the record (SQLite): questions asked, every label, finished stages. **Keep this file** |
 | `rounds/NNN/` | per round: the responses drawn, the pairs, what was selected and why, the weights, the evaluation |
+| `rounds/000/sft/` | the base model after supervised fine-tuning before round 1: what `adapter/` belongs to |
 | `compare/NAME/` | the same study with another rule, complete |
 | `compare/curves.png`, `table.md` | the studies side by side |
 | `seeds/seed-NNN/` | the same studies on further seeds, complete |

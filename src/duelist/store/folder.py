@@ -230,24 +230,27 @@ class StudyFolder:
             stage = Stage(0, KNOWN_STAGE, relative, digest(path), time.monotonic() - began, info)
             self.store.add_known(asked, prompts, labels, stage)
 
-    def run_training(self, round: int, artifact: str, fill: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, float]:
-        """Run the stage that writes a folder of weights, unless it is finished; return the result of `fill`.
+    def run_training(
+        self, round: int, artifact: str, fill: Callable[[Path], Mapping[str, Any]], name: str = "train"
+    ) -> Mapping[str, float]:
+        """Run a stage that writes a folder of weights, unless it is finished; return the result of `fill`.
 
         Args:
             round: the round; 0 for the weights before any label.
             artifact: the folder's name.
             fill: writes the weights into an empty folder.
+            name: the stage.
         """
         with self._at_work(f"the weights of round {round}"):
-            if self.store.stage(round, "train") is None:
+            if self.store.stage(round, name) is None:
                 began = time.monotonic()
                 path = self.round_folder(round) / artifact
                 with atomic_path(path) as temporary:
                     temporary.mkdir()
                     info = fill(temporary)
-                self._finish(round, "train", path, began, dict(info))
-        self._checked(round, "train")
-        stage = self.store.stage(round, "train")
+                self._finish(round, name, path, began, dict(info))
+        self._checked(round, name)
+        stage = self.store.stage(round, name)
         return stage.info if stage else {}
 
     def discard_features(self, round: int) -> None:

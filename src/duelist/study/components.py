@@ -157,6 +157,7 @@ class StudyComponents:
         """
         require_selects_sets(self.acquisition, self.pairing.sets_of)
         self._require_usable_draws()
+        self._require_measurable_steps()
         for component in self._made():
             with user_code(component):
                 component.check(context)
@@ -187,6 +188,7 @@ class StudyComponents:
         starts = None if policy is None else policy.initial_model or policy.initial_adapter
         weighs_draws = recipe.acquisition.options.weighs_draws
         crosses = pairing.crosses_prompts
+        labelled_start = recipe.initial is not None and recipe.initial.labelled is not None
         return Context(
             names={kind: getattr(recipe, kind).name for kind in kinds},
             trains="reward_model" if trains_reward_model(recipe) else "policy",
@@ -196,8 +198,8 @@ class StudyComponents:
             decoder=recipe.decoder is not None,
             adapter=None if policy is None else policy.adapter,
             on_cpu=_is_on_cpu(policy, lookups),
-            starts_as_reference=recipe.initial is None and starts is None,
-            labelled_start=recipe.initial is not None,
+            starts_as_reference=not labelled_start and starts is None,
+            labelled_start=labelled_start,
             posterior=None if recipe.reward_model is None else recipe.reward_model.posterior,
             origins=sampler.origins,
             weighs_pairs=sampler.weighs_pairs or weighs_draws,
@@ -208,6 +210,7 @@ class StudyComponents:
             lookahead=recipe.lookahead,
             sets_of=pairing.sets_of,
             judged=recipe.judged_pool is not None,
+            keeps_reward=self.trainer.plan.keeps_reward,
             asks_at_random=recipe.control_fraction > 0 or self.acquisition.uniform or weighs_draws,
             train=() if prompts is None else prompts.train,
             held_out=() if prompts is None else prompts.held_out,
@@ -235,6 +238,26 @@ class StudyComponents:
             raise RecipeError(
                 "`trainer.judge: prediction_powered` needs the weights of pairs that were drawn by their gains, but "
                 "`acquisition.lure.weights` is equal: set it to lure, or `trainer.judge` to as_people or ignore."
+            )
+
+    def _require_measurable_steps(self) -> None:
+        """Check that the policy can be evaluated between the steps of a round, if the recipe asks for it.
+
+        Raises:
+            RecipeError: if it cannot; the reason is named.
+        """
+        every = self.recipe.evaluation.every_steps
+        if every is None:
+            return
+        if self.recipe.online:
+            raise RecipeError(
+                f"Online, a round is one optimizer step, but `evaluation.every_steps` is {every}: set it to null, and "
+                "`evaluation.every` to a number of rounds."
+            )
+        if not self.trainer.plan.counts_steps:
+            raise RecipeError(
+                f"`evaluation.every_steps` measures a policy between the optimizer steps of its training, but trainer "
+                f"{self.recipe.trainer.name!r} does not tell them: use `dpo`, or set `every_steps` to null."
             )
 
     def _given(self, prompts: PromptSet | None) -> list[Response]:

@@ -26,9 +26,18 @@ Evaluator = Callable[[Models, int, Evaluation | None], Evaluation]
 
 
 def evaluate_policy(
-    recipe: Recipe, components: StudyComponents, progress: Progress, models: Models, t: int, initial: Evaluation | None
+    recipe: Recipe,
+    components: StudyComponents,
+    progress: Progress,
+    models: Models,
+    t: int,
+    initial: Evaluation | None,
+    judged: bool = True,
 ) -> Evaluation:
-    """Draw the policy's responses to the held-out prompts, score them, and have the judge compare them if any."""
+    """Draw the policy's responses to the held-out prompts, score them, and have the judge compare them if any.
+
+    Without `judged`, the judge is not asked.
+    """
     return evaluate(
         models.policy_for("The evaluation"),
         components.prompts.held_out,
@@ -40,7 +49,7 @@ def evaluate_policy(
         seed=derived_seed(recipe.seed, "evaluate"),
         progress=progress,
         label_temperature=components.label_temperature,
-        judge=components.evaluation_judge,
+        judge=components.evaluation_judge if judged else None,
     )
 
 

@@ -31,6 +31,7 @@ from duelist.study.choosing import Choosing
 from duelist.study.components import StudyComponents, prepared
 from duelist.study.draw_weights import draw_weights
 from duelist.study.evaluators import Evaluator, RewardModelEvaluator, evaluate_policy
+from duelist.study.fine_tuning import run_fine_tuning, with_fine_tuned
 from duelist.study.judged_pool import JudgedPools
 from duelist.study.known import KnownRecorder
 from duelist.study.learners.base import Learner
@@ -258,6 +259,7 @@ class Stages:
             return False
         if self.folder.stage(0, "train") is None:  # once: a later check must not lock the study out
             self.components.check(self.components.context(Lookups(), self.components.prompts))
+            run_fine_tuning(self.recipe, self.folder, self.progress)
         self.folder.run_training(0, self._learner.artifact, lambda target: self._learner.train(0, [], target))
         if self.recipe.known is not None:
             self.folder.run_known(lambda: self.known.read())
@@ -274,7 +276,8 @@ class Stages:
     @cached_property
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
-        return StudyComponents(prepared(self.recipe, self.progress), self.folder.path)
+        path = self.folder.path
+        return StudyComponents(with_fine_tuned(prepared(self.recipe, self.progress), path), path)
 
     @cached_property
     def choosing(self) -> Choosing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from duelist.errors import RecipeError
@@ -40,6 +41,9 @@ class TrainingPlan:
         takes_sets: whether it can train on questions of three or more responses (`RankedSet`).
         stage_scales: whether the scale of each stage of a ranking is `fitted` to the answers so far, and given with the
             data (`ScaledDecisions`), or all are `equal`.
+        counts_steps: whether the progress of `Trainer.train` is that of the policy's optimizer steps and nothing else,
+            so that the policy can be measured between them.
+        keeps_reward: whether `Trainer.keep` writes the explicit reward model that the labels trained.
         judge: how judgements are used; None if the trainer cannot use any.
     """
 
@@ -51,6 +55,8 @@ class TrainingPlan:
     takes_steps: bool = False
     takes_sets: bool = False
     stage_scales: Literal["fitted", "equal"] = "equal"
+    counts_steps: bool = False
+    keeps_reward: bool = False
     judge: JudgeUse | None = None
 
 
@@ -112,6 +118,9 @@ class Trainer(Checked, ABC, Generic[Model, Data]):
         Returns:
             Numbers to report, such as the mean training loss.
         """
+
+    def keep(self, folder: Path) -> None:
+        """Write what else the last `train` made into the folder of the round's weights."""
 
     def step(
         self,

@@ -56,6 +56,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
             ties=c.ties != "drop",
             takes_steps=True,
             takes_sets=True,
+            counts_steps=True,
             stage_scales=c.stage_scales,
             judge=c.judge_use,
         )

@@ -1,35 +1,60 @@
-"""Preferences that exist before the study: a labelled file, in TRL's preference format.
+"""What the policy is trained on before round 1: demonstrations, and preferences in TRL's format.
 
-Reference: Yang et al., arXiv 2406.17312, Section 2.2, start from a policy after offline DPO.
+Reference: Yang et al., arXiv 2406.17312, Section 2.2, start from a policy after SFT and offline DPO.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from duelist.data.known import KnownConfig
 from duelist.data.rows import row_pair, row_prompt
 from duelist.data.sources import RowSource
 from duelist.errors import DataError
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
+from duelist.trainers.sft import SFTStageConfig
 from duelist.types import Preference, Question, Response
 
 
-class LabelledConfig(BaseModel):
-    """Preferences on which the recipe's trainer trains the policy before round 1."""
+class InitialConfig(BaseModel):
+    """Training before round 1: supervised fine-tuning, then preference training by the recipe's trainer, or either."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    labelled: str = Field(description="Rows in TRL's preference format: `chosen`, `rejected` and (or within) `prompt`.")
+    sft: SFTStageConfig | None = Field(
+        default=None,
+        description="Supervised fine-tuning (TRL's SFTTrainer) of the base model: the study starts from its result, "
+        "which is the reference; null: none.",
+    )
+    labelled: str | None = Field(
+        default=None,
+        description="Rows in TRL's preference format (`chosen`, `rejected` and, or within, `prompt`) to train the "
+        "policy on; the reference stays the base model, fine-tuned if `sft` is given. null: none.",
+    )
     split: str = Field(default="train", description="Split of a data set on the Hub.")
     config: str | None = Field(default=None, description="Configuration of a data set on the Hub.")
 
+    @model_validator(mode="after")
+    def _trains(self) -> Self:
+        if self.sft is None and self.labelled is None:
+            raise ValueError("it must have `sft` or `labelled`, but has neither: set one, or leave `initial` out.")
+        return self
+
+    def demonstrations(self, known: KnownConfig | None) -> RowSource | None:
+        """Return the rows of the supervised fine-tuning: its own, else the labelled ones, else the known ones."""
+        if self.sft is not None and self.sft.path is not None:
+            return RowSource(self.sft.path, self.sft.split, self.sft.config)
+        if self.labelled is not None:
+            return RowSource(self.labelled, self.split, self.config)
+        return None if known is None else RowSource(known.path, known.split, known.config)
+
 
 def labelled_preferences(
-    config: LabelledConfig, tokenizer: Any, context_length: int | None, model: str
+    config: InitialConfig, tokenizer: Any, context_length: int | None, model: str
 ) -> list[Preference]:
-    """Return the preferences of a labelled file, sorted by pair, each once per row.
+    """Return the preferences of a labelled file, sorted by pair, each once per row; none without a file.
 
     Args:
         config: the file or data set.
@@ -41,6 +66,8 @@ def labelled_preferences(
         DataError: if the file cannot be read, has no row, or a row is not a preference or does not fit the context.
         ModelError: if a prompt is conversational and the tokenizer has no chat template.
     """
+    if config.labelled is None:
+        return []
     found = []
     for where, row in RowSource(config.labelled, config.split, config.config):
         if row.get("chosen") is None or row.get("rejected") is None:

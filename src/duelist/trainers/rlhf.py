@@ -3,7 +3,7 @@
 Reference: Ouyang et al., "Training language models to follow instructions with human feedback", NeurIPS 2022 (the
            pipeline); PILAF, arXiv 2502.04270, Appendix F (with its response sampling); Ahmadian et al., "Back to
            Basics", ACL 2024 (RLOO); Shao et al., arXiv 2402.03300 (GRPO).
-Formula:   r = argmin −Σ log σ(r(x, y_chosen) − r(x, y_rejected)), a sequence classifier with one output; then
+Formula:   r = argmin −Σ w log σ(r(x, y_chosen) − r(x, y_rejected)), a sequence classifier with one output; then
            π = argmax E[r(x, y)] − β KL(π‖π_ref) over the prompts of the labelled pairs.
 Cost:      training a reward model from scratch each round, then decoding and training as in RLOO or GRPO.
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from duelist.errors import RecipeError
 from duelist.progress import Progress
 from duelist.settings.context import Context
 from duelist.trainers.base import Trainer, TrainingPlan
@@ -30,14 +30,19 @@ if TYPE_CHECKING:
 
 
 class RLHF(Trainer["Policy", Sequence[Preference]]):
-    """Training of a reward model on the labels, from scratch, then of the policy's adapter on that reward model."""
+    """Training of a reward model on the labels, from scratch, then of the policy on that reward model.
+
+    Loss weights of pairs (`t_pilaf`, `acquisition.lure`) enter the reward model's loss.
+    """
 
     def __init__(self, config: RLHFConfig) -> None:
         self.config = config
+        self._classifier: Any = None  # of the last `train`, until it is kept
 
     @property
     def plan(self) -> TrainingPlan:
-        return TrainingPlan(self.config.accumulate, self.config.restart, self.config.reference)
+        c = self.config
+        return TrainingPlan(c.accumulate, c.restart, c.reference, keeps_reward=c.reward_model.keep)
 
     @property
     def trl_settings(self) -> Sequence[TrlSettings]:
@@ -48,13 +53,6 @@ class RLHF(Trainer["Policy", Sequence[Preference]]):
 
     def check(self, context: Context) -> None:
         super().check(context)
-        if context.adapter == "none":
-            raise _needs_adapter()
-        if context.weighs_pairs:
-            raise RecipeError(
-                f"The loss weights of {context.weighed_by} are left out by the trainer `rlhf`: use `dpo`, or do "
-                "without them."
-            )
         require_accepted(self.trl_settings, context)
 
     def train(
@@ -63,18 +61,19 @@ class RLHF(Trainer["Policy", Sequence[Preference]]):
         from duelist.models.policy.process_state import global_generators_kept
         from duelist.trainers.trl_rlhf import optimize_policy, train_reward_classifier
 
-        if policy.weights.reference_model is not None:  # a policy that no recipe described
-            raise _needs_adapter()
         with tempfile.TemporaryDirectory(prefix="duelist-rlhf-") as scratch, global_generators_kept():
             classifier, fitted = train_reward_classifier(
                 policy, preferences, self.config.reward_model, seed, scratch, progress
             )
             optimized = optimize_policy(policy, preferences, classifier, self.config, beta, seed, scratch, progress)
+        self._classifier = classifier if self.config.reward_model.keep else None
         return {**fitted, **optimized}
 
+    def keep(self, folder: Path) -> None:
+        from duelist.models.rewards.classifier import FOLDER
 
-def _needs_adapter() -> RecipeError:
-    return RecipeError(
-        "The trainer 'rlhf' trains a LoRA adapter, but `policy.adapter` is none: set `policy.adapter: lora`, or use "
-        "the trainer `dpo`."
-    )
+        if self._classifier is None:
+            return
+        merged = getattr(self._classifier, "merge_and_unload", lambda: self._classifier)()
+        merged.save_pretrained(folder / FOLDER)
+        self._classifier = None

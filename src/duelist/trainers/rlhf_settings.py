@@ -24,6 +24,11 @@ class RewardClassifierConfig(BaseModel):
         description="Arguments of peft.LoraConfig; null trains all weights.",
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Arguments of trl.RewardConfig.")
+    keep: bool = Field(
+        default=False,
+        description="Keep each round's reward model (all its weights) in reward_model/ beside the policy's weights; "
+        "sampler `t_pilaf` with `reward: explicit` needs it.",
+    )
 
     @field_validator("lora")
     @classmethod

@@ -2,9 +2,12 @@
 
 TRL internals we rely on, checked by tests/trainers/test_rlhf.py:
 
-1. `RewardTrainer` uses the columns `chosen_ids` and `rejected_ids` unchanged.
+1. `RewardTrainer` uses the columns `chosen_ids` and `rejected_ids` unchanged; `_set_signature_columns_if_needed` names
+   the columns that reach the collator; a batch's first half is chosen and its second half rejected.
 2. `_prepare_inputs` computes the reference's log-probabilities, and PEFT then makes the whole adapter trainable.
-3. A reward function of `RLOOTrainer` and `GRPOTrainer` receives `completion_ids` and the data set's other columns.
+3. With β = 0 a constructor loads no reference. With another β, training asks `ref_model` where the policy is no
+   PeftModel; it must take `fused_lm_head`, as `add_fused_lm_head` makes it.
+4. A reward function of `RLOOTrainer` and `GRPOTrainer` receives `completion_ids` and the data set's other columns.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
+from trl.trainer.rloo_trainer import add_fused_lm_head
 
 from duelist.models.policy.loading import load_pretrained
-from duelist.models.policy.padding import batches_by_count, padded
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.positions import length_thresholds
 from duelist.models.policy.trained_flags import trained_kept
+from duelist.models.rewards.classifier import reward_scorer
 from duelist.progress import Progress
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.trainers.trl_progress import train_with_progress
@@ -45,6 +48,38 @@ class _RLOO(_KeepsFrozen, RLOOTrainer):  # type: ignore[misc]
 
 class _GRPO(_KeepsFrozen, GRPOTrainer):  # type: ignore[misc]
     pass
+
+
+class _Weighted:
+    """TRL's collator, which also passes a number per pair on: `weight`."""
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+        self._collator = collator
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**self._collator(examples), "weight": torch.tensor([float(e["weight"]) for e in examples])}
+
+
+class _WeightedRewardTrainer(RewardTrainer):  # type: ignore[misc]
+    """Training by −w log σ(r_chosen − r_rejected), the loss of PILAF's equation 7 with an explicit reward."""
+
+    _signature_columns: list[str]
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if "weight" not in self._signature_columns:
+            self._signature_columns = [*self._signature_columns, "weight"]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        weight_B = inputs.pop("weight")
+        outputs = model(**inputs, use_cache=False)
+        chosen_B, rejected_B = outputs.logits.squeeze(-1).chunk(2)
+        loss = -(weight_B * torch.nn.functional.logsigmoid(chosen_B - rejected_B)).mean()
+        if self.args.center_rewards_coefficient is not None:
+            loss = loss + self.args.center_rewards_coefficient * ((chosen_B + rejected_B) ** 2).mean()
+        return (loss, outputs) if return_outputs else loss
 
 
 TRAINERS: dict[str, tuple[type, type]] = {"rloo": (RLOOConfig, _RLOO), "grpo": (GRPOConfig, _GRPO)}
@@ -74,10 +109,12 @@ def train_reward_classifier(
     if config.lora is not None:
         model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", **config.lora))
     model = model.to(policy.device)
-    rows = [
+    weighted = any(p.weight != 1 for p in preferences)
+    rows: list[dict[str, Any]] = [
         {
             "chosen_ids": [*p.chosen.prompt_token_ids, *p.chosen.token_ids],
             "rejected_ids": [*p.rejected.prompt_token_ids, *p.rejected.token_ids],
+            **({"weight": p.weight} if weighted else {}),
         }
         for p in preferences
     ]
@@ -90,9 +127,11 @@ def train_reward_classifier(
         output_dir=scratch,
         max_length=None,
     )
-    trainer = RewardTrainer(
+    trainer = (_WeightedRewardTrainer if weighted else RewardTrainer)(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer
     )
+    if weighted:
+        trainer.data_collator = _Weighted(trainer.data_collator)
     trainer.remove_callback(PrinterCallback)
     outcome = train_with_progress(trainer, "Reward model", progress)
     model.eval()
@@ -101,24 +140,6 @@ def train_reward_classifier(
     rejected = scores([row["rejected_ids"] for row in rows])
     agreed = sum(c > r for c, r in zip(chosen, rejected, strict=True)) / len(rows)
     return model, {"reward_model_loss": float(outcome.training_loss), "reward_model_agreement": agreed}
-
-
-def reward_scorer(model: Any, pad: int, batch_size: int = 64) -> Callable[[Sequence[Sequence[int]]], list[float]]:
-    """Return a function from token ids of prompts with responses to rewards."""
-
-    def score(sequences: Sequence[Sequence[int]]) -> list[float]:
-        rewards = [0.0] * len(sequences)
-        device, lengths = next(model.parameters()).device, [len(s) for s in sequences]
-        for batch in batches_by_count(range(len(sequences)), lengths, batch_size, length_thresholds(model.config)):
-            ids = padded([sequences[i] for i in batch], pad, device)
-            mask = padded([[1] * lengths[i] for i in batch], 0, device)
-            with torch.inference_mode():
-                scores = model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
-            for i, score in zip(batch, scores, strict=True):
-                rewards[i] = score
-        return rewards
-
-    return score
 
 
 def optimize_policy(
@@ -131,7 +152,7 @@ def optimize_policy(
     scratch: str,
     progress: Progress,
 ) -> Mapping[str, float]:
-    """Train the policy's adapter in place to maximise E[r] − β KL over the prompts of `preferences`.
+    """Train the policy in place to maximise E[r] − β KL over the prompts of `preferences`.
 
     Raises:
             RecipeError: if TRL rejects a setting.
@@ -144,10 +165,11 @@ def optimize_policy(
         return score([[*p, *c] for p, c in zip(prompt_ids_given, completion_ids, strict=True)])
 
     config_type, trainer_type = TRAINERS[config.algorithm]
-    on_cpu, own = policy.device.type == "cpu", {"beta": beta, "seed": seed, "output_dir": scratch}
+    reference, whole = policy.reference_folder, policy.weights.reference_model is not None
+    # With a β, TRL would load a reference of its own for a policy without an adapter, by the base model's name.
+    on_cpu, own = policy.device.type == "cpu", {"beta": 0.0 if whole else beta, "seed": seed, "output_dir": scratch}
     # Log each step unless the recipe sets otherwise: the last step's mean reward is reported.
     settings = trl_config(config_type, {"logging_steps": 1, **config.train}, "trainer.train", on_cpu=on_cpu, **own)
-    reference = policy.reference_folder
     with leaving_no_trace(policy, reference, settings.gradient_checkpointing):
         trainer = trainer_type(
             model=policy.model,
@@ -157,6 +179,8 @@ def optimize_policy(
             processing_class=policy.tokenizer,
         )
         use_reference(trainer, policy, reference)
+        if whole:
+            _give_reference(trainer, policy, beta)
         outcome = train_with_progress(trainer, "Training", progress)
     rewards = [x["reward"] for x in trainer.state.log_history if "reward" in x]
     return {
@@ -164,3 +188,11 @@ def optimize_policy(
         "optimizer_steps": float(outcome.global_step),
         **({"reward_model_reward": float(rewards[-1])} if rewards else {}),
     }
+
+
+def _give_reference(trainer: Any, policy: Policy, beta: float) -> None:
+    """Let a trainer of all parameters measure the KL from the policy's own reference model."""
+    model = policy.weights.reference_model
+    add_fused_lm_head(model, temperature=trainer.temperature)
+    trainer.ref_model = trainer.accelerator.prepare_model(model, evaluation_mode=True)
+    trainer.beta = beta

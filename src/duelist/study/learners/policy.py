@@ -6,7 +6,8 @@ Reference: ActiveDPO (arXiv 2505.19241), Algorithm 1, line 11.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.policy.all_parameters import AllParameters
 from duelist.models.policy.lora_adapter import LoraAdapter
 from duelist.models.policy.policy import Policy
+from duelist.models.rewards.classifier import FOLDER as CLASSIFIER
 from duelist.models.trained import Models
-from duelist.progress import Progress
+from duelist.progress import Progress, Silent
 from duelist.recipe.recipe import Recipe, policy_of
 from duelist.seeding import derived_seed
+from duelist.store import codecs
 from duelist.store.folder import StudyFolder
 from duelist.study.components import StudyComponents
+from duelist.study.evaluators import evaluate_policy
 from duelist.study.learners.base import Learner
 from duelist.study.learners.round_policies import RoundPolicies
+from duelist.study.step_evaluation import StepEvaluation
 from duelist.trainers.initial_preferences import labelled_preferences
 from duelist.types import Decision
 
@@ -39,7 +44,9 @@ class PolicyLearner(Learner):
         self.margins = Margin(MarginFeaturizerConfig())
 
     def models(self, t: int) -> Models:
-        return self.models_of(self.policies.after(t))
+        kept = self.folder.trained(t) / CLASSIFIER if self.components.trainer.plan.keeps_reward else None
+        models = self.models_of(self.policies.after(t))
+        return models if kept is None or not kept.is_dir() else replace(models, classifier=kept)
 
     def models_of(self, policy: Policy) -> Models:
         """Return the models of this study with `policy` as the policy."""
@@ -48,26 +55,42 @@ class PolicyLearner(Learner):
     def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
         if t == 0:
             return self._begin(target)
-        policy = self.policies.to_train(t)
-        done = self._train(policy, preferences, "train", t) if preferences else {}
+        policy, every = self.policies.to_train(t), self.recipe.evaluation.every_steps
+        done: Mapping[str, float] = {}
+        if preferences and every is None:
+            done = self._train(policy, preferences, self.progress, "train", t)
+        elif preferences and every is not None:
+            steps = StepEvaluation(self.progress, every, policy, partial(self._measured, t))
+            done = self._train(policy, preferences, steps, "train", t)
+            self.folder.run(t, "steps", codecs.STEPS, lambda: steps.rows)
         policy.save_weights(target)
+        if done:
+            self.components.trainer.keep(target)
         return done
+
+    def _measured(self, t: int, policy: Policy) -> Mapping[str, Any]:
+        """Return the metrics of the policy in the middle of round t's training; a judge is too expensive to ask."""
+        initial, models = self.folder.read(0, "evaluate", codecs.EVALUATION), self.models_of(policy)
+        return evaluate_policy(self.recipe, self.components, Silent(), models, t, initial, judged=False).metrics
 
     def _begin(self, target: Path) -> Mapping[str, Any]:
         policy = self.policies.initial
         kept: dict[str, Any] = {"base_model": policy.fingerprint(trained=False)}
-        labelled = self.components.recipe.initial
-        if labelled is not None:
-            preferences = labelled_preferences(labelled, policy.tokenizer, policy.context_length, policy.name)
-            kept |= {**self._train(policy, preferences, "initial"), "preferences": float(len(preferences))}
+        initial = self.components.recipe.initial
+        if initial is not None and initial.labelled is not None:
+            preferences = labelled_preferences(initial, policy.tokenizer, policy.context_length, policy.name)
+            kept |= self._train(policy, preferences, self.progress, "initial")
+            kept["preferences"] = float(len(preferences))
         policy.save_weights(target)
         return kept
 
-    def _train(self, policy: Policy, preferences: Sequence[Decision], *seed_names: str | int) -> Mapping[str, float]:
+    def _train(
+        self, policy: Policy, preferences: Sequence[Decision], progress: Progress, *seed_names: str | int
+    ) -> Mapping[str, float]:
         seed = derived_seed(self.recipe.seed, *seed_names)
         with user_code(self.components.trainer):
             done: Mapping[str, float] = self.components.trainer.train(
-                policy, preferences, self.recipe.beta, seed, self.progress
+                policy, preferences, self.recipe.beta, seed, progress
             )
             return done
 
@@ -78,5 +101,7 @@ class PolicyLearner(Learner):
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")
         config = policy_of(self.components.recipe)
-        fresh = self.recipe.initial is None and config.initial_adapter is None and config.initial_model is None
+        initial = self.recipe.initial
+        untrained = initial is None or initial.labelled is None
+        fresh = untrained and config.initial_adapter is None and config.initial_model is None
         return RoundPolicies(config, self.components.trainer.plan, self.folder.trained, seed, base, fresh)
