@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,12 @@ class PolicyLearner(Learner):
         self.margins = Margin(MarginFeaturizerConfig())
 
     def models(self, t: int) -> Models:
-        return self.models_of(self.policies.after(t))
+        policy = self.policies.after(t)
+        kept = self.policies.kept(t, policy, self.recipe.torch_threads)
+        return replace(self.models_of(policy), engine=self.components.engine, kept=kept)
 
     def models_of(self, policy: Policy) -> Models:
-        """Return the models of this study with `policy` as the policy."""
+        """Return the models of this study with `policy` as the policy, in this process alone."""
         return Models(policy, embeddings_folder=self.folder.embeddings("featurizer"))
 
     def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
