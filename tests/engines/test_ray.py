@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from duelist.testing import check_engine
 BATCHES = [[i, i + 1] for i in range(12)]
 EXPECTED = [digest(["a"], batch) for batch in BATCHES]
 pytestmark = pytest.mark.full
-HERE = str(Path(__file__).parent)
 
 
 class Notes(Silent):
@@ -36,22 +35,8 @@ def engine(**settings: Any) -> RayEngine:
     return RayEngine(RayConfig(**{"workers": 2, "object_store_mib": 128, **settings}))
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RayEngine]:
-    """An engine that started a cluster; others join it. Its workers find the modules of these tests."""
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = f"{HERE}:{before}"
-    started = engine()
-    try:
-        started._connected()
-        yield started
-    finally:
-        os.environ["PYTHONPATH"] = before
-        started.close()
-
-
 @pytest.fixture
-def two(cluster: RayEngine) -> Iterator[RayEngine]:
+def two(cluster: None) -> Iterator[RayEngine]:
     """Two workers."""
     found = engine()
     yield found
@@ -62,11 +47,13 @@ def test_ray_keeps_the_contract(two: RayEngine) -> None:
     check_engine(two)
 
 
-def test_a_cluster_of_ours_listens_on_this_machine_alone(cluster: RayEngine) -> None:
+def test_a_cluster_of_ours_listens_on_this_machine_alone(cluster: None) -> None:
     import psutil
 
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    listening = {c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+    listening = set()
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # workers come and go
+            listening |= {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
     assert listening and all(ip.rpartition(":")[2] == "127.0.0.1" for ip in listening), listening
 
 
@@ -79,13 +66,13 @@ def test_a_worker_killed_in_the_middle_of_a_batch_is_replaced(two: RayEngine, tm
     assert told.notes == ["A worker ended before its work was done, and was replaced."] * 2
 
 
-def test_the_only_worker_is_replaced_too(cluster: RayEngine, tmp_path: Path) -> None:
+def test_the_only_worker_is_replaced_too(cluster: None, tmp_path: Path) -> None:
     alone = engine(workers=1, queued=3)
     assert list(alone.map(Word("a"), DiesOnce(digest, tmp_path / "flag"), BATCHES, Silent())) == EXPECTED
     alone.close()
 
 
-def test_a_batch_that_kills_every_worker_ends_the_run(cluster: RayEngine) -> None:
+def test_a_batch_that_kills_every_worker_ends_the_run(cluster: None) -> None:
     alone = engine(workers=1, retries=1, queued=1)
     with pytest.raises(EngineError, match=r"within 2 tries, .* its worker ended \(ActorDiedError\)"):
         list(alone.map(Word("a"), dies, BATCHES[:1], Silent()))
@@ -109,7 +96,7 @@ def test_few_batches_are_begun_ahead_of_the_results(two: RayEngine, tmp_path: Pa
     assert list(results) == list(range(30, 100))
 
 
-def test_more_workers_than_the_cluster_has_room_for_are_refused(cluster: RayEngine) -> None:
+def test_more_workers_than_the_cluster_has_room_for_are_refused(cluster: None) -> None:
     with pytest.raises(RecipeError, match="9 workers need 9 CPUs and it has 2"):
         list(engine(workers=9).map(Word("a"), digest, BATCHES, Silent()))
     with pytest.raises(RecipeError, match="2 workers need 1 GPUs and it has 0"):
