@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duelist.acquisition.activedpo import ActiveDPO, ActiveDPOConfig
 from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.acquisition.numerics.pool_rows import PoolRows
 from duelist.acquisition.numerics.streamed import pick_streamed
+from duelist.cli.console import certificate_line
 from duelist.errors import BudgetError, DuelistError
+from duelist.testing import check_acquisition, random_features
 
 LAMBDA = 0.1
 
@@ -46,7 +49,7 @@ def brute_force(pool_ND: np.ndarray, past_PD: np.ndarray, budget: int) -> list[i
 @pytest.mark.parametrize("noise", [0.05, 0.3, 2.0])
 def test_what_is_called_exact_is_what_the_definition_picks(noise: float) -> None:
     pool_ND, past_PD = pool(900, 24, 0, noise), pool(7, 24, 1)
-    # 300 rows past the first 128 directions: budget 150 crosses a chunk of directions.
+    # 150 picks: more than the directions that rows are compared with at a time.
     found = pick_streamed(pool_ND, past_PD, LAMBDA, 150, shard_bytes=200 * 24 * 8)
     expected = brute_force(pool_ND, past_PD, 150)
     assert found.exact and found.loss_bound == 0
@@ -123,3 +126,15 @@ def test_what_cannot_be_picked_is_refused() -> None:
         pick_streamed(pool_ND, none_PD, LAMBDA, 5, per_shard=3)
     with pytest.raises(DuelistError, match="at least 2 readings"):
         pick_streamed(pool_ND, none_PD, LAMBDA, 5, readings=1)
+
+
+def test_the_rule_says_what_was_lost() -> None:
+    features = random_features(300, frozenset({"gradient_ND", "past"}))
+    plain = ActiveDPO(ActiveDPOConfig()).select(features, 20, np.random.default_rng(0))
+    found = ActiveDPO(ActiveDPOConfig(readings=2)).select(features, 20, np.random.default_rng(0))
+    assert found.indices_B.tolist() == plain.indices_B.tolist()
+    assert found.diagnostics["logdet_loss_bound_nats"] == 0
+    assert found.diagnostics["logdet_gain_bound_nats"] >= plain.diagnostics["logdet_gain_nats"]
+    assert "plain greedy" in str(certificate_line(found.diagnostics))
+    assert "lost at most 1.5 nats" in str(certificate_line({"logdet_loss_bound_nats": 1.5}))
+    check_acquisition(ActiveDPO(ActiveDPOConfig(readings=2)))
