@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,9 +25,13 @@ RAY: Mapping[str, Any] = {"name": "ray", "workers": 2}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """The responses, picks and weights of every round, and the metrics."""
-    kept = [*folder.glob("rounds/*/*.json*"), *folder.glob("rounds/*/adapter/*"), folder / "metrics.jsonl"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(kept)}
+    """The responses, picks, weights and evaluations of every round, and the metrics except for their seconds."""
+    weights = [*folder.glob("rounds/*/adapter/*"), *folder.glob("rounds/*/model/*")]
+    kept = sorted([*folder.glob("rounds/*/*.json*"), *weights])
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in kept}
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    untimed = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return {**files, "metrics": json.dumps(untimed).encode()}
 
 
 def with_engine(recipe: Recipe, engine: Any) -> Recipe:

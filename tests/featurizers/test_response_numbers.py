@@ -185,7 +185,7 @@ def test_a_disposable_cache_that_does_not_fit_is_begun_anew(
         (tmp_path / "gradient.bin").write_bytes(b"")
     elif damage == "format":
         state = (tmp_path / "state.json").read_text()
-        (tmp_path / "state.json").write_text(state.replace('"format": 3', '"format": 2'))
+        (tmp_path / "state.json").write_text(state.replace('"format": 4', '"format": 3'))
     else:
         state = (tmp_path / "state.json").read_text()
         (tmp_path / "state.json").write_text(state.replace('"seed": 7', '"seed": 8'))

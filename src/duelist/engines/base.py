@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeVar, final
 
 from duelist.errors import RecipeError
 from duelist.progress import Progress
@@ -49,7 +49,12 @@ class Engine(Checked, ABC):
 
     Results depend on the source, the task and the batches alone: not on the number of workers, on who computed a batch,
     on when it was finished, or on a worker that was lost. `duelist.testing.check_engine` tests an engine of your own.
+
+    Attributes:
+        in_process: whether tasks run in this process. If not, large results are passed in files.
     """
+
+    in_process: ClassVar[bool] = False
 
     @abstractmethod
     def map(

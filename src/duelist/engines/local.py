@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import final
+from typing import ClassVar, final
 
 from duelist.engines.base import Batch, Engine, Held, Result, Source
 from duelist.progress import Progress
@@ -12,6 +12,8 @@ from duelist.progress import Progress
 @final
 class Local(Engine):
     """Computation in the study's own process, with its own model."""
+
+    in_process: ClassVar[bool] = True
 
     def map(
         self,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from duelist.featurizers.base import FeatureJob
 from duelist.featurizers.feature_folder import FeatureFolder, Number
+from duelist.featurizers.shards import Shard, ShardFolder
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.implicit_reward import LogProbs
 from duelist.models.policy.logprobs import (
@@ -34,17 +35,26 @@ AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2", "reward_R"})  # featu
 @final
 @dataclass(frozen=True)
 class Gradients:
-    """Task: log π_θ(y|x) of the responses of one batch, and their projected gradients (see `LoraGradients`)."""
+    """Task: log π_θ(y|x) of the responses of one batch, and their projected gradients (see `LoraGradients`).
+
+    Attributes:
+        dimension: D; None for no projection.
+        seed: seed of the projection.
+        max_tokens: tokens per pass, padding included.
+        shards: where the gradients are written; None: they are returned.
+    """
 
     dimension: int | None
     seed: int
     max_tokens: int
+    shards: ShardFolder | None = None
 
     def __call__(
         self, policy: Policy, batch: Sequence[TokenizedResponse]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32] | NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[Any] | Shard]:
         engine = LoraGradients(policy.model, dimension=self.dimension, seed=self.seed, max_tokens=self.max_tokens)
-        return engine(batch)
+        log_prob_B, gradient_BD = engine(batch)
+        return log_prob_B, gradient_BD if self.shards is None else self.shards.write(gradient_BD)
 
 
 @contextmanager
@@ -91,7 +101,10 @@ def response_numbers(
         job.progress.note(engine.note)
     with FeatureFolder.open(job.cache, state, responses, engine.dtype if engine else None) as kept:
         if engine is not None:
-            fill("Gradients", ("policy", "gradient"), Gradients(engine.projection, job.seed, max_tokens), square=False)
+            # A temporary folder is out of reach of other machines.
+            shards = None if job.models.engine.in_process or job.cache.folder is None else kept.shards
+            task = Gradients(engine.projection, job.seed, max_tokens, shards)
+            fill("Gradients", ("policy", "gradient"), task, square=False)
         else:
             fill("Log-probabilities", ("policy",), LogProbs(False, max_tokens), square=True)
         if job.wanted & AGAINST_REFERENCE:
@@ -103,7 +116,7 @@ def _save(
     what: str,
     kept: FeatureFolder,
     batches: Sequence[NDArray[np.int64]],
-    computed: Iterable[Mapping[Number, NDArray[Any]]],
+    computed: Iterable[Mapping[Number, NDArray[Any] | Shard]],
     progress: Progress,
 ) -> None:
     """Store the numbers of each batch as they are computed."""
