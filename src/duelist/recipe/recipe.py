@@ -147,7 +147,9 @@ class Recipe(BaseModel):
         default=None, description="Reward of the evaluation; null: the annotator's own reward, if it has one."
     )
     engine: Component[Engine] = _default(
-        "local", "Who samples, featurises and embeds: this process, or workers. May change when a study is resumed."
+        "local",
+        "Who decodes responses and computes their log-probabilities and gradients: this process, or workers. May change "
+        "when a study is resumed.",
     )
     report_to: ReportTo = Field(
         default_factory=list,
