@@ -148,8 +148,8 @@ class Recipe(BaseModel):
     )
     engine: Component[Engine] = _default(
         "local",
-        "Who decodes responses and computes their log-probabilities and gradients: this process, or workers. May change "
-        "when a study is resumed.",
+        "Who decodes responses and computes their log-probabilities and gradients: this process, or workers. May "
+        "change when a study is resumed.",
     )
     report_to: ReportTo = Field(
         default_factory=list,
