@@ -83,16 +83,14 @@ class RayEngine(Engine):
         yield from dispatch.results(work, batches)
 
     def close(self) -> None:
-        if not self._started:
-            for worker in self._workers:
-                with suppress(Exception):  # the cluster may be gone
-                    import ray
-
-                    ray.kill(worker)
-        else:
+        if self._workers or self._started:
             import ray
 
-            ray.shutdown()
+            for worker in self._workers:
+                with suppress(Exception):  # the cluster may be gone
+                    ray.kill(worker)
+            if self._started:
+                ray.shutdown()
         self._workers, self._started = [], False
 
     def _connected(self) -> Any:

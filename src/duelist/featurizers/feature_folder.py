@@ -98,7 +98,7 @@ class FeatureFolder:
         self._rows = mapped_array(self.folder / "rows.bin", _RECORD, self._size("rows.bin") // _RECORD.itemsize)
         self._row_R = self._allocated([_key(r) for r in responses])
         self._numbers = np.dtype((stored_in, (self.dimension,)))
-        self.shards = ShardFolder(self.folder / SHARDS, stored_in.name)
+        self.shards = ShardFolder((self.folder / SHARDS).absolute(), stored_in.name)
         self._shard_rows = ShardReader(self.shards)
         finished = (self._rows["has"] & _BITS["gradient"]) > 0
         digests = set(self._rows["shard"][finished].tolist()) - {0}

@@ -26,7 +26,8 @@ class KeptPolicy(Source[Policy]):
         reference: folder of its reference's weights; None for the base model.
         threads: number of torch threads, for equal results.
         here: the policy in this process; other processes do not get it.
-        fingerprint: of the policy, computed when the source is sent to another process.
+        fingerprint: of the policy, found when the source is sent to another process.
+        device: the kind of its device, found at the same time.
     """
 
     config: PolicyConfig
@@ -36,12 +37,14 @@ class KeptPolicy(Source[Policy]):
     threads: int
     here: Policy | None = field(default=None, compare=False, repr=False)
     fingerprint: str = ""
+    device: str = ""
 
     def load(self, held: Policy | None) -> Policy:
         """Return the policy, read into the model that is held if there is one.
 
         Raises:
-            ModelError: if it cannot be loaded, or is not the policy that was in memory when the source was sent.
+            ModelError: if it cannot be loaded, is on another kind of device, or is not the policy that was in memory
+                when the source was sent.
         """
         if self.here is not None:
             return self.here
@@ -50,6 +53,11 @@ class KeptPolicy(Source[Policy]):
         if self.weights is not None:
             policy.load_weights(self.weights)
         policy.set_reference(self.reference)
+        if policy.device.type != self.device:
+            raise ModelError(
+                f"Workers must compute on the kind of device of the study's own process, {self.device}, but one has "
+                f"{policy.device.type}: set `engine.gpus`, or `policy.device` to cpu."
+            )
         if (found := policy.fingerprint()) != self.fingerprint:
             raise ModelError(
                 f"Every worker must hold the policy of the study's own process, but one that read {self.config.model} "
@@ -59,5 +67,7 @@ class KeptPolicy(Source[Policy]):
         return policy
 
     def __getstate__(self) -> dict[str, Any]:
-        fingerprint = self.fingerprint if self.here is None else self.here.fingerprint()
-        return {**self.__dict__, "here": None, "fingerprint": fingerprint}
+        if self.here is None:
+            return dict(self.__dict__)
+        found = {"fingerprint": self.here.fingerprint(), "device": self.here.device.type}
+        return {**self.__dict__, "here": None, **found}

@@ -68,7 +68,8 @@ class RoundPolicies:
     def kept(self, t: int, policy: Policy, threads: int) -> KeptPolicy:
         """Return how workers with `threads` torch threads get `policy`, which is the one after round t."""
         weights, reference = self._trained(t), self._reference(self._reference_after(t))
-        return KeptPolicy(self._with_kept_start(), self._seed, weights, reference, threads, policy)
+        reference = None if reference is None else reference.absolute()  # workers may have another working folder
+        return KeptPolicy(self._with_kept_start(), self._seed, weights.absolute(), reference, threads, policy)
 
     def to_train(self, t: int) -> Policy:
         """Return the policy with the weights from which round t starts, and with its reference.
