@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from duelist.cli.app import app
 from duelist.errors import RecipeError
 from duelist.progress import Silent
 from duelist.recipe.recipe import Recipe, load_recipe, parse_recipe, recipe_content
@@ -22,6 +24,8 @@ SMALL = (
     *("sampler.batch_size=16", "featurizers.gradient.max_tokens=300", "evaluation.responses_per_prompt=2"),
 )
 RAY: Mapping[str, Any] = {"name": "ray", "workers": 2}
+# Each worker imports the libraries anew, which takes tens of seconds of a busy machine.
+slow = pytest.mark.timeout(1200)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -58,6 +62,7 @@ def expected(quickstart: Recipe, tmp_path_factory: pytest.TempPathFactory) -> di
     return run(tmp_path_factory.mktemp("local") / "study", quickstart)
 
 
+@slow
 @pytest.mark.full
 @pytest.mark.parametrize("workers", [1, 2])
 def test_quickstart_is_the_same_with_workers(
@@ -67,6 +72,7 @@ def test_quickstart_is_the_same_with_workers(
     assert run(tmp_path / "study", with_engine(quickstart, {**RAY, "workers": workers})) == expected
 
 
+@slow
 @pytest.mark.full
 def test_quickstart_is_the_same_after_workers_were_killed_in_mid_batch(
     quickstart: Recipe, expected: dict[str, bytes], cluster: None, tmp_path: Path
@@ -77,6 +83,7 @@ def test_quickstart_is_the_same_after_workers_were_killed_in_mid_batch(
     assert {"DrawTokens", "Gradients"} <= killed  # a worker of each kind of work
 
 
+@slow
 @pytest.mark.full
 def test_the_engine_may_change_when_a_study_resumes(
     quickstart: Recipe, expected: dict[str, bytes], cluster: None, tmp_path: Path
@@ -87,6 +94,7 @@ def test_the_engine_may_change_when_a_study_resumes(
     assert "name: ray" in (tmp_path / "study" / RECIPE).read_text()
 
 
+@slow
 @pytest.mark.full
 @pytest.mark.parametrize(
     "changes",
@@ -125,3 +133,11 @@ def test_ray_that_is_missing_is_named(tiny_recipe: dict[str, Any], monkeypatch: 
     with pytest.raises(RecipeError, match=r"pip install \"duelist\[ray\]\""):
         next(iter(RayEngine(RayConfig()).map(None, None, [1], Silent())))  # type: ignore[arg-type]
     assert "RAY_USAGE_STATS_ENABLED" not in os.environ
+
+
+def test_the_command_line_names_the_engine() -> None:
+    wanted = ["run", "quickstart", "--engine", "ray", "--set", "engine.workers=3", "--dry-run", "--json"]
+    done = CliRunner().invoke(app, wanted)
+    assert done.exit_code == 0, done.output
+    engine = json.loads(done.stdout)["recipe"]["engine"]
+    assert engine["name"] == "ray" and engine["workers"] == 3

@@ -185,14 +185,18 @@ class FeatureFolder:
         """Store computed numbers of some responses. They are saved every `SAVE_SECONDS`, and by `save`."""
         row_B = self._row_R[positions_B]
         for name, values in numbers.items():
-            if isinstance(values, Shard):
-                self._rows["shard"][row_B], self._rows["scale"][row_B] = values.digest, values.scale_B
-                self._rows["at"][row_B] = np.arange(len(row_B))
-            elif name == "gradient":
-                self._gradient[row_B], self._rows["scale"][row_B] = stored_rows(values, self._numbers.base)
-                self._rows["shard"][row_B] = 0
-            else:
+            if name != "gradient":
                 self._rows[name][row_B] = values
+                continue
+            # Of a batch that is computed again whole, finished rows stay where they are: they have the same bits.
+            at_X = np.flatnonzero(self._rows["has"][row_B] & _BITS["gradient"] == 0)
+            row_X = row_B[at_X]
+            if isinstance(values, Shard):
+                self._rows["shard"][row_X], self._rows["at"][row_X] = values.digest, at_X
+                self._rows["scale"][row_X] = values.scale_B[at_X]
+            else:
+                self._rows["shard"][row_X] = 0
+                self._gradient[row_X], self._rows["scale"][row_X] = stored_rows(values[at_X], self._numbers.base)
         self._unsaved.append((sum(_BITS[name] for name in numbers), row_B))
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.save()
@@ -232,7 +236,8 @@ class FeatureFolder:
     @cached_property
     def _gradient(self) -> NDArray[Any]:
         """The gradients computed in this process; the file takes its room on the disk with the first of them."""
-        return mapped_array(self.folder / "gradient.bin", self._numbers, len(self._rows))
+        with as_storage_error(self.folder):
+            return mapped_array(self.folder / "gradient.bin", self._numbers, len(self._rows))
 
     def _sync(self) -> None:
         for array in (self.__dict__.get("_gradient"), self._rows):
