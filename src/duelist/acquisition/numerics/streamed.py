@@ -99,25 +99,27 @@ def pick_streamed(
             f"budget of {budget}: raise `per_shard`."
         )
     known_PD = past_directions(past_PD, regularizer)
-    picks = _pick_among(rows, candidate_C, past_PD, regularizer, budget)
+    picks = best = _pick_among(rows, candidate_C, past_PD, regularizer, budget)
     read, upper_bound, exact = len(rows) + len(candidate_C), np.inf, False
     for _ in range(readings - 1):
         seen = _check(rows, known_PD, picks, regularizer)
         read, upper_bound = read + len(rows), min(upper_bound, seen.upper_bound)
-        picks = replace(picks, best_left=seen.best_left)
-        exact = not seen.missed
-        if exact:
+        checked = replace(picks, best_left=seen.best_left)
+        best = checked if best is picks else best
+        if not seen.missed:
+            best, exact = checked, True
             break
         candidate_C = np.union1d(candidate_C, seen.missed_X)
         again = _pick_among(rows, candidate_C, past_PD, regularizer, budget)
         read += len(candidate_C)
-        same = again.indices_B.tolist() == picks.indices_B.tolist()
-        exact = same and len(seen.missed_X) == seen.missed  # rows that are equal within rounding, and come later
-        if not same and again.log_determinant_gain >= picks.log_determinant_gain:
-            picks = replace(again, best_left=seen.best_before)
-        if same:
+        if again.indices_B.tolist() == picks.indices_B.tolist():
+            # What seemed missed is equal within rounding, and comes later.
+            exact = len(seen.missed_X) == seen.missed
+            best = checked if exact else best
             break
-    return StreamedPicks(replace(picks, rows_read=read), upper_bound, exact)
+        picks = replace(again, best_left=seen.best_before)
+        best = max(best, picks, key=lambda found: found.log_determinant_gain)
+    return StreamedPicks(replace(best, rows_read=read), upper_bound, exact)
 
 
 def _shard_picks(
