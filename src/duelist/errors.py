@@ -8,6 +8,7 @@
     ├── RewardError (ValueError)            a reward function or model failed or returned no number
     ├── LabelConflictError (ValueError)     a label's id was submitted again with different content
     ├── RoundStateError (RuntimeError)      ask, tell or update was called at the wrong moment
+    ├── EngineError (RuntimeError)          the workers of an engine fail again and again
     ├── NumericalError (ArithmeticError)    a feature or score is not a finite number
     ├── StudyLockedError (OSError)          another process has this study open
     └── StorageError (OSError)              the study could not be written or read
@@ -54,6 +55,10 @@ class LabelConflictError(DuelistError, ValueError):
 
 class RoundStateError(DuelistError, RuntimeError):
     """ask, tell or update was called at a moment when it has no meaning."""
+
+
+class EngineError(DuelistError, RuntimeError):
+    """The workers of an engine fail again and again."""
 
 
 class NumericalError(DuelistError, ArithmeticError):

@@ -1,4 +1,4 @@
-"""Conformance kit: checks of the contract of an acquisition rule, to call from your own tests.
+"""Conformance kit: checks of the contract of an acquisition rule, or of an engine, to call from your own tests.
 
 from duelist.testing import check_acquisition
 
@@ -18,6 +18,7 @@ import numpy as np
 from duelist.acquisition.base import Acquisition, choose, take
 from duelist.acquisition.feature_contract import ARRAY_FIELDS
 from duelist.acquisition.random_pool import random_features as random_features
+from duelist.engines.conformance import check_engine as check_engine
 from duelist.errors import BudgetError, NumericalError, RecipeError
 from duelist.types import Features
 

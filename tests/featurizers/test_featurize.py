@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from duelist.errors import DuelistError
-from duelist.featurizers import response_numbers
 from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses, featurize
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy import logprobs
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.logprobs import tokenized
 from duelist.models.policy.policy import Policy
@@ -84,13 +84,13 @@ def test_margins_come_with_the_gradients_in_the_same_pass(
 ) -> None:
     alone = run(policy, pairs, [], {"margin_N"}).margin_N
     calls: list[int] = []
-    plain = response_numbers.sequence_log_probs
+    plain = logprobs.sequence_log_probs
 
     def counting(model: Any, sequences: Any, **more: Any) -> Any:
         calls.append(len(sequences))
         return plain(model, sequences, **more)
 
-    monkeypatch.setattr(response_numbers, "sequence_log_probs", counting)
+    monkeypatch.setattr(logprobs, "sequence_log_probs", counting)
     both = run(policy, pairs, [], {"margin_N", "gradient_ND"})
     np.testing.assert_allclose(both.margin_N, alone, atol=1e-10)
     assert calls == [15]  # the reference's pass over the 15 distinct responses, and no other

@@ -140,8 +140,8 @@ def test_a_batch_of_which_a_row_is_missing_is_computed_whole(calls: list[int], t
     calls.clear()
     with pytest.raises(Killed):
         features(policy, pairs, FeatureCache(tmp_path), Noting(2), max_tokens=80)
-    names = ["key", "has", "batch", "policy", "reference", "scale"]
-    record = np.dtype(list(zip(names, ["<u8", "u1", "<i8", "<f8", "<f8", "<f8"], strict=True)))
+    names = ["key", "has", "batch", "policy", "reference", "scale", "shard", "at"]
+    record = np.dtype(list(zip(names, ["<u8", "u1", "<i8", "<f8", "<f8", "<f8", "<u8", "<i4"], strict=True)))
     rows = np.memmap(tmp_path / "rows.bin", dtype=record, mode="r+")
     done = np.flatnonzero(rows["has"])
     assert len(done) == batches[0] + batches[1] and batches[1] > 1
@@ -185,7 +185,7 @@ def test_a_disposable_cache_that_does_not_fit_is_begun_anew(
         (tmp_path / "gradient.bin").write_bytes(b"")
     elif damage == "format":
         state = (tmp_path / "state.json").read_text()
-        (tmp_path / "state.json").write_text(state.replace('"format": 3', '"format": 2'))
+        (tmp_path / "state.json").write_text(state.replace('"format": 4', '"format": 3'))
     else:
         state = (tmp_path / "state.json").read_text()
         (tmp_path / "state.json").write_text(state.replace('"seed": 7', '"seed": 8'))

@@ -57,7 +57,8 @@ def test_a_component_is_its_class_and_its_validated_settings() -> None:
     assert component.config == ActiveDPOConfig.model_validate({"lambda": 2})
     assert component.options == AcquisitionOptions(candidates=5)
     assert component.setting("lambda_") == 2 and component.setting("no_such") is None
-    expected = {"name": "activedpo", "lambda": 2.0, "lambda_relative": True, "certificate": False, "candidates": 5}
+    expected = {"name": "activedpo", "lambda": 2.0, "lambda_relative": True, "certificate": False, "readings": None}
+    expected |= {"candidates": 5}
     assert component.content() == expected and list(component.content()) == list(expected)
     rule = component.build()
     assert isinstance(rule, ActiveDPO) and rule.config is not component.config and rule.config == component.config

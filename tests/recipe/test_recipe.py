@@ -78,7 +78,7 @@ def own_rule(tmp_path: Path) -> str:
 
 def test_defaults_are_filled_in_for_components_too() -> None:
     content = recipe_content(parse_recipe(LEAST))
-    expected = {"name": "activedpo", "lambda": 0.01, "lambda_relative": True, "certificate": False}
+    expected = {"name": "activedpo", "lambda": 0.01, "lambda_relative": True, "certificate": False, "readings": None}
     assert content["acquisition"] == expected
     assert content["sampler"]["responses_per_prompt"] == 2
     assert content["trainer"]["reference"] == "initial"

@@ -32,6 +32,7 @@ TITLES = {
     "annotator": "Annotators",
     "trainer": "Trainers",
     "reward": "Rewards of the evaluation and of RLHF",
+    "engine": "Engines",
 }
 
 

@@ -24,6 +24,7 @@ from duelist.acquisition.numerics.pool_rows import PoolRows, as_rows, row_square
 from duelist.acquisition.numerics.question_information import matrices_of, past_rows, question_rows
 from duelist.acquisition.numerics.question_rows import QuestionRows
 from duelist.acquisition.numerics.single_gains import variances
+from duelist.acquisition.numerics.streamed import pick_streamed
 from duelist.types import Features, Selection
 
 
@@ -36,6 +37,13 @@ class ActiveDPOConfig(RidgeConfig):
         description="Bound the gap between logdet V and that of the best batch, see `d_opt`; of pairs only. Holds the "
         "pool in memory.",
     )
+    readings: int | None = Field(
+        default=None,
+        ge=2,
+        description="Readings of a large pool for the picks, at most: candidates from each GiB of it, a choice among "
+        "them, and a check of every row, with a bound on what was lost. null: as many as plain greedy needs. Of pairs "
+        "only, and not with `per_second`.",
+    )
 
 
 class ActiveDPO(Acquisition):
@@ -44,11 +52,11 @@ class ActiveDPO(Acquisition):
     If cost counts, it maximises the gain of log-determinant per second: log(1 + ‖φ‖²_{V⁻¹}) / seconds.
     """
 
-    honours_cost = True
     selects_sets = True
 
     def __init__(self, config: ActiveDPOConfig) -> None:
         self.config = config
+        self.honours_cost = config.readings is None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -56,6 +64,8 @@ class ActiveDPO(Acquisition):
 
     @property
     def refused_for_sets(self) -> str | None:
+        if self.config.readings is not None:
+            return "`readings`, which is for pairs alone (set it to null)"
         return (
             "`certificate: true`, a bound on pairs alone (set it to false)" if self.config.certificate is True else None
         )
@@ -63,12 +73,19 @@ class ActiveDPO(Acquisition):
     def select(self, features: Features, budget: int, rng: np.random.Generator) -> Selection:
         rows, past_PD, square_norm_N = _unweighted(features)
         regularizer = self.config.regularizer(square_norm_N)
-        picks = pick_greedily(rows, past_PD, regularizer, budget, square_norm_N, cost_N=features.cost_N)  # eq. (3), (4)
+        cost_N, streamed = features.cost_N if self.honours_cost else None, {}
+        if self.config.readings is not None and isinstance(rows, PoolRows):
+            found = pick_streamed(rows, past_PD, regularizer, budget, readings=self.config.readings)
+            picks = found.picks
+            # 0: the picks are those of plain greedy.
+            streamed = {"logdet_loss_bound_nats": found.loss_bound, "logdet_gain_bound_nats": found.upper_bound}
+        else:
+            picks = pick_greedily(rows, past_PD, regularizer, budget, square_norm_N, cost_N=cost_N)  # eq. (3), (4)
         scores_B, unit = np.sqrt(picks.square_B), "‖φ‖ in V⁻¹ (relative uncertainty)"
         if isinstance(rows, QuestionRows):
             unit = "√(det(I + U V⁻¹Uᵀ) − 1): ‖φ‖ in V⁻¹ for a pair"
-        if features.cost_N is not None:
-            scores_B, unit = np.log1p(picks.square_B) / features.cost_N[picks.indices_B], "nats of logdet V per second"
+        if cost_N is not None:
+            scores_B, unit = np.log1p(picks.square_B) / cost_N[picks.indices_B], "nats of logdet V per second"
         diagnostics = {
             "lambda": regularizer,
             "mean_square_norm": float(square_norm_N.mean()),
@@ -78,6 +95,7 @@ class ActiveDPO(Acquisition):
             "gain_nats": float(np.log1p(picks.best_left)),
             # Passes over the pool for the picks, in addition to one pass for |φ|².
             "readings_of_the_pool": picks.rows_read / rows.stored_rows,
+            **streamed,
         }
         if self.config.certificate and not isinstance(rows, QuestionRows):
             problem = DesignProblem.of(np.asarray(rows), np.ones(len(rows)), regularizer, past_PD)

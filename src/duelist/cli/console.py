@@ -63,6 +63,10 @@ def rate(speed: float) -> str:
 def certificate_line(diagnostics: Mapping[str, Any]) -> str | None:
     """Return in words how close a batch is to the optimum; None if its rule does not compute it."""
     percent = diagnostics.get("within_percent_of_optimum")
+    if percent is None and (lost := diagnostics.get("logdet_loss_bound_nats")) is not None:
+        if lost == 0:
+            return "the batch is that of plain greedy: no row was missed"
+        return f"the batch lost at most {lost:.4g} nats of log-determinant against plain greedy, by an upper bound"
     if percent is None:
         return None
     shown = f"{percent:.1f}" if percent >= 10 else f"{percent:.2g}"

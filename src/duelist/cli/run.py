@@ -43,6 +43,10 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="a.b=c", help="Override a recipe key. May be repeated."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", metavar="NAME", help="Who computes: local or ray. Short for `--set engine.name=`."),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Resolve the recipe, print the plan and its cost in a second, write nothing."),
@@ -69,7 +73,8 @@ def run(
     from duelist.cascade.page import people_at_the_page
     from duelist.recipe.recipe import load_recipe, policy_of
 
-    resolved = load_recipe(recipe, overrides or [])
+    named = [] if engine is None else [f"engine.name={engine}"]
+    resolved = load_recipe(recipe, [*named, *(overrides or [])])
     people = people_at_the_page(resolved) is not None
     if not people and ((host, port) != (HOST, PORT) or open_browser):
         raise RecipeError(

@@ -5,9 +5,10 @@ looked up by a hash of the response and of the tokens that the model reads. A ru
 or list of past pairs reuses the rows of the responses it shares. A row counts once its numbers have reached the disk; a
 row of a killed run does not count before that.
 
-    state.json    format (3), model (a hash); for gradients also dimension, seed, precision
+    state.json    format (4), model (a hash); for gradients also dimension, seed, precision
     rows.bin      one record per row: the response's key, which numbers it has, its unfinished batch, the numbers
     gradient.bin  one row per response: the projected gradient as computed; in float16, scaled to unit norm
+    shards/       gradients that workers computed: a file for each batch (`shards.py`); the record names it
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -27,6 +29,8 @@ from numpy.typing import NDArray
 
 from duelist.errors import StorageError
 from duelist.featurizers.mapped_files import as_storage_error, mapped_array
+from duelist.featurizers.shards import Shard, ShardFolder, ShardReader, stored_rows
+from duelist.files.atomic import discard
 from duelist.files.locks import held
 from duelist.types import Response
 
@@ -34,12 +38,16 @@ Precision = Literal["float32", "float16"]
 Number = Literal["policy", "reference", "gradient"]
 
 HALF_ABOVE = 8 * 2**30  # bytes of gradients above which `automatic` stores float16
-FORMAT = 3  # version of the folder format
+FORMAT = 4  # version of the folder format
+SHARDS = "shards"
 SAVE_SECONDS = 1.0  # maximum work lost when a run is killed
 
 _BITS: Mapping[Number, int] = {"policy": 1, "reference": 2, "gradient": 4}  # flags of the numbers that a row has
 _RECORD = np.dtype(
-    [("key", "<u8"), ("has", "u1"), ("batch", "<i8"), ("policy", "<f8"), ("reference", "<f8"), ("scale", "<f8")]
+    [
+        *(("key", "<u8"), ("has", "u1"), ("batch", "<i8"), ("policy", "<f8"), ("reference", "<f8"), ("scale", "<f8")),
+        *(("shard", "<u8"), ("at", "<i4")),  # of a gradient: its shard and the row there; 0: it is in gradient.bin
+    ]
 )
 
 
@@ -70,6 +78,7 @@ class FeatureFolder:
         exact: whether rounding to float16 is ruled out.
         dimension: D of the gradients; 0 if no gradients were requested.
         dtype: type in which gradients are read.
+        shards: where workers write the gradients of their batches.
     """
 
     def __init__(
@@ -88,13 +97,18 @@ class FeatureFolder:
         self.dtype = np.promote_types(stored_in, np.float32)
         self._rows = mapped_array(self.folder / "rows.bin", _RECORD, self._size("rows.bin") // _RECORD.itemsize)
         self._row_R = self._allocated([_key(r) for r in responses])
-        self._gradient: NDArray[Any] | None = None
-        if self.dimension:
-            numbers = np.dtype((stored_in, (self.dimension,)))
-            finished_X = np.flatnonzero(self._rows["has"] & _BITS["gradient"])
-            if self._size("gradient.bin") < numbers.itemsize * (1 + int(finished_X.max(initial=-1))):
-                raise self._damaged("gradient.bin")
-            self._gradient = mapped_array(self.folder / "gradient.bin", numbers, len(self._rows))
+        self._numbers = np.dtype((stored_in, (self.dimension,)))
+        self.shards = ShardFolder((self.folder / SHARDS).absolute(), stored_in.name)
+        self._shard_rows = ShardReader(self.shards)
+        finished = (self._rows["has"] & _BITS["gradient"]) > 0
+        digests = set(self._rows["shard"][finished].tolist()) - {0}
+        for path in map(self.shards.path, digests):
+            if not path.is_file():
+                raise self._damaged(f"{SHARDS}/{path.name}")
+        self.shards.keep_only(digests)
+        finished_X = np.flatnonzero(finished & (self._rows["shard"] == 0))
+        if self._size("gradient.bin") < self._numbers.itemsize * (1 + int(finished_X.max(initial=-1))):
+            raise self._damaged("gradient.bin")
         self._unsaved: list[tuple[int, NDArray[np.int64]]] = []
         self._saved_at = time.monotonic()
 
@@ -167,20 +181,22 @@ class FeatureFolder:
         batches = np.split(order_R, np.flatnonzero(np.diff(batch_R[order_R])) + 1)
         return [index_B for index_B in batches if int(batch_R[index_B[0]]) in unfinished]
 
-    def put(self, positions_B: NDArray[np.int64], numbers: Mapping[Number, NDArray[Any]]) -> None:
+    def put(self, positions_B: NDArray[np.int64], numbers: Mapping[Number, NDArray[Any] | Shard]) -> None:
         """Store computed numbers of some responses. They are saved every `SAVE_SECONDS`, and by `save`."""
         row_B = self._row_R[positions_B]
         for name, values in numbers.items():
             if name != "gradient":
                 self._rows[name][row_B] = values
                 continue
-            assert self._gradient is not None  # `open` was told their type
-            scale_B = np.ones(len(row_B))
-            if self._gradient.dtype == np.float16:  # its range is too small for unscaled gradients
-                norm_B = np.linalg.norm(values.astype(np.float64), axis=1)
-                scale_B = np.where(norm_B > 0, norm_B, 1.0)
-                values = values / scale_B[:, None]
-            self._gradient[row_B], self._rows["scale"][row_B] = values, scale_B
+            # Of a batch that is computed again whole, finished rows stay where they are: they have the same bits.
+            at_X = np.flatnonzero(self._rows["has"][row_B] & _BITS["gradient"] == 0)
+            row_X = row_B[at_X]
+            if isinstance(values, Shard):
+                self._rows["shard"][row_X], self._rows["at"][row_X] = values.digest, at_X
+                self._rows["scale"][row_X] = values.scale_B[at_X]
+            else:
+                self._rows["shard"][row_X] = 0
+                self._gradient[row_X], self._rows["scale"][row_X] = stored_rows(values[at_X], self._numbers.base)
         self._unsaved.append((sum(_BITS[name] for name in numbers), row_B))
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.save()
@@ -201,16 +217,30 @@ class FeatureFolder:
 
     def gradients(self, positions_S: NDArray[np.int64]) -> NDArray[Any]:
         """Return the projected gradients of some of the responses, `[S, D]`."""
-        assert self._gradient is not None  # `open` was told their type
         row_S = self._row_R[positions_S]
-        stored_SD = self._gradient[row_S]
+        shard_S = self._rows["shard"][row_S]
+        if shard_S.any():
+            stored_SD = np.empty((len(row_S), self.dimension), self._numbers.base)
+            for digest in np.unique(shard_S).tolist():
+                own_S = np.flatnonzero(shard_S == digest)
+                rows_S = row_S[own_S]
+                at_S = self._rows["at"][rows_S]
+                stored_SD[own_S] = self._shard_rows.read(digest, at_S) if digest else self._gradient[rows_S]
+        else:
+            stored_SD = self._gradient[row_S]
         if stored_SD.dtype == self.dtype:
             return np.asarray(stored_SD)
         scale_S1 = self._rows["scale"][row_S, None].astype(self.dtype)
         return np.asarray(stored_SD.astype(self.dtype) * scale_S1)
 
+    @cached_property
+    def _gradient(self) -> NDArray[Any]:
+        """The gradients computed in this process; the file takes its room on the disk with the first of them."""
+        with as_storage_error(self.folder):
+            return mapped_array(self.folder / "gradient.bin", self._numbers, len(self._rows))
+
     def _sync(self) -> None:
-        for array in (self._gradient, self._rows):
+        for array in (self.__dict__.get("_gradient"), self._rows):
             if isinstance(array, np.memmap):
                 array.flush()
 
@@ -233,7 +263,7 @@ class FeatureFolder:
                 f"{wanted[different[0]]!r} now): delete it, or give another --features folder."
             )
         if "dimension" in wanted and "dimension" not in found:
-            (self.folder / "gradient.bin").unlink(missing_ok=True)
+            self._discard("gradient.bin")
         (self.folder / "rows.bin").touch()
         temporary = self.folder / "state.json.tmp"
         temporary.write_text(json.dumps({**found, **wanted}), encoding="utf-8")
@@ -244,8 +274,7 @@ class FeatureFolder:
     def _found_state(self) -> dict[str, Any]:
         path = self.folder / "state.json"
         if not path.is_file():
-            for name in ("rows.bin", "gradient.bin"):
-                (self.folder / name).unlink(missing_ok=True)
+            self._discard("rows.bin", "gradient.bin")
             return {}
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -255,8 +284,8 @@ class FeatureFolder:
             raise StorageError(
                 f"A folder of features must have format {FORMAT}, but {self.folder} has {found.get('format', 1)}: "
                 "another version of Duelist made it. Format 1 did not look at the model's configuration and at which "
-                "of its matrices are trained; format 2 kept gradients scaled to unit norm. Delete it, or give another "
-                "--features folder."
+                "of its matrices are trained; format 2 kept gradients scaled to unit norm; format 3 had no shards. "
+                "Delete it, or give another --features folder."
             )
         if not (self.folder / "rows.bin").is_file():
             raise self._damaged("rows.bin")
@@ -279,6 +308,12 @@ class FeatureFolder:
     def _size(self, name: str) -> int:
         path = self.folder / name
         return path.stat().st_size if path.is_file() else 0
+
+    def _discard(self, *names: str) -> None:
+        """Delete files, and all shards."""
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+        discard(self.folder / SHARDS)
 
     def _damaged(self, name: str) -> StorageError:
         return StorageError(

@@ -6,9 +6,10 @@ again, so a killed run resumes where it stopped. The features of pairs follow fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from duelist.errors import ModelError
 from duelist.featurizers.base import FeatureJob
 from duelist.featurizers.feature_folder import FeatureFolder, Number
+from duelist.featurizers.shards import Shard, ShardFolder
 from duelist.models.gradients.lora_gradients import LoraGradients
+from duelist.models.policy.implicit_reward import LogProbs
 from duelist.models.policy.logprobs import (
     TokenizedResponse,
     check_sequences,
     plan_batches,
-    sequence_log_probs,
     tokenized,
 )
 from duelist.models.policy.policy import Policy
@@ -31,7 +33,30 @@ from duelist.types import Response
 
 AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2", "reward_R"})  # features that need log π_ref
 
-Compute = Callable[[list[TokenizedResponse]], Mapping[Number, NDArray[Any]]]
+
+@final
+@dataclass(frozen=True)
+class Gradients:
+    """Task: log π_θ(y|x) of the responses of one batch, and their projected gradients (see `LoraGradients`).
+
+    Attributes:
+        dimension: D; None for no projection.
+        seed: seed of the projection.
+        max_tokens: tokens per pass, padding included.
+        shards: where the gradients are written; None: they are returned.
+    """
+
+    dimension: int | None
+    seed: int
+    max_tokens: int
+    shards: ShardFolder | None = None
+
+    def __call__(
+        self, policy: Policy, batch: Sequence[TokenizedResponse]
+    ) -> tuple[NDArray[np.float64], NDArray[Any] | Shard]:
+        engine = LoraGradients(policy.model, dimension=self.dimension, seed=self.seed, max_tokens=self.max_tokens)
+        log_prob_B, gradient_BD = engine(batch)
+        return log_prob_B, gradient_BD if self.shards is None else self.shards.write(gradient_BD)
 
 
 @contextmanager
@@ -69,15 +94,9 @@ def response_numbers(
     if engine is not None:
         state |= {"dimension": engine.dimension, "seed": job.seed}
 
-    def differentiate(some: list[TokenizedResponse]) -> Mapping[Number, NDArray[Any]]:
-        assert engine is not None
-        log_prob_B, gradient_BD = engine(some)
-        return {"policy": log_prob_B, "gradient": gradient_BD}
-
-    def log_probs(number: Number) -> Compute:
-        return lambda some: {number: sequence_log_probs(policy.model, some, max_tokens=max_tokens)}
-
-    def fill(what: str, numbers: Sequence[Number], compute: Compute, square: bool = True) -> None:
+    def fill(
+        what: str, numbers: Sequence[Number], task: Callable[[Policy, Sequence[TokenizedResponse]], Any], square: bool
+    ) -> None:
         def plan(missing_X: NDArray[np.int64]) -> list[NDArray[np.int64]]:
             some = [sequences[i] for i in missing_X]
             check_sequences(policy.model, some)
@@ -85,34 +104,39 @@ def response_numbers(
 
         batches = kept.batches(numbers, plan)
         turns = [np.concatenate(batches[i : i + processes]) for i in range(0, len(batches), processes)]
-        _run(what, kept, turns, lambda b: compute([sequences[i] for i in b]), job.progress)
+        computed = job.models.map(task, [[sequences[i] for i in index_B] for index_B in turns], job.progress)
+        several = (values if len(numbers) > 1 else (values,) for values in computed)
+        _save(what, kept, turns, (dict(zip(numbers, values, strict=True)) for values in several), job.progress)
 
     if engine is not None and engine.note is not None:
         job.progress.note(engine.note)
     with FeatureFolder.open(job.cache, state, responses, engine.dtype if engine else None) as kept:
         if engine is not None:
-            fill("Gradients", ("policy", "gradient"), differentiate, square=False)
+            # A temporary folder is out of reach of other machines.
+            shards = None if job.models.engine.in_process or job.cache.folder is None else kept.shards
+            task = Gradients(engine.projection, job.seed, max_tokens, shards)
+            fill("Gradients", ("policy", "gradient"), task, square=False)
         else:
-            fill("Log-probabilities", ("policy",), log_probs("policy"))
+            fill("Log-probabilities", ("policy",), LogProbs(False, max_tokens), square=True)
         if job.wanted & AGAINST_REFERENCE:
-            with policy.as_reference():
-                fill("Reference", ("reference",), log_probs("reference"))
+            fill("Reference", ("reference",), LogProbs(True, max_tokens), square=True)
         yield kept
 
 
-def _run(
+def _save(
     what: str,
     kept: FeatureFolder,
     batches: Sequence[NDArray[np.int64]],
-    compute: Callable[[NDArray[np.int64]], Mapping[Number, NDArray[Any]]],
+    computed: Iterable[Mapping[Number, NDArray[Any] | Shard]],
     progress: Progress,
 ) -> None:
+    """Store the numbers of each batch as they are computed."""
     found = kept.count - sum(map(len, batches))
     with progress.stage(what, kept.count) as advance:
         if found:
             progress.note(f"{what}: {found} of {kept.count} responses found in {kept.folder}")
             advance(found)
-        for positions_B in batches:
-            kept.put(positions_B, compute(positions_B))
+        for positions_B, numbers in zip(batches, computed, strict=True):
+            kept.put(positions_B, numbers)
             advance(len(positions_B))
     kept.save()

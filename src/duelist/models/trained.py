@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from duelist.engines.base import Engine, InMemory, Source
+from duelist.engines.local import Local
 from duelist.errors import RecipeError
 from duelist.models.embeddings.cache import EmbeddingCache
+from duelist.progress import Progress
 
 if TYPE_CHECKING:
     from duelist.models.policy.policy import Policy
     from duelist.models.rewards.network import RewardModel
+
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Models:
         embeddings_folder: storage for a featurizer with its own embeddings.
         classifier: folder of the explicit reward model that the last round's labels trained (`rlhf`); None if none is
             kept, or no round has trained one.
+        engine: computes with the policy, batch by batch.
+        kept: how the engine's workers get the policy; None if it is in memory only.
     """
 
     policy: Policy | None = None
@@ -32,6 +41,24 @@ class Models:
     embeddings: EmbeddingCache | None = None
     embeddings_folder: Path | None = None
     classifier: Path | None = None
+    engine: Engine = field(default_factory=Local)
+    kept: Source[Policy] | None = None
+
+    def map(
+        self, task: Callable[[Policy, Batch], Result], batches: Sequence[Batch], progress: Progress
+    ) -> Iterator[Result]:
+        """Yield `task(policy, batch)` for each batch, in order; the engine's workers compute them.
+
+        Args:
+            task: see `Engine.map`.
+            batches: see `Engine.map`.
+            progress: is told of failures that were recovered from.
+
+        Raises:
+            RecipeError: if the study has no policy, or the workers of another process cannot get it.
+        """
+        source = InMemory(self.policy_for("Computing in batches")) if self.kept is None else self.kept
+        return self.engine.map(source, task, batches, progress)
 
     def policy_for(self, user: str) -> Policy:
         """Return the policy, or raise if the study has none.

@@ -11,6 +11,7 @@ INTERFACES: dict[str, str] = {
     "annotator": "duelist.annotators.base:Annotator",
     "trainer": "duelist.trainers.base:Trainer",
     "reward": "duelist.models.rewards.functions:Reward",
+    "engine": "duelist.engines.base:Engine",
 }
 
 COMPONENTS: dict[str, dict[str, str]] = {
@@ -75,5 +76,9 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "reward": {
         "function": "duelist.models.rewards.functions:FunctionReward",
         "model": "duelist.models.rewards.functions:ModelReward",
+    },
+    "engine": {
+        "local": "duelist.engines.local:Local",
+        "ray": "duelist.engines.ray:RayEngine",
     },
 }

@@ -14,6 +14,7 @@ from duelist.acquisition.stopping import StopConfig
 from duelist.annotators.base import Annotator
 from duelist.data.known import KnownConfig
 from duelist.data.prompts import PromptsConfig, TargetConfig
+from duelist.engines.base import Engine
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.judges.judged_pool import JudgedPoolConfig
@@ -144,6 +145,11 @@ class Recipe(BaseModel):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Policy -> metrics.")
     reward: Component[Reward] | None = Field(
         default=None, description="Reward of the evaluation; null: the annotator's own reward, if it has one."
+    )
+    engine: Component[Engine] = _default(
+        "local",
+        "Who decodes responses and computes their log-probabilities and gradients: this process, or workers. May "
+        "change when a study is resumed.",
     )
     report_to: ReportTo = Field(
         default_factory=list,

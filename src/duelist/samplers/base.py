@@ -40,7 +40,7 @@ class SampleJob:
         beta: β of DPO and of the implicit reward.
         seed: the only source of randomness; the same seed gives the same responses.
         progress: receives the number of finished responses.
-        decoder: decodes the responses; None: decode in this process.
+        decoder: decodes the responses; None: decode with the policy, by the engine of `models`.
         fewest: number of responses that a prompt needs for the round's pairing.
     """
 
@@ -62,7 +62,7 @@ class SampleJob:
         """
         from duelist.models.decoding.local import LocalDecoder
 
-        decoder = self.decoder or LocalDecoder(self.models.policy_for(user))
+        decoder = self.decoder or LocalDecoder(self.models.policy_for(user), compute=self.models.map)
         drawn = decoder.draw(
             orders, how, round=self.round, seed=self.seed, progress=self.progress, what="Sampling responses"
         )

@@ -48,7 +48,8 @@ class BestOfN(Sampler):
         orders = [ResponseRequest(p) for p in job.prompts for _ in range(self.config.pairs_per_prompt * n)]
         drawn = job.draw(NAME, orders, self.config.decoding(job.beta))
         distinct = list({d.response.id: d.response for d in drawn}.values())
-        ratio_R = log_ratios(job.models.policy_for(NAME), distinct, self.config.max_tokens, job.progress)
+        policy, limit = job.models.policy_for(NAME), self.config.max_tokens
+        ratio_R = log_ratios(policy, distinct, limit, job.progress, compute=job.models.map)
         ratio = {r.id: float(ratio) for r, ratio in zip(distinct, ratio_R, strict=True)}
         sets: list[Together] = []
         for start in range(0, len(drawn), n):

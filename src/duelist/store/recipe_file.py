@@ -100,12 +100,13 @@ def require_unedited(path: Path, completed: Completed) -> None:
 
 
 def _without_reporting(value: Any, path: tuple[str, ...] = ()) -> Any:
-    """Return a recipe without the settings that may change during a study: those of reporting."""
+    """Return a recipe without the settings that may change during a study: those of reporting, and the engine."""
     if not isinstance(value, Mapping):
         return value
     trains = "trainer" in path and path[-1] == "train"  # settings of that name in a user's component belong to the user
     changeable = {k for k in value if trains and (k in REPORTING or k.startswith("logging_"))}
     if not path:
-        # Words about the recipe, which a new version may put better, and the trackers of the whole study.
-        changeable |= {"description", "report_to"}
+        # Words about the recipe, which a new version may put better, the trackers of the whole study, and who computes,
+        # which changes no result.
+        changeable |= {"description", "report_to", "engine"}
     return {k: _without_reporting(v, (*path, k)) for k, v in value.items() if k not in changeable}

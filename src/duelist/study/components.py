@@ -10,6 +10,7 @@ from typing import Any
 from duelist.acquisition.base import Acquisition, require_selects_sets
 from duelist.annotators.base import Annotator
 from duelist.data.prompts import PromptSet, load_prompts
+from duelist.engines.base import Engine
 from duelist.errors import RecipeError, user_code
 from duelist.evaluation.reward_held_out import held_out_responses
 from duelist.featurizers.base import Featurizer
@@ -54,6 +55,11 @@ class StudyComponents:
     def __init__(self, recipe: Recipe, folder: Path | None = None) -> None:
         self.recipe = recipe
         self.folder = folder
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Who computes map-shaped work; its workers start with the first of it."""
+        return self.recipe.engine.build()
 
     @cached_property
     def prompts(self) -> PromptSet:
@@ -149,6 +155,11 @@ class StudyComponents:
         folder = None if self.folder is None else self.folder / JUDGE
         return None if config is None else judge_of(with_credentials(config), folder)
 
+    def close(self) -> None:
+        """Release the workers of the engine, if there are any."""
+        if "engine" in self.__dict__:  # it was used
+            self.engine.close()
+
     def check(self, context: Context) -> None:
         """Let each component reject what it cannot do in this recipe, except judges that are not prepared yet.
 
@@ -163,7 +174,7 @@ class StudyComponents:
                 component.check(context)
 
     def _made(self) -> Iterator[Any]:
-        yield from (self.sampler, self.pairing, *self.featurizers, self.acquisition, self.trainer)
+        yield from (self.engine, self.sampler, self.pairing, *self.featurizers, self.acquisition, self.trainer)
         for kind in ("annotator", "reward"):
             component = getattr(self.recipe, kind)
             if component is not None and PREPARED not in str(component.content()):

@@ -52,6 +52,11 @@ class Stages:
         self.store = folder.store
         self.progress = progress
 
+    def close(self) -> None:
+        """Release the workers of the engine, if there are any."""
+        if "components" in self.__dict__:  # they were used
+            self.components.close()
+
     def prompts(self, t: int) -> tuple[Prompt, ...]:
         """Return the prompts of round t."""
         drawn_in = 1 if self.recipe.pool == "fixed" else t

@@ -93,7 +93,10 @@ class Study:
         The files that users read are brought up to date first, so preferences.jsonl contains every label. A closed
         study cannot ask, record or train.
         """
-        self.folder.close()
+        try:
+            self.stages.close()
+        finally:
+            self.folder.close()
 
     def __enter__(self) -> Study:
         return self

@@ -161,6 +161,19 @@ def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.flo
     return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
 
 
+def tie_tolerance(dtype: np.dtype[Any]) -> float:
+    """Return the fraction of |φ|² below which scores of rows of this type count as equal."""
+    return TIE_TOLERANCE.get(dtype, DEFAULT_TIE_TOLERANCE)
+
+
+def row_rounding(
+    square_N: NDArray[np.float64], residual_N: NDArray[np.float64], dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
+    """Return the amount by which rounding may have changed the residuals of rows with these |φ|²."""
+    moved_N = tie_tolerance(dtype) * np.sqrt(square_N * np.maximum(residual_N, 0.0))
+    return np.asarray(0.5 * np.maximum(moved_N, ARITHMETIC_TOLERANCE * square_N))
+
+
 @final
 class _LazySearch:
     """State of one greedy run: each row's residual after the first `applied_N` directions bounds its current one.
@@ -185,7 +198,7 @@ class _LazySearch:
         self.applied = p
         self.applied_N = np.full(n, p, np.int64)
         self.rows_read = 0
-        self._tolerance = TIE_TOLERANCE.get(rows.dtype, DEFAULT_TIE_TOLERANCE)
+        self._tolerance = tie_tolerance(rows.dtype)
         if square_norm_N is not None and p == 0:
             self._bound_N = square_norm_N.copy()
             self._square_N = square_norm_N
@@ -235,9 +248,7 @@ class _LazySearch:
 
     def _rounding(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the amount by which rounding may have changed the residuals of some rows."""
-        square_N = self._square_N[positions_N]
-        moved_N = self._tolerance * np.sqrt(square_N * np.maximum(self._bound_N[positions_N], 0.0))
-        return np.asarray(0.5 * np.maximum(moved_N, ARITHMETIC_TOLERANCE * square_N))
+        return row_rounding(self._square_N[positions_N], self._bound_N[positions_N], self._rows.dtype)
 
     def _worth(self, positions_N: NDArray[np.int64] | slice, residual_N: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the objective of some rows with these residuals; −∞ for picked rows, whose residual is −∞."""

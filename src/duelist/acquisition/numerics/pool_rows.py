@@ -95,11 +95,27 @@ class PoolRows:
             block_ND *= self._scales(positions_N)
         return block_ND
 
+    def stored_order(self, count: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the positions of all rows in stored order, `count` at a time."""
+        by_storage_N = np.arange(len(self)) if self._order_N is None else np.argsort(self._order_N)
+        for start in range(0, len(self), count):
+            yield by_storage_N[start : start + count]
+
+    def loaded(self, positions_N: NDArray[np.int64]) -> PoolRows:
+        """Return the rows at these positions, read into memory in the type in which they are stored."""
+        rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
+        by_storage_N = np.argsort(rows_N)
+        found_ND = np.empty((len(rows_N), *self._stored.shape[1:]), self._stored.dtype)
+        for start in range(0, len(rows_N), GATHERED_ROWS):
+            some_N = by_storage_N[start : start + GATHERED_ROWS]
+            found_ND[some_N] = self._stored[rows_N[some_N]]
+            self._give_back()
+        scale_N = None if self._scale_N is None else self._scale_N[positions_N]
+        return PoolRows(found_ND, None, self.block_rows, scale_N)
+
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Yield every row once, in stored order: the positions of a block, and its rows as float64."""
-        by_storage_N = np.arange(len(self)) if self._order_N is None else np.argsort(self._order_N)
-        for start in range(0, len(self), self.block_rows):
-            positions_N = by_storage_N[start : start + self.block_rows]
+        for positions_N in self.stored_order(self.block_rows):
             rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
             if rows_N[-1] - rows_N[0] == len(rows_N) - 1:  # a run of stored rows: no gathering
                 block_ND = self._stored[rows_N[0] : rows_N[-1] + 1].astype(np.float64)

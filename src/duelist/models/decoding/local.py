@@ -9,8 +9,10 @@ afterwards, in this order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol, final
 
 import numpy as np
 import torch
@@ -30,15 +32,29 @@ from duelist.progress import Progress
 from duelist.types import Distribution, Prompt, Response
 
 
+class Compute(Protocol):
+    """Way to compute a task for each batch, in order: `Models.map`, or one after another in this process."""
+
+    def __call__(
+        self, task: DrawTokens, batches: Sequence[DecodingBatch], progress: Progress, /
+    ) -> Iterator[list[list[int]]]: ...
+
+
 class LocalDecoder(Decoder):
-    """Decoder for the current policy in this process (its adapter on or off). It supports every distribution.
+    """Decoder for the current policy (its adapter on or off), which supports every distribution.
 
     A drawn response depends on the seed and the request's position, not on its batch (except for rounding).
+
+    Args:
+        policy: the policy.
+        method: how a mixture of policy and reference is computed.
+        compute: computes the batches; None: this process, with `policy`.
     """
 
-    def __init__(self, policy: Policy, method: Method = "auto") -> None:
+    def __init__(self, policy: Policy, method: Method = "auto", compute: Compute | None = None) -> None:
         self.policy = policy
         self._method: Method = method
+        self._compute = self._here if compute is None else compute
 
     def draw(
         self, wanted: Sequence[ResponseRequest], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
@@ -54,79 +70,116 @@ class LocalDecoder(Decoder):
         policy.model.eval()
         method = self._method
         if method == "auto" and any(_kind(r.drawn_from) == "both" for r in wanted):
-            method = "one_call" if rows_stay_apart(policy) else "two_calls"  # determined once, not for every batch
+            with torch.inference_mode():
+                method = "one_call" if rows_stay_apart(policy) else "two_calls"  # determined once, not for every batch
         drawn: list[Response | None] = [None] * len(wanted)
-        with torch.inference_mode(), progress.stage(what, len(wanted)) as advance:
-            lengths = [len(ids[r.prompt.id]) for r in wanted]
-            pads = len(set(lengths)) > 1 and takes_padding(policy.model)
-            for kind, rows in _batches(wanted, lengths, how, length_thresholds(policy.model.config), pads):
-                batch = [wanted[i] for i in rows]
-                uniform_BT = np.stack([np.random.default_rng((seed, i)).random(how.max_new_tokens) for i in rows])
-                with next_logits(policy, kind, method) as run:
-                    tokens = self._decode(run, [ids[r.prompt.id] for r in batch], batch, how, uniform_BT)
-                for i, request, token_ids in zip(rows, batch, tokens, strict=True):
+        lengths = [len(ids[r.prompt.id]) for r in wanted]
+        pads = len(set(lengths)) > 1 and takes_padding(policy.model)
+        planned = _batches(wanted, lengths, how, length_thresholds(policy.model.config), pads)
+        batches = [
+            DecodingBatch(kind, rows, [ids[wanted[i].prompt.id] for i in rows], [wanted[i].drawn_from for i in rows])
+            for kind, rows in planned
+        ]
+        with progress.stage(what, len(wanted)) as advance:
+            computed = self._compute(DrawTokens(how, method, seed), batches, progress)
+            for batch, tokens in zip(batches, computed, strict=True):
+                for i, before, token_ids in zip(batch.rows, batch.prompt_ids, tokens, strict=True):
                     text = policy.tokenizer.decode(token_ids, skip_special_tokens=True)
-                    before = ids[request.prompt.id]
-                    drawn[i] = Response.of(request.prompt, text, before, token_ids, round)
-                advance(len(batch))
+                    drawn[i] = Response.of(wanted[i].prompt, text, before, token_ids, round)
+                advance(len(batch.rows))
         return [r for r in drawn if r is not None]
 
-    def _decode(
-        self,
-        run: NextLogits,
-        prompt_ids: Sequence[Sequence[int]],
-        wanted: Sequence[ResponseRequest],
-        how: Decoding,
-        uniform_BT: NDArray[np.float64],
-    ) -> list[list[int]]:
-        device = self.policy.device
-        stop = torch.tensor(sorted(self.policy.stop_token_ids), device=device)
-        weights_B2 = torch.tensor([_weights(r.drawn_from, how.beta) for r in wanted], dtype=torch.float64).to(device)
-        uniform = torch.from_numpy(uniform_BT).to(device)
-        tokens_BT = torch.zeros((len(wanted), how.max_new_tokens), dtype=torch.long, device=device)
-        usable = torch.ones((), dtype=torch.bool, device=device)
-        logits, mask = self._read(run, prompt_ids)
-        rows = torch.arange(len(wanted), device=device)  # rows still in the batch
-        done = torch.zeros(len(wanted), dtype=torch.bool, device=device)
-        for t in range(how.max_new_tokens):
-            mixed_BV = mix(*logits, weights_B2[rows])
-            token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p, how.top_k)
-            usable = usable & (usable_B | done).all()
-            tokens_BT[rows, t] = token_B
-            done = done | torch.isin(token_B, stop)
-            going_on = len(done) - int(done.sum())
-            if going_on == 0 or t + 1 == how.max_new_tokens:
-                break
-            if 2 * going_on <= len(done):  # remove ended rows, which cost as much as others
-                index = (~done).nonzero()[:, 0]
-                run.keep_rows(index)
-                rows, mask, token_B, done = rows[index], mask[index], token_B[index], done[index]
-            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
-            logits = run(token_B[:, None], mask)
-        if not bool(usable):
-            raise NumericalError(
-                f"Logits must be finite, but {self.policy.name} gave others while responses were drawn: look for "
-                "diverged weights (lower the learning rate), or load the model in bfloat16 or float32."
-            )
-        return [_up_to_stop(row, self.policy.stop_token_ids) for row in tokens_BT.tolist()]
+    def _here(self, task: DrawTokens, batches: Sequence[DecodingBatch], _: Progress) -> Iterator[list[list[int]]]:
+        return (task(self.policy, batch) for batch in batches)
 
-    def _read(
-        self, run: NextLogits, prompt_ids: Sequence[Sequence[int]]
-    ) -> tuple[tuple[torch.Tensor | None, torch.Tensor | None], torch.Tensor]:
-        """Read each distinct prompt once. Return, for every row, the logits after its prompt and the mask."""
-        device, pad = self.policy.device, self.policy.tokenizer.pad_token_id
-        place: dict[tuple[int, ...], int] = {}
-        index = [place.setdefault(tuple(ids), len(place)) for ids in prompt_ids]
-        width = max(map(len, place))
-        ids_XL = torch.tensor([[pad] * (width - len(p)) + list(p) for p in place], device=device)
-        mask_XL = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in place], device=device)
-        own, reference = run(ids_XL, mask_XL)
-        if len(place) == len(index):
-            return (own, reference), mask_XL
-        index_B = torch.tensor(index, device=device)
-        run.keep_rows(index_B)
-        logits = (None if own is None else own[index_B], None if reference is None else reference[index_B])
-        return logits, mask_XL[index_B]
+
+@final
+@dataclass(frozen=True)
+class DecodingBatch:
+    """Requests that are decoded together.
+
+    Attributes:
+        kind: the models that they need.
+        rows: their positions among all requests, which determine what is drawn.
+        prompt_ids: the tokens of their prompts.
+        drawn_from: the distributions to draw from.
+    """
+
+    kind: Kind
+    rows: Sequence[int]
+    prompt_ids: Sequence[Sequence[int]]
+    drawn_from: Sequence[Distribution]
+
+
+@final
+@dataclass(frozen=True)
+class DrawTokens:
+    """Decoding of one batch: the tokens of each response, with the one that ends it."""
+
+    how: Decoding
+    method: Method
+    seed: int
+
+    def __call__(self, policy: Policy, batch: DecodingBatch) -> list[list[int]]:
+        policy.model.eval()
+        room = self.how.max_new_tokens
+        uniform_BT = np.stack([np.random.default_rng((self.seed, i)).random(room) for i in batch.rows])
+        with torch.inference_mode(), next_logits(policy, batch.kind, self.method) as run:
+            return _decode(policy, run, batch, self.how, uniform_BT)
+
+
+def _decode(
+    policy: Policy, run: NextLogits, batch: DecodingBatch, how: Decoding, uniform_BT: NDArray[np.float64]
+) -> list[list[int]]:
+    device = policy.device
+    stop = torch.tensor(sorted(policy.stop_token_ids), device=device)
+    weights_B2 = torch.tensor([_weights(kind, how.beta) for kind in batch.drawn_from], dtype=torch.float64).to(device)
+    uniform = torch.from_numpy(uniform_BT).to(device)
+    tokens_BT = torch.zeros((len(batch.rows), how.max_new_tokens), dtype=torch.long, device=device)
+    usable = torch.ones((), dtype=torch.bool, device=device)
+    logits, mask = _read(policy, run, batch.prompt_ids)
+    rows = torch.arange(len(batch.rows), device=device)  # rows still in the batch
+    done = torch.zeros(len(batch.rows), dtype=torch.bool, device=device)
+    for t in range(how.max_new_tokens):
+        mixed_BV = mix(*logits, weights_B2[rows])
+        token_B, usable_B = draw_tokens(mixed_BV, uniform[rows, t], how.temperature, how.top_p, how.top_k)
+        usable = usable & (usable_B | done).all()
+        tokens_BT[rows, t] = token_B
+        done = done | torch.isin(token_B, stop)
+        going_on = len(done) - int(done.sum())
+        if going_on == 0 or t + 1 == how.max_new_tokens:
+            break
+        if 2 * going_on <= len(done):  # remove ended rows, which cost as much as others
+            index = (~done).nonzero()[:, 0]
+            run.keep_rows(index)
+            rows, mask, token_B, done = rows[index], mask[index], token_B[index], done[index]
+        mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
+        logits = run(token_B[:, None], mask)
+    if not bool(usable):
+        raise NumericalError(
+            f"Logits must be finite, but {policy.name} gave others while responses were drawn: look for "
+            "diverged weights (lower the learning rate), or load the model in bfloat16 or float32."
+        )
+    return [_up_to_stop(row, policy.stop_token_ids) for row in tokens_BT.tolist()]
+
+
+def _read(
+    policy: Policy, run: NextLogits, prompt_ids: Sequence[Sequence[int]]
+) -> tuple[tuple[torch.Tensor | None, torch.Tensor | None], torch.Tensor]:
+    """Read each distinct prompt once. Return, for every row, the logits after its prompt and the mask."""
+    device, pad = policy.device, policy.tokenizer.pad_token_id
+    place: dict[tuple[int, ...], int] = {}
+    index = [place.setdefault(tuple(ids), len(place)) for ids in prompt_ids]
+    width = max(map(len, place))
+    ids_XL = torch.tensor([[pad] * (width - len(p)) + list(p) for p in place], device=device)
+    mask_XL = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in place], device=device)
+    own, reference = run(ids_XL, mask_XL)
+    if len(place) == len(index):
+        return (own, reference), mask_XL
+    index_B = torch.tensor(index, device=device)
+    run.keep_rows(index_B)
+    logits = (None if own is None else own[index_B], None if reference is None else reference[index_B])
+    return logits, mask_XL[index_B]
 
 
 def policy_is_reference(policy: Policy, prompt: Prompt) -> bool:

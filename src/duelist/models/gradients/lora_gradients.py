@@ -66,6 +66,7 @@ class LoraGradients:
         parameter_count: number of parameters that the gradients cover.
         parameter_names: names of their matrices, in order.
         dimension: D.
+        projection: the projection dimension that was asked for; None for no projection.
         dtype: type of the gradients: float32, or float64 if the adapter is float64.
         frozen: whether the whole adapter is frozen, so that gradients cover all of it.
 
@@ -79,6 +80,7 @@ class LoraGradients:
         require_weights_in_place(peft_model)
         self._model = peft_model
         self._max_tokens = max_tokens
+        self.projection = dimension
         matrices = lora_matrices(peft_model)
         self.parameter_names = tuple(matrices)
         self.frozen = not any(matrix.weight.requires_grad for matrix in matrices.values())

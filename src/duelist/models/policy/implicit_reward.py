@@ -5,8 +5,10 @@ Reference: ActiveDPO (arXiv 2505.19241), Section 2; its formula lacks the logari
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,40 @@ from duelist.progress import Progress
 from duelist.types import Response
 
 if TYPE_CHECKING:
+    from duelist.models.policy.logprobs import TokenizedResponse
     from duelist.models.policy.policy import Policy
 
 
+@final
+@dataclass(frozen=True)
+class LogProbs:
+    """Task: log π(y|x) of the responses of one batch, under the policy or its reference."""
+
+    of_reference: bool
+    max_tokens: int
+
+    def __call__(self, policy: Policy, batch: Sequence[TokenizedResponse]) -> NDArray[np.float64]:
+        from duelist.models.policy.logprobs import sequence_log_probs
+
+        with policy.as_reference() if self.of_reference else nullcontext():
+            return sequence_log_probs(policy.model, batch, max_tokens=self.max_tokens)
+
+
+class Compute(Protocol):
+    """Way to compute a task for each batch, in order: `Models.map`."""
+
+    def __call__(
+        self, task: LogProbs, batches: Sequence[Sequence[TokenizedResponse]], progress: Progress, /
+    ) -> Iterator[NDArray[np.float64]]: ...
+
+
 def log_ratios(
-    policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress, what: str = "Log-probabilities"
+    policy: Policy,
+    responses: Sequence[Response],
+    max_tokens: int,
+    progress: Progress,
+    what: str = "Log-probabilities",
+    compute: Compute | None = None,
 ) -> NDArray[np.float64]:
     """Return log(π_θ(y|x) / π_ref(y|x)) of R responses, in nats; β times this is their implicit reward.
 
@@ -29,20 +60,33 @@ def log_ratios(
         max_tokens: maximum number of tokens per forward pass, padding included.
         progress: reports the number of log-probabilities done.
         what: label of the progress bar.
+        compute: computes the batches; None: this process.
     """
-    own_R, reference_R = log_probs(policy, responses, max_tokens, progress, what)
+    own_R, reference_R = log_probs(policy, responses, max_tokens, progress, what, compute)
     return own_R - reference_R
 
 
 def log_probs(
-    policy: Policy, responses: Sequence[Response], max_tokens: int, progress: Progress, what: str = "Log-probabilities"
+    policy: Policy,
+    responses: Sequence[Response],
+    max_tokens: int,
+    progress: Progress,
+    what: str = "Log-probabilities",
+    compute: Compute | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return log π_θ(y|x) and log π_ref(y|x) of R responses, in nats; arguments as for `log_ratios`."""
-    from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+    from duelist.models.policy.logprobs import check_sequences, plan_batches, tokenized
 
     sequences = tokenized(responses)
+    check_sequences(policy.model, sequences)
+    planned = plan_batches(policy.model, sequences, max_tokens)
+    batches = [[sequences[i] for i in index_B] for index_B in planned]
+    log_prob_2R = np.empty((2, len(sequences)))
     with progress.stage(what, 2 * len(sequences)) as advance:
-        own_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
-        with policy.as_reference():
-            reference_R = sequence_log_probs(policy.model, sequences, max_tokens=max_tokens, progress=advance)
-    return own_R, reference_R
+        for of_reference in (False, True):
+            task = LogProbs(of_reference, max_tokens)
+            computed = (task(policy, b) for b in batches) if compute is None else compute(task, batches, progress)
+            for index_B, log_prob_B in zip(planned, computed, strict=True):
+                log_prob_2R[int(of_reference), index_B] = log_prob_B
+                advance(len(index_B))
+    return log_prob_2R[0], log_prob_2R[1]

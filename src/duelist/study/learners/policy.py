@@ -44,12 +44,14 @@ class PolicyLearner(Learner):
         self.margins = Margin(MarginFeaturizerConfig())
 
     def models(self, t: int) -> Models:
-        kept = self.folder.trained(t) / CLASSIFIER if self.components.trainer.plan.keeps_reward else None
-        models = self.models_of(self.policies.after(t))
-        return models if kept is None or not kept.is_dir() else replace(models, classifier=kept)
+        policy = self.policies.after(t)
+        kept = self.policies.kept(t, policy, self.recipe.torch_threads)
+        models = replace(self.models_of(policy), engine=self.components.engine, kept=kept)
+        classifier = self.folder.trained(t) / CLASSIFIER if self.components.trainer.plan.keeps_reward else None
+        return replace(models, classifier=classifier) if classifier is not None and classifier.is_dir() else models
 
     def models_of(self, policy: Policy) -> Models:
-        """Return the models of this study with `policy` as the policy."""
+        """Return the models of this study with `policy` as the policy, in this process alone."""
         return Models(policy, embeddings_folder=self.folder.embeddings("featurizer"))
 
     def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:

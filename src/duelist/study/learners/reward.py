@@ -13,6 +13,7 @@ from duelist.errors import user_code
 from duelist.featurizers.reward_head import RewardHead
 from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.embeddings.sources import make_embedder
+from duelist.models.policy.kept import KeptPolicy
 from duelist.models.policy.policy import Policy
 from duelist.models.rewards.config import RewardModelConfig
 from duelist.models.rewards.network import RewardModel
@@ -44,7 +45,8 @@ class RewardLearner(Learner):
     def models(self, t: int) -> Models:
         if self._loaded is None or self._loaded[0] != t:
             self._loaded = (t, RewardModel.load(self.folder.trained(t)))
-        return Models(self._policy, self._loaded[1], self._embed, self.folder.embeddings("featurizer"))
+        folder, engine = self.folder.embeddings("featurizer"), self.components.engine
+        return Models(self._policy, self._loaded[1], self._embed, folder, engine=engine, kept=self._kept)
 
     def train(self, t: int, preferences: Sequence[Decision], target: Path) -> Mapping[str, Any]:
         if t == 0:
@@ -113,6 +115,14 @@ class RewardLearner(Learner):
         if self.recipe.policy is None:
             return None
         return Policy.load(policy_of(self.components.recipe), derived_seed(self.recipe.seed, "lora"))
+
+    @cached_property
+    def _kept(self) -> KeptPolicy | None:
+        """The policy for workers; it is not trained."""
+        if self._policy is None:
+            return None
+        config, seed = policy_of(self.components.recipe), derived_seed(self.recipe.seed, "lora")
+        return KeptPolicy(config, seed, None, None, self.recipe.torch_threads, self._policy)
 
     @cached_property
     def _embed(self) -> EmbeddingCache:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.kept import KeptPolicy
 from duelist.models.policy.policy import Policy
 from duelist.trainers.base import TrainingPlan
 
@@ -62,7 +63,13 @@ class RoundPolicies:
 
     def after(self, t: int) -> Policy:
         """Return the policy after round t, with the reference against which it was trained."""
-        return self._with(t, t - 1 if self._plan.reference == "previous" and t > 0 else None)
+        return self._with(t, self._reference_after(t))
+
+    def kept(self, t: int, policy: Policy, threads: int) -> KeptPolicy:
+        """Return how workers with `threads` torch threads get `policy`, which is the one after round t."""
+        weights, reference = self._trained(t), self._reference(self._reference_after(t))
+        reference = None if reference is None else reference.absolute()  # workers may have another working folder
+        return KeptPolicy(self._with_kept_start(), self._seed, weights.absolute(), reference, threads, policy)
 
     def to_train(self, t: int) -> Policy:
         """Return the policy with the weights from which round t starts, and with its reference.
@@ -79,9 +86,15 @@ class RoundPolicies:
         if self._loaded != t:
             policy.load_weights(self._trained(t))
             self._loaded = t
-        is_base = reference is None or (reference == 0 and self._fresh)
-        policy.set_reference(None if is_base else self._trained(reference or 0))
+        policy.set_reference(self._reference(reference))
         return policy
+
+    def _reference_after(self, t: int) -> int | None:
+        return t - 1 if self._plan.reference == "previous" and t > 0 else None
+
+    def _reference(self, t: int | None) -> Path | None:
+        """Return the folder of the reference of a round; None for the base model."""
+        return None if t is None or (t == 0 and self._fresh) else self._trained(t)
 
     def _with_kept_start(self) -> PolicyConfig:
         """Return the configuration with round 0's weights in place of the original files, which may be gone."""

@@ -1,0 +1,1 @@
+"""Who computes map-shaped work: this process, or workers that each hold the model (docs/adr/0011-engines.md)."""

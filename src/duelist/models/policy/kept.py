@@ -1,0 +1,73 @@
+"""The policy of a round for workers: they read it from where the study keeps its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from duelist.engines.base import Source
+from duelist.errors import ModelError
+from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.policy import Policy
+
+
+@final
+@dataclass(frozen=True)
+class KeptPolicy(Source[Policy]):
+    """A policy that is in memory here, and elsewhere read from the folders of its weights.
+
+    Attributes:
+        config: the settings of its model.
+        seed: seed of a fresh adapter.
+        weights: folder of its trained weights; None if it has those that the settings name.
+        reference: folder of its reference's weights; None for the base model.
+        threads: number of torch threads, for equal results.
+        here: the policy in this process; other processes do not get it.
+        fingerprint: of the policy, found when the source is sent to another process.
+        device: the kind of its device, found at the same time.
+    """
+
+    config: PolicyConfig
+    seed: int
+    weights: Path | None
+    reference: Path | None
+    threads: int
+    here: Policy | None = field(default=None, compare=False, repr=False)
+    fingerprint: str = ""
+    device: str = ""
+
+    def load(self, held: Policy | None) -> Policy:
+        """Return the policy, read into the model that is held if there is one.
+
+        Raises:
+            ModelError: if it cannot be loaded, is on another kind of device, or is not the policy that was in memory
+                when the source was sent.
+        """
+        if self.here is not None:
+            return self.here
+        torch.set_num_threads(self.threads)
+        policy = Policy.load(self.config, self.seed) if held is None else held
+        if self.weights is not None:
+            policy.load_weights(self.weights)
+        policy.set_reference(self.reference)
+        if policy.device.type != self.device:
+            raise ModelError(
+                f"Workers must compute on the kind of device of the study's own process, {self.device}, but one has "
+                f"{policy.device.type}: set `engine.gpus`, or `policy.device` to cpu."
+            )
+        if (found := policy.fingerprint()) != self.fingerprint:
+            raise ModelError(
+                f"Every worker must hold the policy of the study's own process, but one that read {self.config.model} "
+                f"and {self.weights} has the fingerprint {found}, not {self.fingerprint}: give all machines the same "
+                "model and the study's own folder."
+            )
+        return policy
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.here is None:
+            return dict(self.__dict__)
+        found = {"fingerprint": self.here.fingerprint(), "device": self.here.device.type}
+        return {**self.__dict__, "here": None, **found}

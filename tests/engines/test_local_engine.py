@@ -1,0 +1,93 @@
+"""The engine `local`, and sources that other processes cannot get."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from duelist.engines.base import Batch, Engine, Held, InMemory, Result, Source
+from duelist.engines.conformance import Word, digest
+from duelist.engines.local import Local
+from duelist.engines.worker import Worker
+from duelist.errors import RecipeError
+from duelist.progress import Progress
+from duelist.testing import check_engine
+
+
+def test_local_keeps_the_contract() -> None:
+    check_engine(Local())
+
+
+class ByArrival(Engine):
+    """Breaks the contract: the largest batch is finished last, and yielded last."""
+
+    def map(
+        self, source: Source[Held], task: Callable[[Held, Batch], Result], batches: Sequence[Batch], progress: Progress
+    ) -> Iterator[Result]:
+        return Local().map(source, task, sorted(batches, key=len), progress)  # type: ignore[arg-type]
+
+
+class Forgetful(Engine):
+    """Breaks the contract: it keeps the first source it saw."""
+
+    source: Source[object] | None = None
+
+    def map(
+        self, source: Source[Held], task: Callable[[Held, Batch], Result], batches: Sequence[Batch], progress: Progress
+    ) -> Iterator[Result]:
+        self.source = self.source or source  # type: ignore[assignment]
+        return Local().map(self.source, task, batches, progress)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", [ByArrival(), Forgetful()])
+def test_the_kit_finds_engines_that_break_the_contract(engine: Engine) -> None:
+    with pytest.raises(AssertionError, match="in the order of the batches"):
+        check_engine(engine)
+
+
+def test_a_batch_is_computed_when_its_result_is_asked_for() -> None:
+    seen: list[int] = []
+    results = Local().map(InMemory(seen), list.append, [1, 2, 3], progress=None)  # type: ignore[arg-type]
+    next(results)
+    next(results)
+    assert seen == [1, 2]
+
+
+def test_a_model_in_memory_is_not_sent_elsewhere() -> None:
+    held = object()
+    assert InMemory(held).load(None) is held
+    with pytest.raises(RecipeError, match="engine `local`"):
+        pickle.dumps(InMemory(held))
+
+
+class Loads(Source[list[str]]):
+    """Source that counts its loads, and fails at some of them."""
+
+    def __init__(self, name: str, fails: bool = False) -> None:
+        self.name, self.fails, self.given = name, fails, []  # type: ignore[var-annotated]
+
+    def load(self, held: list[str] | None) -> list[str]:
+        self.given.append(held)
+        if self.fails:
+            raise ValueError(self.name)
+        return [self.name]
+
+
+def test_a_worker_loads_a_source_once_and_hands_on_what_it_held() -> None:
+    worker, first, second = Worker(), Loads("first"), Loads("second")
+    assert [worker.compute((first, digest), [i]) for i in (1, 2)] == [digest(["first"], [i]) for i in (1, 2)]
+    assert first.given == [None]
+    assert worker.compute((second, digest), [1]) == digest(["second"], [1])
+    assert second.given == [["first"]]
+
+
+def test_a_worker_holds_nothing_after_a_load_that_failed() -> None:
+    worker, broken = Worker(), Loads("broken", fails=True)
+    worker.compute((Word("a"), digest), [1])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"):
+            worker.compute((broken, digest), [1])
+    assert broken.given == [["a"], None]
+    assert worker.compute((Word("a"), digest), [1]) == digest(["a"], [1])
