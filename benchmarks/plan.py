@@ -1,4 +1,4 @@
-"""How well `duelist plan` predicts: CPU seconds and bytes of the next round of five shipped recipes, and what they were.
+"""How well `duelist plan` predicts the CPU seconds and bytes of the next round, over shipped recipes.
 
 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/plan.py [--data FOLDER] [NAME ...]
 
@@ -10,13 +10,14 @@ folder, and the growth of the database and of the files that grow with the label
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 import time
 from pathlib import Path
 
 from duelist import Study, load_recipe
 from duelist.preflight.cost_model import PASSING, CostModel, predicted
-from duelist.preflight.probe import _on_disk, _size, probe
+from duelist.preflight.probe import probe, record_bytes, size_on_disk
 from duelist.preflight.work import work_of_rounds
 from duelist.progress import Silent, quiet_libraries
 from duelist.recipe.recipe import WITHOUT_ARMS, Recipe
@@ -51,7 +52,7 @@ def show(name: str, recipe: Recipe, model: CostModel, probed: float) -> None:
 
         def on_round(report: object) -> None:
             at.append(time.process_time())
-            kept.append(_on_disk(folder))
+            kept.append(record_bytes(folder))
             if len(at) == RECIPES[name]:
                 raise KeyboardInterrupt
 
@@ -59,15 +60,13 @@ def show(name: str, recipe: Recipe, model: CostModel, probed: float) -> None:
             work = work_of_rounds(study.recipe, study.stages.components.prompts)
             assert work is not None
             study.folder.clock = time.process_time
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 study.run(on_round=on_round)
-            except KeyboardInterrupt:
-                pass
             stages = study.store.stages()
         for i in range(1, len(at)):  # round 1 also loads what is loaded once
             t = i + 1
             in_seconds, in_bytes = predicted(model.seconds, work[t]), predicted(model.bytes, work[t])
-            left = sum(_size(folder / s.artifact) for s in stages if s.round == t and s.name not in PASSING)
+            left = sum(size_on_disk(folder / s.artifact) for s in stages if s.round == t and s.name not in PASSING)
             actual = (at[i] - at[i - 1], left + kept[i] - kept[i - 1])
             told = (sum(in_seconds.values()), sum(v for k, v in in_bytes.items() if k not in PASSING))
             error = [f"{100 * (p / a - 1):+.0f} %" for p, a in zip(told, actual, strict=True)]
@@ -76,8 +75,6 @@ def show(name: str, recipe: Recipe, model: CostModel, probed: float) -> None:
                 f"| {actual[0]:.2f} | {error[0]} | {told[1] / 1024:.0f} | {actual[1] / 1024:.0f} | {error[1]} |",
                 flush=True,
             )
-            spent = {s.name: round(s.seconds, 2) for s in stages if s.round == t}
-            print("<!--", {k: round(v, 2) for k, v in in_seconds.items()}, spent, "-->", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from duelist.cli.console import (
     TerminalProgress,
     err,
     go_offline_if_unreachable,
-    mapping_table,
     out,
     print_json,
     say,
@@ -154,24 +153,23 @@ def _serve_people(
 
 
 def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> None:
-    from dataclasses import asdict
-
-    from duelist.preflight.plan import plan, plan_rows
+    from duelist.cli.plan import estimate_content, show
+    from duelist.preflight.estimate import estimate
     from duelist.recipe.recipe import recipe_content
-    from duelist.recipe.round_plan import in_words
     from duelist.settings.validation import write_yaml
 
     if libraries:
         go_offline_if_unreachable(quiet or as_json)
         quiet_libraries()
-    found = plan(recipe, libraries=libraries)
+    found = estimate(recipe, libraries=libraries)
     if as_json:
-        print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
+        content = estimate_content(found)
+        print_json({"recipe": recipe_content(recipe), "plan": content.pop("plan"), "estimate": content})
     elif not quiet:
         say(write_yaml(recipe_content(recipe)).rstrip())  # alone on standard output, to be saved as a recipe
-        err.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
-        for note in found.notes:
-            err.print(f"Note: {note}", markup=False, highlight=False, emoji=False, soft_wrap=True)
+        show(found, recipe, err)
+        for line in found.changes:
+            err.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def default_folder(name: str) -> Path:

@@ -32,7 +32,7 @@ BYTES_IN: Mapping[str, Sequence[str]] = {
     "select": ("rounds", "picks"),
     "step": ("rounds", "decisions"),
     "evaluate": ("rounds", "responses"),
-    REST: ("rounds", "picks"),
+    REST: ("rounds", "first", "picks", "prompts"),
 }
 # Files that are deleted within the round: they count in the peak of the disk, which the plan states separately.
 PASSING = ("featurize",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sqlite3
@@ -22,7 +23,7 @@ from duelist.errors import BudgetError, RecipeError, StorageError
 from duelist.files.atomic import atomic_path
 from duelist.preflight.cost_model import BYTES_IN, PASSING, SECONDS_IN, CostModel, Observed, fitted, predicted
 from duelist.preflight.pool import prompts_in_rounds
-from duelist.preflight.work import REST, work_of_rounds
+from duelist.preflight.work import BATCH, GENERATIONS, REST, RL, work_of_rounds
 from duelist.progress import Progress, Silent
 from duelist.recipe.preparation import cache_folder
 from duelist.recipe.recipe import WITHOUT_ARMS, Recipe, recipe_content, saved_recipe
@@ -85,7 +86,7 @@ def probe(recipe: Recipe, progress: Progress, seconds: float = SECONDS) -> CostM
     begun, all_of_them, last = clock(), list[tuple[Size, _Studied]](), 0.0
     lengths = (0.0, 0.0)
     with tempfile.TemporaryDirectory(prefix="duelist-probe-") as scratch, progress.stage("Probing", 1) as advance:
-        for size in sizes(max(whole), len(prompts.held_out), ready.budget):
+        for size in sizes(max(whole), len(prompts.held_out), ready.budget, fewest_decisions(ready)):
             if all_of_them and clock() - begun + GROWTH * last > seconds:
                 break
             at = clock()
@@ -126,21 +127,33 @@ def probe(recipe: Recipe, progress: Progress, seconds: float = SECONDS) -> CostM
     )
 
 
-def sizes(prompts: int, held_out: int, budget: int) -> list[Size]:
+def sizes(prompts: int, held_out: int, budget: int, fewest: int = 1) -> list[Size]:
     """Return the sizes of the studies, from the smallest to at most the recipe's own.
 
-    The small ones ask half of their share of the budget, so that equal responses leave enough questions.
+    The small ones ask half of their share of the budget, so that equal responses leave enough questions; but at least
+    the `fewest` that a round can be trained on.
     """
     found, n = [], FEWEST
     while True:
         n = min(n, prompts)
         share = n / prompts
         aside = min(held_out, max(1, round(held_out * share)))
-        asked = budget if n == prompts else max(1, round(budget * share / 2))
+        asked = budget if n == prompts else min(max(fewest, round(budget * share / 2)), budget)
         found.append(Size(n, aside, asked))
         if n == prompts:
             return found
         n *= GROWTH
+
+
+def fewest_decisions(recipe: Recipe) -> int:
+    """Return how many decisions a round needs: RL by TRL needs as many prompts as fill one of its batches."""
+    fewest = 1
+    for settings in recipe.trainer.build().trl_settings:
+        if settings.config in RL:
+            batch = int(settings.train.get("per_device_train_batch_size", BATCH))
+            batch *= int(settings.train.get("gradient_accumulation_steps", 1))
+            fewest = max(fewest, math.ceil(batch / int(settings.train.get("num_generations", GENERATIONS))))
+    return fewest
 
 
 def shrunk(recipe: Recipe, size: Size, notes: list[str]) -> Recipe:
@@ -197,10 +210,10 @@ def _studied(recipe: Recipe, folder: Path, clock: Callable[[], float]) -> _Studi
                 f"A probe counts the work of each round, but the pairing {recipe.pairing.name} does not say how many "
                 "questions it makes: give it `most_pairs`."
             )
-        at, kept = [clock()], [_on_disk(folder)]
+        at, kept = [clock()], [record_bytes(folder)]
 
         def on_round(report: object) -> None:
-            kept.append(_on_disk(folder))
+            kept.append(record_bytes(folder))
             at.append(clock())
 
         study.run(on_round=on_round)
@@ -211,11 +224,12 @@ def _studied(recipe: Recipe, folder: Path, clock: Callable[[], float]) -> _Studi
     for stage in stages:
         seconds[stage.round][stage.name] = stage.seconds
         if stage.name not in PASSING:
-            left[stage.round][stage.name] = _size(folder / stage.artifact)
+            left[stage.round][stage.name] = size_on_disk(folder / stage.artifact)
     seconds[0].pop("train", None)  # it loads the model
-    for t in range(2, len(work)):  # round 1 also loads what the study needs once
-        seconds[t][REST] = max(at[t] - at[t - 1] - sum(seconds[t].values()), 0.0)
+    for t in range(1, len(work)):
         left[t][REST] = float(kept[t] - kept[t - 1])
+        if t > 1:  # round 1 also loads what the study needs once
+            seconds[t][REST] = max(at[t] - at[t - 1] - sum(seconds[t].values()), 0.0)
     rounds = [Observed(*row) for row in zip(work, seconds, left, strict=True)]
     responses = [r for q in questions for r in q.responses if r.token_ids]
     lengths = None
@@ -225,14 +239,14 @@ def _studied(recipe: Recipe, folder: Path, clock: Callable[[], float]) -> _Studi
     return _Studied(clock() - begun, rounds, lengths)
 
 
-def _on_disk(folder: Path) -> int:
+def record_bytes(folder: Path) -> int:
     """Return the bytes of the record: the database, and the files that grow with the labels."""
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    return int(pages * size) + sum(_size(folder / name) for name in (METRICS, PREFERENCES))
+    return int(pages * size) + sum(size_on_disk(folder / name) for name in (METRICS, PREFERENCES))
 
 
-def _size(path: Path) -> int:
+def size_on_disk(path: Path) -> int:
     if path.is_dir():
         return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     return path.stat().st_size if path.is_file() else 0

@@ -56,8 +56,8 @@ def work_of_rounds(recipe: Recipe, prompts: PromptSet | None) -> list[RoundWork]
 
 
 def _of_round(
-    recipe: Recipe, t: int, pool: tuple[int, int, int], whole: int, evaluation: Units
-) -> dict[str, Mapping[str, float]]:
+    recipe: Recipe, t: int, pool: tuple[int, int, int], whole: int, evaluation: dict[str, float]
+) -> Mapping[str, Units]:
     prompts, responses, questions = pool
     budget, asked = budget_of(recipe, t), asked_before(recipe, t)
     fixed = recipe.pool == "fixed"
@@ -67,7 +67,7 @@ def _of_round(
     by_rule = bool(rule.build().needs) and asked + budget > recipe.initial_random
     drawn = rule.options.candidates
     candidates = left if drawn is None or not by_rule else min(left, drawn * budget)
-    stages: dict[str, Mapping[str, float]] = {}
+    stages: dict[str, dict[str, float]] = {}
     if not fixed or t == 1:
         counts = recipe.sampler.build().counts
         decoded = responses if counts is None else prompts * counts.decoded
@@ -89,25 +89,30 @@ def _of_round(
         stages["train"] = training
     if is_evaluated(recipe, t, recipe.rounds):
         stages["evaluate"] = evaluation
-    stages[REST] = {"rounds": 1, "responses": responses, "questions": left, "picks": budget}
+    new = _different_prompts(recipe, range(1, t + 1), whole) - _different_prompts(recipe, range(1, t), whole)
+    stages[REST] = {"rounds": 1, "responses": responses, "questions": left, "picks": budget, "prompts": new}
+    stages[REST] |= {"first": 1} if t == 1 else {}  # its first round also records the study itself
     return stages
 
 
-def _evaluation(recipe: Recipe, held_out: int) -> Units:
+def _different_prompts(recipe: Recipe, rounds: range, whole: int) -> float:
+    """Return the expected number of prompts asked about, if each round draws them at random without repeats."""
+    return whole * (1 - math.prod(1 - min(budget_of(recipe, t) / whole, 1) for t in rounds)) if whole else 0.0
+
+
+def _evaluation(recipe: Recipe, held_out: int) -> dict[str, float]:
     if trains_reward_model(recipe):
         return {"rounds": 1, "responses": held_out}
     responses = held_out * recipe.evaluation.responses_per_prompt
     return {"rounds": 1, "responses": responses, "batches": math.ceil(responses / recipe.evaluation.batch_size)}
 
 
-def _training(recipe: Recipe, t: int, whole: int) -> Units:
+def _training(recipe: Recipe, t: int, whole: int) -> dict[str, float]:
     """Return the decisions that round t trains on, as if every question had one, and the optimizer steps they take."""
     trainer = recipe.trainer.build()
     first = 1 if trainer.plan.accumulate == "all" and not recipe.online else t
-    budgets = [budget_of(recipe, s) for s in range(first, t + 1)]
-    decisions = sum(budgets)
-    # Expected number of different prompts, if each round draws its questions' prompts at random without repeats.
-    prompts = whole * (1 - math.prod(1 - min(b / whole, 1) for b in budgets)) if whole else 0.0
+    decisions = sum(budget_of(recipe, s) for s in range(first, t + 1))
+    prompts = _different_prompts(recipe, range(first, t + 1), whole)
     units = {"rounds": 1.0, "decisions": float(decisions), "steps": 0.0, "prompts": 0.0}
     for settings in trainer.trl_settings:
         said = settings.train
