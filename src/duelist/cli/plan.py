@@ -61,8 +61,8 @@ def plan(
     quiet_libraries()
     from duelist.preflight.described import read_machine
     from duelist.preflight.estimate import estimate
-    from duelist.preflight.probe import keep_probe
     from duelist.preflight.probe import probe as measure
+    from duelist.preflight.probe_cache import keep_probe
     from duelist.recipe.recipe import load_recipe
 
     resolved, measured = load_recipe(recipe, overrides or []), None
@@ -100,3 +100,13 @@ def estimate_content(found: Estimate) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(found)
+
+
+def say_plan(recipe: Any, name: str) -> None:
+    """Print in one line what a study that is about to start will cost, and what does not fit."""
+    from duelist.preflight.estimate import estimate, in_a_line
+
+    found = estimate(recipe, libraries=False)
+    say(f"Plan: {in_a_line(found, name)}")
+    for line in found.changes:
+        say(line)

@@ -20,6 +20,7 @@ from duelist.cli.console import (
     say_certificate,
 )
 from duelist.cli.growing_table import GrowingTable
+from duelist.cli.plan import estimate_content, say_plan, show
 from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
 from duelist.store.layout import ARMS, PREFERENCES, README, RECIPE, require_folder_name
@@ -98,6 +99,8 @@ def run(
         notes = [note for own in with_arms(resolved).values() for note in examine_new(own, progress).notes]
         for note in () if silent else dict.fromkeys(notes):
             say(f"Note: {note}")
+        if not silent:
+            say_plan(resolved, recipe)
 
     studies = studies_of(folder, resolved)
     table = GrowingTable(studies, out)
@@ -153,7 +156,6 @@ def _serve_people(
 
 
 def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> None:
-    from duelist.cli.plan import estimate_content, show
     from duelist.preflight.estimate import estimate
     from duelist.recipe.recipe import recipe_content
     from duelist.settings.validation import write_yaml

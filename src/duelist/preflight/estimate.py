@@ -12,7 +12,7 @@ from duelist.preflight.described import MachineConfig, seconds_on
 from duelist.preflight.examination import Findings, examine
 from duelist.preflight.fitting import Room, remedies, room_here
 from duelist.preflight.plan import GIB, PROMPT_TOKENS, Plan, plan_of, plan_rows
-from duelist.preflight.probe import cached_probe
+from duelist.preflight.probe_cache import cached_probe
 from duelist.preflight.work import RoundWork, work_of_rounds
 from duelist.recipe.recipe import Recipe
 from duelist.types import QuestionType
@@ -192,3 +192,16 @@ def estimate_rows(found: Estimate) -> dict[str, str]:
             rows["disk, each round"] = f"{max(rounds) / 2**20:,.2f} MiB"
     rows |= {f"money, {currency}": f"{amount:,.2f}" for currency, amount in found.money.items()}
     return rows
+
+
+def in_a_line(found: Estimate, name: str) -> str:
+    """Return the estimate of the recipe `name` in a line: what is asked of people, of the machine and of the disk."""
+    parts = [f"{found.plan.labels:,} labels"]
+    if found.people_hours:
+        parts.append(f"{found.people_hours:,.1f} hours of people's time")
+    if found.seconds is not None:
+        parts.append(f"{found.seconds:,.0f} {'CPU seconds' if found.device == 'cpu' else 'seconds'}")
+    if found.disk_bytes is not None:
+        parts.append(f"{found.disk_bytes / GIB:,.2f} GiB of disk")
+    unknown = "" if found.seconds is not None else f" (`duelist plan {name} --probe` measures the seconds)"
+    return ", ".join(parts) + unknown + "."

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
 import sqlite3
 import sys
 import tempfile
@@ -18,17 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from duelist._version import __version__
-from duelist.errors import BudgetError, RecipeError, StorageError
-from duelist.files.atomic import atomic_path
+from duelist.errors import BudgetError, RecipeError
 from duelist.preflight.cost_model import BYTES_IN, PASSING, SECONDS_IN, CostModel, Observed, fitted, predicted
 from duelist.preflight.pool import prompts_in_rounds
+from duelist.preflight.probe_cache import machine_name
 from duelist.preflight.work import BATCH, GENERATIONS, REST, RL, work_of_rounds
 from duelist.progress import Progress, Silent
-from duelist.recipe.preparation import cache_folder
 from duelist.recipe.recipe import WITHOUT_ARMS, Recipe, recipe_content, saved_recipe
 from duelist.store.layout import DATABASE, METRICS, PREFERENCES
-from duelist.types import content_id
 
 SECONDS = 60.0  # of CPU time on a CPU, else of time, after which no further study is begun
 FEWEST = 2  # prompts of the first study, whose stages also load what is loaded once
@@ -36,11 +30,6 @@ GROWTH = 3  # prompts of each study relative to the one before it
 ROUNDS = 2
 # Annotators that run here, for nothing. Any other is replaced: it may be a person, or cost money.
 LOCAL = ("reward_function", "reward_model", "dataset_labels")
-# Keys that decide how much work there is, not what a unit of it costs. The others are the name of a cached probe.
-AMOUNTS = (
-    "name", "description", "seed", "rounds", "budget", "schedule", "stop", "initial_random", "initial", "known",
-    "report_to", "compare", "compare_seeds", "control_fraction", "checkpoint_every", "pool",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -240,10 +229,14 @@ def _studied(recipe: Recipe, folder: Path, clock: Callable[[], float]) -> _Studi
 
 
 def record_bytes(folder: Path) -> int:
-    """Return the bytes of the record: the database, and the files that grow with the labels."""
+    """Return the bytes of a study's record: the database's pages in use, and the files that grow with the labels.
+
+    The file of a new database has unused pages, so it grows only later.
+    """
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    return int(pages * size) + sum(size_on_disk(folder / name) for name in (METRICS, PREFERENCES))
+        names = ("page_count", "freelist_count", "page_size")
+        pages, unused, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    return int((pages - unused) * size) + sum(size_on_disk(folder / name) for name in (METRICS, PREFERENCES))
 
 
 def size_on_disk(path: Path) -> int:
@@ -265,41 +258,3 @@ def _peak_bytes(device: str) -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def machine_name() -> str:
-    """Return a name of this machine that tells it from others."""
-    return f"{platform.node()} ({platform.machine()}, {os.cpu_count()} cores)"
-
-
-def cache_file(recipe: Recipe) -> Path:
-    """Return the file of this recipe's probe on this machine. It may not exist yet."""
-    content = {key: value for key, value in recipe_content(recipe).items() if key not in AMOUNTS}
-    content["prompts"] = {k: v for k, v in content["prompts"].items() if k not in ("limit", "per_round", "held_out")}
-    content["evaluation"] = {k: v for k, v in content["evaluation"].items() if k != "every"}
-    return cache_folder() / "probes" / f"{content_id(content, machine_name(), __version__)}.json"
-
-
-def cached_probe(recipe: Recipe) -> CostModel | None:
-    """Return what the last probe of this recipe on this machine measured; None if there was none."""
-    try:
-        return CostModel.from_json(json.loads(cache_file(recipe).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def keep_probe(recipe: Recipe, model: CostModel) -> None:
-    """Keep what a probe measured, for later plans of this recipe with other amounts of work.
-
-    Raises:
-        StorageError: if the cache cannot be written.
-    """
-    file = cache_file(recipe)
-    try:
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(model.as_json()), encoding="utf-8")
-    except OSError as error:
-        raise StorageError(
-            f"The probe's result is kept in {file.parent}, but it cannot be written: {error}. Fix its permissions, or "
-            "set DUELIST_CACHE to another folder."
-        ) from error
