@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from duelist._version import __version__
@@ -46,9 +46,6 @@ def test_a_release_is_checked_before_it_is_published_without_a_token() -> None:
     assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["SECURITY.md"])
-def test_links_of_a_page_lead_to_files(page: str) -> None:
-    import re
-
-    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+def test_the_links_of_the_security_policy_lead_to_files() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "SECURITY.md").read_text(encoding="utf-8")):
         assert (ROOT / link).is_file(), link
