@@ -144,9 +144,7 @@ def choose(file: Path, n: int) -> Any:
         response_ids_N2=np.stack([ids, ids], axis=1),
         length_N2=np.full((n, 2), 10),
         gradient_ND=gradient_ND,
-        past=Features(
-            ids[:0], *(np.empty((0, 2), np.str_),) * 2, np.empty((0, 2), np.int64), gradient_ND=gradient_ND[:0]
-        ),
+        past=Features(ids[:0], nobody_P2, nobody_P2, none_P2, gradient_ND=gradient_ND[:0]),
     )
     rule = ActiveDPO(ActiveDPOConfig())
     return lambda: choose_from(rule, features, 100, np.random.default_rng(0))
