@@ -1,4 +1,4 @@
-"""Every command and option has its help, and docs/cli.md says the same."""
+"""Every command and option has its help, and docs/reference/cli.md says the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from duelist.cli.app import app
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 MARK = "what follows. -->\n"
 TOP: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 # Commands of a group, `annotators`, come with its name.
@@ -25,13 +25,13 @@ COMMANDS: dict[str, Any] = {
 def reference() -> str:
     """Every command with its arguments and options, in Markdown, from the commands' own help."""
     group: Any = typer.main.get_command(app)
-    parts = ["\n".join(["### `duelist [OPTIONS] COMMAND`", "", group.help, "", *map(described, group.params)])]
+    parts = ["\n".join(["## `duelist [OPTIONS] COMMAND`", "", group.help, "", *map(described, group.params)])]
     for name, command in sorted(COMMANDS.items()):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         options = [p for p in command.params if p.param_type_name == "option"]
         last = "COMMAND" if hasattr(command, "commands") else "[OPTIONS]"
         usage = " ".join([name, *(p.metavar for p in arguments), last])
-        lines = [f"### `duelist {usage}`", "", command.help, ""]
+        lines = [f"## `duelist {usage}`", "", command.help, ""]
         lines += [f"- `{p.metavar}`: {p.help}" for p in arguments]
         parts.append("\n".join([*lines, *map(described, options)]))
     return "\n" + "\n\n".join(parts) + "\n"

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def commands(duelist: Command, tiny_model: Path) -> list[list[str]]:
     Path("my-model").symlink_to(tiny_model)
     Path("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROMPTS), encoding="utf-8")
     (code,) = re.findall(r"```python\n( +def score.*?)```", text, re.S)
-    Path("my_reward.py").write_text("\n".join(line[3:] for line in code.splitlines()) + "\n", encoding="utf-8")
+    Path("my_reward.py").write_text(textwrap.dedent(code), encoding="utf-8")
     return [shlex.split(command)[1:] for command in others]
 
 

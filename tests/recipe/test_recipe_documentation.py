@@ -1,4 +1,4 @@
-"""docs/recipe.md has every key of a recipe and every setting of a component, with its meaning and default."""
+"""docs/reference/recipe has every key of a recipe and every setting of a component, with its meaning and default."""
 
 from __future__ import annotations
 
@@ -20,33 +20,70 @@ from duelist.recipe.components import COMPONENTS
 from duelist.recipe.recipe import Recipe, parse_recipe
 from duelist.settings.validation import read_yaml
 
-DOCS = Path(__file__).parents[2] / "docs" / "recipe.md"
-MARK = "what follows. -->\n"
+GUIDE = Path(__file__).parents[2] / "docs" / "recipe.md"
+REFERENCE = GUIDE.parent / "reference" / "recipe"
+FROM_CODE = "<!-- From the code: `python tests/recipe/test_recipe_documentation.py` writes this page. -->"
+INDENT = "    "
+TITLES = {
+    "sampler": "Samplers",
+    "pairing": "Pairings",
+    "featurizer": "Featurizers",
+    "acquisition": "Acquisition rules",
+    "annotator": "Annotators",
+    "trainer": "Trainers",
+    "reward": "Rewards of the evaluation and of RLHF",
+}
 
 
-def reference() -> str:
-    """Every key and setting, in Markdown."""
-    parts = ["## Keys\n\n" + "\n".join(described(Recipe))]
-    for kind, table in COMPONENTS.items():
-        parts.append(f"## `{kind}`")
-        if kind == "acquisition":
-            parts.append("Settings of every acquisition:\n\n" + "\n".join(described(AcquisitionOptions)))
-        for name in table:
-            cls, config = resolve(kind, name)
-            lines = [f"### `{kind}.name: {name}`", "", inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0], ""]
-            parts.append("\n".join([*lines, *(described(config) if config is not None else ["No settings."])]))
-    return "\n" + "\n\n".join(parts) + "\n"
+def pages() -> dict[str, str]:
+    """The text of every reference page, by the name of its file."""
+    return {"keys.md": page("Keys of a recipe", keys())} | {
+        f"{kind}.md": page(f"{TITLES[kind]}: settings", settings(kind, table)) for kind, table in COMPONENTS.items()
+    }
+
+
+def page(title: str, parts: list[str]) -> str:
+    return "\n\n".join([f"# {title}", FROM_CODE, *parts]) + "\n"
+
+
+def keys() -> list[str]:
+    """The keys in one list, and a section for each that has keys of its own; components have their own pages."""
+    top, sections = [], []
+    for line, *inner in entries(Recipe):
+        key = line.split("`")[1]
+        kind = next((kind for kind in COMPONENTS if key in (kind, f"{kind}s")), None)
+        line = line.replace("(keys below", f"([keys below](#{key})", 1)
+        top.append(line if kind is None else line.replace("(mapping", f"([component]({kind}.md)", 1))
+        if inner:
+            sections.append("\n".join([f"## `{key}`", "", *(deeper.removeprefix(INDENT) for deeper in inner)]))
+    return ["\n".join(top), *sections]
+
+
+def settings(kind: str, table: dict[str, str]) -> list[str]:
+    """A section for each component of a kind."""
+    parts = []
+    if kind == "acquisition":
+        parts.append("## Settings of every acquisition\n\n" + "\n".join(described(AcquisitionOptions)))
+    for name in table:
+        cls, config = resolve(kind, name)
+        lines = [f"## `{name}`", "", inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0], ""]
+        parts.append("\n".join([*lines, *(described(config) if config is not None else ["No settings."])]))
+    return parts
 
 
 def described(config: type[BaseModel], prefix: str = "") -> list[str]:
     """A line for every field, and for every field of those that are settings classes themselves."""
-    lines = []
+    return [line for entry in entries(config, prefix) for line in entry]
+
+
+def entries(config: type[BaseModel], prefix: str = "") -> Iterator[list[str]]:
+    """A field's line, followed by those of its own fields if it is a settings class."""
     for name, field in config.model_fields.items():
         key = f"{prefix}{field.alias or name}"
-        lines.append(f"- `{key}` ({typed(field)}): {field.description}")
+        entry = [f"- `{key}` ({typed(field)}): {field.description}"]
         for inner in settings_classes(field.annotation):
-            lines += ["  " + line for line in described(inner, f"{key}.")]
-    return lines
+            entry += [INDENT + line for line in described(inner, f"{key}.")]
+        yield entry
 
 
 def settings_classes(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -86,21 +123,22 @@ def word(annotation: Any) -> str:
 
 
 def test_the_documentation_has_every_key_and_setting() -> None:
-    _, _, written = DOCS.read_text(encoding="utf-8").partition(MARK)
-    assert written == reference(), "Write it anew with `python tests/recipe/test_recipe_documentation.py`."
+    written = {path.name: path.read_text(encoding="utf-8") for path in REFERENCE.iterdir()}
+    assert written == pages(), "Write it anew with `python tests/recipe/test_recipe_documentation.py`."
 
 
-def test_the_recipe_on_the_page_is_one() -> None:
-    _, _, after = DOCS.read_text(encoding="utf-8").partition("```yaml\n")
-    recipe = parse_recipe(read_yaml(after.partition("```")[0]))
-    assert recipe.acquisition.name == "information" and recipe.acquisition.setting("lambda_") == 0.1
+def test_the_recipes_of_the_guide_are_recipes() -> None:
+    blocks = [block.partition("```")[0] for block in GUIDE.read_text(encoding="utf-8").split("```yaml\n")[1:]]
+    recipes = [parse_recipe(read_yaml(block)) for block in blocks if block.startswith("name:")]
+    assert recipes[0].acquisition.name == "information" and recipes[0].acquisition.setting("lambda_") == 0.1
 
 
 def test_every_key_and_setting_says_what_it_means() -> None:
-    missing = [line for line in reference().splitlines() if line.endswith(": None")]
+    missing = [line for text in pages().values() for line in text.splitlines() if line.endswith(": None")]
     assert missing == []
 
 
 if __name__ == "__main__":
-    head, mark, _ = DOCS.read_text(encoding="utf-8").partition(MARK)
-    DOCS.write_text(head + mark + reference(), encoding="utf-8")
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for file, text in pages().items():
+        (REFERENCE / file).write_text(text, encoding="utf-8")

@@ -47,6 +47,15 @@ def test_quick_has_four_worlds_and_two_arms() -> None:
     assert [plan_subsets(Path("x"), world, settings) for world in settings.worlds] == [[]] * 4
 
 
+def test_arms_that_only_give_a_scale_may_have_fewer_seeds() -> None:
+    (world,) = worlds(["base"])
+    settings = SuiteSettings((world,), (3, 5), subsets=2, scale_seeds=(5,))
+    arms = {(s.arm, s.seed) for s in plan_world(Path("x"), world, settings)}
+    assert {arm for arm, seed in arms if seed == 3} == {"random", RULE_UNDER_TEST}
+    assert {LOOK_AHEAD, FLOOR, "random", RULE_UNDER_TEST} < {arm for arm, seed in arms if seed == 5}
+    assert {s.seed for s in plan_subsets(Path("x"), world, settings)} == {5}
+
+
 def test_the_references_of_a_world() -> None:
     (world,) = worlds(["useless"])
     settings = SuiteSettings((world,), (3, 5), subsets=2)

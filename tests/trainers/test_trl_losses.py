@@ -18,7 +18,7 @@ from duelist.models.policy.logprobs import sequence_log_probs, tokenized
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
-from duelist.trainers.dpo_settings import DPOTrainerConfig
+from duelist.trainers.dpo_settings import SMOOTHED_LOSSES, DPOTrainerConfig
 from duelist.trainers.losses import Objective
 from duelist.trainers.trl_dpo import COLUMNS, dpo_trainer, tokenized_dataset
 from duelist.types import Preference, Prompt
@@ -203,6 +203,10 @@ def test_settings_without_effect_are_refused(preferences: list[Preference]) -> N
         with pytest.raises(ValueError, match=key):
             DPOTrainerConfig(loss="xpo", train={key: value})
     DPOTrainerConfig(loss="xpo", train={"loss_type": "sigmoid"})
+    with pytest.raises(ValueError, match=r"has an effect with `loss_type` robust, .* but that is sigmoid"):
+        DPOTrainerConfig(train={"label_smoothing": 0.1})
+    for loss_type in SMOOTHED_LOSSES:
+        DPOTrainerConfig(train={"label_smoothing": 0.1, "loss_type": loss_type})
     weighted = [replace(preferences[0], weight=2.0), *preferences[1:]]
     with pytest.raises(RecipeError, match=r"train.loss_type. is 'ipo'"):
         DPO(DPOTrainerConfig(train={"loss_type": "ipo"})).objective(weighted)

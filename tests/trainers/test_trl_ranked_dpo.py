@@ -288,7 +288,7 @@ def test_settings_without_meaning_for_sets_are_refused(policy: Policy, mixed: li
     for settings, message in (
         ({"ties": "rao_kupper"}, r"rao_kupper. is a model of pairs"),
         ({"train": {"loss_type": "ipo"}}, r"Questions of more than two responses need TRL's sigmoid loss.*'ipo'"),
-        ({"train": {"label_smoothing": 0.1}}, "label_smoothing"),
+        ({"train": {"use_weighting": True}}, "use_weighting"),
     ):
         trainer = DPO(DPOTrainerConfig.model_validate(settings))
         with pytest.raises(RecipeError, match=message):

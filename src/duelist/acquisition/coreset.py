@@ -1,7 +1,8 @@
 """Coreset: a sample of comparisons on which logistic regression is likely to give the same result as on all of them.
 
 Reference: Huggins, Campbell, Broderick, "Coresets for Scalable Bayesian Logistic Regression", NeurIPS 2016,
-           arXiv 1605.06423, lemma 3.1 and algorithm 1; as a rule for comparisons: Shen, Sun, Ton, arXiv 2502.04354.
+           arXiv 1605.06423, lemma 3.1 and algorithm 1; as a rule for comparisons: Shen, Sun, Ton, arXiv 2502.04354,
+           Section 3.1.
 Formula:   pick with probabilities in proportion to m_n, without replacement;  m_n = ⌈N / (1 + Σ_i |G_i^(−n)| ·
            exp(−R |z̄_i^(−n) − z_n|))⌉, G_i^(−n) cluster i without point n, z̄_i^(−n) its mean. m_n is an upper bound on
            the sensitivity of z_n: its largest share of the log-likelihood for weights of norm R at most.

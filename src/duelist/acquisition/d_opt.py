@@ -1,7 +1,8 @@
 """D-optimal rules: the batch whose labels carry the most information about a linear reward.
 
 Reference: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
-           arXiv 2502.04354; the optimizer `exchange`: Fedorov, "Theory of Optimal Experiments", 1972.
+           arXiv 2502.04354, Section 3.1, equations (4) and (7); the optimizer `exchange`: Fedorov,
+           "Theory of Optimal Experiments", 1972.
 Formula:   maximise logdet(I/σ² + J_past + Σ_{i in batch} w_i δ_i δ_iᵀ);
            w_i = p_i(1 − p_i) in d_opt and pa_d_opt, 1 in xtx;
            J_past = Σ_past w δδᵀ in pa_d_opt, 0 in the others.

@@ -1,7 +1,7 @@
 """Selection of the comparisons expected to bring the policy's reward closest to that of the best policy.
 
 Reference: Duelist's own: a second-order expansion at the optimum of the oracle objective (PILAF, arXiv 2502.04270,
-           Theorem 4.3, whose Hessian is −Σ/β), with the estimate's covariance from Lemma 4.4. Derived in
+           Theorem 4.3, equation (9): the Hessian is −Σ/β), with the estimate's covariance from Lemma 4.4. Derived in
            docs/methods/information.md. The criterion is Bayesian L-optimality (V-optimality; Chaloner and Verdinelli,
            "Bayesian experimental design: a review", Statistical Science, 1995).
 Formula:   greedy argmax of the fall of tr(Σ I⁻¹),  I = λI + Σ p(1 − p)/τ²·φφᵀ as in `information`,  Σ = ½ mean of

@@ -62,7 +62,16 @@ def run(
     names: Names = None,
     seeds: Annotated[
         str | None,
-        typer.Option("--seeds", metavar="0:20", help="Seeds of every arm. If not given, 0:20, and 0:8 if quick."),
+        typer.Option("--seeds", metavar="0:20", help="Seeds. If not given, 0:20, and 0:8 if quick."),
+    ] = None,
+    scale_seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--scale-seeds",
+            metavar="0:8",
+            help="Those of the seeds on which the second random stream, the floor and the references run. If not "
+            "given, all.",
+        ),
     ] = None,
     arm: Annotated[
         list[str] | None,
@@ -96,7 +105,8 @@ def run(
     from duelist.suite.report import write_report
     from duelist.suite.running import run_suite
 
-    settings = _settings(names, seeds or ("0:8" if quick else "0:20"), arm, quick, subsets, overrides, data)
+    seeds = seeds or ("0:8" if quick else "0:20")
+    settings = _settings(names, seeds, scale_seeds, arm, quick, subsets, overrides, data)
     if dry_run:
         _show_plan(settings)
         return
@@ -208,6 +218,7 @@ def repeat(
 def _settings(
     names: str | None,
     seeds: str,
+    scale_seeds: str | None,
     arm: list[str] | None,
     quick: bool,
     subsets: int,
@@ -217,13 +228,21 @@ def _settings(
     from duelist.compare.arms import parse_arm, parse_seeds
     from duelist.suite.plan import SuiteSettings
 
+    chosen = tuple(parse_seeds(seeds))
+    scale = None if scale_seeds is None else tuple(parse_seeds(scale_seeds))
+    if outside := sorted(set(scale or ()) - set(chosen)):
+        raise RecipeError(
+            f"`--scale-seeds` must be among the seeds {seeds}, but {outside[0]} is not: an arm is compared with random "
+            "on the same seeds."
+        )
     return SuiteSettings(
         _worlds(names, quick, data),
-        tuple(parse_seeds(seeds)),
+        chosen,
         tuple(map(parse_arm, arm or [])),
         quick,
         subsets,
         tuple(overrides or ()),
+        scale,
     )
 
 
@@ -240,16 +259,23 @@ def _show_plan(settings: SuiteSettings) -> None:
 
     from duelist.suite.plan import plan_subsets, plan_world, rules_of, total_labels
 
-    first, seeds = replace(settings, seeds=settings.seeds[:1]), len(settings.seeds)  # every seed has the same studies
+    # Every seed has the same studies, but for those that give a scale.
+    first = settings.seeds[:1]
+    alone, scaled = (replace(settings, seeds=first, scale_seeds=seeds) for seeds in ((), first))
+    with_scale = len(settings.scaled)
+    without = len(settings.seeds) - with_scale
     for world in settings.worlds:
         if world.absent is not None:
             say(f"{world.name}: skipped, {world.absent}")
             continue
-        studies, subsets = plan_world(Path(), world, first), plan_subsets(Path(), world, first)
+        rules, every = plan_world(Path(), world, alone), plan_world(Path(), world, scaled)
+        subsets = plan_subsets(Path(), world, scaled)
+        labels = without * total_labels(rules) + with_scale * total_labels([*every, *subsets])
         rows = {
             "arms": ", ".join(rules_of(world, settings)),
-            "studies": f"{seeds * len(studies)}, and {seeds * len(subsets)} of random subsets",
-            "labels in all": f"{seeds * total_labels([*studies, *subsets]):,}",
+            "studies": f"{without * len(rules) + with_scale * len(every)}, and {with_scale * len(subsets)} of random "
+            "subsets",
+            "labels in all": f"{labels:,}",
         }
         out.print(mapping_table(rows, world.name))
 

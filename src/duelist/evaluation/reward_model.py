@@ -1,6 +1,7 @@
 """Held-out evaluation of reward models: inputs of the metrics, from scores, true rewards and labelled pairs.
 
-Cost: a pass through a small network; the metrics are in `duelist.evaluation.metrics`.
+Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 5.1 (1 − Spearman, best of N).
+Cost:      a pass through a small network; the metrics are in `duelist.evaluation.metrics`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Implicit reward margins, and the policy's entropy at each prompt.
 
-Reference: Rafailov et al., arXiv 2305.18290, Section 4; Yang et al., arXiv 2406.17312, Section 3.
+Reference: Rafailov et al., arXiv 2305.18290, Section 4; Yang et al., arXiv 2406.17312, equations (4) and (5).
 Formula:   ρ = r(x, y_a) − r(x, y_b),  r(x, y) = β log(π_θ(y|x) / π_ref(y|x)), summed over response tokens.
            entropy(x) = −mean log π_θ(y|x) over the responses y sampled for x (Muldrew et al., arXiv 2402.08114).
 Unit:      nats times β (margin), nats (log ratios, entropy). Margins are zero before the first update, when the policy

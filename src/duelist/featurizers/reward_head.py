@@ -1,6 +1,6 @@
 """Reward-model features of a pair: margin, last-layer features and posterior rewards.
 
-Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 3 (last-layer features Φ, p = σ(r_1 − r_2)).
+Reference: Shen, Sun, Ton, arXiv 2502.04354, Section 3, equation (11) (last-layer features Φ, p = σ(r_1 − r_2)).
 Formula:   margin = r_1 − r_2;  gradient = ∇_w(r_1 − r_2) = Φ_1 − Φ_2, w the last layer's weights (an ensemble's mean
            reward: the members' Φ/K side by side);  reward_N2K: rewards under K members or posterior draws.
 Unit:      logits of the preference (margin, rewards).

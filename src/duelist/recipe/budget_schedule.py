@@ -1,7 +1,7 @@
 """Split of a budget over rounds. A schedule splits the total T·B by largest remainder, at least one pair per round:
 
 constant    B : B : … : B
-decrease    T : T−1 : … : 1       3:2:1 for three rounds, as in Yang et al., arXiv 2406.17312
+decrease    T : T−1 : … : 1       3:2:1 for three rounds, as in Yang et al., arXiv 2406.17312, Table 2
 increase    1 : 2 : … : T
 [b₁, …]     as listed
 """

@@ -1,6 +1,6 @@
 """Best and worst of N responses of the policy by implicit reward.
 
-Reference: Dong et al., arXiv 2405.07863; best-of-N in PILAF's table (arXiv 2502.04270, Section 6), N = 8.
+Reference: Dong et al., arXiv 2405.07863; best-of-N in PILAF's Table 1 (arXiv 2502.04270), N = 8.
 Formula:   y_1 ... y_N ~ π_θ(· | x),  (argmax_i r(x, y_i), argmin_i r(x, y_i)),  r = β log(π_θ(y|x) / π_ref(y|x)).
            While π_θ = π_ref every reward is 0, and the two are any two draws: vanilla sampling.
 Cost:      N decoded responses per set, and two forward passes over each.

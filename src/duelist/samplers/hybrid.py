@@ -1,6 +1,6 @@
 """Hybrid sampling: one response from the policy, one from its reference.
 
-Reference: XPO (Xie et al., arXiv 2405.21046), Algorithm 1; (π_θ, π_ref) in PILAF's table (arXiv 2502.04270, Section 6).
+Reference: XPO (Xie et al., arXiv 2405.21046), Algorithm 1; (π_θ, π_ref) in PILAF's Table 1 (arXiv 2502.04270).
 Formula:   y_a ~ π_θ(· | x),  y_b ~ π_ref(· | x). XPO trains on such pairs with its own loss.
            While π_θ = π_ref this is vanilla sampling.
 Cost:      two decoded responses per set.

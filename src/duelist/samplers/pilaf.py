@@ -1,6 +1,6 @@
 """PILAF: draw half of the sets from the policy, the other half away from and towards the reference.
 
-Reference: PILAF (arXiv 2502.04270), Section 5.
+Reference: PILAF (arXiv 2502.04270), Section 5, Algorithm 1.
 Formula:   with probability ½  y_a, y_b ~ π_θ;  otherwise  y_a ~ π⁺, y_b ~ π⁻, token by token:
            π⁺ = softmax((1 + β) h_θ − β h_ref),  π⁻ = softmax((1 − β) h_θ + β h_ref),  h the logits, β that of DPO.
            Temperature, top-k and top-p apply after mixing. While π_θ = π_ref this is vanilla sampling.

@@ -1,6 +1,6 @@
 """T-PILAF: the sampling scheme of PILAF's theory over whole responses, with its loss weights.
 
-Reference: PILAF (arXiv 2502.04270), Sections 3 and 4.
+Reference: PILAF (arXiv 2502.04270), Section 3, equations (6a), (6b) and (7); Section 4.
 Formula:   π±(y|x) = π_θ(y|x) exp(±r(x, y)) / Z±(x),  r = β log(π_θ/π_ref)                                 (eq. 6)
            with probability p₀ = Z⁺Z⁻/(1 + Z⁺Z⁻)  y_a ~ π⁺, y_b ~ π⁻;  otherwise  y_a, y_b ~ π_θ
            loss weight w(x) = (1 + Z⁺Z⁻)/Z_θ,  Z_θ = 1 + E_x[Z⁺Z⁻], over the round's prompts               (eq. 7)
@@ -70,7 +70,7 @@ class Tilted:
 
 
 def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilted:
-    """Compute equation 6 over R responses.
+    """Compute equations (6a) and (6b) over R responses.
 
     Args:
         log_prob_R: log π_θ of all possible responses; or −log R for each of R draws from π_θ.

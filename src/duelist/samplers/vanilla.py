@@ -1,6 +1,6 @@
 """Vanilla sampling: draw every response from the policy.
 
-Reference: standard on-policy sampling, (π_θ, π_θ) in PILAF's table (arXiv 2502.04270, Section 6).
+Reference: standard on-policy sampling, (π_θ, π_θ) in PILAF's Table 1 (arXiv 2502.04270).
 Formula:   y ~ π_θ(· | x), token by token, at a temperature, within the top k and the top-p nucleus.
 Cost:      one decoding per response.
 """

@@ -27,7 +27,7 @@ class SelectCallback(TrainerCallback):  # type: ignore[misc]
         on_picks: called with each selection.
         **arguments: further arguments of `select`, such as `acquisition` and `beta`.
 
-    Example:
+    Examples:
         >>> callback = SelectCallback("pool.jsonl", "to-label", budget=100)  # doctest: +SKIP
         >>> trainer = DPOTrainer(model, args, train_dataset=..., callbacks=[callback])  # doctest: +SKIP
     """

@@ -37,8 +37,9 @@ class PoolPair:
 
 def rereadable(source: Pool) -> Pool:
     """Return the source if its rows can be read again, else a list of them."""
-    again = isinstance(source, str | Path) or (hasattr(source, "__getitem__") and hasattr(source, "__len__"))
-    return source if again else list(source)
+    if isinstance(source, str | Path) or (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        return source
+    return list(source)
 
 
 def rows_at(source: Pool, pairs: Sequence[PoolPair], what: str) -> list[Row]:

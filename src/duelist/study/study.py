@@ -1,4 +1,7 @@
-"""The study loop: ask, tell, update, run. Nothing else loops over rounds."""
+"""The study loop: ask, tell, update, run. Nothing else loops over rounds.
+
+Reference: ActiveDPO (arXiv 2505.19241), Algorithm 1.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Study:
     This is the only stateful object, and its state is on disk. A killed process loses at most the stage in progress,
     never a label. A study that is opened again resumes exactly where it stopped.
 
-    Example:
+    Examples:
         >>> study = Study.create("my-study", load_recipe("quickstart"))  # doctest: +SKIP
         >>> while study.rounds_left:  # doctest: +SKIP
         ...     batch = study.ask()

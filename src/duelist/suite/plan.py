@@ -15,7 +15,12 @@ from duelist.suite.worlds import World
 
 # The default rule under test. Nothing else in the suite names it.
 RULE_UNDER_TEST = "policy_gap"
-RANDOM, AGAIN, FLOOR, LOOK_AHEAD, BEST = "random", "random_again", "floor", "look_ahead", "best_subset"
+# Samples are cheap beside labels, and a rule that chooses gains from more of them. Random does not (arm
+# `random_same_pool`), so it keeps the recipe's few.
+RULE_POOL = "sampler.responses_per_prompt=8"
+RANDOM, AGAIN, SAME_POOL, FLOOR = "random", "random_again", "random_same_pool", "floor"
+LOOK_AHEAD, BEST = "look_ahead", "best_subset"
+PLAIN = "acquisition=random"
 # What `--quick` changes in every world, so that 64 studies take less than 15 minutes on two cores.
 QUICK = ("rounds=4", "evaluation.responses_per_prompt=4")
 NOISE_OF_CHOICE = 1  # the stream of label noise by which the best subset is chosen; it is scored with stream 0
@@ -27,9 +32,11 @@ class SuiteSettings:
 
     Attributes:
         worlds: worlds and data sets.
-        seeds: seeds of every arm.
+        seeds: seeds of random, of the rule under test and of the further arms.
         arms: further arms, for instance other rules.
         quick: run the rule under test and random alone, in shorter studies.
+        scale_seeds: those of the seeds on which the arms run that only give a scale (the second random stream, the
+            floor, the references); None for all.
         subsets: number of random subsets of which the best is a reference.
         changes: overrides of every recipe, `key.path=value`.
     """
@@ -40,6 +47,14 @@ class SuiteSettings:
     quick: bool = False
     subsets: int = 64
     changes: tuple[str, ...] = ()
+    scale_seeds: tuple[int, ...] | None = None
+
+    @property
+    def scaled(self) -> tuple[int, ...]:
+        """Seeds of the arms that only give a scale."""
+        if self.quick:
+            return ()
+        return self.seeds if self.scale_seeds is None else self.scale_seeds
 
 
 def world_changes(world: World, settings: SuiteSettings) -> list[str]:
@@ -71,7 +86,7 @@ def plan_world(
     for seed in settings.seeds:
         arms = _arms(world, settings, seed)
         if streams and seed in streams:
-            arms.append(ArmSettings(BEST, (_stream(seed, streams[seed]),)))
+            arms.append(ArmSettings(BEST, (random_stream(seed, streams[seed]),)))
         studies += plan_studies(folder / world.name, world.recipe, changes, arms, [seed])
     return studies
 
@@ -84,14 +99,14 @@ def plan_subsets(folder: Path, world: World, settings: SuiteSettings) -> list[Pl
     Raises:
         RecipeError: if a setting is not valid.
     """
-    if BEST not in world.references or settings.quick:
+    if BEST not in world.references:
         return []
     recipe = world_recipe(world, settings)
     changes = [*world_changes(world, settings), "rounds=1", f"budget={total_budget(recipe)}"]
     changes += [f"annotator.stream={NOISE_OF_CHOICE}"] if world.embedded else []
     studies = []
-    for seed in settings.seeds:
-        arms = [ArmSettings(f"subset-{i:03d}", (_stream(seed, i + 1),)) for i in range(settings.subsets)]
+    for seed in settings.scaled:
+        arms = [ArmSettings(f"subset-{i:03d}", (random_stream(seed, i + 1),)) for i in range(settings.subsets)]
         studies += plan_studies(folder / world.name / "subsets", world.recipe, changes, arms, [seed])
     return studies
 
@@ -99,10 +114,13 @@ def plan_subsets(folder: Path, world: World, settings: SuiteSettings) -> list[Pl
 def rules_of(world: World, settings: SuiteSettings) -> dict[str, str]:
     """Return what each arm of a world is, in words."""
     further = {arm.name: ", ".join(arm.changes) or "the recipe unchanged" for arm in settings.arms}
-    own = {RANDOM: "random selection", RULE_UNDER_TEST: "the rule under test"} | further
-    if settings.quick:
+    pool = ", from a pool of 8 responses a prompt" if world.embedded else ""
+    own = {RANDOM: "random selection", RULE_UNDER_TEST: f"the rule under test{pool}"} | further
+    if not settings.scaled:
         return own
     own |= {AGAIN: "random selection on a second stream", FLOOR: f"a rule known to be bad: {world.floor}"}
+    if world.embedded:
+        own[SAME_POOL] = "random selection from the pool of the rule under test"
     if LOOK_AHEAD in world.references:
         own[LOOK_AHEAD] = "reference: one-step look-ahead on the true J"
     if BEST in world.references:
@@ -112,11 +130,14 @@ def rules_of(world: World, settings: SuiteSettings) -> dict[str, str]:
 
 def _arms(world: World, settings: SuiteSettings, seed: int) -> list[ArmSettings]:
     rule = {"name": RULE_UNDER_TEST, **world.rule}
-    arms = [ArmSettings(RANDOM, ("acquisition=random",)), ArmSettings(RULE_UNDER_TEST, (_flow("acquisition", rule),))]
+    pool = (RULE_POOL,) if world.embedded else ()
+    arms = [ArmSettings(RANDOM, (PLAIN,)), ArmSettings(RULE_UNDER_TEST, (_flow("acquisition", rule), *pool))]
     arms += settings.arms
-    if settings.quick:
+    if seed not in settings.scaled:
         return arms
-    arms += [ArmSettings(AGAIN, (_stream(seed, 0),)), ArmSettings(FLOOR, (f"acquisition={world.floor}",))]
+    arms += [ArmSettings(AGAIN, (random_stream(seed, 0),)), ArmSettings(FLOOR, (f"acquisition={world.floor}",))]
+    if world.embedded:
+        arms.append(ArmSettings(SAME_POOL, (PLAIN, *pool)))
     if LOOK_AHEAD in world.references:
         arms.append(ArmSettings(LOOK_AHEAD, _look_ahead(world, settings)))
     return arms
@@ -136,7 +157,7 @@ def _look_ahead(world: World, settings: SuiteSettings) -> tuple[str, ...]:
     return (_flow("featurizers", featurizers), _flow("acquisition", rule))
 
 
-def _stream(seed: int, stream: int) -> str:
+def random_stream(seed: int, stream: int) -> str:
     rule = {"name": "duelist.suite.rules:RandomStream", "seed": seed, "stream": stream}
     return _flow("acquisition", rule)
 

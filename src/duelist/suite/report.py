@@ -9,7 +9,7 @@ from pathlib import Path
 from duelist.compare.curves import OVER, Rows
 from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.store.artifacts import write_text
-from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD
+from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD, SAME_POOL
 from duelist.suite.record import CURVES, SuiteRecord, WorldRecord, read_curves, read_record
 from duelist.suite.statistics import Effort, Interval, holm
 from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, judge, mean_gain, p_values
@@ -18,13 +18,15 @@ from duelist.suite.worlds import BASE
 REPORT = "report.md"
 NOTHING = "–"
 INFORMATIVE = {True: "yes", False: "no: it says nothing about rules", None: "no reference was run"}
-NOT_JUDGED = (AGAIN, FLOOR, LOOK_AHEAD, BEST)  # arms that show what the instrument sees, and are no candidates
+# Arms that show what the instrument sees, and are no candidates.
+NOT_JUDGED = (AGAIN, SAME_POOL, FLOOR, LOOK_AHEAD, BEST)
 
 READING = f"""\
 ## How to read it
 
-- Every arm of a seed has the same world, initial model, first batch and label noise. All differences are paired.
-- **Area** is the difference to random of the mean height of the learning curve from the shared first batch on, in per
+- Every arm of a seed has the same world, initial model and label noise, and the same first batch from
+  the same pool. All differences are paired.
+- **Area** is the difference to random of the mean height of the learning curve from the first batch on, in per
   cent of what random gains after that batch, with a 95 % interval (Fieller). Where random's gain cannot be told from
   nothing, the unit is random's gain in the base world. A default passes where the lower end is above −{MARGIN:.0%};
   as it must pass in every world, no correction is needed.
@@ -32,6 +34,8 @@ READING = f"""\
   random's, with a percentile bootstrap over seeds. p is of "it needs more than half", adjusted by Holm for all arms and
   worlds in which it is asked: those where a reference's upper end is at most a quarter ({QUARTER:.0%}), and data sets.
 - `{AGAIN}` is random on another stream: what it shows is chance. `{FLOOR}` is a rule known to be bad.
+- In embedded worlds the rule under test chooses from eight responses a prompt, and random from three, which is better
+  for it: `{SAME_POOL}` is random with eight. The first batch is random for both, each from its own pool.
 - `{LOOK_AHEAD}` and `{BEST}` see the true rewards. They are references, not bounds. Where neither beats random, the
   world says nothing about rules.
 """

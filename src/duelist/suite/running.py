@@ -132,7 +132,7 @@ def choose_subsets(
     sign = 1.0 if metric.higher_is_better else -1.0
     rows = finished_rows(studies)
     values: dict[int, list[float]] = {}
-    for seed in settings.seeds:
+    for seed in settings.scaled:
         curves = [curve(of_arm[seed], metric.name) for of_arm in rows.values() if seed in of_arm]
         ends = [float(c.values_E[-1]) for c in curves if c is not None]
         if len(ends) == settings.subsets:

@@ -22,6 +22,8 @@ ANNOTATOR = (
     "arguments: {world: '{prepared}'}, temperature: 0.125}"
 )
 
+ROUNDS = "rounds=8"  # quickstart itself is shorter, for the first minutes
+
 Reference = Literal["look_ahead", "best_subset"]
 
 
@@ -63,7 +65,7 @@ class World(BaseModel):
     def changes(self) -> tuple[str, ...]:
         """Overrides of the recipe, the training choice included."""
         training = () if self.training is None else self.training.set
-        return ((ANNOTATOR,) if self.embedded else ()) + self.set + training
+        return ((ANNOTATOR, ROUNDS) if self.embedded else ()) + self.set + training
 
     def require(self) -> Recipe:
         """Return the recipe.

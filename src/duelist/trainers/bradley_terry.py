@@ -1,7 +1,8 @@
 """A Bradley–Terry reward model on fixed embeddings, trained from scratch each round on all labels so far.
 
-Reference: Bradley and Terry, 1952; Shen, Sun, Ton, arXiv 2502.04354, Section 5. For questions of more than two
-           responses: Plackett, Applied Statistics 24, 1975; Luce, 1959 (see `duelist.trainers.ranking_losses`).
+Reference: Bradley and Terry, 1952; Shen, Sun, Ton, arXiv 2502.04354, equation (1), Section 5. For questions of
+           more than two responses: Plackett, Applied Statistics 24, 1975; Luce, 1959 (see
+           `duelist.trainers.ranking_losses`).
 Formula:   −Σ [s log σ(r_1 − r_2) + (1 − s) log σ(r_2 − r_1)] + λ/2 ‖θ‖²,  s the first response's share of the votes;
            of a ranking, −Σ_j log softmax(s_j r over what is left), s_j the scale of stage j.
 Unit:      nats.

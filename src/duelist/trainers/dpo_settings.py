@@ -22,6 +22,8 @@ TRL_LOSS: dict[str, Any] = {
     "ld_alpha": None,
     "use_weighting": False,
 }
+# TRL's losses that read `label_smoothing`; the others ignore it without a word.
+SMOOTHED_LOSSES = ("robust", "exo_pair", "aot", "aot_unpaired")
 
 
 class DPOTrainerConfig(JudgeUseConfig):
@@ -83,7 +85,17 @@ class DPOTrainerConfig(JudgeUseConfig):
             )
         if self.loss == "xpo" or self.votes in SHARES or self.ties != "drop":
             self.require_stock_loss("`loss: xpo`, `votes: soft` or `reliability`, and `ties: half` or `rao_kupper`")
+        self._require_effective_smoothing()
         return self
+
+    def _require_effective_smoothing(self) -> None:
+        found = self.train.get("loss_type", TRL_LOSS["loss_type"])
+        losses = [found] if isinstance(found, str) else list(found or ())
+        if self.train.get("label_smoothing", 0.0) and not set(losses) & set(SMOOTHED_LOSSES):
+            raise ValueError(
+                f"`train.label_smoothing` has an effect with `loss_type` {', '.join(SMOOTHED_LOSSES)} alone, but that "
+                f"is {', '.join(map(str, losses))}: remove it, or choose `loss_type: robust`."
+            )
 
     def require_loss_of_sets(self) -> None:
         """Raise an error for settings that have no meaning for questions of more than two responses.

@@ -1,4 +1,7 @@
-"""Preferences that exist before the study: a labelled file, in TRL's preference format."""
+"""Preferences that exist before the study: a labelled file, in TRL's preference format.
+
+Reference: Yang et al., arXiv 2406.17312, Section 2.2, start from a policy after offline DPO.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Greedy engine: repeatedly pick the row of largest ‖φ‖²_{V⁻¹}, where V grows by φφᵀ with every pick.
 
+Reference: ActiveDPO (arXiv 2505.19241), equation (4), the growth of V within a batch.
+
 The dual form needs only inner products, never the D x D matrix V or its inverse. Let the rows u_1 ... u_X be in V. With
 U their matrix and L Lᵀ = U Uᵀ + λI, the rows g_k of G = L⁻¹ U give
 

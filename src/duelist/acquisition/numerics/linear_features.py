@@ -72,7 +72,10 @@ def rows_of(features: Features, which: FeatureName) -> Any:
 
 
 def bernoulli_information(margin_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p(1 − p), p = σ(margin): a label's information about the margin, without loss or overflow."""
+    """Return p(1 − p), p = σ(margin): a label's information about the margin, without loss or overflow.
+
+    Reference: Shen, Sun, Ton, arXiv 2502.04354, equation (3).
+    """
     odds_N = np.exp(-np.abs(margin_N))
     return np.asarray(odds_N / (1.0 + odds_N) ** 2)
 

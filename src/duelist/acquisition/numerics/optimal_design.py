@@ -1,7 +1,7 @@
 """D-optimal design: the batch that makes the posterior of a linear or logistic model narrowest.
 
 References: Shen, Sun, Ton, "Reviving the Classics: Active Reward Modeling in Large Language Model Alignment", 2025,
-            arXiv 2502.04354 (the objective, and the one-shot step);
+            arXiv 2502.04354 (equation (4), and the one-shot step, equations (8) to (10));
             Fedorov, "Theory of Optimal Experiments", 1972 (the exchange).
 Formula:    maximise logdet(I/σ² + J_past + Σ_{i in batch} w_i δ_i δ_iᵀ),  w_i = p_i(1 − p_i),  |batch| = B.
 

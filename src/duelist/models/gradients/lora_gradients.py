@@ -1,5 +1,7 @@
 """Per-response gradients of log π(y | x) in the LoRA parameters, in one forward and one backward pass per batch.
 
+Reference: ActiveDPO (arXiv 2505.19241), Section 3.3.
+
 A linear layer's weight gradient for one sequence is Σ_t g_t x_tᵀ, where x_t is the layer's input and g_t the gradient
 of its output at token t. A tap on each LoRA matrix stores x, waits for g and multiplies the two per sequence. It
 projects the product (`sketch.py`) and adds it to a B × D accumulator. Neither a response's full gradient nor a

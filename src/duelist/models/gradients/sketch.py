@@ -1,5 +1,7 @@
 """Seeded sparse random projection without a stored matrix: one ±1 per parameter.
 
+Reference: ActiveDPO (arXiv 2505.19241), Section 3.3, asks for a random projection; which one is ours.
+
 Sparse Johnson–Lindenstrauss transform with one nonzero per column (the count sketch of Charikar, Chen and
 Farach-Colton, 2002). Its buckets are arranged so that adding contiguous pieces folds a block of parameters onto D
 numbers. It needs no index table, gather or scatter, and gives the same bits in every process.

@@ -1,4 +1,7 @@
-"""Implicit reward of responses: log-probabilities under the policy relative to the reference."""
+"""Implicit reward of responses: log-probabilities under the policy relative to the reference.
+
+Reference: ActiveDPO (arXiv 2505.19241), Section 2; its formula lacks the logarithm of the ratio.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Learner that aligns a policy: training against a reference, round by round."""
+"""Learner that aligns a policy: training against a reference, round by round.
+
+Reference: ActiveDPO (arXiv 2505.19241), Algorithm 1, line 11.
+"""
 
 from __future__ import annotations
 

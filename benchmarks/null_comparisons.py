@@ -1,0 +1,71 @@
+"""How often the suite calls random different from random: comparisons drawn from a bank of real studies.
+
+    python benchmarks/null_comparisons.py DIR --data FOLDER               # resumable; UKP's votes
+    python benchmarks/null_comparisons.py DIR --data FOLDER --set rounds=5
+    python benchmarks/null_comparisons.py DIR --world equal --runs 40     # an embedded world, in shorter studies
+
+Two arms of a world, random and random on a second stream, run once per seed: the bank. A comparison draws `--seeds`
+seeds from it with replacement, and calls the arms different if the suite's 95 % interval of the difference in area
+excludes 0. Of 200 comparisons at 5 %, 10 are expected, and a few more because all of them share one bank.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from duelist.cli.console import TerminalProgress
+from duelist.compare.arms import ArmSettings, plan_studies
+from duelist.compare.comparison import finished_rows, run_comparison
+from duelist.progress import quiet_libraries
+from duelist.seeding import generator
+from duelist.suite.plan import AGAIN, PLAIN, QUICK, RANDOM, random_stream
+from duelist.suite.summary import judge
+from duelist.suite.worlds import with_data, worlds
+
+ALLOWED = 18  # of 200
+
+
+def main() -> None:
+    """Run the bank, and count."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--world", default="ukp")
+    parser.add_argument("--data", help="folder with the files of a data set")
+    parser.add_argument("--runs", type=int, default=200, help="studies of each arm")
+    parser.add_argument("--comparisons", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=20, help="seeds of a comparison")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="a.b=c")
+    parser.add_argument("--jobs", type=int)
+    options = parser.parse_args()
+    quiet_libraries()
+    (world,) = with_data(worlds([options.world]), [f"{options.world}={options.data}"] if options.data else [])
+    changes = [*world.changes, *(QUICK if world.embedded else ()), *options.changes]
+    studies = []
+    for seed in range(options.runs):
+        arms = [ArmSettings(RANDOM, (PLAIN,)), ArmSettings(AGAIN, (random_stream(seed, 0),))]
+        studies += plan_studies(options.folder, world.recipe, changes, arms, [seed])
+    failures = run_comparison(options.folder, studies, options.jobs, TerminalProgress(Console(stderr=True)))
+    if failures:
+        raise SystemExit(f"{len(failures)} studies failed; the first, {failures[0].study.folder}: {failures[0].error}")
+
+    rows, first = finished_rows(studies), studies[0].recipe.initial_random
+    rng = generator(0, "null comparisons")
+    different = 0
+    for _ in range(options.comparisons):
+        drawn = rng.integers(options.runs, size=options.seeds)
+        # A seed that is drawn twice counts twice.
+        sample = {arm: {i: rows[arm][seed] for i, seed in enumerate(drawn.tolist())} for arm in rows}
+        area = judge(sample, world.metric, first, base_gain=1.0).arms[0].area
+        assert area is not None  # more than one seed
+        different += not area.low <= 0 <= area.high
+    print(
+        f"{world.name}, {world.metric}, {options.runs} runs an arm: random on a second stream is called different in "
+        f"{different} of {options.comparisons} comparisons of {options.seeds} seeds (allowed: {ALLOWED} of 200)."
+    )
+
+
+if __name__ == "__main__":
+    main()
