@@ -92,6 +92,8 @@ def estimate(
         money[currency] = money.get(currency, 0.0) + hours * wage
     room = room_here(libraries) if machine is None else Room(machine.memory_gib * GIB, machine.disk_gib * GIB)
     notes = [*plan.notes, *(() if model is None else model.notes)]
+    if model is not None:
+        notes.append(f"The probe's process used up to {model.peak_bytes / GIB:.2f} GiB of memory.")
     if model is not None and plan.prompts_per_round is not None:
         per_round = plan.prompts_per_round
         most = per_round if isinstance(per_round, int) else max(per_round)
