@@ -59,5 +59,14 @@ def test_rl_works_on_prompts(tiny_recipe: dict[str, Any]) -> None:
     assert work[1].stages["train"] == {"rounds": 1, "decisions": 6, "prompts": 6, "steps": 3 * 3 + 5 * 3}
 
 
+def test_target_prompts_are_drawn_and_featurized_beside_the_pool(tiny_recipe: dict[str, Any]) -> None:
+    tiny_recipe["prompts"] |= {"limit": 10}
+    target = {"prompts": 64, "responses_per_prompt": 3}
+    recipe = parse_recipe({**tiny_recipe, "acquisition": "policy_gap", "target": target})
+    work = work_of_rounds(recipe, None)
+    assert work is not None and work[1].stages["target"]["responses"] == 10 * 3
+    assert work[1].stages["featurize"]["responses"] == 10 * 3 + 10 * 3
+
+
 def test_a_pool_that_is_not_known_has_no_work(tiny_recipe: dict[str, Any]) -> None:
     assert work_of_rounds(parse_recipe(tiny_recipe), None) is None

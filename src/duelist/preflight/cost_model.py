@@ -19,6 +19,7 @@ TRAINING = ("rounds", "decisions", "steps", "prompts")
 SECONDS_IN: Mapping[str, Sequence[str]] = {
     "sample": ("rounds", "responses", "batches"),
     "pair": ("rounds", "questions"),
+    "target": ("rounds", "responses"),
     "featurize": ("rounds", "responses", "past"),
     "select": ("rounds", "picks", "questions"),
     "train": TRAINING,
@@ -29,6 +30,7 @@ SECONDS_IN: Mapping[str, Sequence[str]] = {
 BYTES_IN: Mapping[str, Sequence[str]] = {
     "sample": ("rounds", "responses"),
     "pair": ("questions",),
+    "target": ("responses",),
     "select": ("rounds", "picks"),
     "step": ("rounds", "decisions"),
     "evaluate": ("rounds", "responses"),

@@ -78,7 +78,10 @@ def _of_round(
     if by_rule:
         stages["featurize"] = {"rounds": 1, "responses": min(responses, k * candidates), "past": k * asked}
     if by_rule and "target_MD" in rule.build().needs:
-        stages["target"] = {"rounds": 1}
+        target = recipe.target
+        of_target = target.prompts if target.path is not None else min(target.prompts, whole)
+        stages["target"] = {"rounds": 1, "responses": of_target * target.responses_per_prompt}
+        stages["featurize"]["responses"] += stages["target"]["responses"]
     stages["select"] = {"rounds": 1, "picks": budget, "questions": candidates if by_rule else 0}
     training = _training(recipe, t, whole)
     if recipe.online:
