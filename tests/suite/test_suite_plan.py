@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ def test_arms_that_only_give_a_scale_may_have_fewer_seeds() -> None:
     assert {arm for arm, seed in arms if seed == 3} == {"random", RULE_UNDER_TEST}
     assert {LOOK_AHEAD, FLOOR, "random", RULE_UNDER_TEST} < {arm for arm, seed in arms if seed == 5}
     assert {s.seed for s in plan_subsets(Path("x"), world, settings)} == {5}
+    without = replace(settings, subsets=0)
+    assert plan_subsets(Path("x"), world, without) == [] and BEST not in rules_of(world, without)
 
 
 def test_the_references_of_a_world() -> None:

@@ -78,7 +78,8 @@ def run(
         typer.Option("--arm", metavar="NAME:key=value,...", help="Add an arm, as `duelist compare` does. Repeatable."),
     ] = None,
     subsets: Annotated[
-        int, typer.Option("--subsets", min=2, help="Random subsets of which the best is a reference.")
+        int,
+        typer.Option("--subsets", min=0, help="Random subsets of which the best is a reference; 0 leaves it out."),
     ] = 64,
     overrides: Annotated[
         list[str] | None,

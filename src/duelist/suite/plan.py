@@ -37,7 +37,7 @@ class SuiteSettings:
         quick: run the rule under test and random alone, in shorter studies.
         scale_seeds: those of the seeds on which the arms run that only give a scale (the second random stream, the
             floor, the references); None for all.
-        subsets: number of random subsets of which the best is a reference.
+        subsets: number of random subsets of which the best is a reference; 0 leaves it out.
         changes: overrides of every recipe, `key.path=value`.
     """
 
@@ -99,7 +99,7 @@ def plan_subsets(folder: Path, world: World, settings: SuiteSettings) -> list[Pl
     Raises:
         RecipeError: if a setting is not valid.
     """
-    if BEST not in world.references:
+    if BEST not in world.references or not settings.subsets:
         return []
     recipe = world_recipe(world, settings)
     changes = [*world_changes(world, settings), "rounds=1", f"budget={total_budget(recipe)}"]
@@ -123,7 +123,7 @@ def rules_of(world: World, settings: SuiteSettings) -> dict[str, str]:
         own[SAME_POOL] = "random selection from the pool of the rule under test"
     if LOOK_AHEAD in world.references:
         own[LOOK_AHEAD] = "reference: one-step look-ahead on the true J"
-    if BEST in world.references:
+    if BEST in world.references and settings.subsets:
         own[BEST] = f"reference: the best of {settings.subsets} random subsets, chosen with other noise and training"
     return own
 
