@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from duelist.errors import RecipeError
 from duelist.preflight.plan import BYTES, PROMPT_TOKENS, Plan
-from duelist.preflight.work import RL, RoundWork
+from duelist.preflight.work import EPOCHS, GENERATIONS, RL, RoundWork
 from duelist.recipe.recipe import Recipe
 from duelist.settings.validation import expanded, explain_invalid, read_yaml
 
@@ -126,10 +126,10 @@ def seconds_on(machine: MachineConfig, recipe: Recipe, plan: Plan, work: RoundWo
         found["featurize"] = found.get("featurize", 0.0) + 2 * tokens / rate["logprobs"]
     training: Any = stages.get("train") or stages.get("step") or {}
     for settings in recipe.trainer.build().trl_settings if work.round else ():
-        epochs = float(settings.train.get("num_train_epochs", 3))
+        epochs = float(settings.train.get("num_train_epochs", EPOCHS))
         items = 2 * training.get("decisions", 0.0)
         if settings.config in RL:
-            items = training["prompts"] * int(settings.train.get("num_generations", 8))
+            items = training["prompts"] * int(settings.train.get("num_generations", GENERATIONS))
             generated = epochs * items * float(settings.train.get("max_completion_length", drawn))
             found["train"] = found.get("train", 0.0) + generated / rate["generation"]
         found["train"] = found.get("train", 0.0) + epochs * items * (drawn + PROMPT_TOKENS) / rate["training"]
