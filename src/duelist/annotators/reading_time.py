@@ -88,10 +88,11 @@ def tokens_to_read(questions: Sequence[Question]) -> NDArray[np.int64]:
 
 def comparisons(questions: Sequence[Question]) -> NDArray[np.float64]:
     """Return the expected number of comparisons of two responses that each question takes, `[N]`."""
-    return np.array([_comparisons(q.asks, q.k) for q in questions], np.float64)
+    return np.array([expected_comparisons(q.asks, q.k) for q in questions], np.float64)
 
 
-def _comparisons(asks: QuestionType, k: int) -> float:
+def expected_comparisons(asks: QuestionType, k: int) -> float:
+    """Return the expected number of comparisons of two responses that a question of k responses takes."""
     if asks == "best_of_k":
         return k - 1
     return math.ceil(3 * k / 2) - 2 if asks == "best_worst" else math.log2(math.factorial(k))

@@ -21,6 +21,7 @@ from duelist.cli.gallery import gallery
 from duelist.cli.init import init
 from duelist.cli.label_studio import label_studio
 from duelist.cli.methods import methods
+from duelist.cli.plan import plan
 from duelist.cli.push import push
 from duelist.cli.recipes import recipes
 from duelist.cli.rehearse import rehearse
@@ -93,6 +94,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 for command in (
     run,
     init,
+    plan,
     annotate,
     tell,
     compare,

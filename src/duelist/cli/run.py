@@ -15,13 +15,13 @@ from duelist.cli.console import (
     TerminalProgress,
     err,
     go_offline_if_unreachable,
-    mapping_table,
     out,
     print_json,
     say,
     say_certificate,
 )
 from duelist.cli.growing_table import GrowingTable
+from duelist.cli.plan import estimate_content, say_plan, show
 from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
 from duelist.store.layout import ARMS, PREFERENCES, README, RECIPE, require_folder_name
@@ -106,6 +106,8 @@ def run(
         notes = [note for own in with_arms(resolved).values() for note in examine_new(own, progress).notes]
         for note in () if silent else dict.fromkeys(notes):
             say(f"Note: {note}")
+        if not silent:
+            say_plan(resolved, recipe)
 
     studies = studies_of(folder, resolved)
     table = GrowingTable(studies, out)
@@ -170,24 +172,22 @@ def _require_one_process() -> None:
 
 
 def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> None:
-    from dataclasses import asdict
-
-    from duelist.preflight.plan import plan, plan_rows
+    from duelist.preflight.estimate import estimate
     from duelist.recipe.recipe import recipe_content
-    from duelist.recipe.round_plan import in_words
     from duelist.settings.validation import write_yaml
 
     if libraries:
         go_offline_if_unreachable(quiet or as_json)
         quiet_libraries()
-    found = plan(recipe, libraries=libraries)
+    found = estimate(recipe, libraries=libraries)
     if as_json:
-        print_json({"recipe": recipe_content(recipe), "plan": asdict(found)})
+        content = estimate_content(found)
+        print_json({"recipe": recipe_content(recipe), "plan": content.pop("plan"), "estimate": content})
     elif not quiet:
         say(write_yaml(recipe_content(recipe)).rstrip())  # alone on standard output, to be saved as a recipe
-        err.print(mapping_table(plan_rows(found), f"{recipe.name}: {in_words(recipe)}"))
-        for note in found.notes:
-            err.print(f"Note: {note}", markup=False, highlight=False, emoji=False, soft_wrap=True)
+        show(found, recipe, err)
+        for line in found.changes:
+            err.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def default_folder(name: str) -> Path:

@@ -14,6 +14,7 @@ from duelist.settings.validation import expanded
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 Row = Mapping[str, Any]
+ROWS_AT_ONCE = 1024  # rows of a Parquet file that are Python objects at the same time
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet as pq
 
     i = 0
-    for batch in pq.ParquetFile(path).iter_batches():
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_AT_ONCE):
         for row in batch.to_pylist():
             yield f"row {i} of {path}", row
             i += 1

@@ -36,7 +36,9 @@ class Plan:
         base_parameters: number of parameters of the base model.
         trained_parameters: number of trained parameters: of the adapter, of the reward model, or all.
         memory_bytes: peak memory of model, optimizer and features, without activations.
-        disk_bytes: the study folder at the end, plus one round's features and gradients at their largest.
+        activation_bytes: activations and logits of one training step, as if every sequence had full length.
+        feature_bytes: one round's features and gradients on disk, which are deleted after the selection.
+        disk_bytes: the study folder at the end, plus `feature_bytes`.
         notes: what is not known, and why.
     """
 
@@ -48,6 +50,8 @@ class Plan:
     base_parameters: int | None
     trained_parameters: int | None
     memory_bytes: int | None
+    activation_bytes: int | None
+    feature_bytes: int | None
     disk_bytes: int | None
     notes: tuple[str, ...]
 
@@ -63,7 +67,11 @@ def plan(recipe: Recipe, *, libraries: bool = True) -> Plan:
     Raises:
         DuelistError: if something is available but not usable.
     """
-    found = examine(recipe, offline_ok=True, libraries=libraries)
+    return plan_of(examine(recipe, offline_ok=True, libraries=libraries), libraries=libraries)
+
+
+def plan_of(found: Findings, *, libraries: bool = True) -> Plan:
+    """Return the plan of a recipe that was examined; see `plan`."""
     notes = list(found.notes)
     ready = found.recipe
     in_rounds = prompts_in_rounds(ready, found.prompts)
@@ -100,7 +108,9 @@ def plan(recipe: Recipe, *, libraries: bool = True) -> Plan:
     rows = _feature_rows(ready, found, pairs)
     if rows is not None and dimension is not None:
         features = rows * dimension * 4
-    memory = disk = None
+    memory = disk = activations = None
+    if base is not None:
+        activations = _activation_bytes(ready, policy, found)
     if base is not None and adapter is not None and features is not None:
         # The base model or reference; the trained weights (an adapter in float32) with gradient and Adam's two moments;
         # features as computed and as reordered.
@@ -116,7 +126,18 @@ def plan(recipe: Recipe, *, libraries: bool = True) -> Plan:
             memory = max(memory, base * 4 * 4)
         notes.append("Memory and disk include the supervised fine-tuning before round 1.")
     return Plan(
-        total_budget(recipe), _told(in_rounds), generations, pairs, tokens, base, adapter, memory, disk, tuple(notes)
+        labels=total_budget(ready),
+        prompts_per_round=_told(in_rounds),
+        generations=generations,
+        candidate_pairs=pairs,
+        gradient_tokens=tokens,
+        base_parameters=base,
+        trained_parameters=adapter,
+        memory_bytes=memory,
+        activation_bytes=activations,
+        feature_bytes=None if features is None else 3 * features,
+        disk_bytes=disk,
+        notes=tuple(notes),
     )
 
 
@@ -135,7 +156,20 @@ def _reward_plan(recipe: Recipe, config: RewardModelConfig, found: Findings, not
     memory = disk = None
     if features is not None:
         memory, disk = trained * 16 + 2 * features, trained * 4 * (recipe.rounds + 2) + features
-    return Plan(total_budget(recipe), _told(in_rounds), 0, pairs, 0, 0, trained, memory, disk, tuple(notes))
+    return Plan(
+        labels=total_budget(recipe),
+        prompts_per_round=_told(in_rounds),
+        generations=0,
+        candidate_pairs=pairs,
+        gradient_tokens=0,
+        base_parameters=0,
+        trained_parameters=trained,
+        memory_bytes=memory,
+        activation_bytes=0,
+        feature_bytes=features,
+        disk_bytes=disk,
+        notes=tuple(notes),
+    )
 
 
 def plan_rows(plan: Plan) -> Mapping[str, str]:
@@ -157,8 +191,32 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
         "base model parameters": count(plan.base_parameters),
         "trained parameters": count(plan.trained_parameters),
         "memory beside activations": size(plan.memory_bytes),
+        "activations of a training step, at most": size(plan.activation_bytes),
         "disk": size(plan.disk_bytes),
     }
+
+
+def _activation_bytes(recipe: Recipe, policy: PolicyConfig, found: Findings) -> int | None:
+    """Return the bytes of a training step's activations, and of its logits and their gradient in float32.
+
+    Each layer keeps 34 bytes per token and unit of width in 16 bits, and with gradient checkpointing its input only
+    (Korthikanti et al., arXiv 2205.05198, equation 2, without the attention's scores).
+    """
+    config = found.model if found.model is not None else policy.architecture and architecture_config(policy)
+    settings = recipe.trainer.build().trl_settings
+    longest = recipe.sampler.setting("max_new_tokens") or recipe.evaluation.max_new_tokens
+    if not config or not settings or not hasattr(config, "hidden_size"):
+        return None
+    width, layers, vocabulary = config.hidden_size, config.num_hidden_layers, config.vocab_size
+    on_cpu = policy.device == "cpu"
+    most = 0
+    for of_trl in settings:
+        sequences = 2 * int(of_trl.train.get("per_device_train_batch_size", 8))
+        checkpoints = of_trl.train.get("gradient_checkpointing", not on_cpu)
+        of_layer = (1 if checkpoints else 17) * BYTES[policy.dtype]
+        tokens = sequences * (int(longest) + PROMPT_TOKENS)
+        most = max(most, tokens * (layers * width * of_layer + 2 * 4 * vocabulary))
+    return most
 
 
 def _told(in_rounds: tuple[int, ...] | None) -> int | tuple[int, ...] | None:

@@ -45,11 +45,17 @@ def pairs_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...
     return known if len(known) == len(pairs) else None
 
 
+def responses_in_rounds(recipe: Recipe, prompts: PromptSet | None) -> tuple[int, ...] | None:
+    """Return the maximum number of responses in each round's pool; None if it cannot be known yet."""
+    responses = [None if pool.responses is None else sum(pool.responses) for pool in _pools(recipe, prompts)]
+    known = tuple(n for n in responses if n is not None)
+    return known if len(known) == len(responses) else None
+
+
 def most_responses(recipe: Recipe, prompts: PromptSet | None) -> int | None:
     """Return the maximum number of responses in one round's pool; None if it cannot be known yet."""
-    responses = [None if pool.responses is None else sum(pool.responses) for pool in _pools(recipe, prompts)]
-    known = [n for n in responses if n is not None]
-    return max(known) if len(known) == len(responses) else None
+    in_rounds = responses_in_rounds(recipe, prompts)
+    return None if in_rounds is None else max(in_rounds)
 
 
 def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[int]) -> None:

@@ -32,7 +32,7 @@ from duelist.progress import Progress, Silent
 from duelist.recipe.component import Component
 from duelist.seeding import derived_seed, generator
 from duelist.selection.model import ModelSource, opened
-from duelist.selection.pool import Pool, read_pairs, read_some
+from duelist.selection.pool import Pool, read_pairs, read_some, rereadable, rows_at
 from duelist.types import Question
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -191,6 +191,7 @@ def select(
         )
     if beta is not None and not 0 < beta < np.inf:
         raise RecipeError(f"`beta` must be positive and finite, but is {beta}: give the β you train with, or 0.1.")
+    pool = rereadable(pool)
     source = ModelSource(model, tokenizer, reference, adapter, lora, dtype, beta)
     with opened(source, needs, seed) as (policy, found_beta):
         candidates = read_some(pool, policy, "the pool")
@@ -226,19 +227,20 @@ def select(
         )
         seen = featurize(featurizers, needs, job, _recorded(pairs, past_pairs))
     selection = choose(rule, seen, budget, generator(seed, "select"))
-    chosen = zip(selection.indices_B, selection.scores_B.tolist(), strict=True)
+    picked = [candidates[i] for i in selection.indices_B]
+    chosen = zip(picked, rows_at(pool, picked, "the pool"), selection.scores_B.tolist(), strict=True)
     picks = (
         Pick(
             rank,
-            candidates[i].row_number,
-            candidates[i].row,
-            candidates[i].prompt.as_trl(),
-            candidates[i].pair.a.text,
-            candidates[i].pair.b.text,
+            found.row_number,
+            row,
+            found.prompt.as_trl(),
+            found.pair.a.text,
+            found.pair.b.text,
             score,
             f"{selection.unit}: {score:.4g}",
         )
-        for rank, (i, score) in enumerate(chosen, start=1)
+        for rank, (found, row, score) in enumerate(chosen, start=1)
     )
     return Picks(picks, selection.diagnostics)
 

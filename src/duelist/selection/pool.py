@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -19,17 +19,61 @@ Pool = str | Path | Iterable[Row]
 
 @dataclass(frozen=True)
 class PoolPair:
-    """A pair, and its row in the pool, counted from 0."""
+    """A pair, and the number of its row in the pool, counted from 0.
+
+    The row itself is not kept: its other columns, such as embeddings, may be larger than the texts (see `rows_at`). Nor
+    are they kept with the prompt.
+    """
 
     pair: Question
     prompt: Prompt
     row_number: int
-    row: Row
 
     @property
     def texts(self) -> tuple[str, str, str]:
         """Identity of the comparison across rows: a row's other responses may move the start of its response tokens."""
         return self.prompt.id, *sorted((self.pair.a.text, self.pair.b.text))  # type: ignore[return-value]
+
+
+def rereadable(source: Pool) -> Pool:
+    """Return the source if its rows can be read again, else a list of them."""
+    if isinstance(source, str | Path) or (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        return source
+    return list(source)
+
+
+def rows_at(source: Pool, pairs: Sequence[PoolPair], what: str) -> list[Row]:
+    """Return the rows of some pairs, read again from their source, in the order of the pairs.
+
+    Args:
+        source: what `rereadable` returned.
+        pairs: pairs that were read from it.
+        what: name of the source in messages.
+
+    Raises:
+        DataError: if the source has changed since it was read.
+    """
+    found: dict[int, Row]
+    if isinstance(source, str | Path):
+        wanted = {pair.row_number for pair in pairs}
+        rows = enumerate(_rows(source, what))
+        found = {number: row for number, (_, row) in rows if number in wanted}
+    else:
+        found = {pair.row_number: source[pair.row_number] for pair in pairs}  # type: ignore[index]
+    for pair in pairs:
+        row = found.get(pair.row_number)
+        if row is None or row_prompt(row, f"row {pair.row_number} of {what}").id != pair.prompt.id:
+            raise DataError(
+                f"A pool must not change while a selection is computed, but row {pair.row_number} of {what} is not "
+                "what it was: select again."
+            )
+    return [found[pair.row_number] for pair in pairs]
+
+
+def _rows(source: Pool, what: str) -> Iterable[tuple[str, Row]]:
+    if isinstance(source, str | Path):
+        return RowSource(str(source))
+    return ((f"row {i} of {what}", row) for i, row in enumerate(source))
 
 
 def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
@@ -43,15 +87,10 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
     Raises:
         DataError: if a row is not usable; the message names it.
     """
-    rows: Iterable[tuple[str, Row]]
-    if isinstance(source, str | Path):
-        rows = RowSource(str(source))
-    else:
-        rows = ((f"row {i} of {what}", row) for i, row in enumerate(source))
     found: dict[tuple[str, str, str], PoolPair] = {}
     # Share one integer object per token id: separate ones would take most of a large pool's memory.
     token: dict[int, int] = {}
-    for number, (where, row) in enumerate(rows):
+    for number, (where, row) in enumerate(_rows(source, what)):
         if not isinstance(row, Mapping):
             raise DataError(
                 f"Every row must be a mapping of columns to values, but {where} is a {type(row).__name__}: give a list "
@@ -64,8 +103,9 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
                 f"Every row of {what} must have two different responses or more, but {where} has {len(texts)}: give "
                 "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
             )
+        prompt = replace(prompt, columns={})
         for a, b in combinations(_responses(policy, prompt, texts, where, token), 2):
-            pair = PoolPair(Question.pair(a, b, 0), prompt, number, row)
+            pair = PoolPair(Question.pair(a, b, 0), prompt, number)
             found.setdefault(pair.texts, pair)
     return list(found.values())
 
@@ -92,6 +132,8 @@ def _responses(
         for token_ids in ids:
             check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, "a response")
         prompt_ids, *ids = ([token.setdefault(i, i) for i in some] for some in (prompt_ids, *ids))
-        return [Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)]
+        made = [Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)]
+        # One tuple for the prompt's tokens, which may be most of a row's.
+        return [replace(response, prompt_token_ids=made[0].prompt_token_ids) for response in made]
     except DataError as error:  # add the row to the message
         raise DataError(f"In {where}: {error}") from error

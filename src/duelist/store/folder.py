@@ -57,13 +57,18 @@ class StudyLock(Protocol):
 
 
 class StudyFolder:
-    """The only writer of a study's folder; holds its lock from opening to `close`."""
+    """The only writer of a study's folder; holds its lock from opening to `close`.
+
+    Attributes:
+        clock: what the recorded seconds of stages are read from; a probe of costs reads CPU time instead.
+    """
 
     def __init__(self, path: Path, lock: StudyLock, completed: Completed = dict) -> None:
         self.path = path
         self._lock = lock
         self._working = RLock()  # a write in progress finishes before the folder is closed
         self._closing = False
+        self.clock: Callable[[], float] = time.monotonic
         self.store = Store(path)
         try:
             recipe = self.store.recipe()
@@ -165,7 +170,7 @@ class StudyFolder:
         """
         with self._at_work(f"stage {name!r} of round {round}"):
             if self.store.stage(round, name) is None:
-                began = time.monotonic()
+                began = self.clock()
                 value = compute()
                 path = self.round_folder(round) / codec.file
                 with atomic_path(path) as temporary:
@@ -186,7 +191,7 @@ class StudyFolder:
     ) -> None:
         """Run the selection stage, which records its artifact and the asked pairs together."""
         with self._at_work(f"stage 'select' of round {round}"):
-            began = time.monotonic()
+            began = self.clock()
             selection, asked, prompts = compute()
             path = self.round_folder(round) / SELECTION
             names = ("score", "margin", "inclusion", "control")
@@ -208,7 +213,7 @@ class StudyFolder:
         """
         with self._at_work(f"stage 'prelabel' of round {round}"):
             if self.store.stage(round, "prelabel") is None:
-                began = time.monotonic()
+                began = self.clock()
                 labels, info = compute()
                 path = self.round_folder(round) / PRELABELLING
                 write_json(path, dict(info))
@@ -221,13 +226,13 @@ class StudyFolder:
         with self._at_work("the preferences known before round 1"):
             if self.store.stage(0, KNOWN_STAGE) is not None:
                 return
-            began = time.monotonic()
+            began = self.clock()
             asked, prompts, labels = compute()
             path = self.round_folder(0) / KNOWN
             write_jsonl(path, [{"pair_id": x.pair_id, "annotator": x.annotator, "outcome": x.outcome} for x in labels])
             relative = path.relative_to(self.path).as_posix()
             info = {"preferences": len(labels)}
-            stage = Stage(0, KNOWN_STAGE, relative, digest(path), time.monotonic() - began, info)
+            stage = Stage(0, KNOWN_STAGE, relative, digest(path), self.clock() - began, info)
             self.store.add_known(asked, prompts, labels, stage)
 
     def run_training(
@@ -243,7 +248,7 @@ class StudyFolder:
         """
         with self._at_work(f"the weights of round {round}"):
             if self.store.stage(round, name) is None:
-                began = time.monotonic()
+                began = self.clock()
                 path = self.round_folder(round) / artifact
                 with atomic_path(path) as temporary:
                     temporary.mkdir()
@@ -307,7 +312,7 @@ class StudyFolder:
         labels: Sequence[Label] = (),
     ) -> None:
         relative = path.relative_to(self.path).as_posix()
-        stage = Stage(round, name, relative, digest(path), time.monotonic() - began, info)
+        stage = Stage(round, name, relative, digest(path), self.clock() - began, info)
         self.store.finish_stage(stage, asked, prompts, labels)
 
     def _checked(self, round: int, name: str) -> Path:

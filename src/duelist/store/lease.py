@@ -150,5 +150,5 @@ def _silent(folder: Path) -> float:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
+    except (OSError, KeyError, ImportError):  # a container's user may have no name; Windows has no list of users
         return "somebody"
