@@ -101,3 +101,15 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused(cluster: None) -
         list(engine(workers=9).map(Word("a"), digest, BATCHES, Silent()))
     with pytest.raises(RecipeError, match="2 workers need 1 GPUs and it has 0"):
         list(engine(gpus=0.5).map(Word("a"), digest, BATCHES, Silent()))
+
+
+def test_a_cluster_that_does_not_start_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**_: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(EngineError, match=r"timed out during startup\. Run the same command again"):
+        list(engine().map(Word("a"), digest, BATCHES, Silent()))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from duelist.engines.base import Batch, Engine, Held, Result, Source
 from duelist.engines.dispatch import Dispatch
 from duelist.engines.worker import Worker
-from duelist.errors import RecipeError
+from duelist.errors import EngineError, RecipeError
 from duelist.progress import Progress
 from duelist.settings.context import Context
 
@@ -129,13 +129,19 @@ class RayEngine(Engine):
                     "Start it (`ray start --head`), or set the address to null."
                 ) from error
         else:
-            ray.init(
-                num_cpus=math.ceil(config.workers * config.cpus),
-                object_store_memory=config.object_store_mib * 2**20,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
+            try:
+                ray.init(
+                    num_cpus=math.ceil(config.workers * config.cpus),
+                    object_store_memory=config.object_store_mib * 2**20,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    **quiet,
+                )
+            except Exception as error:  # Ray raises plain exceptions here
+                raise EngineError(
+                    f"A cluster of Ray must start on this machine, but did not: {error} Run the same command again "
+                    "when the machine is less busy, or use the engine `local`."
+                ) from error
         self._started = True
 
     def _new_worker(self, ray: Any) -> Any:
