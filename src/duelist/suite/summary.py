@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from duelist.compare.curves import Rows, curve, parse_metric
-from duelist.compare.statistics import Floats, area_under, value_at
+from duelist.compare.statistics import FEWEST_SEEDS, Floats, area_under, value_at
 from duelist.seeding import generator
 from duelist.suite.plan import BEST, LOOK_AHEAD, RANDOM
 from duelist.suite.statistics import Effort, Interval, effort, share_of_gain, share_of_unit
@@ -86,7 +86,8 @@ class MetricResult:
     def qualifies(self) -> bool:
         """Whether the bar (a) applies: a reference surely reaches random's end within a quarter of the effort."""
         references = [x for x in map(self.arm, (LOOK_AHEAD, BEST)) if x is not None]
-        return any(x.effort.share.high <= QUARTER for x in references)
+        # The bootstrap of a few seeds is narrow because it cannot be wide.
+        return any(x.seeds >= FEWEST_SEEDS and x.effort.share.high <= QUARTER for x in references)
 
 
 def matched(rows: Rows, arm: str, metric: str, over: str) -> Matched | None:
