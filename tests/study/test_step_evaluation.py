@@ -89,6 +89,8 @@ def test_a_policy_that_cannot_be_measured_between_steps_is_refused(tiny_recipe: 
     examine(parse_recipe(recipe))
     with pytest.raises(RecipeError, match="'rlhf' does not tell them"):
         examine(parse_recipe({**recipe, "trainer": {"name": "rlhf"}}))
+    with pytest.raises(RecipeError, match="'dpo' does not tell them: use `dpo` with `processes: 1`"):
+        examine(parse_recipe({**recipe, "trainer": {**recipe["trainer"], "processes": 2}}))
     online = {"accumulate": "round", "restart": "continue", "reference": "initial", "name": "dpo"}
     with pytest.raises(RecipeError, match="a round is one optimizer step"):
         examine(parse_recipe({**recipe, "online": True, "trainer": online}))

@@ -268,7 +268,8 @@ class StudyComponents:
         if not self.trainer.plan.counts_steps:
             raise RecipeError(
                 f"`evaluation.every_steps` measures a policy between the optimizer steps of its training, but trainer "
-                f"{self.recipe.trainer.name!r} does not tell them: use `dpo`, or set `every_steps` to null."
+                f"{self.recipe.trainer.name!r} does not tell them: use `dpo` with `processes: 1`, or set "
+                "`every_steps` to null."
             )
 
     def _given(self, prompts: PromptSet | None) -> list[Response]:
