@@ -82,6 +82,10 @@ def test_only_every_kth_step_is_measured_and_the_curve_has_it(tiny_recipe: dict[
     assert [(p[1], p[-1]) for p in points] == [("0", ""), ("1", "3"), ("1", ""), ("2", "3"), ("2", "")]
     within = read_jsonl(tmp_path / "study/rounds/001/steps.jsonl")[0]
     assert float(points[1][3]) == within["kl"] and float(points[1][4]) == within["mean_reward"]
+    (tmp_path / "study/rounds/001/steps.jsonl").write_text("damaged", encoding="utf-8")
+    write_report(tmp_path / "study")
+    lines = (tmp_path / "study" / "reward_kl.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [line.split(",")[1] for line in lines] == ["0", "1", "2", "2"]
 
 
 def test_a_policy_that_cannot_be_measured_between_steps_is_refused(tiny_recipe: dict[str, Any]) -> None:

@@ -194,7 +194,10 @@ def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 def _steps(arm: Arm, t: int) -> list[dict[str, Any]]:
     """Return what was measured between the optimizer steps of a round."""
     path = arm.folder / ROUNDS / f"{t:03d}" / STEPS.file
-    return read_jsonl(path) if path.is_file() else []
+    try:
+        return read_jsonl(path) if path.is_file() else []
+    except ValueError:
+        return []  # damaged: the curve is of the other measurements
 
 
 def selected(arm: Arm) -> list[Selected]:
