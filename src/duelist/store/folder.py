@@ -30,7 +30,7 @@ from duelist.store.derived import (
     write_preferences,
     write_results,
 )
-from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, KNOWN, KNOWN_STAGE, PRELABELLING, ROUNDS, SELECTION
+from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, KNOWN, KNOWN_STAGE, PRELABELLING, SELECTION, round_folder
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
@@ -124,7 +124,7 @@ class StudyFolder:
 
     def round_folder(self, round: int) -> Path:
         """Return the folder of a round's artifacts."""
-        return self.path / ROUNDS / f"{round:03d}"
+        return round_folder(self.path, round)
 
     def trained(self, round: int) -> Path:
         """Return the folder of the weights after a round; round 0 has the initial ones.
