@@ -243,6 +243,17 @@ def trains_reward_model(recipe: Recipe) -> bool:
     return bool(trainer.trains == "reward_model")
 
 
+def labelled_start(recipe: Recipe) -> bool:
+    """Return whether the policy is trained on labelled data before round 1."""
+    return recipe.initial is not None and recipe.initial.labelled is not None
+
+
+def starts_as_reference(recipe: Recipe) -> bool:
+    """Return whether the policy of round 0 is the base model, as the initial reference is."""
+    given = () if recipe.policy is None else (recipe.policy.initial_model, recipe.policy.initial_adapter)
+    return not labelled_start(recipe) and all(start is None for start in given)
+
+
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe from a file, or a shipped recipe by name, apply `a.b=c` overrides, and validate every setting.
 

@@ -19,7 +19,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.rewards.classifier import FOLDER as CLASSIFIER
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
-from duelist.recipe.recipe import Recipe, policy_of
+from duelist.recipe.recipe import Recipe, policy_of, starts_as_reference
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
@@ -104,8 +104,5 @@ class PolicyLearner(Learner):
         start = self.folder.stage(0, "train")
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")
-        config = policy_of(self.components.recipe)
-        initial = self.recipe.initial
-        untrained = initial is None or initial.labelled is None
-        fresh = untrained and config.initial_adapter is None and config.initial_model is None
-        return RoundPolicies(config, self.components.trainer.plan, self.folder.trained, seed, base, fresh)
+        config, plan = policy_of(self.components.recipe), self.components.trainer.plan
+        return RoundPolicies(config, plan, self.folder.trained, seed, base, starts_as_reference(self.recipe))
