@@ -39,7 +39,7 @@ from duelist.models.policy.trained_flags import trained_kept
 from duelist.trainers.known_reference import KnownReference
 from duelist.trainers.losses import Objective, PairColumns
 from duelist.trainers.own_share import COUNTED, OwnShare
-from duelist.trainers.trl_traces import leaving_no_trace, use_reference
+from duelist.trainers.trl_traces import leaving_no_trace
 from duelist.types import Preference, Response
 
 COLUMNS = ("weight", "share", "penalty", "chosen_from_reference", "rejected_from_reference")
@@ -239,5 +239,5 @@ def trainer_on(
             train_dataset=dataset,
             processing_class=policy.tokenizer,
         )
-        use_reference(trainer, policy, reference)
+        policy.set_reference(reference)  # instead of the trainer's copy of `default`
         yield trainer

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForSequenceClassification, PrinterCallback
+from transformers import AutoModelForSequenceClassification
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 from trl.trainer.rloo_trainer import add_fused_lm_head
 
@@ -30,7 +30,7 @@ from duelist.progress import Progress
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
 from duelist.trainers.trl_progress import train_with_progress
 from duelist.trainers.trl_settings import trl_config
-from duelist.trainers.trl_traces import leaving_no_trace, use_reference
+from duelist.trainers.trl_traces import leaving_no_trace
 from duelist.types import Preference
 
 
@@ -132,7 +132,6 @@ def train_reward_classifier(
     )
     if weighted:
         trainer.data_collator = _Weighted(trainer.data_collator)
-    trainer.remove_callback(PrinterCallback)
     outcome = train_with_progress(trainer, "Reward model", progress)
     model.eval()
     scores = reward_scorer(model, policy.tokenizer.pad_token_id)
@@ -178,7 +177,7 @@ def optimize_policy(
             train_dataset=dataset,
             processing_class=policy.tokenizer,
         )
-        use_reference(trainer, policy, reference)
+        policy.set_reference(reference)  # instead of the trainer's copy of `default`
         if whole:
             _give_reference(trainer, policy, beta)
         outcome = train_with_progress(trainer, "Training", progress)
