@@ -46,13 +46,16 @@ COLUMNS = ("weight", "share", "penalty", "chosen_from_reference", "rejected_from
 
 
 class WithColumns:
-    """TRL's collator, which also passes `COLUMNS` on, as float32 tensors with one number per pair."""
+    """TRL's collator, which also passes some columns on, as float32 tensors with one number per pair."""
 
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+    def __init__(
+        self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]], names: Sequence[str] = COLUMNS
+    ) -> None:
         self._collator = collator
+        self._names = names
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        columns = {name: torch.tensor([float(e[name]) for e in examples]) for name in COLUMNS}
+        columns = {name: torch.tensor([float(e[name]) for e in examples]) for name in self._names}
         return {**self._collator(examples), **columns}
 
 

@@ -12,7 +12,7 @@ TRL internals we rely on, checked by tests/trainers/test_rlhf.py:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from duelist.models.policy.trained_flags import trained_kept
 from duelist.models.rewards.classifier import reward_scorer
 from duelist.progress import Progress
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
+from duelist.trainers.trl_dpo import WithColumns
 from duelist.trainers.trl_progress import train_with_progress
 from duelist.trainers.trl_settings import trl_config
 from duelist.trainers.trl_traces import leaving_no_trace
@@ -48,16 +49,6 @@ class _RLOO(_KeepsFrozen, RLOOTrainer):  # type: ignore[misc]
 
 class _GRPO(_KeepsFrozen, GRPOTrainer):  # type: ignore[misc]
     pass
-
-
-class _Weighted:
-    """TRL's collator, which also passes a number per pair on: `weight`."""
-
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
-        self._collator = collator
-
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**self._collator(examples), "weight": torch.tensor([float(e["weight"]) for e in examples])}
 
 
 class _WeightedRewardTrainer(RewardTrainer):  # type: ignore[misc]
@@ -131,7 +122,7 @@ def train_reward_classifier(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer
     )
     if weighted:
-        trainer.data_collator = _Weighted(trainer.data_collator)
+        trainer.data_collator = WithColumns(trainer.data_collator, ["weight"])
     outcome = train_with_progress(trainer, "Reward model", progress)
     model.eval()
     scores = reward_scorer(model, policy.tokenizer.pad_token_id)
