@@ -230,9 +230,7 @@ class StudyFolder:
             asked, prompts, labels = compute()
             path = self.round_folder(0) / KNOWN
             write_jsonl(path, [{"pair_id": x.pair_id, "annotator": x.annotator, "outcome": x.outcome} for x in labels])
-            relative = path.relative_to(self.path).as_posix()
-            info = {"preferences": len(labels)}
-            stage = Stage(0, KNOWN_STAGE, relative, digest(path), self.clock() - began, info)
+            stage = self._stage(0, KNOWN_STAGE, path, began, {"preferences": len(labels)})
             self.store.add_known(asked, prompts, labels, stage)
 
     def run_training(
@@ -311,9 +309,12 @@ class StudyFolder:
         prompts: Sequence[Prompt] = (),
         labels: Sequence[Label] = (),
     ) -> None:
+        self.store.finish_stage(self._stage(round, name, path, began, info), asked, prompts, labels)
+
+    def _stage(self, round: int, name: str, path: Path, began: float, info: Mapping[str, Any]) -> Stage:
+        """Return the record of a stage whose artifact has just been written."""
         relative = path.relative_to(self.path).as_posix()
-        stage = Stage(round, name, relative, digest(path), self.clock() - began, info)
-        self.store.finish_stage(stage, asked, prompts, labels)
+        return Stage(round, name, relative, digest(path), self.clock() - began, info)
 
     def _checked(self, round: int, name: str) -> Path:
         stage = self.store.stage(round, name)
