@@ -46,6 +46,7 @@ def with_fine_tuned(recipe: Recipe, folder: Path) -> Recipe:
     """
     if recipe.initial is None or recipe.initial.sft is None:
         return recipe
+    model = round_folder(folder, 0).absolute() / STAGE  # workers may have another working folder
     # The template is in the saved tokenizer, and the revision is that of the model before.
-    made = {"model": str(round_folder(folder, 0) / STAGE), "revision": None, "chat_template": None}
+    made = {"model": str(model), "revision": None, "chat_template": None}
     return recipe.model_copy(update={"policy": policy_of(recipe).model_copy(update=made)})
