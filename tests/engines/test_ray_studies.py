@@ -102,8 +102,9 @@ def test_the_engine_may_change_when_a_study_resumes(
         {"policy": {"adapter": "none"}, "acquisition": "margin", "featurizers": {"margin": {}}},
         {"sampler": {"name": "pilaf", "max_new_tokens": 6, "batch_size": 5}, "trainer": {"reference": "previous"}},
         {"sampler": {"name": "best_of_n", "n": 3, "max_new_tokens": 6, "max_tokens": 60}},
+        {"sampler": {"name": "t_pilaf", "n": 4, "max_new_tokens": 6, "max_tokens": 60}},
     ],
-    ids=["all parameters", "pilaf against the previous policy", "best of n"],
+    ids=["all parameters", "pilaf against the previous policy", "best of n", "t-pilaf"],
 )
 def test_other_policies_and_samplers_are_the_same_with_workers(
     changes: dict[str, Any], tiny_recipe: dict[str, Any], cluster: None, tmp_path: Path

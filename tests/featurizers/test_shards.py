@@ -19,6 +19,7 @@ from duelist.featurizers.base import FeatureJob, featurize
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.featurizers.gradient import Gradient, GradientConfig
 from duelist.featurizers.shards import Shard, ShardFolder, ShardReader, stored_rows
+from duelist.files import atomic
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
@@ -107,3 +108,15 @@ def test_the_same_content_is_one_file_and_its_rows_are_read(tmp_path: Path) -> N
     assert found_SD.dtype == np.float16 and found_SD.tobytes() == stored_BD[[4, 0]].tobytes()
     np.testing.assert_allclose(found_SD * first.scale_B[[4, 0], None], rows_BD[[4, 0]], atol=2e-3)
     np.testing.assert_allclose(scale_B, np.linalg.norm(rows_BD, axis=1), rtol=1e-6)
+
+
+def test_a_shard_that_is_named_has_its_name_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, at_sync = ShardFolder(tmp_path, "float32"), list[set[str]]()
+
+    def noting(path: Path) -> None:
+        if path == tmp_path:
+            at_sync.append({p.name for p in tmp_path.iterdir()})
+
+    monkeypatch.setattr(atomic, "_sync", noting)
+    digest = shards.write(np.ones((2, 3), np.float32)).digest
+    assert at_sync[-1] == {shards.path(digest).name}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import pytest
@@ -23,8 +25,11 @@ from toy import (
 )
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from duelist.engines.base import Batch, Engine, Held, Result, Source
+from duelist.engines.local import Local
 from duelist.models.policy.policy import Policy
 from duelist.models.trained import Models
+from duelist.progress import Progress
 from duelist.samplers.t_pilaf import (
     NO_REWARD,
     NOTE,
@@ -244,3 +249,36 @@ def test_the_weights_of_an_explicit_reward_are_equation_7_and_without_one_all_is
     np.testing.assert_allclose([s.weight for s in draws.sets], expected, rtol=1e-5)
     first = sampler.sample(job)  # no label has trained a reward model
     assert first.notes == (NO_REWARD,) and [s.weight for s in first.sets] == pytest.approx([1.0] * len(PROMPTS))
+
+
+@final
+@dataclass
+class Noting(Engine):
+    """Computes as `Local` does, and notes how many batches each kind of task had."""
+
+    given: dict[str, int] = field(default_factory=dict)
+
+    def map(
+        self, source: Source[Held], task: Callable[[Held, Batch], Result], batches: Sequence[Batch], progress: Progress
+    ) -> Iterator[Result]:
+        name = type(task).__name__
+        self.given[name] = self.given.get(name, 0) + len(batches)
+        return Local().map(source, task, batches, progress)
+
+
+def test_the_engine_computes_log_probabilities_unless_an_explicit_reward_of_draws_needs_none(
+    policy: Policy, classifier: Path
+) -> None:
+    job = job_for(policy, beta=BETA)
+    for reward, exact, batches in (
+        ("implicit", True, 2),
+        ("implicit", False, 2),
+        ("explicit", True, 2),
+        ("explicit", False, 0),
+    ):
+        engine = Noting()
+        config = TPilafConfig(max_new_tokens=1, n=8, reward=reward, max_responses=100 if exact else 1)
+        draws = TPilaf(config).sample(replace(job, models=Models(policy, classifier=classifier, engine=engine)))
+        assert len(draws.sets) == len(PROMPTS) and all(s.weight > 0 for s in draws.sets)
+        assert engine.given.get("LogProbs") == batches
+        assert ("DrawTokens" in engine.given) != exact

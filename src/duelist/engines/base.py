@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, final
 
 from duelist.errors import RecipeError
 from duelist.progress import Progress
 from duelist.settings.context import Checked
 
 Held = TypeVar("Held")  # what a worker holds: a model
+Held_co = TypeVar("Held_co", covariant=True)
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
@@ -79,3 +80,11 @@ class Engine(Checked, ABC):
 
     def close(self) -> None:
         """Release the workers. The engine may be used again, which starts new ones."""
+
+
+class Compute(Protocol[Held_co]):
+    """`Engine.map` of one source: yields `task(held, batch)` for each batch, in the order of the batches."""
+
+    def __call__(
+        self, task: Callable[[Held_co, Batch], Result], batches: Sequence[Batch], progress: Progress, /
+    ) -> Iterator[Result]: ...

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import ClassVar, final
 
-from duelist.engines.base import Batch, Engine, Held, Result, Source
+from duelist.engines.base import Batch, Compute, Engine, Held, InMemory, Result, Source
 from duelist.progress import Progress
 
 
@@ -22,7 +23,13 @@ class Local(Engine):
         batches: Sequence[Batch],
         progress: Progress,
     ) -> Iterator[Result]:
-        held = source.load(None) if batches else None
+        if not batches:
+            return
+        held = source.load(None)
         for batch in batches:
-            assert held is not None
             yield task(held, batch)
+
+
+def in_process(held: Held) -> Compute[Held]:
+    """Return the computation in this process, with what it holds."""
+    return partial(Local().map, InMemory(held))

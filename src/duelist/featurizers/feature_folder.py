@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -28,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.errors import StorageError
-from duelist.featurizers.mapped_files import as_storage_error, mapped_array
-from duelist.featurizers.shards import Shard, ShardFolder, ShardReader, stored_rows
-from duelist.files.atomic import discard
+from duelist.featurizers.mapped_files import as_storage_error, damaged, file_size, mapped_array
+from duelist.featurizers.shards import Shard
+from duelist.featurizers.stored_gradients import StoredGradients, discard_gradients
 from duelist.files.locks import held
 from duelist.types import Response
 
@@ -39,7 +38,6 @@ Number = Literal["policy", "reference", "gradient"]
 
 HALF_ABOVE = 8 * 2**30  # bytes of gradients above which `automatic` stores float16
 FORMAT = 4  # version of the folder format
-SHARDS = "shards"
 SAVE_SECONDS = 1.0  # maximum work lost when a run is killed
 
 _BITS: Mapping[Number, int] = {"policy": 1, "reference": 2, "gradient": 4}  # flags of the numbers that a row has
@@ -95,20 +93,12 @@ class FeatureFolder:
         self.dimension = int(state.get("dimension", 0))
         stored_in = self._matched_state(cache, state, computed_in)
         self.dtype = np.promote_types(stored_in, np.float32)
-        self._rows = mapped_array(self.folder / "rows.bin", _RECORD, self._size("rows.bin") // _RECORD.itemsize)
+        path = self.folder / "rows.bin"
+        self._rows = mapped_array(path, _RECORD, file_size(path) // _RECORD.itemsize)
         self._row_R = self._allocated([_key(r) for r in responses])
-        self._numbers = np.dtype((stored_in, (self.dimension,)))
-        self.shards = ShardFolder((self.folder / SHARDS).absolute(), stored_in.name)
-        self._shard_rows = ShardReader(self.shards)
         finished = (self._rows["has"] & _BITS["gradient"]) > 0
-        digests = set(self._rows["shard"][finished].tolist()) - {0}
-        for path in map(self.shards.path, digests):
-            if not path.is_file():
-                raise self._damaged(f"{SHARDS}/{path.name}")
-        self.shards.keep_only(digests)
-        finished_X = np.flatnonzero(finished & (self._rows["shard"] == 0))
-        if self._size("gradient.bin") < self._numbers.itemsize * (1 + int(finished_X.max(initial=-1))):
-            raise self._damaged("gradient.bin")
+        self._gradients = StoredGradients(self.folder, self._rows, finished, stored_in, self.dimension)
+        self.shards = self._gradients.shards
         self._unsaved: list[tuple[int, NDArray[np.int64]]] = []
         self._saved_at = time.monotonic()
 
@@ -190,13 +180,7 @@ class FeatureFolder:
                 continue
             # Of a batch that is computed again whole, finished rows stay where they are: they have the same bits.
             at_X = np.flatnonzero(self._rows["has"][row_B] & _BITS["gradient"] == 0)
-            row_X = row_B[at_X]
-            if isinstance(values, Shard):
-                self._rows["shard"][row_X], self._rows["at"][row_X] = values.digest, at_X
-                self._rows["scale"][row_X] = values.scale_B[at_X]
-            else:
-                self._rows["shard"][row_X] = 0
-                self._gradient[row_X], self._rows["scale"][row_X] = stored_rows(values[at_X], self._numbers.base)
+            self._gradients.put(row_B[at_X], at_X, values)
         self._unsaved.append((sum(_BITS[name] for name in numbers), row_B))
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.save()
@@ -218,31 +202,16 @@ class FeatureFolder:
     def gradients(self, positions_S: NDArray[np.int64]) -> NDArray[Any]:
         """Return the projected gradients of some of the responses, `[S, D]`."""
         row_S = self._row_R[positions_S]
-        shard_S = self._rows["shard"][row_S]
-        if shard_S.any():
-            stored_SD = np.empty((len(row_S), self.dimension), self._numbers.base)
-            for digest in np.unique(shard_S).tolist():
-                own_S = np.flatnonzero(shard_S == digest)
-                rows_S = row_S[own_S]
-                at_S = self._rows["at"][rows_S]
-                stored_SD[own_S] = self._shard_rows.read(digest, at_S) if digest else self._gradient[rows_S]
-        else:
-            stored_SD = self._gradient[row_S]
+        stored_SD = self._gradients.read(row_S)
         if stored_SD.dtype == self.dtype:
             return np.asarray(stored_SD)
         scale_S1 = self._rows["scale"][row_S, None].astype(self.dtype)
         return np.asarray(stored_SD.astype(self.dtype) * scale_S1)
 
-    @cached_property
-    def _gradient(self) -> NDArray[Any]:
-        """The gradients computed in this process; the file takes its room on the disk with the first of them."""
-        with as_storage_error(self.folder):
-            return mapped_array(self.folder / "gradient.bin", self._numbers, len(self._rows))
-
     def _sync(self) -> None:
-        for array in (self.__dict__.get("_gradient"), self._rows):
-            if isinstance(array, np.memmap):
-                array.flush()
+        self._gradients.flush()
+        if isinstance(self._rows, np.memmap):
+            self._rows.flush()
 
     def _matched_state(
         self, cache: FeatureCache, state: Mapping[str, Any], computed_in: np.dtype[Any] | None
@@ -263,7 +232,7 @@ class FeatureFolder:
                 f"{wanted[different[0]]!r} now): delete it, or give another --features folder."
             )
         if "dimension" in wanted and "dimension" not in found:
-            self._discard("gradient.bin")
+            discard_gradients(self.folder)
         (self.folder / "rows.bin").touch()
         temporary = self.folder / "state.json.tmp"
         temporary.write_text(json.dumps({**found, **wanted}), encoding="utf-8")
@@ -274,12 +243,13 @@ class FeatureFolder:
     def _found_state(self) -> dict[str, Any]:
         path = self.folder / "state.json"
         if not path.is_file():
-            self._discard("rows.bin", "gradient.bin")
+            (self.folder / "rows.bin").unlink(missing_ok=True)
+            discard_gradients(self.folder)
             return {}
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise self._damaged(path.name) from error
+            raise damaged(self.folder, path.name) from error
         if found.get("format") != FORMAT:
             raise StorageError(
                 f"A folder of features must have format {FORMAT}, but {self.folder} has {found.get('format', 1)}: "
@@ -288,7 +258,7 @@ class FeatureFolder:
                 "Delete it, or give another --features folder."
             )
         if not (self.folder / "rows.bin").is_file():
-            raise self._damaged("rows.bin")
+            raise damaged(self.folder, "rows.bin")
         return found
 
     def _allocated(self, keys: Sequence[int]) -> NDArray[np.int64]:
@@ -304,22 +274,6 @@ class FeatureFolder:
             self._rows["key"][row_X] = new
             row_of |= dict(zip(new, row_X.tolist(), strict=True))
         return np.array([row_of[key] for key in keys], np.int64)
-
-    def _size(self, name: str) -> int:
-        path = self.folder / name
-        return path.stat().st_size if path.is_file() else 0
-
-    def _discard(self, *names: str) -> None:
-        """Delete files, and all shards."""
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
-        discard(self.folder / SHARDS)
-
-    def _damaged(self, name: str) -> StorageError:
-        return StorageError(
-            f"{self.folder / name} must be what was saved, but it is gone or damaged: delete {self.folder}, or give "
-            "another --features folder."
-        )
 
 
 def _key(response: Response) -> int:

@@ -37,6 +37,19 @@ def scratch_array(folder: Path, dtype: np.dtype[Any], shape: tuple[int, int]) ->
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
+def file_size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 if it does not exist."""
+    return path.stat().st_size if path.is_file() else 0
+
+
+def damaged(folder: Path, name: str) -> StorageError:
+    """Return the error to raise for a file of a folder of features that is gone or not what was saved."""
+    return StorageError(
+        f"{folder / name} must be what was saved, but it is gone or damaged: delete {folder}, or give another "
+        "--features folder."
+    )
+
+
 @contextmanager
 def as_storage_error(folder: Path) -> Iterator[None]:
     """Convert an error of the file system into one that names the folder and the remedy.

@@ -72,10 +72,9 @@ class ShardFolder:
         digest = _digest(stored_BD)
         with as_storage_error(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            own = self.folder / f"{uuid4().hex}.npy"  # two workers may write the same content
-            with atomic_path(own) as temporary, temporary.open("wb") as file:
+            # Two workers may write the same content.
+            with atomic_path(self.path(digest), writer=uuid4().hex) as temporary, temporary.open("wb") as file:
                 np.save(file, stored_BD)
-            own.replace(self.path(digest))
         return Shard(digest, scale_B)
 
     def keep_only(self, digests: Collection[int]) -> None:

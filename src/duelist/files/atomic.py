@@ -15,14 +15,18 @@ TEMPORARY = ".tmp-"
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
     """Yield a temporary path for a file or a folder; on success it replaces `path`.
+
+    Args:
+        path: the path.
+        writer: name of this writer, if others may write the same file at the same time.
 
     Raises:
         StorageError: if the disk is full. After this and any other exception, `path` is unchanged (or complete and
             new, if only the last sync failed).
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{writer}{path.name}")
     discard(temporary)
     with full_disk_as_storage_error(f"{path.name} in {path.parent}"):
         try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from duelist.engines.base import Engine, InMemory, Source
+from duelist.engines.base import Batch, Engine, InMemory, Result, Source
 from duelist.engines.local import Local
 from duelist.errors import RecipeError
 from duelist.models.embeddings.cache import EmbeddingCache
@@ -16,9 +16,6 @@ from duelist.progress import Progress
 if TYPE_CHECKING:
     from duelist.models.policy.policy import Policy
     from duelist.models.rewards.network import RewardModel
-
-Batch = TypeVar("Batch")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ Formula:   π±(y|x) = π_θ(y|x) exp(±r(x, y)) / Z±(x),  r = β log(π_θ/π_
            loss weight w(x) = (1 + Z⁺Z⁻)/Z_θ,  Z_θ = 1 + E_x[Z⁺Z⁻], over the round's prompts               (eq. 7)
            While r = 0 (π_θ = π_ref, or no reward model yet): Z± = 1, w = 1, and both halves are vanilla sampling.
 Cost:      exact: two forward passes over every possible response. Otherwise N decoded responses per prompt, and two
-           forward passes over each; all sets of a prompt come from the same N.
+           forward passes over each (explicit: one, of the reward model); all sets of a prompt come from the same N.
 
 The scheme is exact if all responses can be listed (`max_responses`). Otherwise π± are approximated by resampling N
 draws y_i ~ π_θ with probability ∝ exp(±r_i), and Z± by the mean of exp(±r_i). This is biased, because a response that
@@ -129,7 +129,9 @@ class TPilaf(Sampler):
         exact = number_of_responses(vocabulary, policy.stop_token_ids, limit) <= self.config.max_responses
         candidates = self._all(job, policy, vocabulary) if exact else self._drawn(job)
         flat = [r for group in candidates for r in group]
-        own_R, reference_R = log_probs(policy, flat, self.config.max_tokens, job.progress)
+        # Draws from the policy count 1/N each: with an explicit reward, they need no log-probabilities.
+        needed = flat if exact or self.config.reward == "implicit" else []
+        own_R, reference_R = log_probs(policy, needed, self.config.max_tokens, job.progress, compute=job.models.map)
         reward_R, notes = self._rewards(job, flat, own_R, reference_R)
         rng = generator(job.seed, "sets")
         sets, log_zz, start = [], [], 0

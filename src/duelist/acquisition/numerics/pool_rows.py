@@ -84,13 +84,7 @@ class PoolRows:
 
     def read(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the rows at these positions, as float64; the file is read in stored order."""
-        rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
-        by_storage_N = np.argsort(rows_N)
-        block_ND = np.empty((len(rows_N), *self._stored.shape[1:]))
-        for start in range(0, len(rows_N), GATHERED_ROWS):
-            some_N = by_storage_N[start : start + GATHERED_ROWS]
-            block_ND[some_N] = self._stored[rows_N[some_N]]
-            self._give_back()
+        block_ND = self._gathered(positions_N, np.dtype(np.float64))
         if self._scale_N is not None:
             block_ND *= self._scales(positions_N)
         return block_ND
@@ -103,15 +97,8 @@ class PoolRows:
 
     def loaded(self, positions_N: NDArray[np.int64]) -> PoolRows:
         """Return the rows at these positions, read into memory in the type in which they are stored."""
-        rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
-        by_storage_N = np.argsort(rows_N)
-        found_ND = np.empty((len(rows_N), *self._stored.shape[1:]), self._stored.dtype)
-        for start in range(0, len(rows_N), GATHERED_ROWS):
-            some_N = by_storage_N[start : start + GATHERED_ROWS]
-            found_ND[some_N] = self._stored[rows_N[some_N]]
-            self._give_back()
         scale_N = None if self._scale_N is None else self._scale_N[positions_N]
-        return PoolRows(found_ND, None, self.block_rows, scale_N)
+        return PoolRows(self._gathered(positions_N, self.dtype), None, self.block_rows, scale_N)
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Yield every row once, in stored order: the positions of a block, and its rows as float64."""
@@ -125,6 +112,17 @@ class PoolRows:
             if self._scale_N is not None:
                 block_ND *= self._scales(positions_N)
             yield positions_N, block_ND
+
+    def _gathered(self, positions_N: NDArray[np.int64], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return the stored rows at these positions, unscaled; the file is read in stored order."""
+        rows_N = positions_N if self._order_N is None else self._order_N[positions_N]
+        by_storage_N = np.argsort(rows_N)
+        found_ND = np.empty((len(rows_N), *self._stored.shape[1:]), dtype)
+        for start in range(0, len(rows_N), GATHERED_ROWS):
+            some_N = by_storage_N[start : start + GATHERED_ROWS]
+            found_ND[some_N] = self._stored[rows_N[some_N]]
+            self._give_back()
+        return found_ND
 
     def _scales(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the scales at these positions, in a shape that broadcasts over rows."""

@@ -9,15 +9,17 @@ afterwards, in this order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from duelist.engines.base import Compute
+from duelist.engines.local import in_process
 from duelist.errors import NumericalError
 from duelist.models.decoding.adapter_rows import rows_stay_apart
 from duelist.models.decoding.next_token import Kind, Method, NextLogits, draw_tokens, mix, next_logits, takes_padding
@@ -32,14 +34,6 @@ from duelist.progress import Progress
 from duelist.types import Distribution, Prompt, Response
 
 
-class Compute(Protocol):
-    """Way to compute a task for each batch, in order: `Models.map`, or one after another in this process."""
-
-    def __call__(
-        self, task: DrawTokens, batches: Sequence[DecodingBatch], progress: Progress, /
-    ) -> Iterator[list[list[int]]]: ...
-
-
 class LocalDecoder(Decoder):
     """Decoder for the current policy (its adapter on or off), which supports every distribution.
 
@@ -48,13 +42,13 @@ class LocalDecoder(Decoder):
     Args:
         policy: the policy.
         method: how a mixture of policy and reference is computed.
-        compute: computes the batches; None: this process, with `policy`.
+        compute: computes the batches (`Models.map`); None: this process, with `policy`.
     """
 
-    def __init__(self, policy: Policy, method: Method = "auto", compute: Compute | None = None) -> None:
+    def __init__(self, policy: Policy, method: Method = "auto", compute: Compute[Policy] | None = None) -> None:
         self.policy = policy
         self._method: Method = method
-        self._compute = self._here if compute is None else compute
+        self._compute = compute or in_process(policy)
 
     def draw(
         self, wanted: Sequence[ResponseRequest], how: Decoding, *, round: int, seed: int, progress: Progress, what: str
@@ -88,9 +82,6 @@ class LocalDecoder(Decoder):
                     drawn[i] = Response.of(wanted[i].prompt, text, before, token_ids, round)
                 advance(len(batch.rows))
         return [r for r in drawn if r is not None]
-
-    def _here(self, task: DrawTokens, batches: Sequence[DecodingBatch], _: Progress) -> Iterator[list[list[int]]]:
-        return (task(self.policy, batch) for batch in batches)
 
 
 @final

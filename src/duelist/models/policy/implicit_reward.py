@@ -5,14 +5,16 @@ Reference: ActiveDPO (arXiv 2505.19241), Section 2; its formula lacks the logari
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.engines.base import Compute
+from duelist.engines.local import in_process
 from duelist.progress import Progress
 from duelist.types import Response
 
@@ -36,21 +38,13 @@ class LogProbs:
             return sequence_log_probs(policy.model, batch, max_tokens=self.max_tokens)
 
 
-class Compute(Protocol):
-    """Way to compute a task for each batch, in order: `Models.map`."""
-
-    def __call__(
-        self, task: LogProbs, batches: Sequence[Sequence[TokenizedResponse]], progress: Progress, /
-    ) -> Iterator[NDArray[np.float64]]: ...
-
-
 def log_ratios(
     policy: Policy,
     responses: Sequence[Response],
     max_tokens: int,
     progress: Progress,
     what: str = "Log-probabilities",
-    compute: Compute | None = None,
+    compute: Compute[Policy] | None = None,
 ) -> NDArray[np.float64]:
     """Return log(π_θ(y|x) / π_ref(y|x)) of R responses, in nats; β times this is their implicit reward.
 
@@ -60,7 +54,7 @@ def log_ratios(
         max_tokens: maximum number of tokens per forward pass, padding included.
         progress: reports the number of log-probabilities done.
         what: label of the progress bar.
-        compute: computes the batches; None: this process.
+        compute: computes the batches (`Models.map`); None: this process.
     """
     own_R, reference_R = log_probs(policy, responses, max_tokens, progress, what, compute)
     return own_R - reference_R
@@ -72,7 +66,7 @@ def log_probs(
     max_tokens: int,
     progress: Progress,
     what: str = "Log-probabilities",
-    compute: Compute | None = None,
+    compute: Compute[Policy] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return log π_θ(y|x) and log π_ref(y|x) of R responses, in nats; arguments as for `log_ratios`."""
     from duelist.models.policy.logprobs import check_sequences, plan_batches, tokenized
@@ -84,8 +78,7 @@ def log_probs(
     log_prob_2R = np.empty((2, len(sequences)))
     with progress.stage(what, 2 * len(sequences)) as advance:
         for of_reference in (False, True):
-            task = LogProbs(of_reference, max_tokens)
-            computed = (task(policy, b) for b in batches) if compute is None else compute(task, batches, progress)
+            computed = (compute or in_process(policy))(LogProbs(of_reference, max_tokens), batches, progress)
             for index_B, log_prob_B in zip(planned, computed, strict=True):
                 log_prob_2R[int(of_reference), index_B] = log_prob_B
                 advance(len(index_B))
