@@ -76,6 +76,14 @@ def test_offline_dpo_follows_on_the_fine_tuned_reference_and_its_preferred_respo
         assert study.store.metrics()[0]["kl"] != 0 and all(x.margin != 0 for x in study.store.asked())
 
 
+def test_workers_in_another_working_folder_find_the_fine_tuned_model(
+    tiny_recipe: dict[str, Any], labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = fine_tuning.with_fine_tuned(parse_recipe(with_sft(tiny_recipe, labelled)), Path("study"))
+    assert made.policy is not None and made.policy.model == str(tmp_path / "study/rounds/000/sft")
+
+
 @pytest.mark.full
 def test_known_preferences_are_demonstrations_too_and_equal_studies_are_equal(
     tiny_recipe: dict[str, Any], labelled: Path, tmp_path: Path

@@ -82,6 +82,10 @@ def test_only_every_kth_step_is_measured_and_the_curve_has_it(tiny_recipe: dict[
     assert [(p[1], p[-1]) for p in points] == [("0", ""), ("1", "3"), ("1", ""), ("2", "3"), ("2", "")]
     within = read_jsonl(tmp_path / "study/rounds/001/steps.jsonl")[0]
     assert float(points[1][3]) == within["kl"] and float(points[1][4]) == within["mean_reward"]
+    (tmp_path / "study/rounds/001/steps.jsonl").write_text("damaged", encoding="utf-8")
+    write_report(tmp_path / "study")
+    lines = (tmp_path / "study" / "reward_kl.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [line.split(",")[1] for line in lines] == ["0", "1", "2", "2"]
 
 
 def test_a_policy_that_cannot_be_measured_between_steps_is_refused(tiny_recipe: dict[str, Any]) -> None:
@@ -89,6 +93,8 @@ def test_a_policy_that_cannot_be_measured_between_steps_is_refused(tiny_recipe: 
     examine(parse_recipe(recipe))
     with pytest.raises(RecipeError, match="'rlhf' does not tell them"):
         examine(parse_recipe({**recipe, "trainer": {"name": "rlhf"}}))
+    with pytest.raises(RecipeError, match="'dpo' does not tell them: use `dpo` with `processes: 1`"):
+        examine(parse_recipe({**recipe, "trainer": {**recipe["trainer"], "processes": 2}}))
     online = {"accumulate": "round", "restart": "continue", "reference": "initial", "name": "dpo"}
     with pytest.raises(RecipeError, match="a round is one optimizer step"):
         examine(parse_recipe({**recipe, "online": True, "trainer": online}))

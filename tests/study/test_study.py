@@ -20,6 +20,7 @@ from duelist.models.policy.policy import Policy
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl
+from duelist.trainers.dpo import DPO
 from duelist.types import Votes
 from tiers import first, first_rows
 
@@ -384,3 +385,13 @@ def test_metrics_tell_what_was_chosen(by_hand: dict[str, Any], tmp_path: Path) -
     with policy.as_reference():
         reference = sequence_log_probs(policy.model, sequences)
     assert second["selected_kl"] == pytest.approx(float((own - reference).mean()), abs=1e-5) != 0
+
+
+def test_a_trainer_keeps_what_it_made_although_it_reports_nothing(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DPO, "train", lambda self, *_: {})
+    monkeypatch.setattr(DPO, "keep", lambda self, folder: (folder / "kept").touch())
+    with Study.create(tmp_path, parse_recipe({**tiny_recipe, "rounds": 1})) as study:
+        study.run()
+        assert (study.folder.trained(1) / "kept").is_file()

@@ -193,35 +193,14 @@ class Recipe(BaseModel):
                 "both are set: set one of them to null."
             )
         require_listed_prompts(self.prompts.per_round, self.rounds, self.pool)
-        if self.initial is not None and self.initial.sft is not None:
-            self._require_fine_tunable(self.initial)
+        if self.initial is not None:
+            self.initial.require_fine_tunable(self.policy, self.known)
         if self.decoder is not None and self.policy is not None and self.policy.adapter == "none":
             raise ValueError(
                 "A server is given the round's adapter, but this policy trains all its parameters: set `decoder: null` "
                 "or `policy.adapter: lora`."
             )
         return self
-
-    def _require_fine_tunable(self, initial: InitialConfig) -> None:
-        """Check that `initial.sft` has demonstrations, and a base model that nothing else was trained on."""
-        if self.policy is None:
-            raise ValueError("`initial.sft` fine-tunes `policy.model`, but `policy` is null: set it.")
-        if initial.demonstrations(self.known) is None:
-            raise ValueError(
-                "`initial.sft` needs demonstrations, but has no `path`, and the recipe neither `initial.labelled` nor "
-                "`known`: set `initial.sft.path`."
-            )
-        for key in ("initial_adapter", "initial_model"):
-            if getattr(self.policy, key) is not None:
-                raise ValueError(
-                    f"`initial.sft` makes a new base model, but `policy.{key}` was trained from the old one: leave one "
-                    "of the two out."
-                )
-        if "quantization_config" in self.policy.load:
-            raise ValueError(
-                "`initial.sft` changes the base model's weights, but `policy.load` has a quantization_config: "
-                "fine-tune first, and give the result as `policy.model`."
-            )
 
 
 def policy_of(recipe: Recipe) -> PolicyConfig:
@@ -241,6 +220,17 @@ def trains_reward_model(recipe: Recipe) -> bool:
     """Return whether the recipe's trainer trains a reward model rather than a policy."""
     trainer: Any = recipe.trainer.cls
     return bool(trainer.trains == "reward_model")
+
+
+def labelled_start(recipe: Recipe) -> bool:
+    """Return whether the policy is trained on labelled data before round 1."""
+    return recipe.initial is not None and recipe.initial.labelled is not None
+
+
+def starts_as_reference(recipe: Recipe) -> bool:
+    """Return whether the policy of round 0 is the base model, as the initial reference is."""
+    given = () if recipe.policy is None else (recipe.policy.initial_model, recipe.policy.initial_adapter)
+    return not labelled_start(recipe) and all(start is None for start in given)
 
 
 def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from duelist.evaluation.metrics import finite
 from duelist.store.artifacts import read_jsonl
 from duelist.store.codecs import EVALUATION
-from duelist.store.layout import ROUNDS
+from duelist.store.layout import round_folder
 
 LEVEL = 0.95
 Rewards = Mapping[str, float]  # mean reward by prompt
@@ -35,7 +35,7 @@ class Estimate:
 
 def rewards_by_prompt(folder: Path, t: int) -> Rewards:
     """Return the mean reward of each held-out prompt after round t; empty if the round kept no rewards."""
-    path = folder / ROUNDS / f"{t:03d}" / EVALUATION.file
+    path = round_folder(folder, t) / EVALUATION.file
     if not path.is_file():
         return {}
     try:

@@ -28,7 +28,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from duelist.report.record import Arm
 from duelist.report.svg import Canvas, Points, dots
 from duelist.store.codecs import DRAWS
-from duelist.store.layout import ROUNDS
+from duelist.store.layout import round_folder
 
 POOL_SHOWN = 1500
 PICKS_SHOWN = 400
@@ -136,7 +136,7 @@ def _pool(arm: Arm, rounds: Sequence[int]) -> tuple[int, list[list[Sequence[int]
     total = 0
     found: list[list[Sequence[int]]] = []
     for t in rounds:
-        folder = arm.folder / ROUNDS / f"{t:03d}"
+        folder = round_folder(arm.folder, t)
         try:
             lines = (folder / _PAIRS).read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in spread(lines, max(POOL_SHOWN // len(rounds), 2))]

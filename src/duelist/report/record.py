@@ -20,7 +20,7 @@ from duelist.store.artifacts import read_jsonl
 from duelist.store.codecs import STEPS
 from duelist.store.damage import damage
 from duelist.store.decisions import decided_margins, question_of
-from duelist.store.layout import ARMS, DATABASE, RECIPE, ROUNDS, require_study
+from duelist.store.layout import ARMS, DATABASE, RECIPE, require_study, round_folder
 from duelist.store.recipe_file import read_recipe
 from duelist.store.remains import is_filled, require_whole_record
 from duelist.store.row_codecs import AskedQuestion, Stage
@@ -193,8 +193,11 @@ def reward_kl_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 def _steps(arm: Arm, t: int) -> list[dict[str, Any]]:
     """Return what was measured between the optimizer steps of a round."""
-    path = arm.folder / ROUNDS / f"{t:03d}" / STEPS.file
-    return read_jsonl(path) if path.is_file() else []
+    path = round_folder(arm.folder, t) / STEPS.file
+    try:
+        return read_jsonl(path) if path.is_file() else []
+    except ValueError:
+        return []  # damaged: the curve is of the other measurements
 
 
 def selected(arm: Arm) -> list[Selected]:

@@ -30,7 +30,7 @@ from duelist.store.derived import (
     write_preferences,
     write_results,
 )
-from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, KNOWN, KNOWN_STAGE, PRELABELLING, ROUNDS, SELECTION
+from duelist.store.layout import EMBEDDINGS, FEATURE_CACHE, KNOWN, KNOWN_STAGE, PRELABELLING, SELECTION, round_folder
 from duelist.store.recipe_file import Completed, read_recipe, write_recipe
 from duelist.store.row_codecs import AskedQuestion, Stage
 from duelist.store.store import Store
@@ -124,7 +124,7 @@ class StudyFolder:
 
     def round_folder(self, round: int) -> Path:
         """Return the folder of a round's artifacts."""
-        return self.path / ROUNDS / f"{round:03d}"
+        return round_folder(self.path, round)
 
     def trained(self, round: int) -> Path:
         """Return the folder of the weights after a round; round 0 has the initial ones.
@@ -230,9 +230,7 @@ class StudyFolder:
             asked, prompts, labels = compute()
             path = self.round_folder(0) / KNOWN
             write_jsonl(path, [{"pair_id": x.pair_id, "annotator": x.annotator, "outcome": x.outcome} for x in labels])
-            relative = path.relative_to(self.path).as_posix()
-            info = {"preferences": len(labels)}
-            stage = Stage(0, KNOWN_STAGE, relative, digest(path), self.clock() - began, info)
+            stage = self._stage(0, KNOWN_STAGE, path, began, {"preferences": len(labels)})
             self.store.add_known(asked, prompts, labels, stage)
 
     def run_training(
@@ -311,9 +309,12 @@ class StudyFolder:
         prompts: Sequence[Prompt] = (),
         labels: Sequence[Label] = (),
     ) -> None:
+        self.store.finish_stage(self._stage(round, name, path, began, info), asked, prompts, labels)
+
+    def _stage(self, round: int, name: str, path: Path, began: float, info: Mapping[str, Any]) -> Stage:
+        """Return the record of a stage whose artifact has just been written."""
         relative = path.relative_to(self.path).as_posix()
-        stage = Stage(round, name, relative, digest(path), self.clock() - began, info)
-        self.store.finish_stage(stage, asked, prompts, labels)
+        return Stage(round, name, relative, digest(path), self.clock() - began, info)
 
     def _checked(self, round: int, name: str) -> Path:
         stage = self.store.stage(round, name)

@@ -26,6 +26,11 @@ SEEDS = "seeds"  # the folder of its runs on further seeds
 README = "README.md"
 
 
+def round_folder(study: Path, t: int) -> Path:
+    """Return the folder of a round's artifacts in a study's folder."""
+    return study / ROUNDS / f"{t:03d}"
+
+
 def require_folder_name(folder: Path) -> None:
     """Raise an error for a folder name that no file system accepts, before any parent folder is created.
 

@@ -26,7 +26,9 @@ from duelist.recipe.component import Component
 from duelist.recipe.preparation import prepare
 from duelist.recipe.recipe import (
     Recipe,
+    labelled_start,
     preparation_settings,
+    starts_as_reference,
     trains_reward_model,
     uses_given_responses,
     with_prepared,
@@ -196,10 +198,8 @@ class StudyComponents:
         """
         recipe, policy, sampler, pairing = self.recipe, self.recipe.policy, self.sampler, self.pairing
         kinds = ("sampler", "pairing", "acquisition", "trainer")
-        starts = None if policy is None else policy.initial_model or policy.initial_adapter
         weighs_draws = recipe.acquisition.options.weighs_draws
         crosses = pairing.crosses_prompts
-        labelled_start = recipe.initial is not None and recipe.initial.labelled is not None
         return Context(
             names={kind: getattr(recipe, kind).name for kind in kinds},
             trains="reward_model" if trains_reward_model(recipe) else "policy",
@@ -209,8 +209,8 @@ class StudyComponents:
             decoder=recipe.decoder is not None,
             adapter=None if policy is None else policy.adapter,
             on_cpu=_is_on_cpu(policy, lookups),
-            starts_as_reference=not labelled_start and starts is None,
-            labelled_start=labelled_start,
+            starts_as_reference=starts_as_reference(recipe),
+            labelled_start=labelled_start(recipe),
             posterior=None if recipe.reward_model is None else recipe.reward_model.posterior,
             origins=sampler.origins,
             weighs_pairs=sampler.weighs_pairs or weighs_draws,
@@ -268,7 +268,8 @@ class StudyComponents:
         if not self.trainer.plan.counts_steps:
             raise RecipeError(
                 f"`evaluation.every_steps` measures a policy between the optimizer steps of its training, but trainer "
-                f"{self.recipe.trainer.name!r} does not tell them: use `dpo`, or set `every_steps` to null."
+                f"{self.recipe.trainer.name!r} does not tell them: use `dpo` with `processes: 1`, or set "
+                "`every_steps` to null."
             )
 
     def _given(self, prompts: PromptSet | None) -> list[Response]:

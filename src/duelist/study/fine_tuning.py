@@ -8,7 +8,7 @@ from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe, policy_of
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder
-from duelist.store.layout import ROUNDS
+from duelist.store.layout import round_folder
 from duelist.study.components import prepared
 
 STAGE = "sft"  # of round 0, and the name of its folder there
@@ -46,6 +46,7 @@ def with_fine_tuned(recipe: Recipe, folder: Path) -> Recipe:
     """
     if recipe.initial is None or recipe.initial.sft is None:
         return recipe
+    model = round_folder(folder, 0).absolute() / STAGE  # workers may have another working folder
     # The template is in the saved tokenizer, and the revision is that of the model before.
-    made = {"model": str(folder / ROUNDS / "000" / STAGE), "revision": None, "chat_template": None}
+    made = {"model": str(model), "revision": None, "chat_template": None}
     return recipe.model_copy(update={"policy": policy_of(recipe).model_copy(update=made)})

@@ -42,7 +42,7 @@ class TrainingPlan:
         stage_scales: whether the scale of each stage of a ranking is `fitted` to the answers so far, and given with the
             data (`ScaledDecisions`), or all are `equal`.
         counts_steps: whether the progress of `Trainer.train` is that of the policy's optimizer steps and nothing else,
-            so that the policy can be measured between them.
+            and each has changed the policy when it is told, so that the policy can be measured between them.
         keeps_reward: whether `Trainer.keep` writes the explicit reward model that the labels trained.
         judge: how judgements are used; None if the trainer cannot use any.
     """

@@ -56,7 +56,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
             ties=c.ties != "drop",
             takes_steps=True,
             takes_sets=True,
-            counts_steps=True,
+            counts_steps=c.processes == 1,  # else the study's process has the weights only at the end
             stage_scales=c.stage_scales,
             judge=c.judge_use,
         )

@@ -13,6 +13,7 @@ from duelist.data.known import KnownConfig
 from duelist.data.rows import row_pair, row_prompt
 from duelist.data.sources import RowSource
 from duelist.errors import DataError
+from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
 from duelist.trainers.sft import SFTStageConfig
 from duelist.types import Preference, Question, Response
@@ -49,6 +50,37 @@ class InitialConfig(BaseModel):
         if self.labelled is not None:
             return RowSource(self.labelled, self.split, self.config)
         return None if known is None else RowSource(known.path, known.split, known.config)
+
+    def require_fine_tunable(self, policy: PolicyConfig | None, known: KnownConfig | None) -> None:
+        """Require what `sft` needs, if it is set: demonstrations, and a base model from which nothing was trained.
+
+        Args:
+            policy: the recipe's policy.
+            known: the recipe's known preferences.
+
+        Raises:
+            ValueError: if the recipe lacks it; the message says what.
+        """
+        if self.sft is None:
+            return
+        if policy is None:
+            raise ValueError("`initial.sft` fine-tunes `policy.model`, but `policy` is null: set it.")
+        if self.demonstrations(known) is None:
+            raise ValueError(
+                "`initial.sft` needs demonstrations, but has no `path`, and the recipe neither `initial.labelled` nor "
+                "`known`: set `initial.sft.path`."
+            )
+        for key in ("initial_adapter", "initial_model"):
+            if getattr(policy, key) is not None:
+                raise ValueError(
+                    f"`initial.sft` makes a new base model, but `policy.{key}` was trained from the old one: leave one "
+                    "of the two out."
+                )
+        if "quantization_config" in policy.load:
+            raise ValueError(
+                "`initial.sft` changes the base model's weights, but `policy.load` has a quantization_config: "
+                "fine-tune first, and give the result as `policy.model`."
+            )
 
 
 def labelled_preferences(

@@ -141,10 +141,11 @@ def _started(folder: Path, processes: int, log: IO[str]) -> Iterator[subprocess.
 
 def _failure(folder: Path, processes: int, log: IO[str]) -> str:
     told = [(i, folder / FAILURE.format(i)) for i in range(processes)]
-    # The first to fail knows why; others then wait for it in vain.
-    found = sorted((path.stat().st_mtime_ns, i, path) for i, path in told if path.is_file())
-    reasons = [f"process {i}: {path.read_text(encoding='utf-8')}" for _, i, path in found]
-    if not reasons:
+    found = [(path.stat().st_mtime_ns, i, path) for i, path in told if path.is_file()]
+    if found:
+        _, i, path = min(found)  # the first to fail knows why; others then wait for it in vain
+        reason = f"process {i}: {path.read_text(encoding='utf-8')}"
+    else:
         log.seek(0)
-        reasons = ["none of them said why. The last lines of their output:\n" + "".join(log.readlines()[-_LOG_LINES:])]
-    return f"Training in {processes} processes must end without an error, but it did not. {reasons[0]}"
+        reason = "none of them said why. The last lines of their output:\n" + "".join(log.readlines()[-_LOG_LINES:])
+    return f"Training in {processes} processes must end without an error, but it did not. {reason}"

@@ -39,20 +39,23 @@ from duelist.models.policy.trained_flags import trained_kept
 from duelist.trainers.known_reference import KnownReference
 from duelist.trainers.losses import Objective, PairColumns
 from duelist.trainers.own_share import COUNTED, OwnShare
-from duelist.trainers.trl_traces import leaving_no_trace, use_reference
+from duelist.trainers.trl_traces import leaving_no_trace
 from duelist.types import Preference, Response
 
 COLUMNS = ("weight", "share", "penalty", "chosen_from_reference", "rejected_from_reference")
 
 
 class WithColumns:
-    """TRL's collator, which also passes `COLUMNS` on, as float32 tensors with one number per pair."""
+    """TRL's collator, which also passes some columns on, as float32 tensors with one number per pair."""
 
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+    def __init__(
+        self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]], names: Sequence[str] = COLUMNS
+    ) -> None:
         self._collator = collator
+        self._names = names
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        columns = {name: torch.tensor([float(e[name]) for e in examples]) for name in COLUMNS}
+        columns = {name: torch.tensor([float(e[name]) for e in examples]) for name in self._names}
         return {**self._collator(examples), **columns}
 
 
@@ -239,5 +242,5 @@ def trainer_on(
             train_dataset=dataset,
             processing_class=policy.tokenizer,
         )
-        use_reference(trainer, policy, reference)
+        policy.set_reference(reference)  # instead of the trainer's copy of `default`
         yield trainer

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from duelist.progress import Advance, Progress
 
@@ -14,11 +14,14 @@ from duelist.progress import Advance, Progress
 def train_with_progress(trainer: Any, description: str, progress: Progress) -> Any:
     """Run `trainer.train()` as a progress stage with one step per optimizer step, and return its result.
 
+    The trainer prints nothing itself: standard output belongs to the caller.
+
     Args:
         trainer: a `transformers.Trainer` of any kind.
         description: the stage's name.
         progress: receives the steps.
     """
+    trainer.remove_callback(PrinterCallback)
     with ExitStack() as stage:
         trainer.add_callback(_Steps(lambda total: stage.enter_context(progress.stage(description, total))))
         return trainer.train()

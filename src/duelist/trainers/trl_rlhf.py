@@ -12,13 +12,13 @@ TRL internals we rely on, checked by tests/trainers/test_rlhf.py:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForSequenceClassification, PrinterCallback
+from transformers import AutoModelForSequenceClassification
 from trl import GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 from trl.trainer.rloo_trainer import add_fused_lm_head
 
@@ -28,9 +28,10 @@ from duelist.models.policy.trained_flags import trained_kept
 from duelist.models.rewards.classifier import reward_scorer
 from duelist.progress import Progress
 from duelist.trainers.rlhf_settings import RewardClassifierConfig, RLHFConfig
+from duelist.trainers.trl_dpo import WithColumns
 from duelist.trainers.trl_progress import train_with_progress
 from duelist.trainers.trl_settings import trl_config
-from duelist.trainers.trl_traces import leaving_no_trace, use_reference
+from duelist.trainers.trl_traces import leaving_no_trace
 from duelist.types import Preference
 
 
@@ -48,16 +49,6 @@ class _RLOO(_KeepsFrozen, RLOOTrainer):  # type: ignore[misc]
 
 class _GRPO(_KeepsFrozen, GRPOTrainer):  # type: ignore[misc]
     pass
-
-
-class _Weighted:
-    """TRL's collator, which also passes a number per pair on: `weight`."""
-
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
-        self._collator = collator
-
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**self._collator(examples), "weight": torch.tensor([float(e["weight"]) for e in examples])}
 
 
 class _WeightedRewardTrainer(RewardTrainer):  # type: ignore[misc]
@@ -131,8 +122,7 @@ def train_reward_classifier(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer
     )
     if weighted:
-        trainer.data_collator = _Weighted(trainer.data_collator)
-    trainer.remove_callback(PrinterCallback)
+        trainer.data_collator = WithColumns(trainer.data_collator, ["weight"])
     outcome = train_with_progress(trainer, "Reward model", progress)
     model.eval()
     scores = reward_scorer(model, policy.tokenizer.pad_token_id)
@@ -178,7 +168,7 @@ def optimize_policy(
             train_dataset=dataset,
             processing_class=policy.tokenizer,
         )
-        use_reference(trainer, policy, reference)
+        policy.set_reference(reference)  # instead of the trainer's copy of `default`
         if whole:
             _give_reference(trainer, policy, beta)
         outcome = train_with_progress(trainer, "Training", progress)

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from duelist.data.sources import RowSource
@@ -63,7 +62,6 @@ def fine_tune(
         if config.lora is not None:
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **config.lora))
         trainer = SFTTrainer(model=model, args=settings, train_dataset=sft_dataset(data), processing_class=tokenizer)
-        trainer.remove_callback(PrinterCallback)  # it replaces the progress bar and prints a training summary
         outcome = train_with_progress(trainer, "Supervised fine-tuning", progress)
         trained = trainer.accelerator.unwrap_model(trainer.model)
         if config.lora is not None:

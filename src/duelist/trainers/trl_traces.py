@@ -15,10 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from peft import PeftModel
-from transformers import PrinterCallback
 
 from duelist.models.policy.policy import Policy
 
@@ -29,8 +27,8 @@ PATCHED = ("forward", "_original_forward")
 def leaving_no_trace(policy: Policy, reference: Path | None, gradient_checkpointing: bool) -> Iterator[None]:
     """Allow a TRL trainer on the policy's model within the block; afterwards only the trained weights remain.
 
-    Create the trainer inside the block, with `policy.weights.reference_model` if it takes a reference model, then call
-    `use_reference` before training.
+    Create the trainer inside the block, with `policy.weights.reference_model` if it takes a reference model, then set
+    the policy's reference again before training.
 
     Args:
         policy: the policy to train; only its trainable weights change.
@@ -65,9 +63,3 @@ def leaving_no_trace(policy: Policy, reference: Path | None, gradient_checkpoint
             if name in flags:
                 p.requires_grad_(flags[name])
         model.eval()
-
-
-def use_reference(trainer: Any, policy: Policy, reference: Path | None) -> None:
-    """Keep a new trainer from printing, and use this reference instead of the trainer's copy of `default`."""
-    trainer.remove_callback(PrinterCallback)  # it prints to standard output, which belongs to the caller
-    policy.set_reference(reference)

@@ -19,7 +19,7 @@ from duelist.models.policy.policy import Policy
 from duelist.models.rewards.classifier import FOLDER as CLASSIFIER
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
-from duelist.recipe.recipe import Recipe, policy_of
+from duelist.recipe.recipe import Recipe, policy_of, starts_as_reference
 from duelist.seeding import derived_seed
 from duelist.store import codecs
 from duelist.store.folder import StudyFolder
@@ -46,9 +46,9 @@ class PolicyLearner(Learner):
     def models(self, t: int) -> Models:
         policy = self.policies.after(t)
         kept = self.policies.kept(t, policy, self.recipe.torch_threads)
-        models = replace(self.models_of(policy), engine=self.components.engine, kept=kept)
-        classifier = self.folder.trained(t) / CLASSIFIER if self.components.trainer.plan.keeps_reward else None
-        return replace(models, classifier=classifier) if classifier is not None and classifier.is_dir() else models
+        saved = self.folder.trained(t) / CLASSIFIER
+        classifier = saved if saved.is_dir() else None
+        return replace(self.models_of(policy), engine=self.components.engine, kept=kept, classifier=classifier)
 
     def models_of(self, policy: Policy) -> Models:
         """Return the models of this study with `policy` as the policy, in this process alone."""
@@ -58,15 +58,17 @@ class PolicyLearner(Learner):
         if t == 0:
             return self._begin(target)
         policy, every = self.policies.to_train(t), self.recipe.evaluation.every_steps
-        done: Mapping[str, float] = {}
-        if preferences and every is None:
+        if not preferences:
+            policy.save_weights(target)
+            return {}
+        if every is None:
             done = self._train(policy, preferences, self.progress, "train", t)
-        elif preferences and every is not None:
+        else:
             steps = StepEvaluation(self.progress, every, policy, partial(self._measured, t))
             done = self._train(policy, preferences, steps, "train", t)
             self.folder.run(t, "steps", codecs.STEPS, lambda: steps.rows)
         policy.save_weights(target)
-        if done:
+        with user_code(self.components.trainer):
             self.components.trainer.keep(target)
         return done
 
@@ -102,8 +104,5 @@ class PolicyLearner(Learner):
         start = self.folder.stage(0, "train")
         base = None if start is None else start.info.get("base_model")
         seed = derived_seed(self.recipe.seed, "lora")
-        config = policy_of(self.components.recipe)
-        initial = self.recipe.initial
-        untrained = initial is None or initial.labelled is None
-        fresh = untrained and config.initial_adapter is None and config.initial_model is None
-        return RoundPolicies(config, self.components.trainer.plan, self.folder.trained, seed, base, fresh)
+        config, plan = policy_of(self.components.recipe), self.components.trainer.plan
+        return RoundPolicies(config, plan, self.folder.trained, seed, base, starts_as_reference(self.recipe))
