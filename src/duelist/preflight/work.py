@@ -61,7 +61,7 @@ def _of_round(
     prompts, responses, questions = pool
     budget, asked = budget_of(recipe, t), asked_before(recipe, t)
     fixed = recipe.pool == "fixed"
-    k = int(recipe.pairing.setting("sets_of") or 2)
+    k = recipe.pairing.build().sets_of
     left = max(questions - asked, budget) if fixed else questions
     rule = recipe.acquisition
     by_rule = bool(rule.build().needs) and asked + budget > recipe.initial_random
