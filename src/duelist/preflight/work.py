@@ -10,6 +10,7 @@ from duelist.data.prompts import PromptSet
 from duelist.preflight.pool import pairs_in_rounds, prompts_in_rounds, responses_in_rounds
 from duelist.recipe.recipe import Recipe, trains_reward_model
 from duelist.recipe.round_plan import asked_before, budget_of, budgets, is_checkpoint, is_evaluated
+from duelist.trainers.trl_settings import TrlSettings
 
 Units = Mapping[str, float]
 REST = "rest"  # everything of a round outside its stages: annotating, reading artifacts back, closing the round
@@ -98,6 +99,12 @@ def _of_round(
     return stages
 
 
+def of_step(settings: TrlSettings) -> int:
+    """Return the number of items in an optimizer step."""
+    train = settings.train
+    return int(train.get("per_device_train_batch_size", BATCH)) * int(train.get("gradient_accumulation_steps", 1))
+
+
 def _different_prompts(recipe: Recipe, rounds: range, whole: int) -> float:
     """Return the expected number of prompts asked about, if each round draws them at random without repeats."""
     asked = budgets(recipe)[rounds.start - 1 : rounds.stop - 1]
@@ -124,6 +131,5 @@ def _training(recipe: Recipe, t: int, whole: int) -> dict[str, float]:
         if settings.config in RL:
             units["prompts"] = prompts
             items = prompts * int(said.get("num_generations", GENERATIONS))
-        each = int(said.get("per_device_train_batch_size", BATCH)) * int(said.get("gradient_accumulation_steps", 1))
-        units["steps"] += math.ceil(items / each) * float(said.get("num_train_epochs", EPOCHS))
+        units["steps"] += math.ceil(items / of_step(settings)) * float(said.get("num_train_epochs", EPOCHS))
     return units
