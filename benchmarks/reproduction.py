@@ -28,6 +28,7 @@ from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.progress import Silent
 from duelist.store.artifacts import write_json, write_text
 from duelist.suite.record import CURVES, libraries, machine, read_curves
+from duelist.suite.report import markdown_table
 from reproduction_claims import RELEVANT, Claim, Claims, Judged, judge, overall, read_claims
 
 RECORD = "reproduction.json"
@@ -82,7 +83,7 @@ def report(folder: Path) -> str:
         [short(claims, claim.paper), claim.figure, claim.says, f"**{_verdict_of(claim, own)}**"] for claim, own in found
     ]
     lines = ["# The papers' claims, in small: reproduced or not", "", *_head(record), ""]
-    lines += [*_table([["paper", "figure", "claim", "verdict"], *overview]), "", READING]
+    lines += [*markdown_table([["paper", "figure", "claim", "verdict"], *overview]), "", READING]
     for paper, title in claims.papers.items():
         own_claims = [(claim, own) for claim, own in found if claim.paper == paper]
         lines += [f"## {title}", ""]
@@ -95,7 +96,7 @@ def report(folder: Path) -> str:
             lines += [f"`{name}`. {comparison.scaled_down.strip()}", "", "```sh", command, "```", ""]
     rest = [[short(claims, x.paper), x.figure, x.why, f"`{x.command.strip()}`"] for x in claims.not_run]
     lines += ["## Not run", "", "Figures that have a command, and no result here.", ""]
-    return "\n".join([*lines, *_table([["paper", "figure", "why", "command"], *rest])]) + "\n"
+    return "\n".join([*lines, *markdown_table([["paper", "figure", "why", "command"], *rest])]) + "\n"
 
 
 def contrasts(claim: Claim, rows: Rows) -> list[Contrast]:
@@ -146,12 +147,7 @@ def _claim(claim: Claim, found: Sequence[Contrast]) -> list[str]:
             seeds, note = str(x.difference.seeds), NOTHING if x.relevant is None else f"{x.relevant:.{digits}f}"
             shown = [seeds, f"{x.difference.mean:+.{digits}f}{around}", f"{x.wins} of {seeds}", note]
         table.append([f"{first} {sign} {second}", f"`{metric}`", *shown, x.verdict, x.why])
-    return [*lines, *_table(table)]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
-    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+    return [*lines, *markdown_table(table)]
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Commands that need no model answer without loading a library of models."""
+"""Commands that need no model answer without loading a library of models or of numerics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from test_cli_documentation import COMMANDS
 
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "pandas", "matplotlib"}
+SCIPY = {f"scipy.{name}" for name in ("linalg", "optimize", "sparse", "special", "stats")}
+HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "pandas", "matplotlib"} | SCIPY
 # Runs each command in turn, and prints the first that loads one of these libraries.
 PROBE = """
 import contextlib, io, sys

@@ -6,9 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from duelist import Study
+from duelist.pairing.base import Pairing, PoolSize
 from duelist.preflight.work import REST, work_of_rounds
 from duelist.recipe.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
+from duelist.types import Draws, GivenResponses, Question
+
+
+class Threes(Pairing):
+    """Asks about three responses at a time, without a setting that says so."""
+
+    sets_of = 3
+
+    def pairs(self, draws: Draws, given: GivenResponses, round: int, seed: int = 0) -> list[Question]:
+        raise NotImplementedError
+
+    def most_pairs(self, pool: PoolSize) -> int | None:
+        return None if pool.responses is None else len(pool.responses)
 
 
 def test_the_counted_work_is_what_a_study_then_does(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -52,11 +66,16 @@ def test_a_fixed_pool_is_drawn_once_and_shrinks(tiny_recipe: dict[str, Any]) -> 
 def test_rl_works_on_prompts(tiny_recipe: dict[str, Any]) -> None:
     of_rl = {"num_generations": 4, "per_device_train_batch_size": 8, "num_train_epochs": 5, "max_completion_length": 6}
     trainer = {"name": "rlhf", "reward_model": {"train": {"per_device_train_batch_size": 2}}, "train": of_rl}
-    recipe = parse_recipe({**tiny_recipe, "trainer": trainer, "rounds": 1})
     tiny_recipe["prompts"] |= {"limit": 24}
-    work = work_of_rounds(recipe.model_copy(update={"prompts": recipe.prompts.model_copy(update={"limit": 24})}), None)
+    work = work_of_rounds(parse_recipe({**tiny_recipe, "trainer": trainer, "rounds": 1}), None)
     assert work is not None
     assert work[1].stages["train"] == {"rounds": 1, "decisions": 6, "prompts": 6, "steps": 3 * 3 + 5 * 3}
+
+
+def test_past_questions_are_of_as_many_responses_as_the_pairing_says(tiny_recipe: dict[str, Any]) -> None:
+    tiny_recipe["prompts"] |= {"limit": 24}
+    work = work_of_rounds(parse_recipe({**tiny_recipe, "pairing": f"{__name__}:Threes"}), None)
+    assert work is not None and work[2].stages["featurize"] == {"rounds": 1, "responses": 3 * 24, "past": 3 * 6}
 
 
 def test_target_prompts_are_drawn_and_featurized_beside_the_pool(tiny_recipe: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ Cost:      that of the posterior (Laplace: O(N D (P + K))); then O(N K).
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit, xlogy
 
 from duelist.acquisition.base import Gains
 from duelist.acquisition.numerics.grouping import without_noise
@@ -58,11 +58,12 @@ def mutual_information(margin_NK: Floats) -> Floats:
     Args:
         margin_NK: margins, of any finite size.
     """
-    p_NK, q_NK = expit(margin_NK), expit(-margin_NK)  # 1 − p would be 0 from a margin of 37 on
+    p_NK = scipy.special.expit(margin_NK)
+    q_NK = scipy.special.expit(-margin_NK)  # 1 − p would be 0 from a margin of 37 on
     information_N = entropy(p_NK.mean(axis=1), q_NK.mean(axis=1)) - entropy(p_NK, q_NK).mean(axis=1)
     return np.asarray(np.maximum(information_N, 0.0))
 
 
 def entropy(p: Floats, q: Floats) -> Floats:
     """Return the entropy of a label with probabilities p and q = 1 − p, in nats; 0 at p = 0 and p = 1."""
-    return -np.asarray(xlogy(p, p) + xlogy(q, q))
+    return -np.asarray(scipy.special.xlogy(p, p) + scipy.special.xlogy(q, q))

@@ -29,9 +29,9 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import expit
 
 from duelist.acquisition.bald import entropy
 from duelist.acquisition.numerics.posterior import Posterior, PosteriorConfig
@@ -105,8 +105,8 @@ class _Batch:
     def __init__(
         self, margin_NK: Floats, config: BatchBALDConfig, cost_N: Floats | None, rng: np.random.Generator
     ) -> None:
-        self._p_NK = expit(margin_NK)
-        self._q_NK = expit(-margin_NK)
+        self._p_NK = scipy.special.expit(margin_NK)
+        self._q_NK = scipy.special.expit(-margin_NK)
         self._config, self._rng = config, rng
         n, k = margin_NK.shape
         self._entropy_NK = entropy(self._p_NK, self._q_NK)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -80,9 +81,7 @@ def proposal(gain_N: Floats, config: LureConfig) -> Floats:
     if deviation <= ROUNDING * float(np.abs(gain_N).max()):
         return np.full(n, 1.0 / n)
     scaled_N = (gain_N - gain_N.max()) / (config.temperature * deviation)
-    from scipy.special import softmax  # here, because a recipe is read without SciPy
-
-    return np.asarray((1.0 - config.uniform) * softmax(scaled_N) + config.uniform / n)
+    return np.asarray((1.0 - config.uniform) * scipy.special.softmax(scaled_N) + config.uniform / n)
 
 
 def draw(share_N: Floats, pair_ids: Sequence[str], budget: int, uniform_first: int, rng: np.random.Generator) -> Drawn:

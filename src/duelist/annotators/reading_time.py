@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from duelist.types import Answer, Label, Question, QuestionType
 
@@ -140,7 +140,9 @@ def fit(
 
     def solve(start_2: NDArray[np.float64], loss: str, scale: float) -> NDArray[np.float64]:
         inside_2 = np.maximum(start_2, 1e-6 * typical_seconds)  # the solver must start inside the bounds
-        found = least_squares(residuals, inside_2, lambda _: design_N2, bounds=(0, np.inf), loss=loss, f_scale=scale)
+        found = scipy.optimize.least_squares(
+            residuals, inside_2, lambda _: design_N2, bounds=(0, np.inf), loss=loss, f_scale=scale
+        )
         return np.asarray(found.x)
 
     rough_2 = solve(np.full(2, typical_seconds / 2), "soft_l1", 0.05 * typical_seconds)

@@ -23,6 +23,7 @@ from itertools import groupby, permutations
 from typing import Literal
 
 import numpy as np
+import scipy
 
 from duelist.annotators.base import label_id
 from duelist.seeding import hash_uniform
@@ -68,10 +69,8 @@ class SimulatedChoice:
         difference = rewards[pair.a.id] - rewards[pair.b.id]
         if self.choice == "hard":
             return "tie" if difference == 0 else ("a" if difference > 0 else "b")
-        from scipy.special import expit  # imported late: a recipe is validated without SciPy
-
         first_is_a = pair.a.id < pair.b.id
-        p_first = expit((difference if first_is_a else -difference) / self.temperature)
+        p_first = scipy.special.expit((difference if first_is_a else -difference) / self.temperature)
         first_wins = hash_uniform(self.seed, "bradley_terry", pair.id) < p_first
         return "a" if first_wins == first_is_a else "b"
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -178,11 +179,9 @@ def residual_moments(sample: PoolSample) -> Floats:
 
     e is share − σ(m): what a label adds to the gradient, in units of φ. Of a random side its mean is 0.
     """
-    from scipy.special import expit  # imported late: a recipe is validated without SciPy
-
     people_P, judge_P = sample.people_P2.sum(axis=1), sample.judge_P2.sum(axis=1)
     both_P = sample.answered_P & (people_P > 0) & (judge_P > 0)
-    p_P = expit(sample.margin_P)
+    p_P = scipy.special.expit(sample.margin_P)
     e_P = np.where(both_P, sample.people_P2[:, 0] / np.where(both_P, people_P, 1.0) - p_P, 0.0)
     e_J = np.where(both_P, sample.judge_P2[:, 0] / np.where(both_P, judge_P, 1.0) - p_P, 0.0)
     return np.stack([e_P**2, e_P * e_J, e_J**2], axis=1)

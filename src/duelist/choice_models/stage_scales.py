@@ -25,9 +25,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from duelist.choice_models.choices import choices_of
 
@@ -74,7 +74,7 @@ def fit_stage_scales(
         return StageScales(1.0, scale_X)
     later = sorted(set(likelihoods) - {0})
     limits = np.array([TEMPERATURE_STEPS, *[SCALE_STEPS] * len(later)]) * STEP
-    found = minimize(
+    found = scipy.optimize.minimize(
         lambda log_X: negative_log_posterior(log_X, likelihoods),
         grid_minimum(likelihoods),
         jac=True,

@@ -21,7 +21,9 @@ from duelist.errors import RecipeError
 from duelist.progress import Silent, quiet_libraries
 
 if TYPE_CHECKING:
+    from duelist.preflight.cost_model import CostModel
     from duelist.preflight.estimate import Estimate
+    from duelist.preflight.examination import Findings
 
 
 def plan(
@@ -77,22 +79,21 @@ def plan(
         print_json(estimate_content(found))
     else:
         show(found, resolved, out)
-        for line in found.changes:
-            say(line)
     if found.changes:
         raise typer.Exit(1)
 
 
 def show(found: Estimate, recipe: Any, console: Any) -> None:
-    """Print an estimate as a table, and its notes."""
+    """Print an estimate as a table, its notes, and what to change if memory or disk does not suffice."""
     from duelist.preflight.estimate import estimate_rows
     from duelist.recipe.round_plan import in_words
 
     console.print(mapping_table(estimate_rows(found), f"{recipe.name}: {in_words(recipe)}"))
     studies = (1 + len(recipe.compare)) * recipe.compare_seeds
     arms = [f"The plan is for one of the {studies} studies that `duelist run` runs (arms and seeds)."]
-    for note in [*found.plan.notes, *(arms if studies > 1 else [])]:
-        console.print(f"Note: {note}", markup=False, highlight=False, emoji=False, soft_wrap=True)
+    notes = [f"Note: {note}" for note in [*found.plan.notes, *(arms if studies > 1 else [])]]
+    for line in [*notes, *found.changes]:
+        console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def estimate_content(found: Estimate) -> dict[str, Any]:
@@ -102,11 +103,17 @@ def estimate_content(found: Estimate) -> dict[str, Any]:
     return asdict(found)
 
 
-def say_plan(recipe: Any, name: str) -> None:
-    """Print in one line what a study that is about to start will cost, and what does not fit."""
-    from duelist.preflight.estimate import estimate, in_a_line
+def say_plan(examined: Findings, model: CostModel | None, name: str) -> None:
+    """Print in one line what a study that is about to start will cost, and what does not fit.
 
-    found = estimate(recipe, libraries=False)
+    Args:
+        examined: the recipe, examined.
+        model: the last probe of it; None if there was none.
+        name: how the command named it.
+    """
+    from duelist.preflight.estimate import estimate_of, in_a_line
+
+    found = estimate_of(examined, libraries=False, model=model)
     say(f"Plan: {in_a_line(found, name)}")
     for line in found.changes:
         say(line)

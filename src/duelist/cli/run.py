@@ -23,7 +23,7 @@ from duelist.cli.console import (
 from duelist.cli.growing_table import GrowingTable
 from duelist.cli.plan import estimate_content, say_plan, show
 from duelist.errors import RecipeError
-from duelist.progress import Silent, quiet_libraries
+from duelist.progress import Progress, Silent, quiet_libraries
 from duelist.store.layout import ARMS, PREFERENCES, README, RECIPE, require_folder_name
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def run(
     from duelist.cli.report import audited
     from duelist.compare.arms import with_arms
     from duelist.compare.beside import ahead, run_beside, studies_of
-    from duelist.preflight.examination import examine_new, require_trackers
+    from duelist.preflight.examination import require_trackers
     from duelist.report.page import write_report
     from duelist.report.record import read_arms
 
@@ -103,11 +103,7 @@ def run(
         for own in with_arms(resolved).values():
             require_trackers(own)  # trackers may change when a study resumes
     else:
-        notes = [note for own in with_arms(resolved).values() for note in examine_new(own, progress).notes]
-        for note in () if silent else dict.fromkeys(notes):
-            say(f"Note: {note}")
-        if not silent:
-            say_plan(resolved, recipe)
+        _examine(resolved, recipe, progress, silent)
 
     studies = studies_of(folder, resolved)
     table = GrowingTable(studies, out)
@@ -144,6 +140,22 @@ def run(
             weights, place = ("Adapter", "adapter") if policy_of(resolved).adapter == "lora" else ("Model", "model")
         say(f"Report: {report}\n{weights}: {folder / place}\nPreferences: {folder / PREFERENCES}")
         say(f"What each file is: {folder / README}")
+
+
+def _examine(recipe: Recipe, name: str, progress: Progress, silent: bool) -> None:
+    """Examine a recipe that is about to run and its arms, then tell what was not checked, and the plan."""
+    from duelist.compare.arms import with_arms
+    from duelist.preflight.examination import examine_new
+    from duelist.preflight.probe_cache import cached_probe
+
+    own, *others = with_arms(recipe).values()
+    found = examine_new(own, progress)
+    notes = [*found.notes, *(note for other in others for note in examine_new(other, progress).notes)]
+    if silent:
+        return
+    for note in dict.fromkeys(notes):
+        say(f"Note: {note}")
+    say_plan(found, cached_probe(recipe), name)
 
 
 def _serve_people(
@@ -186,8 +198,6 @@ def _show_plan(recipe: Recipe, quiet: bool, as_json: bool, libraries: bool) -> N
     elif not quiet:
         say(write_yaml(recipe_content(recipe)).rstrip())  # alone on standard output, to be saved as a recipe
         show(found, recipe, err)
-        for line in found.changes:
-            err.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def default_folder(name: str) -> Path:

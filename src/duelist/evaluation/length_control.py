@@ -16,6 +16,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from duelist.errors import NumericalError
@@ -82,8 +83,6 @@ def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Float
     Raises:
         NumericalError: if a fit has not converged after 100 steps.
     """
-    from scipy.special import expit  # imported late: a recipe is validated without SciPy
-
     s, x = len(c_S), feature_SRX.shape[2]
     weight_SR = weight_SR * c_S[:, None]
     beta_SX = np.zeros((s, x))
@@ -95,7 +94,7 @@ def fit(feature_SRX: Floats, preference_R: Floats, weight_SR: Floats, c_S: Float
 
     value_S, z_SR = objective(beta_SX)
     for _ in range(MOST_STEPS):
-        p_SR = expit(z_SR)
+        p_SR = scipy.special.expit(z_SR)
         gradient_SX = _over_rows(weight_SR * (p_SR - preference_R), feature_SRX)
         hessian_SXX = np.stack(
             [_over_rows(weight_SR * p_SR * (1 - p_SR) * feature_SRX[:, :, i], feature_SRX) for i in range(x)], axis=1
@@ -179,12 +178,10 @@ def _strength(feature_1RX: Floats, preference_R: Floats, fold_R: NDArray[np.int6
 
 
 def _without_length(coefficient_SX: Floats, difficulty_R: Floats | None, weight_SR: Floats) -> Floats:
-    from scipy.special import expit
-
     z_SR = np.broadcast_to(coefficient_SX[:, :1], weight_SR.shape)
     if difficulty_R is not None:
         z_SR = z_SR + coefficient_SX[:, 2:] * difficulty_R
-    return np.asarray((weight_SR * expit(z_SR)).sum(axis=1) / weight_SR.sum(axis=1))
+    return np.asarray((weight_SR * scipy.special.expit(z_SR)).sum(axis=1) / weight_SR.sum(axis=1))
 
 
 def _chunks(replicate_SR: Floats, features: int) -> Iterator[Floats]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from duelist.errors import DataError, RecipeError
 from duelist.evaluation.metrics import Floats, measure
@@ -41,7 +41,7 @@ def evaluate_reward_model(
     if sample_RK is not None and held.preferred:
         first_N, second_N = np.array(held.preferred).T
         length_R = np.array([len(r.token_ids) for r in held.responses])
-        probability_N = expit(sample_RK[first_N] - sample_RK[second_N]).mean(axis=1)
+        probability_N = scipy.special.expit(sample_RK[first_N] - sample_RK[second_N]).mean(axis=1)
         inputs |= {
             "probability_N": np.clip(probability_N, 1e-12, 1 - 1e-12),
             "right_N": share_positive(score_R[first_N] - score_R[second_N]),
@@ -106,8 +106,6 @@ def share_positive(difference_N: Any) -> Floats:
 
 def spearman(x_R: Floats, y_R: Floats) -> float:
     """Return Spearman's rank correlation, with mean ranks for ties; 0 if one of the two is constant."""
-    from scipy.stats import spearmanr
-
     if np.ptp(x_R) == 0 or np.ptp(y_R) == 0:
         return 0.0
-    return float(spearmanr([x_R, y_R], axis=1).statistic)
+    return float(scipy.stats.spearmanr([x_R, y_R], axis=1).statistic)

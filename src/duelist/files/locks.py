@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from duelist.errors import DuelistError, StorageError
+
+if TYPE_CHECKING:
+    from filelock import AcquireReturnProxy, BaseFileLock
 
 
 def held(path: Path, what: str, in_use: DuelistError) -> AcquireReturnProxy[BaseFileLock]:
@@ -23,6 +25,8 @@ def held(path: Path, what: str, in_use: DuelistError) -> AcquireReturnProxy[Base
         DuelistError: `in_use`, if another process holds the lock.
         StorageError: if the file cannot be created.
     """
+    from filelock import FileLock, Timeout  # here, because a recipe is read without it
+
     lock: BaseFileLock = FileLock(path, thread_local=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

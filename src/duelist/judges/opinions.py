@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+import scipy
 
 from duelist.judgement import Opinion
 
@@ -28,13 +28,13 @@ def opinion(log_prob_C: Sequence[float], min_mass: float, temperature: float = 1
     """
     if mass(log_prob_C) < min_mass or np.isneginf(log_prob_C).all():
         return None
-    first, second, *equal = softmax(np.asarray(log_prob_C, dtype=np.float64) / temperature).tolist()
+    first, second, *equal = scipy.special.softmax(np.asarray(log_prob_C, dtype=np.float64) / temperature).tolist()
     return first, second, sum(equal, 0.0)
 
 
 def mass(log_prob_C: Sequence[float]) -> float:
     """Return the probability of all choices together."""
-    return float(np.exp(logsumexp(log_prob_C)))
+    return float(np.exp(scipy.special.logsumexp(log_prob_C)))
 
 
 def turned(found: Opinion | None) -> Opinion | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scipy.special import expit
+import scipy
 
 from duelist.judgement import Judgement
 from duelist.judges.base import Comparison, Judge
@@ -45,7 +45,8 @@ class RewardModelJudge(Judge):
             advance(len(comparisons))
         found = []
         for c in comparisons:
-            p = float(expit((reward[c.prompt.id, c.a] - reward[c.prompt.id, c.b]) / self.config.temperature))
+            difference = reward[c.prompt.id, c.a] - reward[c.prompt.id, c.b]
+            p = float(scipy.special.expit(difference / self.config.temperature))
             opinion = (p, 1 - p, 0.0)
             found.append(Judgement(opinion, opinion))
         return found

@@ -10,8 +10,8 @@ The result only orders pairs: equal values merge confidences between which peopl
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 FEWEST = 30  # votes; with fewer, the raw confidence orders better
 
@@ -30,6 +30,6 @@ def calibrated(
         return confidence_X
     value_V, place_N, count_V = np.unique(seen_N, return_inverse=True, return_counts=True)
     share_V = np.bincount(place_N, weights=agrees_N.astype(np.float64)) / count_V
-    fitted_V = isotonic_regression(share_V, weights=count_V.astype(np.float64)).x
+    fitted_V = scipy.optimize.isotonic_regression(share_V, weights=count_V.astype(np.float64)).x
     below_X = np.searchsorted(value_V, confidence_X, side="right") - 1
     return np.asarray(fitted_V[np.maximum(below_X, 0)], np.float64)

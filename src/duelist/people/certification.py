@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from duelist.errors import DataError
 from duelist.people.intervals import clopper_pearson
@@ -51,7 +51,7 @@ class Certificate:
 
 def passes(errors: int, audits: int, max_error: float, alpha: float) -> bool:
     """Return whether so many errors in so many audits certify an error of at most `max_error` at level 1 − `alpha`."""
-    return audits > 0 and bool(stats.binom.cdf(errors, audits, max_error) <= alpha)
+    return audits > 0 and bool(scipy.stats.binom.cdf(errors, audits, max_error) <= alpha)
 
 
 def error_bound(errors: int, audits: int, alpha: float) -> float:

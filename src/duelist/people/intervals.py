@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 LEVEL = 0.95
 
@@ -43,11 +44,9 @@ def clopper_pearson(hits: float, n: float, level: float = LEVEL) -> tuple[float,
         n: number of observations, more than 0; need not be whole.
         level: confidence level.
     """
-    from scipy import stats  # imported late: it takes over a second, and a recipe is validated without it
-
     tail = (1 - level) / 2
-    low = 0.0 if hits <= 0 else float(stats.beta.ppf(tail, hits, n - hits + 1))
-    high = 1.0 if hits >= n else float(stats.beta.ppf(1 - tail, hits + 1, n - hits))
+    low = 0.0 if hits <= 0 else float(scipy.stats.beta.ppf(tail, hits, n - hits + 1))
+    high = 1.0 if hits >= n else float(scipy.stats.beta.ppf(1 - tail, hits + 1, n - hits))
     return low, high
 
 
@@ -70,8 +69,6 @@ def clustered_proportion(hits_N: Sequence[int], sizes_N: Sequence[int]) -> Estim
     Returns:
         The estimate, where `n` counts observations; None without observations.
     """
-    from scipy import stats
-
     hit_N, size_N = np.asarray(hits_N, dtype=np.float64), np.asarray(sizes_N, dtype=np.float64)
     order_N = np.lexsort((hit_N, size_N))  # so that rounding does not depend on the order of the clusters
     hit_N, size_N = hit_N[order_N], size_N[order_N]
@@ -83,7 +80,7 @@ def clustered_proportion(hits_N: Sequence[int], sizes_N: Sequence[int]) -> Estim
     effective = float(clusters)
     if clusters > 1 and 0 < share < 1:
         variance = clusters / (clusters - 1) * float(np.square(hit_N - share * size_N).sum()) / n**2
-        few = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) / stats.t.ppf((1 + LEVEL) / 2, clusters - 1)) ** 2
+        few = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1) / scipy.stats.t.ppf((1 + LEVEL) / 2, clusters - 1)) ** 2
         effective = min(n, few * share * (1 - share) / variance) if variance > 0 else n
     return Estimate(share, *clopper_pearson(share * effective, effective), n)
 
@@ -93,12 +90,10 @@ def median(values_N: Sequence[float]) -> Estimate | None:
 
     With fewer than 6 values no order statistics enclose the median with 95 % confidence: the interval is unbounded.
     """
-    from scipy import stats
-
     if not values_N:
         return None
     value_N = np.asarray(values_N, dtype=np.float64)
     middle = float(np.median(value_N))
-    interval = stats.quantile_test(value_N, q=middle, p=0.5).confidence_interval(LEVEL)
+    interval = scipy.stats.quantile_test(value_N, q=middle, p=0.5).confidence_interval(LEVEL)
     low, high = float(interval.low), float(interval.high)
     return Estimate(middle, -np.inf if np.isnan(low) else low, np.inf if np.isnan(high) else high, len(value_N))

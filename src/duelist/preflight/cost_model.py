@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import scipy
+
 from duelist.preflight.work import REST, RoundWork, Units
 
 Coefficients = Mapping[str, Mapping[str, float]]  # by stage and unit
@@ -124,12 +127,9 @@ def fitted(observed: Sequence[tuple[RoundWork, Mapping[str, float]]], units_of: 
 
 
 def _fitted(rows: Sequence[tuple[Units, float]], units: Sequence[str]) -> dict[str, float]:
-    import numpy as np
-    from scipy.optimize import nnls
-
     amount_NX = np.array([[of_row.get(unit, 0.0) for unit in units] for of_row, _ in rows])
     cost_N = np.maximum([cost for _, cost in rows], 1e-9)
     scale_X = np.maximum(amount_NX.max(axis=0), 1e-12)  # so that no unit is favoured for its size
     root_N1 = np.sqrt(cost_N)[:, None]
-    factor_X, _ = nnls(amount_NX / scale_X / root_N1, cost_N / root_N1[:, 0])
+    factor_X, _ = scipy.optimize.nnls(amount_NX / scale_X / root_N1, cost_N / root_N1[:, 0])
     return {unit: float(f) for unit, f in zip(units, factor_X / scale_X, strict=True) if f > 0}

@@ -73,8 +73,22 @@ def estimate(
         DuelistError: if the recipe names something that is not usable.
     """
     found = examine(recipe, offline_ok=True, libraries=libraries)
-    plan, work = plan_of(found, libraries=libraries), work_of_rounds(found.recipe, found.prompts)
     model = None if machine is not None else measured or cached_probe(recipe)
+    return estimate_of(found, libraries=libraries, machine=machine, model=model)
+
+
+def estimate_of(
+    found: Findings, *, libraries: bool, machine: MachineConfig | None = None, model: CostModel | None = None
+) -> Estimate:
+    """Return what a study of a recipe that was examined will cost; see `estimate`.
+
+    Args:
+        found: the recipe, examined.
+        libraries: if False, nothing is loaded that needs torch.
+        machine: a described machine; None: this one.
+        model: a probe of this machine; None if there was none, or another machine is described.
+    """
+    plan, work = plan_of(found, libraries=libraries), work_of_rounds(found.recipe, found.prompts)
     rounds = _rounds(found, plan, work, model, machine)
     known = bool(rounds) and any(r.seconds for r in rounds)
     start = model.start_seconds if model is not None else None

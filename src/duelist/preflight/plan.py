@@ -14,6 +14,7 @@ from duelist.models.rewards.config import RewardModelConfig
 from duelist.preflight.examination import Findings, examine
 from duelist.preflight.pool import prompts_in_rounds
 from duelist.preflight.precision import architecture_config
+from duelist.preflight.work import BATCH
 from duelist.recipe.recipe import Recipe, policy_of
 from duelist.recipe.round_plan import budgets, is_checkpoint, is_evaluated, listed, total_budget
 
@@ -211,7 +212,7 @@ def _activation_bytes(recipe: Recipe, policy: PolicyConfig, found: Findings) -> 
     on_cpu = policy.device == "cpu"
     most = 0
     for of_trl in settings:
-        sequences = 2 * int(of_trl.train.get("per_device_train_batch_size", 8))
+        sequences = 2 * int(of_trl.train.get("per_device_train_batch_size", BATCH))
         checkpoints = of_trl.train.get("gradient_checkpointing", not on_cpu)
         of_layer = (1 if checkpoints else 17) * BYTES[policy.dtype]
         tokens = sequences * (int(longest) + PROMPT_TOKENS)

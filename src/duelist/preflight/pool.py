@@ -90,7 +90,9 @@ def require_large_pool(recipe: Recipe, prompts: PromptSet, in_rounds: Sequence[i
 
 
 def _pools(recipe: Recipe, prompts: PromptSet | None) -> list[PoolSize]:
-    return [_pool_size(recipe, prompts, n) for n in prompts_in_rounds(recipe, prompts) or [None] * recipe.rounds]
+    in_rounds = prompts_in_rounds(recipe, prompts) or [None] * recipe.rounds
+    sizes = {n: _pool_size(recipe, prompts, n) for n in set(in_rounds)}  # each reads every prompt
+    return [sizes[n] for n in in_rounds]
 
 
 def _pool_size(recipe: Recipe, prompts: PromptSet | None, n: int | None) -> PoolSize:

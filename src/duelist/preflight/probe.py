@@ -19,7 +19,7 @@ from duelist.errors import BudgetError, RecipeError
 from duelist.preflight.cost_model import BYTES_IN, PASSING, SECONDS_IN, CostModel, Observed, fitted, predicted
 from duelist.preflight.pool import prompts_in_rounds
 from duelist.preflight.probe_cache import machine_name
-from duelist.preflight.work import BATCH, GENERATIONS, REST, RL, work_of_rounds
+from duelist.preflight.work import GENERATIONS, REST, RL, of_step, work_of_rounds
 from duelist.progress import Progress, Silent
 from duelist.recipe.recipe import WITHOUT_ARMS, Recipe, recipe_content, saved_recipe
 from duelist.store.layout import DATABASE, METRICS, PREFERENCES
@@ -139,9 +139,7 @@ def fewest_decisions(recipe: Recipe) -> int:
     fewest = 1
     for settings in recipe.trainer.build().trl_settings:
         if settings.config in RL:
-            batch = int(settings.train.get("per_device_train_batch_size", BATCH))
-            batch *= int(settings.train.get("gradient_accumulation_steps", 1))
-            fewest = max(fewest, math.ceil(batch / int(settings.train.get("num_generations", GENERATIONS))))
+            fewest = max(fewest, math.ceil(of_step(settings) / int(settings.train.get("num_generations", GENERATIONS))))
     return fewest
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from duelist.data.prompts import PromptSet
 from duelist.preflight.pool import pairs_in_rounds, prompts_in_rounds, responses_in_rounds
 from duelist.recipe.recipe import Recipe, trains_reward_model
-from duelist.recipe.round_plan import asked_before, budget_of, is_checkpoint, is_evaluated
+from duelist.recipe.round_plan import asked_before, budget_of, budgets, is_checkpoint, is_evaluated
+from duelist.trainers.trl_settings import TrlSettings
 
 Units = Mapping[str, float]
 REST = "rest"  # everything of a round outside its stages: annotating, reading artifacts back, closing the round
@@ -61,7 +62,7 @@ def _of_round(
     prompts, responses, questions = pool
     budget, asked = budget_of(recipe, t), asked_before(recipe, t)
     fixed = recipe.pool == "fixed"
-    k = int(recipe.pairing.setting("sets_of") or 2)
+    k = recipe.pairing.build().sets_of
     left = max(questions - asked, budget) if fixed else questions
     rule = recipe.acquisition
     by_rule = bool(rule.build().needs) and asked + budget > recipe.initial_random
@@ -98,9 +99,16 @@ def _of_round(
     return stages
 
 
+def of_step(settings: TrlSettings) -> int:
+    """Return the number of items in an optimizer step."""
+    train = settings.train
+    return int(train.get("per_device_train_batch_size", BATCH)) * int(train.get("gradient_accumulation_steps", 1))
+
+
 def _different_prompts(recipe: Recipe, rounds: range, whole: int) -> float:
     """Return the expected number of prompts asked about, if each round draws them at random without repeats."""
-    return whole * (1 - math.prod(1 - min(budget_of(recipe, t) / whole, 1) for t in rounds)) if whole else 0.0
+    asked = budgets(recipe)[rounds.start - 1 : rounds.stop - 1]
+    return whole * (1 - math.prod(1 - min(budget / whole, 1) for budget in asked)) if whole else 0.0
 
 
 def _evaluation(recipe: Recipe, held_out: int) -> dict[str, float]:
@@ -114,7 +122,7 @@ def _training(recipe: Recipe, t: int, whole: int) -> dict[str, float]:
     """Return the decisions that round t trains on, as if every question had one, and the optimizer steps they take."""
     trainer = recipe.trainer.build()
     first = 1 if trainer.plan.accumulate == "all" and not recipe.online else t
-    decisions = sum(budget_of(recipe, s) for s in range(first, t + 1))
+    decisions = sum(budgets(recipe)[first - 1 : t])
     prompts = _different_prompts(recipe, range(first, t + 1), whole)
     units = {"rounds": 1.0, "decisions": float(decisions), "steps": 0.0, "prompts": 0.0}
     for settings in trainer.trl_settings:
@@ -123,6 +131,5 @@ def _training(recipe: Recipe, t: int, whole: int) -> dict[str, float]:
         if settings.config in RL:
             units["prompts"] = prompts
             items = prompts * int(said.get("num_generations", GENERATIONS))
-        each = int(said.get("per_device_train_batch_size", BATCH)) * int(said.get("gradient_accumulation_steps", 1))
-        units["steps"] += math.ceil(items / each) * float(said.get("num_train_epochs", EPOCHS))
+        units["steps"] += math.ceil(items / of_step(settings)) * float(said.get("num_train_epochs", EPOCHS))
     return units

@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist._version import __version__
@@ -112,6 +111,8 @@ def prepare(function: str, settings: dict[str, Any], progress: Progress) -> Path
             environment variable that they name is not set.
         StorageError: if the disk is full.
     """
+    from filelock import FileLock  # here, because a recipe is read without it
+
     from duelist.files.atomic import atomic_path
 
     folder = prepared_folder(function, settings)

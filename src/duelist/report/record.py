@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from duelist.acquisition.stopping import End, StopConfig, study_end
 from duelist.evaluation.metrics import agreement, finite
@@ -258,7 +258,7 @@ def similarity_to_earlier(token_sets: Sequence[set[int]]) -> NDArray[np.float64]
     columns = np.concatenate([np.fromiter(s, dtype=np.int64) for s in token_sets])
     size_B = np.array([len(s) for s in token_sets])
     starts = np.concatenate([[0], np.cumsum(size_B)])
-    member = csr_array((np.ones(len(columns)), columns, starts), shape=(n, int(columns.max()) + 1))
+    member = scipy.sparse.csr_array((np.ones(len(columns)), columns, starts), shape=(n, int(columns.max()) + 1))
     for first in range(0, n, _BLOCK):
         rows = np.arange(first, min(first + _BLOCK, n))
         common = (member[rows] @ member[: rows[-1] + 1].T).toarray()

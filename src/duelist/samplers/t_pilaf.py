@@ -23,9 +23,9 @@ from itertools import product
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import expit
 
 from duelist.errors import RecipeError
 from duelist.models.decoding.requests import Decoding, ResponseRequest
@@ -76,7 +76,7 @@ class Tilted:
     @property
     def p_mixed(self) -> float:
         """Return p₀, the probability that a set is drawn from π⁺ and π⁻."""
-        return float(expit(self.log_zz))
+        return float(scipy.special.expit(self.log_zz))
 
 
 def tilt(log_prob_R: NDArray[np.float64], reward_R: NDArray[np.float64]) -> Tilted:

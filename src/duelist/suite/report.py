@@ -120,7 +120,7 @@ def _verdicts(
         p = adjusted.get((name, record.rule))
         saves = "not asked" if p is None else ("passes" if p < 0.05 else "fails") + f" (p {_p(p)})"
         table.append([name, known, _percent(arm.area), harmless, _share(arm.effort, result), saves])
-    return [f"## The rule under test, `{record.rule}`", "", *_markdown(table)]
+    return [f"## The rule under test, `{record.rule}`", "", *markdown_table(table)]
 
 
 def _world(
@@ -136,7 +136,7 @@ def _world(
         for arm in result.arms:
             p = adjusted.get((name, arm.arm)) if result is results[0] else None
             table.append(_row(arm, world.arms.get(arm.arm, ""), result, p))
-        lines += _markdown(table) if result.arms else ["Nothing was measured."]
+        lines += markdown_table(table) if result.arms else ["Nothing was measured."]
     lines += [f"- Failed: {study}: {error}" for study, error in world.failed.items()]
     return lines
 
@@ -177,6 +177,7 @@ def _p(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown; the first row is its head."""
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
     return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]

@@ -14,8 +14,8 @@ or all margins are zero, as they are while the policy equals its reference.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 # s: one standard deviation of the prior is a factor of e; about ten informative labels outweigh it.
 PRIOR_DEVIATION = 1.0
@@ -50,7 +50,7 @@ def fit_temperature(
     grid = np.linspace(-RANGE, RANGE, GRID)
     best = int(np.argmin([loss(x) for x in grid]))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, GRID - 1)])
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
     return float(np.exp(found.x))
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from duelist.acquisition.numerics.grouping import in_order_of_appearance, prompt_groups
 from duelist.types import Features
@@ -125,7 +125,8 @@ class Duels:
         degree_A = np.diff(self.start_A, append=len(self.from_J)).astype(np.float64)
         ones_J = np.ones(len(self.from_J))
         shape = (len(degree_A), len(degree_A))
-        neighbours: Any = csr_array((ones_J, self.to_J, np.append(self.start_A, len(self.from_J))), shape=shape)
+        start_A1 = np.append(self.start_A, len(self.from_J))
+        neighbours: Any = scipy.sparse.csr_array((ones_J, self.to_J, start_A1), shape=shape)
         reward_AK = np.zeros_like(right_AK)
         residual_AK = right_AK
         direction_AK = residual_AK / degree_A[:, None]

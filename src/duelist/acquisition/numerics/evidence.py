@@ -16,10 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve
-from scipy.optimize import minimize_scalar
-from scipy.special import expit
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.optimal_design import log_determinant
@@ -56,7 +54,7 @@ def fit_precision(rows_PD: Floats, votes_P2: NDArray[Any], centre: float) -> flo
     grid = np.linspace(RANGE, -RANGE, GRID)  # from the strongest prior, where the mode is near 0
     best = int(np.argmin([loss(x) for x in grid]))
     bounds = (grid[min(best + 1, GRID - 1)], grid[max(best - 1, 0)])
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return centre * float(np.exp(found.x))
 
 
@@ -84,7 +82,7 @@ def log_evidence(
 
     def factor(theta_D: Floats) -> tuple[Floats, Floats]:
         """Return the slope of the objective, and the Cholesky factor of H."""
-        p_P = expit(rows_PD @ theta_D)
+        p_P = scipy.special.expit(rows_PD @ theta_D)
         slope_D = rows_PD.T @ (total_P * p_P - wins_P) + precision * theta_D
         scaled_PD = rows_PD * np.sqrt(total_P * p_P * (1.0 - p_P))[:, None]
         return slope_D, factored(scaled_PD.T @ scaled_PD + precision * np.eye(len(theta_D)))
@@ -92,7 +90,7 @@ def log_evidence(
     value = objective(mode_D)
     for _ in range(STEPS):
         slope_D, lower_DD = factor(mode_D)
-        step_D = cho_solve((lower_DD, True), slope_D)
+        step_D = scipy.linalg.cho_solve((lower_DD, True), slope_D)
         decrement = float(slope_D @ step_D)
         if decrement < 1e-8 * (1.0 + abs(value)):  # quadratic convergence: one more step is exact to rounding
             mode_D = mode_D - step_D

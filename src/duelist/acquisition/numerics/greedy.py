@@ -37,8 +37,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.lazy_search import LazySearch, largest_left
@@ -158,7 +158,7 @@ def past_directions(past_PD: NDArray[Any], regularizer: float) -> NDArray[np.flo
         return past_PD
     lower_PP = factored(past_PD @ past_PD.T + regularizer * np.eye(len(past_PD)))
     # Gᵀ = Uᵀ L⁻ᵀ: passed as columns, the rows need no copy into LAPACK's order.
-    return np.asarray(dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
+    return np.asarray(scipy.linalg.blas.dtrsm(1.0, lower_PP, past_PD.T, side=1, lower=1, trans_a=1).T)
 
 
 def tie_tolerance(dtype: np.dtype[Any]) -> float:

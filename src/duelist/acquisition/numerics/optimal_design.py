@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve
-from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import TIE_TOLERANCE, pick_greedily
@@ -190,7 +189,7 @@ def exchange(problem: DesignProblem, start: Design, tolerance: float = 1e-4, max
     while unchanged < len(starts) and exchanges < max_exchanges and len(members_B) < n:
         block = slice(starts[at], starts[at] + EXCHANGE_BLOCK)
         at, unchanged = (at + 1) % len(starts), unchanged + 1
-        c_NX = x_ND @ cho_solve((lower_DD, True), x_ND[members_B[block]].T)
+        c_NX = x_ND @ scipy.linalg.cho_solve((lower_DD, True), x_ND[members_B[block]].T)
         while exchanges < max_exchanges:
             factor_NX = (1.0 + v_N)[:, None] * (1.0 - v_N[members_B[block]]) + c_NX**2
             factor_NX[inside_N] = 0.0
@@ -204,14 +203,14 @@ def exchange(problem: DesignProblem, start: Design, tolerance: float = 1e-4, max
                 break  # the gain was rounding
             # M loses x_i and gains x_j: the same two rank-one updates apply to v and c.
             without_N = c_NX[:, m] / np.sqrt(1.0 - v_N[i])
-            with_N = x_ND @ cho_solve((lower_DD, True), x_ND[j]) + without_N * without_N[j]
+            with_N = x_ND @ scipy.linalg.cho_solve((lower_DD, True), x_ND[j]) + without_N * without_N[j]
             with_N /= np.sqrt(1.0 + v_N[j] + without_N[j] ** 2)
             v_N += without_N**2 - with_N**2
             inside_N[i], inside_N[j] = False, True
             c_NX += np.outer(without_N, without_N[members_B[block]]) - np.outer(with_N, with_N[members_B[block]])
             members_B[block.start + m] = j
             matrix_DD, lower_DD, reached = changed_DD, changed_lower_DD, log_determinant(changed_lower_DD)
-            c_NX[:, m] = x_ND @ cho_solve((lower_DD, True), x_ND[j])
+            c_NX[:, m] = x_ND @ scipy.linalg.cho_solve((lower_DD, True), x_ND[j])
             exchanges, unchanged = exchanges + 1, 0
         if at == 0:
             v_N = leverages(x_ND, lower_DD)  # recomputed once per sweep, so that rounding does not accumulate
@@ -244,5 +243,5 @@ def log_determinant(lower_DD: Floats) -> float:
 
 def leverages(rows_ND: Floats, lower_DD: Floats) -> Floats:
     """Return xᵀ(L Lᵀ)⁻¹x of every row."""
-    half_ND = dtrsm(1.0, lower_DD, rows_ND.T, lower=1).T
+    half_ND = scipy.linalg.blas.dtrsm(1.0, lower_DD, rows_ND.T, lower=1).T
     return np.asarray(np.vecdot(half_ND, half_ND))

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from typing import Literal, final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import solve_triangular
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import past_directions
@@ -112,7 +112,7 @@ class _Laplace:
             return np.sqrt(variances_along(self._rows, self._directions_PD, self._regularizer))
         variance_N = np.empty(len(self._rows))
         for positions_N, block_ND in self._blocks():
-            white_DN = solve_triangular(self._lower_DD, block_ND.T, lower=True)
+            white_DN = scipy.linalg.solve_triangular(self._lower_DD, block_ND.T, lower=True)
             variance_N[positions_N] = np.einsum("dn,dn->n", white_DN, white_DN)
         return np.sqrt(variance_N)
 
@@ -120,7 +120,7 @@ class _Laplace:
         """Return K draws of every margin, `[N, K]`."""
         noise_DK = rng.standard_normal((self._rows.shape[1], k))
         if self._lower_DD is not None:
-            theta_DK = solve_triangular(self._lower_DD, noise_DK, lower=True, trans="T")
+            theta_DK = scipy.linalg.solve_triangular(self._lower_DD, noise_DK, lower=True, trans="T")
         else:  # Λ⁻¹v has covariance Λ⁻¹ if v has Λ
             v_DK = np.sqrt(self._regularizer) * noise_DK
             v_DK += self._past_PD.T @ rng.standard_normal((len(self._past_PD), k))

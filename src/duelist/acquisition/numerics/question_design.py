@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg.blas import dtrsm
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import past_directions, pick_greedily
@@ -60,7 +60,7 @@ def one_shot(
     here = rows.of_responses(response_RD)
     matrix_DD = here.information() + past_here_XD.T @ past_here_XD
     matrix_DD.flat[:: len(matrix_DD) + 1] += prior
-    half_RD = dtrsm(1.0, factored(matrix_DD), response_RD.T, lower=1).T
+    half_RD = scipy.linalg.blas.dtrsm(1.0, factored(matrix_DD), response_RD.T, lower=1).T
     score_N = rows.of_responses(half_RD).square_norm_N
     indices_B = first_of_highest(score_N if cost_N is None else score_N / cost_N, budget)
     reached = batch_log_determinant(rows, past_XD, prior, indices_B)

@@ -18,8 +18,8 @@ from __future__ import annotations
 from typing import Any, final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.lazy_search import LazySearch, largest_left
@@ -103,7 +103,7 @@ class LazyQuestionSearch:
         left_WW = self._rows.squares(self._gram, position_N)[0, :width, :width]
         lower_WW = factored(left_WW + self._regularizer * np.eye(width))
         added_XD = self._directions_XD[self.applied : self.applied + width]
-        added_XD[:] = solve_triangular(lower_WW, direction_WD, lower=True, check_finite=False)
+        added_XD[:] = scipy.linalg.solve_triangular(lower_WW, direction_WD, lower=True, check_finite=False)
         self.applied += width
         self._gain_N[best] = self.worth_N[best] = -np.inf
         self.applied_N[best] = len(self._directions_XD) + 1  # never evaluated again

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -50,8 +49,10 @@ class ResponseGroups:
         inside_NQ = place_NQ >= 0
         question_X, _ = np.nonzero(inside_NQ)
         response_X = place_NQ[inside_NQ]
-        links = coo_array((np.ones(len(question_X)), (place_NQ[question_X, 0], response_X)), (responses, responses))
-        web_R = connected_components(links, directed=False)[1]
+        links = scipy.sparse.coo_array(
+            (np.ones(len(question_X)), (place_NQ[question_X, 0], response_X)), (responses, responses)
+        )
+        web_R = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
         web_N = web_R[place_NQ[:, 0]].astype(np.int64) if len(place_NQ) else np.empty(0, np.int64)
         size = np.bincount(web_R[np.unique(response_X)], minlength=1)
         too_large_N = size[web_N] > LARGEST_GROUP

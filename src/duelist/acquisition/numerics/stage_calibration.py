@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from duelist.types import Features
 
@@ -41,5 +41,5 @@ def fit_choices(past: Features, equal: bool) -> tuple[float, Floats]:
 
     start = float(stage_scales.grid_minimum(first)[0])
     bounds = (start - stage_scales.STEP, start + stage_scales.STEP)
-    refined = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    refined = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
     return float(np.exp(refined.x)), np.ones(1)

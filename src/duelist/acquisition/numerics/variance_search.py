@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Protocol, final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve
 
 from duelist.acquisition.numerics.factors import factored
 from duelist.acquisition.numerics.greedy import TIE_TOLERANCE
@@ -189,7 +189,7 @@ class _PoolVariances:
 
     def solve(self, columns_DX: Floats) -> Floats:
         """Return M⁻¹ times some columns."""
-        solved_DX = np.asarray(cho_solve((self._lower_DD, True), columns_DX, check_finite=False))
+        solved_DX = np.asarray(scipy.linalg.cho_solve((self._lower_DD, True), columns_DX, check_finite=False))
         if self._recent_XD:
             steps_XD = np.stack(self._recent_XD)
             solved_DX = solved_DX - steps_XD.T @ (steps_XD @ columns_DX)
