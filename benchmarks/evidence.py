@@ -32,7 +32,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "evidence.md"
 FILES = DOCS / "evidence"
 
-TABLE = re.compile(r"^<!-- table: (\{.*?\}) -->\n\n(?:\|[^\n]*\n)*", re.M | re.S)
+TABLE = re.compile(r"^<!-- table: (\{.*?\}) -->\n+(?:\|[^\n]*\n)*\n*", re.M | re.S)
 NEVER = "never"
 Table = list[list[str]]
 
@@ -45,7 +45,7 @@ def built(text: str) -> str:
         rows = TABLES[spec.pop("of")](**spec)
         lines = [re.sub(r"(?<=[ (])-(?=[0-9])", "−", line) for line in markdown_table(rows)]
         lines = [re.sub(r"\|  (?=\|)", "| ", line) for line in lines]
-        return f"<!-- table: {found[1]} -->\n\n" + "\n".join(lines) + "\n"
+        return f"<!-- table: {found[1]} -->\n\n" + "\n".join(lines) + "\n\n"
 
     return TABLE.sub(table, text)
 
@@ -175,14 +175,14 @@ def trainings(world: str, trainings: Sequence[str] = ()) -> Table:
     return table
 
 
-def cascade(folder: str, columns: Sequence[str]) -> Table:
+def cascade(file: str, columns: Sequence[str]) -> Table:
     """Return the table that benchmarks/cascade.py printed.
 
     Args:
-        folder: name of the printed file.
+        file: what it printed.
         columns: the columns that are shown.
     """
-    lines = [re.split(r"  +", line.strip()) for line in (FILES / "cascade" / folder).read_text("utf-8").splitlines()]
+    lines = [re.split(r"  +", line.strip()) for line in (FILES / "cascade" / file).read_text("utf-8").splitlines()]
     head = lines[1]
     return [[row[head.index(column)] for column in columns] for row in lines[1:]]
 
