@@ -182,7 +182,7 @@ def settings_of(symbol: str) -> str:
     sys.path.append(str(ROOT / "tests" / "recipe"))
     from test_recipe_documentation import described
 
-    return "\n".join(described(found, python=True))
+    return f"Fields of `{found.__name__}`:\n\n" + "\n".join(described(found, python=True))
 
 
 class _Page(HTMLParser):

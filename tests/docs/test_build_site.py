@@ -74,9 +74,9 @@ def test_linked_files_of_the_repository_become_pages_and_code_blocks_stay(
 
 def test_the_fields_of_settings_classes_are_on_their_pages(build_site: ModuleType) -> None:
     text = build_site.settings_of("duelist.acquisition.VOptConfig")
-    assert [line.split("`")[1] for line in text.splitlines()] == list(VOptConfig.model_fields)
+    assert [line.split("`")[1] for line in text.splitlines()[2:]] == list(VOptConfig.model_fields)
     assert "- `prior_variance` (number, > 0, default `100.0`): σ² of the prior" in text  # inherited
-    assert build_site.settings_of("duelist.acquisition.ActiveDPOConfig").startswith("- `lambda_` (number, > 0")
+    assert "\n- `lambda_` (number, > 0" in build_site.settings_of("duelist.acquisition.ActiveDPOConfig")
     assert "\n    - `lure.uniform` (" in build_site.settings_of("duelist.acquisition.AcquisitionOptions")
     assert build_site.settings_of("duelist.acquisition.VOpt") == build_site.settings_of("duelist.errors") == ""
 
