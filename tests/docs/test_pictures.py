@@ -1,7 +1,7 @@
 """The pictures of the report, of a comparison and of the gallery that the documentation shows, seen in Chromium.
 
-`DUELIST_SCREENSHOTS=docs python -m pytest -n 0 -m full tests/docs/test_pictures.py` writes them into docs/, those of every
-rule too, which takes some minutes.
+`DUELIST_SCREENSHOTS=docs python -m pytest -n 0 -m full tests/docs/test_pictures.py` writes them into docs/, with those of
+every rule, which takes some minutes.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def test_the_report_of_a_study(browser: Any, report: Path, folder: Path, name: s
     assert violations(page) == []
     assert said == []
     screen, scale = WINDOWS[name]["viewport"], WINDOWS[name].get("device_scale_factor", 1)
-    first_screen = [page.locator(".headline"), *([] if name == "phone" else [page.get_by_role("img", name="Mean reward")])]
-    for seen in first_screen:
+    headline, chart = page.locator(".headline"), page.get_by_role("img", name="Mean reward")
+    for seen in [headline] if name == "phone" else [headline, chart]:  # on the first screen
         box = seen.bounding_box()
         assert box["width"] > 100 and box["y"] + box["height"] < screen["height"]
-    assert page.locator(".headline").inner_text().startswith("Mean reward ")
+    assert headline.inner_text().startswith("Mean reward ")
     assert page.get_by_text("Map of the pool", exact=True).is_visible()
     size, lightness_HW = kept(page, folder / "report" / f"{name}.png")
     assert size == (screen["width"] * scale, screen["height"] * scale)
