@@ -5,7 +5,7 @@ well in the repository too. The site is therefore built from a copy, build/docs,
 
 - every linked file outside docs/ is a page of its own, with numbered lines;
 - a link to `file.py#Class.method` leads to the line where that is defined, and says which line it is;
-- every package of docs/api.md has a page generated from its docstrings;
+- every package of docs/api.md has a page generated from its docstrings, and the fields of its settings classes;
 - notebooks are pages, with their outputs.
 
 The build fails on a warning of zensical, and on a link of a built page that leads nowhere.
@@ -17,6 +17,7 @@ import ast
 import base64
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -165,7 +168,21 @@ def api_pages() -> None:
 def _api_page(name: str, symbols: list[str]) -> None:
     place = STAGED / "reference" / "api" / f"{name}.md"
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text("\n\n".join([f"# {name}", *(f"::: {symbol}" for symbol in symbols)]) + "\n", encoding="utf-8")
+    parts = [part for symbol in symbols for part in (f"::: {symbol}", settings_of(symbol))]
+    place.write_text("\n\n".join([f"# {name}", *filter(None, parts)]) + "\n", encoding="utf-8")
+
+
+def settings_of(symbol: str) -> str:
+    """Return a line for every field of a settings class, as the reference of recipes has it; "" for other symbols."""
+    found = pkgutil.resolve_name(symbol)
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        return ""
+    if found.__name__ == "Recipe":
+        return "The fields are the [keys of a recipe](../recipe/keys.md)."
+    sys.path.append(str(ROOT / "tests" / "recipe"))
+    from test_recipe_documentation import described
+
+    return f"Fields of `{found.__name__}`:\n\n" + "\n".join(described(found, python=True))
 
 
 class _Page(HTMLParser):

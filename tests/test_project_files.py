@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def test_a_release_is_checked_before_it_is_published_without_a_token() -> None:
     assert "twine check --strict" in commands and "duelist run quickstart" in commands
     assert jobs["publish"]["needs"] == "build" and jobs["publish"]["permissions"] == {"id-token": "write"}
     assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+
+
+def test_the_source_distribution_has_the_files_that_the_tests_read() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    included = {path.name for pattern in build["targets"]["sdist"]["include"] for path in ROOT.glob(pattern)}
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
+    read = {name for text in sources for name in re.findall(r'ROOT / "([\w.]+)"', text)} - {"pyproject.toml"}
+    assert read >= {"CITATION.cff", "SECURITY.md", ".github", "docs"} and read <= included
 
 
 def test_the_links_of_the_security_policy_lead_to_files() -> None:

@@ -138,6 +138,16 @@ def test_ctrl_c_on_the_program(write_recipe: WriteRecipe, rewards: Path, tmp_pat
     assert "Traceback" not in err and "Error" not in err and err.count("Stopped.") == 1
 
 
+def test_a_reader_that_is_gone_ends_a_command_quietly() -> None:
+    """As in `duelist recipes | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-m", "duelist", "recipes"], stdout=write, stderr=subprocess.PIPE, env=env)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize("code", [0, None, 3])
 def test_whatever_ends_a_command_from_within_is_an_error(
     code: int | None, duelist: Command, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from duelist.acquisition import VOptConfig
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -68,6 +70,15 @@ def test_linked_files_of_the_repository_become_pages_and_code_blocks_stay(
     assert text["repository/HOME.md"] == "[a](../a.md)\n"
     assert text["repository/out.md"] == "# out\n\n- [log.txt](out/log.txt.md)\n"
     assert '`text linenums="1"\none\n' in text["repository/out/log.txt.md"]
+
+
+def test_the_fields_of_settings_classes_are_on_their_pages(build_site: ModuleType) -> None:
+    text = build_site.settings_of("duelist.acquisition.VOptConfig")
+    assert [line.split("`")[1] for line in text.splitlines()[2:]] == list(VOptConfig.model_fields)
+    assert "- `prior_variance` (number, > 0, default `100.0`): σ² of the prior" in text  # inherited
+    assert "\n- `lambda_` (number, > 0" in build_site.settings_of("duelist.acquisition.ActiveDPOConfig")
+    assert "\n    - `lure.uniform` (" in build_site.settings_of("duelist.acquisition.AcquisitionOptions")
+    assert build_site.settings_of("duelist.acquisition.VOpt") == build_site.settings_of("duelist.errors") == ""
 
 
 def test_links_that_lead_nowhere_are_found(build_site: ModuleType, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_the_budget_is_split_into_rounds(start: Start, tmp_path: Path, budget: i
     file.write_text(starter_recipe(replace(start, budget=budget)), encoding="utf-8")
     recipe = load_recipe(file)
     assert (recipe.rounds, recipe.budget) == (rounds, each)
+    assert file.read_text(encoding="utf-8").startswith(f"# {rounds * each} labels by ")
 
 
 def test_a_model_and_prompts_of_the_hub_need_not_be_reachable(start: Start, tmp_path: Path) -> None:
@@ -54,6 +55,8 @@ def test_answers_that_make_no_study_are_refused(start: Start, tmp_path: Path) ->
     for who in NEEDS_NAME:
         with pytest.raises(RecipeError, match="must be named with `--by`"):
             starter_recipe(replace(start, labeller=labeller(who), labelled_by=None))
+    with pytest.raises(RecipeError, match=r"`--by` must name a function as `file\.py:name`, but got 'f\.py'"):
+        starter_recipe(replace(start, labelled_by="f.py"))
     with pytest.raises(RecipeError, match=r"`--labels` must be one of people, .* Did you mean 'people'"):
         labeller("peple")
     with pytest.raises(DataError, match="asks 200 questions, but 30 prompts give 72 at most"):

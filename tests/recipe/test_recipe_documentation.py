@@ -72,18 +72,21 @@ def settings(kind: str, table: dict[str, str]) -> list[str]:
     return parts
 
 
-def described(config: type[BaseModel], prefix: str = "") -> list[str]:
+def described(config: type[BaseModel], prefix: str = "", python: bool = False) -> list[str]:
     """A line for every field, and for every field of those that are settings classes themselves."""
-    return [line for entry in entries(config, prefix) for line in entry]
+    return [line for entry in entries(config, prefix, python) for line in entry]
 
 
-def entries(config: type[BaseModel], prefix: str = "") -> Iterator[list[str]]:
-    """A field's line, followed by those of its own fields if it is a settings class."""
+def entries(config: type[BaseModel], prefix: str = "", python: bool = False) -> Iterator[list[str]]:
+    """A field's line, followed by those of its own fields if it is a settings class.
+
+    With `python`, fields have the names of the class's attributes (`lambda_`), not those of a recipe (`lambda`).
+    """
     for name, field in config.model_fields.items():
-        key = f"{prefix}{field.alias or name}"
+        key = f"{prefix}{name if python else field.alias or name}"
         entry = [f"- `{key}` ({typed(field)}): {field.description}"]
         for inner in settings_classes(field.annotation):
-            entry += [INDENT + line for line in described(inner, f"{key}.")]
+            entry += [INDENT + line for line in described(inner, f"{key}.", python)]
         yield entry
 
 

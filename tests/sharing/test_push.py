@@ -83,6 +83,23 @@ def test_the_cards_say_what_the_study_was(study: Path, tmp_path: Path) -> None:
     assert f"{len(rows)} preferences" in dataset.text
 
 
+def test_the_cards_say_what_was_drawn_at_random(tmp_path: Path) -> None:
+    prompt = Prompt.of("Say yes.")
+    asked = made_by_hand.pairs_on(prompt, 4)
+    asked[3] = replace(asked[3], control=True)
+    rule = {"acquisition": {"name": "activedpo"}, "initial_random": 2, "control_fraction": 0.25}
+    by_data = {"annotator": {"name": "dataset_labels", "path": "prompts.jsonl"}}
+    made_by_hand.make_study(tmp_path / "study", asked, [prompt], **rule, **by_data)
+    folder = open_folder(tmp_path / "study")
+    folder.store.add_answers([Label(x.question.id, "data", "a") for x in asked])
+    small_study.close(folder, 1)
+    folder.close()
+    model, dataset, _ = shared(tmp_path / "study", tmp_path / "out")
+    assert "selected by `activedpo`, not at random, all but 3 of 4." in model.text
+    assert "by the rule `activedpo`, all but 3 that were drawn at random." in dataset.text
+    assert "The answers are those of the data set" in model.text and "No person" not in dataset.text
+
+
 def test_nothing_that_names_people_or_this_machine_leaves(study: Path, tmp_path: Path) -> None:
     (study / "ledger.db").write_text("Ada Lovelace")
     (study / ".secret").write_text("a link's token")
@@ -214,7 +231,7 @@ def test_what_cannot_be_pushed_is_said_with_the_remedy(
     assert isinstance(without.exception, RecipeError)
     assert "HF_TOKEN" in str(without.exception)
     unowned = runner.invoke(app, ["push", str(study), "--repo", "yes"])
-    assert "OWNER/NAME" in str(unowned.exception)
+    assert "OWNER/NAME" in str(unowned.exception) and ".." not in str(unowned.exception)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(StorageError, match="must be new or empty"):

@@ -40,8 +40,18 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, help="Number of studies that run in parallel. If not given, one per core."),
 ]
-out = Console()
-err = Console(stderr=True)
+
+
+class _Console(Console):
+    """Console of a command, which ends quietly where its reader is gone: `duelist methods | head`."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error on, for which typer ends a command; rich's own answer is `sys.exit`, a fault elsewhere."""
+        raise
+
+
+out = _Console()
+err = _Console(stderr=True)
 
 
 def say_certificate(diagnostics: Mapping[str, Any], where: str = "") -> None:

@@ -76,6 +76,10 @@ def starter_recipe(start: Start) -> str:
     """
     if start.labeller in NEEDS_NAME and not start.labelled_by:
         raise RecipeError(f"Who labels must be named with `--by`: {LABELLERS[start.labeller]}.")
+    if start.labeller == "reward_function" and not re.fullmatch(".+:.+", start.labelled_by or ""):
+        raise RecipeError(
+            f"`--by` must name a function as `file.py:name`, but got {start.labelled_by!r}: add the name."
+        )
     text = _written(start, _local_prompts(start.prompts))
     parse_recipe(anchored(read_yaml(text)))
     return text
@@ -112,7 +116,7 @@ def _written(start: Start, prompts: int | None) -> str:
             )
     return "\n".join(
         [
-            f"# {start.budget} labels by {LABELLERS[start.labeller]}. Every key: docs/recipe.md",
+            f"# {rounds * each} labels by {LABELLERS[start.labeller]}. Every key: docs/recipe.md",
             f"name: {_scalar(start.name)}",
             f"rounds: {rounds}",
             f"budget: {each} # questions per round",

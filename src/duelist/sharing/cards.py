@@ -82,4 +82,6 @@ def _who(f: Facts) -> str:
     """Return who labelled, in a sentence."""
     if f.annotator in ("people", "cascade"):
         return f"{f.people} annotator{'' if f.people == 1 else 's'} answered."
+    if f.annotator == "dataset_labels":
+        return "The answers are those of the data set: its own card says who gave them."
     return "No person labelled: the answers are computed."

@@ -47,7 +47,7 @@ class Facts:
         curve: its rows, one for each evaluated round.
         rounds: (closed, planned).
         references: references of the methods used.
-        at_random: whether the questions were drawn at random from the pool.
+        at_random: number of questions that were drawn at random from the pool.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Facts:
     curve: Sequence[Sequence[str]]
     rounds: tuple[int, int]
     references: Sequence[str]
-    at_random: bool
+    at_random: int
 
     @property
     def agreement_in_words(self) -> str:
@@ -94,6 +94,8 @@ def facts_of(arm: Arm) -> Facts:
     kinds = ("sampler", "pairing", "acquisition", "trainer")
     components = [(kind, getattr(recipe, kind)) for kind in kinds]
     settings = {"β": recipe.beta, "rounds": recipe.rounds, "budget": f"{recipe.budget} questions per round"}
+    first = min(recipe.initial_random, len(arm.asked))
+    control = sum(bool(x.control) for x in arm.asked[first:])
     references = [reference_of(resolve(kind, component.name)[0]) for kind, component in components]
     return Facts(
         name=recipe.name,
@@ -116,7 +118,7 @@ def facts_of(arm: Arm) -> Facts:
         curve=curve,
         rounds=(arm.rounds_closed, arm.rounds),
         references=list(dict.fromkeys(x for x in references if x and not x.startswith("none"))),
-        at_random=recipe.acquisition.build().uniform,
+        at_random=len(arm.asked) if recipe.acquisition.build().uniform else first + control,
     )
 
 

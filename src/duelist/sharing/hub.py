@@ -31,7 +31,7 @@ def require_repo(repo: str) -> None:
         if "/" not in repo:
             raise HFValidationError("it has no owner")
     except HFValidationError as error:
-        raise RecipeError(f"A repository's name is OWNER/NAME, but got {repo!r}: {error}. Correct it.") from error
+        raise RecipeError(f"A repository's name is OWNER/NAME, but got {repo!r}: correct it. {error}") from error
 
 
 def require_token() -> None:
