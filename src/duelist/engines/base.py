@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, final
 
@@ -19,6 +19,15 @@ Result = TypeVar("Result")
 
 class Source(ABC, Generic[Held]):
     """How a worker gets what it holds. Sources are compared with ==: an equal one is not loaded again."""
+
+    @property
+    def kind(self) -> Hashable:
+        """What a worker replaces by what this loads: that of an earlier source of this kind. It holds one of each."""
+        return type(self)
+
+    def sharded(self, processes: int) -> Source[Held] | None:
+        """Return how processes get it of which each holds a part (`engines.sharded`); None if it cannot be divided."""
+        return None
 
     @abstractmethod
     def load(self, held: Held | None) -> Held:
