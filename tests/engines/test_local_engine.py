@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,7 +13,7 @@ from duelist.engines.conformance import Capital, Word, digest
 from duelist.engines.local import Local
 from duelist.engines.worker import Worker
 from duelist.errors import NumericalError, RecipeError
-from duelist.progress import Progress
+from duelist.progress import Progress, Silent
 from duelist.testing import check_engine
 from pickled_workers import PickledWorkers
 
@@ -75,6 +76,28 @@ def test_a_batch_is_computed_when_its_result_is_asked_for() -> None:
     next(results)
     next(results)
     assert seen == [1, 2]
+
+
+class Prepared:
+    """A task with a state that takes long to bring about."""
+
+    def __init__(self) -> None:
+        self.entered: list[int] = []
+
+    @contextmanager
+    def prepared(self, held: int) -> Iterator[None]:
+        self.entered.append(held)
+        yield
+        self.entered.append(-held)
+
+    def __call__(self, held: int, batch: int) -> tuple[int, ...]:
+        return (batch, *self.entered)
+
+
+def test_the_state_of_a_task_is_entered_once_for_all_batches() -> None:
+    task = Prepared()
+    assert list(Local().map(InMemory(7), task, [1, 2], Silent())) == [(1, 7), (2, 7)]
+    assert task.entered == [7, -7]
 
 
 def test_a_model_in_memory_is_not_sent_elsewhere() -> None:

@@ -51,6 +51,8 @@ class Annotator(Checked, ABC):
     def compute_with(self, engine: Engine, progress: Progress) -> None:
         """Compute with this engine what a model in memory computes batch by batch; the default does so for `reward`.
 
+        Called before `annotate` and after `keep_in`.
+
         Args:
             engine: the engine.
             progress: is told of failures that were recovered from.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, final
 
@@ -52,6 +53,16 @@ class InMemory(Source[Held]):
         raise RecipeError(
             "Workers read the model from a study's folder, but this one is only in memory: use the engine `local`."
         )
+
+
+def prepared(task: Callable[[Held, Any], Any], held: Held) -> AbstractContextManager[Any]:
+    """Return the state of what is held in which a task computes: that of its method `prepared`, if it has one.
+
+    A task brings it about for each batch, and changes nothing where it is there already. An engine may enter it once
+    for many batches, which is faster, if nobody else uses what is held in between.
+    """
+    own = getattr(task, "prepared", None)
+    return nullcontext() if own is None else own(held)
 
 
 class Engine(Checked, ABC):

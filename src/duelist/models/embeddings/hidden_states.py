@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -62,8 +63,12 @@ class OfBase:
 
     task: PooledStates
 
+    def prepared(self, policy: Policy) -> AbstractContextManager[None]:
+        """Make the policy its reference."""
+        return policy.as_reference()
+
     def __call__(self, policy: Policy, batch: Sequence[Tokens]) -> Vectors:
-        with policy.as_reference():
+        with self.prepared(policy):
             return self.task(policy.model, batch)
 
 

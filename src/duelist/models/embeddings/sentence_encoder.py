@@ -16,7 +16,6 @@ from duelist.engines.local import Local
 from duelist.errors import ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder, Vectors
-from duelist.models.policy.fixed_model import FixedModel
 from duelist.models.policy.loading import device_of, load_pretrained
 from duelist.progress import Progress
 from duelist.types import Prompt, Response
@@ -39,6 +38,8 @@ class SentenceEncoder(Embedder):
         Raises:
             ModelError: if the library is not installed, or the model cannot be loaded.
         """
+        from duelist.models.policy.fixed_model import FixedModel
+
         self.config = config
         self._engine = engine or Local()
         self._source = FixedModel(read_encoder, config, str(config.model))
