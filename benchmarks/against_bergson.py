@@ -72,7 +72,7 @@ def prepare(folder: Path, count: int) -> None:
 def duelist_runner(rows: Sequence[Any]) -> tuple[Callable[[int, int, int], np.ndarray], Callable[[int], int]]:
     """Functions (responses, d or 0 for none, seed) -> gradients, and responses -> number of batches."""
     from duelist.models.gradients.lora_gradients import LoraGradients
-    from duelist.models.policy.logprobs import batches_by_tokens
+    from duelist.models.policy.response_batches import batches_by_tokens
     from gradients import build_model, build_sequences
 
     model, sequences = build_model(RANK), build_sequences(len(rows))

@@ -38,8 +38,8 @@ from duelist.engines.ray import RayConfig, RayEngine
 from duelist.featurizers.response_numbers import Gradients
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.kept import KeptPolicy
-from duelist.models.policy.logprobs import TokenizedResponse, plan_batches
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import TokenizedResponse, plan_batches
 from duelist.progress import Silent
 
 VOCABULARY = 8192

@@ -32,7 +32,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from duelist.models.gradients.lora_gradients import LoraGradients
-from duelist.models.policy.logprobs import ResponseBatch, TokenizedResponse, batches_by_tokens
+from duelist.models.policy.response_batches import ResponseBatch, TokenizedResponse, batches_by_tokens
 
 CPU = torch.device("cpu")
 VOCABULARY = 8192

@@ -58,7 +58,7 @@ from transformers import (
     XLNetLMHeadModel,
 )
 
-from duelist.models.policy.logprobs import TokenizedResponse
+from duelist.models.policy.response_batches import TokenizedResponse
 from duelist.seeding import derived_seed
 
 VOCABULARY = 61

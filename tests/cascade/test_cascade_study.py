@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 
 from cascades import AUDIT, cascade_of
-from duelist import parse_recipe
+from duelist import Label, Study, parse_recipe
 from duelist.cascade.evidence import coin
 from duelist.cli.console import status_rows
 from duelist.errors import RecipeError
 from duelist.preflight.examination import examine
+from duelist.progress import Silent
 from duelist.report.status import status
 from duelist.seeding import derived_seed
 from duelist.store.export import csv_text, label_rows
 from duelist.store.store import Store
+from duelist.types import Preference, Retraction
 from killing import in_process, moments_of, run_study, shown_log
 from outcomes import lines, outcome, require_equal
 
@@ -83,6 +85,47 @@ def require_cascade(folder: Path) -> None:
     assert sum(row["advisory"] == "True" for row in table) == len(judge) - len(taken)
     assert {x.annotator for x in store.current_labels() if x.pair_id in taken} == {next(iter(judge.values())).annotator}
     store.close()
+
+
+def test_a_person_s_answer_replaces_the_label_of_a_pair_that_the_judge_took(
+    cascade_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = parse_recipe(cascade_recipe)
+    with Study.create(tmp_path / "study", recipe) as study:
+        annotator = study.stages.components.annotator
+        study.tell(annotator.annotate(study.ask(), derived_seed(0, "annotate"), Silent()))
+        study.update()
+        batch = study.ask()
+        before = {x.pair_id: x for x in study.store.current_labels()}
+        first, second, third = sorted(before.keys() & {q.id for q in batch.questions})[:3]  # taken: people told nothing
+        assert all(before[i].judgement is not None for i in (first, second, third))
+        other = {"a": "b", "b": "a"}
+        contradicts = Label(first, "zoe", other[before[first].outcome])
+        study.tell([contradicts, Label(second, "zoe", "both_bad"), Label(third, "zoe", "skip")])
+
+        def counting() -> dict[str, list[tuple[str, str]]]:
+            found: dict[str, list[tuple[str, str]]] = {first: [], second: [], third: []}
+            for x in study.store.current_labels():
+                if x.pair_id in found:
+                    found[x.pair_id].append((x.annotator, x.outcome))
+            return found
+
+        judge = before[first].annotator
+        assert counting() == {
+            first: [("zoe", contradicts.outcome)],
+            second: [("zoe", "both_bad")],
+            third: [(judge, before[third].outcome), ("zoe", "skip")],
+        }
+        trained = {(x.pair_id, x.annotator, x.chosen.id) for x in study.store.decisions(2) if isinstance(x, Preference)}
+        pair = next(q for q in batch.questions if q.id == first)
+        assert {x for x in trained if x[0] == first} == {(first, "zoe", getattr(pair, contradicts.outcome).id)}
+        assert not any(x[0] == second for x in trained) and {x[1] for x in trained if x[0] == third} == {judge}
+        assert not {first, second, third} & set(study.unanswered())
+        # Nothing is lost: the judge's labels stay recorded as taken, which is what its trust is measured by.
+        recorded = [x for x in study.store.current_labels(advisory=True) if x.annotator == judge]
+        assert {first, second, third} <= {x.pair_id for x in recorded if not x.advisory}
+        study.store.add_answers([Retraction(first, "zoe", contradicts.id, "undo")])
+        assert counting()[first] == [(judge, before[first].outcome)]
 
 
 def test_the_cost_is_said_before_anything_is_asked(cascade_recipe: dict[str, Any]) -> None:

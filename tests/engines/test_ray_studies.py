@@ -17,6 +17,7 @@ from duelist.progress import Silent
 from duelist.recipe.recipe import Recipe, load_recipe, parse_recipe, recipe_content
 from duelist.store.layout import RECIPE
 from duelist.study.study import Study
+from tiny_judge import save_tiny_judge
 
 # Quickstart, with few prompts and small batches: several for each kind of work.
 SMALL = (
@@ -116,6 +117,41 @@ def test_other_policies_and_samplers_are_the_same_with_workers(
     recipe = parse_recipe(tiny_recipe)
     expected = run(tmp_path / "local", recipe)
     assert run(tmp_path / "ray", with_engine(recipe, dict(RAY))) == expected
+
+
+@pytest.fixture
+def judged(
+    tiny_recipe: dict[str, Any], tiny_reward_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """A recipe with models in memory besides the policy: a judge that decides, two rewards and embeddings."""
+    judge = tmp_path_factory.mktemp("judge")
+    save_tiny_judge(judge)
+    return {
+        **tiny_recipe,
+        "featurizers": {"embedding": {"max_tokens": 60}},
+        "acquisition": {"name": "coreset", "features": "embedding"},
+        "annotator": {"name": "judge", "model": str(judge), "min_mass": 0, "batch_tokens": 6000},
+        "reward": {"name": "model", "model": str(tiny_reward_model), "batch_size": 3},
+        "evaluation": {"max_new_tokens": 6, "judge": {"reward_model": str(tiny_reward_model), "batch_size": 5}},
+    }
+
+
+@slow
+@pytest.mark.full
+def test_judges_rewards_and_embeddings_are_the_same_with_workers_that_are_killed(
+    judged: dict[str, Any], cluster: None, tmp_path: Path
+) -> None:
+    recipe = parse_recipe(judged)
+    expected = run(tmp_path / "local", recipe)
+    assert any(b'"win_rate' in content for content in expected.values())
+    assert run(tmp_path / "one", with_engine(recipe, {**RAY, "workers": 1})) == expected
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    assert (
+        run(tmp_path / "two", with_engine(recipe, {**RAY, "name": "ray_work:DyingRay", "flags": str(flags)}))
+        == expected
+    )
+    assert {"TokenLogProbs", "Scores", "OfBase"} <= {path.name for path in flags.iterdir()}
 
 
 def test_an_online_study_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

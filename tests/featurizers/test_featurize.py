@@ -17,8 +17,8 @@ from duelist.featurizers.margin import Margin, MarginFeaturizerConfig
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy import logprobs
 from duelist.models.policy.config import PolicyConfig
-from duelist.models.policy.logprobs import tokenized
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import tokenized
 from duelist.models.policy.tokenization import encode_responses
 from duelist.models.trained import Models
 from duelist.progress import Silent

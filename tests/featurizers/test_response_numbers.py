@@ -18,8 +18,9 @@ from duelist.featurizers.base import FeatureJob, distinct_responses, featurize
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.featurizers.gradient import Gradient, GradientConfig, pair_gradients
 from duelist.models.gradients.lora_gradients import LoraGradients
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import tokenized
 from duelist.models.trained import Models
 from duelist.progress import Advance, Progress, Silent
 from duelist.types import Features, Prompt, Question, Response

@@ -3,67 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from judging import Notes
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import ModelError
 from duelist.judges.base import Comparison
 from duelist.judges.config import JudgeConfig
-from duelist.judges.language_model import LanguageModelJudge
+from duelist.judges.language_model import LanguageModelJudge, read_judge
 from duelist.models.policy.choice_logprobs import ChoicePrompt, choice_log_probs, choice_prompt
-from duelist.progress import Silent
+from duelist.models.policy.fixed_model import FixedModel
+from duelist.progress import Advance, Progress, Silent
 from duelist.types import Prompt
-
-TEMPLATE = "{% for m in messages %}<u>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<a>\n{% endif %}"
-CONTEXT = 1600
+from pickled_workers import PickledWorkers
+from tiny_judge import CONTEXT, save_tiny_judge
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama with a byte-level tokenizer, in which a letter after a space is one token."""
+    """A tiny judge."""
     folder = tmp_path_factory.mktemp("judge")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<end>", "<u>", "<a>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(
-        ["answer A or B or C", " A A A A", " B B B B", " C C C C", "the response is"], trainer
-    )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer.get_vocab()),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        initializer_range=0.3,
-        eos_token_id=0,
-        pad_token_id=0,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        LlamaForCausalLM(config).save_pretrained(folder)
+    save_tiny_judge(folder)
     return folder
 
 
 def judge(folder: Path, cache: Path | None = None, **settings: Any) -> LanguageModelJudge:
     given = {"model": str(folder), "device": "cpu", "dtype": "float64", "min_mass": 0, "batch_tokens": 3000, **settings}
     return LanguageModelJudge(JudgeConfig.model_validate(given), cache)
+
+
+class Counts(Progress):
+    """Counts what is done under each description."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+
+    @contextmanager
+    def stage(self, description: str, total: int) -> Iterator[Advance]:
+        assert description not in self.done
+        self.done[description] = 0
+        yield lambda steps: self.done.update({description: self.done[description] + steps})
+        assert self.done[description] == total
+
+    def note(self, text: str) -> None:
+        pass
 
 
 COMPARISONS = [
@@ -132,9 +122,9 @@ def test_a_cached_verdict_is_not_computed_again(folder: Path, tmp_path: Path, mo
     found = judge(folder, tmp_path).judge(COMPARISONS, 0, Silent())
     asked: list[int] = []
 
-    def counted(model: Any, prompts: Sequence[ChoicePrompt], max_tokens: int) -> Any:
+    def counted(model: Any, prompts: Sequence[ChoicePrompt], *further: Any) -> Any:
         asked.append(len(prompts))
-        return choice_log_probs(model, prompts, max_tokens)
+        return choice_log_probs(model, prompts, *further)
 
     monkeypatch.setattr("duelist.models.policy.choice_logprobs.choice_log_probs", counted)
     more = [*COMPARISONS, Comparison(Prompt.of("New"), "x", "y")]
@@ -224,3 +214,19 @@ def test_choices_of_several_tokens_are_added_up(folder: Path) -> None:
             expected = sum(float(log_p[start - 1 + t, token]) for t, token in enumerate(ids))
             assert found[i][c] == pytest.approx(expected, abs=1e-9)
             assert not math.isnan(expected)
+    spread, workers = {}, PickledWorkers()
+    from_worker = partial(workers.map, FixedModel(read_judge, JudgeConfig(model=str(folder), dtype="float64"), "judge"))
+    for index_B, rows_BC in choice_log_probs(model, prompts, 60, from_worker):
+        spread |= dict(zip(index_B.tolist(), rows_BC.tolist(), strict=True))
+    assert spread == found and all(workers.batches)
+
+
+def test_workers_give_the_verdicts_of_one_process(folder: Path) -> None:
+    expected = judge(folder).judge(COMPARISONS, 0, Silent())
+    workers, told, spread = PickledWorkers(), Counts(), judge(folder)
+    spread.compute_with(workers, Silent())
+    assert spread.judge(COMPARISONS, 0, told) == expected
+    assert workers.batches == [1, 1]
+    assert told.done == {"Judging": len(COMPARISONS)}
+    (held,) = workers.held(0)
+    assert held is not spread._source.here

@@ -60,7 +60,7 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
 
 def brute_force(rows: list[dict[str, Any]], labelled: list[dict[str, Any]], policy: Policy, budget: int) -> list[int]:
     """Indices of the rows that equations (3) and (4) pick, V inverted explicitly, gradients whole."""
-    from duelist.models.policy.logprobs import TokenizedResponse
+    from duelist.models.policy.response_batches import TokenizedResponse
     from duelist.models.policy.tokenization import encode_responses
     from duelist.types import Prompt
 

@@ -12,7 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from duelist.errors import DataError, ModelError, RecipeError
-from duelist.models.policy.logprobs import TokenizedResponse, sequence_log_probs, tokenized
+from duelist.models.policy.logprobs import sequence_log_probs
+from duelist.models.policy.response_batches import TokenizedResponse, tokenized
 from duelist.models.policy.tokenization import prompt_token_ids
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan

@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM
 from duelist import Label, Study, parse_recipe
 from duelist.cli.console import status_rows
 from duelist.errors import ModelError, RecipeError, RoundStateError, StudyLockedError
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import tokenized
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store.artifacts import read_jsonl

@@ -20,6 +20,7 @@ from trained_policies import adapter_weights, fresh, moved, responses_to
 from duelist.errors import DuelistError, ModelError, RecipeError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.sharding import require_devices
 from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
 from duelist.recipe.recipe import parse_recipe
@@ -27,7 +28,6 @@ from duelist.trainers.decisions import ScaledDecisions
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig
 from duelist.trainers.own_share import COUNTED, OwnShare, shared_out
-from duelist.trainers.processes import require_devices
 from duelist.types import Preference, Prompt, RankedSet
 
 BETA, SEED = 0.5, 3
@@ -202,7 +202,7 @@ class Printing(Progress):
 
 def test_a_process_ends_when_its_standard_input_is_closed() -> None:
     program = (
-        "import threading; from duelist.trainers.training_process import _end_with_study as end\n"
+        "import threading; from duelist.engines.launcher import end_with_parent as end\n"
         "threading.Thread(target=end).start(); print('started', flush=True); threading.Event().wait()"
     )
     pipe = subprocess.PIPE
@@ -220,11 +220,11 @@ def test_a_policy_in_memory_cannot_be_trained_in_processes(tiny_model: Path) -> 
 
 
 def test_each_process_on_gpus_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    require_devices("cpu", 100)
+    require_devices("cpu", 100, "trainer.processes")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    require_devices("cuda", 2)
-    with pytest.raises(RecipeError, match="it is 3 and this machine has 2"):
-        require_devices("cuda", 3)
+    require_devices("cuda", 2, "trainer.processes")
+    with pytest.raises(RecipeError, match=r"`trainer\.processes` .* it is 3 and this machine has 2"):
+        require_devices("cuda", 3, "trainer.processes")
 
 
 @pytest.mark.parametrize(

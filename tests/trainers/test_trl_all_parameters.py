@@ -12,8 +12,9 @@ from trained_policies import responses_to
 from trl import DPOConfig
 
 from duelist.models.policy.config import PolicyConfig
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import tokenized
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig

@@ -13,9 +13,10 @@ import torch
 from trained_policies import adapter_weights, fresh, responses_to, state
 from trl import DPOConfig, DPOTrainer
 
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.lora_adapter import REFERENCE
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import tokenized
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig

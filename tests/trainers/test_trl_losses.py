@@ -14,8 +14,9 @@ from trained_policies import BETA, adapter_weights, loss_and_logs, moved, one_ba
 from trl import DPOConfig, DPOTrainer
 
 from duelist.errors import DataError, RecipeError
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import tokenized
 from duelist.progress import Silent
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import SMOOTHED_LOSSES, DPOTrainerConfig

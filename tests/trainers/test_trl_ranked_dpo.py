@@ -17,8 +17,9 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from duelist.answers import REST
 from duelist.errors import DataError, RecipeError
-from duelist.models.policy.logprobs import sequence_log_probs, tokenized
+from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.response_batches import tokenized
 from duelist.progress import Silent
 from duelist.settings.context import Context
 from duelist.trainers.decisions import ScaledDecisions, ranked_sets

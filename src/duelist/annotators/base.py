@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from duelist.engines.base import Engine
 from duelist.models.rewards.functions import Reward
 from duelist.progress import Progress
 from duelist.settings.context import Checked, Context
@@ -46,6 +47,18 @@ class Annotator(Checked, ABC):
         Args:
             folder: a folder of the study's own, which may not exist yet.
         """
+
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        """Compute with this engine what a model in memory computes batch by batch; the default does so for `reward`.
+
+        Called before `annotate` and after `keep_in`.
+
+        Args:
+            engine: the engine.
+            progress: is told of failures that were recovered from.
+        """
+        if self.reward is not None:
+            self.reward.compute_with(engine, progress)
 
     def check(self, context: Context) -> None:
         if self.reward is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from duelist.annotators.base import Annotator, label_id
+from duelist.engines.base import Engine
 from duelist.errors import RecipeError
 from duelist.judges.base import Comparison, Judge
 from duelist.judges.config import JudgeConfig
@@ -30,6 +31,9 @@ class JudgeAnnotator(Annotator):
 
     def keep_in(self, folder: Path) -> None:
         self.judge = judge_of(self.config, folder)
+
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        self.judge.compute_with(engine, progress)
 
     def check(self, context: Context) -> None:
         require_comparable(context)

@@ -20,6 +20,7 @@ from duelist.cascade.evidence import calibration_from
 from duelist.cascade.labelling import Policy, labels_of
 from duelist.cascade.trust import level_of
 from duelist.cascade.words import in_words
+from duelist.engines.base import Engine
 from duelist.errors import RecipeError
 from duelist.judges.base import Comparison, Judge
 from duelist.judges.config import JudgeConfig
@@ -69,6 +70,10 @@ class Cascade(Prelabeller):
     def keep_in(self, folder: Path) -> None:
         self.judge = judge_of(self.config.judge, folder)
         self._people.keep_in(folder)
+
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        self.judge.compute_with(engine, progress)
+        self._people.compute_with(engine, progress)
 
     @property
     def people(self) -> Annotator:

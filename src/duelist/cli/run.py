@@ -45,7 +45,9 @@ def run(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", metavar="NAME", help="Who computes: local or ray. Short for `--set engine.name=`."),
+        typer.Option(
+            "--engine", metavar="NAME", help="Who computes: local, ray or sharded. Short for `--set engine.name=`."
+        ),
     ] = None,
     dry_run: Annotated[
         bool,

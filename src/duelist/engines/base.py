@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, final
 
@@ -19,6 +20,15 @@ Result = TypeVar("Result")
 
 class Source(ABC, Generic[Held]):
     """How a worker gets what it holds. Sources are compared with ==: an equal one is not loaded again."""
+
+    @property
+    def kind(self) -> Hashable:
+        """What a worker replaces by what this loads: that of an earlier source of this kind. It holds one of each."""
+        return type(self)
+
+    def sharded(self, processes: int) -> Source[Held] | None:
+        """Return how processes get it of which each holds a part (`engines.sharded`); None if it cannot be divided."""
+        return None
 
     @abstractmethod
     def load(self, held: Held | None) -> Held:
@@ -43,6 +53,16 @@ class InMemory(Source[Held]):
         raise RecipeError(
             "Workers read the model from a study's folder, but this one is only in memory: use the engine `local`."
         )
+
+
+def prepared(task: Callable[[Held, Any], Any], held: Held) -> AbstractContextManager[Any]:
+    """Return the state of what is held in which a task computes: that of its method `prepared`, if it has one.
+
+    A task brings it about for each batch, and changes nothing where it is there already. An engine may enter it once
+    for many batches, which is faster, if nobody else uses what is held in between.
+    """
+    own = getattr(task, "prepared", None)
+    return nullcontext() if own is None else own(held)
 
 
 class Engine(Checked, ABC):

@@ -25,6 +25,21 @@ class Word(Source[list[str]]):
         return found
 
 
+@final
+@dataclass(frozen=True)
+class Capital(Source[list[str]]):
+    """Source of another kind than `Word`, which a worker holds beside it."""
+
+    word: str
+
+    def load(self, held: list[str] | None) -> list[str]:
+        if held not in (None, [self.word.upper()]):
+            raise NumericalError(
+                f"A source must be given what one of its kind loaded, but got {held}: keep kinds apart."
+            )
+        return [self.word.upper()]
+
+
 def digest(held: list[str], batch: Sequence[int]) -> str:
     """Return a hash of the word and the batch; a larger batch takes longer."""
     total = hashlib.sha256()
@@ -63,6 +78,9 @@ def check_engine(engine: Engine) -> None:
     for word in ("a", "b", "a"):
         found = list(engine.map(Word(word), digest, batches, Silent()))
         assert found == expected(word), f"results must be those of {word!r}, in the order of the batches"
+    for source, word in ((Capital("a"), "A"), (Word("a"), "a"), (Capital("a"), "A"), (Word("b"), "b")):
+        found = list(engine.map(source, digest, batches, Silent()))
+        assert found == expected(word), f"results must be those of {word!r}, whatever other kind of source was used"
     assert list(engine.map(Word("a"), digest, [], Silent())) == [], "no batches must give no results"
     try:
         list(engine.map(Word("a"), refuse_sevens, batches, Silent()))

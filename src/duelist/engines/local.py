@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import ClassVar, final
 
-from duelist.engines.base import Batch, Compute, Engine, Held, InMemory, Result, Source
+from duelist.engines.base import Batch, Compute, Engine, Held, InMemory, Result, Source, prepared
 from duelist.progress import Progress
 
 
@@ -26,8 +26,9 @@ class Local(Engine):
         if not batches:
             return
         held = source.load(None)
-        for batch in batches:
-            yield task(held, batch)
+        with prepared(task, held):
+            for batch in batches:
+                yield task(held, batch)
 
 
 def in_process(held: Held) -> Compute[Held]:

@@ -58,5 +58,6 @@ class Embedding(Featurizer):
         if models.embeddings is not None and self.config == EmbeddingFeaturizerConfig():
             return models.embeddings
         if self._own is None:
-            self._own = EmbeddingCache(make_embedder(self.config, models.policy), models.embeddings_folder)
+            embedder = make_embedder(self.config, models.policy, models.engine, models.kept)
+            self._own = EmbeddingCache(embedder, models.embeddings_folder)
         return self._own

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from functools import partial
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,10 @@ from duelist.featurizers.feature_folder import FeatureFolder, Number
 from duelist.featurizers.shards import Shard, ShardFolder
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.implicit_reward import LogProbs
-from duelist.models.policy.logprobs import (
-    TokenizedResponse,
-    check_sequences,
-    plan_batches,
-    tokenized,
-)
+from duelist.models.policy.logprobs import check_sequences
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.sharding import processes_of
+from duelist.models.policy.response_batches import TokenizedResponse, plan_batches, tokenized
+from duelist.models.policy.sharding import in_turns, processes_of
 from duelist.progress import Progress
 from duelist.types import Response
 
@@ -46,6 +43,7 @@ class Gradients:
         shards: where the gradients are written; None: they are returned.
     """
 
+    one_pass: ClassVar[bool] = True
     dimension: int | None
     seed: int
     max_tokens: int
@@ -55,7 +53,7 @@ class Gradients:
         self, policy: Policy, batch: Sequence[TokenizedResponse]
     ) -> tuple[NDArray[np.float64], NDArray[Any] | Shard]:
         engine = LoraGradients(policy.model, dimension=self.dimension, seed=self.seed, max_tokens=self.max_tokens)
-        log_prob_B, gradient_BD = engine(batch)
+        log_prob_B, gradient_BD = engine(batch, divided=False)
         return log_prob_B, gradient_BD if self.shards is None else self.shards.write(gradient_BD)
 
 
@@ -102,11 +100,14 @@ def response_numbers(
             check_sequences(policy.model, some)
             return [missing_X[index_B] for index_B in plan_batches(policy.model, some, max_tokens, square)]
 
-        batches = kept.batches(numbers, plan)
-        turns = [np.concatenate(batches[i : i + processes]) for i in range(0, len(batches), processes)]
-        computed = job.models.map(task, [[sequences[i] for i in index_B] for index_B in turns], job.progress)
+        planned = kept.batches(numbers, plan)
+        batches = [[sequences[i] for i in index_B] for index_B in planned]
+        if processes > 1:
+            computed = in_turns(policy.model, partial(task, policy), batches)
+        else:
+            computed = job.models.map(task, batches, job.progress)
         several = (values if len(numbers) > 1 else (values,) for values in computed)
-        _save(what, kept, turns, (dict(zip(numbers, values, strict=True)) for values in several), job.progress)
+        _save(what, kept, planned, (dict(zip(numbers, values, strict=True)) for values in several), job.progress)
 
     if engine is not None and engine.note is not None:
         job.progress.note(engine.note)

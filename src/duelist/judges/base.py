@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from duelist.engines.base import Engine
 from duelist.judgement import Judgement
 from duelist.progress import Progress
 from duelist.settings.context import Checked
@@ -40,6 +41,14 @@ class Judge(Checked, ABC):
     """
 
     name: str
+
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        """Compute with this engine what a model in memory computes batch by batch; the default is this process.
+
+        Args:
+            engine: the engine.
+            progress: is told of failures that were recovered from.
+        """
 
     @abstractmethod
     def judge(self, comparisons: Sequence[Comparison], seed: int, progress: Progress) -> list[Judgement]:

@@ -8,14 +8,15 @@ A model with a chat template is asked in one user message. A base model reads th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from duelist.engines.base import Engine
+from duelist.engines.local import Local
 from duelist.errors import ModelError
 from duelist.judgement import Judgement
 from duelist.judges.base import Comparison, Judge
@@ -31,6 +32,7 @@ from duelist.types import content_id
 
 if TYPE_CHECKING:
     from duelist.models.policy.choice_logprobs import ChoicePrompt
+    from duelist.models.policy.fixed_model import FixedModel
 
 PLAIN_END = "\n\nAnswer:"
 
@@ -50,6 +52,7 @@ class LanguageModelJudge(Judge):
         self._rubric = Rubric.read(config.rubric)
         self._letters = choices(config.ties)
         self._folder = folder
+        self._engine: Engine = Local()
         self.name = f"judge:{Path(config.model).name}:{self._rubric.name}"
 
     def check(self, context: Context) -> None:
@@ -67,6 +70,9 @@ class LanguageModelJudge(Judge):
 
         context.lookups.read(self._model_name, read, "The judge's configuration is")
 
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        self._engine = engine
+
     def judge(self, comparisons: Sequence[Comparison], seed: int, progress: Progress) -> list[Judgement]:
         asked = [self._asked(c, *sides) for c in comparisons for sides in ((c.a, c.b), (c.b, c.a))]
         found = {x.key: kept for x in asked if (kept := self._cache.get(x.key)) is not None}
@@ -76,7 +82,7 @@ class LanguageModelJudge(Judge):
         counter = Counter([(one.key, two.key) for one, two in zip(asked[::2], asked[1::2], strict=True)])
         with progress.stage("Judging", len(comparisons)) as advance:
             advance(counter.ended({x.key for x in asked} - {x.key for x in new}))  # known, or too long to ask
-            for batch in self._compute(new):
+            for batch in self._compute(new, progress):
                 self._cache.keep(self.name, batch.items())
                 found |= batch
                 advance(counter.ended(batch))
@@ -105,16 +111,18 @@ class LanguageModelJudge(Judge):
                 f"have less than `min_mass` {self.config.min_mass:g} and are not used."
             )
 
-    def _compute(self, new: Sequence[_Asked]) -> Any:
+    def _compute(self, new: Sequence[_Asked], progress: Progress) -> Any:
         """Yield the answers to new questions by key, batch by batch."""
         from duelist.models.policy.choice_logprobs import choice_log_probs
 
         groups: dict[Any, list[_Asked]] = {}  # usually one: a prompt's end decides how an answer is written
         for x in new:
             groups.setdefault(x.prompt.spellings, []).append(x)
+        compute = partial(self._engine.map, self._source)
         for group in groups.values():
+            prompts = [x.prompt for x in group]
             for index_B, log_probs_BC in choice_log_probs(
-                self._model, [x.prompt for x in group], self.config.batch_tokens
+                self._source.here, prompts, self.config.batch_tokens, compute, progress
             ):
                 yield {
                     group[i].key: Kept({"log_probs": row}, tokens_in=len(group[i].prompt.prompt_ids))
@@ -129,7 +137,7 @@ class LanguageModelJudge(Judge):
         plain = getattr(tokenizer, "chat_template", None) is None
         text = text.rstrip() + PLAIN_END if plain else self._templated(text)
         prompt = choice_prompt(tokenizer, text, self._letters, special_tokens=plain)
-        return _Asked(content_id("choice", self._fingerprint, prompt.prompt_ids, prompt.spellings), prompt)
+        return _Asked(content_id("choice", self._source.fingerprint, prompt.prompt_ids, prompt.spellings), prompt)
 
     def _templated(self, text: str) -> str:
         try:
@@ -167,39 +175,32 @@ class LanguageModelJudge(Judge):
         return load_pretrained(AutoTokenizer, self._model_name, "the judge's `model`", c.revision, **_given(arguments))
 
     @cached_property
-    def _model(self) -> Any:
-        from transformers import AutoModelForCausalLM
+    def _source(self) -> FixedModel:
+        from duelist.models.policy.fixed_model import FixedModel
 
-        from duelist.models.policy.loading import device_of, load_pretrained
-
-        c = self.config
-        model = load_pretrained(
-            AutoModelForCausalLM,
-            self._model_name,
-            "the judge's `model`",
-            c.revision,
-            dtype=c.dtype,
-            **_given(c.load),
-        )
-        return model.to(device_of(c.device)).eval()
+        return FixedModel(read_judge, self.config, self._model_name)
 
     @cached_property
     def _context_length(self) -> int | None:
         from duelist.models.policy.positions import context_length
 
-        return context_length(self._model.config)
+        return context_length(self._source.here.config)
 
-    @cached_property
-    def _fingerprint(self) -> str:
-        """Hash of the model's weights and of what else its log-probabilities depend on."""
-        from duelist.models.policy.model_configuration import computed_with
-        from duelist.models.policy.policy import bit_sums
 
-        total = hashlib.blake2b(digest_size=16)
-        total.update(computed_with(self._model.config).encode())
-        for name, weight in sorted(self._model.state_dict().items()):
-            total.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode() + bit_sums(weight))
-        return total.hexdigest()
+def read_judge(config: JudgeConfig) -> Any:
+    """Load the judge's model, in evaluation mode.
+
+    Raises:
+        ModelError: if it cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from duelist.models.policy.loading import device_of, load_pretrained
+
+    name, load = str(config.model), _given(config.load)
+    loader, dtype = AutoModelForCausalLM, config.dtype
+    model = load_pretrained(loader, name, "the judge's `model`", config.revision, dtype=dtype, **load)
+    return model.to(device_of(config.device)).eval()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import scipy
 
+from duelist.engines.base import Engine
 from duelist.judgement import Judgement
 from duelist.judges.base import Comparison, Judge
 from duelist.judges.config import JudgeConfig
@@ -33,6 +34,9 @@ class RewardModelJudge(Judge):
 
     def check(self, context: Context) -> None:
         self._reward.check(context)
+
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        self._reward.compute_with(engine, progress)
 
     def judge(self, comparisons: Sequence[Comparison], seed: int, progress: Progress) -> list[Judgement]:
         scored = {(c.prompt.id, text): c.prompt for c in comparisons for text in (c.a, c.b)}

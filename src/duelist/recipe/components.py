@@ -80,5 +80,6 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "engine": {
         "local": "duelist.engines.local:Local",
         "ray": "duelist.engines.ray:RayEngine",
+        "sharded": "duelist.engines.sharded:Sharded",
     },
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from duelist.answers import EXPECTED, ranks_of
 from duelist.errors import DataError
 from duelist.people.aggregation import aggregate
+from duelist.people.votes import MISSING
 from duelist.store.codecs import RESPONSE
 from duelist.store.row_codecs import AskedQuestion
 from duelist.types import (
@@ -60,6 +61,17 @@ def settled(answers: Sequence[Label | Answer]) -> list[Label | Answer]:
     """Return the answers without those that an adjudicator's answer to the same question replaces; a skip does not."""
     decided = {question_of(x) for x in answers if x.adjudicates and x.outcome != "skip"}
     return [x for x in answers if x.adjudicates or question_of(x) not in decided]
+
+
+def without_outranked(answers: Sequence[Label | Answer], prelabels: Set[str]) -> list[Label | Answer]:
+    """Return the answers without a cascade's labels on pairs that a person decided too: one source labels a pair.
+
+    Args:
+        answers: the latest answer of each annotator to each question.
+        prelabels: ids of the labels that the cascade's judge gave before people were asked.
+    """
+    people = {question_of(x) for x in answers if x.id not in prelabels and x.outcome not in MISSING}
+    return [x for x in answers if x.id not in prelabels or question_of(x) not in people]
 
 
 def written_answers(

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from duelist.errors import DataError, RoundStateError, StorageError
 from duelist.store.database import copy_of_database, database_files, open_engine, transaction, url_of
-from duelist.store.decisions import decisions_of, question_of
+from duelist.store.decisions import decisions_of, question_of, without_outranked
 from duelist.store.layout import DATABASE
 from duelist.store.recording import counting, record_acts
 from duelist.store.remains import Known, known_to
@@ -234,14 +234,18 @@ class Store:
     def current_answers(self, *, advisory: bool = False) -> list[Label | Answer]:
         """Return what counts for each question and annotator (the latest to arrive), sorted by both.
 
-        An answer's own time does not matter, because clocks can be set back.
+        An answer's own time does not matter, because clocks can be set back. A label that a cascade's judge gave counts
+        until a person decides the pair.
 
         Args:
-            advisory: also return judges' labels that are not trained on (`Label.advisory`).
+            advisory: also return judges' labels that are not trained on: advisory ones (`Label.advisory`), and those on
+                pairs that a person decided as well.
         """
         latest = counting(self.acts())
         found = [latest[key] for key in sorted(latest)]
-        return [x for x in found if advisory or not (isinstance(x, Label) and x.advisory)]
+        if advisory:
+            return found
+        return without_outranked([x for x in found if not (isinstance(x, Label) and x.advisory)], self._prelabels())
 
     def current_labels(self, *, advisory: bool = False) -> list[Label]:
         """Return the label that counts for each pair and annotator (see `current_answers`), sorted by both."""
@@ -250,6 +254,17 @@ class Store:
     def answered(self) -> set[str]:
         """Return the ids of the questions that have an answer that counts, regardless of outcome."""
         return {question_of(x) for x in self.current_answers()}
+
+    def _prelabels(self) -> set[str]:
+        """Return the ids of the labels that a cascade's judge gave: the first of each pair of its rounds."""
+        with transaction(self._engine) as session:
+            rounds = set(session.scalars(select(StageRow.round).where(StageRow.stage == "prelabel")))
+        if not rounds:
+            return set()
+        first: dict[str, str] = {}
+        for act in self.acts():
+            first.setdefault(question_of(act), act.id)
+        return {first[x.question.id] for x in self.asked() if x.round in rounds and x.question.id in first}
 
     def _read_answers(self) -> list[tuple[Label | Answer | Retraction | None, str]]:
         with transaction(self._engine) as session:

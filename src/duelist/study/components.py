@@ -21,7 +21,7 @@ from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.loading import device_of
 from duelist.models.rewards.functions import Reward
 from duelist.pairing.base import Pairing
-from duelist.progress import Progress
+from duelist.progress import Progress, Silent
 from duelist.recipe.component import Component
 from duelist.recipe.preparation import prepare
 from duelist.recipe.recipe import (
@@ -52,11 +52,13 @@ class StudyComponents:
     Attributes:
         recipe: the recipe, with `{prepared}` filled in.
         folder: the study's folder; None outside a study.
+        progress: is told of failures of the engine that were recovered from.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> None:
         self.recipe = recipe
         self.folder = folder
+        self.progress = progress or Silent()
 
     @cached_property
     def engine(self) -> Engine:
@@ -126,13 +128,16 @@ class StudyComponents:
         annotator: Annotator = self.recipe.annotator.build()
         if self.folder is not None:
             annotator.keep_in(self.folder / JUDGE)
+        annotator.compute_with(self.engine, self.progress)
         return annotator
 
     @cached_property
     def reward(self) -> Reward | None:
         """The reward that the evaluation uses: the recipe's `reward`, or the annotator's own."""
         if self.recipe.reward is not None:
-            return self.recipe.reward.build()
+            reward: Reward = self.recipe.reward.build()
+            reward.compute_with(self.engine, self.progress)
+            return reward
         return None if self.recipe.annotator is None else self.annotator.reward
 
     @cached_property
@@ -154,8 +159,11 @@ class StudyComponents:
         return None if pool is None else self._judge(pool.judge)
 
     def _judge(self, config: JudgeConfig | None) -> Judge | None:
-        folder = None if self.folder is None else self.folder / JUDGE
-        return None if config is None else judge_of(with_credentials(config), folder)
+        if config is None:
+            return None
+        judge = judge_of(with_credentials(config), None if self.folder is None else self.folder / JUDGE)
+        judge.compute_with(self.engine, self.progress)
+        return judge
 
     def close(self) -> None:
         """Release the workers of the engine, if there are any."""

@@ -282,7 +282,7 @@ class Stages:
     def components(self) -> StudyComponents:
         """The components of the recipe, after any preparation it needs."""
         path = self.folder.path
-        return StudyComponents(with_fine_tuned(prepared(self.recipe, self.progress), path), path)
+        return StudyComponents(with_fine_tuned(prepared(self.recipe, self.progress), path), path, self.progress)
 
     @cached_property
     def choosing(self) -> Choosing:

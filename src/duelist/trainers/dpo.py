@@ -105,9 +105,9 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
                 "are trained: train an adapter, or set `sharded` to false."
             )
         if c.processes > 1 and context.lookups.may_import("`trainer.processes`"):
-            from duelist.trainers.processes import require_devices
+            from duelist.models.policy.sharding import require_devices
 
-            require_devices("cpu" if context.on_cpu else "cuda", c.processes)
+            require_devices("cpu" if context.on_cpu else "cuda", c.processes, "trainer.processes")
 
     def objective(self, preferences: Sequence[Preference]) -> Objective | None:
         """Return the loss that the settings and the preferences require; None for TRL's own.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 JOB = "job.pickle"
 WEIGHTS = "weights"  # folder of the trained weights
 REPORT = "report.json"
-FAILURE = "failure-{}.txt"  # message of a process that failed, by its number
 
 
 @dataclass(frozen=True)

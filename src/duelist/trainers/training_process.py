@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, final
 
-from duelist.errors import DuelistError, ModelError, described
+from duelist.engines.launcher import process_of
+from duelist.errors import DuelistError, ModelError
 from duelist.progress import Advance, Progress, Silent, quiet_libraries
-from duelist.trainers.training_job import FAILURE, REPORT, WEIGHTS, TrainingJob
-
-ONE_PROCESS = ("device_map", "max_memory")  # arguments of `from_pretrained` that place the whole model
+from duelist.trainers.training_job import REPORT, WEIGHTS, TrainingJob
 
 
 def main(folder: Path) -> None:
@@ -28,23 +26,16 @@ def main(folder: Path) -> None:
     Raises:
         DuelistError: whatever the training raises; its message is in the folder.
     """
-    threading.Thread(target=_end_with_study, daemon=True).start()
-    steps = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    os.dup2(2, 1)  # whatever libraries print is no report
-    rank = int(os.environ["RANK"])
-    try:
+    with process_of(folder) as (rank, report):
         quiet_libraries()
-        _train(TrainingJob.read(folder), folder, _Reported(steps) if rank == 0 else Silent())
-    except BaseException as error:
-        message = str(error) if isinstance(error, DuelistError) else described(error)
-        (folder / FAILURE.format(rank)).write_text(message, encoding="utf-8")
-        raise
+        _train(TrainingJob.read(folder), folder, _Reported(report) if rank == 0 else Silent())
 
 
 def _train(job: TrainingJob, folder: Path, progress: Progress) -> None:
     import torch
     from torch import distributed
 
+    from duelist.models.policy.loading import load_in_processes
     from duelist.models.policy.policy import Policy
     from duelist.models.policy.process_state import torch_threads
     from duelist.models.policy.sharding import is_sharded
@@ -53,9 +44,7 @@ def _train(job: TrainingJob, folder: Path, progress: Progress) -> None:
 
     local, processes = int(os.environ["LOCAL_RANK"]), job.trainer.processes
     device = "cpu" if job.device == "cpu" else f"cuda:{local}"
-    load = {key: value for key, value in job.policy.load.items() if key not in ONE_PROCESS}
-    if job.trainer.sharded:
-        load["distributed_config"] = {"fsdp_size": processes}
+    load = load_in_processes(job.policy, processes if job.trainer.sharded else None)
     with torch_threads(job.threads):
         policy = Policy.load(job.policy.model_copy(update={"device": device, "load": load}), seed=0)
         if is_sharded(policy.model) != job.trainer.sharded:
@@ -95,12 +84,6 @@ class _Reported(Progress):
 
     def note(self, text: str) -> None:
         pass
-
-
-def _end_with_study() -> None:
-    """End this process when the study's process has ended: it holds the other end of standard input."""
-    os.read(0, 1)  # nothing is ever written to it
-    os._exit(1)
 
 
 if __name__ == "__main__":

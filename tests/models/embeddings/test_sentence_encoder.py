@@ -25,6 +25,7 @@ from duelist.progress import Advance, Progress, Silent
 from duelist.recipe.recipe import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Prompt, Response
+from pickled_workers import PickledWorkers
 
 INSTALLED = importlib.util.find_spec("sentence_transformers") is not None
 needs_library = pytest.mark.skipif(not INSTALLED, reason="sentence-transformers is not installed (extra `embeddings`)")
@@ -95,6 +96,18 @@ def test_vectors_are_the_librarys_and_those_of_a_plain_pass(tiny_encoder: Path, 
             states = body(**tokenizer(text, return_tensors="pt", return_token_type_ids=False)).last_hidden_state[0]
         np.testing.assert_allclose(vector, states.mean(dim=0).numpy(), atol=1e-5)
     assert vectors.dtype == np.float32
+
+
+@needs_library
+def test_workers_give_the_vectors_of_one_process(tiny_encoder: Path, static_encoder: Path) -> None:
+    long = " ".join(f"w{i % 40}" for i in range(LIMIT))
+    some = answers(("w1 w2", "w3"), (long, "w1"), ("w4", "w5 w6 w7 w8"), ("w1 w2", "w9"), (long, "w2"))
+    for folder in (tiny_encoder, static_encoder):
+        here, there, workers = Notes(), Notes(), PickledWorkers()
+        expected = encoder_of(folder, batch_size=2).embed(*some, here)
+        config = EmbeddingConfig(source="sentence_transformers", model=str(folder), device="cpu", batch_size=2)
+        np.testing.assert_array_equal(make_embedder(config, engine=workers).embed(*some, there), expected)
+        assert workers.batches == [2, 1] and there.notes == here.notes
 
 
 @needs_library

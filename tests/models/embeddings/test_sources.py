@@ -10,17 +10,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from duelist.errors import DataError, ModelError, NumericalError
+from duelist.errors import DataError, ModelError, NumericalError, RecipeError
 from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder
 from duelist.models.embeddings.files import embedding_id, write_embeddings
 from duelist.models.embeddings.sources import make_embedder
 from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.kept import KeptPolicy
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import encode_responses
 from duelist.progress import Silent
 from duelist.types import Prompt, Response
+from pickled_workers import PickledWorkers
 from tiny_models import tiny_model as random_model
 
 
@@ -82,6 +84,28 @@ def test_the_policys_hidden_states_are_those_of_its_base_model(tiny_model: Path)
     np.testing.assert_allclose(before, base, atol=1e-5)
     with pytest.raises(ModelError, match="Hidden states need a causal language model"):
         make_embedder(EmbeddingConfig())
+
+
+def test_workers_give_the_vectors_of_one_process(tiny_model: Path) -> None:
+    policy_config = PolicyConfig(model=str(tiny_model), device="cpu")
+    policy = Policy.load(policy_config, 0)
+    prompts, responses = answers(policy.tokenizer)
+    kept, workers = KeptPolicy(policy_config, 0, None, None, torch.get_num_threads(), policy), PickledWorkers()
+    own = EmbeddingConfig(model=str(tiny_model), device="cpu", max_tokens=7)
+    for config in (own, EmbeddingConfig(max_tokens=7)):
+        expected = make_embedder(config, policy).embed(prompts, responses, Silent())
+        spread = make_embedder(config, policy, workers, kept)
+        np.testing.assert_array_equal(spread.embed(prompts, responses, Silent()), expected)
+    assert workers.batches == [4, 2]  # three for each
+    assert [type(x).__name__ for x in workers.held(0)] == ["LlamaForCausalLM", "Policy"]
+    with torch.no_grad():  # trained, which the base model is not
+        for name, weight in policy.model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.5)
+    np.testing.assert_array_equal(spread.embed(prompts, responses, Silent()), expected)
+    without = make_embedder(EmbeddingConfig(), policy, workers)
+    with pytest.raises(RecipeError, match="only in memory: use the engine `local`"):
+        without.embed(prompts, responses, Silent())
 
 
 def test_vectors_come_from_every_kind_of_file(tmp_path: Path) -> None:

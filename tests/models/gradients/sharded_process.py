@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,11 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from duelist.errors import ModelError
+from duelist.featurizers.response_numbers import Gradients
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.logprobs import sequence_log_probs
+from duelist.models.policy.response_batches import plan_batches
+from duelist.models.policy.sharding import in_turns
 from tiny_models import random_sequences, with_lora
 
 FAMILIES = ("llama", "mistral", "mixtral")
@@ -28,7 +33,20 @@ def features(model: Any) -> dict[str, np.ndarray]:
     log_prob_R, gradient_RD = LoraGradients(model, dimension=DIMENSION, seed=SEED, max_tokens=MAX_TOKENS)(sequences)
     with model.disable_adapter():
         reference_R = sequence_log_probs(model, sequences, max_tokens=MAX_TOKENS)
-    return {"log_probs": log_prob_R, "gradients": gradient_RD, "reference": reference_R}
+    # As a study's engine and `select` do: each process a batch in every turn, planned once for all.
+    task = Gradients(DIMENSION, SEED, MAX_TOKENS)
+    planned = plan_batches(model, sequences, MAX_TOKENS, square=False)
+    batches = [[sequences[i] for i in index_B] for index_B in planned]
+    passed: list[int] = []
+    counting = model.get_input_embeddings().register_forward_hook(lambda *call: passed.append(len(call[1][0])))
+    found = list(in_turns(model, partial(task, SimpleNamespace(model=model)), batches))
+    counting.remove()
+    assert [len(log_prob_B) for log_prob_B, _ in found] == list(map(len, batches))
+    assert set(passed) <= set(map(len, batches))
+    turns_RD = np.empty_like(gradient_RD)
+    for index_B, (_, gradient_BD) in zip(planned, found, strict=True):
+        turns_RD[index_B] = gradient_BD
+    return {"log_probs": log_prob_R, "gradients": gradient_RD, "reference": reference_R, "turns": turns_RD}
 
 
 def sharded(model: Any) -> int:

@@ -13,8 +13,9 @@ from peft import LoraConfig
 from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models.gradients import lora_gradients
 from duelist.models.gradients.lora_gradients import LoraGradients
-from duelist.models.policy.logprobs import TokenizedResponse, sequence_log_probs
+from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.lora_matrices import attention_projections
+from duelist.models.policy.response_batches import TokenizedResponse
 from tiers import first
 from tiny_models import (
     FAMILIES,

@@ -31,7 +31,8 @@ def test_features_of_two_processes_are_those_of_one(computed: Path, family: str,
     norm = np.linalg.norm(expected["gradients"], axis=1).max()
     for rank in range(2):
         with np.load(computed / f"{family}-{how}-{rank}.npz") as found:
-            np.testing.assert_allclose(found["gradients"] / norm, expected["gradients"] / norm, rtol=0, atol=1e-6)
+            for name in ("gradients", "turns"):
+                np.testing.assert_allclose(found[name] / norm, expected["gradients"] / norm, rtol=0, atol=1e-6)
             for name in ("log_probs", "reference"):
                 np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
 

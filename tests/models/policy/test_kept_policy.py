@@ -46,6 +46,17 @@ def test_the_policy_in_memory_serves_this_process_and_its_twin_another(kept: Kep
     assert sent(there).fingerprint == there.fingerprint
 
 
+def test_the_base_model_is_read_whatever_was_trained(kept: KeptPolicy) -> None:
+    assert kept.here is not None
+    there, whole = sent(kept.of_base()), sent(kept)
+    held = there.load(whole.load(None))
+    assert there.kind == whole.kind and held.reference_folder is None
+    assert held.fingerprint(trained=False) == kept.here.fingerprint(trained=False)
+    for parameter in (p for name, p in kept.here.model.named_parameters() if "lora_" in name):
+        parameter.data.zero_()
+    assert sent(kept.of_base()) == there != sent(kept)
+
+
 def test_another_policy_is_refused(kept: KeptPolicy) -> None:
     assert kept.here is not None
     there = sent(kept)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from duelist.errors import DataError, ModelError, NumericalError
 from duelist.models.policy import target_log_probs
-from duelist.models.policy.logprobs import ResponseBatch, TokenizedResponse, batches_by_tokens, sequence_log_probs
+from duelist.models.policy.logprobs import sequence_log_probs
+from duelist.models.policy.response_batches import ResponseBatch, TokenizedResponse, batches_by_tokens
 from tiny_models import FAMILIES, ROUNDING, VOCABULARY, plain_log_prob, random_sequences, tiny_model, with_lora
 
 

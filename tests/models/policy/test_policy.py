@@ -65,7 +65,9 @@ def test_a_policy_begins_as_its_reference_and_moves_alone(
     before, base = policy.fingerprint(), policy.fingerprint(trained=False)
     move(policy)
     assert not torch.allclose(logits(policy), base_logits, atol=0.01)
-    assert torch.equal(reference_logits(policy), base_logits)
+    with policy.as_reference():
+        assert torch.equal(reference_logits(policy), base_logits)
+        assert torch.equal(logits(policy), base_logits)  # a block within the block changes nothing
     assert not torch.allclose(logits(policy), base_logits, atol=0.01)  # and the block gives the policy back
     assert policy.fingerprint() != before
     assert policy.fingerprint(trained=False) == base

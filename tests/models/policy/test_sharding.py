@@ -13,7 +13,7 @@ from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy import sharding
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.sharding import add_up, own_share
+from duelist.models.policy.sharding import add_up, in_turns, own_share
 from tiny_models import random_sequences, tiny_model, with_lora
 
 
@@ -38,6 +38,33 @@ def test_each_process_runs_as_many_batches_and_each_batch_counts_once(
         shares.append(list(own_share(torch.nn.Identity(), range(count))))
     assert len({len(share) for share in shares}) == 1
     assert sorted(batch for share in shares for batch, given in share if given) == list(range(count))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_process_computes_a_batch_a_turn_and_gets_all_results(
+    processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharding, "is_sharded", lambda model: processes > 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: processes)
+    batches, seen = list("abcde"), []
+    for process in range(processes):
+        own: list[str] = []
+        seen.append(own)
+
+        def gather(found: list[str], mine: str, own: list[str] = own, process: int = process) -> None:
+            start = processes * (len(own) - 1)
+            found[:] = [batches[min(start + p, len(batches) - 1)].upper() for p in range(processes)]
+            assert found[process] == mine
+
+        def compute(batch: str, own: list[str] = own) -> str:
+            own.append(batch)
+            return batch.upper()
+
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda process=process: process)
+        monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+        assert list(in_turns(torch.nn.Identity(), compute, batches)) == list("ABCDE")
+    assert len({len(own) for own in seen}) == 1, "a pass takes all processes"
+    assert {x for own in seen for x in own} == set(batches)
 
 
 def test_a_device_map_may_place_the_policy(tiny_model: Path) -> None:

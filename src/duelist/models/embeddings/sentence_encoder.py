@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from duelist.engines.base import Engine
+from duelist.engines.local import Local
 from duelist.errors import ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.embedder import Embedder, Vectors
@@ -26,35 +28,34 @@ ORGANIZATION = "sentence-transformers"  # on the Hub, for names without a slash
 class SentenceEncoder(Embedder):
     """Sentence-transformers model applied to the prompt's last message and the response as one text."""
 
-    def __init__(self, config: EmbeddingConfig) -> None:
+    def __init__(self, config: EmbeddingConfig, engine: Engine | None = None) -> None:
         """Load the model.
+
+        Args:
+            config: the settings.
+            engine: computes with the model, batch by batch; None: this process.
 
         Raises:
             ModelError: if the library is not installed, or the model cannot be loaded.
         """
-        _require_library()
+        from duelist.models.policy.fixed_model import FixedModel
+
         self.config = config
-        device, weights = str(device_of(config.device)), {"dtype": config.dtype}
-        try:
-            encoder = import_module(LIBRARY).SentenceTransformer
-            self._model: Any = encoder(str(config.model), device=device, revision=config.revision, model_kwargs=weights)
-        except Exception as error:  # the Hub, transformers and the library each raise their own errors
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(
-                f"`model` must be a sentence-transformers model, but {config.model!r} could not be loaded: {reason} "
-                "Correct the path or name."
-            ) from error
+        self._engine = engine or Local()
+        self._source = FixedModel(read_encoder, config, str(config.model))
+        self._model = self._source.here
 
     def embed(self, prompts: Sequence[Prompt], responses: Sequence[Response], progress: Progress) -> Vectors:
         texts = [embedded_text(p, r.text) for p, r in zip(prompts, responses, strict=True)]
-        parts: list[Any] = []
+        size = self.config.batch_size
+        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        parts: list[Vectors] = []
         cut = 0
         with progress.stage("Embedding", len(texts)) as advance:
-            for start in range(0, len(texts), self.config.batch_size):
-                batch = texts[start : start + self.config.batch_size]
-                cut += self._cut(batch)
-                parts.append(self._model.encode(batch, convert_to_numpy=True, show_progress_bar=False))
-                advance(len(batch))
+            for vectors_BH, cut_of_batch in self._engine.map(self._source, encode, batches, progress):
+                parts.append(vectors_BH)
+                cut += cut_of_batch
+                advance(len(vectors_BH))
         if cut:
             progress.note(
                 f"{cut} of {len(texts)} texts (prompt, then response) fill the {self._model.max_seq_length} tokens "
@@ -62,13 +63,38 @@ class SentenceEncoder(Embedder):
             )
         return np.concatenate(parts).astype(np.float32)
 
-    def _cut(self, texts: Sequence[str]) -> int:
-        """Return how many texts reach the model's limit of tokens; 0 if it has no limit."""
-        limit = self._model.max_seq_length
-        if limit is None or math.isinf(limit):
-            return 0
-        real = self._model.preprocess(list(texts)).get("attention_mask")
-        return 0 if real is None else int((real.sum(dim=1) >= limit).sum())
+
+def encode(model: Any, batch: Sequence[str]) -> tuple[Vectors, int]:
+    """Task: the vectors of the texts of one batch, and how many of them reach the model's limit of tokens."""
+    return model.encode(batch, convert_to_numpy=True, show_progress_bar=False), _cut(model, batch)
+
+
+def read_encoder(config: EmbeddingConfig) -> Any:
+    """Load a sentence-transformers model.
+
+    Raises:
+        ModelError: if the library is not installed, or the model cannot be loaded.
+    """
+    _require_library()
+    device, weights = str(device_of(config.device)), {"dtype": config.dtype}
+    try:
+        encoder = import_module(LIBRARY).SentenceTransformer
+        return encoder(str(config.model), device=device, revision=config.revision, model_kwargs=weights)
+    except Exception as error:  # the Hub, transformers and the library each raise their own errors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"`model` must be a sentence-transformers model, but {config.model!r} could not be loaded: {reason} "
+            "Correct the path or name."
+        ) from error
+
+
+def _cut(model: Any, texts: Sequence[str]) -> int:
+    """Return how many texts reach the model's limit of tokens; 0 if it has no limit."""
+    limit = model.max_seq_length
+    if limit is None or math.isinf(limit):
+        return 0
+    real = model.preprocess(list(texts)).get("attention_mask")
+    return 0 if real is None else int((real.sum(dim=1) >= limit).sum())
 
 
 def embedded_text(prompt: Prompt, response: str) -> str:

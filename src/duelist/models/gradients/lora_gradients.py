@@ -29,16 +29,11 @@ from duelist.errors import ModelError, NumericalError
 from duelist.models.gradients.sketch import SparseSketch
 from duelist.models.gradients.taps import tapped
 from duelist.models.policy.checkpointing import checkpointed_evaluation, checkpointed_layers, evaluation_mode
-from duelist.models.policy.logprobs import (
-    ResponseBatch,
-    TokenizedResponse,
-    check_sequences,
-    own_batches,
-    response_token_log_probs,
-)
+from duelist.models.policy.logprobs import check_sequences, response_token_log_probs
 from duelist.models.policy.lora_matrices import leave_out_experts, lora_matrices, working_targets
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import Proven, probe_ids, require_causal
+from duelist.models.policy.response_batches import ResponseBatch, TokenizedResponse, own_batches
 from duelist.models.policy.sharding import add_up, require_weights_in_place, require_whole_activations
 from duelist.models.policy.trained_flags import frozen
 
@@ -101,7 +96,10 @@ class LoraGradients:
         )
 
     def __call__(
-        self, sequences: Sequence[TokenizedResponse], progress: Callable[[int], None] | None = None
+        self,
+        sequences: Sequence[TokenizedResponse],
+        progress: Callable[[int], None] | None = None,
+        divided: bool = True,
     ) -> tuple[NDArray[np.float64], NDArray[np.float32] | NDArray[np.float64]]:
         """Differentiate log π(y | x) of R responses, without dropout. The model's state is restored.
 
@@ -110,6 +108,7 @@ class LoraGradients:
         Args:
             sequences: the R responses.
             progress: called after each batch with its number of sequences.
+            divided: see `sequence_log_probs`.
 
         Returns:
             log_probs_R: log π(y | x) in nats, in the order of `sequences`.
@@ -137,13 +136,14 @@ class LoraGradients:
                 with suppress(NumericalError):  # the error for the responses themselves is clearer
                     self._require_agreement(matrices)
             with checkpointed_evaluation(model):
-                for index_B, batch, given in own_batches(model, sequences, self._max_tokens, square=False):
+                for index_B, batch, given in own_batches(model, sequences, self._max_tokens, False, divided):
                     log_prob_B, gradient_BD = self._run(matrices, batch)
                     if given:
                         log_probs_R[index_B], gradient_RD[index_B] = log_prob_B, gradient_BD
                     if given and progress is not None:
                         progress(len(index_B))
-        add_up(model, log_probs_R, gradient_RD)
+        if divided:
+            add_up(model, log_probs_R, gradient_RD)
         return log_probs_R, gradient_RD
 
     def _require_agreement(self, matrices: Mapping[str, torch.nn.Linear]) -> None:

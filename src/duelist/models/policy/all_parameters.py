@@ -45,11 +45,11 @@ class AllParameters:
     @contextmanager
     def as_reference(self) -> Iterator[None]:
         """Make `model` the reference within the block."""
-        self.model = self.reference_model
+        before, self.model = self.model, self.reference_model
         try:
             yield
         finally:
-            self.model = self._trained
+            self.model = before
 
     def set_reference(self, folder: Path | None) -> None:
         """Set the reference to the model saved in `folder`, or to the base model (None)."""

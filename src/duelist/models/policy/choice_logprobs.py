@@ -11,22 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from duelist.engines.base import Compute
+from duelist.engines.local import in_process
 from duelist.errors import ModelError
 from duelist.models.policy.checkpointing import evaluation_mode
-from duelist.models.policy.logprobs import (
-    TokenizedResponse,
-    check_sequences,
-    response_batches,
-    response_logits,
-    response_token_log_probs,
-)
+from duelist.models.policy.logprobs import check_sequences, response_logits, sequence_log_probs
 from duelist.models.policy.probes import require_causal
+from duelist.models.policy.response_batches import TokenizedResponse, plan_batches, planned_batch
+from duelist.progress import Progress, Silent
 
 TokenIds = tuple[int, ...]
 
@@ -47,6 +45,41 @@ class ChoicePrompt:
     def length(self) -> int:
         """Number of tokens that the model reads at most."""
         return len(self.prompt_ids) + max(len(ids) for choice in self.spellings for ids in choice) - 1
+
+
+@final
+@dataclass(frozen=True)
+class TokenLogProbs:
+    """Task: log-probabilities of some tokens as the first after each prompt of one planned batch, in nats.
+
+    Attributes:
+        token_X: the tokens.
+    """
+
+    token_X: tuple[int, ...]
+
+    def __call__(self, model: torch.nn.Module, batch: Sequence[TokenizedResponse]) -> NDArray[np.float64]:
+        with evaluation_mode(model), torch.inference_mode():
+            logits_BV = response_logits(model, planned_batch(model, batch))
+            dtype = torch.promote_types(logits_BV.dtype, torch.float32)
+            normalizer_B1 = torch.logsumexp(logits_BV.to(dtype), dim=-1, keepdim=True)
+            log_prob_BX = (logits_BV[:, self.token_X].to(dtype) - normalizer_B1).double().cpu().numpy()
+        return np.asarray(log_prob_BX)
+
+
+@final
+@dataclass(frozen=True)
+class AnswerLogProbs:
+    """Task: log-probabilities of the answers of one planned batch, in nats.
+
+    Attributes:
+        max_tokens: maximum number of tokens of the batch, padding included.
+    """
+
+    max_tokens: int
+
+    def __call__(self, model: torch.nn.Module, batch: Sequence[TokenizedResponse]) -> NDArray[np.float64]:
+        return sequence_log_probs(model, batch, max_tokens=self.max_tokens)
 
 
 def choice_prompt(tokenizer: Any, text: str, choices: Sequence[str], *, special_tokens: bool) -> ChoicePrompt:
@@ -82,7 +115,11 @@ def choice_prompt(tokenizer: Any, text: str, choices: Sequence[str], *, special_
 
 
 def choice_log_probs(
-    model: torch.nn.Module, prompts: Sequence[ChoicePrompt], max_tokens: int
+    model: torch.nn.Module,
+    prompts: Sequence[ChoicePrompt],
+    max_tokens: int,
+    compute: Compute[torch.nn.Module] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Yield the log-probabilities of the choices, batch by batch, without gradients and without dropout.
 
@@ -90,6 +127,8 @@ def choice_log_probs(
         model: a causal language model of transformers.
         prompts: the prompts, all with equal spellings and within the model's context.
         max_tokens: maximum number of tokens per pass, padding included.
+        compute: computes the batches with the model; None: this process.
+        progress: is told of failures that `compute` recovered from.
 
     Yields:
         index_B: the positions in `prompts` of the batch's prompts.
@@ -102,26 +141,28 @@ def choice_log_probs(
     require_causal(model)
     if not prompts:
         return
+    compute, progress = compute or in_process(model), progress or Silent()
     spellings = prompts[0].spellings
     if any(len(ids) > 1 for choice in spellings for ids in choice):
-        yield from _of_sequences(model, prompts, max_tokens)
+        yield from _of_sequences(model, prompts, max_tokens, compute, progress)
         return
-    token_X = [ids[0] for choice in spellings for ids in choice]
+    token_X = tuple(ids[0] for choice in spellings for ids in choice)
     choice_X = [c for c, choice in enumerate(spellings) for _ in choice]
     for token in token_X:
         check_sequences(model, [TokenizedResponse(p.prompt_ids, (token,)) for p in prompts])
     sequences = [TokenizedResponse(p.prompt_ids, token_X[:1]) for p in prompts]
-    for index_B, batch in response_batches(model, sequences, max_tokens):
-        with evaluation_mode(model), torch.inference_mode():
-            logits_BV = response_logits(model, batch)
-            dtype = torch.promote_types(logits_BV.dtype, torch.float32)
-            normalizer_B1 = torch.logsumexp(logits_BV.to(dtype), dim=-1, keepdim=True)
-            log_prob_BX = (logits_BV[:, token_X].to(dtype) - normalizer_B1).double().cpu().numpy()
+    planned = plan_batches(model, sequences, max_tokens)
+    computed = compute(TokenLogProbs(token_X), [[sequences[i] for i in index_B] for index_B in planned], progress)
+    for index_B, log_prob_BX in zip(planned, computed, strict=True):
         yield index_B, _per_choice(log_prob_BX, choice_X)
 
 
 def _of_sequences(
-    model: torch.nn.Module, prompts: Sequence[ChoicePrompt], max_tokens: int
+    model: torch.nn.Module,
+    prompts: Sequence[ChoicePrompt],
+    max_tokens: int,
+    compute: Compute[torch.nn.Module],
+    progress: Progress,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Yield the same where a choice has several tokens; the choices of a prompt may lie in different batches."""
     choices = len(prompts[0].spellings)
@@ -131,10 +172,10 @@ def _of_sequences(
     check_sequences(model, sequences)
     found_RC = np.full((len(order), choices), np.nan)
     left = np.ones(len(order), dtype=bool)
-    for index_B, batch in response_batches(model, sequences, max_tokens):
-        with evaluation_mode(model), torch.inference_mode():
-            sums = batch.sum_per_response(response_token_log_probs(model, batch))
-        found_RC[index_B // choices, index_B % choices] = sums
+    planned = plan_batches(model, sequences, max_tokens)
+    batches = [[sequences[i] for i in index_B] for index_B in planned]
+    for index_B, log_prob_B in zip(planned, compute(AnswerLogProbs(max_tokens), batches, progress), strict=True):
+        found_RC[index_B // choices, index_B % choices] = log_prob_B
         done = np.flatnonzero(left & ~np.isnan(found_RC).any(axis=1))
         if len(done):
             left[done] = False

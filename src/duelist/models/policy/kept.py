@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -11,7 +11,10 @@ import torch
 from duelist.engines.base import Source
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
+from duelist.models.policy.fixed_model import require_device
+from duelist.models.policy.loading import load_in_processes
 from duelist.models.policy.policy import Policy
+from duelist.models.policy.sharding import require_devices
 
 
 @final
@@ -28,6 +31,7 @@ class KeptPolicy(Source[Policy]):
         here: the policy in this process; other processes do not get it.
         fingerprint: of the policy, found when the source is sent to another process.
         device: the kind of its device, found at the same time.
+        base: whether only the base model is used.
     """
 
     config: PolicyConfig
@@ -38,6 +42,7 @@ class KeptPolicy(Source[Policy]):
     here: Policy | None = field(default=None, compare=False, repr=False)
     fingerprint: str = ""
     device: str = ""
+    base: bool = False
 
     def load(self, held: Policy | None) -> Policy:
         """Return the policy, read into the model that is held if there is one.
@@ -53,12 +58,8 @@ class KeptPolicy(Source[Policy]):
         if self.weights is not None:
             policy.load_weights(self.weights)
         policy.set_reference(self.reference)
-        if policy.device.type != self.device:
-            raise ModelError(
-                f"Workers must compute on the kind of device of the study's own process, {self.device}, but one has "
-                f"{policy.device.type}: set `engine.gpus`, or `policy.device` to cpu."
-            )
-        if (found := policy.fingerprint()) != self.fingerprint:
+        require_device(policy.device, self.device, "`policy.device`")
+        if (found := policy.fingerprint(trained=not self.base)) != self.fingerprint:
             raise ModelError(
                 f"Every worker must hold the policy of the study's own process, but one that read {self.config.model} "
                 f"and {self.weights} has the fingerprint {found}, not {self.fingerprint}: give all machines the same "
@@ -66,8 +67,23 @@ class KeptPolicy(Source[Policy]):
             )
         return policy
 
+    def sharded(self, processes: int) -> KeptPolicy | None:
+        """Return how processes get the policy of which each holds a part; None if all its parameters are trained.
+
+        Raises:
+            RecipeError: if the policy is on GPUs, and there is none for each process.
+        """
+        if self.config.adapter == "none":
+            return None
+        require_devices(self.device if self.here is None else self.here.device.type, processes, "engine.processes")
+        return replace(self, config=self.config.model_copy(update={"load": load_in_processes(self.config, processes)}))
+
+    def of_base(self) -> KeptPolicy:
+        """Return how workers get the base model: the same policy, whose trained weights and reference do not matter."""
+        return replace(self, weights=None, reference=None, base=True)
+
     def __getstate__(self) -> dict[str, Any]:
         if self.here is None:
             return dict(self.__dict__)
-        found = {"fingerprint": self.here.fingerprint(), "device": self.here.device.type}
+        found = {"fingerprint": self.here.fingerprint(trained=not self.base), "device": self.here.device.type}
         return {**self.__dict__, "here": None, **found}

@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 PLACED = {"device_map", "distributed_config"}
 
 
+_ONE_PROCESS = ("device_map", "max_memory")  # those that place the whole model for one process
+
+
+def load_in_processes(config: PolicyConfig, shards: int | None) -> dict[str, Any]:
+    """Return the settings `policy.load` for one of several processes: with a part of the base model, or all of it.
+
+    Args:
+        config: the settings for one process.
+        shards: number of processes over which the base model is sharded (FSDP2); None: each holds all of it.
+    """
+    load = {key: value for key, value in config.load.items() if key not in _ONE_PROCESS}
+    return load if shards is None else {**load, "distributed_config": {"fsdp_size": shards}}
+
+
 def load_base(config: PolicyConfig) -> tuple[Any, Any]:
     """Load the base model, in evaluation mode on its device or devices, and its tokenizer.
 

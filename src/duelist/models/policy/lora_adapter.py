@@ -49,6 +49,7 @@ class LoraAdapter:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self._is_reference = False
         self.reference_folder: Path | None = None
 
     def parameters(self) -> Iterator[tuple[str, torch.Tensor, bool]]:
@@ -58,10 +59,17 @@ class LoraAdapter:
 
     @contextmanager
     def as_reference(self) -> Iterator[None]:
-        """Activate the reference's adapter, or no adapter, within the block."""
+        """Activate the reference's adapter, or no adapter, within the block; a block within it changes nothing."""
+        if self._is_reference:
+            yield
+            return
         reference = REFERENCE if REFERENCE in self.model.peft_config else None
         with trained_kept(self.model), use_adapter(self.model, reference):
-            yield
+            self._is_reference = True
+            try:
+                yield
+            finally:
+                self._is_reference = False
 
     def set_reference(self, folder: Path | None) -> None:
         """Set the reference to the adapter saved in `folder`, or to the base model (None)."""

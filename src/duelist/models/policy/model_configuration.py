@@ -14,6 +14,7 @@ _LEFT_OUT = frozenset(
         *("_name_or_path", "transformers_version", "architectures", "auto_map", "dtype", "torch_dtype"),
         *("use_cache", "return_dict", "output_attentions", "output_hidden_states", "gradient_checkpointing"),
         *("chunk_size_feed_forward", "id2label", "label2id", "problem_type", "bos_token_id", "eos_token_id"),
+        "distributed_config",
         *("pad_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"),
     }
 )

@@ -139,8 +139,7 @@ class Policy:
             if is_trained and not trained:
                 continue
             total.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
-            flat = parameter.detach().reshape(-1)
-            total.update(flat.double().cpu().numpy().tobytes() if is_trained else bit_sums(parameter))
+            total.update(_numbers(parameter) if is_trained else bit_sums(parameter))
         if trained:
             reference = self.weights.reference_model
             for model in [self.model] if reference is None else [self.model, reference]:
@@ -182,6 +181,10 @@ class Policy:
         self.weights.load(folder)
 
 
+def _numbers(parameter: torch.Tensor) -> bytes:
+    return bytes(parameter.detach().reshape(-1).double().cpu().numpy().tobytes())
+
+
 _WORDS = 1024  # 64-bit words per row
 
 
@@ -189,8 +192,10 @@ def bit_sums(parameter: torch.Tensor) -> bytes:
     """Return a weight's bits as rows of 64-bit words, summed modulo 2⁶⁴ along rows and along columns.
 
     The result is the same on every device. It is several times faster than a hash of all bytes, which takes as long as
-    loading them.
+    loading them. Of a parameter in shards, all processes gather the whole, and call this together.
     """
+    gather = getattr(parameter, "full_tensor", None)
+    parameter = parameter if gather is None else gather()
     bits = parameter.detach().contiguous().reshape(-1).view(torch.uint8)
     bits = bits.clone() if bits.storage_offset() % 8 else bits
     whole = bits.numel() - bits.numel() % (8 * _WORDS)

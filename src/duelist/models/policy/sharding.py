@@ -7,15 +7,16 @@ many batches as the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
 
-from duelist.errors import ModelError
+from duelist.errors import ModelError, RecipeError
 
 T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
@@ -65,11 +66,65 @@ def require_weights_in_place(model: torch.nn.Module) -> None:
         )
 
 
+def require_sharded(model: torch.nn.Module, name: str) -> None:
+    """Require a model of which each process holds a part, except for its adapter.
+
+    Raises:
+        ModelError: if this process holds all of the model called `name`.
+    """
+    from torch.distributed.tensor import DTensor
+
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        raise ModelError(
+            f"Each process must hold a part of {name}, but this one has all of it: remove what places the weights from "
+            "`policy.load`, or set the engine to local."
+        )
+
+
+def require_devices(kind: str, processes: int, setting: str) -> None:
+    """Require a GPU for each process, unless they compute on the CPU.
+
+    Args:
+        kind: the kind of device.
+        processes: number of processes.
+        setting: name of the setting that holds their number.
+
+    Raises:
+        RecipeError: if there are fewer.
+    """
+    if kind != "cpu" and torch.cuda.device_count() < processes:
+        raise RecipeError(
+            f"`{setting}` needs a GPU for each process, but it is {processes} and this machine has "
+            f"{torch.cuda.device_count()}: lower it, or set `policy.device: cpu`."
+        )
+
+
 def processes_of(model: torch.nn.Module) -> tuple[int, int]:
     """Return the number of this process among those that the model is sharded over, and their number; else 0, 1."""
     if not is_sharded(model):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def in_turns(model: torch.nn.Module, compute: Callable[[T], Result], batches: Sequence[T]) -> Iterator[Result]:
+    """Yield the result of each batch, in order; the processes of a sharded model compute a batch each in every turn.
+
+    Every process makes this call, and gets all results.
+
+    Args:
+        model: the model.
+        compute: computes one batch in this process alone. It passes through the model as often for any batch.
+        batches: the batches.
+    """
+    process, processes = processes_of(model)
+    for start in range(0, len(batches), processes):
+        turn = batches[start : start + processes]
+        own = compute(turn[min(process, len(turn) - 1)])  # in the last turn, several processes may run the same one
+        found: list[Any] = [own]
+        if processes > 1:
+            found = [None] * processes
+            torch.distributed.all_gather_object(found, own)
+        yield from found[: len(turn)]
 
 
 def own_share(model: torch.nn.Module, batches: Sequence[T]) -> Iterator[tuple[T, bool]]:

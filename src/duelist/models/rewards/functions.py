@@ -5,24 +5,39 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from duelist.engines.base import Engine
+from duelist.engines.local import Local
 from duelist.errors import DataError, ModelError, RewardError
+from duelist.progress import Progress, Silent
 from duelist.settings.context import Checked, Context
 from duelist.settings.list_function import ListFunction
 from duelist.types import Prompt, Response
+
+if TYPE_CHECKING:
+    from duelist.models.policy.fixed_model import FixedModel
 
 Encoded = dict[str, list[int]]  # a tokenizer's output for one text: input_ids, attention_mask ...
 
 
 class Reward(Checked, ABC):
     """Interface of a reward for responses; higher is better."""
+
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        """Compute with this engine what a model in memory computes batch by batch; the default is this process.
+
+        Args:
+            engine: the engine.
+            progress: is told of failures that were recovered from.
+        """
 
     @abstractmethod
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
@@ -97,6 +112,11 @@ class ModelReward(Reward):
         """Store the settings; the model is loaded at the first call of `score`. `kind` is its key in the recipe."""
         self.config = config
         self._kind = kind
+        self._engine: Engine = Local()
+        self._progress: Progress = Silent()
+
+    def compute_with(self, engine: Engine, progress: Progress) -> None:
+        self._engine, self._progress = engine, progress
 
     def check(self, context: Context) -> None:
         name, revision = self.config.model, self.config.revision
@@ -115,32 +135,20 @@ class ModelReward(Reward):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        from duelist.models.policy.loading import load_pretrained
-
-        tokenizer = load_pretrained(AutoTokenizer, self.config.model, "the reward model", self.config.revision)
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer
+        return _tokenizer_of(self.config)
 
     @cached_property
+    def _source(self) -> FixedModel:
+        from duelist.models.policy.fixed_model import FixedModel
+
+        return FixedModel(read_reward_model, self.config, self.config.model)
+
+    @property
     def _model(self) -> Any:
-        from transformers import AutoModelForSequenceClassification
-
-        from duelist.models.policy.loading import device_of, load_pretrained
-
-        c = self.config
-        loader, dtype = AutoModelForSequenceClassification, {"dtype": c.dtype}
-        model = load_pretrained(loader, c.model, "the reward model", c.revision, **dtype, **c.load)
-        require_one_output(model.config.num_labels, c.model)
-        model.config.pad_token_id = self._tokenizer.pad_token_id
-        return model.to(device_of(c.device)).eval()
+        return self._source.here
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> NDArray[np.float64]:
-        import torch
-
-        from duelist.models.policy.padding import batches_by_count, padded
+        from duelist.models.policy.padding import batches_by_count
         from duelist.models.policy.positions import length_thresholds
         from duelist.models.policy.vocabulary import check_vocabulary
 
@@ -148,18 +156,15 @@ class ModelReward(Reward):
         encoded = encode(prompts, responses)
         check_vocabulary(self._model.get_input_embeddings(), (e["input_ids"] for e in encoded))
         values = np.empty(len(encoded))
-        fill = {"input_ids": self._tokenizer.pad_token_id or 0}  # the mask and other keys are padded with 0
         lengths = [len(e["input_ids"]) for e in encoded]
         by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])
         thresholds = length_thresholds(self._model.config)
-        for batch in batches_by_count(by_length, lengths, self.config.batch_size, thresholds):
-            inputs = {
-                key: padded([encoded[i][key] for i in batch], fill.get(key, 0), self._model.device)
-                for key in encoded[0]
-            }
-            with torch.no_grad():
-                logits = self._model(**inputs).logits
-            values[batch] = logits[:, 0].double().cpu().numpy()
+        planned = list(batches_by_count(by_length, lengths, self.config.batch_size, thresholds))
+        batches = [[encoded[i] for i in batch] for batch in planned]
+        task = Scores(self._tokenizer.pad_token_id or 0)
+        computed = self._engine.map(self._source, task, batches, self._progress)
+        for batch, values_B in zip(planned, computed, strict=True):
+            values[batch] = values_B
         return finite_rewards(values.tolist(), prompts, responses, self.config.model)
 
     def _as_conversations(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[Encoded]:
@@ -196,6 +201,57 @@ class ModelReward(Reward):
         relative = not getattr(config.get_text_config(), "position_biased_input", True)
         limit = None if relative else context_length(config)
         check_length(prompt, length, limit, "a response that the reward model scores")
+
+
+@final
+@dataclass(frozen=True)
+class Scores:
+    """Task: the model's output for each text of one batch.
+
+    Attributes:
+        padding: token id after the end of a shorter text.
+    """
+
+    padding: int
+
+    def __call__(self, model: Any, batch: Sequence[Encoded]) -> NDArray[np.float64]:
+        import torch
+
+        from duelist.models.policy.padding import padded
+
+        fill = {"input_ids": self.padding}  # the mask and other keys are padded with 0
+        inputs = {key: padded([e[key] for e in batch], fill.get(key, 0), model.device) for key in batch[0]}
+        with torch.no_grad():
+            logits = model(**inputs).logits
+        return np.asarray(logits[:, 0].double().cpu().numpy())
+
+
+def read_reward_model(config: ModelRewardConfig) -> Any:
+    """Load a reward model, in evaluation mode.
+
+    Raises:
+        ModelError: if it cannot be loaded, or has not one output.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    from duelist.models.policy.loading import device_of, load_pretrained
+
+    loader, dtype = AutoModelForSequenceClassification, {"dtype": config.dtype}
+    model = load_pretrained(loader, config.model, "the reward model", config.revision, **dtype, **config.load)
+    require_one_output(model.config.num_labels, config.model)
+    model.config.pad_token_id = _tokenizer_of(config).pad_token_id
+    return model.to(device_of(config.device)).eval()
+
+
+def _tokenizer_of(config: ModelRewardConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    from duelist.models.policy.loading import load_pretrained
+
+    tokenizer = load_pretrained(AutoTokenizer, config.model, "the reward model", config.revision)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def require_one_output(outputs: int, model: str) -> None:

@@ -126,5 +126,6 @@ class RewardLearner(Learner):
 
     @cached_property
     def _embed(self) -> EmbeddingCache:
-        embedder = make_embedder((self.components.recipe.reward_model or RewardModelConfig()).embedding, self._policy)
+        config = (self.components.recipe.reward_model or RewardModelConfig()).embedding
+        embedder = make_embedder(config, self._policy, self.components.engine, self._kept)
         return EmbeddingCache(embedder, self.folder.embeddings(self.artifact))
