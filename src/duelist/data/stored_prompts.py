@@ -84,7 +84,7 @@ class PromptRows:
 
     def read(self) -> tuple[StoredPrompts, GivenResponses]:
         """Return the different prompts, and the responses of all rows by prompt."""
-        index = IdIndex(np.frombuffer(self._id_N, np.uint64) if self._id_N else np.empty(0, np.uint64))
+        index = IdIndex(np.frombuffer(self._id_N, np.uint64))
         row_N = index.first_rows
         prompts = StoredPrompts(self._prompts, row_N, index.id_N[row_N])
         if not len(self._texts):

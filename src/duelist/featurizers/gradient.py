@@ -25,6 +25,7 @@ from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import FeatureFolder
 from duelist.featurizers.mapped_files import scratch_array
 from duelist.featurizers.margin import log_prob_features
+from duelist.files.scratch import give_back
 from duelist.settings.context import Context
 
 MAPPED_ABOVE = 2 * 2**30  # bytes of pair features above which they are memory-mapped
@@ -85,7 +86,7 @@ class Gradient(Featurizer):
         engine = LoraGradients(policy.model, dimension=dimension, seed=job.seed, max_tokens=limit)
         with response_numbers(job, policy, responses, limit, engine) as kept:
             fields = log_prob_features(job, kept, responses, index_N2)
-            length_R = np.array([len(r.token_ids) for r in responses])
+            length_R = np.fromiter((len(r.token_ids) for r in responses), np.int64, len(responses))
             if "gradient_RD" in job.wanted:
                 fields["gradient_RD"] = response_features(kept, length_R, job.beta, self.config.normalize)
             if "gradient_ND" in job.wanted:
@@ -120,6 +121,7 @@ def pair_features(
         responses_S, position_M2 = np.unique(index_N2[rows], return_inverse=True)
         gradient_SD, length_S = kept.gradients(responses_S), length_R[responses_S]
         phi_ND[rows] = pair_gradients(gradient_SD, position_M2.reshape(-1, 2), beta, normalize, length_S)
+        give_back(phi_ND)
     return phi_ND
 
 
@@ -140,6 +142,7 @@ def response_features(kept: FeatureFolder, length_R: NDArray[Any], beta: float, 
         gradient_RD[rows_S] = _scaled(kept.gradients(rows_S), normalize, length_R[rows_S])
         if normalize in ("token", "none"):
             gradient_RD[rows_S] *= gradient_RD.dtype.type(beta)
+        give_back(gradient_RD)
     return gradient_RD
 
 

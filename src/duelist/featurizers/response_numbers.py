@@ -18,6 +18,7 @@ from duelist.errors import ModelError
 from duelist.featurizers.base import FeatureJob
 from duelist.featurizers.feature_folder import FeatureFolder, Number
 from duelist.featurizers.shards import Shard, ShardFolder
+from duelist.files.sequences import Computed
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.implicit_reward import LogProbs
 from duelist.models.policy.logprobs import (
@@ -82,7 +83,7 @@ def response_numbers(
         StorageError: if the cache cannot be used.
         DuelistError: if the policy cannot compute the numbers, or it is sharded and the cache has a folder.
     """
-    sequences = tokenized(responses)
+    sequences = _at(np.arange(len(responses)), lambda i: tokenized([responses[i]])[0])
     _, processes = processes_of(policy.model)
     if processes > 1 and job.cache.folder:
         raise ModelError(
@@ -98,13 +99,14 @@ def response_numbers(
         what: str, numbers: Sequence[Number], task: Callable[[Policy, Sequence[TokenizedResponse]], Any], square: bool
     ) -> None:
         def plan(missing_X: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-            some = [sequences[i] for i in missing_X]
+            some = _at(missing_X, sequences.__getitem__)
             check_sequences(policy.model, some)
             return [missing_X[index_B] for index_B in plan_batches(policy.model, some, max_tokens, square)]
 
         batches = kept.batches(numbers, plan)
         turns = [np.concatenate(batches[i : i + processes]) for i in range(0, len(batches), processes)]
-        computed = job.models.map(task, [[sequences[i] for i in index_B] for index_B in turns], job.progress)
+        filled = Computed(len(turns), lambda turn: [sequences[i] for i in turns[turn].tolist()])
+        computed = job.models.map(task, filled, job.progress)
         several = (values if len(numbers) > 1 else (values,) for values in computed)
         _save(what, kept, turns, (dict(zip(numbers, values, strict=True)) for values in several), job.progress)
 
@@ -121,6 +123,11 @@ def response_numbers(
         if job.wanted & AGAINST_REFERENCE:
             fill("Reference", ("reference",), LogProbs(True, max_tokens), square=True)
         yield kept
+
+
+def _at(positions_X: NDArray[np.int64], item: Callable[[int], TokenizedResponse]) -> Sequence[TokenizedResponse]:
+    """Return the items at some positions, each made when it is asked for."""
+    return Computed(len(positions_X), lambda x: item(int(positions_X[x])))
 
 
 def _save(

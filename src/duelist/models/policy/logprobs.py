@@ -160,7 +160,7 @@ def plan_batches(
     Returns:
         index_B: each batch's positions in `sequences`.
     """
-    length_R = [s.input_length for s in sequences]
+    length_R = np.fromiter((s.input_length for s in sequences), np.int64, len(sequences))
     batches: list[NDArray[np.int64]] = []
     for index_B in batches_by_tokens(length_R, max_tokens, _thresholds(model)):
         apart = not square and 1 < len(index_B) == length_R[index_B[0]]
