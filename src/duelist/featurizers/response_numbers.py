@@ -24,7 +24,7 @@ from duelist.models.policy.implicit_reward import LogProbs
 from duelist.models.policy.logprobs import (
     TokenizedResponse,
     check_sequences,
-    plan_batches,
+    plan_by_length,
     tokenized,
 )
 from duelist.models.policy.policy import Policy
@@ -32,6 +32,7 @@ from duelist.models.policy.sharding import processes_of
 from duelist.progress import Progress
 from duelist.types import Response
 
+CHECKED_TOGETHER = 8192  # responses in memory while they are checked
 AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2", "reward_R"})  # features that need log π_ref
 
 
@@ -83,7 +84,7 @@ def response_numbers(
         StorageError: if the cache cannot be used.
         DuelistError: if the policy cannot compute the numbers, or it is sharded and the cache has a folder.
     """
-    sequences = _at(np.arange(len(responses)), lambda i: tokenized([responses[i]])[0])
+    sequences = Computed(len(responses), lambda i: tokenized([responses[i]])[0])
     _, processes = processes_of(policy.model)
     if processes > 1 and job.cache.folder:
         raise ModelError(
@@ -99,9 +100,12 @@ def response_numbers(
         what: str, numbers: Sequence[Number], task: Callable[[Policy, Sequence[TokenizedResponse]], Any], square: bool
     ) -> None:
         def plan(missing_X: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-            some = _at(missing_X, sequences.__getitem__)
-            check_sequences(policy.model, some)
-            return [missing_X[index_B] for index_B in plan_batches(policy.model, some, max_tokens, square)]
+            length_X = np.empty(len(missing_X), np.int64)
+            for start in range(0, len(missing_X), CHECKED_TOGETHER):
+                some = [sequences[i] for i in missing_X[start : start + CHECKED_TOGETHER].tolist()]
+                check_sequences(policy.model, some)
+                length_X[start : start + len(some)] = [s.input_length for s in some]
+            return [missing_X[index_B] for index_B in plan_by_length(policy.model, length_X, max_tokens, square)]
 
         batches = kept.batches(numbers, plan)
         turns = [np.concatenate(batches[i : i + processes]) for i in range(0, len(batches), processes)]
@@ -123,11 +127,6 @@ def response_numbers(
         if job.wanted & AGAINST_REFERENCE:
             fill("Reference", ("reference",), LogProbs(True, max_tokens), square=True)
         yield kept
-
-
-def _at(positions_X: NDArray[np.int64], item: Callable[[int], TokenizedResponse]) -> Sequence[TokenizedResponse]:
-    """Return the items at some positions, each made when it is asked for."""
-    return Computed(len(positions_X), lambda x: item(int(positions_X[x])))
 
 
 def _save(

@@ -13,7 +13,7 @@ from duelist.errors import full_disk_as_storage_error
 
 Record = TypeVar("Record")
 
-IN_MEMORY = 2**24  # bytes of records that are kept in memory before they go to the disk
+IN_MEMORY = 2**22  # bytes of records that are kept in memory before they go to the disk
 
 
 @final

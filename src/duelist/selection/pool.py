@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,6 +157,7 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> PoolPairs:
     """
     records: Records[_PoolRow] = Records()
     prompt_X, pair_N = array("Q"), bytearray()
+    tokenizer, context, name = policy.tokenizer, policy.context_length, policy.name
     for number, (where, row) in enumerate(_rows(source, what)):
         if not isinstance(row, Mapping):
             raise DataError(
@@ -171,7 +172,8 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> PoolPairs:
                 "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
             )
         prompt = replace(prompt, columns={})
-        responses = _responses(policy, prompt, texts, where)
+        require_chat_template(tokenizer, [prompt], name)
+        responses = _responses(tokenizer, context, prompt, texts, where)
         for (i, a), (j, b) in combinations(enumerate(responses), 2):
             pair = Question.pair(a, b, 0)
             places = (i, j) if pair.a is a else (j, i)
@@ -197,13 +199,14 @@ def read_some(source: Pool, policy: Policy, what: str) -> PoolPairs:
     return pairs
 
 
-def _responses(policy: Policy, prompt: Prompt, texts: Sequence[str], where: str) -> tuple[Response, ...]:
-    require_chat_template(policy.tokenizer, [prompt], policy.name)
+def _responses(
+    tokenizer: Any, context: int | None, prompt: Prompt, texts: Sequence[str], where: str
+) -> tuple[Response, ...]:
     try:
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+        prompt_ids, ids = encode_responses(tokenizer, prompt, texts)
         require_own_tokens(prompt, prompt_ids)
         for token_ids in ids:
-            check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, "a response")
+            check_length(prompt, len(prompt_ids) + len(token_ids), context, "a response")
         made = [Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)]
         # One tuple for the prompt's tokens, which may be most of a row's.
         return tuple(replace(response, prompt_token_ids=made[0].prompt_token_ids) for response in made)
