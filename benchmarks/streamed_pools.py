@@ -2,14 +2,19 @@
 
 OMP_NUM_THREADS=1 python benchmarks/streamed_pools.py [--rows 10000 100000 1000000] [--steps read-jsonl choose ...]
 
-Every step runs in a process of its own. "Rise" is its peak memory above that before the step. Rows have a prompt of 8
-words, two responses of 12 and 24 words, and an embedding of 64 numbers, as a pool may have that is picked by its own
-embeddings. The tokenizer is a stub that numbers words, so the seconds are those of Duelist's own work.
+Every step runs in a process of its own. "Rise" is the peak of its memory within the step above its memory before.
+Rows have a prompt of 8 words, two responses of 12 and 24 words, and an embedding of 64 numbers, as a pool may have that
+is picked by its own embeddings. The tokenizer is a stub that numbers words, so the seconds are those of Duelist's own
+work.
 
 read-jsonl, read-parquet   iterate over the rows (`RowSource`)
-prompts                    the prompts of a study (`load_prompts`, without responses)
+prompts                    the prompts of a study (`load_prompts`, without responses), and 1,000 of them for a round
+responses                  the same with the data set's responses, and those of the round's prompts
 pairs                      the candidates of `duelist select` (`read_pairs`)
 choose                     ActiveDPO on given features, float16, memory-mapped, 64 dimensions, budget 100
+select                     all of `duelist select`, from the file to 100 picks, on gradients of 64 dimensions that are
+                           memory-mapped as those above 2 GiB are. Only the model's passes are replaced, by random
+                           numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +25,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-STEPS = ("read-jsonl", "read-parquet", "prompts", "pairs", "choose")
+STEPS = ("read-jsonl", "read-parquet", "prompts", "responses", "pairs", "choose", "select")
 D = 64
+BUDGET = 100
 
 
 def main() -> None:
@@ -89,18 +96,20 @@ def row(i: int) -> dict[str, Any]:
 
 def measured(step: str, file: Path, n: int) -> tuple[float, int]:
     """Return the CPU seconds of a step and the rise of the peak memory."""
-    run = {"prompts": prompts, "pairs": pairs, "choose": choose}.get(step, read)(file, n)
-    before, began = peak(), time.process_time()
+    made = {"prompts": prompts, "responses": responses, "pairs": pairs, "choose": choose, "select": select}
+    run = made.get(step, read)(file, n)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far is forgotten
+    before, began = memory("VmRSS"), time.process_time()
     kept = run()
     seconds = time.process_time() - began
     del kept
-    return seconds, peak() - before
+    return seconds, memory("VmHWM") - before
 
 
-def peak() -> int:
-    """Return the peak memory of this process. That of `getrusage` begins with the peak of the parent."""
+def memory(name: str) -> int:
+    """Return the memory of this process in bytes: now (`VmRSS`) or at most (`VmHWM`)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def read(file: Path, n: int) -> Any:
@@ -112,28 +121,76 @@ def read(file: Path, n: int) -> Any:
     return lambda: sum(1 for _ in RowSource(str(file)))
 
 
-def prompts(file: Path, n: int) -> Any:
-    from duelist.data.prompts import PromptsConfig, load_prompts
+def prompts(file: Path, n: int, given: bool = False) -> Any:
+    from duelist.data.prompts import PromptsConfig, load_prompts, prompts_of_round
 
-    return lambda: load_prompts(PromptsConfig(path=str(file)), 0, responses=False)
+    def run() -> Any:
+        found = load_prompts(PromptsConfig(path=str(file)), 0, responses=given)
+        of_round = prompts_of_round(found.train, min(1000, n), 0, 1)
+        return found, of_round, [found.by_id[p.id] for p in of_round], [found.given.texts.get(p.id) for p in of_round]
+
+    return run
+
+
+def responses(file: Path, n: int) -> Any:
+    return prompts(file, n, given=True)
+
+
+class Tokenizer:
+    """Stub that numbers the words."""
+
+    eos_token, eos_token_id, chat_template = " end", 0, None
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [zlib.crc32(word.encode()) % 1000 for word in text.split()]}
 
 
 def pairs(file: Path, n: int) -> Any:
     from duelist.selection.pool import read_pairs
 
-    known: dict[str, int] = {}
-
-    def tokenize(text: str) -> dict[str, list[int]]:
-        return {"input_ids": [known.setdefault(word, len(known)) % 50_000 for word in text.split()]}
-
-    class Tokenizer:
-        eos_token = " end"
-
-        def __call__(self, text: str) -> dict[str, list[int]]:
-            return tokenize(text)
-
     policy: Any = SimpleNamespace(tokenizer=Tokenizer(), name="stub", context_length=None)
     return lambda: read_pairs(str(file), policy, "the pool")
+
+
+def select(file: Path, n: int) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    import duelist
+    from duelist.engines.base import Engine
+    from duelist.featurizers import gradient
+    from duelist.models.trained import Models
+    from duelist.selection import choice
+
+    class Random(Engine):
+        """Engine that draws numbers in place of the model's."""
+
+        in_process = True
+
+        def map(self, source: Any, task: Any, batches: Any, progress: Any) -> Any:
+            rng = np.random.default_rng(0)
+            for batch in batches:
+                yield rng.standard_normal(len(batch)), rng.standard_normal((len(batch), D), np.float32)
+
+    choice.Models = lambda policy: Models(policy, engine=Random())  # type: ignore[misc,assignment]
+    gradient.MAPPED_ABOVE = 0
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=1000, **sizes))
+
+    def run(source: Any = str(file), budget: int = BUDGET) -> Any:
+        return duelist.select(source, model, tokenizer=Tokenizer(), budget=budget, dimension=D)
+
+    run([row(i) for i in range(10)], 2)  # loads what is loaded on first use
+    return run
+
+
+def mapped(values: Any) -> Any:
+    """Return the values where `duelist select` has them: in a temporary file if they are large."""
+    from duelist.files.scratch import give_back, scratch_array
+
+    array = scratch_array(values.dtype, values.shape)
+    array[:] = values
+    give_back(array)
+    return array
 
 
 def choose(file: Path, n: int) -> Any:
@@ -142,18 +199,18 @@ def choose(file: Path, n: int) -> Any:
     from duelist.types import Features
 
     gradient_ND = np.memmap(file, np.float16, "r", shape=(n, D))
-    ids = np.char.add("q", np.arange(n).astype(np.str_))
+    ids = mapped(np.char.add("q", np.arange(n).astype(np.str_)))
     nobody_P2, none_P2 = np.empty((0, 2), np.str_), np.empty((0, 2), np.int64)
     features = Features(
         pair_id_N=ids,
-        prompt_ids_N2=np.stack([ids, ids], axis=1),
-        response_ids_N2=np.stack([ids, ids], axis=1),
+        prompt_ids_N2=mapped(np.stack([ids, ids], axis=1)),
+        response_ids_N2=mapped(np.stack([ids, ids], axis=1)),
         length_N2=np.full((n, 2), 10),
         gradient_ND=gradient_ND,
         past=Features(ids[:0], nobody_P2, nobody_P2, none_P2, gradient_ND=gradient_ND[:0]),
     )
     rule = ActiveDPO(ActiveDPOConfig())
-    return lambda: choose_from(rule, features, 100, np.random.default_rng(0))
+    return lambda: choose_from(rule, features, BUDGET, np.random.default_rng(0))
 
 
 if __name__ == "__main__":

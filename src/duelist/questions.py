@@ -86,8 +86,8 @@ class Response:
 class GivenResponses:
     """The data set's own responses by prompt id: texts in order, and the pairs as they appear in rows."""
 
-    texts: dict[str, list[str]]
-    pairs: dict[str, list[tuple[str, str]]]
+    texts: Mapping[str, list[str]]
+    pairs: Mapping[str, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True)

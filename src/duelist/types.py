@@ -125,12 +125,12 @@ class Features:
     @staticmethod
     def identities(pairs: Sequence[Question]) -> Features:
         """Return the features of pairs that cost nothing to compute: ids and lengths."""
-        n = len(pairs)
+        n, both = len(pairs), [(p.a, p.b) for p in pairs]
         return Features(
             pair_id_N=np.array([p.id for p in pairs], dtype=np.str_),
-            prompt_ids_N2=np.array([(p.a.prompt_id, p.b.prompt_id) for p in pairs], dtype=np.str_).reshape(n, 2),
-            response_ids_N2=np.array([(p.a.id, p.b.id) for p in pairs], dtype=np.str_).reshape(n, 2),
-            length_N2=np.array([(len(p.a.token_ids), len(p.b.token_ids)) for p in pairs], dtype=np.int64).reshape(n, 2),
+            prompt_ids_N2=np.array([(a.prompt_id, b.prompt_id) for a, b in both], dtype=np.str_).reshape(n, 2),
+            response_ids_N2=np.array([(a.id, b.id) for a, b in both], dtype=np.str_).reshape(n, 2),
+            length_N2=np.array([(len(a.token_ids), len(b.token_ids)) for a, b in both], dtype=np.int64).reshape(n, 2),
         )
 
 

@@ -34,7 +34,7 @@ class Priced(Acquisition):
 def test_what_is_drawn_depends_on_the_ids_alone(n: int, budget: int, c: int, seed: int) -> None:
     options = AcquisitionOptions(candidates=c)
     ids = [f"pair{i}" for i in range(n)]
-    drawn = options.draw(ids, budget, np.random.default_rng(seed))
+    drawn = options.draw(ids, budget, np.random.default_rng(seed)).tolist()
     assert len(drawn) == min(n, c * budget) == len(set(drawn)) and drawn == sorted(drawn)
     backwards = options.draw(ids[::-1], budget, np.random.default_rng(seed))
     assert {ids[i] for i in drawn} == {ids[::-1][i] for i in backwards}
@@ -48,7 +48,7 @@ def test_every_pair_is_as_likely_to_be_drawn() -> None:
 
 
 def test_all_candidates_by_default() -> None:
-    assert AcquisitionOptions().draw(["x", "y"], 1, np.random.default_rng()) == [0, 1]
+    assert AcquisitionOptions().draw(["x", "y"], 1, np.random.default_rng()).tolist() == [0, 1]
 
 
 def test_cost_is_asked_for_where_it_counts_and_refused_where_it_cannot() -> None:

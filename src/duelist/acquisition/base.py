@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duelist.acquisition.feature_contract import ARRAY_FIELDS as ARRAY_FIELDS
-from duelist.acquisition.feature_contract import NEEDED_FIELDS, largest_question
+from duelist.acquisition.feature_contract import NEEDED_FIELDS, largest_question, random_order
 from duelist.acquisition.feature_contract import check_features as check_features
 from duelist.acquisition.feature_contract import take as take
 from duelist.errors import BudgetError, DuelistError, NumericalError, RecipeError, user_code
-from duelist.seeding import hash_keys
 from duelist.settings.context import Checked
 from duelist.types import Features, Selection
 
@@ -163,9 +162,7 @@ def choose(acquisition: Acquisition, features: Features, budget: int, rng: np.ra
     check_features(features, declared_needs(acquisition))
     if budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0), "none")
-    if len(set(features.pair_id_N.tolist())) != features.n:
-        raise DuelistError("Candidate questions must be distinct, but the pool lists one twice: remove the copies.")
-    order_N = np.argsort(hash_keys(rng, features.pair_id_N.tolist()), kind="stable")
+    order_N = random_order(features, rng)
     with user_code(acquisition):
         selection = acquisition.select(take(features, order_N), budget, rng)
     return _checked(selection, type(acquisition).__name__, features.pair_id_N, budget, order_N)
@@ -181,7 +178,7 @@ def gains_of(acquisition: Acquisition, features: Features, rng: np.random.Genera
     """
     name = type(acquisition).__name__
     check_features(features, declared_needs(acquisition))
-    order_N = np.argsort(hash_keys(rng, features.pair_id_N.tolist()), kind="stable")
+    order_N = random_order(features, rng)
     with user_code(acquisition):
         found = acquisition.gains(take(features, order_N), rng)
     gain_N = np.empty(features.n)

@@ -8,6 +8,7 @@ per response or per answer.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite
 from duelist.answers import QUESTION_TYPES
 from duelist.choice_models.information import LARGEST_QUESTION
 from duelist.errors import DuelistError, NumericalError
+from duelist.files.scratch import give_back, scratch_array
+from duelist.seeding import hash_keys
 from duelist.types import FIELDS_OF_SETS, Features
 
 # Fields with one row per response, and per answer to a past question.
@@ -28,6 +31,9 @@ ARRAY_FIELDS = tuple(
     for f in dataclasses.fields(Features)
     if f.name not in ("past", "target_MD", *RESPONSE_FIELDS, *ANSWER_FIELDS)
 )
+# Fields that are always filled.
+IDENTITIES = ("pair_id_N", "prompt_ids_N2", "response_ids_N2", "length_N2")
+IDS_AT_ONCE = 65_536
 # What a rule can declare as needed.
 NEEDED_FIELDS = frozenset({*ARRAY_FIELDS, "target_MD", "past"} - {"place_NQ", "asks_N"})
 
@@ -43,15 +49,50 @@ def take(features: Features, rows: NDArray[np.int64]) -> Features:
     """Return the features of some of the questions, in the order of `rows`.
 
     Past questions are unchanged, and so are fields with a row per response or per answer. Memory-mapped rows become
-    `PoolRows`: the same rows in the same order, without a copy.
+    `PoolRows`: the same rows in the same order, without a copy. Memory-mapped ids and lengths are copied to another
+    temporary file.
     """
     arrays = {name: getattr(features, name) for name in ARRAY_FIELDS}
     filled = {k: v for k, v in arrays.items() if v is not None and (len(v) or not features.n)}  # ids of pairs only
-    return dataclasses.replace(features, **{k: _reordered(v, rows) for k, v in filled.items()})
+    return dataclasses.replace(features, **{k: _reordered(k, v, rows) for k, v in filled.items()})
 
 
-def _reordered(values: Any, rows: NDArray[np.int64]) -> Any:
-    return PoolRows(values, rows) if isinstance(values, np.memmap) and values.ndim > 1 else values[rows]
+def _reordered(name: str, values: Any, rows: NDArray[np.int64]) -> Any:
+    if not isinstance(values, np.memmap):
+        return values[rows]
+    if name not in IDENTITIES:
+        return PoolRows(values, rows) if values.ndim > 1 else values[rows]
+    found = scratch_array(values.dtype, (len(rows), *values.shape[1:]))
+    for start in range(0, len(rows), IDS_AT_ONCE):
+        part = slice(start, start + IDS_AT_ONCE)
+        found[part] = values[rows[part]]
+        give_back(found)
+        give_back(values)
+    return found
+
+
+def random_order(features: Features, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the order of the pool: that of the hash of (generator, id of the question), `[N]`.
+
+    Raises:
+        DuelistError: if a question is listed twice.
+    """
+    key_N = hash_keys(rng, _ids(features))
+    order_N = np.argsort(key_N, kind="stable")
+    ordered_N = key_N[order_N]
+    equal_N = ordered_N[1:] == ordered_N[:-1]
+    if equal_N.any():  # equal ids have equal hashes; different ones hardly ever
+        alike_X = order_N[np.append(equal_N, False) | np.append(False, equal_N)]
+        if len(set(features.pair_id_N[alike_X].tolist())) < len(alike_X):
+            raise DuelistError("Candidate questions must be distinct, but the pool lists one twice: remove the copies.")
+    return order_N
+
+
+def _ids(features: Features) -> Iterator[str]:
+    """Yield the ids of the questions, few of them in memory at a time."""
+    for start in range(0, features.n, IDS_AT_ONCE):
+        yield from features.pair_id_N[start : start + IDS_AT_ONCE].tolist()
+        give_back(features.pair_id_N)
 
 
 def check_features(features: Features, needs: frozenset[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.acquisition.base import RULES_WITH_GAINS, Acquisition, declared_needs
@@ -60,12 +61,11 @@ class AcquisitionOptions(BaseModel):
             )
         return needs | {"cost_N"}
 
-    def draw(self, pair_ids: Sequence[str], budget: int, rng: np.random.Generator) -> list[int]:
-        """Return the positions of the pairs to select from, in their original order.
+    def draw(self, pair_ids: Sequence[str], budget: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the positions of the pairs to select from, ascending.
 
         The draw depends only on the generator and the ids.
         """
         if self.candidates is None or self.candidates * budget >= len(pair_ids):
-            return list(range(len(pair_ids)))
-        drawn = np.argsort(hash_keys(rng, pair_ids), kind="stable")[: self.candidates * budget]
-        return [int(i) for i in np.sort(drawn)]
+            return np.arange(len(pair_ids))
+        return np.sort(np.argsort(hash_keys(rng, pair_ids), kind="stable")[: self.candidates * budget])

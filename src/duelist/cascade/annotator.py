@@ -103,7 +103,8 @@ class Cascade(Prelabeller):
         require_comparable(context)
         self._people.check(context)
         self.judge.check(context)
-        missing = [p.id for p in context.train if config.slice_by is not None and config.slice_by not in p.columns]
+        of_column = () if config.slice_by is None else context.train
+        missing = [p.id for p in of_column if config.slice_by not in p.columns]
         if missing:
             raise RecipeError(
                 f"`annotator.slice_by` must be a column of the prompts, but {len(missing)} of {len(context.train)} "

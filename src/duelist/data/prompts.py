@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from duelist.data.rows import row_prompt, row_responses
 from duelist.data.sources import RowSource
+from duelist.data.stored_prompts import PromptRows, StoredPrompts, prompt_ids, prompts_by_id
 from duelist.errors import DataError
 from duelist.seeding import generator, hash_keys
 from duelist.types import GivenResponses, Prompt
@@ -64,11 +70,29 @@ class TargetConfig(BaseModel):
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Training prompts, held-out prompts, and the data set's responses to the training prompts."""
+    """Training prompts, held-out prompts, and the data set's responses to the training prompts.
 
-    train: tuple[Prompt, ...]
+    What was read from a data set is in a temporary file: a prompt or response takes memory while it is used.
+    """
+
+    train: Sequence[Prompt]
     held_out: tuple[Prompt, ...]
     given: GivenResponses
+
+    @property
+    def by_id(self) -> Mapping[str, Prompt]:
+        """The training prompts by their ids."""
+        return prompts_by_id(self.train)
+
+    @cached_property
+    def given_counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of different responses, and of different pairs in rows, of each training prompt."""
+        counts = array("q"), array("q")
+        for prompt_id in prompt_ids(self.train):
+            counts[0].append(len(self.given.texts.get(prompt_id, ())))
+            counts[1].append(len({tuple(sorted(pair)) for pair in self.given.pairs.get(prompt_id, ())}))
+        texts_N, pairs_N = (np.array(some, np.int64) for some in counts)
+        return texts_N, pairs_N
 
 
 def load_prompts(config: PromptsConfig, seed: int, *, responses: bool = True) -> PromptSet:
@@ -85,32 +109,31 @@ def load_prompts(config: PromptsConfig, seed: int, *, responses: bool = True) ->
     prompts, given = _read(RowSource(config.path, config.split, config.config), responses)
     if config.held_out_path is not None:
         held_out, _ = _read(RowSource(config.held_out_path, config.held_out_split, config.config), False)
-        shared = {p.id for p in prompts} & {p.id for p in held_out}
+        shared = int(np.isin(held_out.id_N, prompts.id_N).sum())
         if shared:
             raise DataError(
-                f"Held-out prompts must not be trained on, but {len(shared)} prompts of {config.held_out_path} stand "
+                f"Held-out prompts must not be trained on, but {shared} prompts of {config.held_out_path} stand "
                 f"in {config.path} as well: remove them from one of the two."
             )
         if config.held_out:
-            held_out = _draw(held_out, config.held_out, seed, "held-out", config.held_out_path)
+            held_out = held_out.some(_drawn(held_out, config.held_out, seed, "held-out", config.held_out_path))
     elif config.held_out:
         if config.held_out >= len(prompts):
             raise DataError(
                 f"`held_out < prompts` must hold, but got held_out={config.held_out} and {len(prompts)} prompts in "
                 f"{config.path}: lower held_out or give held_out_path."
             )
-        held_out = _draw(prompts, config.held_out, seed, "held-out", config.path)
-        aside = {p.id for p in held_out}
-        prompts = [p for p in prompts if p.id not in aside]
+        held_out = prompts.some(_drawn(prompts, config.held_out, seed, "held-out", config.path))
+        prompts = prompts.some(~np.isin(prompts.id_N, held_out.id_N))
     else:
-        held_out = []
+        held_out = prompts.some(np.empty(0, np.int64))
     if config.limit is not None and config.limit < len(prompts):
-        prompts = _draw(prompts, config.limit, seed, "limit", config.path)
+        prompts = prompts.some(_drawn(prompts, config.limit, seed, "limit", config.path))
     _require_enough(config.per_round, len(prompts))
-    return PromptSet(tuple(prompts), tuple(held_out), given)
+    return PromptSet(prompts, tuple(held_out), given)
 
 
-def prompts_of_round(prompts: tuple[Prompt, ...], per_round: PerRound, seed: int, round: int) -> tuple[Prompt, ...]:
+def prompts_of_round(prompts: Sequence[Prompt], per_round: PerRound, seed: int, round: int) -> Sequence[Prompt]:
     """Return the prompts of one round, in the data set's order.
 
     Args:
@@ -122,10 +145,12 @@ def prompts_of_round(prompts: tuple[Prompt, ...], per_round: PerRound, seed: int
     if per_round is None:
         return prompts
     if isinstance(per_round, int):
-        return tuple(_draw(list(prompts), per_round, seed, f"round {round}", "the data set"))
-    start = sum(per_round[: round - 1])
-    order = hash_keys(generator(seed, "prompts", "parts"), [p.id for p in prompts]).argsort(kind="stable")
-    return tuple(prompts[i] for i in sorted(order[start : start + per_round[round - 1]].tolist()))
+        drawn = _drawn(prompts, per_round, seed, f"round {round}", "the data set")
+    else:
+        start = sum(per_round[: round - 1])
+        order = hash_keys(generator(seed, "prompts", "parts"), prompt_ids(prompts)).argsort(kind="stable")
+        drawn = np.sort(order[start : start + per_round[round - 1]])
+    return tuple(prompts[i] for i in drawn.tolist())
 
 
 def per_round_counts(per_round: PerRound, rounds: int, prompts: int) -> tuple[int, ...]:
@@ -152,32 +177,27 @@ def _require_enough(per_round: PerRound, prompts: int) -> None:
         )
 
 
-def _draw(prompts: list[Prompt], n: int, seed: int, purpose: str, where: str) -> list[Prompt]:
-    """Draw `n` prompts by hash of (seed, id), in the data set's order: added rows change few of the drawn prompts."""
+def _drawn(prompts: Sequence[Prompt], n: int, seed: int, purpose: str, where: str) -> NDArray[np.int64]:
+    """Draw `n` prompts by hash of (seed, id); return their positions, ascending. Added rows change few of the draws."""
     if n > len(prompts):
         raise DataError(f"{n} prompts were asked for, but {where} has {len(prompts)}: lower the number.")
-    keys = hash_keys(generator(seed, "prompts", purpose), [p.id for p in prompts])
-    return [prompts[i] for i in sorted(keys.argsort()[:n].tolist())]
+    keys = hash_keys(generator(seed, "prompts", purpose), prompt_ids(prompts))
+    return np.sort(keys.argsort()[:n])
 
 
-def _read(source: RowSource, responses: bool) -> tuple[list[Prompt], GivenResponses]:
-    prompts: dict[str, Prompt] = {}
-    given = GivenResponses({}, {})
+def _read(source: RowSource, responses: bool) -> tuple[StoredPrompts, GivenResponses]:
+    found, plain = PromptRows(), None
     for where, row in source:
         prompt = row_prompt(row, where)
-        first = next(iter(prompts.values()), prompt)
-        if prompt.plain != first.plain:
+        plain = prompt.plain if plain is None else plain
+        if prompt.plain != plain:
             kinds = ("plain text", "messages") if prompt.plain else ("messages", "plain text")
             raise DataError(
                 f"The prompts of a data set must all be plain text or all be lists of messages, as TRL requires, but "
                 f"that of {where} is {kinds[0]} and the first is {kinds[1]}: write them all in one form."
             )
-        prompts.setdefault(prompt.id, prompt)
-        texts = row_responses(row, where) if responses else []
-        known = given.texts.setdefault(prompt.id, [])
-        known.extend(dict.fromkeys(t for t in texts if t not in known))
-        if len(texts) == 2 and texts[0] != texts[1]:
-            given.pairs.setdefault(prompt.id, []).append((texts[0], texts[1]))
+        found.add(prompt, row_responses(row, where) if responses else None)
+    prompts, given = found.read()
     if not prompts:
         raise DataError(f"A data set must have at least one prompt, but {source.path} has no rows: correct the path.")
-    return list(prompts.values()), given
+    return prompts, given

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 
 from duelist.errors import RecipeError, user_code
 from duelist.featurizers.feature_folder import FeatureCache
+from duelist.featurizers.identities import identities
+from duelist.files.sequences import Computed, joined
 from duelist.models.trained import Models
 from duelist.progress import Progress
 from duelist.settings.context import Checked
@@ -57,7 +61,7 @@ class FeatureJob:
     @property
     def questions(self) -> Sequence[Question]:
         """All questions: candidates, then past questions, then target pairs; N rows."""
-        return [*self.candidates, *self.past, *self.targets]
+        return joined(self.candidates, self.past, self.targets)
 
 
 class Featurizer(Checked, ABC):
@@ -100,7 +104,7 @@ def featurize(
     """
     with_past, with_targets = "past" in needs, "target_MD" in needs
     job = replace(job, past=job.past if with_past else (), targets=job.targets if with_targets else ())
-    sets = has_sets([*job.candidates, *job.past])
+    sets = has_sets(joined(job.candidates, job.past))
     if sets:
         _require_of_sets(needs)
         needs = fields_of_sets(needs)
@@ -156,7 +160,7 @@ def _require_of_sets(needs: Set[str]) -> None:
 def _identities(questions: Sequence[Question], sets: bool) -> Features:
     """Return the features that cost nothing to compute; those of pairs are empty where there are larger questions."""
     if not sets:
-        return Features.identities(questions)
+        return identities(questions)
     asks_N = np.array([q.asks for q in questions], dtype=np.str_)
     return replace(Features.identities([]), pair_id_N=np.array([q.id for q in questions], dtype=np.str_), asks_N=asks_N)
 
@@ -201,19 +205,32 @@ def _not_provided(fields: Set[str], featurizers: Sequence[Featurizer]) -> Recipe
     )
 
 
-def distinct_responses(questions: Sequence[Question]) -> tuple[list[Response], NDArray[np.int64]]:
+def distinct_responses(questions: Sequence[Question]) -> tuple[Sequence[Response], NDArray[np.int64]]:
     """Return the R distinct responses of N questions, and the positions `[N, Q]` of each question's among them.
 
-    Q is the size of the largest question, at least 2; positions beyond a question's last response are −1.
+    Q is the size of the largest question, at least 2; positions beyond a question's last response are −1. The responses
+    are in the order of their first appearance, and each is taken from its question when it is asked for.
     """
-    position: dict[str, int] = {}
-    responses: list[Response] = []
+    id_X, end_N = array("Q"), array("q")  # X: the responses of all questions, repetitions included
     for question in questions:
-        for response in question.responses:
-            if response.id not in position:
-                position[response.id] = len(responses)
-                responses.append(response)
-    place_NQ = np.full((len(questions), max([2, *(q.k for q in questions)])), -1, dtype=np.int64)
-    for row, question in enumerate(questions):
-        place_NQ[row, : question.k] = [position[r.id] for r in question.responses]
-    return responses, place_NQ
+        id_X.extend(_digest(response.id) for response in question.responses)
+        end_N.append(len(id_X))
+    stop_N = np.array(end_N, np.int64)
+    size_N = np.diff(stop_N, prepend=0)
+    _, first_R, number_X = np.unique(np.array(id_X, np.uint64), return_index=True, return_inverse=True)
+    place_R = np.empty(len(first_R), np.int64)
+    place_R[np.argsort(first_R)] = np.arange(len(first_R))
+    place_NQ = np.full((len(questions), size_N.max(initial=2)), -1, np.int64)
+    place_NQ[np.arange(place_NQ.shape[1]) < size_N[:, None]] = place_R[number_X]
+    first_R.sort()
+    question_R = np.searchsorted(stop_N, first_R, "right")
+
+    def response(position: int) -> Response:
+        responses = questions[int(question_R[position])].responses
+        return responses[int(first_R[position] - stop_N[question_R[position]])]  # counted from the last one
+
+    return Computed(len(first_R), response), place_NQ
+
+
+def _digest(response_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(response_id.encode(), digest_size=8).digest(), "little")

@@ -31,6 +31,7 @@ from duelist.featurizers.mapped_files import as_storage_error, damaged, file_siz
 from duelist.featurizers.shards import Shard
 from duelist.featurizers.stored_gradients import StoredGradients, discard_gradients
 from duelist.files.locks import held
+from duelist.files.scratch import give_back
 from duelist.types import Response
 
 Precision = Literal["float32", "float16"]
@@ -95,7 +96,7 @@ class FeatureFolder:
         self.dtype = np.promote_types(stored_in, np.float32)
         path = self.folder / "rows.bin"
         self._rows = mapped_array(path, _RECORD, file_size(path) // _RECORD.itemsize)
-        self._row_R = self._allocated([_key(r) for r in responses])
+        self._row_R = self._allocated(np.fromiter(map(_key, responses), np.uint64, len(responses)))
         finished = (self._rows["has"] & _BITS["gradient"]) > 0
         self._gradients = StoredGradients(self.folder, self._rows, finished, stored_in, self.dimension)
         self.shards = self._gradients.shards
@@ -212,6 +213,7 @@ class FeatureFolder:
         self._gradients.flush()
         if isinstance(self._rows, np.memmap):
             self._rows.flush()
+            give_back(self._rows)
 
     def _matched_state(
         self, cache: FeatureCache, state: Mapping[str, Any], computed_in: np.dtype[Any] | None
@@ -261,19 +263,25 @@ class FeatureFolder:
             raise damaged(self.folder, "rows.bin")
         return found
 
-    def _allocated(self, keys: Sequence[int]) -> NDArray[np.int64]:
+    def _allocated(self, key_R: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return a row for each response: its own row, an unused row or a new row."""
         begun = (self._rows["has"] > 0) | (self._rows["batch"] > 0)
         begun_X, free_X = np.flatnonzero(begun), np.flatnonzero(~begun)
-        row_of = dict(zip(self._rows["key"][begun_X].tolist(), begun_X.tolist(), strict=True))
-        new = [key for key in keys if key not in row_of]
-        if new:
+        known_X = self._rows["key"][begun_X]
+        by_key_X = np.argsort(known_X, kind="stable")
+        # Of equal keys, the last row. The position −1 is a key that is larger or none.
+        at_R = np.searchsorted(known_X, key_R, "right", sorter=by_key_X) - 1
+        row_R = np.full(len(key_R), -1)
+        if len(begun_X):
+            found_R = by_key_X[at_R]
+            row_R = np.where(known_X[found_R] == key_R, begun_X[found_R], -1)
+        new_R = np.flatnonzero(row_R < 0)
+        if len(new_R):
             rows = len(self._rows)
-            row_X = np.concatenate([free_X, np.arange(rows, rows + len(new))])[: len(new)]
-            self._rows = mapped_array(self.folder / "rows.bin", _RECORD, max(rows, int(row_X[-1]) + 1))
-            self._rows["key"][row_X] = new
-            row_of |= dict(zip(new, row_X.tolist(), strict=True))
-        return np.array([row_of[key] for key in keys], np.int64)
+            row_R[new_R] = np.concatenate([free_X, np.arange(rows, rows + len(new_R))])[: len(new_R)]
+            self._rows = mapped_array(self.folder / "rows.bin", _RECORD, max(rows, int(row_R[new_R[-1]]) + 1))
+            self._rows["key"][row_R[new_R]] = key_R[new_R]
+        return row_R
 
 
 def _key(response: Response) -> int:

@@ -25,6 +25,7 @@ from duelist.featurizers.base import FeatureJob, Featurizer, distinct_responses
 from duelist.featurizers.feature_folder import FeatureFolder
 from duelist.featurizers.mapped_files import scratch_array
 from duelist.featurizers.margin import log_prob_features
+from duelist.files.scratch import give_back
 from duelist.settings.context import Context
 
 MAPPED_ABOVE = 2 * 2**30  # bytes of pair features above which they are memory-mapped
@@ -85,7 +86,9 @@ class Gradient(Featurizer):
         engine = LoraGradients(policy.model, dimension=dimension, seed=job.seed, max_tokens=limit)
         with response_numbers(job, policy, responses, limit, engine) as kept:
             fields = log_prob_features(job, kept, responses, index_N2)
-            length_R = np.array([len(r.token_ids) for r in responses])
+            length_R = None
+            if self.config.normalize == "token":
+                length_R = np.fromiter((len(r.token_ids) for r in responses), np.int64, len(responses))
             if "gradient_RD" in job.wanted:
                 fields["gradient_RD"] = response_features(kept, length_R, job.beta, self.config.normalize)
             if "gradient_ND" in job.wanted:
@@ -94,7 +97,7 @@ class Gradient(Featurizer):
 
 
 def pair_features(
-    kept: FeatureFolder, index_N2: NDArray[np.int64], length_R: NDArray[Any], beta: float, normalize: Normalize
+    kept: FeatureFolder, index_N2: NDArray[np.int64], length_R: NDArray[Any] | None, beta: float, normalize: Normalize
 ) -> NDArray[Any]:
     """Return φ of N pairs from their responses' stored gradients, `[N, D]`, computed block by block.
 
@@ -105,7 +108,7 @@ def pair_features(
     Args:
         kept: the stored gradients of R responses.
         index_N2: positions of each pair's a and b among the responses.
-        length_R: the responses' lengths in tokens.
+        length_R: the responses' lengths in tokens; needed for `token` only.
         beta: see `pair_gradients`.
         normalize: see `pair_gradients`.
     """
@@ -118,12 +121,15 @@ def pair_features(
     for start in range(0, shape[0], PAIRS_AT_ONCE):
         rows = slice(start, start + PAIRS_AT_ONCE)
         responses_S, position_M2 = np.unique(index_N2[rows], return_inverse=True)
-        gradient_SD, length_S = kept.gradients(responses_S), length_R[responses_S]
+        gradient_SD, length_S = kept.gradients(responses_S), None if length_R is None else length_R[responses_S]
         phi_ND[rows] = pair_gradients(gradient_SD, position_M2.reshape(-1, 2), beta, normalize, length_S)
+        give_back(phi_ND)
     return phi_ND
 
 
-def response_features(kept: FeatureFolder, length_R: NDArray[Any], beta: float, normalize: Normalize) -> NDArray[Any]:
+def response_features(
+    kept: FeatureFolder, length_R: NDArray[Any] | None, beta: float, normalize: Normalize
+) -> NDArray[Any]:
     """Return ∇r of R responses from their stored gradients, `[R, D]`, computed block by block.
 
     φ of a pair is a difference of two. They are stored as `pair_features` stores φ, and the arguments are the same, but
@@ -137,9 +143,11 @@ def response_features(kept: FeatureFolder, length_R: NDArray[Any], beta: float, 
         gradient_RD = scratch_array(kept.folder, np.dtype(np.float16) if half else kept.dtype, shape)
     for start in range(0, shape[0], PAIRS_AT_ONCE):
         rows_S = np.arange(start, min(start + PAIRS_AT_ONCE, shape[0]))
-        gradient_RD[rows_S] = _scaled(kept.gradients(rows_S), normalize, length_R[rows_S])
+        length_S = None if length_R is None else length_R[rows_S]
+        gradient_RD[rows_S] = _scaled(kept.gradients(rows_S), normalize, length_S)
         if normalize in ("token", "none"):
             gradient_RD[rows_S] *= gradient_RD.dtype.type(beta)
+        give_back(gradient_RD)
     return gradient_RD
 
 

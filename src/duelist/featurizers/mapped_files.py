@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duelist.errors import StorageError, full_disk_as_storage_error
+from duelist.files.scratch import mapped_scratch, reserve
 
 
 def mapped_array(path: Path, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
@@ -22,7 +21,7 @@ def mapped_array(path: Path, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
         return np.empty(0, dtype)
     with path.open("ab") as file:
         if file.tell() < needed:
-            _reserve(file, needed)
+            reserve(file, needed)
     return np.memmap(path, dtype=dtype.base, mode="r+", shape=(rows, *dtype.shape))
 
 
@@ -32,9 +31,8 @@ def scratch_array(folder: Path, dtype: np.dtype[Any], shape: tuple[int, int]) ->
     Raises:
         StorageError: if the disk has no room for it.
     """
-    with as_storage_error(folder), tempfile.TemporaryFile(dir=folder) as file:
-        _reserve(file, shape[0] * shape[1] * dtype.itemsize)
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    with as_storage_error(folder):
+        return mapped_scratch(folder, dtype, shape)
 
 
 def file_size(path: Path) -> int:
@@ -67,11 +65,3 @@ def as_storage_error(folder: Path) -> Iterator[None]:
             f"{folder} must be a folder that can be written, but it cannot: {error}. Fix it, or give another "
             "--features folder."
         ) from error
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    """Extend a file to `size` bytes. A full disk raises here, not as a crash when a mapped page is written."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)

@@ -19,15 +19,17 @@ from duelist.errors import ModelError
 from duelist.featurizers.base import FeatureJob
 from duelist.featurizers.feature_folder import FeatureFolder, Number
 from duelist.featurizers.shards import Shard, ShardFolder
+from duelist.files.sequences import Computed
 from duelist.models.gradients.lora_gradients import LoraGradients
 from duelist.models.policy.implicit_reward import LogProbs
 from duelist.models.policy.logprobs import check_sequences
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.response_batches import TokenizedResponse, plan_batches, tokenized
+from duelist.models.policy.response_batches import TokenizedResponse, plan_by_length, tokenized
 from duelist.models.policy.sharding import in_turns, processes_of
 from duelist.progress import Progress
 from duelist.types import Response
 
+CHECKED_TOGETHER = 8192  # responses in memory while they are checked
 AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2", "reward_R"})  # features that need log π_ref
 
 
@@ -80,7 +82,7 @@ def response_numbers(
         StorageError: if the cache cannot be used.
         DuelistError: if the policy cannot compute the numbers, or it is sharded and the cache has a folder.
     """
-    sequences = tokenized(responses)
+    sequences = Computed(len(responses), lambda i: tokenized([responses[i]])[0])
     _, processes = processes_of(policy.model)
     if processes > 1 and job.cache.folder:
         raise ModelError(
@@ -96,12 +98,15 @@ def response_numbers(
         what: str, numbers: Sequence[Number], task: Callable[[Policy, Sequence[TokenizedResponse]], Any], square: bool
     ) -> None:
         def plan(missing_X: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-            some = [sequences[i] for i in missing_X]
-            check_sequences(policy.model, some)
-            return [missing_X[index_B] for index_B in plan_batches(policy.model, some, max_tokens, square)]
+            length_X = np.empty(len(missing_X), np.int64)
+            for start in range(0, len(missing_X), CHECKED_TOGETHER):
+                some = [sequences[i] for i in missing_X[start : start + CHECKED_TOGETHER].tolist()]
+                check_sequences(policy.model, some)
+                length_X[start : start + len(some)] = [s.input_length for s in some]
+            return [missing_X[index_B] for index_B in plan_by_length(policy.model, length_X, max_tokens, square)]
 
         planned = kept.batches(numbers, plan)
-        batches = [[sequences[i] for i in index_B] for index_B in planned]
+        batches = Computed(len(planned), lambda at: [sequences[i] for i in planned[at].tolist()])
         if processes > 1:
             computed = in_turns(policy.model, partial(task, policy), batches)
         else:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from duelist.featurizers.mapped_files import as_storage_error, damaged, file_size, mapped_array
 from duelist.featurizers.shards import Shard, ShardFolder, ShardReader, stored_rows
 from duelist.files.atomic import discard
+from duelist.files.scratch import give_back
 
 GRADIENTS = "gradient.bin"
 SHARDS = "shards"
@@ -66,7 +67,9 @@ class StoredGradients:
         """Return the gradients of some rows as stored, without their scales, `[S, D]`."""
         shard_S = self._rows["shard"][row_S]
         if not shard_S.any():
-            return np.asarray(self._mapped()[row_S])
+            stored_SD = np.asarray(self._mapped()[row_S])
+            give_back(self._here)
+            return stored_SD
         stored_SD = np.empty((len(row_S), *self._numbers.shape), self._numbers.base)
         for digest in np.unique(shard_S).tolist():
             own_S = np.flatnonzero(shard_S == digest)
@@ -78,6 +81,7 @@ class StoredGradients:
         """Have the gradients that were put written to the disk; those of shards are there already."""
         if isinstance(self._here, np.memmap):
             self._here.flush()
+            give_back(self._here)
 
     def _mapped(self) -> NDArray[Any]:
         """Return the gradients computed in this process; the file takes its room on the disk with the first of them."""

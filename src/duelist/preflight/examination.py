@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from itertools import islice
 from typing import Any
 
@@ -197,7 +198,7 @@ def _require_fitting_prompts(recipe: Recipe, policy: PolicyConfig, prompts: Prom
     drawn = int(recipe.sampler.setting("max_new_tokens") or 0)
     for some, room in ((prompts.train, drawn), (prompts.held_out, recipe.evaluation.max_new_tokens)):
         require_chat_template(tokenizer, some, policy.model)
-        for prompt in sorted(some, key=_characters, reverse=True)[:LONGEST]:
+        for prompt in nlargest(LONGEST, some, key=_characters):
             length = len(prompt_token_ids(tokenizer, prompt)) + room
             check_length(prompt, length, context, f"max_new_tokens={room}")
 

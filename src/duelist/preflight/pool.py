@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from duelist.data.prompts import PromptSet, per_round_counts
 from duelist.errors import BudgetError
 from duelist.pairing.base import PoolSize
@@ -103,13 +106,12 @@ def _pool_size(recipe: Recipe, prompts: PromptSet | None, n: int | None) -> Pool
         return PoolSize(None, None, None)
     given = None
     if prompts is not None:
-        rows = (prompts.given.pairs.get(p.id, []) for p in prompts.train)
-        given = sum(_most([len({tuple(sorted(pair)) for pair in pairs}) for pairs in rows], n))
+        given = sum(_most(prompts.given_counts[1], n))
     if counts is not None:
         return PoolSize([counts.responses] * n, counts.sets * n, given)
-    texts = [] if prompts is None else [len(prompts.given.texts.get(p.id, [])) for p in prompts.train]
-    return PoolSize(_most(texts, n), None, given)
+    return PoolSize([] if prompts is None else _most(prompts.given_counts[0], n), None, given)
 
 
-def _most(counts: Sequence[int], n: int) -> list[int]:
-    return sorted(counts, reverse=True)[:n]
+def _most(count_N: NDArray[np.int64], n: int) -> list[int]:
+    """Return the n largest counts."""
+    return [int(count) for count in np.sort(count_N)[::-1][:n]]

@@ -9,7 +9,7 @@ for pick in picks:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +22,13 @@ from duelist.acquisition.options import AcquisitionOptions
 from duelist.annotators.reading_time import StudyReadingTime
 from duelist.data.rows import as_json, explicit_prompt
 from duelist.data.sources import Row
+from duelist.data.stored_prompts import first_found
 from duelist.display import table
 from duelist.errors import BudgetError, RecipeError
 from duelist.featurizers.base import FeatureJob, Featurizer, featurize
 from duelist.featurizers.feature_folder import FeatureCache, Precision
 from duelist.featurizers.gradient import Normalize
+from duelist.files.sequences import joined
 from duelist.models.trained import Models
 from duelist.progress import Progress, Silent
 from duelist.recipe.component import Component
@@ -196,18 +198,17 @@ def select(
     with opened(source, needs, seed) as (policy, found_beta):
         candidates = read_some(pool, policy, "the pool")
         # Labelled data may be empty, before the first batch.
-        past = [] if labelled is None else read_pairs(labelled, policy, "the labelled data")
-        aims = [] if targets is None or "target_MD" not in needs else read_some(targets, policy, "the targets")
-        known = {x.texts for x in past}
-        candidates = [x for x in candidates if x.texts not in known]
+        past = read_pairs([] if labelled is None else labelled, policy, "the labelled data")
+        aims = read_pairs([], policy, "the targets")
+        if targets is not None and "target_MD" in needs:
+            aims = read_some(targets, policy, "the targets")
+        candidates = candidates.without(past)
         if budget < 1 or budget > len(candidates):
             raise BudgetError(
                 f"`1 <= budget <= candidate pairs` must hold, but got budget={budget} and {len(candidates)} distinct "
                 "pairs that have no label yet: lower the budget or enlarge the pool."
             )
-        drawn = options.draw([x.pair.id for x in candidates], budget, generator(seed, "candidates"))
-        candidates = [candidates[i] for i in drawn]
-        pairs, past_pairs, target_pairs = ([x.pair for x in found] for found in (candidates, past, aims))
+        candidates = candidates.some(options.draw(candidates.ids, budget, generator(seed, "candidates")))
         settings = (
             {"name": "margin", "max_tokens": max_tokens},
             {"name": "gradient", "dimension": dimension, "normalize": normalize, "max_tokens": max_tokens},
@@ -216,16 +217,16 @@ def select(
         featurizers = [Component.of(Featurizer, setting).build() for setting in settings]
         job = FeatureJob(
             Models(policy),
-            pairs,
-            past_pairs,
-            prompts={x.prompt.id: x.prompt for x in (*candidates, *past, *aims)},
+            candidates.questions,
+            past.questions,
+            prompts=first_found(candidates.prompts, past.prompts, aims.prompts),
             beta=found_beta,
             seed=derived_seed(seed, "projection"),
             progress=progress,
-            targets=target_pairs,
+            targets=aims.questions,
             cache=FeatureCache(None if features is None else Path(features), precision or "automatic"),
         )
-        seen = featurize(featurizers, needs, job, _recorded(pairs, past_pairs))
+        seen = featurize(featurizers, needs, job, _recorded(needs, candidates.questions, past.questions))
     selection = choose(rule, seen, budget, generator(seed, "select"))
     picked = [candidates[i] for i in selection.indices_B]
     chosen = zip(picked, rows_at(pool, picked, "the pool"), selection.scores_B.tolist(), strict=True)
@@ -252,15 +253,16 @@ def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisiti
     return component.build(), component.options
 
 
-def _recorded(pairs: Sequence[Question], past: Sequence[Question]) -> dict[str, NDArray[Any]]:
-    """Return the recorded fields of past pairs that a study knows, but a file of labelled pairs does not.
+def _recorded(needs: frozenset[str], pairs: Sequence[Question], past: Sequence[Question]) -> dict[str, NDArray[Any]]:
+    """Return the needed ones of the recorded fields that a study knows, but a file of labelled pairs does not.
 
     Votes and the margins before training are not known and set to 0; cost is estimated from length, because the
     annotation times are not known.
     """
     n = len(pairs) + len(past)
-    return {
-        "votes_N2": np.zeros((n, 2), np.int64),
-        "asked_margin_N": np.zeros(n),
-        "cost_N": StudyReadingTime({}).seconds([*pairs, *past]),
+    fields: dict[str, Callable[[], NDArray[Any]]] = {
+        "votes_N2": lambda: np.zeros((n, 2), np.int64),
+        "asked_margin_N": lambda: np.zeros(n),
+        "cost_N": lambda: StudyReadingTime({}).seconds(joined(pairs, past)),
     }
+    return {name: field() for name, field in fields.items() if name in needs}

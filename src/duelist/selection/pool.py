@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
+from typing import Any, final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from duelist.data.id_index import ById, IdIndex, id_number, id_text
 from duelist.data.rows import row_pair, row_prompt, row_responses
 from duelist.data.sources import Row, RowSource
 from duelist.errors import DataError
+from duelist.files.records import Records
+from duelist.files.sequences import Computed, LazySequence
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.tokenization import check_length, encode_responses, require_chat_template, require_own_tokens
-from duelist.types import Prompt, Question, Response
+from duelist.types import Prompt, Question, Response, content_id
 
 Pool = str | Path | Iterable[Row]
 
 
+_PAIR = np.dtype([("record", "<i8"), ("a", "<i4"), ("b", "<i4"), ("id", "<u8"), ("texts", "<u8")])
+
+
 @dataclass(frozen=True)
 class PoolPair:
-    """A pair, and the number of its row in the pool, counted from 0.
+    """A pair, its prompt, and the number of its row in the pool, counted from 0.
 
     The row itself is not kept: its other columns, such as embeddings, may be larger than the texts (see `rows_at`). Nor
     are they kept with the prompt.
@@ -29,10 +41,65 @@ class PoolPair:
     prompt: Prompt
     row_number: int
 
+
+@dataclass(frozen=True)
+class _PoolRow:
+    """The responses of a row, and what `PoolPair` keeps of it."""
+
+    responses: tuple[Response, ...]
+    prompt: Prompt
+    number: int
+
+
+@final
+class PoolPairs(LazySequence[PoolPair]):
+    """Distinct pairs of a source's rows, in the order of the rows, read from a temporary file when they are asked for.
+
+    Args:
+        records: the rows.
+        index: the records of each prompt.
+        pair_N: of each pair, its record, the responses there, and the numbers of its id and of its texts.
+    """
+
+    def __init__(self, records: Records[_PoolRow], index: IdIndex, pair_N: NDArray[np.void]) -> None:
+        self._records = records
+        self._index = index
+        self._pair_N = pair_N
+        self._record = lru_cache(1)(records.__getitem__)  # a row's pairs follow one another
+
+    def __len__(self) -> int:
+        return len(self._pair_N)
+
+    def item(self, position: int) -> PoolPair:
+        record, a, b, number, _ = self._pair_N[position].item()
+        row = self._record(record)
+        return PoolPair(Question(id_text(number), (row.responses[a], row.responses[b]), 0), row.prompt, row.number)
+
     @property
-    def texts(self) -> tuple[str, str, str]:
-        """Identity of the comparison across rows: a row's other responses may move the start of its response tokens."""
-        return self.prompt.id, *sorted((self.pair.a.text, self.pair.b.text))  # type: ignore[return-value]
+    def ids(self) -> Sequence[str]:
+        """The pairs' ids."""
+        return Computed(len(self), lambda position: id_text(int(self._pair_N["id"][position])))
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        """The pairs alone."""
+        return Computed(len(self), lambda position: self.item(position).pair)
+
+    @property
+    def prompts(self) -> Mapping[str, Prompt]:
+        """Their prompts, by id."""
+        return ById(self._index, lambda records: self._record(records[0]).prompt)
+
+    def some(self, which_X: NDArray[np.int64] | NDArray[np.bool_]) -> PoolPairs:
+        """Return the pairs at some positions, or those where a mask is true."""
+        return PoolPairs(self._records, self._index, self._pair_N[which_X])
+
+    def without(self, others: PoolPairs) -> PoolPairs:
+        """Return the pairs whose comparison is not among others.
+
+        Texts identify a comparison across rows: a row's other responses may move the start of its response tokens.
+        """
+        return self.some(~np.isin(self._pair_N["texts"], others._pair_N["texts"]))
 
 
 def rereadable(source: Pool) -> Pool:
@@ -76,7 +143,7 @@ def _rows(source: Pool, what: str) -> Iterable[tuple[str, Row]]:
     return ((f"row {i} of {what}", row) for i, row in enumerate(source))
 
 
-def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
+def read_pairs(source: Pool, policy: Policy, what: str) -> PoolPairs:
     """Return the distinct pairs of a source's rows, in the order of the rows.
 
     Args:
@@ -86,10 +153,11 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
 
     Raises:
         DataError: if a row is not usable; the message names it.
+        StorageError: if the disk has no room for the tokenized rows.
     """
-    found: dict[tuple[str, str, str], PoolPair] = {}
-    # Share one integer object per token id: separate ones would take most of a large pool's memory.
-    token: dict[int, int] = {}
+    records: Records[_PoolRow] = Records()
+    prompt_X, pair_N = array("Q"), bytearray()
+    tokenizer, context, name = policy.tokenizer, policy.context_length, policy.name
     for number, (where, row) in enumerate(_rows(source, what)):
         if not isinstance(row, Mapping):
             raise DataError(
@@ -104,13 +172,22 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
                 "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
             )
         prompt = replace(prompt, columns={})
-        for a, b in combinations(_responses(policy, prompt, texts, where, token), 2):
-            pair = PoolPair(Question.pair(a, b, 0), prompt, number)
-            found.setdefault(pair.texts, pair)
-    return list(found.values())
+        require_chat_template(tokenizer, [prompt], name)
+        responses = _responses(tokenizer, context, prompt, texts, where)
+        for (i, a), (j, b) in combinations(enumerate(responses), 2):
+            pair = Question.pair(a, b, 0)
+            places = (i, j) if pair.a is a else (j, i)
+            identity = content_id(prompt.id, *sorted((pair.a.text, pair.b.text)))
+            of_pair = (len(records), *places, id_number(pair.id), id_number(identity))
+            pair_N += np.array(of_pair, _PAIR).tobytes()
+        prompt_X.append(id_number(prompt.id))
+        records.append(_PoolRow(responses, prompt, number))
+    of_all_N = np.frombuffer(pair_N, _PAIR)
+    index = IdIndex(np.frombuffer(prompt_X, np.uint64))
+    return PoolPairs(records, index, of_all_N[IdIndex(of_all_N["texts"]).first_rows])
 
 
-def read_some(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
+def read_some(source: Pool, policy: Policy, what: str) -> PoolPairs:
     """Return the pairs as `read_pairs` does, but raise an error for a source without rows.
 
     Raises:
@@ -123,17 +200,15 @@ def read_some(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
 
 
 def _responses(
-    policy: Policy, prompt: Prompt, texts: Sequence[str], where: str, token: dict[int, int]
-) -> list[Response]:
-    require_chat_template(policy.tokenizer, [prompt], policy.name)
+    tokenizer: Any, context: int | None, prompt: Prompt, texts: Sequence[str], where: str
+) -> tuple[Response, ...]:
     try:
-        prompt_ids, ids = encode_responses(policy.tokenizer, prompt, texts)
+        prompt_ids, ids = encode_responses(tokenizer, prompt, texts)
         require_own_tokens(prompt, prompt_ids)
         for token_ids in ids:
-            check_length(prompt, len(prompt_ids) + len(token_ids), policy.context_length, "a response")
-        prompt_ids, *ids = ([token.setdefault(i, i) for i in some] for some in (prompt_ids, *ids))
+            check_length(prompt, len(prompt_ids) + len(token_ids), context, "a response")
         made = [Response.of(prompt, text, prompt_ids, token_ids, 0) for text, token_ids in zip(texts, ids, strict=True)]
         # One tuple for the prompt's tokens, which may be most of a row's.
-        return [replace(response, prompt_token_ids=made[0].prompt_token_ids) for response in made]
+        return tuple(replace(response, prompt_token_ids=made[0].prompt_token_ids) for response in made)
     except DataError as error:  # add the row to the message
         raise DataError(f"In {where}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any, final
 
 from duelist.errors import RecipeError, RewardError, described
@@ -52,7 +53,7 @@ class ListFunction:
             RecipeError: if it does not.
         """
         if prompts:
-            self._require_taken(self._columns(prompts), partly=False)
+            self._require_taken(dict.fromkeys(self._shared(prompts), ()), partly=False)
 
     def __call__(self, prompts: Sequence[Prompt], **lists: Sequence[Any]) -> list[Any]:
         """Return the function's values, one for each prompt.
@@ -83,9 +84,12 @@ class ListFunction:
         return values
 
     def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
-        """Return the columns that all prompts have, as lists, without those that `arguments` override."""
-        shared = set.intersection(*(set(p.columns) for p in prompts)) if prompts else set()
-        return {k: [p.columns[k] for p in prompts] for k in sorted(shared - {*self._lists, *self._arguments})}
+        return {k: [p.columns[k] for p in prompts] for k in self._shared(prompts)}
+
+    def _shared(self, prompts: Sequence[Prompt]) -> list[str]:
+        """Return the names of the columns that all prompts have, without those that `arguments` override."""
+        shared = reduce(set.intersection, (set(p.columns) for p in prompts)) if prompts else set()
+        return sorted(shared - {*self._lists, *self._arguments})
 
     def _require_taken(self, columns: Mapping[str, Any], *, partly: bool) -> None:
         try:

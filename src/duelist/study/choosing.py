@@ -15,6 +15,7 @@ from duelist.acquisition.control import Sampled, control_size, drawn_by_gain, un
 from duelist.acquisition.initial_random import InitialRandom
 from duelist.acquisition.judged_discount import discounted
 from duelist.annotators.reading_time import study_reading_time
+from duelist.data.stored_prompts import first_found
 from duelist.featurizers.base import FeatureJob, distinct_responses, featurize, has_sets
 from duelist.featurizers.feature_folder import FeatureCache
 from duelist.progress import Progress
@@ -70,11 +71,12 @@ class Choosing:
     ) -> FeatureJob:
         """Return the input of the featurizers with the model after a round."""
         of_targets = self.components.targets.prompts if targets else ()
+        places = ({p.id: p for p in of_targets}, self.components.prompts.by_id, self.store.prompts())
         return FeatureJob(
             self.learner.models(after),
             candidates,
             past,
-            prompts={**self.store.prompts(), **{p.id: p for p in (*self.components.prompts.train, *of_targets)}},
+            prompts=first_found(*places),
             beta=self.recipe.beta,
             seed=derived_seed(self.recipe.seed, "projection"),
             progress=self.progress,
@@ -152,7 +154,7 @@ class Choosing:
         _, place_NQ = distinct_responses(selected)
         wanted = {"reward_R"} if sets else {"reward_R", "margin_N", "log_ratio_N2"}
         job = self.feature_job(model_round(self.recipe, t), selected)
-        job = replace(job, prompts={**prompts, **job.prompts}, wanted=frozenset(wanted & set(margins.provides)))
+        job = replace(job, prompts=first_found(job.prompts, prompts), wanted=frozenset(wanted & set(margins.provides)))
         seen = margins.compute(job)
         rewards = [tuple(seen["reward_R"][row[: q.k]].tolist()) for row, q in zip(place_NQ, selected, strict=True)]
         # Of a larger question: the largest difference.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, final
 
 from duelist.data.known import KnownConfig
@@ -131,9 +132,9 @@ def known_preferences(rows: Iterable[tuple[str, Any]], prompts: PromptSet, encod
         prompts: the study's prompts.
         encode: returns the token ids of a prompt and of responses to it.
     """
-    own = {p.id: p for p in prompts.train}
+    own = prompts.by_id
     held_out = {p.id for p in prompts.held_out}
-    plain = next((p.plain for p in (*prompts.train, *prompts.held_out)), None)
+    plain = next((p.plain for p in chain(prompts.train, prompts.held_out)), None)
     pairs: dict[str, Question] = {}
     used: dict[str, Prompt] = {}
     labels: dict[tuple[str, str], Label] = {}

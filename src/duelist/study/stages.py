@@ -57,7 +57,7 @@ class Stages:
         if "components" in self.__dict__:  # they were used
             self.components.close()
 
-    def prompts(self, t: int) -> tuple[Prompt, ...]:
+    def prompts(self, t: int) -> Sequence[Prompt]:
         """Return the prompts of round t."""
         drawn_in = 1 if self.recipe.pool == "fixed" else t
         return prompts_of_round(
@@ -161,7 +161,7 @@ class Stages:
         if self._judged_pools is not None:
             judge = self.components.pool_judge
             assert judge is not None
-            self._judged_pools.judge(t, judge, self._prompts_by_id)
+            self._judged_pools.judge(t, judge, self.components.prompts.by_id)
 
     def is_asked(self, t: int) -> bool:
         """Return whether round t's questions are selected, and those that need no person labelled."""
@@ -218,7 +218,7 @@ class Stages:
         """Return what the last of some rounds trains on: the decisions on the questions asked in them."""
         policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
         plan, judged = self.components.trainer.plan, self._judged_pools
-        prompts = {} if judged is None else self._prompts_by_id
+        prompts = {} if judged is None else self.components.prompts.by_id
         weights = draw_weights(self.recipe, self.store.asked(), rounds)
         return training_items(plan, self.store, rounds, policy, self.progress, judged, prompts, weights)
 
@@ -316,10 +316,6 @@ class Stages:
         if trains_reward_model(self.recipe):
             return RewardModelEvaluator(self.recipe, self.components, self.folder, self.progress)
         return partial(evaluate_policy, self.recipe, self.components, self.progress)
-
-    @cached_property
-    def _prompts_by_id(self) -> dict[str, Prompt]:
-        return {p.id: p for p in self.components.prompts.train}
 
     def _seed(self, *names: str | int) -> int:
         return derived_seed(self.recipe.seed, *names)

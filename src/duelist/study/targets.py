@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from duelist.data.prompts import PromptsConfig, PromptSet, TargetConfig, load_prompts
+from duelist.data.stored_prompts import prompt_ids
 from duelist.errors import DataError
 from duelist.models.trained import Models
 from duelist.pairing.in_prompt import InPrompt, InPromptConfig
@@ -39,7 +40,7 @@ class Targets:
             DataError: if the file is not usable.
         """
         found = own if config.path is None else load_prompts(PromptsConfig(path=config.path), seed, responses=responses)
-        keys = hash_keys(generator(seed, "target"), [p.id for p in found.train])
+        keys = hash_keys(generator(seed, "target"), prompt_ids(found.train))
         drawn = sorted(keys.argsort(kind="stable")[: config.prompts].tolist())
         return Targets(tuple(found.train[i] for i in drawn), found.given)
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duelist.acquisition.base import take
+from duelist.acquisition import feature_contract
+from duelist.acquisition.feature_contract import IDENTITIES, random_order, take
 from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite, row_square_norms
+from duelist.files import scratch
+from duelist.seeding import hash_keys
 from duelist.testing import random_features
 
 
@@ -73,3 +76,23 @@ def test_scaled_rows_are_scaled_wherever_they_are_read() -> None:
     for positions_N, block_ND in rows.blocks():
         np.testing.assert_allclose(block_ND, expected[positions_N])
     np.testing.assert_array_equal(stored, np.random.default_rng(2).normal(size=(9, 4)))
+
+
+def test_mapped_ids_are_taken_as_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, order_N = random_features(10, frozenset()), np.array([9, 0, 3, 4])
+    expected = take(features, order_N)
+    monkeypatch.setattr(scratch, "MAPPED_ABOVE", 0)
+    monkeypatch.setattr(feature_contract, "IDS_AT_ONCE", 3)
+    mapped = {
+        name: scratch.scratch_array(v.dtype, v.shape) for name in IDENTITIES if (v := getattr(features, name)).size
+    }
+    for name, values in mapped.items():
+        values[:] = getattr(features, name)
+    pool = dataclasses.replace(features, **mapped)
+    found = take(pool, order_N)
+    for name in IDENTITIES:
+        assert isinstance(getattr(found, name), np.memmap)
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    rng = np.random.default_rng
+    keys_N = hash_keys(rng(3), features.pair_id_N.tolist())
+    assert random_order(pool, rng(3)).tolist() == random_order(features, rng(3)).tolist() == np.argsort(keys_N).tolist()

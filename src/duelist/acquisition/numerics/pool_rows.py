@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from duelist.files.scratch import give_back
 
 # Size in float64 of the blocks of a pool: large enough for fast matrix products, small relative to any large pool.
 BLOCK_BYTES = 2**25
@@ -108,7 +109,7 @@ class PoolRows:
                 block_ND = self._stored[rows_N[0] : rows_N[-1] + 1].astype(np.float64)
             else:
                 block_ND = self._stored[rows_N].astype(np.float64)
-            self._give_back()
+            give_back(self._stored)
             if self._scale_N is not None:
                 block_ND *= self._scales(positions_N)
             yield positions_N, block_ND
@@ -121,26 +122,13 @@ class PoolRows:
         for start in range(0, len(rows_N), GATHERED_ROWS):
             some_N = by_storage_N[start : start + GATHERED_ROWS]
             found_ND[some_N] = self._stored[rows_N[some_N]]
-            self._give_back()
+            give_back(self._stored)
         return found_ND
 
     def _scales(self, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the scales at these positions, in a shape that broadcasts over rows."""
         assert self._scale_N is not None
         return self._scale_N[positions_N].reshape(-1, *[1] * (self._stored.ndim - 1))
-
-    def _give_back(self) -> None:
-        """Release a mapped file's pages, which otherwise count as this process's memory until the file is closed."""
-        array: Any = self._stored
-        while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
-            array = array.base
-        # A copy-on-write mapping ("c") would lose its changes.
-        if array is None or getattr(array, "mode", "c") == "c" or not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        while isinstance(array, np.ndarray):
-            array = array.base
-        if isinstance(array, mmap.mmap):
-            array.madvise(mmap.MADV_DONTNEED)
 
 
 def as_rows(pool_ND: NDArray[Any] | PoolRows, block_rows: int | None = None) -> PoolRows:

@@ -146,7 +146,13 @@ def plan_batches(
     Returns:
         index_B: each batch's positions in `sequences`.
     """
-    length_R = [s.input_length for s in sequences]
+    return plan_by_length(model, [s.input_length for s in sequences], max_tokens, square)
+
+
+def plan_by_length(
+    model: torch.nn.Module, length_R: Sequence[int] | NDArray[np.int64], max_tokens: int, square: bool = True
+) -> list[NDArray[np.int64]]:
+    """Plan batches as `plan_batches` does, from the input lengths of the sequences."""
     batches: list[NDArray[np.int64]] = []
     for index_B in batches_by_tokens(length_R, max_tokens, _thresholds(model)):
         apart = not square and 1 < len(index_B) == length_R[index_B[0]]

@@ -1,0 +1,44 @@
+"""Arrays in temporary files."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from duelist.errors import StorageError
+from duelist.files import scratch
+from duelist.files.scratch import give_back, scratch_array
+
+
+@pytest.mark.parametrize("dtype", ["<U5", "<i8", "<f2"])
+def test_a_large_array_is_mapped_and_keeps_what_is_written(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    written = np.arange(3000).reshape(1000, 3).astype(dtype)
+    monkeypatch.setattr(scratch, "MAPPED_ABOVE", written.nbytes - 1)
+    array = scratch_array(written.dtype, written.shape)
+    array[:] = written
+    give_back(array)
+    give_back(array[10:])
+    assert isinstance(array, np.memmap) and np.array_equal(array, written)
+    assert not list(tmp_path.iterdir())  # it has no name
+    small = scratch_array(np.dtype(dtype), (999, 3))
+    small[:] = written[:999]
+    give_back(small)
+    assert not isinstance(small, np.memmap) and np.array_equal(small, written[:999])
+
+
+def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scratch, "MAPPED_ABOVE", 0)
+    monkeypatch.setattr(scratch, "reserve", full)
+    with pytest.raises(StorageError, match="the folder of temporary files"):
+        scratch_array(np.dtype(np.int64), (3, 2))
