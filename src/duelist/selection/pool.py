@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -70,6 +70,11 @@ def rows_at(source: Pool, pairs: Sequence[PoolPair], what: str) -> list[Row]:
     return [found[pair.row_number] for pair in pairs]
 
 
+def all_rows(source: Pool) -> list[Row]:
+    """Return the rows of a source."""
+    return [row for _, row in _rows(source, "")]
+
+
 def _rows(source: Pool, what: str) -> Iterable[tuple[str, Row]]:
     if isinstance(source, str | Path):
         return RowSource(str(source))
@@ -90,7 +95,27 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
     found: dict[tuple[str, str, str], PoolPair] = {}
     # Share one integer object per token id: separate ones would take most of a large pool's memory.
     token: dict[int, int] = {}
-    for number, (where, row) in enumerate(_rows(source, what)):
+    for number, (where, prompt, texts) in enumerate(_compared(source, what)):
+        prompt = replace(prompt, columns={})
+        for a, b in combinations(_responses(policy, prompt, texts, where, token), 2):
+            pair = PoolPair(Question.pair(a, b, 0), prompt, number)
+            found.setdefault(pair.texts, pair)
+    return list(found.values())
+
+
+def distinct_pairs(source: Pool, what: str) -> set[tuple[str, str, str]]:
+    """Return the identities of a source's distinct pairs (`PoolPair.texts`), for which no tokenizer is needed.
+
+    Raises:
+        DataError: if a row is not usable; the message names it.
+    """
+    compared = _compared(source, what)
+    return {(prompt.id, *sorted(two)) for _, prompt, texts in compared for two in combinations(texts, 2)}  # type: ignore[misc]
+
+
+def _compared(source: Pool, what: str) -> Iterator[tuple[str, Prompt, list[str]]]:
+    """Return for each row where it is, its prompt, and the different texts whose pairs are candidates."""
+    for where, row in _rows(source, what):
         if not isinstance(row, Mapping):
             raise DataError(
                 f"Every row must be a mapping of columns to values, but {where} is a {type(row).__name__}: give a list "
@@ -103,11 +128,7 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
                 f"Every row of {what} must have two different responses or more, but {where} has {len(texts)}: give "
                 "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
             )
-        prompt = replace(prompt, columns={})
-        for a, b in combinations(_responses(policy, prompt, texts, where, token), 2):
-            pair = PoolPair(Question.pair(a, b, 0), prompt, number)
-            found.setdefault(pair.texts, pair)
-    return list(found.values())
+        yield where, prompt, texts
 
 
 def read_some(source: Pool, policy: Policy, what: str) -> list[PoolPair]:
