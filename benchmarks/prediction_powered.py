@@ -229,28 +229,55 @@ def chosen(
     return rows, sampled.inclusion_B == 1, Features(**grown)
 
 
-def table(results: dict[str, dict[int, dict[str, list[float]]]]) -> str:
-    """The results as Markdown: J and reward at the end, and the labels to the end of people alone."""
-    base = results[Arm().name]
+Results = dict[str, dict[int, dict[str, list[float]]]]  # arm -> seed -> numbers
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An arm against people alone, in one metric.
+
+    Attributes:
+        more: mean of the end − that of people alone on the same seeds.
+        half_width: of its 95 % t-interval.
+        low: lower end of that interval, in per cent of what people alone gain.
+        high: upper end.
+        labels: labels at which the mean curve first reaches the end of people alone, or `never`.
+        omega: mean ω.
+    """
+
+    more: float
+    half_width: float
+    low: float
+    high: float
+    labels: str
+    omega: float
+
+
+def outcome(results: Results, arm: str, metric: str) -> Outcome:
+    """An arm against people alone, over the seeds that every arm has."""
+    own, base = results[arm], results[Arm().name]
     seeds = sorted(set.intersection(*(set(x) for x in results.values())))
+    more = np.array([own[s][metric][-1] - base[s][metric][-1] for s in seeds])
+    gain = float(np.mean([base[s][metric][-1] - base[s][metric][0] for s in seeds]))
+    half = stats.t.ppf(0.975, len(seeds) - 1) * more.std(ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else 0.0
+    curve = np.mean([own[s][metric] for s in seeds], axis=0)
+    labels = crossing(curve, float(np.mean([base[s][metric][-1] for s in seeds])))
+    low, high = (100 * (more.mean() + side * half) / gain for side in (-1, 1))
+    omega = float(np.mean([own[s]["omega"] for s in seeds]))
+    return Outcome(float(more.mean()), float(half), float(low), float(high), labels, omega)
+
+
+def table(results: Results) -> str:
+    """The results as Markdown: J and reward at the end, and the labels to the end of people alone."""
+    seeds = set.intersection(*(set(x) for x in results.values()))
     lines = [f"{len(seeds)} seeds, {ROUNDS} rounds of {BUDGET} labels, {JUDGED} judged pairs a round:", ""]
     heads = ("sampling, training, judge", "reward − people alone", "of its gain", "J − people alone", "of its gain")
     heads += ("labels to people alone's J", "mean ω")
     lines += [f"| {' | '.join(heads)} |", "|:--|--:|--:|--:|--:|--:|--:|"]
     for arm in arms():
-        own = results[arm.name]
-        cells = []
-        for name in METRICS:
-            end = np.array([[x[s][name][-1] for s in seeds] for x in (own, base)])
-            gain = float(np.mean([base[s][name][-1] - base[s][name][0] for s in seeds]))
-            more = end[0] - end[1]
-            half = stats.t.ppf(0.975, len(seeds) - 1) * more.std(ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else 0
-            low, high = 100 * (more.mean() - half) / gain, 100 * (more.mean() + half) / gain
-            cells += [f"{more.mean():+.4f} ± {half:.4f}", f"{low:+.1f} to {high:+.1f} %"]
-        curve = np.mean([own[s]["objective"] for s in seeds], axis=0)
-        goal = np.mean([base[s]["objective"][-1] for s in seeds])
-        omega = np.mean([own[s]["omega"] for s in seeds])
-        lines.append(f"| {arm.name} | {' | '.join(cells)} | {crossing(curve, goal)} | {omega:.2f} |")
+        found = [outcome(results, arm.name, metric) for metric in METRICS]
+        cells = [x for f in found for x in (f"{f.more:+.4f} ± {f.half_width:.4f}", f"{f.low:+.1f} to {f.high:+.1f} %")]
+        lines.append(f"| {arm.name} | {' | '.join(cells)} | {found[-1].labels} | {found[-1].omega:.2f} |")
     return "\n".join(lines)
 
 
@@ -264,9 +291,9 @@ def crossing(curve: np.ndarray, goal: float) -> str:
     return str(round(BUDGET * (i - 1 + part)))
 
 
-def read(path: Path) -> dict[str, dict[int, dict[str, list[float]]]]:
-    """The results so far: arm -> seed -> numbers. A line that a kill cut short is left out."""
-    found: dict[str, dict[int, dict[str, list[float]]]] = {arm.name: {} for arm in arms()}
+def read(path: Path) -> Results:
+    """The results so far. A line that a kill cut short is left out."""
+    found: Results = {arm.name: {} for arm in arms()}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             row = json.loads(line)

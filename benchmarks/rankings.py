@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ from scipy.stats import t
 
 from duelist.annotators.reading_time import DEFAULT
 from duelist.compare.arms import parse_seeds
-from duelist.compare.curves import read_rows
+from duelist.compare.curves import Rows, read_rows
+from duelist.compare.tables import curves_csv
+from duelist.store.artifacts import write_text
 
 # arm: responses in a question, what is asked, questions a round (32 responses read, as nearly as k allows)
 QUESTIONS = {
@@ -78,47 +81,89 @@ def first_at(effort: np.ndarray, value: np.ndarray, target: float) -> float:
     return float(effort[i - 1] + share * (effort[i] - effort[i - 1]))
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What an arm needs until its mean curve is where random pairs end; NaN: it never is.
+
+    Attributes:
+        end: its own mean at the end.
+        more: mean of its end − that of random pairs on the same seeds; None for random pairs.
+        half_width: of the 95 % t-interval of `more`.
+        questions: number of questions.
+        responses: number of responses read.
+        own_seconds: seconds under the model of reading time, for responses of the environment's own length.
+        seconds: the same, for responses of 200 tokens.
+        break_even: seconds that a comparison within a ranking may take before chosen pairs are faster; NaN for pairs.
+    """
+
+    end: float
+    more: float | None
+    half_width: float
+    questions: float
+    responses: float
+    own_seconds: float
+    seconds: float
+    break_even: float
+
+
+def efforts(rows: Rows, metric: str) -> dict[str, Effort]:
+    """Return each arm's efforts, over the seeds that every arm has."""
+    shared = sorted(set.intersection(*(set(own) for own in rows.values())))
+    curve_AE = {a: np.array([[r[metric] for r in own[s]] for s in shared]).mean(axis=0) for a, own in rows.items()}
+    seconds_AE = {
+        a: np.array([[r["annotation_seconds"] for r in own[s]] for s in shared]).mean(axis=0) for a, own in rows.items()
+    }
+    counts = {
+        a: {n: np.array([r[n] for r in own[shared[0]]]) for n in ("asked", "responses", "comparisons")}
+        for a, own in rows.items()
+    }
+    target = curve_AE["random-pairs"][-1]
+    base_S = np.array([rows["random-pairs"][s][-1][metric] for s in shared])
+    pairs_end = first_at(_long(counts["activedpo-pairs"]), curve_AE["activedpo-pairs"], target)
+    found = {}
+    for arm, curve_E in curve_AE.items():
+        more_S = np.array([rows[arm][s][-1][metric] for s in shared]) - base_S
+        n = len(more_S)
+        half = float(t.ppf(0.975, n - 1) * more_S.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+        q, r, c = (first_at(counts[arm][x], curve_E, target) for x in ("asked", "responses", "comparisons"))
+        fixed = DEFAULT.constant * q + DEFAULT.rate * (RESPONSE_TOKENS * r + PROMPT_TOKENS * q)
+        found[arm] = Effort(
+            end=float(curve_E[-1]),
+            more=None if arm == "random-pairs" else float(more_S.mean()),
+            half_width=half,
+            questions=q,
+            responses=r,
+            own_seconds=first_at(seconds_AE[arm], curve_E, target),
+            seconds=first_at(_long(counts[arm]), curve_E, target),
+            break_even=np.nan if "pairs" in arm else (pairs_end - fixed) / c,
+        )
+    return found
+
+
+def _long(counts: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the seconds that questions with responses of 200 tokens take."""
+    tokens = RESPONSE_TOKENS * counts["responses"] + PROMPT_TOKENS * counts["asked"]
+    return DEFAULT.constant * counts["asked"] + DEFAULT.decision * counts["comparisons"] + DEFAULT.rate * tokens
+
+
 def report(places: dict[str, Path], seeds: list[int]) -> None:
-    """Print a table for each metric, over the seeds that every arm has finished."""
+    """Write curves.csv into the folder of the last arm, and print a table for each metric."""
     rows = {
         arm: {s: r for s in seeds if len(r := read_rows(folder / "studies" / arm / f"seed-{s:03d}")) > 8}
         for arm, folder in places.items()
     }
-    names = list(places)
-    shared = [s for s in seeds if all(s in own for own in rows.values())]
-    print(f"{len(shared)} seeds: {shared}")
+    write_text([*places.values()][-1] / "curves.csv", curves_csv(rows))
     for metric, words in METRICS.items():
-        curve = {a: np.array([[r[metric] for r in own[s]] for s in shared]).mean(axis=0) for a, own in rows.items()}
-        table = {a: {n: np.array([r[n] for r in own[shared[0]]]) for n in ("asked", "responses", "comparisons")}
-                 for a, own in rows.items()}  # fmt: skip
-        own_seconds = {
-            a: np.array([[r["annotation_seconds"] for r in own[s]] for s in shared]).mean(0) for a, own in rows.items()
-        }
-        target = curve["random-pairs"][-1]
-        print(f"\n{words}: random pairs end at {target:.4f}; effort to it\n")
+        found = efforts(rows, metric)
+        print(f"\n{words}: random pairs end at {found['random-pairs'].end:.4f}; effort to it\n")
         print("| arm | end − random pairs | questions | responses | seconds, own length | seconds, 200 tokens "
               "| break-even s a comparison |")  # fmt: skip
         print("|:--|--:|--:|--:|--:|--:|--:|")
-        pairs_end = _long(table["activedpo-pairs"], curve["activedpo-pairs"], target, DEFAULT.decision)
-        for arm in names:
-            n, ends = table[arm], np.array([rows[arm][s][-1][metric] for s in shared])
-            base = np.array([rows["random-pairs"][s][-1][metric] for s in shared])
-            d = ends - base
-            spread = t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
-            efforts = [first_at(n[x], curve[arm], target) for x in ("asked", "responses")]
-            efforts.append(first_at(own_seconds[arm], curve[arm], target))
-            efforts.append(_long(n, curve[arm], target, DEFAULT.decision))
-            q, r, c = (first_at(n[x], curve[arm], target) for x in ("asked", "responses", "comparisons"))
-            fixed = DEFAULT.constant * q + DEFAULT.rate * (RESPONSE_TOKENS * r + PROMPT_TOKENS * q)
-            even = (pairs_end - fixed) / c if "pairs" not in arm else np.nan
-            shown = " | ".join("never" if np.isnan(x) else f"{x:.0f}" for x in efforts)
-            print(f"| {arm} | {d.mean():+.4f} ± {spread:.4f} | {shown} | {'–' if np.isnan(even) else f'{even:.1f}'} |")
-
-
-def _long(counts: dict[str, np.ndarray], curve: np.ndarray, target: float, decision: float) -> float:
-    tokens = RESPONSE_TOKENS * counts["responses"] + PROMPT_TOKENS * counts["asked"]
-    seconds = DEFAULT.constant * counts["asked"] + decision * counts["comparisons"] + DEFAULT.rate * tokens
-    return first_at(seconds, curve, target)
+        for arm, e in found.items():
+            more = "–" if e.more is None else f"{e.more:+.4f} ± {e.half_width:.4f}"
+            numbers = (e.questions, e.responses, e.own_seconds, e.seconds)
+            shown = " | ".join("never" if np.isnan(x) else f"{x:.0f}" for x in numbers)
+            print(f"| {arm} | {more} | {shown} | {'–' if np.isnan(e.break_even) else f'{e.break_even:.1f}'} |")
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def report(folder: Path, over: str = "labels") -> str:
     """
     record = read_record(folder)
     rows = {name: read_curves(folder / name / CURVES) for name in record.worlds}
-    results = {name: _results(name, record, rows, over) for name in record.worlds}
+    results = {name: world_results(name, record, rows, over) for name in record.worlds}
     main = {name: found[0] for name, found in results.items()}
     candidates = list({arm: None for world in record.worlds.values() for arm in world.arms if arm not in NOT_JUDGED})
     raw = p_values(main, candidates, [name for name, world in record.worlds.items() if world.data_set])
@@ -85,7 +85,8 @@ def report(folder: Path, over: str = "labels") -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _results(name: str, record: SuiteRecord, rows: Mapping[str, Rows], over: str) -> list[MetricResult]:
+def world_results(name: str, record: SuiteRecord, rows: Mapping[str, Rows], over: str = "labels") -> list[MetricResult]:
+    """Return the arms of a world against random, in the metric that decides and in those beside it."""
     world, base = record.worlds[name], record.worlds.get(BASE)
     found = []
     for metric in (world.metric, *world.beside):
@@ -119,7 +120,7 @@ def _verdicts(
         harmless = {True: "passes", False: "fails", None: NOTHING}[arm.harmless]
         p = adjusted.get((name, record.rule))
         saves = "not asked" if p is None else ("passes" if p < 0.05 else "fails") + f" (p {_p(p)})"
-        table.append([name, known, _percent(arm.area), harmless, _share(arm.effort, result), saves])
+        table.append([name, known, _percent(arm.area), harmless, effort_to_end(arm.effort, result), saves])
     return [f"## The rule under test, `{record.rule}`", "", *markdown_table(table)]
 
 
@@ -150,7 +151,7 @@ def _gain(result: MetricResult) -> str:
 
 
 def _row(arm: ArmResult, what: str, result: MetricResult, p: float | None) -> list[str]:
-    end = _share(arm.effort, result)
+    end = effort_to_end(arm.effort, result)
     return [arm.arm, what, str(arm.seeds), _percent(arm.area), _percent(arm.end), end, NOTHING if p is None else _p(p)]
 
 
@@ -160,7 +161,7 @@ def _percent(interval: Interval | None) -> str:
     return f"{interval.value:+.0%} ({interval.low:+.0%} to {interval.high:+.0%})"
 
 
-def _share(effort: Effort, result: MetricResult) -> str:
+def effort_to_end(effort: Effort, result: MetricResult) -> str:
     """Return the effort and its interval in labels or seconds, with the share of random's whole effort."""
     if result.gain is not None and result.gain.low <= 0:
         return NOTHING  # random has no end to reach
@@ -169,8 +170,8 @@ def _share(effort: Effort, result: MetricResult) -> str:
         return f"{share * result.whole:.0f}" if math.isfinite(share) else "never"
 
     share = effort.share
-    percent = f", {share.value:.0%}" if math.isfinite(share.value) else ""
-    return f"{count(share.value)} of {result.whole:.0f}{percent} ({count(share.low)} to {count(share.high)})"
+    reached = f" of {result.whole:.0f}, {share.value:.0%}" if math.isfinite(share.value) else ""
+    return f"{count(share.value)}{reached} ({count(share.low)} to {count(share.high)})"
 
 
 def _p(p: float) -> str:

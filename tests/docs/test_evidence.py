@@ -1,0 +1,53 @@
+"""docs/evidence.md shows what the result files say."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Iterator[Any]:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield importlib.import_module("evidence")
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def test_the_tables_are_those_of_the_files(evidence: Any) -> None:
+    assert evidence.built(PAGE) == PAGE, "run `python benchmarks/evidence.py`"
+
+
+def test_a_table_that_was_changed_by_hand_is_written_again_and_nothing_else(evidence: Any) -> None:
+    row = next(line for line in PAGE.splitlines() if line.startswith("| aplp |"))
+    assert evidence.built(PAGE.replace(row, "| aplp | 1.0 |", 1)) == PAGE
+    assert evidence.built(PAGE + "\n| by | hand |\n") == PAGE + "\n| by | hand |\n"
+
+
+def test_a_number_is_the_mean_of_the_paired_differences() -> None:
+    ends: dict[str, dict[str, float]] = {}
+    with (ROOT / "docs/evidence/quickstart/curves.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):  # rounds are in order: the last one stays
+            ends.setdefault(row["arm"], {})[row["seed"]] = float(row["mean_reward"])
+    difference = [ends["activedpo"][seed] - ends["random"][seed] for seed in ends["random"]]
+    half = 2.0930240544 * stdev(difference) / len(difference) ** 0.5  # Student's t, 19 degrees of freedom
+    shown = f"| activedpo | {mean(ends['activedpo'].values()):.4f} | {mean(difference):+.4f} ± {half:.4f} |"
+    assert shown in PAGE
+
+
+def test_every_file_of_results_has_a_table() -> None:
+    kept = {
+        path.parent.relative_to(ROOT / "docs/evidence").parts[0] for path in ROOT.glob("docs/evidence/**/curves.csv")
+    }
+    spoken_of = set(re.findall(r"folder: ([\w.-]+)", PAGE)) | {"tuning", "reproduction"}  # docs/reproduction.md
+    assert kept <= spoken_of
