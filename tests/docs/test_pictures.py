@@ -1,7 +1,7 @@
 """The pictures of the report, of a comparison and of the gallery that the documentation shows, seen in Chromium.
 
-`DUELIST_SCREENSHOTS=docs python -m pytest -n 0 -m full tests/docs/test_pictures.py` writes them into docs/, with those of
-every rule, which takes some minutes.
+`DUELIST_SCREENSHOTS=docs python -m pytest -n 0 -m full tests/docs/test_pictures.py` writes them into docs/, those of
+every rule too, which takes some minutes.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,11 @@ def test_the_tested_versions_and_the_requirements_are_those_of_the_project() -> 
     assert constrained_versions()["huggingface-hub"] and constrained_versions()["torch"]
     names = {Requirement(r).name for r in requirements()}
     assert {"trl", "torch", "crowd-kit"} <= names
+
+
+def test_every_extra_that_users_need_is_looked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(machine.EXTRAS) == set(project["optional-dependencies"]) - {"dev", "docs", "notebooks"}
 
 
 def test_versions_are_missing_untested_or_fine(installed: Callable[..., None]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -14,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
 import duelist
-from duelist.errors import ModelError
+from duelist.errors import BudgetError, ModelError, RecipeError
 from duelist.selection.callback import SelectCallback
 
 LORA: dict[str, Any] = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
@@ -144,6 +146,25 @@ def test_the_callback_selects_after_every_epoch_and_never_twice(
         POOL, trainer, budget=3, dimension=64, labelled=[pick.as_row() for pick in seen[0]], acquisition="activedpo"
     )
     assert with_last.rows == seen[1].rows  # of the model after the second epoch
+
+
+def test_the_callback_refuses_what_would_fail_after_an_epoch(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="`when` must be 'epoch' or 'end', but got 'epochs'"):
+        SelectCallback(POOL, tmp_path, budget=1, when="epochs")  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="Did you mean 'activedpo'"):
+        SelectCallback(POOL, tmp_path, budget=1, acquisition="activedp")
+    with pytest.raises(TypeError, match="dimensions"):
+        SelectCallback(POOL, tmp_path, budget=1, dimensions=64)
+    done = tmp_path / "done.jsonl"
+    done.write_text(json.dumps(POOL[0]) + "\n")
+    rows = len({json.dumps(one) for one in POOL})
+    callback = SelectCallback(iter(POOL), tmp_path, budget=rows // 2, when="epoch", labelled=done)
+    state = SimpleNamespace(num_train_epochs=2, epoch=1)  # resumed after an epoch: one selection is left
+    callback.on_train_begin(None, state, None)
+    for begun in (SimpleNamespace(num_train_epochs=2, epoch=0), SimpleNamespace(num_train_epochs=2, epoch=None)):
+        with pytest.raises(BudgetError, match=f"2 in this training, and {rows - 1} distinct pairs"):
+            callback.on_train_begin(None, begun, None)
+    callback.on_train_begin(None, SimpleNamespace(num_train_epochs=sys.maxsize, epoch=0), None)
 
 
 def test_picks_become_a_dataset_and_a_page(tiny_model: Path, tokenizer: Any) -> None:

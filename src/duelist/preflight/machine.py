@@ -24,6 +24,8 @@ EXTRAS = {
     "annotate": "`duelist annotate`, and the statistics of people's votes",
     "embeddings": "embeddings by sentence-transformers models",
     "postgresql": "a ledger of people's acts on PostgreSQL",
+    "ray": "workers of Ray (`engine: ray`)",
+    "tracking": "trackers without an account (`report_to: [trackio, tensorboard]`)",
 }
 
 

@@ -179,20 +179,7 @@ def select(
         StorageError: if `features` holds another model's or projection's features, or cannot be used.
     """
     progress = progress or Silent()
-    rule, options = _rule(acquisition)
-    needs = options.needs(rule)
-    if options.lure is not None:
-        raise RecipeError(
-            "`lure` weights the labels in a study's training, but a selection without a study trains nothing: leave it "
-            "out, or run a study."
-        )
-    if "target_MD" in needs and targets is None:
-        raise RecipeError(
-            "This acquisition needs pairs on the prompts that matter, but `targets` is not given: give a file or rows "
-            "with two or more responses to each, or choose another acquisition."
-        )
-    if beta is not None and not 0 < beta < np.inf:
-        raise RecipeError(f"`beta` must be positive and finite, but is {beta}: give the β you train with, or 0.1.")
+    rule, options, needs = checked_rule(acquisition, targets, beta)
     pool = rereadable(pool)
     source = ModelSource(model, tokenizer, reference, adapter, lora, dtype, beta)
     with opened(source, needs, seed) as (policy, found_beta):
@@ -246,11 +233,33 @@ def select(
     return Picks(picks, selection.diagnostics)
 
 
-def _rule(acquisition: str | Mapping[str, Any] | Acquisition) -> tuple[Acquisition, AcquisitionOptions]:
+def checked_rule(
+    acquisition: str | Mapping[str, Any] | Acquisition, targets: Pool | None, beta: float | None
+) -> tuple[Acquisition, AcquisitionOptions, frozenset[str]]:
+    """Return a rule, its options, and the fields that it needs, for arguments of `select` that go together.
+
+    Raises:
+        RecipeError: if there is no such rule, or the arguments are not usable.
+    """
     if isinstance(acquisition, Acquisition):
-        return acquisition, AcquisitionOptions()
-    component = Component.of(Acquisition, acquisition)
-    return component.build(), component.options
+        rule, options = acquisition, AcquisitionOptions()
+    else:
+        component = Component.of(Acquisition, acquisition)
+        rule, options = component.build(), component.options
+    needs = options.needs(rule)
+    if options.lure is not None:
+        raise RecipeError(
+            "`lure` weights the labels in a study's training, but a selection without a study trains nothing: leave it "
+            "out, or run a study."
+        )
+    if "target_MD" in needs and targets is None:
+        raise RecipeError(
+            "This acquisition needs pairs on the prompts that matter, but `targets` is not given: give a file or rows "
+            "with two or more responses to each, or choose another acquisition."
+        )
+    if beta is not None and not 0 < beta < np.inf:
+        raise RecipeError(f"`beta` must be positive and finite, but is {beta}: give the β you train with, or 0.1.")
+    return rule, options, needs
 
 
 def _recorded(needs: frozenset[str], pairs: Sequence[Question], past: Sequence[Question]) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -137,6 +137,11 @@ def rows_at(source: Pool, pairs: Sequence[PoolPair], what: str) -> list[Row]:
     return [found[pair.row_number] for pair in pairs]
 
 
+def all_rows(source: Pool) -> list[Row]:
+    """Return the rows of a source."""
+    return [row for _, row in _rows(source, "")]
+
+
 def _rows(source: Pool, what: str) -> Iterable[tuple[str, Row]]:
     if isinstance(source, str | Path):
         return RowSource(str(source))
@@ -158,7 +163,42 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> PoolPairs:
     records: Records[_PoolRow] = Records()
     prompt_X, pair_N = array("Q"), bytearray()
     tokenizer, context, name = policy.tokenizer, policy.context_length, policy.name
-    for number, (where, row) in enumerate(_rows(source, what)):
+    for number, (where, prompt, texts) in enumerate(_compared(source, what)):
+        prompt = replace(prompt, columns={})
+        require_chat_template(tokenizer, [prompt], name)
+        responses = _responses(tokenizer, context, prompt, texts, where)
+        for (i, a), (j, b) in combinations(enumerate(responses), 2):
+            pair = Question.pair(a, b, 0)
+            places = (i, j) if pair.a is a else (j, i)
+            of_pair = (len(records), *places, id_number(pair.id), _texts(prompt, a.text, b.text))
+            pair_N += np.array(of_pair, _PAIR).tobytes()
+        prompt_X.append(id_number(prompt.id))
+        records.append(_PoolRow(responses, prompt, number))
+    of_all_N = np.frombuffer(pair_N, _PAIR)
+    index = IdIndex(np.frombuffer(prompt_X, np.uint64))
+    return PoolPairs(records, index, of_all_N[IdIndex(of_all_N["texts"]).first_rows])
+
+
+def distinct_pairs(source: Pool, what: str) -> NDArray[np.uint64]:
+    """Return the numbers of a source's distinct pairs, equal for equal texts; no tokenizer is needed for them.
+
+    Raises:
+        DataError: if a row is not usable; the message names it.
+    """
+    found = array("Q")
+    for _, prompt, texts in _compared(source, what):
+        found.extend(_texts(prompt, a, b) for a, b in combinations(texts, 2))
+    return np.unique(np.frombuffer(found, np.uint64))
+
+
+def _texts(prompt: Prompt, a: str, b: str) -> int:
+    """Return the number of a comparison's texts, in any order."""
+    return id_number(content_id(prompt.id, *sorted((a, b))))
+
+
+def _compared(source: Pool, what: str) -> Iterator[tuple[str, Prompt, list[str]]]:
+    """Return for each row where it is, its prompt, and the different texts whose pairs are candidates."""
+    for where, row in _rows(source, what):
         if not isinstance(row, Mapping):
             raise DataError(
                 f"Every row must be a mapping of columns to values, but {where} is a {type(row).__name__}: give a list "
@@ -171,20 +211,7 @@ def read_pairs(source: Pool, policy: Policy, what: str) -> PoolPairs:
                 f"Every row of {what} must have two different responses or more, but {where} has {len(texts)}: give "
                 "`response_a` and `response_b`, `chosen` and `rejected`, or a list `responses`, or drop the row."
             )
-        prompt = replace(prompt, columns={})
-        require_chat_template(tokenizer, [prompt], name)
-        responses = _responses(tokenizer, context, prompt, texts, where)
-        for (i, a), (j, b) in combinations(enumerate(responses), 2):
-            pair = Question.pair(a, b, 0)
-            places = (i, j) if pair.a is a else (j, i)
-            identity = content_id(prompt.id, *sorted((pair.a.text, pair.b.text)))
-            of_pair = (len(records), *places, id_number(pair.id), id_number(identity))
-            pair_N += np.array(of_pair, _PAIR).tobytes()
-        prompt_X.append(id_number(prompt.id))
-        records.append(_PoolRow(responses, prompt, number))
-    of_all_N = np.frombuffer(pair_N, _PAIR)
-    index = IdIndex(np.frombuffer(prompt_X, np.uint64))
-    return PoolPairs(records, index, of_all_N[IdIndex(of_all_N["texts"]).first_rows])
+        yield where, prompt, texts
 
 
 def read_some(source: Pool, policy: Policy, what: str) -> PoolPairs:

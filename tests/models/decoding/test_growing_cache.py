@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import DynamicCache, MambaConfig, MambaForCausalLM
+from transformers.cache_utils import DynamicLayer
 
 from duelist.errors import ModelError
 from duelist.models.decoding.growing_cache import ROOM, GrowingLayer, grow_in_place
@@ -51,6 +52,14 @@ def test_what_is_there_is_copied_once_in_many_tokens() -> None:
         places.append(cache.layers[0].keys.data_ptr())
     moved = sum(a != b for a, b in pairwise(places))
     assert moved == 2  # into the first room, and into the second
+
+
+def test_a_layer_that_does_not_keep_its_type_as_of_transformers_5_24() -> None:
+    layer, some = DynamicLayer(), torch.ones((1, 2, 3, 4), dtype=torch.bfloat16)
+    layer.update(some, some)
+    vars(layer).pop("dtype", None)
+    keys, _ = GrowingLayer(layer).update(2 * some, 2 * some)
+    assert keys.dtype == torch.bfloat16 and keys.sum() == 24 + 48
 
 
 def test_a_model_without_such_a_cache_is_refused() -> None:

@@ -29,7 +29,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def __init__(self, filled: DynamicLayer) -> None:
         super().__init__()
         self.keys, self.values, self.is_initialized = filled.keys, filled.values, True
-        self.dtype, self.device = filled.dtype, filled.device
+        # transformers 5.24 no longer keeps the layer's dtype, 5.23 needs it.
+        self.dtype, self.device = filled.keys.dtype, filled.keys.device
         self._room: dict[str, torch.Tensor] = {}
 
     def update(
