@@ -33,7 +33,7 @@ ARRAY_FIELDS = tuple(
 )
 # Fields that are always filled.
 IDENTITIES = ("pair_id_N", "prompt_ids_N2", "response_ids_N2", "length_N2")
-IDS_AT_ONCE = 65_536
+IDS_AT_ONCE = 8192
 # What a rule can declare as needed.
 NEEDED_FIELDS = frozenset({*ARRAY_FIELDS, "target_MD", "past"} - {"place_NQ", "asks_N"})
 

@@ -269,7 +269,7 @@ class FeatureFolder:
         begun_X, free_X = np.flatnonzero(begun), np.flatnonzero(~begun)
         known_X = self._rows["key"][begun_X]
         by_key_X = np.argsort(known_X, kind="stable")
-        # Of equal keys, the last row. The position −1 is a key that is larger or none.
+        # Of equal keys, the last row. Where no key is as small (−1), it is the row of the largest key, which differs.
         at_R = np.searchsorted(known_X, key_R, "right", sorter=by_key_X) - 1
         row_R = np.full(len(key_R), -1)
         if len(begun_X):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from duelist.files.scratch import give_back, scratch_array
 from duelist.types import Features, Question
 
-PAIRS_AT_ONCE = 8192
+PAIRS_AT_ONCE = 1024
 NAMES = ("pair_id_N", "prompt_ids_N2", "response_ids_N2", "length_N2")
 
 

@@ -29,7 +29,7 @@ from duelist.models.policy.sharding import in_turns, processes_of
 from duelist.progress import Progress
 from duelist.types import Response
 
-CHECKED_TOGETHER = 8192  # responses in memory while they are checked
+CHECKED_TOGETHER = 1024  # responses in memory while they are checked
 AGAINST_REFERENCE = frozenset({"margin_N", "log_ratio_N2", "reward_R"})  # features that need log π_ref
 
 
