@@ -269,6 +269,13 @@ def test_a_missing_recipe_names_the_nearest_shipped_one() -> None:
         load_recipe("quickstrat")
 
 
+@pytest.mark.parametrize("name", ["prompts.jsonl", "pool.parquet"])
+def test_data_in_place_of_a_recipe_leads_to_init(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"prompt": "a"}\n', encoding="utf-8")
+    with pytest.raises(RecipeError, match=f"is data: `duelist init my-study.yaml --prompts .*{name}`"):
+        load_recipe(tmp_path / name)
+
+
 def test_numbers_with_an_exponent_are_numbers() -> None:
     assert read_yaml("[1e-5, 2E+3, -1e3, 1.5e-4, 1.0e-3]") == [1e-5, 2000.0, -1000.0, 1.5e-4, 1e-3]
     assert read_yaml("[e5, 1e, 1e-x, '1e-5', 12]") == ["e5", "1e", "1e-x", "1e-5", 12]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from duelist.data.sources import SUFFIXES
 from duelist.errors import RecipeError
 from duelist.settings.validation import expanded, nearest, read_yaml
 
@@ -31,11 +32,16 @@ def recipe_path(source: str | Path) -> Path:
     if str(source) in shipped:
         return shipped[str(source)]
     path = expanded(source)
+    if path.name.endswith(SUFFIXES):
+        raise RecipeError(
+            f"A recipe is a YAML file, but {source} is data: `duelist init my-study.yaml --prompts {source}` writes a "
+            "recipe for it."
+        )
     if path.is_file():
         return path
     raise RecipeError(
         f"A recipe is a YAML file or the name of a shipped recipe, but there is no {str(source)!r}."
-        f"{nearest(str(source), shipped)} `duelist recipes` lists them."
+        f"{nearest(str(source), shipped)} `duelist recipes` lists them, and `duelist init` writes one of your own."
     )
 
 
