@@ -57,6 +57,10 @@ class Sharded(Engine):
                 "`engine: sharded` divides the base model of a policy with a LoRA adapter, but this recipe has none: "
                 "set `policy.adapter` to lora, or the engine to local."
             )
+        if context.lookups.may_import("`engine.processes`"):
+            from duelist.models.policy.sharding import require_devices
+
+            require_devices("cpu" if context.on_cpu else "cuda", self.config.processes, "engine.processes")
 
     def map(
         self,
@@ -82,7 +86,7 @@ class Sharded(Engine):
                 failure = failure_of(folder, self.config.processes)
             if failure.error is not None:
                 raise failure.error
-            failures = 1 if done > before else failures + 1
+            failures = 0 if done > before else failures + 1
             if failures > self.config.retries:
                 raise EngineError(
                     f"{self.config.processes} processes must compute every batch, but they ended {failures} times "
