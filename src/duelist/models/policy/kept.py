@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -13,6 +14,7 @@ from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.fixed_model import require_device
 from duelist.models.policy.loading import load_in_processes
+from duelist.models.policy.model_configuration import computed_with
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.sharding import require_devices
 
@@ -59,7 +61,7 @@ class KeptPolicy(Source[Policy]):
             policy.load_weights(self.weights)
         policy.set_reference(self.reference)
         require_device(policy.device, self.device, "`policy.device`")
-        if (found := policy.fingerprint(trained=not self.base)) != self.fingerprint:
+        if (found := self._fingerprint_of(policy)) != self.fingerprint:
             raise ModelError(
                 f"Every worker must hold the policy of the study's own process, but one that read {self.config.model} "
                 f"and {self.weights} has the fingerprint {found}, not {self.fingerprint}: give all machines the same "
@@ -85,5 +87,12 @@ class KeptPolicy(Source[Policy]):
     def __getstate__(self) -> dict[str, Any]:
         if self.here is None:
             return dict(self.__dict__)
-        found = {"fingerprint": self.here.fingerprint(trained=not self.base), "device": self.here.device.type}
+        found = {"fingerprint": self._fingerprint_of(self.here), "device": self.here.device.type}
         return {**self.__dict__, "here": None, **found}
+
+    def _fingerprint_of(self, policy: Policy) -> str:
+        """Return the hash of what is used of `policy`: all, or the base model with its configuration."""
+        if not self.base:
+            return policy.fingerprint()
+        own = hashlib.blake2b(computed_with(policy.model.config).encode(), digest_size=16)
+        return policy.fingerprint(trained=False) + own.hexdigest()
