@@ -58,7 +58,7 @@ def test_what_cannot_be_shared_is_computed_here(kept: KeptPolicy) -> None:
     for source in (InMemory(kept.here), replace(kept, config=kept.config.model_copy(update={"adapter": "none"}))):
         assert list(Sharded(TWO).map(source, Holding(), [1], Silent())) == [(1, 0, whole)]
     there = kept.sharded(2)
-    assert there is not None and there.config.load == {"distributed_config": {"fsdp_size": 2}}
+    assert there is not None and there[0].config.load == {"distributed_config": {"fsdp_size": 2}} and there[1] == "cpu"
 
 
 def test_more_processes_than_gpus_are_refused(kept: KeptPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_only_starts_without_a_new_result_count(
     """Starts of processes that give some results each and end."""
     starts = iter(given)
 
-    def some(self: Sharded, folder: Path, job: tuple[Any, Any, list[int]]) -> Iterator[int]:
+    def some(self: Sharded, folder: Path, job: tuple[Any, Any, list[int]], device: str) -> Iterator[int]:
         yield from job[2][: next(starts)]
 
     monkeypatch.setattr(Sharded, "_results", some)

@@ -17,10 +17,10 @@ import pytest
 import torch
 from trained_policies import adapter_weights, fresh, moved, responses_to
 
+from duelist.engines.launcher import require_devices
 from duelist.errors import DuelistError, ModelError, RecipeError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.sharding import require_devices
 from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
 from duelist.recipe.recipe import parse_recipe

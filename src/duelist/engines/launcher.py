@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from duelist.errors import DuelistError, described
+from duelist.errors import DuelistError, RecipeError, described
 
 _FAILURE = "failure-{}.pickle"  # why a process failed, by its number
 _LOG = "log.txt"
@@ -37,8 +37,30 @@ class Failure:
     error: DuelistError | None = None
 
 
+def require_devices(kind: str, processes: int, setting: str) -> None:
+    """Require a GPU for each process, unless they compute on the CPU.
+
+    Args:
+        kind: the kind of device.
+        processes: number of processes.
+        setting: name of the setting that holds their number.
+
+    Raises:
+        RecipeError: if there are fewer.
+    """
+    if kind == "cpu":
+        return
+    import torch
+
+    if torch.cuda.device_count() < processes:
+        raise RecipeError(
+            f"`{setting}` needs a GPU for each process, but it is {processes} and this machine has "
+            f"{torch.cuda.device_count()}: lower it, or set `policy.device: cpu`."
+        )
+
+
 @contextmanager
-def started(module: str, folder: Path, processes: int, threads: int) -> Iterator[subprocess.Popen[str]]:
+def started(module: str, folder: Path, processes: int, threads: int, device: str) -> Iterator[subprocess.Popen[str]]:
     """Start the processes of a job, and end them if they are still running when the block ends.
 
     Args:
@@ -46,11 +68,14 @@ def started(module: str, folder: Path, processes: int, threads: int) -> Iterator
         folder: the job.
         processes: their number.
         threads: threads of each of them.
+        device: the kind of their devices; with `cpu` they see no GPU, because transformers shards over those it finds.
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--max-restarts=0"]
     address = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]  # port 0: any free one
     command = [*launcher, *address, "-m", module, str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     pipe = subprocess.PIPE

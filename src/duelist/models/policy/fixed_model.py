@@ -109,7 +109,7 @@ def _tokenizer_of(model: Any) -> str:
     """Return what the tokenizer of a pipeline does, without what changes when it is used."""
     tokenizer = getattr(model, "tokenizer", None)
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if not hasattr(backend, "to_str"):
+    if backend is None or not hasattr(backend, "to_str"):
         return repr(tokenizer)
     content = json.loads(backend.to_str())
     return json.dumps({key: value for key, value in content.items() if key not in ("padding", "truncation")})

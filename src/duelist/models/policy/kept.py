@@ -10,13 +10,13 @@ from typing import Any, final
 import torch
 
 from duelist.engines.base import Source
+from duelist.engines.launcher import require_devices
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.fixed_model import require_device
 from duelist.models.policy.loading import load_in_processes
 from duelist.models.policy.model_configuration import computed_with
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.sharding import require_devices
 
 
 @final
@@ -69,16 +69,20 @@ class KeptPolicy(Source[Policy]):
             )
         return policy
 
-    def sharded(self, processes: int) -> KeptPolicy | None:
-        """Return how processes get the policy of which each holds a part; None if all its parameters are trained.
+    def sharded(self, processes: int) -> tuple[KeptPolicy, str] | None:
+        """Return how processes get the policy of which each holds a part, and the kind of their devices.
+
+        None if all its parameters are trained.
 
         Raises:
             RecipeError: if the policy is on GPUs, and there is none for each process.
         """
         if self.config.adapter == "none":
             return None
-        require_devices(self.device if self.here is None else self.here.device.type, processes, "engine.processes")
-        return replace(self, config=self.config.model_copy(update={"load": load_in_processes(self.config, processes)}))
+        device = self.device if self.here is None else self.here.device.type
+        require_devices(device, processes, "engine.processes")
+        load = load_in_processes(self.config, processes)
+        return replace(self, config=self.config.model_copy(update={"load": load})), device
 
     def of_base(self) -> KeptPolicy:
         """Return how workers get the base model: the same policy, whose trained weights and reference do not matter."""
