@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -109,7 +110,7 @@ def process_of(folder: Path) -> Iterator[tuple[int, IO[str]]]:
         rank: the number of this process.
         report: where it reports, line by line.
     """
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(folder,), daemon=True).start()
     report = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print is no report
     rank = int(os.environ["RANK"])
@@ -122,7 +123,11 @@ def process_of(folder: Path) -> Iterator[tuple[int, IO[str]]]:
         raise
 
 
-def end_with_parent() -> None:
-    """End this process when the one that started the job has ended: it holds the other end of standard input."""
+def end_with_parent(folder: Path) -> None:
+    """End this process when the one that started the job has ended: it holds the other end of standard input.
+
+    The job's folder, which may hold weights, is deleted: if that process was killed, nobody else does so.
+    """
     os.read(0, 1)  # nothing is ever written to it
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
