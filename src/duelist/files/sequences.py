@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import TypeVar, final, overload
+from typing import Any, TypeVar, final, overload
 
 Item = TypeVar("Item")
 
 
 class LazySequence(Sequence[Item], ABC):
-    """A sequence that keeps no item. It equals any sequence of equal items."""
+    """A sequence that keeps no item. It equals any sequence of equal items. A copy and a pickle of it is a tuple."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -40,6 +40,9 @@ class LazySequence(Sequence[Item], ABC):
         return all(own == its for own, its in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (list(self),)
 
 
 @final
