@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pickle
+import weakref
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -122,3 +123,17 @@ def test_a_prompt_that_is_in_use_is_not_held_twice(tmp_path: Path) -> None:
     train = load_prompts(PromptsConfig(path=str(path)), 0).train
     of_responses = [prompts_by_id(train)[prompt_id] for prompt_id in [train[1].id] * 3]
     assert len({id(prompt) for prompt in of_responses}) == 1 and of_responses[0] == train[1]
+
+
+def test_the_file_is_closed_with_the_last_use(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"prompt": "p"}\n')
+    train: Any = load_prompts(PromptsConfig(path=str(path)), 0).train
+    kept = weakref.ref(train._records)
+    assert len(train.by_id) == 1 and train[0].id in train.by_id
+    gc.disable()
+    try:
+        del train
+        assert kept() is None  # no cycle holds it until the garbage collector runs
+    finally:
+        gc.enable()

@@ -21,7 +21,7 @@ def test_a_lazy_sequence_is_like_a_tuple(
     items: tuple[int, ...], start: int | None, stop: int | None, step: int
 ) -> None:
     lazy = Computed(len(items), items.__getitem__)
-    assert (len(lazy), tuple(lazy), lazy[start:stop:step]) == (len(items), items, list(items[start:stop:step]))
+    assert (len(lazy), tuple(lazy), lazy[start:stop:step]) == (len(items), items, items[start:stop:step])
     for i in range(-len(items), len(items)):
         assert lazy[i] == items[i]
     for beyond in (len(items), -len(items) - 1):

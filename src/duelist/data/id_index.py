@@ -15,7 +15,7 @@ def id_number(content_id: str) -> int:
     """Return the 64-bit number of an id of 16 hexadecimal digits (`content_id`); −1 for any other text."""
     try:
         number = int(content_id, 16)
-    except ValueError:
+    except (ValueError, TypeError):  # also of what is no text, which a mapping may be asked for
         return -1
     return number if id_text(number) == content_id else -1
 

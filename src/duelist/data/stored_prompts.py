@@ -52,10 +52,14 @@ class StoredPrompts(LazySequence[Prompt]):
         """Their ids, in order."""
         return (id_text(int(number)) for number in self.id_N)
 
-    @cached_property
+    @property
     def by_id(self) -> Mapping[str, Prompt]:
         """The prompts by their ids."""
-        return ById(IdIndex(self.id_N), lambda positions: self[positions[0]])
+        return ById(self._index, lambda positions: self[positions[0]])
+
+    @cached_property
+    def _index(self) -> IdIndex:
+        return IdIndex(self.id_N)
 
 
 def prompt_ids(prompts: Sequence[Prompt]) -> Iterable[str]:

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class LazySequence(Sequence[Item], ABC):
-    """A sequence that keeps no item. It equals any sequence of equal items. A copy and a pickle of it is a tuple."""
+    """A sequence that keeps no item. It equals any sequence of equal items; slices, copies and pickles are tuples."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -24,11 +24,11 @@ class LazySequence(Sequence[Item], ABC):
     @overload
     def __getitem__(self, position: int) -> Item: ...
     @overload
-    def __getitem__(self, position: slice) -> list[Item]: ...
-    def __getitem__(self, position: int | slice) -> Item | list[Item]:
+    def __getitem__(self, position: slice) -> tuple[Item, ...]: ...
+    def __getitem__(self, position: int | slice) -> Item | tuple[Item, ...]:
         of_all = range(len(self))
         if isinstance(position, slice):
-            return [self.item(i) for i in of_all[position]]
+            return tuple(self.item(i) for i in of_all[position])
         return self.item(of_all[position])
 
     def __iter__(self) -> Iterator[Item]:
