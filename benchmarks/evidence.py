@@ -24,9 +24,9 @@ from duelist.compare.statistics import Mean, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary, summarise
 from duelist.suite.plan import RANDOM
 from duelist.suite.record import CURVES, SuiteRecord, read_curves, read_record
-from duelist.suite.report import effort_to_end, markdown_table, world_results
+from duelist.suite.report import NOTHING, effort_in_words, markdown_table, world_results
 from duelist.suite.statistics import Interval
-from duelist.suite.summary import MARGIN, MetricResult
+from duelist.suite.summary import MetricResult
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "evidence.md"
@@ -198,8 +198,8 @@ def suite(folder: str) -> Table:
     for name, (result, *_) in found.items():
         own = result.arm(record.rule)
         assert own is not None
-        verdict = "passes" if own.harmless else "cannot be told" if own.area and own.area.high > -MARGIN else "fails"
-        table.append([f"`{name}`", str(own.seeds), _share(own.area), verdict, effort_to_end(own.effort, result)])
+        verdict, end = own.never_worse or NOTHING, effort_in_words(own.effort, result)
+        table.append([f"`{name}`", str(own.seeds), _share(own.area), verdict, end])
     return table
 
 
@@ -216,7 +216,9 @@ def suite_arms(folder: str, world: str, arms: Mapping[str, str]) -> Table:
     for name, words in arms.items():
         own, beside = result.arm(name), per_kind.arm(name)
         assert own is not None and beside is not None
-        table.append([words, str(own.seeds), _share(own.area), effort_to_end(own.effort, result), _share(beside.area)])
+        table.append(
+            [words, str(own.seeds), _share(own.area), effort_in_words(own.effort, result), _share(beside.area)]
+        )
     return table
 
 

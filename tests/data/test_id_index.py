@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -33,9 +35,13 @@ def test_an_id_is_its_number(number: int) -> None:
     assert id_number(id_text(number)) == number and len(id_text(number)) == 16
 
 
-@pytest.mark.parametrize("other", ["", "prompt", "ff", "0x" + 14 * "0", 16 * "F", 17 * "f", "-" + 15 * "1", 16 * " "])
-def test_other_texts_have_no_number(other: str) -> None:
+@pytest.mark.parametrize(
+    "other",
+    ["", "prompt", "ff", "0x" + 14 * "0", 16 * "F", 17 * "f", "-" + 15 * "1", 16 * " ", None, 255, b"00000000000000ff"],
+)
+def test_anything_else_has_no_number(other: Any) -> None:
     index = IdIndex(np.array([255, 1, 0], np.uint64))
     assert index.rows(other) == []
     with pytest.raises(KeyError):
         ById(index, lambda rows: rows)[other]
+    assert other not in ById(index, lambda rows: rows)

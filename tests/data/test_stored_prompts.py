@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import pickle
+import weakref
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -103,3 +105,35 @@ def test_positions_and_masks_choose_the_same(tmp_path: Path) -> None:
     train: Any = load_prompts(PromptsConfig(path=str(path)), 0).train
     assert train.some(np.array([1, 4])) == [train[1], train[4]] == train.some(np.arange(5) % 3 == 1)
     assert list(train.ids) == [p.id for p in train]
+
+
+def test_other_processes_get_tuples_and_dictionaries(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"p{i}", "chosen": "x", "rejected": "y"}) + "\n" for i in range(5)))
+    found = load_prompts(PromptsConfig(path=str(path), held_out=1), 0)
+    for lazy, kind in ((found.train, tuple), (found.by_id, dict), (found.given.texts, dict), (found.given.pairs, dict)):
+        copied = pickle.loads(pickle.dumps(lazy))
+        assert isinstance(copied, kind) and copied == lazy and len(copied) == len(lazy) > 0
+    assert pickle.loads(pickle.dumps(first_found(found.by_id)))[found.train[0].id] == found.train[0]
+
+
+def test_a_prompt_that_is_in_use_is_not_held_twice(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"p{i}"}) + "\n" for i in range(5)))
+    train = load_prompts(PromptsConfig(path=str(path)), 0).train
+    of_responses = [prompts_by_id(train)[prompt_id] for prompt_id in [train[1].id] * 3]
+    assert len({id(prompt) for prompt in of_responses}) == 1 and of_responses[0] == train[1]
+
+
+def test_the_file_is_closed_with_the_last_use(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"prompt": "p"}\n')
+    train: Any = load_prompts(PromptsConfig(path=str(path)), 0).train
+    kept = weakref.ref(train._records)
+    assert len(train.by_id) == 1 and train[0].id in train.by_id
+    gc.disable()
+    try:
+        del train
+        assert kept() is None  # no cycle holds it until the garbage collector runs
+    finally:
+        gc.enable()

@@ -42,3 +42,10 @@ def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "reserve", full)
     with pytest.raises(StorageError, match="the folder of temporary files"):
         scratch_array(np.dtype(np.int64), (3, 2))
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "MAPPED_ABOVE", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StorageError, match="Set TMPDIR to a folder that can be written"):
+        scratch_array(np.dtype(np.int64), (3, 2))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,7 @@ def test_a_lazy_sequence_is_like_a_tuple(
     items: tuple[int, ...], start: int | None, stop: int | None, step: int
 ) -> None:
     lazy = Computed(len(items), items.__getitem__)
-    assert (len(lazy), tuple(lazy), lazy[start:stop:step]) == (len(items), items, list(items[start:stop:step]))
+    assert (len(lazy), tuple(lazy), lazy[start:stop:step]) == (len(items), items, items[start:stop:step])
     for i in range(-len(items), len(items)):
         assert lazy[i] == items[i]
     for beyond in (len(items), -len(items) - 1):
@@ -33,3 +36,9 @@ def test_joined_sequences_are_one(parts: list[list[int]]) -> None:
     expected = [item for part in parts for item in part]
     assert list(joined(*parts)) == expected
     assert [joined(*parts)[i] for i in range(-len(expected), len(expected))] == [*expected, *expected]
+
+
+def test_a_lazy_sequence_is_copied_and_pickled_as_a_tuple() -> None:
+    lazy = joined(Computed(2, lambda i: [i]), [[2]])
+    for found in (copy.deepcopy(lazy), pickle.loads(pickle.dumps(lazy))):
+        assert found == ([0], [1], [2]) and isinstance(found, tuple)

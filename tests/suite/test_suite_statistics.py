@@ -8,8 +8,17 @@ from scipy import stats
 from scipy.optimize import isotonic_regression
 
 from duelist.compare.statistics import paired
-from duelist.suite.statistics import effort, effort_to_end, holm, isotonic, share_of_gain, share_of_unit
-from duelist.suite.summary import judge
+from duelist.suite.statistics import (
+    Effort,
+    Interval,
+    effort,
+    effort_to_end,
+    holm,
+    isotonic,
+    share_of_gain,
+    share_of_unit,
+)
+from duelist.suite.summary import ArmResult, judge
 
 LABELS = np.arange(0.0, 129.0, 16.0)
 
@@ -111,7 +120,7 @@ def test_a_world_is_judged_in_random_s_gain_after_the_first_batch() -> None:
     assert found.own_unit and found.informative is None and not found.qualifies
     # The trapezoid between 16 and 32 labels rises from 0: 6.5 of 7 steps have the full height.
     assert arm.area is not None and arm.area.value == pytest.approx(0.2 * 6.5 / 7)
-    assert arm.end is not None and arm.end.value == pytest.approx(0.2) and arm.harmless
+    assert arm.end is not None and arm.end.value == pytest.approx(0.2) and arm.never_worse == "passes"
     lower = {arm: {s: [r | {"j": -r["j"]} for r in own] for s, own in of.items()} for arm, of in rows.items()}
     assert judge(lower, "j:lower", 16, None).arms[0].area == arm.area
 
@@ -126,3 +135,12 @@ def test_where_random_gains_nothing_the_base_world_is_the_unit() -> None:
     found = judge(rows, "j", 16, 2.0)
     assert not found.own_unit and found.arms[0].area is not None and abs(found.arms[0].area.value) < 0.1
     assert judge(rows, "j", 16, None).arms[0].area is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(-0.09, 0.5, "passes"), (-0.2, 0.5, "cannot be told"), (-0.5, -0.11, "fails")]
+)
+def test_never_worse_is_told_by_the_interval(low: float, high: float, verdict: str) -> None:
+    area = Interval((low + high) / 2, low, high)
+    assert ArmResult("rule", 100, area, None, Effort(area, 1.0)).never_worse == verdict
+    assert ArmResult("rule", 1, None, None, Effort(area, 1.0)).never_worse is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ def id_number(content_id: str) -> int:
     """Return the 64-bit number of an id of 16 hexadecimal digits (`content_id`); −1 for any other text."""
     try:
         number = int(content_id, 16)
-    except ValueError:
+    except (ValueError, TypeError):  # also of what is no text, which a mapping may be asked for
         return -1
     return number if id_text(number) == content_id else -1
 
@@ -58,7 +58,7 @@ class IdIndex:
 
 @final
 class ById(Mapping[str, Value]):
-    """Values by id, each made from the rows of the id when it is asked for.
+    """Values by id, each made from the rows of the id when it is asked for. A copy and a pickle of it is a dictionary.
 
     Args:
         index: the rows of each id.
@@ -82,3 +82,6 @@ class ById(Mapping[str, Value]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)

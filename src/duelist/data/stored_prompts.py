@@ -7,6 +7,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import final
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from duelist.types import GivenResponses, Prompt
 
 @final
 class StoredPrompts(LazySequence[Prompt]):
-    """Different prompts, in the order of their rows.
+    """Different prompts, in the order of their rows. One that is in use is not read again.
 
     Attributes:
         id_N: the numbers of their ids.
@@ -29,12 +30,18 @@ class StoredPrompts(LazySequence[Prompt]):
         self._records = records
         self._row_N = row_N
         self.id_N = id_N
+        # A list with the prompt of each response holds every prompt once.
+        self._in_use: WeakValueDictionary[int, Prompt] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._row_N)
 
     def item(self, position: int) -> Prompt:
-        return self._records[int(self._row_N[position])]
+        row = int(self._row_N[position])
+        prompt = self._in_use.get(row)
+        if prompt is None:
+            prompt = self._in_use[row] = self._records[row]
+        return prompt
 
     def some(self, which_X: NDArray[np.int64] | NDArray[np.bool_]) -> StoredPrompts:
         """Return the prompts at some positions, or those where a mask is true."""
@@ -45,10 +52,14 @@ class StoredPrompts(LazySequence[Prompt]):
         """Their ids, in order."""
         return (id_text(int(number)) for number in self.id_N)
 
-    @cached_property
+    @property
     def by_id(self) -> Mapping[str, Prompt]:
         """The prompts by their ids."""
-        return ById(IdIndex(self.id_N), lambda positions: self[positions[0]])
+        return ById(self._index, lambda positions: self[positions[0]])
+
+    @cached_property
+    def _index(self) -> IdIndex:
+        return IdIndex(self.id_N)
 
 
 def prompt_ids(prompts: Sequence[Prompt]) -> Iterable[str]:

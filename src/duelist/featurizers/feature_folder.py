@@ -31,7 +31,7 @@ from duelist.featurizers.mapped_files import as_storage_error, damaged, file_siz
 from duelist.featurizers.shards import Shard
 from duelist.featurizers.stored_gradients import StoredGradients, discard_gradients
 from duelist.files.locks import held
-from duelist.files.scratch import give_back
+from duelist.files.scratch import give_back, in_temporary_files
 from duelist.types import Response
 
 Precision = Literal["float32", "float16"]
@@ -124,7 +124,10 @@ class FeatureFolder:
                 projection, and is not disposable.
         """
         with ExitStack() as stack:
-            folder = cache.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="duelist-features-")))
+            folder = cache.folder
+            if folder is None:
+                with in_temporary_files("features"):
+                    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="duelist-features-")))
             in_use = StorageError(
                 f"One process at a time may work on a folder of features, but another one works on {folder}: wait for "
                 "it, or give another --features folder."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -11,20 +13,39 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.errors import full_disk_as_storage_error
+from duelist.errors import StorageError, full_disk_as_storage_error
 
 MAPPED_ABOVE = 2**22  # bytes
+
+
+@contextmanager
+def in_temporary_files(what: str) -> Iterator[None]:
+    """Convert an `OSError` of a file in the folder of temporary files into a `StorageError` with the remedy.
+
+    Args:
+        what: what the file is for, in the plural.
+    """
+    try:
+        with full_disk_as_storage_error(f"{what} in the folder of temporary files (TMPDIR)"):
+            yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The folder of temporary files must be usable, but is not: {error}. Set TMPDIR to a folder that can be "
+            f"written, on a disk with room for {what}. Nothing recorded so far is lost."
+        ) from error
 
 
 def scratch_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Return an array of no particular content: in memory, or above `MAPPED_ABOVE` in the folder of temporary files.
 
     Raises:
-        StorageError: if the disk has no room for it.
+        StorageError: if the disk has no room for it, or that folder cannot be written.
     """
     if dtype.itemsize * int(np.prod(shape)) <= MAPPED_ABOVE:
         return np.empty(shape, dtype)
-    with full_disk_as_storage_error("arrays of a large pool in the folder of temporary files (TMPDIR)"):
+    with in_temporary_files("arrays of a large pool"):
         return mapped_scratch(None, dtype, shape)
 
 

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import TypeVar, final, overload
+from typing import Any, TypeVar, final, overload
 
 Item = TypeVar("Item")
 
 
 class LazySequence(Sequence[Item], ABC):
-    """A sequence that keeps no item. It equals any sequence of equal items."""
+    """A sequence that keeps no item. It equals any sequence of equal items; slices, copies and pickles are tuples."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -24,11 +24,11 @@ class LazySequence(Sequence[Item], ABC):
     @overload
     def __getitem__(self, position: int) -> Item: ...
     @overload
-    def __getitem__(self, position: slice) -> list[Item]: ...
-    def __getitem__(self, position: int | slice) -> Item | list[Item]:
+    def __getitem__(self, position: slice) -> tuple[Item, ...]: ...
+    def __getitem__(self, position: int | slice) -> Item | tuple[Item, ...]:
         of_all = range(len(self))
         if isinstance(position, slice):
-            return [self.item(i) for i in of_all[position]]
+            return tuple(self.item(i) for i in of_all[position])
         return self.item(of_all[position])
 
     def __iter__(self) -> Iterator[Item]:
@@ -40,6 +40,9 @@ class LazySequence(Sequence[Item], ABC):
         return all(own == its for own, its in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (list(self),)
 
 
 @final

@@ -117,10 +117,11 @@ def _verdicts(
         if arm is None:
             table.append([name, known, *[NOTHING] * 4])
             continue
-        harmless = {True: "passes", False: "fails", None: NOTHING}[arm.harmless]
         p = adjusted.get((name, record.rule))
         saves = "not asked" if p is None else ("passes" if p < 0.05 else "fails") + f" (p {_p(p)})"
-        table.append([name, known, _percent(arm.area), harmless, effort_to_end(arm.effort, result), saves])
+        table.append(
+            [name, known, _percent(arm.area), arm.never_worse or NOTHING, effort_in_words(arm.effort, result), saves]
+        )
     return [f"## The rule under test, `{record.rule}`", "", *markdown_table(table)]
 
 
@@ -151,7 +152,7 @@ def _gain(result: MetricResult) -> str:
 
 
 def _row(arm: ArmResult, what: str, result: MetricResult, p: float | None) -> list[str]:
-    end = effort_to_end(arm.effort, result)
+    end = effort_in_words(arm.effort, result)
     return [arm.arm, what, str(arm.seeds), _percent(arm.area), _percent(arm.end), end, NOTHING if p is None else _p(p)]
 
 
@@ -161,7 +162,7 @@ def _percent(interval: Interval | None) -> str:
     return f"{interval.value:+.0%} ({interval.low:+.0%} to {interval.high:+.0%})"
 
 
-def effort_to_end(effort: Effort, result: MetricResult) -> str:
+def effort_in_words(effort: Effort, result: MetricResult) -> str:
     """Return the effort and its interval in labels or seconds, with the share of random's whole effort."""
     if result.gain is not None and result.gain.low <= 0:
         return NOTHING  # random has no end to reach

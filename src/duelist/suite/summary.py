@@ -45,9 +45,13 @@ class ArmResult:
     effort: Effort
 
     @property
-    def harmless(self) -> bool | None:
+    def never_worse(self) -> str | None:
         """Whether the bar (b) is met: the area's lower end is above −10 % of the gain. None without an interval."""
-        return None if self.area is None else self.area.low > -MARGIN
+        if self.area is None:
+            return None
+        if self.area.low > -MARGIN:
+            return "passes"
+        return "cannot be told" if self.area.high > -MARGIN else "fails"
 
 
 @dataclass(frozen=True)
