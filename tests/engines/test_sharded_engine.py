@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from sharded_work import Holding, KilledOnce, Refusing
 
 from duelist.engines.base import InMemory
+from duelist.engines.launcher import Failure
 from duelist.engines.sharded import Sharded, ShardedConfig
 from duelist.errors import EngineError, NumericalError, RecipeError
 from duelist.models.policy.config import PolicyConfig
@@ -55,7 +58,7 @@ def test_what_cannot_be_shared_is_computed_here(kept: KeptPolicy) -> None:
     for source in (InMemory(kept.here), replace(kept, config=kept.config.model_copy(update={"adapter": "none"}))):
         assert list(Sharded(TWO).map(source, Holding(), [1], Silent())) == [(1, 0, whole)]
     there = kept.sharded(2)
-    assert there is not None and there.config.load == {"distributed_config": {"fsdp_size": 2}}
+    assert there is not None and there[0].config.load == {"distributed_config": {"fsdp_size": 2}} and there[1] == "cpu"
 
 
 def test_more_processes_than_gpus_are_refused(kept: KeptPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,3 +126,39 @@ def test_a_study_s_gradients_and_picks_are_those_of_one_process(tiny_recipe: dic
     for of_one, of_two in zip(alone["picks"], together["picks"], strict=True):
         assert of_two[1:] == pytest.approx(of_one[1:], rel=1e-5, abs=1e-6)
     assert together["metrics"]["win_rate"] == pytest.approx(alone["metrics"]["win_rate"])
+
+
+def test_more_processes_than_gpus_are_refused_before_the_study(
+    tiny_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duelist.study.components._is_on_cpu", lambda policy, lookups: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(RecipeError, match=r"`engine\.processes` needs a GPU for each process, but it is 2"):
+        examine(parse_recipe({**tiny_recipe, "engine": {"name": "sharded"}}))
+
+
+@pytest.mark.parametrize(
+    ("retries", "given", "message"),
+    [
+        (0, [1, 1, 1, 0], "ended 1 times without a new one"),
+        (1, [0, 1, 0, 0], "ended 2 times without a new one"),
+        (1, [0, 2, 0, 1, 1], None),
+    ],
+)
+def test_only_starts_without_a_new_result_count(
+    kept: KeptPolicy, monkeypatch: pytest.MonkeyPatch, retries: int, given: list[int], message: str | None
+) -> None:
+    """Starts of processes that give some results each and end."""
+    starts = iter(given)
+
+    def some(self: Sharded, folder: Path, job: tuple[Any, Any, list[int]], device: str) -> Iterator[int]:
+        yield from job[2][: next(starts)]
+
+    monkeypatch.setattr(Sharded, "_results", some)
+    monkeypatch.setattr("duelist.engines.sharded.failure_of", lambda folder, processes: Failure("killed"))
+    found, told = [], Notes()
+    with nullcontext() if message is None else pytest.raises(EngineError, match=message):
+        for result in Sharded(ShardedConfig(retries=retries)).map(kept, Holding(), [1, 2, 3, 4], told):
+            found.append(result)
+    assert found == [1, 2, 3, 4][: sum(given)] and next(starts, None) is None
+    assert len(told.notes) == len(given) - 1

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from duelist.errors import DataError, DuelistError, LabelConflictError, RoundStateError, StorageError
+from duelist.judgement import Judgement
 from duelist.labels import PEOPLE_OUTCOMES, recorded_label
 from duelist.store.codecs import DRAWS, questions
 from duelist.store.database import HEAD, url_of
@@ -438,6 +439,25 @@ def test_artifacts_of_earlier_versions_say_where_responses_were_drawn(tmp_path: 
         Question("one", (b, a), 1, 1.0, ("reference", "policy")),
         Question("two", (c, a), 1, 2.0, ("plus", "minus")),
     ]
+
+
+def test_only_a_judge_s_label_is_replaced_by_a_person_s(store: Store) -> None:
+    """A prelabeller may label some pairs only: on the others every person's label counts."""
+    verdict = Judgement((0.9, 0.1, 0.0), (0.9, 0.1, 0.0))
+    judges = Label(PAIRS[0].id, "judge", "a", judgement=verdict)
+    store.finish_stage(Stage(1, "prelabel", "prelabel.json", "00", 0.1, {}), labels=[judges])
+    store.add_answers([Label(pair.id, name, "b") for pair in PAIRS[:2] for name in ("ann", "bob")])
+    counting = {(x.pair_id, x.annotator) for x in store.current_labels()}
+    assert counting == {(pair.id, name) for pair in PAIRS[:2] for name in ("ann", "bob")}
+
+
+def test_a_judge_s_label_is_replaced_although_the_person_was_first(store: Store) -> None:
+    """A study that was killed between its selection and its judge is told an answer, and then goes on."""
+    store.add_answers([Label(PAIRS[0].id, "ann", "b")])
+    verdict = Judgement((0.9, 0.1, 0.0), (0.9, 0.1, 0.0))
+    judges = Label(PAIRS[0].id, "judge", "a", judgement=verdict)
+    store.finish_stage(Stage(1, "prelabel", "prelabel.json", "00", 0.1, {}), labels=[judges])
+    assert [x.annotator for x in store.current_labels()] == ["ann"]
 
 
 def test_a_stored_pair_keeps_its_sides(store: Store, tmp_path: Path) -> None:

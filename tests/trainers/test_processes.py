@@ -17,10 +17,10 @@ import pytest
 import torch
 from trained_policies import adapter_weights, fresh, moved, responses_to
 
+from duelist.engines.launcher import require_devices
 from duelist.errors import DuelistError, ModelError, RecipeError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.sharding import require_devices
 from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
 from duelist.recipe.recipe import parse_recipe
@@ -200,16 +200,19 @@ class Printing(Progress):
         pass
 
 
-def test_a_process_ends_when_its_standard_input_is_closed() -> None:
+def test_a_process_ends_when_its_standard_input_is_closed(tmp_path: Path) -> None:
     program = (
-        "import threading; from duelist.engines.launcher import end_with_parent as end\n"
-        "threading.Thread(target=end).start(); print('started', flush=True); threading.Event().wait()"
+        "import sys, threading; from duelist.engines.launcher import end_with_parent as end\n"
+        "threading.Thread(target=end, args=(sys.argv[1],)).start(); print('started', flush=True)\n"
+        "threading.Event().wait()"
     )
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as process:
+    pipe, folder = subprocess.PIPE, tmp_path / "job"
+    folder.mkdir()
+    (folder / "weights").touch()
+    with subprocess.Popen([sys.executable, "-c", program, str(folder)], stdin=pipe, stdout=pipe) as process:
         assert process.stdout and process.stdout.readline().strip() == b"started"
         process.communicate()  # closes its standard input
-    assert process.returncode == 1
+    assert process.returncode == 1 and not folder.exists()
 
 
 def test_a_policy_in_memory_cannot_be_trained_in_processes(tiny_model: Path) -> None:

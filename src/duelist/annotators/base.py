@@ -87,7 +87,8 @@ class Prelabelling:
     """Labels that were given before people are asked.
 
     Attributes:
-        labels: the labels. Pairs without one that counts are left to people.
+        labels: the labels. Pairs without one that counts are left to people. One with a judgement counts until a person
+            decides the pair; give each its judgement.
         info: facts about how the labels were chosen, as JSON; recorded with the study.
     """
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, final
 
@@ -26,8 +26,11 @@ class Source(ABC, Generic[Held]):
         """What a worker replaces by what this loads: that of an earlier source of this kind. It holds one of each."""
         return type(self)
 
-    def sharded(self, processes: int) -> Source[Held] | None:
-        """Return how processes get it of which each holds a part (`engines.sharded`); None if it cannot be divided."""
+    def sharded(self, processes: int) -> tuple[Source[Held], str] | None:
+        """Return how processes get it of which each holds a part (`engines.sharded`), and the kind of their devices.
+
+        None if it cannot be divided.
+        """
         return None
 
     @abstractmethod
@@ -63,6 +66,22 @@ def prepared(task: Callable[[Held, Any], Any], held: Held) -> AbstractContextMan
     """
     own = getattr(task, "prepared", None)
     return nullcontext() if own is None else own(held)
+
+
+@contextmanager
+def ended(results: Iterator[Result]) -> Iterator[None]:
+    """End a map with the block, also if an error leaves it early, whose traceback would keep the map as it is.
+
+    Until then its processes run on, and the model that is held stays in the state in which the task computes.
+
+    Args:
+        results: the results of the map, which the block reads.
+    """
+    try:
+        yield
+    finally:
+        if isinstance(results, Generator):
+            results.close()
 
 
 class Engine(Checked, ABC):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from duelist.errors import DuelistError, described
+from duelist.errors import DuelistError, RecipeError, described
 
 _FAILURE = "failure-{}.pickle"  # why a process failed, by its number
 _LOG = "log.txt"
@@ -37,8 +38,30 @@ class Failure:
     error: DuelistError | None = None
 
 
+def require_devices(kind: str, processes: int, setting: str) -> None:
+    """Require a GPU for each process, unless they compute on the CPU.
+
+    Args:
+        kind: the kind of device.
+        processes: number of processes.
+        setting: name of the setting that holds their number.
+
+    Raises:
+        RecipeError: if there are fewer.
+    """
+    if kind == "cpu":
+        return
+    import torch
+
+    if torch.cuda.device_count() < processes:
+        raise RecipeError(
+            f"`{setting}` needs a GPU for each process, but it is {processes} and this machine has "
+            f"{torch.cuda.device_count()}: lower it, or set `policy.device: cpu`."
+        )
+
+
 @contextmanager
-def started(module: str, folder: Path, processes: int, threads: int) -> Iterator[subprocess.Popen[str]]:
+def started(module: str, folder: Path, processes: int, threads: int, device: str) -> Iterator[subprocess.Popen[str]]:
     """Start the processes of a job, and end them if they are still running when the block ends.
 
     Args:
@@ -46,11 +69,14 @@ def started(module: str, folder: Path, processes: int, threads: int) -> Iterator
         folder: the job.
         processes: their number.
         threads: threads of each of them.
+        device: the kind of their devices; with `cpu` they see no GPU, because transformers shards over those it finds.
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--max-restarts=0"]
     address = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]  # port 0: any free one
     command = [*launcher, *address, "-m", module, str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     pipe = subprocess.PIPE
@@ -84,7 +110,7 @@ def process_of(folder: Path) -> Iterator[tuple[int, IO[str]]]:
         rank: the number of this process.
         report: where it reports, line by line.
     """
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(folder,), daemon=True).start()
     report = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print is no report
     rank = int(os.environ["RANK"])
@@ -97,7 +123,11 @@ def process_of(folder: Path) -> Iterator[tuple[int, IO[str]]]:
         raise
 
 
-def end_with_parent() -> None:
-    """End this process when the one that started the job has ended: it holds the other end of standard input."""
+def end_with_parent(folder: Path) -> None:
+    """End this process when the one that started the job has ended: it holds the other end of standard input.
+
+    The job's folder, which may hold weights, is deleted: if that process was killed, nobody else does so.
+    """
     os.read(0, 1)  # nothing is ever written to it
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)

@@ -14,7 +14,7 @@ from typing import Any, final
 from pydantic import BaseModel, ConfigDict, Field
 
 from duelist.engines.base import Batch, Engine, Held, Result, Source
-from duelist.engines.launcher import failure_of, started
+from duelist.engines.launcher import failure_of, require_devices, started
 from duelist.engines.local import Local
 from duelist.errors import EngineError, RecipeError
 from duelist.progress import Progress
@@ -57,6 +57,8 @@ class Sharded(Engine):
                 "`engine: sharded` divides the base model of a policy with a LoRA adapter, but this recipe has none: "
                 "set `policy.adapter` to lora, or the engine to local."
             )
+        if context.lookups.may_import("`engine.processes`"):
+            require_devices("cpu" if context.on_cpu else "cuda", self.config.processes, "engine.processes")
 
     def map(
         self,
@@ -65,16 +67,16 @@ class Sharded(Engine):
         batches: Sequence[Batch],
         progress: Progress,
     ) -> Iterator[Result]:
-        shards = source.sharded(self.config.processes) if getattr(task, "one_pass", False) else None
-        if shards is None:
+        divided = source.sharded(self.config.processes) if getattr(task, "one_pass", False) else None
+        if divided is None:
             yield from Local().map(source, task, batches, progress)
             return
-        done, failures = 0, 0
+        (shards, device), done, failures = divided, 0, 0
         while done < len(batches):
             before = done
             with tempfile.TemporaryDirectory(prefix="duelist-sharded-") as scratch:
                 folder = Path(scratch)  # mkdtemp's: only this user can read it
-                for result in self._results(folder, (shards, task, batches[done:])):
+                for result in self._results(folder, (shards, task, batches[done:]), device):
                     done += 1
                     yield result
                 if done == len(batches):
@@ -82,7 +84,7 @@ class Sharded(Engine):
                 failure = failure_of(folder, self.config.processes)
             if failure.error is not None:
                 raise failure.error
-            failures = 1 if done > before else failures + 1
+            failures = 0 if done > before else failures + 1
             if failures > self.config.retries:
                 raise EngineError(
                     f"{self.config.processes} processes must compute every batch, but they ended {failures} times "
@@ -92,12 +94,12 @@ class Sharded(Engine):
             why = failure.reason.splitlines()[0]
             progress.note(f"The processes of the engine ended before their work was done, and start again: {why}")
 
-    def _results(self, folder: Path, job: tuple[Source[Any], Any, Sequence[Any]]) -> Iterator[Any]:
+    def _results(self, folder: Path, job: tuple[Source[Any], Any, Sequence[Any]], device: str) -> Iterator[Any]:
         """Run a job, and yield the results that its processes give before they end."""
         import torch
 
         (folder / JOB).write_bytes(pickle.dumps(job))
-        with started(MODULE, folder, self.config.processes, torch.get_num_threads()) as process:
+        with started(MODULE, folder, self.config.processes, torch.get_num_threads(), device) as process:
             assert process.stdout is not None  # a pipe
             for line in process.stdout:  # to the end of all processes
                 if line.strip().isdigit():  # others are the launcher's own

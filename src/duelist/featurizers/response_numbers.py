@@ -15,6 +15,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.engines.base import ended
 from duelist.errors import ModelError
 from duelist.featurizers.base import FeatureJob
 from duelist.featurizers.feature_folder import FeatureFolder, Number
@@ -112,7 +113,8 @@ def response_numbers(
         else:
             computed = job.models.map(task, batches, job.progress)
         several = (values if len(numbers) > 1 else (values,) for values in computed)
-        _save(what, kept, planned, (dict(zip(numbers, values, strict=True)) for values in several), job.progress)
+        with ended(computed):
+            _save(what, kept, planned, (dict(zip(numbers, values, strict=True)) for values in several), job.progress)
 
     if engine is not None and engine.note is not None:
         job.progress.note(engine.note)

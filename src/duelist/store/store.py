@@ -256,14 +256,15 @@ class Store:
         return {question_of(x) for x in self.current_answers()}
 
     def _prelabels(self) -> set[str]:
-        """Return the ids of the labels that a cascade's judge gave: the first of each pair of its rounds."""
+        """Return the ids of the labels that a cascade's judge gave: of each pair, the first with a judgement."""
         with transaction(self._engine) as session:
             rounds = set(session.scalars(select(StageRow.round).where(StageRow.stage == "prelabel")))
         if not rounds:
             return set()
         first: dict[str, str] = {}
-        for act in self.acts():
-            first.setdefault(question_of(act), act.id)
+        for label in self.labels():
+            if label.judgement is not None:
+                first.setdefault(label.pair_id, label.id)
         return {first[x.question.id] for x in self.asked() if x.round in rounds and x.question.id in first}
 
     def _read_answers(self) -> list[tuple[Label | Answer | Retraction | None, str]]:

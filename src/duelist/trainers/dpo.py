@@ -105,7 +105,7 @@ class DPO(Trainer["Policy", Sequence[Decision]]):
                 "are trained: train an adapter, or set `sharded` to false."
             )
         if c.processes > 1 and context.lookups.may_import("`trainer.processes`"):
-            from duelist.models.policy.sharding import require_devices
+            from duelist.engines.launcher import require_devices
 
             require_devices("cpu" if context.on_cpu else "cuda", c.processes, "trainer.processes")
 

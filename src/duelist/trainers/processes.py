@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from duelist.engines.launcher import failure_of, started
+from duelist.engines.launcher import failure_of, require_devices, started
 from duelist.errors import DuelistError, ModelError
-from duelist.models.policy.sharding import require_devices
 from duelist.progress import Progress
 from duelist.trainers.decisions import scales_of
 from duelist.trainers.dpo_settings import DPOTrainerConfig
@@ -51,7 +50,7 @@ def train_in_processes(
     with tempfile.TemporaryDirectory(prefix="duelist-training-") as scratch:
         folder = Path(scratch)  # mkdtemp's: only this user can read it
         _job(config, policy, decisions, beta, seed, folder).write(folder)
-        _run(folder, config.processes, progress)
+        _run(folder, config.processes, policy.device.type, progress)
         policy.load_weights(folder / WEIGHTS)
         report: dict[str, float] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     return report
@@ -83,13 +82,13 @@ def _job(
     )
 
 
-def _run(folder: Path, processes: int, progress: Progress) -> None:
+def _run(folder: Path, processes: int, device: str, progress: Progress) -> None:
     """Run the job in `folder`, and show its steps.
 
     Raises:
         DuelistError: if a process fails.
     """
-    with started(MODULE, folder, processes, torch.get_num_threads()) as process, ExitStack() as stage:
+    with started(MODULE, folder, processes, torch.get_num_threads(), device) as process, ExitStack() as stage:
         assert process.stdout is not None  # a pipe
         advance = None
         for line in process.stdout:  # to the end of all processes

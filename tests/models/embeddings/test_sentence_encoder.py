@@ -18,7 +18,9 @@ from transformers import AutoModel, AutoTokenizer
 from duelist import Study
 from duelist.errors import ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
+from duelist.models.embeddings.sentence_encoder import read_encoder
 from duelist.models.embeddings.sources import make_embedder
+from duelist.models.policy.fixed_model import fingerprint
 from duelist.models.rewards.network import RewardModel
 from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
@@ -108,6 +110,32 @@ def test_workers_give_the_vectors_of_one_process(tiny_encoder: Path, static_enco
         config = EmbeddingConfig(source="sentence_transformers", model=str(folder), device="cpu", batch_size=2)
         np.testing.assert_array_equal(make_embedder(config, engine=workers).embed(*some, there), expected)
         assert workers.batches == [2, 1] and there.notes == here.notes
+
+
+@needs_library
+def test_an_encoder_that_reads_or_pools_otherwise_is_another_model(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Workers read texts: the weights alone do not decide their vectors."""
+
+    def changed(file: str, before: str, after: str) -> Any:
+        folder = tmp_path / file.replace("/", "-")
+        shutil.copytree(tiny_encoder, folder)
+        content = (folder / file).read_text(encoding="utf-8")
+        assert before in content
+        (folder / file).write_text(content.replace(before, after), encoding="utf-8")
+        return read_encoder(EmbeddingConfig(source="sentence_transformers", model=str(folder), device="cpu"))
+
+    whole = read_encoder(EmbeddingConfig(source="sentence_transformers", model=str(tiny_encoder), device="cpu"))
+    expected = fingerprint(whole)
+    whole.encode(["w1 w2", "w3"])
+    assert fingerprint(whole) == expected == fingerprint(changed("README.md", "---", "----"))
+    others = [
+        changed("1_Pooling/config.json", '"mean"', '"max"'),
+        changed("tokenizer.json", '"w1"', '"w1x"'),
+        changed(
+            "config_sentence_transformers.json", '"default_prompt_name": null', '"default_prompt_name": "document"'
+        ),
+    ]
+    assert expected not in {fingerprint(x) for x in others}
 
 
 @needs_library

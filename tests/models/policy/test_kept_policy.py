@@ -57,6 +57,15 @@ def test_the_base_model_is_read_whatever_was_trained(kept: KeptPolicy) -> None:
     assert sent(kept.of_base()) == there != sent(kept)
 
 
+def test_a_base_model_with_another_configuration_is_refused(kept: KeptPolicy) -> None:
+    assert kept.here is not None
+    there = sent(kept.of_base())
+    held = there.load(None)
+    held.model.config.rms_norm_eps *= 2  # the weights are the same
+    with pytest.raises(ModelError, match=r"fingerprint .* give all machines the same model"):
+        there.load(held)
+
+
 def test_another_policy_is_refused(kept: KeptPolicy) -> None:
     assert kept.here is not None
     there = sent(kept)

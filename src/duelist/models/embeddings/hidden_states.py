@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from duelist.engines.base import Compute
+from duelist.engines.base import Compute, ended
 from duelist.engines.local import in_process
 from duelist.errors import ModelError
 from duelist.models.embeddings.config import EmbeddingConfig
@@ -134,8 +134,9 @@ class HiddenStates(Embedder):
         batches = [[sequences[i] for i in index_B] for index_B in planned]
         pooled = PooledStates(-1 if self.config.layer is None else self.config.layer, self.config.pool)
         task = pooled if self._policy is None else OfBase(pooled)
-        with progress.stage("Embedding", len(sequences)) as advance:
-            for index_B, vectors_BH in zip(planned, self._compute(task, batches, progress), strict=True):
+        computed = self._compute(task, batches, progress)
+        with progress.stage("Embedding", len(sequences)) as advance, ended(computed):
+            for index_B, vectors_BH in zip(planned, computed, strict=True):
                 if vectors_RH is None:
                     vectors_RH = np.empty((len(sequences), vectors_BH.shape[1]), np.float32)
                 vectors_RH[index_B] = vectors_BH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,11 +95,24 @@ class FixedModel(Source[Any]):
 def fingerprint(model: Any) -> str:
     """Return a hash of a model's weights and of what else its outputs depend on."""
     total = hashlib.blake2b(digest_size=16)
-    config = getattr(model, "config", None)  # sentence-transformers' models have none
+    config = getattr(model, "config", None)  # some models of sentence-transformers have none
     total.update((repr(model) if config is None else computed_with(config)).encode())
+    if isinstance(model, torch.nn.Sequential):  # a pipeline of sentence-transformers, from texts to vectors
+        own = [getattr(model, name, None) for name in ("prompts", "default_prompt_name", "truncate_dim")]
+        total.update(f"{model!r}{own}{_tokenizer_of(model)}".encode())
     for name, weight in sorted(model.state_dict().items()):
         total.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode() + bit_sums(weight))
     return total.hexdigest()
+
+
+def _tokenizer_of(model: Any) -> str:
+    """Return what the tokenizer of a pipeline does, without what changes when it is used."""
+    tokenizer = getattr(model, "tokenizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if backend is None or not hasattr(backend, "to_str"):
+        return repr(tokenizer)
+    content = json.loads(backend.to_str())
+    return json.dumps({key: value for key, value in content.items() if key not in ("padding", "truncation")})
 
 
 def require_device(found: torch.device, expected: str, setting: str) -> None:

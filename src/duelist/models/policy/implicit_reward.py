@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.engines.base import Compute
+from duelist.engines.base import Compute, ended
 from duelist.engines.local import in_process
 from duelist.progress import Progress
 from duelist.types import Response
@@ -85,7 +85,8 @@ def log_probs(
     with progress.stage(what, 2 * len(sequences)) as advance:
         for of_reference in (False, True):
             computed = (compute or in_process(policy))(LogProbs(of_reference, max_tokens), batches, progress)
-            for index_B, log_prob_B in zip(planned, computed, strict=True):
-                log_prob_2R[int(of_reference), index_B] = log_prob_B
-                advance(len(index_B))
+            with ended(computed):
+                for index_B, log_prob_B in zip(planned, computed, strict=True):
+                    log_prob_2R[int(of_reference), index_B] = log_prob_B
+                    advance(len(index_B))
     return log_prob_2R[0], log_prob_2R[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -9,12 +10,13 @@ from typing import Any, final
 import torch
 
 from duelist.engines.base import Source
+from duelist.engines.launcher import require_devices
 from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.fixed_model import require_device
 from duelist.models.policy.loading import load_in_processes
+from duelist.models.policy.model_configuration import computed_with
 from duelist.models.policy.policy import Policy
-from duelist.models.policy.sharding import require_devices
 
 
 @final
@@ -59,7 +61,7 @@ class KeptPolicy(Source[Policy]):
             policy.load_weights(self.weights)
         policy.set_reference(self.reference)
         require_device(policy.device, self.device, "`policy.device`")
-        if (found := policy.fingerprint(trained=not self.base)) != self.fingerprint:
+        if (found := self._fingerprint_of(policy)) != self.fingerprint:
             raise ModelError(
                 f"Every worker must hold the policy of the study's own process, but one that read {self.config.model} "
                 f"and {self.weights} has the fingerprint {found}, not {self.fingerprint}: give all machines the same "
@@ -67,16 +69,20 @@ class KeptPolicy(Source[Policy]):
             )
         return policy
 
-    def sharded(self, processes: int) -> KeptPolicy | None:
-        """Return how processes get the policy of which each holds a part; None if all its parameters are trained.
+    def sharded(self, processes: int) -> tuple[KeptPolicy, str] | None:
+        """Return how processes get the policy of which each holds a part, and the kind of their devices.
+
+        None if all its parameters are trained.
 
         Raises:
             RecipeError: if the policy is on GPUs, and there is none for each process.
         """
         if self.config.adapter == "none":
             return None
-        require_devices(self.device if self.here is None else self.here.device.type, processes, "engine.processes")
-        return replace(self, config=self.config.model_copy(update={"load": load_in_processes(self.config, processes)}))
+        device = self.device if self.here is None else self.here.device.type
+        require_devices(device, processes, "engine.processes")
+        load = load_in_processes(self.config, processes)
+        return replace(self, config=self.config.model_copy(update={"load": load})), device
 
     def of_base(self) -> KeptPolicy:
         """Return how workers get the base model: the same policy, whose trained weights and reference do not matter."""
@@ -85,5 +91,12 @@ class KeptPolicy(Source[Policy]):
     def __getstate__(self) -> dict[str, Any]:
         if self.here is None:
             return dict(self.__dict__)
-        found = {"fingerprint": self.here.fingerprint(trained=not self.base), "device": self.here.device.type}
+        found = {"fingerprint": self._fingerprint_of(self.here), "device": self.here.device.type}
         return {**self.__dict__, "here": None, **found}
+
+    def _fingerprint_of(self, policy: Policy) -> str:
+        """Return the hash of what is used of `policy`: all, or the base model with its configuration."""
+        if not self.base:
+            return policy.fingerprint()
+        own = hashlib.blake2b(computed_with(policy.model.config).encode(), digest_size=16)
+        return policy.fingerprint(trained=False) + own.hexdigest()

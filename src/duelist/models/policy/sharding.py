@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from numpy.typing import NDArray
 
-from duelist.errors import ModelError, RecipeError
+from duelist.errors import ModelError
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -78,24 +78,6 @@ def require_sharded(model: torch.nn.Module, name: str) -> None:
         raise ModelError(
             f"Each process must hold a part of {name}, but this one has all of it: remove what places the weights from "
             "`policy.load`, or set the engine to local."
-        )
-
-
-def require_devices(kind: str, processes: int, setting: str) -> None:
-    """Require a GPU for each process, unless they compute on the CPU.
-
-    Args:
-        kind: the kind of device.
-        processes: number of processes.
-        setting: name of the setting that holds their number.
-
-    Raises:
-        RecipeError: if there are fewer.
-    """
-    if kind != "cpu" and torch.cuda.device_count() < processes:
-        raise RecipeError(
-            f"`{setting}` needs a GPU for each process, but it is {processes} and this machine has "
-            f"{torch.cuda.device_count()}: lower it, or set `policy.device: cpu`."
         )
 
 
