@@ -75,7 +75,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
 
 # By default, in the middle of a stage, and with rows written but not committed.
 EVERY_KIND = [
-    pytest.param("regenerate", kind, marks=() if kind in ("inside", "uncommitted") else pytest.mark.full)
+    pytest.param("regenerate", kind, marks=() if kind == "inside" else pytest.mark.full)
     for kind in KINDS
 ]
 # The other recipes differ in what goes on between the rounds, hence at the boundaries and inside the stages: a fixed
