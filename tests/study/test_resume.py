@@ -73,11 +73,8 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[st
     return example
 
 
-# By default, in the middle of a stage, and with rows written but not committed.
-EVERY_KIND = [
-    pytest.param("regenerate", kind, marks=() if kind == "inside" else pytest.mark.full)
-    for kind in KINDS
-]
+# By default, in the middle of a stage.
+EVERY_KIND = [pytest.param("regenerate", kind, marks=() if kind == "inside" else pytest.mark.full) for kind in KINDS]
 # The other recipes differ in what goes on between the rounds, hence at the boundaries and inside the stages: a fixed
 # pool with retraining; all parameters trained, from a start on labelled data.
 BOUNDARIES = [
