@@ -96,8 +96,10 @@ def share_of_gain(folder: str, arms: Mapping[str, str], metrics: Mapping[str, st
         metrics: the metrics, with what they are called.
         title: head of the first column.
     """
-    found = [_summary(read_curves(FILES / folder / CURVES), name) for name in metrics]
-    table = [[title, *metrics.values(), *(f"labels to {s.baseline}'s end, {w}" for s, w in _named(found, metrics))]]
+    rows = read_curves(FILES / folder / CURVES)
+    found = [_summary(rows, name) for name in metrics]
+    heads = [f"labels to {s.baseline}'s end, {words}" for s, words in zip(found, metrics.values(), strict=True)]
+    table = [[title, *metrics.values(), *heads]]
     for name, words in arms.items():
         row, efforts = [words], []
         for summary in found:
@@ -262,10 +264,6 @@ def _summary(rows: Rows, metric: str) -> MetricSummary:
     found = summarise(rows, parse_metric(metric), baseline)
     assert found is not None  # the metric was measured
     return found
-
-
-def _named(found: Sequence[MetricSummary], metrics: Mapping[str, str]) -> list[tuple[MetricSummary, str]]:
-    return list(zip(found, metrics.values(), strict=True))
 
 
 def _suite(folder: str) -> tuple[SuiteRecord, Mapping[str, Sequence[MetricResult]]]:
