@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ from duelist.models.policy.logprobs import check_sequences, response_token_log_p
 from duelist.models.policy.lora_matrices import leave_out_experts, lora_matrices, working_targets
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import Proven, probe_ids, require_causal
-from duelist.models.policy.response_batches import ResponseBatch, TokenizedResponse, own_batches
-from duelist.models.policy.sharding import add_up, require_weights_in_place, require_whole_activations
+from duelist.models.policy.response_batches import ResponseBatch, TokenizedResponse, over_batches
+from duelist.models.policy.sharding import require_weights_in_place, require_whole_activations
 from duelist.models.policy.trained_flags import frozen
 
 # Per-sequence products are computed for as many sequences at a time as fit in this many numbers (64 MiB in float32).
@@ -136,14 +137,13 @@ class LoraGradients:
                 with suppress(NumericalError):  # the error for the responses themselves is clearer
                     self._require_agreement(matrices)
             with checkpointed_evaluation(model):
-                for index_B, batch, given in own_batches(model, sequences, self._max_tokens, False, divided):
-                    log_prob_B, gradient_BD = self._run(matrices, batch)
-                    if given:
-                        log_probs_R[index_B], gradient_RD[index_B] = log_prob_B, gradient_BD
-                    if given and progress is not None:
+                run = partial(self._run, matrices)
+                for index_B, (log_prob_B, gradient_BD) in over_batches(
+                    model, sequences, self._max_tokens, run, square=False, divided=divided
+                ):
+                    log_probs_R[index_B], gradient_RD[index_B] = log_prob_B, gradient_BD
+                    if progress is not None:
                         progress(len(index_B))
-        if divided:
-            add_up(model, log_probs_R, gradient_RD)
         return log_probs_R, gradient_RD
 
     def _require_agreement(self, matrices: Mapping[str, torch.nn.Linear]) -> None:

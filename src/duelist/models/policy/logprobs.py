@@ -22,8 +22,7 @@ from duelist.errors import DataError, ModelError
 from duelist.models.policy.checkpointing import evaluation_mode
 from duelist.models.policy.positions import context_length
 from duelist.models.policy.probes import require_causal
-from duelist.models.policy.response_batches import DEFAULT_MAX_TOKENS, ResponseBatch, TokenizedResponse, own_batches
-from duelist.models.policy.sharding import add_up
+from duelist.models.policy.response_batches import DEFAULT_MAX_TOKENS, ResponseBatch, TokenizedResponse, over_batches
 from duelist.models.policy.target_log_probs import TargetLogProbs
 from duelist.models.policy.vocabulary import check_vocabulary
 
@@ -128,13 +127,13 @@ def sequence_log_probs(
     check_sequences(model, sequences)
     require_causal(model)
     log_probs_R = np.zeros(len(sequences), dtype=np.float64)
+
+    def compute(batch: ResponseBatch) -> NDArray[np.float64]:
+        return batch.sum_per_response(response_token_log_probs(model, batch))
+
     with evaluation_mode(model), torch.inference_mode():
-        for index_B, batch, given in own_batches(model, sequences, max_tokens, divided=divided):
-            log_prob_B = batch.sum_per_response(response_token_log_probs(model, batch))
-            if given:
-                log_probs_R[index_B] = log_prob_B
-            if given and progress is not None:
+        for index_B, log_prob_B in over_batches(model, sequences, max_tokens, compute, divided=divided):
+            log_probs_R[index_B] = log_prob_B
+            if progress is not None:
                 progress(len(index_B))
-    if divided:
-        add_up(model, log_probs_R)
     return log_probs_R

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from duelist.errors import DataError, NumericalError
 from duelist.models.policy.padding import padded
 from duelist.models.policy.positions import length_thresholds, regime
-from duelist.models.policy.sharding import own_share
+from duelist.models.policy.sharding import in_turns
 from duelist.types import Response
 
 DEFAULT_MAX_TOKENS = 8192
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -160,30 +162,32 @@ def plan_by_length(
     return batches
 
 
-def own_batches(
+def over_batches(
     model: torch.nn.Module,
     sequences: Sequence[TokenizedResponse],
     max_tokens: int,
+    compute: Callable[[ResponseBatch], Result],
+    *,
     square: bool = True,
     divided: bool = True,
-) -> Iterator[tuple[NDArray[np.int64], ResponseBatch, bool]]:
-    """Yield the batches that this process runs: all, unless the model is sharded over processes (`sharding`).
+) -> Iterator[tuple[NDArray[np.int64], Result]]:
+    """Yield the positions in `sequences` of each planned batch, and what `compute` returns for it.
 
     Args:
         model: the model.
         sequences: the responses.
         max_tokens: see `plan_batches`.
+        compute: passes through the model once.
         square: see `plan_batches`.
-        divided: whether the processes of a sharded model divide the batches; if not, this one runs all of them.
-
-    Yields:
-        index_B: the batch's positions in `sequences`.
-        batch: the padded batch.
-        given: whether this process gives its results; otherwise it runs it because a pass takes all processes.
+        divided: whether the processes of a sharded model divide the batches, and get all results (`in_turns`); if not,
+            this one runs all of them.
     """
     planned = plan_batches(model, sequences, max_tokens, square)
-    for index_B, given in own_share(model, planned) if divided else ((index_B, True) for index_B in planned):
-        yield index_B, planned_batch(model, [sequences[i] for i in index_B]), given
+
+    def run(index_B: NDArray[np.int64]) -> Result:
+        return compute(planned_batch(model, [sequences[i] for i in index_B]))
+
+    yield from zip(planned, in_turns(model, run, planned) if divided else map(run, planned), strict=True)
 
 
 def planned_batch(model: torch.nn.Module, sequences: Sequence[TokenizedResponse]) -> ResponseBatch:

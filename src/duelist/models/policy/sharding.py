@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
-from numpy.typing import NDArray
 
 from duelist.errors import ModelError
 
@@ -107,25 +106,3 @@ def in_turns(model: torch.nn.Module, compute: Callable[[T], Result], batches: Se
             found = [None] * processes
             torch.distributed.all_gather_object(found, own)
         yield from found[: len(turn)]
-
-
-def own_share(model: torch.nn.Module, batches: Sequence[T]) -> Iterator[tuple[T, bool]]:
-    """Yield the batches that this process runs, and whether their results are its to give; all of a whole model's.
-
-    The last batch is run by several processes if the batches do not divide.
-    """
-    process, processes = processes_of(model)
-    for start in range(0, len(batches), processes):
-        own = start + process
-        yield batches[min(own, len(batches) - 1)], own < len(batches)
-
-
-def add_up(model: torch.nn.Module, *arrays: NDArray[Any]) -> None:
-    """Add up arrays over the processes of a sharded model, in place. A row that one process gives stays as it is."""
-    if not is_sharded(model):
-        return
-    device = next(model.parameters()).device
-    for array in (a for a in arrays if a.size):
-        total = torch.from_numpy(array).to(device)
-        torch.distributed.all_reduce(total)
-        array[:] = total.cpu().numpy()
