@@ -185,9 +185,9 @@ def select(file: Path, n: int) -> Any:
 
 def mapped(values: Any) -> Any:
     """Return the values where `duelist select` has them: in a temporary file if they are large."""
-    from duelist.files.scratch import give_back, scratch_array
+    from duelist.files.scratch import give_back, temporary_array
 
-    array = scratch_array(values.dtype, values.shape)
+    array = temporary_array(values.dtype, values.shape)
     array[:] = values
     give_back(array)
     return array

@@ -18,7 +18,7 @@ from duelist.acquisition.numerics.pool_rows import PoolRows, first_non_finite
 from duelist.answers import QUESTION_TYPES
 from duelist.choice_models.information import LARGEST_QUESTION
 from duelist.errors import DuelistError, NumericalError
-from duelist.files.scratch import give_back, scratch_array
+from duelist.files.scratch import give_back, temporary_array
 from duelist.seeding import hash_keys
 from duelist.types import FIELDS_OF_SETS, Features
 
@@ -62,7 +62,7 @@ def _reordered(name: str, values: Any, rows: NDArray[np.int64]) -> Any:
         return values[rows]
     if name not in IDENTITIES:
         return PoolRows(values, rows) if values.ndim > 1 else values[rows]
-    found = scratch_array(values.dtype, (len(rows), *values.shape[1:]))
+    found = temporary_array(values.dtype, (len(rows), *values.shape[1:]))
     for start in range(0, len(rows), IDS_AT_ONCE):
         part = slice(start, start + IDS_AT_ONCE)
         found[part] = values[rows[part]]

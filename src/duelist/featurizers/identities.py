@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.files.scratch import give_back, scratch_array
+from duelist.files.scratch import give_back, temporary_array
 from duelist.types import Features, Question
 
 PAIRS_AT_ONCE = 1024
@@ -34,7 +34,7 @@ def _with(whole: NDArray[Any], start: int, part: NDArray[Any], n: int) -> NDArra
     """Return an array of n rows with those of `whole` before `start`, and then those of `part`."""
     dtype = np.promote_types(whole.dtype, part.dtype)  # of texts, the longest
     if len(whole) < n or whole.dtype != dtype:
-        longer = scratch_array(dtype, (n, *whole.shape[1:]))
+        longer = temporary_array(dtype, (n, *whole.shape[1:]))
         longer[:start] = whole[:start]
         whole = longer
     whole[start : start + len(part)] = part

@@ -37,7 +37,7 @@ def in_temporary_files(what: str) -> Iterator[None]:
         ) from error
 
 
-def scratch_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def temporary_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Return an array of no particular content: in memory, or above `MAPPED_ABOVE` in the folder of temporary files.
 
     Raises:

@@ -84,7 +84,7 @@ def test_mapped_ids_are_taken_as_arrays(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(scratch, "MAPPED_ABOVE", 0)
     monkeypatch.setattr(feature_contract, "IDS_AT_ONCE", 3)
     mapped = {
-        name: scratch.scratch_array(v.dtype, v.shape) for name in IDENTITIES if (v := getattr(features, name)).size
+        name: scratch.temporary_array(v.dtype, v.shape) for name in IDENTITIES if (v := getattr(features, name)).size
     }
     for name, values in mapped.items():
         values[:] = getattr(features, name)
