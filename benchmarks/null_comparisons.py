@@ -21,7 +21,7 @@ from duelist.compare.arms import ArmSettings, plan_studies
 from duelist.compare.comparison import finished_rows, run_comparison
 from duelist.progress import quiet_libraries
 from duelist.seeding import generator
-from duelist.suite.plan import AGAIN, PLAIN, QUICK, RANDOM, random_stream
+from duelist.suite.plan import AGAIN, PLAIN, RANDOM, quick_changes, random_stream
 from duelist.suite.summary import judge
 from duelist.suite.worlds import with_data, worlds
 
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     quiet_libraries()
     (world,) = with_data(worlds([options.world]), [f"{options.world}={options.data}"] if options.data else [])
-    changes = [*world.changes, *(QUICK if world.embedded else ()), *options.changes]
+    changes = [*world.changes, *(quick_changes(world) if world.embedded else ()), *options.changes]
     studies = []
     for seed in range(options.runs):
         arms = [ArmSettings(RANDOM, (PLAIN,)), ArmSettings(AGAIN, (random_stream(seed, 0),))]

@@ -86,8 +86,7 @@ def test_finished_studies_are_summarised_on_their_common_seeds() -> None:
 
 
 def test_the_words_say_no_more_than_the_intervals() -> None:
-    from duelist.rehearsal.rehearsal import MetricSavings
-    from duelist.rehearsal.saving import Saving
+    from duelist.rehearsal.saving import MetricSavings, Saving
 
     nothing = Saving("v_opt", 0.2, 0.0, 0.5, 0.9, -0.001, -0.01, 0.01, 0.02)
     worse = Saving("entropy", 0.0, 0.0, 0.0, 0.0, 0.02, 0.01, 0.03, 0.02)

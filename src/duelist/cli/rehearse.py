@@ -15,7 +15,7 @@ from duelist.progress import Silent, quiet_libraries
 
 if TYPE_CHECKING:
     from duelist.compare.running import Outcome
-    from duelist.rehearsal.rehearsal import MetricSavings
+    from duelist.rehearsal.saving import MetricSavings
 
 
 def rehearse(

@@ -15,7 +15,7 @@ from duelist.compare.results import write_results
 from duelist.compare.running import Outcome
 from duelist.errors import RecipeError
 from duelist.progress import Progress
-from duelist.rehearsal.saving import Saving, savings
+from duelist.rehearsal.saving import MetricSavings, savings
 from duelist.rehearsal.words import verdict
 from duelist.seeding import generator
 from duelist.store.artifacts import write_json
@@ -30,25 +30,6 @@ RULES = (
 RANDOM = ArmSettings("random", ("acquisition=random",))
 METRICS = {"log_loss": False, "pair_accuracy": True}  # name -> whether higher is better; the first decides
 FILE = "rehearsal.json"
-
-
-@dataclass(frozen=True)
-class MetricSavings:
-    """Savings in one metric.
-
-    Attributes:
-        metric: the metric.
-        start: mean of random selection after the first batch.
-        end: mean of random selection at the end.
-        savings: of each rule.
-        chance: what chance alone seems to save, exceeded by 5 % of repetitions.
-    """
-
-    metric: str
-    start: float
-    end: float
-    savings: tuple[Saving, ...]
-    chance: float
 
 
 @dataclass(frozen=True)

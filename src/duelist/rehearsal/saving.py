@@ -51,6 +51,25 @@ class Saving:
     detectable: float
 
 
+@dataclass(frozen=True)
+class MetricSavings:
+    """Savings in one metric.
+
+    Attributes:
+        metric: the metric.
+        start: mean of random selection after the first batch.
+        end: mean of random selection at the end.
+        savings: of each rule.
+        chance: what chance alone seems to save, exceeded by 5 % of repetitions.
+    """
+
+    metric: str
+    start: float
+    end: float
+    savings: tuple[Saving, ...]
+    chance: float
+
+
 def savings(
     labels_E: Floats,
     curves: Mapping[str, Floats],

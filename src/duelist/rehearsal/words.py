@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from duelist.rehearsal.rehearsal import MetricSavings
-    from duelist.rehearsal.saving import Saving
+from duelist.rehearsal.saving import MetricSavings, Saving
 
 LIMITS = (
     "This is about choosing among the pairs of this file, for a linear model on fixed vectors. New responses, other "
