@@ -205,22 +205,21 @@ def suite(folder: str) -> Table:
     return table
 
 
-def suite_arms(folder: str, world: str, arms: Mapping[str, str]) -> Table:
+def suite_arms(folder: str, world: str, arms: Mapping[str, str], beside: str = "per kind") -> Table:
     """Return arms of one world of a suite, in per cent of random's gain after the first batch.
 
     Args:
         folder: folder of the suite's record and curves.
         world: the world.
         arms: the arms, with what they are called.
+        beside: what the world's second metric is called.
     """
-    result, per_kind, *_ = _suite(folder)[1][world]
-    table = [["arm", "seeds", "area − random, %", "labels to random's end", "area, per kind, %"]]
+    result, second, *_ = _suite(folder)[1][world]
+    table = [["arm", "seeds", "area − random, %", "labels to random's end", f"area, {beside}, %"]]
     for name, words in arms.items():
-        own, beside = result.arm(name), per_kind.arm(name)
-        assert own is not None and beside is not None
-        table.append(
-            [words, str(own.seeds), _share(own.area), effort_in_words(own.effort, result), _share(beside.area)]
-        )
+        own, other = result.arm(name), second.arm(name)
+        assert own is not None and other is not None
+        table.append([words, str(own.seeds), _share(own.area), effort_in_words(own.effort, result), _share(other.area)])
     return table
 
 
