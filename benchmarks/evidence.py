@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -71,7 +72,7 @@ def comparison(
         also: further metrics, with what they are called, whose final difference is shown; in the baseline's row stands
             the value.
     """
-    rows = read_curves(FILES / folder / CURVES)
+    rows = _curves(folder)
     found = _summary(rows, metric)
     arms = sorted(found.arms, key=lambda a: [*order, a.arm].index(a.arm))
     further = [(words, _summary(rows, name)) for name, words in (also or {}).items()]
@@ -96,7 +97,7 @@ def share_of_gain(folder: str, arms: Mapping[str, str], metrics: Mapping[str, st
         metrics: the metrics, with what they are called.
         title: head of the first column.
     """
-    rows = read_curves(FILES / folder / CURVES)
+    rows = _curves(folder)
     found = [_summary(rows, name) for name in metrics]
     heads = [f"labels to {s.baseline}'s end, {words}" for s, words in zip(found, metrics.values(), strict=True)]
     table = [[title, *metrics.values(), *heads]]
@@ -125,7 +126,7 @@ def ranked(
         title: head of the first column.
         columns: `end`, or names of `rankings.Effort`.
     """
-    found = rankings.efforts(read_curves(FILES / folder / CURVES), metric)
+    found = rankings.efforts(_curves(folder), metric)
     heads = {"end": "end − random pairs", "break_even": "break-even"}
     table = [[title, *(heads.get(c, c) for c in columns)]]
     for name, words in arms.items():
@@ -166,7 +167,7 @@ def trainings(world: str, trainings: Sequence[str] = ()) -> Table:
         world: the world.
         trainings: those that are shown, in this order; if empty, all.
     """
-    rows = read_curves(FILES / "tuning" / world / CURVES)
+    rows = _curves(f"tuning/{world}")
     table = [["training", "seeds", "J after 0, 16, ..., 128 labels", "KL at the end"]]
     for name in trainings or rows:
         found = [
@@ -258,6 +259,11 @@ CELLS: Mapping[str, tuple[str, Callable[[ArmSummary, MetricSummary], str]]] = {
 }
 
 
+@cache
+def _curves(folder: str) -> Rows:
+    return read_curves(FILES / folder / CURVES)
+
+
 def _summary(rows: Rows, metric: str) -> MetricSummary:
     baseline = RANDOM if RANDOM in rows else next(iter(rows))
     found = summarise(rows, parse_metric(metric), baseline)
@@ -265,9 +271,10 @@ def _summary(rows: Rows, metric: str) -> MetricSummary:
     return found
 
 
+@cache
 def _suite(folder: str) -> tuple[SuiteRecord, Mapping[str, Sequence[MetricResult]]]:
     record = read_record(FILES / folder)
-    rows = {name: read_curves(FILES / folder / name / CURVES) for name in record.worlds}
+    rows = {name: _curves(f"{folder}/{name}") for name in record.worlds}
     return record, {name: world_results(name, record, rows) for name in record.worlds}
 
 

@@ -11,6 +11,7 @@ S is the number of seeds. E is the number of evaluations of one study: one of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,16 +105,22 @@ def value_at(labels_E: Floats, values_E: Floats, labels: float) -> float:
 
 def labels_to_target(labels_E: Floats, values_E: Floats, target: float, higher_is_better: bool = True) -> float | None:
     """Return the first label count at which a curve reaches the target, linear between measurements; None if never."""
-    gap_E = (values_E - target) * (1 if higher_is_better else -1)
+    sign = 1 if higher_is_better else -1
+    (found,) = labels_to_targets(labels_E, sign * values_E[None], np.array([sign * target])).tolist()
+    return None if math.isinf(found) else found
+
+
+def labels_to_targets(labels_E: Floats, values_XE: Floats, target_X: Floats) -> Floats:
+    """Return the same for X curves of which higher is better, each with its target, `[X]`; infinite if never."""
+    gap_XE = values_XE - target_X[:, None]
     # The target is often one of these values, computed in another order: rounding must not make it unreachable.
-    reached = np.flatnonzero(gap_E >= -ROUNDING * max(1.0, abs(target)))
-    if len(reached) == 0:
-        return None
-    i = int(reached[0])
-    if i == 0:
-        return float(labels_E[0])
-    share = min(1.0, -gap_E[i - 1] / (gap_E[i] - gap_E[i - 1]))
-    return float(labels_E[i - 1] + share * (labels_E[i] - labels_E[i - 1]))
+    reached_XE = gap_XE >= -ROUNDING * np.maximum(1.0, np.abs(target_X))[:, None]
+    at_X = reached_XE.argmax(axis=1)
+    before_X, row_X = np.maximum(at_X - 1, 0), np.arange(len(gap_XE))
+    gap_X = gap_XE[row_X, before_X]
+    rise_X = np.where(at_X > 0, gap_XE[row_X, at_X] - gap_X, 1.0)
+    found_X = labels_E[before_X] + np.minimum(1.0, -gap_X / rise_X) * (labels_E[at_X] - labels_E[before_X])
+    return np.where(reached_XE.any(axis=1), np.where(at_X > 0, found_X, labels_E[0]), np.inf)
 
 
 def median_with_never(values: Sequence[float | None]) -> float | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from duelist.compare.statistics import LEVEL, Floats, labels_to_target, mean_interval
+from duelist.compare.statistics import LEVEL, Floats, labels_to_targets, mean_interval
 
 BOOTSTRAP = 2000  # samples of seeds
 HALF = 0.5  # of the baseline's effort: what a rule that saves needs at most
@@ -95,11 +95,8 @@ def effort_to_end(effort_E: Floats, own_XE: Floats, baseline_XE: Floats) -> Floa
         baseline_XE: the baseline's.
     """
     own_XE, baseline_XE = isotonic(own_XE), isotonic(baseline_XE)
-    found = [
-        labels_to_target(effort_E, own_E, end) if end > start else None
-        for own_E, start, end in zip(own_XE, baseline_XE[:, 0].tolist(), baseline_XE[:, -1].tolist(), strict=True)
-    ]
-    return np.array([np.inf if x is None else x for x in found])
+    found_X = labels_to_targets(effort_E, own_XE, baseline_XE[:, -1])
+    return np.where(baseline_XE[:, -1] > baseline_XE[:, 0], found_X, np.inf)
 
 
 def effort(effort_E: Floats, own_SE: Floats, baseline_SE: Floats, rng: np.random.Generator) -> Effort:
