@@ -201,7 +201,7 @@ def suite(folder: str) -> Table:
     for name, (result, *_) in found.items():
         own = result.arm(record.rule)
         assert own is not None
-        verdict, end = own.never_worse or NOTHING, effort_in_words(own.effort, result)
+        verdict, end = own.never_worse or NOTHING, effort_in_words(own, result)
         table.append([f"`{name}`", str(own.seeds), _share(own.area), verdict, end])
     return table
 
@@ -220,7 +220,7 @@ def suite_arms(folder: str, world: str, arms: Mapping[str, str], beside: str = "
     for name, words in arms.items():
         own, other = result.arm(name), second.arm(name)
         assert own is not None and other is not None
-        table.append([words, str(own.seeds), _share(own.area), effort_in_words(own.effort, result), _share(other.area)])
+        table.append([words, str(own.seeds), _share(own.area), effort_in_words(own, result), _share(other.area)])
     return table
 
 

@@ -1,17 +1,17 @@
 """J of every round's policy of a comparison, on the same responses of the initial model.
 
-    python benchmarks/kept_policies.py COMPARISON -o values.csv [--prompts 48] [--responses 8]
+    python benchmarks/kept_policies.py COMPARISON -o values.csv [--prompts 48] [--responses 4]
 
-A study's own evaluation draws responses anew from every policy, so that arms differ by the luck of the draws. Here the
-initial model draws `--responses` answers to each of `--prompts` held-out prompts, once for all studies, and every kept
-policy is judged on them by importance weights w = π_θ(y|x)/π_ref(y|x), whose mean is 1:
+A study's own evaluation draws answers anew from every policy, so that arms differ by the luck of the draws. Here the
+initial model draws `--responses` answers to each of `--prompts` held-out prompts, once for all studies of a seed, and
+every kept policy is judged on them by importance weights w = π_θ(y|x)/π_ref(y|x), whose mean is 1:
 
     E_π[r]    mean of r + (w − 1)(r − b),   b the mean reward of the prompt's other answers
     KL        mean of w log w − (w − 1)     (no term is negative)
     J         E_π[r]/T − β KL
 
-Both means are unbiased, and the draws are the same for all arms. `effective` is (Σw)²/(R Σw²), the share of the answers
-that count: far from the initial model it falls, and the numbers say little.
+Both means are unbiased, and arms are paired: within a seed they have the same answers. `effective` is (Σw)²/(R Σw²),
+the share of the answers that count: far from the initial model it falls, and the numbers say little.
 
 Layers below the first adapted one compute the same in all policies: what they return is computed once.
 """
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -34,13 +34,16 @@ from duelist.models.decoding.generation import generate
 from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.response_batches import tokenized
-from duelist.progress import quiet_libraries
-from duelist.recipe.recipe import load_recipe
+from duelist.progress import Progress, quiet_libraries
+from duelist.recipe.recipe import Recipe, load_recipe
+from duelist.recipe.round_plan import asked_before
+from duelist.store.layout import RECIPE
 from duelist.study.components import StudyComponents, prepared
 from duelist.types import Response
 
 Floats = NDArray[np.float64]
 MAX_TOKENS = 2048  # of a forward pass
+INITIAL = "rounds/000/adapter"
 
 
 @final
@@ -96,47 +99,73 @@ def values(log_ratio_R: Floats, reward_R: Floats, per_prompt: int) -> dict[str, 
     }
 
 
+def drawing(study: Path, prompts: int, progress: Progress) -> StudyComponents:
+    """Return the components of a study with this many held-out prompts, if its policies can be judged here."""
+    parts = StudyComponents(prepared(load_recipe(study / RECIPE, [f"prompts.held_out={prompts}"]), progress))
+    how = parts.recipe.evaluation.decoding
+    if parts.recipe.policy is None or parts.reward is None or parts.label_temperature is None:
+        raise SystemExit(f"{study} must train a policy on an annotator of known reward and temperature.")
+    if (how.temperature, how.top_p, how.top_k) != (1.0, 1.0, None):
+        raise SystemExit("The evaluation must draw from the whole distribution at temperature 1, or w is another.")
+    return parts
+
+
+def of_one_seed(
+    policy: Policy, parts: StudyComponents, studies: Mapping[Path, Recipe], per_prompt: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """Return a row for each round of the studies of a seed, all judged on the same answers of the initial model."""
+    recipe, prompts = parts.recipe, parts.prompts.held_out
+    assert recipe.policy is not None and parts.reward is not None and parts.label_temperature is not None
+    policy.load_weights(next(iter(studies)) / INITIAL)  # it changes nothing yet
+    responses = generate(
+        policy,
+        prompts,
+        recipe.evaluation.decoding,
+        responses_per_prompt=per_prompt,
+        round=0,
+        seed=recipe.seed,
+        progress=progress,
+    )
+    reward_R = parts.reward.score([p for p in prompts for _ in range(per_prompt)], responses)
+    first = min(recipe.policy.lora.get("layers_to_transform") or [0])
+    frozen = FrozenLayers(policy.model.get_base_model().model.layers[:first])
+    initial_R = log_probs(policy, responses, frozen)
+    rows = []
+    for study, own in studies.items():
+        for adapter in sorted(study.glob("rounds/*/adapter")):
+            policy.load_weights(adapter)
+            found = values(log_probs(policy, responses, frozen) - initial_R, reward_R, per_prompt)
+            round = int(adapter.parent.name)
+            of = {"arm": study.parent.name, "seed": own.seed, "round": round, "labels": asked_before(own, round + 1)}
+            rows.append(of | found | {"j": found["mean_reward"] / parts.label_temperature - own.beta * found["kl"]})
+    return rows
+
+
 def main() -> None:
-    """Draw the answers, judge every kept policy, and write one row for each."""
+    """Judge every kept policy, and write one row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of a comparison")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--responses", type=int, default=8, help="answers to each prompt, at least 2")
+    parser.add_argument("--responses", type=int, default=4, help="answers to each prompt, at least 2")
     options = parser.parse_args()
     quiet_libraries()
     progress = TerminalProgress(Console(stderr=True))
-    studies = sorted(options.folder.glob("studies/*/seed-*"))
-    recipe = load_recipe(studies[0] / "recipe.yaml", [f"prompts.held_out={options.prompts}"])
-    if "{seed}" in str(recipe.prepare) and len({study.name for study in studies}) > 1:
-        raise SystemExit("All studies must align the same model, but `prepare` makes one for each seed.")
-    torch.set_num_threads(recipe.torch_threads or torch.get_num_threads())
-    parts = StudyComponents(prepared(recipe, progress))
-    config, temperature = parts.recipe.policy, parts.label_temperature
-    if config is None or parts.reward is None or temperature is None:
-        raise SystemExit("A study of a policy, whose annotator has a known reward and temperature, is required.")
-    policy = Policy.load(config, seed=0)  # a fresh adapter changes nothing
-    prompts = parts.prompts.held_out
-    how = recipe.evaluation.decoding
-    responses = generate(
-        policy, prompts, how, responses_per_prompt=options.responses, round=0, seed=0, progress=progress
-    )
-    reward_R = parts.reward.score([p for p in prompts for _ in range(options.responses)], responses)
-
-    first = min(config.lora.get("layers_to_transform") or [0])
-    frozen = FrozenLayers(policy.model.get_base_model().model.layers[:first])
-    initial_R = log_probs(policy, responses, frozen)
-    rows = []
-    with progress.stage("Policies", len(studies)) as advance:
-        for study in studies:
-            own = load_recipe(study / "recipe.yaml")
-            for adapter in sorted(study.glob("rounds/*/adapter")):
-                policy.load_weights(adapter)
-                found = values(log_probs(policy, responses, frozen) - initial_R, reward_R, options.responses)
-                j = found["mean_reward"] / temperature - recipe.beta * found["kl"]
-                round = int(adapter.parent.name)
-                of = {"arm": study.parent.name, "seed": own.seed, "round": round, "labels": round * own.budget}
-                rows.append(of | found | {"j": j})
+    of_seed: dict[int, dict[Path, Recipe]] = {}
+    for study in sorted(options.folder.glob("studies/*/seed-*")):
+        recipe = load_recipe(study / RECIPE)
+        if "{seed}" in str(recipe.prepare) and of_seed.keys() - {recipe.seed}:
+            raise SystemExit("All studies must align the same model, but `prepare` makes one for each seed.")
+        of_seed.setdefault(recipe.seed, {})[study] = recipe
+    policy, rows = None, []
+    with progress.stage("Seeds", len(of_seed)) as advance:
+        for studies in of_seed.values():
+            parts = drawing(next(iter(studies)), options.prompts, progress)
+            torch.set_num_threads(parts.recipe.torch_threads or torch.get_num_threads())
+            if policy is None:
+                assert parts.recipe.policy is not None  # `drawing` looked
+                policy = Policy.load(parts.recipe.policy, seed=0)
+            rows += of_one_seed(policy, parts, studies, options.responses, progress)
             advance(1)
     with options.output.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -56,9 +56,13 @@ def main() -> None:
     different = 0
     for _ in range(options.comparisons):
         drawn = rng.integers(options.runs, size=options.seeds)
-        # A seed that is drawn twice counts twice.
-        sample = {arm: {i: rows[arm][seed] for i, seed in enumerate(drawn.tolist())} for arm in rows}
-        area = judge(sample, world.metric, first, base_gain=1.0).arms[0].area
+        # A seed that is drawn twice counts twice. Which arm is called random is a coin: equal by construction.
+        swapped = rng.integers(2, size=options.seeds).tolist()
+        sample = {
+            arm: {i: rows[(RANDOM, AGAIN)[(k + swapped[i]) % 2]][seed] for i, seed in enumerate(drawn.tolist())}
+            for k, arm in enumerate((RANDOM, AGAIN))
+        }
+        area = judge(sample, world.metric, first).arms[0].difference
         assert area is not None  # more than one seed
         different += not area.low <= 0 <= area.high
     print(

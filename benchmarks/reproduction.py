@@ -43,8 +43,8 @@ READING = f"""\
 - "Better" is *reproduced* if the whole interval is above 0, and *not reproduced* if it is below a difference of note.
   "Makes no difference" is *reproduced* if the whole interval is within a difference of note, and *not reproduced* if it
   is outside. Everything else *cannot be told here*, and so can nothing with fewer than {FEWEST_SEEDS} seeds.
-- The first metric decides. A claim of several contrasts is reproduced if each is, which needs no correction; it is not
-  reproduced as soon as one is not.
+- The first metric decides. A claim of several contrasts is reproduced if each is, which needs no correction. It is not
+  reproduced as soon as one is not, and for that the intervals are widened by Bonferroni's correction.
 - Nothing here is a verdict on the papers at their own size: models, data and budgets are as small as said below.
 """
 
@@ -80,10 +80,17 @@ def report(folder: Path) -> str:
     rows = {name: read_curves(folder / name / CURVES) for name in claims.comparisons}
     found = [(claim, contrasts(claim, rows[claim.comparison])) for claim in claims.claims]
     overview = [
-        [short(claims, claim.paper), claim.figure, claim.says, f"**{_verdict_of(claim, own)}**"] for claim, own in found
+        [
+            short(claims, claim.paper),
+            claim.figure,
+            claim.says,
+            f"`{claim.metrics[0]}`",
+            f"**{_verdict_of(claim, own)}**",
+        ]
+        for claim, own in found
     ]
     lines = ["# The papers' claims, in small: reproduced or not", "", *_head(record), ""]
-    lines += [*markdown_table([["paper", "figure", "claim", "verdict"], *overview]), "", READING]
+    lines += [*markdown_table([["paper", "figure", "claim", "decided by", "verdict"], *overview]), "", READING]
     for paper, title in claims.papers.items():
         own_claims = [(claim, own) for claim, own in found if claim.paper == paper]
         lines += [f"## {title}", ""]
@@ -102,7 +109,7 @@ def report(folder: Path) -> str:
 def contrasts(claim: Claim, rows: Rows) -> list[Contrast]:
     """Return every contrast of a claim, in each of its metrics."""
     return [
-        (metric, arms, judge(rows, metric, claim.statistic, arms, claim.expects))
+        (metric, arms, judge(rows, metric, claim.statistic, arms, claim.expects, len(claim.contrasts)))
         for metric in claim.metrics
         for arms in claim.contrasts
     ]

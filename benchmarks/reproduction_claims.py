@@ -10,10 +10,11 @@ from typing import Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from scipy import stats
 
 from duelist.compare.arms import PlannedStudy, parse_arm, plan_studies
 from duelist.compare.curves import Rows, curve, parse_metric
-from duelist.compare.statistics import FEWEST_SEEDS, Mean, area_under, mean_interval, paired
+from duelist.compare.statistics import FEWEST_SEEDS, LEVEL, Mean, area_under, mean_interval, paired
 from duelist.settings.validation import read_yaml
 
 CLAIMS = Path(__file__).with_name("reproduction.yaml")
@@ -101,8 +102,8 @@ def read_claims(path: Path = CLAIMS) -> Claims:
     return Claims.model_validate(read_yaml(path.read_text(encoding="utf-8")))
 
 
-def judge(rows: Rows, metric: str, statistic: str, arms: tuple[str, str], expects: str) -> Judged:
-    """Judge one contrast by the paired differences on the seeds that both arms have finished."""
+def judge(rows: Rows, metric: str, statistic: str, arms: tuple[str, str], expects: str, contrasts: int = 1) -> Judged:
+    """Judge one of several contrasts by the paired differences on the seeds that both arms have finished."""
     better = parse_metric(metric)
     sign = 1.0 if better.higher_is_better else -1.0
     values, moved = [], []
@@ -125,35 +126,40 @@ def judge(rows: Rows, metric: str, statistic: str, arms: tuple[str, str], expect
     way = mean_interval(moved)
     known = way.half_width is not None and abs(way.mean) > way.half_width
     relevant = RELEVANT * abs(way.mean) if known else None
-    return Judged(found.difference, found.wins, relevant, *verdict(expects, found.difference, relevant))
+    return Judged(found.difference, found.wins, relevant, *verdict(expects, found.difference, relevant, contrasts))
 
 
-def verdict(expects: str, difference: Mean, relevant: float | None) -> tuple[Verdict, str]:
+def verdict(expects: str, difference: Mean, relevant: float | None, contrasts: int = 1) -> tuple[Verdict, str]:
     """Return what an interval says of a claim, and why.
 
     `better` is reproduced where the whole interval is above 0, and not reproduced where it is below the smallest
     difference of note. `equal` is reproduced where the whole interval is within that difference of 0, and not
-    reproduced where it is outside. Everything else cannot be told.
+    reproduced where it is outside. Everything else cannot be told. "Not reproduced" takes Bonferroni's wider interval,
+    because any contrast of a claim can bring it down.
 
     Args:
         expects: `better` or `equal`.
         difference: paired difference; above 0 the first arm is better.
         relevant: the smallest difference of note; None if not known.
+        contrasts: number of contrasts of the claim.
     """
     if difference.seeds < FEWEST_SEEDS or difference.half_width is None:
         return "cannot be told here", f"{difference.seeds} seeds; {FEWEST_SEEDS} are the fewest"
     low, high = difference.mean - difference.half_width, difference.mean + difference.half_width
+    wider, single = (stats.t.ppf(1 - (1 - LEVEL) / (2 * k), difference.seeds - 1) for k in (contrasts, 1))
+    wide = difference.half_width * float(wider / single)
+    least, most = difference.mean - wide, difference.mean + wide
     if expects == "better":
         if low > 0:
             return "reproduced", "the interval is above 0"
-        if high < 0:
+        if most < 0:
             return "not reproduced", "the interval is below 0"
-        if relevant is not None and high < relevant:
+        if relevant is not None and most < relevant:
             return "not reproduced", "the interval excludes a difference of note"
     elif relevant is not None:
         if -relevant < low and high < relevant:
             return "reproduced", "the interval excludes a difference of note"
-        if low > relevant or high < -relevant:
+        if least > relevant or most < -relevant:
             return "not reproduced", "the interval is beyond a difference of note"
     if relevant is None:
         return "cannot be told here", "the second arm's way from the start cannot be told from none: no yardstick"

@@ -64,6 +64,16 @@ def test_a_verdict_is_where_the_interval_lies(
     assert verdict(expects, few, relevant)[0] == "cannot be told here"
 
 
+@pytest.mark.parametrize(("high", "contrasts", "said"), [(-0.01, 1, "not"), (-0.01, 4, "cannot"), (-0.06, 4, "not")])
+def test_several_contrasts_bring_a_claim_down_with_wider_intervals(high: float, contrasts: int, said: str) -> None:
+    """With 8 seeds, t at 1 − 0.05/8 is 1.42 times t at 0.975: the ends move out by a fifth of the interval."""
+    difference = Mean(high - 0.1, 0.1, 8)
+    wider = stats.t.ppf(1 - 0.05 / (2 * contrasts), 7) / stats.t.ppf(0.975, 7) * 0.1
+    assert (difference.mean + wider < 0) == (said == "not")
+    assert verdict("better", difference, None, contrasts)[0].startswith(said)
+    assert verdict("better", Mean(0.11, 0.1, 8), None, contrasts)[0] == "reproduced"  # all must be: no correction
+
+
 def test_a_claim_is_as_good_as_its_worst_contrast() -> None:
     assert overall(["reproduced", "reproduced"]) == "reproduced"
     assert overall(["reproduced", "cannot be told here"]) == "cannot be told here"

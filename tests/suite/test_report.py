@@ -51,7 +51,9 @@ def folder(tmp_path: Path) -> Path:
             "base",
             {"random": (1.0, 60.0), "rule": (1.1, 30.0), "look_ahead": (1.2, 10.0), "floor": (0.6, 60.0)},
         ),
-        "flat": world(tmp_path, "flat", {"random": (0.0, 58.0), "rule": (0.0, 61.0), "look_ahead": (0.0, 62.0)}),
+        "flat": world(
+            tmp_path, "flat", {"random": (0.0, 58.0), "rule": (0.0, 61.0), "look_ahead": (0.0, 62.0)}, unit="base"
+        ),
         "quick": world(
             tmp_path, "quick", {"random": (1.0, 60.0), "rule": (0.7, 60.0)}, failed={"rule, seed 3": "it broke"}
         ),
@@ -72,10 +74,10 @@ def test_the_verdicts(folder: Path) -> None:
     text = report(folder)
     verdicts = rows_of(text, "## The rule under test, `rule`")
     assert verdicts["base"][1] == "yes" and verdicts["base"][3] == "passes"
-    assert verdicts["base"][5].startswith("passes (p ")
+    assert verdicts["base"][5].startswith("shown (p ")
     assert verdicts["flat"][1] == "no: it says nothing about rules" and verdicts["flat"][3] == "passes"
     assert verdicts["flat"][4] == "–" and verdicts["flat"][5] == "not asked"
-    assert verdicts["data"][5].startswith("fails (p ")  # asked, although no reference was run
+    assert verdicts["data"][5].startswith("not shown (p ")  # asked, although no reference was run
     assert verdicts["quick"][1] == "no reference was run" and verdicts["quick"][3] == "fails"
     arms = rows_of(text, "## World base (`base`)")
     assert set(arms) == {"rule", "look_ahead", "floor"} and "never" in arms["floor"][5]
@@ -87,7 +89,7 @@ def test_it_says_how_it_was_made(folder: Path) -> None:
     for words in ("duelist suite -o s", "12 seeds, 0 to 11", "Duelist 9.9, torch 2; a machine", "`a.b=1`"):
         assert words in text
     assert "Failed: rule, seed 3: it broke" in text and "- Not run: hh, because its data are absent." in text
-    assert "not told from nothing: shares are of its gain in the base world." in text
+    assert "; shares are of its gain in the base world." in text
 
 
 def test_the_same_files_give_the_same_page_in_labels_or_seconds(folder: Path, tmp_path: Path) -> None:

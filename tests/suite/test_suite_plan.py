@@ -45,6 +45,8 @@ def test_quick_has_four_worlds_and_two_arms() -> None:
     studies = [s for world in settings.worlds for s in plan_world(Path("x"), world, settings)]
     assert len(settings.worlds) == 4 and len(studies) == 16
     assert {s.arm for s in studies} == {"random", RULE_UNDER_TEST}
+    # One pool, hence one first batch.
+    assert {s.recipe.sampler.setting("responses_per_prompt") for s in studies} == {8}
     assert [plan_subsets(Path("x"), world, settings) for world in settings.worlds] == [[]] * 4
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import isotonic_regression
 
-from duelist.compare.statistics import paired
+from duelist.compare.statistics import Floats, paired
 from duelist.suite.statistics import (
     Effort,
     Interval,
@@ -18,7 +18,7 @@ from duelist.suite.statistics import (
     share_of_gain,
     share_of_unit,
 )
-from duelist.suite.summary import ArmResult, judge
+from duelist.suite.summary import ArmResult, judge, surely_gained
 
 LABELS = np.arange(0.0, 129.0, 16.0)
 
@@ -115,32 +115,61 @@ def test_a_world_is_judged_in_random_s_gain_after_the_first_batch() -> None:
         arm: {s: [{"labels": x, "j": y} for x, y in zip(LABELS, own, strict=True)] for s, own in enumerate(of_arm)}
         for arm, of_arm in (("random", base_SE), ("rule", better_SE))
     }
-    found = judge(rows, "j", 16, None)
+    found = judge(rows, "j", 16)
     (arm,) = found.arms
     assert found.own_unit and found.informative is None and not found.qualifies
     # The trapezoid between 16 and 32 labels rises from 0: 6.5 of 7 steps have the full height.
     assert arm.area is not None and arm.area.value == pytest.approx(0.2 * 6.5 / 7)
     assert arm.end is not None and arm.end.value == pytest.approx(0.2) and arm.never_worse == "passes"
     lower = {arm: {s: [r | {"j": -r["j"]} for r in own] for s, own in of.items()} for arm, of in rows.items()}
-    assert judge(lower, "j:lower", 16, None).arms[0].area == arm.area
+    assert judge(lower, "j:lower", 16).arms[0].area == arm.area
 
 
-def test_where_random_gains_nothing_the_base_world_is_the_unit() -> None:
-    rng = np.random.default_rng(5)
-    flat = {arm: {s: rng.normal(size=9) * 0.1 for s in range(10)} for arm in ("random", "rule")}
-    rows = {
+def as_rows(arms: dict[str, dict[int, Floats]]) -> dict[str, dict[int, list[dict[str, float]]]]:
+    return {
         arm: {s: [{"labels": x, "j": y} for x, y in zip(LABELS, own, strict=True)] for s, own in of_arm.items()}
-        for arm, of_arm in flat.items()
+        for arm, of_arm in arms.items()
     }
-    found = judge(rows, "j", 16, 2.0)
-    assert not found.own_unit and found.arms[0].area is not None and abs(found.arms[0].area.value) < 0.1
-    assert judge(rows, "j", 16, None).arms[0].area is None
+
+
+def test_where_labels_teach_nothing_by_design_the_base_world_is_the_unit() -> None:
+    rng = np.random.default_rng(5)
+    rows = as_rows({arm: {s: rng.normal(size=9) * 0.1 for s in range(10)} for arm in ("random", "rule")})
+    (arm,) = judge(rows, "j", 16, 2.0, own_unit=False).arms
+    assert arm.area is not None and arm.difference is not None and arm.never_worse == "passes"
+    assert arm.area.low == pytest.approx(arm.difference.low / 2.0)
+    for unknown in (judge(rows, "j", 16, own_unit=False), judge(rows, "j", 16)):  # no unit, or one of no certain sign
+        assert unknown.arms[0].area is None and unknown.arms[0].never_worse == "cannot be told"
+
+
+@pytest.mark.parametrize(("constant", "verdict"), [(0.6, "passes"), (-1.0, "fails")])
+def test_whether_a_rule_is_worse_needs_no_bounded_share(constant: float, verdict: str) -> None:
+    """Random's gain differs so much between seeds that no ratio is bounded; the rule is random plus a constant."""
+    gain_S = np.array([-2.0, 3.0, -1.5, 2.5, 4.0, -2.5, 3.5, 1.0])
+    curves = {s: gain * (LABELS - 16) / 112 for s, gain in enumerate(gain_S)}
+    own = {s: curve + constant for s, curve in curves.items()}
+    (arm,) = judge(as_rows({"random": curves, "rule": own}), "j", 16).arms
+    assert arm.area is None and arm.never_worse == verdict and arm.slack is not None
+    value_S = constant + 0.1 * gain_S
+    half = stats.t.ppf(0.975, 7) * value_S.std(ddof=1) / np.sqrt(8)
+    assert (arm.slack.low, arm.slack.high) == pytest.approx((value_S.mean() - half, value_S.mean() + half))
+
+
+def test_a_gain_that_is_not_sure_is_no_unit() -> None:
+    rng = np.random.default_rng(6)
+    flat = as_rows({"random": {s: rng.normal(size=9) for s in range(6)}})
+    rising = as_rows({"random": {s: LABELS / 128 + 0.01 * rng.normal(size=9) for s in range(6)}})
+    assert surely_gained(flat, "j", 16) is None
+    assert surely_gained(rising, "j", 16) == pytest.approx(112 / 128, abs=0.05)
+    assert surely_gained(rising, "j:lower", 16) is None  # it falls
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(-0.09, 0.5, "passes"), (-0.2, 0.5, "cannot be told"), (-0.5, -0.11, "fails")]
+    ("low", "high", "verdict"), [(0.01, 0.6, "passes"), (-0.1, 0.6, "cannot be told"), (-0.4, -0.01, "fails")]
 )
 def test_never_worse_is_told_by_the_interval(low: float, high: float, verdict: str) -> None:
-    area = Interval((low + high) / 2, low, high)
-    assert ArmResult("rule", 100, area, None, Effort(area, 1.0)).never_worse == verdict
-    assert ArmResult("rule", 1, None, None, Effort(area, 1.0)).never_worse is None
+    slack = Interval((low + high) / 2, low, high)
+    spent = Effort(slack, 1.0)
+    assert ArmResult("rule", 100, slack, slack, None, None, spent).never_worse == verdict
+    assert ArmResult("rule", 100, slack, None, None, None, spent).never_worse == "cannot be told"  # no unit
+    assert ArmResult("rule", 1, None, None, None, None, spent).never_worse is None

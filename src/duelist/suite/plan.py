@@ -15,10 +15,7 @@ from duelist.suite.worlds import World
 
 # The default rule under test. Nothing else in the suite names it.
 RULE_UNDER_TEST = "policy_gap"
-# Samples are cheap beside labels, and a rule that chooses gains from more of them. Random does not (arm
-# `random_same_pool`), so it keeps the recipe's few.
-RULE_POOL = "sampler.responses_per_prompt=8"
-RANDOM, AGAIN, SAME_POOL, FLOOR = "random", "random_again", "random_same_pool", "floor"
+RANDOM, AGAIN, FLOOR = "random", "random_again", "floor"
 LOOK_AHEAD, BEST = "look_ahead", "best_subset"
 PLAIN = "acquisition=random"
 # What `--quick` changes in every world, so that 64 studies take less than 15 minutes on two cores.
@@ -121,13 +118,10 @@ def plan_subsets(folder: Path, world: World, settings: SuiteSettings) -> list[Pl
 def rules_of(world: World, settings: SuiteSettings) -> dict[str, str]:
     """Return what each arm of a world is, in words."""
     further = {arm.name: ", ".join(arm.changes) or "the recipe unchanged" for arm in settings.arms}
-    pool = ", from a pool of 8 responses a prompt" if world.embedded else ""
-    own = {RANDOM: "random selection", RULE_UNDER_TEST: f"the rule under test{pool}"} | further
+    own = {RANDOM: "random selection", RULE_UNDER_TEST: "the rule under test"} | further
     if not settings.scaled:
         return own
     own |= {AGAIN: "random selection on a second stream", FLOOR: f"a rule known to be bad: {world.floor}"}
-    if world.embedded:
-        own[SAME_POOL] = "random selection from the pool of the rule under test"
     if LOOK_AHEAD in world.references:
         own[LOOK_AHEAD] = "reference: one-step look-ahead on the true J"
     if BEST in world.references and settings.subsets:
@@ -137,14 +131,11 @@ def rules_of(world: World, settings: SuiteSettings) -> dict[str, str]:
 
 def _arms(world: World, settings: SuiteSettings, seed: int) -> list[ArmSettings]:
     rule = {"name": RULE_UNDER_TEST, **world.rule}
-    pool = (RULE_POOL,) if world.embedded else ()
-    arms = [ArmSettings(RANDOM, (PLAIN,)), ArmSettings(RULE_UNDER_TEST, (_flow("acquisition", rule), *pool))]
+    arms = [ArmSettings(RANDOM, (PLAIN,)), ArmSettings(RULE_UNDER_TEST, (_flow("acquisition", rule),))]
     arms += settings.arms
     if seed not in settings.scaled:
         return arms
     arms += [ArmSettings(AGAIN, (random_stream(seed, 0),)), ArmSettings(FLOOR, (f"acquisition={world.floor}",))]
-    if world.embedded:
-        arms.append(ArmSettings(SAME_POOL, (PLAIN, *pool)))
     if LOOK_AHEAD in world.references:
         arms.append(ArmSettings(LOOK_AHEAD, _look_ahead(world, settings)))
     return arms

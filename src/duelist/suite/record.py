@@ -38,6 +38,7 @@ class WorldRecord:
         arms: what each arm is, by name.
         data_set: whether it is a data set or a real language model, rather than an embedded world.
         failed: studies that failed, `arm, seed N`, with the message.
+        unit: whose gain is the unit of shares, `own` or `base`.
     """
 
     title: str
@@ -51,6 +52,7 @@ class WorldRecord:
     arms: Mapping[str, str]
     data_set: bool = False
     failed: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "own"
 
 
 @dataclass(frozen=True)

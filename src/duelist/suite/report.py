@@ -9,17 +9,19 @@ from pathlib import Path
 from duelist.compare.curves import OVER, Rows
 from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.store.artifacts import write_text
-from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD, SAME_POOL
+from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD
 from duelist.suite.record import CURVES, SuiteRecord, WorldRecord, read_curves, read_record
-from duelist.suite.statistics import Effort, Interval, holm
-from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, judge, mean_gain, p_values
+from duelist.suite.statistics import Interval, holm
+from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, judge, p_values, surely_gained
 from duelist.suite.worlds import BASE
 
 REPORT = "report.md"
 NOTHING = "–"
 INFORMATIVE = {True: "yes", False: "no: it says nothing about rules", None: "no reference was run"}
 # Arms that show what the instrument sees, and are no candidates.
-NOT_JUDGED = (AGAIN, SAME_POOL, FLOOR, LOOK_AHEAD, BEST)
+NOT_JUDGED = (AGAIN, FLOOR, LOOK_AHEAD, BEST)
+
+ONE_SIDED = 0.025
 
 READING = f"""\
 ## How to read it
@@ -27,15 +29,16 @@ READING = f"""\
 - Every arm of a seed has the same world, initial model and label noise, and the same first batch from
   the same pool. All differences are paired.
 - **Area** is the difference to random of the mean height of the learning curve from the first batch on, in per
-  cent of what random gains after that batch, with a 95 % interval (Fieller). Where random's gain cannot be told from
-  nothing, the unit is random's gain in the base world. A default passes where the lower end is above −{MARGIN:.0%};
-  as it must pass in every world, no correction is needed.
+  cent of what random gains after that batch, with a 95 % interval (Fieller); where labels teach next to nothing by
+  design, in per cent of what random gains in the base world. {NOTHING}: the gain cannot be told from nothing.
+- **Never worse**: "passes" means not worse by {MARGIN:.0%} of the gain: the area plus {MARGIN:.0%} of the gain has a
+  95 % interval above 0, whether or not the gain itself can be told from nothing. A default must pass in every world, so
+  no correction is needed.
 - **To random's end** is the share of random's effort at which the arm's isotonic mean curve reaches the end of
-  random's, with a percentile bootstrap over seeds. p is of "it needs more than half", adjusted by Holm for all arms and
-  worlds in which it is asked: those where a reference's upper end is at most a quarter ({QUARTER:.0%}), and data sets.
+  random's, with a percentile bootstrap over seeds (from {FEWEST_SEEDS} seeds on). p is of "it needs more than half",
+  adjusted by Holm for all arms and worlds in which it is asked: those where a reference's upper end is at most a
+  quarter ({QUARTER:.0%}), and data sets. Half is shown where p is at most {ONE_SIDED}: the end of a 95 % interval.
 - `{AGAIN}` is random on another stream: what it shows is chance. `{FLOOR}` is a rule known to be bad.
-- In embedded worlds the rule under test chooses from eight responses a prompt, and random from three, which is better
-  for it: `{SAME_POOL}` is random with eight. The first batch is random for both, each from its own pool.
 - `{LOOK_AHEAD}` and `{BEST}` see the true rewards. They are references, not bounds. Where neither beats random, the
   world says nothing about rules.
 """
@@ -88,12 +91,13 @@ def report(folder: Path, over: str = "labels") -> str:
 def world_results(name: str, record: SuiteRecord, rows: Mapping[str, Rows], over: str = "labels") -> list[MetricResult]:
     """Return the arms of a world against random, in the metric that decides and in those beside it."""
     world, base = record.worlds[name], record.worlds.get(BASE)
+    own_unit = world.unit == "own"
     found = []
     for metric in (world.metric, *world.beside):
         unit = None
-        if base is not None and metric in (base.metric, *base.beside):
-            unit = mean_gain(rows[BASE], metric, base.first_batch, over)
-        found.append(judge(rows[name], metric, world.first_batch, unit, over))
+        if not own_unit and base is not None and metric in (base.metric, *base.beside):
+            unit = surely_gained(rows[BASE], metric, base.first_batch, over)
+        found.append(judge(rows[name], metric, world.first_batch, unit, over, own_unit=own_unit))
     return found
 
 
@@ -118,10 +122,8 @@ def _verdicts(
             table.append([name, known, *[NOTHING] * 4])
             continue
         p = adjusted.get((name, record.rule))
-        saves = "not asked" if p is None else ("passes" if p < 0.05 else "fails") + f" (p {_p(p)})"
-        table.append(
-            [name, known, _percent(arm.area), arm.never_worse or NOTHING, effort_in_words(arm.effort, result), saves]
-        )
+        saves = "not asked" if p is None else ("shown" if p <= ONE_SIDED else "not shown") + f" (p {_p(p)})"
+        table.append([name, known, _percent(arm.area), arm.never_worse or NOTHING, effort_in_words(arm, result), saves])
     return [f"## The rule under test, `{record.rule}`", "", *markdown_table(table)]
 
 
@@ -148,11 +150,11 @@ def _gain(result: MetricResult) -> str:
         return ""
     gain = result.gain
     text = f": random gains {gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f}) after the first batch"
-    return text + ("." if result.own_unit else ", not told from nothing: shares are of its gain in the base world.")
+    return text + ("." if result.own_unit else "; shares are of its gain in the base world.")
 
 
 def _row(arm: ArmResult, what: str, result: MetricResult, p: float | None) -> list[str]:
-    end = effort_in_words(arm.effort, result)
+    end = effort_in_words(arm, result)
     return [arm.arm, what, str(arm.seeds), _percent(arm.area), _percent(arm.end), end, NOTHING if p is None else _p(p)]
 
 
@@ -162,7 +164,7 @@ def _percent(interval: Interval | None) -> str:
     return f"{interval.value:+.0%} ({interval.low:+.0%} to {interval.high:+.0%})"
 
 
-def effort_in_words(effort: Effort, result: MetricResult) -> str:
+def effort_in_words(arm: ArmResult, result: MetricResult) -> str:
     """Return the effort and its interval in labels or seconds, with the share of random's whole effort."""
     if result.gain is not None and result.gain.low <= 0:
         return NOTHING  # random has no end to reach
@@ -170,9 +172,11 @@ def effort_in_words(effort: Effort, result: MetricResult) -> str:
     def count(share: float) -> str:
         return f"{share * result.whole:.0f}" if math.isfinite(share) else "never"
 
-    share = effort.share
+    share = arm.effort.share
     reached = f" of {result.whole:.0f}, {share.value:.0%}" if math.isfinite(share.value) else ""
-    return f"{count(share.value)}{reached} ({count(share.low)} to {count(share.high)})"
+    # The bootstrap of a few seeds is narrow because it cannot be wide.
+    interval = f" ({count(share.low)} to {count(share.high)})" if arm.seeds >= FEWEST_SEEDS else ""
+    return f"{count(share.value)}{reached}{interval}"
 
 
 def _p(p: float) -> str:

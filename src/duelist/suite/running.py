@@ -112,6 +112,7 @@ def world_record(world: World, settings: SuiteSettings, failed: dict[str, str] |
         rules_of(world, settings),
         not world.embedded,
         failed or {},
+        world.unit,
     )
 
 

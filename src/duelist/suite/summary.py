@@ -33,25 +33,33 @@ class ArmResult:
     Attributes:
         arm: name of the arm.
         seeds: number of seeds that it shares with random.
-        area: difference of the mean heights of the curves from the first batch on; None for fewer than two seeds.
-        end: difference of the last values.
+        difference: difference of the mean heights of the curves from the first batch on, in the metric's own unit; None
+            for fewer than two seeds.
+        slack: the same plus 10 % of the gain; None for fewer than two seeds, or without a gain.
+        area: the difference as a share of the gain; None too if the gain cannot be told from nothing.
+        end: difference of the last values, as a share of the gain.
         effort: effort to random's end.
     """
 
     arm: str
     seeds: int
+    difference: Interval | None
+    slack: Interval | None
     area: Interval | None
     end: Interval | None
     effort: Effort
 
     @property
     def never_worse(self) -> str | None:
-        """Whether the bar (b) is met: the area's lower end is above −10 % of the gain. None without an interval."""
-        if self.area is None:
+        """Whether the bar (b) is met: the area's lower end is above −10 % of the gain. None for fewer than two seeds.
+
+        It needs no ratio: the area is above −10 % of the gain where difference + 10 % of the gain is above 0.
+        """
+        if self.difference is None:
             return None
-        if self.area.low > -MARGIN:
+        if self.slack is not None and self.slack.low > 0:
             return "passes"
-        return "cannot be told" if self.area.high > -MARGIN else "fails"
+        return "fails" if self.slack is not None and self.slack.high < 0 else "cannot be told"
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class MetricResult:
         effort: the column of metrics.jsonl that effort is counted in.
         whole: random's whole effort.
         gain: random's gain after the first batch, mean with its interval; None for fewer than two seeds.
-        own_unit: whether shares are of this gain; otherwise of the base world's, because random gains nothing here.
+        own_unit: whether shares are of this gain; otherwise of the base world's.
         arms: the arms other than random, in order.
     """
 
@@ -115,35 +123,38 @@ def gain_S(curves: Matched, first: float) -> Floats:
     return np.array([value_E[-1] - value_at(curves.effort_E, value_E, first) for value_E in curves.random_SE])
 
 
-def judge(rows: Rows, metric: str, first_batch: int, base_gain: float | None, over: str = "labels") -> MetricResult:
+def judge(
+    rows: Rows, metric: str, first_batch: int, unit: float | None = None, over: str = "labels", *, own_unit: bool = True
+) -> MetricResult:
     """Judge every arm of a world in one metric.
 
     Args:
         rows: rows of the finished studies, by arm and seed.
         metric: the metric, as `duelist compare --metric` takes it.
         first_batch: labels of the shared first batch.
-        base_gain: random's mean gain in the base world, for worlds where random gains nothing; None if not known.
+        unit: random's mean gain in the base world, if shares are of that; None if it is not known.
         over: the column that effort is counted in.
+        own_unit: whether shares are of random's gain in this world.
     """
     own = matched(rows, RANDOM, metric, over)
     name = parse_metric(metric).name
     if own is None:
-        return MetricResult(name, over, 0.0, None, True, ())
+        return MetricResult(name, over, 0.0, None, own_unit, ())
     first = _effort_of(rows, first_batch, over)
     gain = share_of_unit(gain_S(own, first), 1.0)
-    unit = base_gain if gain is not None and gain.low <= 0 else None
     arms = [
-        _judge_arm(arm, curves, first, unit)
+        _judge_arm(arm, curves, first, unit, own_unit)
         for arm in rows
         if arm != RANDOM and (curves := matched(rows, arm, metric, over)) is not None
     ]
-    return MetricResult(name, over, float(own.effort_E[-1]), gain, unit is None, tuple(arms))
+    return MetricResult(name, over, float(own.effort_E[-1]), gain, own_unit, tuple(arms))
 
 
-def mean_gain(rows: Rows, metric: str, first_batch: int, over: str = "labels") -> float | None:
-    """Return random's mean gain after the first batch; None if nothing was measured."""
+def surely_gained(rows: Rows, metric: str, first_batch: int, over: str = "labels") -> float | None:
+    """Return random's mean gain after the first batch; None if it cannot be told from nothing."""
     own = matched(rows, RANDOM, metric, over)
-    return None if own is None else float(gain_S(own, _effort_of(rows, first_batch, over)).mean())
+    gain = None if own is None else share_of_unit(gain_S(own, _effort_of(rows, first_batch, over)), 1.0)
+    return None if gain is None or gain.low <= 0 else gain.value
 
 
 def _effort_of(rows: Rows, labels: int, over: str) -> float:
@@ -152,22 +163,28 @@ def _effort_of(rows: Rows, labels: int, over: str) -> float:
     return float(np.mean([value_at(c.labels_E, c.values_E, labels) for c in found if c is not None]))
 
 
-def _judge_arm(arm: str, curves: Matched, first: float, unit: float | None) -> ArmResult:
+def _judge_arm(arm: str, curves: Matched, first: float, unit: float | None, own_unit: bool) -> ArmResult:
     x_E, last = curves.effort_E, float(curves.effort_E[-1])
 
     def area_S(value_SE: Floats) -> Floats:
         return np.array([area_under(x_E, value_E, first, last) for value_E in value_SE])
 
-    gains_S = gain_S(curves, first)
-    area, end = (
-        share_of_gain(difference_S, gains_S) if unit is None else share_of_unit(difference_S, unit)
-        for difference_S in (
-            area_S(curves.own_SE) - area_S(curves.random_SE),
-            curves.own_SE[:, -1] - curves.random_SE[:, -1],
-        )
+    def share(difference_S: Floats) -> Interval | None:
+        if own_unit:
+            return share_of_gain(difference_S, own_gain_S)
+        return None if unit is None else share_of_unit(difference_S, unit)
+
+    difference_S, own_gain_S = area_S(curves.own_SE) - area_S(curves.random_SE), gain_S(curves, first)
+    gain: Floats | float | None = own_gain_S if own_unit else unit
+    return ArmResult(
+        arm,
+        len(curves.own_SE),
+        share_of_unit(difference_S, 1.0),
+        None if gain is None else share_of_unit(difference_S + MARGIN * gain, 1.0),
+        share(difference_S),
+        share(curves.own_SE[:, -1] - curves.random_SE[:, -1]),
+        effort(x_E, curves.own_SE, curves.random_SE, generator(0, "suite", "bootstrap", arm)),
     )
-    spent = effort(x_E, curves.own_SE, curves.random_SE, generator(0, "suite", "bootstrap", arm))
-    return ArmResult(arm, len(curves.own_SE), area, end, spent)
 
 
 def p_values(

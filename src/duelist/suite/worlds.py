@@ -23,6 +23,8 @@ ANNOTATOR = (
 )
 
 ROUNDS = "rounds=8"  # quickstart itself is shorter, for the first minutes
+# Samples are cheap beside labels. All arms have the same pool, hence the same first batch.
+RESPONSES = "sampler.responses_per_prompt=8"
 
 Reference = Literal["look_ahead", "best_subset"]
 
@@ -48,6 +50,11 @@ class World(BaseModel):
     set: tuple[str, ...] = Field(default=(), description="Overrides of the recipe, `key.path=value`.")
     metric: str = Field(default="j_weighted", description="Metric that decides, as `duelist compare --metric` takes.")
     beside: tuple[str, ...] = Field(default=("j",), description="Metrics that are reported beside it.")
+    unit: Literal["own", "base"] = Field(
+        default="own",
+        description="Whose gain by random selection is the unit of shares: this world's, or the base world's, where "
+        "labels teach next to nothing.",
+    )
     weight: str | None = Field(default=None, description="Prompt column with the weight in J, for the look-ahead.")
     rule: dict[str, Any] = Field(default={}, description="Settings of the rule under test in this world.")
     floor: str = Field(default="aplp", description="Rule that is known to be bad.")
@@ -65,7 +72,7 @@ class World(BaseModel):
     def changes(self) -> tuple[str, ...]:
         """Overrides of the recipe, the training choice included."""
         training = () if self.training is None else self.training.set
-        return ((ANNOTATOR, ROUNDS) if self.embedded else ()) + self.set + training
+        return ((ANNOTATOR, ROUNDS, RESPONSES) if self.embedded else ()) + self.set + training
 
     def require(self) -> Recipe:
         """Return the recipe.
