@@ -69,8 +69,8 @@ def run(
         typer.Option(
             "--scale-seeds",
             metavar="0:8",
-            help="Those of the seeds on which the second random stream, the floor and the references run. If not "
-            "given, all.",
+            help="Those of the seeds on which the second random stream, the floor and the references run, or `none`. If "
+            "not given, all.",
         ),
     ] = None,
     arm: Annotated[
@@ -230,7 +230,7 @@ def _settings(
     from duelist.suite.plan import SuiteSettings
 
     chosen = tuple(parse_seeds(seeds))
-    scale = None if scale_seeds is None else tuple(parse_seeds(scale_seeds))
+    scale = None if scale_seeds is None else () if scale_seeds == "none" else tuple(parse_seeds(scale_seeds))
     if outside := sorted(set(scale or ()) - set(chosen)):
         raise RecipeError(
             f"`--scale-seeds` must be among the seeds {seeds}, but {outside[0]} is not: an arm is compared with random "
