@@ -69,8 +69,8 @@ def run(
         typer.Option(
             "--scale-seeds",
             metavar="0:8",
-            help="Those of the seeds on which the second random stream, the floor and the references run, or `none`. If "
-            "not given, all.",
+            help="Those of the seeds on which the second random stream, the floor and the references run; `none` for "
+            "no seed. If not given, all.",
         ),
     ] = None,
     arm: Annotated[
