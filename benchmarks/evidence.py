@@ -197,12 +197,15 @@ def suite(folder: str) -> Table:
         folder: folder of the suite's record and curves.
     """
     record, found = _suite(folder)
-    table = [["world", "seeds", f"area of `{record.rule}` − random, %", "never worse", "labels to random's end"]]
-    for name, (result, *_) in found.items():
-        own = result.arm(record.rule)
-        assert own is not None
+    area = f"area of `{record.rule}` − random"
+    table = [["world", "seeds", f"{area}, %", "in J", "never worse", "labels to random's end", "area per kind, %"]]
+    for name, (result, per_kind, *_) in found.items():
+        own, other = result.arm(record.rule), per_kind.arm(record.rule)
+        assert own is not None and other is not None
         verdict, end = own.never_worse or NOTHING, effort_in_words(own, result)
-        table.append([f"`{name}`", str(own.seeds), _share(own.area), verdict, end])
+        table.append(
+            [f"`{name}`", str(own.seeds), _share(own.area), _interval(own.difference), verdict, end, _share(other.area)]
+        )
     return table
 
 
@@ -278,9 +281,15 @@ def _suite(folder: str) -> tuple[SuiteRecord, Mapping[str, Sequence[MetricResult
     return record, {name: world_results(name, record, rows) for name in record.worlds}
 
 
-def _share(value: Interval | None) -> str:
+def _interval(value: Interval | None) -> str:
     if value is None:
         return ""
+    return f"{value.value:+.2f} ({value.low:+.2f} to {value.high:+.2f})".replace("-", "−")
+
+
+def _share(value: Interval | None) -> str:
+    if value is None:
+        return NOTHING
     return f"{100 * value.value:+.0f} ({100 * value.low:+.0f} to {100 * value.high:+.0f})".replace("-", "−")
 
 
