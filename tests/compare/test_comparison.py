@@ -143,6 +143,7 @@ class Raises(Acquisition):
 """
 
 
+@pytest.mark.full  # by default, tests/cli: one that fails (test_compare), one whose process ends (test_cli_endings)
 def test_a_study_that_fails_does_not_keep_the_others(source: Path, tmp_path: Path) -> None:
     (tmp_path / "rules.py").write_text(BROKEN_RULES)
     (tmp_path / "broken").touch()
