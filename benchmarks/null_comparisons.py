@@ -5,8 +5,8 @@
     python benchmarks/null_comparisons.py DIR --world equal --runs 40     # an embedded world, in shorter studies
 
 Two arms of a world, random and random on a second stream, run once per seed: the bank. A comparison draws `--seeds`
-seeds from it with replacement, and calls the arms different if the suite's 95 % interval of the difference in area
-excludes 0. Of 200 comparisons at 5 %, 10 are expected, and a few more because all of them share one bank.
+seeds from it with replacement, tosses a coin for which of a seed's two runs is called random, and calls the arms
+different if the suite's 95 % interval of the difference in area excludes 0. Of 200 comparisons at 5 %, 10 are expected.
 """
 
 from __future__ import annotations
