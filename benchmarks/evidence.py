@@ -281,16 +281,16 @@ def _suite(folder: str) -> tuple[SuiteRecord, Mapping[str, Sequence[MetricResult
     return record, {name: world_results(name, record, rows) for name in record.worlds}
 
 
-def _interval(value: Interval | None) -> str:
+def _interval(value: Interval | None, digits: int = 2) -> str:
     if value is None:
-        return ""
-    return f"{value.value:+.2f} ({value.low:+.2f} to {value.high:+.2f})".replace("-", "−")
+        return NOTHING
+    shown = [f"{x:+.{digits}f}".replace("-", "−") for x in (value.value, value.low, value.high)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def _share(value: Interval | None) -> str:
-    if value is None:
-        return NOTHING
-    return f"{100 * value.value:+.0f} ({100 * value.low:+.0f} to {100 * value.high:+.0f})".replace("-", "−")
+    """Return shares in per cent."""
+    return _interval(value and Interval(100 * value.value, 100 * value.low, 100 * value.high), 0)
 
 
 def main() -> None:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import pytest
 
+from benchmark_scripts import benchmark
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Iterator[Any]:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module("evidence")
-    sys.path.remove(str(ROOT / "benchmarks"))
+def evidence() -> Any:
+    return benchmark("evidence")
 
 
 def test_the_tables_are_those_of_the_files(evidence: Any) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmark_scripts import benchmark
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[Any]:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module("kept_policies")
-    sys.path.remove(str(ROOT / "benchmarks"))
+def kept() -> Any:
+    return benchmark("kept_policies")
 
 
 def test_values_are_unbiased(kept: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from recipe_files import RECIPES, option
 from scipy import stats
 
+from benchmark_scripts import benchmark
 from duelist import load_recipe
 from duelist.compare.arms import parse_arm, parse_seeds, plan_studies
 from duelist.compare.curves import described
@@ -21,8 +21,7 @@ from duelist.preflight.examination import examine
 from duelist.store.artifacts import write_json
 
 ROOT = RECIPES.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import reproduction  # noqa: E402
+reproduction = benchmark("reproduction")
 from reproduction_claims import judge, overall, read_claims, verdict  # noqa: E402
 
 CLAIMS = read_claims()

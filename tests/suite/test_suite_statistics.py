@@ -135,10 +135,10 @@ def as_rows(arms: dict[str, dict[int, Floats]]) -> dict[str, dict[int, list[dict
 def test_where_labels_teach_nothing_by_design_the_base_world_is_the_unit() -> None:
     rng = np.random.default_rng(5)
     rows = as_rows({arm: {s: rng.normal(size=9) * 0.1 for s in range(10)} for arm in ("random", "rule")})
-    (arm,) = judge(rows, "j", 16, 2.0, own_unit=False).arms
+    (arm,) = judge(rows, "j", 16, 2.0).arms
     assert arm.area is not None and arm.difference is not None and arm.never_worse == "passes"
     assert arm.area.low == pytest.approx(arm.difference.low / 2.0)
-    for unknown in (judge(rows, "j", 16, own_unit=False), judge(rows, "j", 16)):  # no unit, or one of no certain sign
+    for unknown in (judge(rows, "j", 16, None), judge(rows, "j", 16)):  # no unit, or one of no certain sign
         assert unknown.arms[0].area is None and unknown.arms[0].never_worse == "cannot be told"
 
 

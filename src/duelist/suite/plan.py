@@ -20,7 +20,7 @@ LOOK_AHEAD, BEST = "look_ahead", "best_subset"
 PLAIN = "acquisition=random"
 # What `--quick` changes in every world, so that 64 studies take less than 15 minutes on two cores.
 QUICK = ("rounds=4", "evaluation.responses_per_prompt=4")
-# And in embedded worlds: on the development seeds of `base` the rule loses nothing by it (docs/evidence.md).
+# And in embedded worlds, where no loss by it is seen on the development seeds of `base` (docs/evidence.md).
 QUICK_EMBEDDED = ("featurizers.gradient.dimension=2048",)
 NOISE_OF_CHOICE = 1  # the stream of label noise by which the best subset is chosen; it is scored with stream 0
 

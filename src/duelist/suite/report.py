@@ -12,7 +12,7 @@ from duelist.store.artifacts import write_text
 from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD
 from duelist.suite.record import CURVES, SuiteRecord, WorldRecord, read_curves, read_record
 from duelist.suite.statistics import Interval, holm
-from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, judge, p_values, surely_gained
+from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, Unit, judge, p_values, surely_gained
 from duelist.suite.worlds import BASE
 
 REPORT = "report.md"
@@ -20,8 +20,7 @@ NOTHING = "–"
 INFORMATIVE = {True: "yes", False: "no: it says nothing about rules", None: "no reference was run"}
 # Arms that show what the instrument sees, and are no candidates.
 NOT_JUDGED = (AGAIN, FLOOR, LOOK_AHEAD, BEST)
-
-ONE_SIDED = 0.025
+ONE_SIDED = 0.025  # p at which the upper end of a 95 % interval is reached
 
 READING = f"""\
 ## How to read it
@@ -91,13 +90,14 @@ def report(folder: Path, over: str = "labels") -> str:
 def world_results(name: str, record: SuiteRecord, rows: Mapping[str, Rows], over: str = "labels") -> list[MetricResult]:
     """Return the arms of a world against random, in the metric that decides and in those beside it."""
     world, base = record.worlds[name], record.worlds.get(BASE)
-    own_unit = world.unit == "own"
     found = []
     for metric in (world.metric, *world.beside):
-        unit = None
-        if not own_unit and base is not None and metric in (base.metric, *base.beside):
+        unit: Unit = None
+        if world.unit == "own":
+            unit = "own"
+        elif base is not None and metric in (base.metric, *base.beside):
             unit = surely_gained(rows[BASE], metric, base.first_batch, over)
-        found.append(judge(rows[name], metric, world.first_batch, unit, over, own_unit=own_unit))
+        found.append(judge(rows[name], metric, world.first_batch, unit, over))
     return found
 
 

@@ -64,7 +64,7 @@ def share_of_gain(difference_S: Floats, gain_S: Floats) -> Interval | None:
     return Interval(d / g, float((b - root) / a), float((b + root) / a))
 
 
-def share_of_unit(difference_S: Floats, unit: float) -> Interval | None:
+def share_of_unit(difference_S: Floats, unit: float = 1.0) -> Interval | None:
     """Return a mean in units of a fixed number, with its t-interval; None with fewer than two seeds."""
     found = mean_interval(difference_S)
     if found.half_width is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from duelist.suite.statistics import Effort, Interval, effort, share_of_gain, sh
 
 MARGIN = 0.10  # share of the gain that a default may lose: the bar (b)
 QUARTER = 0.25  # share of random's effort within which a reference must reach random's end: the bar (a) applies there
+
+Unit = float | Literal["own"] | None
 
 
 @dataclass(frozen=True)
@@ -123,37 +126,35 @@ def gain_S(curves: Matched, first: float) -> Floats:
     return np.array([value_E[-1] - value_at(curves.effort_E, value_E, first) for value_E in curves.random_SE])
 
 
-def judge(
-    rows: Rows, metric: str, first_batch: int, unit: float | None = None, over: str = "labels", *, own_unit: bool = True
-) -> MetricResult:
+def judge(rows: Rows, metric: str, first_batch: int, unit: Unit = "own", over: str = "labels") -> MetricResult:
     """Judge every arm of a world in one metric.
 
     Args:
         rows: rows of the finished studies, by arm and seed.
         metric: the metric, as `duelist compare --metric` takes it.
         first_batch: labels of the shared first batch.
-        unit: random's mean gain in the base world, if shares are of that; None if it is not known.
+        unit: what shares are of: random's own gain here, or a number, random's mean gain in the base world; None if it
+            is that and not known.
         over: the column that effort is counted in.
-        own_unit: whether shares are of random's gain in this world.
     """
     own = matched(rows, RANDOM, metric, over)
     name = parse_metric(metric).name
     if own is None:
-        return MetricResult(name, over, 0.0, None, own_unit, ())
+        return MetricResult(name, over, 0.0, None, unit == "own", ())
     first = _effort_of(rows, first_batch, over)
-    gain = share_of_unit(gain_S(own, first), 1.0)
     arms = [
-        _judge_arm(arm, curves, first, unit, own_unit)
+        _judge_arm(arm, curves, first, unit)
         for arm in rows
         if arm != RANDOM and (curves := matched(rows, arm, metric, over)) is not None
     ]
-    return MetricResult(name, over, float(own.effort_E[-1]), gain, own_unit, tuple(arms))
+    gain = share_of_unit(gain_S(own, first))
+    return MetricResult(name, over, float(own.effort_E[-1]), gain, unit == "own", tuple(arms))
 
 
 def surely_gained(rows: Rows, metric: str, first_batch: int, over: str = "labels") -> float | None:
     """Return random's mean gain after the first batch; None if it cannot be told from nothing."""
     own = matched(rows, RANDOM, metric, over)
-    gain = None if own is None else share_of_unit(gain_S(own, _effort_of(rows, first_batch, over)), 1.0)
+    gain = None if own is None else share_of_unit(gain_S(own, _effort_of(rows, first_batch, over)))
     return None if gain is None or gain.low <= 0 else gain.value
 
 
@@ -163,24 +164,25 @@ def _effort_of(rows: Rows, labels: int, over: str) -> float:
     return float(np.mean([value_at(c.labels_E, c.values_E, labels) for c in found if c is not None]))
 
 
-def _judge_arm(arm: str, curves: Matched, first: float, unit: float | None, own_unit: bool) -> ArmResult:
+def _judge_arm(arm: str, curves: Matched, first: float, unit: Unit) -> ArmResult:
     x_E, last = curves.effort_E, float(curves.effort_E[-1])
 
     def area_S(value_SE: Floats) -> Floats:
         return np.array([area_under(x_E, value_E, first, last) for value_E in value_SE])
 
-    def share(difference_S: Floats) -> Interval | None:
-        if own_unit:
-            return share_of_gain(difference_S, own_gain_S)
-        return None if unit is None else share_of_unit(difference_S, unit)
+    gain = gain_S(curves, first) if unit == "own" else unit
 
-    difference_S, own_gain_S = area_S(curves.own_SE) - area_S(curves.random_SE), gain_S(curves, first)
-    gain: Floats | float | None = own_gain_S if own_unit else unit
+    def share(difference_S: Floats) -> Interval | None:
+        if isinstance(gain, np.ndarray):
+            return share_of_gain(difference_S, gain)
+        return None if gain is None else share_of_unit(difference_S, gain)
+
+    difference_S = area_S(curves.own_SE) - area_S(curves.random_SE)
     return ArmResult(
         arm,
         len(curves.own_SE),
-        share_of_unit(difference_S, 1.0),
-        None if gain is None else share_of_unit(difference_S + MARGIN * gain, 1.0),
+        share_of_unit(difference_S),
+        None if gain is None else share_of_unit(difference_S + MARGIN * gain),
         share(difference_S),
         share(curves.own_SE[:, -1] - curves.random_SE[:, -1]),
         effort(x_E, curves.own_SE, curves.random_SE, generator(0, "suite", "bootstrap", arm)),
