@@ -35,7 +35,8 @@ from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
 from duelist.models.policy.response_batches import tokenized
 from duelist.progress import Progress, quiet_libraries
-from duelist.recipe.recipe import Recipe, load_recipe
+from duelist.recipe.reading import load_recipe
+from duelist.recipe.recipe import Recipe
 from duelist.recipe.round_plan import asked_before
 from duelist.store.layout import RECIPE
 from duelist.study.components import StudyComponents, prepared

@@ -20,7 +20,8 @@ from duelist.preflight.cost_model import PASSING, CostModel, predicted
 from duelist.preflight.probe import probe, record_bytes, size_on_disk
 from duelist.preflight.work import work_of_rounds
 from duelist.progress import Silent, quiet_libraries
-from duelist.recipe.recipe import WITHOUT_ARMS, Recipe
+from duelist.recipe.reading import WITHOUT_ARMS
+from duelist.recipe.recipe import Recipe
 
 RECIPES = {"quickstart": 3, "reward-quickstart": 3, "sampling": 2, "rlhf-quickstart": 2, "rankings": 3, "ukp": 3}
 

@@ -27,7 +27,7 @@ from duelist import Study, load_recipe
 from duelist.acquisition.numerics.greedy import pick_greedily
 from duelist.models.gradients.sketch import SparseSketch
 from duelist.progress import Silent
-from duelist.recipe.recipe import WITHOUT_ARMS
+from duelist.recipe.reading import WITHOUT_ARMS
 
 P = 20_000
 POOLS = ("low-rank", "flat", "quickstart")

@@ -174,7 +174,7 @@ def halve(path: Path) -> None:
 
 def run_study(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
     """Run or resume a study, and die at the moment called `last`."""
-    from duelist.recipe.recipe import parse_recipe
+    from duelist.recipe.reading import parse_recipe
     from duelist.study.study import Study
 
     gc.freeze()  # or every collection would go through all that the server has loaded
@@ -195,7 +195,7 @@ def run_study_saving_every_batch(folder: Path, recipe: dict[str, Any], last: str
 
 def run_study_asking_ahead(folder: Path, recipe: dict[str, Any], last: str | None) -> None:
     """As `run_study`, but each batch is asked a round ahead, and its answers are told before the round's update."""
-    from duelist.recipe.recipe import parse_recipe
+    from duelist.recipe.reading import parse_recipe
     from duelist.seeding import derived_seed
     from duelist.study.study import Study
 
@@ -215,7 +215,7 @@ def run_study_asking_ahead(folder: Path, recipe: dict[str, Any], last: str | Non
 
 def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
     """Ask for the first batch, tell the answers to every other question, last first, and die."""
-    from duelist.recipe.recipe import parse_recipe
+    from duelist.recipe.reading import parse_recipe
     from duelist.seeding import derived_seed
     from duelist.study.study import Study
 
@@ -233,7 +233,7 @@ def tell_half_and_die(folder: Path, recipe: dict[str, Any]) -> None:
 def run_until_full(folder: Path, recipe: dict[str, Any], message: Path) -> None:
     """Run or resume a study; if the disk is full, leave the error's message and exit with code 2."""
     from duelist.errors import StorageError
-    from duelist.recipe.recipe import parse_recipe
+    from duelist.recipe.reading import parse_recipe
     from duelist.study.study import Study
 
     gc.freeze()

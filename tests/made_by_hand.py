@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import small_study
-from duelist.recipe.recipe import parse_recipe, recipe_content
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.recipe import recipe_content
 from duelist.store import codecs
 from duelist.store.opening import create_folder
 from duelist.store.row_codecs import AskedQuestion

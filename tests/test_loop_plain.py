@@ -55,5 +55,5 @@ def test_the_flat_loop_picks_what_a_study_picks(tiny_recipe: dict[str, Any], tmp
 def test_it_stays_flat_and_short() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 150
-    for word in ("Study(", "duelist.store", "duelist.recipe.recipe", "duelist.study.study", "load_recipe"):
+    for word in ("Study(", "duelist.store", "duelist.recipe.re", "duelist.study.study", "load_recipe"):
         assert word not in text

@@ -3,9 +3,9 @@ from ._version import __version__ as __version__
 from .acquisition.base import Acquisition as Acquisition
 from .acquisition.base import choose as choose
 from .errors import DuelistError as DuelistError
+from .recipe.reading import load_recipe as load_recipe
+from .recipe.reading import parse_recipe as parse_recipe
 from .recipe.recipe import Recipe as Recipe
-from .recipe.recipe import load_recipe as load_recipe
-from .recipe.recipe import parse_recipe as parse_recipe
 from .selection.callback import SelectCallback as SelectCallback
 from .selection.choice import Pick as Pick
 from .selection.choice import Picks as Picks

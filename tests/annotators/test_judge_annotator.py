@@ -22,7 +22,7 @@ from duelist.people.reliability import dawid_skene
 from duelist.people.summary import people_report
 from duelist.people.votes import ballots
 from duelist.progress import Silent
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.types import Batch, Label, Prompt, Question, Response

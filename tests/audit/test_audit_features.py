@@ -11,7 +11,8 @@ import pytest
 from duelist.audit.features import response_vectors
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
-from duelist.recipe.recipe import parse_recipe, recipe_content
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.recipe import recipe_content
 from duelist.types import Prompt, Response
 
 

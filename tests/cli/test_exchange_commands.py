@@ -13,7 +13,8 @@ import small_study
 from duelist.cli.export import TOOLS
 from duelist.exchange import formats
 from duelist.exchange.tasks import tasks_of
-from duelist.recipe.recipe import parse_recipe, recipe_content
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.recipe import recipe_content
 from duelist.store.opening import create_folder, open_folder
 from duelist.store.store import Store
 

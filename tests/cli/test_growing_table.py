@@ -11,7 +11,7 @@ from rich.console import Console
 
 from duelist.cli.growing_table import GrowingTable
 from duelist.compare.arms import PlannedStudy
-from duelist.recipe.recipe import load_recipe
+from duelist.recipe.reading import load_recipe
 
 
 def add(folder: Path, t: int, **metrics: Any) -> None:

@@ -10,7 +10,7 @@ from cli_results import Command, WriteRecipe
 
 from duelist.preflight.cost_model import CostModel
 from duelist.preflight.probe_cache import keep_probe
-from duelist.recipe.recipe import load_recipe
+from duelist.recipe.reading import load_recipe
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "machine.yaml"
 

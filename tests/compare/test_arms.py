@@ -19,7 +19,7 @@ from duelist.compare.arms import (
     with_arms,
 )
 from duelist.errors import RecipeError
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 
 
 @pytest.fixture

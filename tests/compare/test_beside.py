@@ -10,7 +10,7 @@ import pytest
 
 from duelist.compare.arms import PlannedStudy
 from duelist.compare.beside import ahead, headline_metrics, studies_of
-from duelist.recipe.recipe import load_recipe
+from duelist.recipe.reading import load_recipe
 
 
 def finished(study: PlannedStudy, *values: float | None, metric: str = "j") -> None:

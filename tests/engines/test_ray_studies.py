@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from duelist.cli.app import app
 from duelist.errors import RecipeError
 from duelist.progress import Silent
-from duelist.recipe.recipe import Recipe, load_recipe, parse_recipe, recipe_content
+from duelist.recipe.reading import load_recipe, parse_recipe
+from duelist.recipe.recipe import Recipe, recipe_content
 from duelist.store.layout import RECIPE
 from duelist.study.study import Study
 from tiny_judge import save_tiny_judge

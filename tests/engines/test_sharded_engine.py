@@ -24,7 +24,7 @@ from duelist.models.policy.kept import KeptPolicy
 from duelist.models.policy.policy import Policy
 from duelist.preflight.examination import examine
 from duelist.progress import Silent
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.study.study import Study
 from duelist.testing import check_engine
 

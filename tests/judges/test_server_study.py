@@ -13,7 +13,7 @@ from duelist import Study
 from duelist.errors import ModelError
 from duelist.judges.cache import VerdictCache
 from duelist.preflight.examination import examine
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 
 RUBRIC = "[response A quality={{ first | length }}] [response B quality={{ second | length }}] {{ choices.first }}, or"
 

@@ -16,7 +16,7 @@ from duelist.models.rewards.functions import ModelReward, ModelRewardConfig, Rew
 from duelist.pairing.base import Pairing
 from duelist.pairing.in_prompt import InPrompt
 from duelist.preflight.examination import examine
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.samplers.vanilla import Vanilla, VanillaConfig
 from duelist.settings.context import Context
 from duelist.trainers.dpo import DPO

@@ -10,7 +10,7 @@ import pytest
 from duelist.errors import RecipeError
 from duelist.evaluation.held_out import EvaluationConfig
 from duelist.preflight.examination import examine
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 
 
 @pytest.mark.parametrize("greedy", [{"temperature": 0}, {"top_k": 1}, {"temperature": 0.0, "top_k": 50}])

@@ -11,7 +11,7 @@ from duelist.errors import RecipeError
 from duelist.preflight.described import SECONDS_PER_VALUE, MachineConfig, rates_of, read_machine, seconds_on
 from duelist.preflight.plan import PROMPT_TOKENS, plan
 from duelist.preflight.work import work_of_rounds
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "machine.yaml"
 MEASURED = {"generation": 100.0, "logprobs": 1000.0, "gradients": 500.0, "training": 250.0}

@@ -11,7 +11,7 @@ from duelist import Study, load_recipe
 from duelist.errors import BudgetError
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan, plan_rows
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.store.artifacts import read_jsonl
 
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from duelist.errors import RecipeError
 from duelist.preflight.examination import examine
 from duelist.preflight.precision import half_spacing
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 
 
 def whole(tiny_recipe: dict[str, Any], policy: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from duelist.preflight.probe import Size, fewest_decisions, probe, shrunk, sizes
 from duelist.preflight.probe_cache import cached_probe, keep_probe
 from duelist.preflight.work import work_of_rounds
 from duelist.progress import Silent
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 
 MODEL = CostModel(
     seconds={

@@ -12,7 +12,7 @@ import pytest
 from duelist.errors import DataError, RecipeError
 from duelist.preflight.examination import examine
 from duelist.preflight.starter import NEEDS_NAME, Labeller, Start, labeller, require_new, starter_recipe
-from duelist.recipe.recipe import load_recipe
+from duelist.recipe.reading import load_recipe
 from duelist.recipe.round_plan import total_budget
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from duelist import Study
 from duelist.pairing.base import Pairing, PoolSize
 from duelist.preflight.work import REST, work_of_rounds
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Draws, GivenResponses, Question
 

@@ -15,7 +15,8 @@ from duelist.acquisition.random import Random
 from duelist.errors import RecipeError
 from duelist.recipe.component import Component
 from duelist.recipe.components import COMPONENTS, INTERFACES
-from duelist.recipe.recipe import recipe_content, with_prepared
+from duelist.recipe.reading import with_prepared
+from duelist.recipe.recipe import recipe_content
 from duelist.recipe.shipped import shipped_recipes
 from duelist.samplers.base import Sampler
 from duelist.settings.importing import import_object

@@ -17,7 +17,8 @@ from duelist import Study, load_recipe, parse_recipe
 from duelist.errors import RecipeError
 from duelist.preflight.examination import examine
 from duelist.recipe.components import COMPONENTS
-from duelist.recipe.recipe import arms, preparation_settings, recipe_content, with_prepared
+from duelist.recipe.reading import arms, preparation_settings, with_prepared
+from duelist.recipe.recipe import recipe_content
 from duelist.settings.validation import read_yaml, write_yaml
 
 LEAST: dict[str, Any] = {

@@ -17,7 +17,8 @@ from pydantic_core import PydanticUndefined
 from duelist.acquisition.options import AcquisitionOptions
 from duelist.recipe.component import Component, resolve
 from duelist.recipe.components import COMPONENTS
-from duelist.recipe.recipe import Recipe, parse_recipe
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.recipe import Recipe
 from duelist.settings.validation import read_yaml
 
 GUIDE = Path(__file__).parents[2] / "docs" / "recipe.md"

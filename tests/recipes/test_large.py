@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from duelist import Study, load_recipe
-from duelist.recipe.recipe import parse_recipe, policy_of, recipe_content
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.recipe import policy_of, recipe_content
 from duelist.recipe.shipped import shipped_recipes
 
 LARGE = sorted(name for name in shipped_recipes() if name.startswith("large/"))

@@ -11,7 +11,8 @@ import pytest
 from duelist import Study, load_recipe, parse_recipe
 from duelist.errors import DataError
 from duelist.models.decoding.local import Decoding
-from duelist.recipe.recipe import preparation_settings, recipe_content
+from duelist.recipe.reading import preparation_settings
+from duelist.recipe.recipe import recipe_content
 from duelist.recipe.round_plan import budgets
 from duelist.settings.importing import import_object
 from duelist.store import codecs

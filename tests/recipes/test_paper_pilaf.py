@@ -18,7 +18,8 @@ from duelist import Study, load_recipe, parse_recipe
 from duelist.compare.arms import parse_arm, parse_seeds, plan_studies
 from duelist.data.rows import row_prompt
 from duelist.models.policy.tokenization import prompt_token_ids
-from duelist.recipe.recipe import recipe_content, with_prepared
+from duelist.recipe.reading import with_prepared
+from duelist.recipe.recipe import recipe_content
 from duelist.settings.importing import import_object
 from duelist.store.artifacts import read_jsonl
 

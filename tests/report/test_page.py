@@ -139,7 +139,7 @@ def whole(path: Path, rewards: Sequence[float | None], **changes: Any) -> None:
 def real_study(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Callable[[Path], Any]) -> Path:
     """A finished study of a real tiny model with another arm beside it."""
     from duelist import Study
-    from duelist.recipe.recipe import arms
+    from duelist.recipe.reading import arms
 
     path = tmp_path_factory.mktemp("real")
     recipe = tiny_recipe(path)
@@ -158,7 +158,7 @@ def tiny_recipe() -> Callable[[Path], Any]:
         from tokenizers import Tokenizer, models, pre_tokenizers
         from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-        from duelist.recipe.recipe import parse_recipe
+        from duelist.recipe.reading import parse_recipe
 
         words = ["<pad>", "<bos>", "<eos>", "<unk>", "<user>", "<assistant>", *(f"w{i}" for i in range(30))]
         tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))

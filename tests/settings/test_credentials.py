@@ -14,7 +14,8 @@ from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.loading import base_arguments
 from duelist.preflight.examination import examine
 from duelist.progress import Silent
-from duelist.recipe.recipe import recipe_content, saved_recipe
+from duelist.recipe.reading import saved_recipe
+from duelist.recipe.recipe import recipe_content
 from duelist.settings.credentials import require_no_credentials, with_credentials
 from duelist.study.components import StudyComponents, prepared
 

@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_at_every_file_costs_nothing_but_time(
     from peft import peft_model
     from safetensors import SafetensorError
 
-    from duelist.recipe.recipe import parse_recipe
+    from duelist.recipe.reading import parse_recipe
     from duelist.study.study import Study
 
     path = tmp_path / "study"

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from duelist.errors import DataError, RecipeError
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
-from duelist.recipe.recipe import parse_recipe, recipe_content
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.recipe import recipe_content
 from duelist.store.artifacts import read_jsonl
 from duelist.study import fine_tuning
 from duelist.study.study import Study

@@ -14,7 +14,7 @@ from duelist import Study
 from duelist.errors import StorageError
 from duelist.models.embeddings import hidden_states as embeddings
 from duelist.models.embeddings.cache import keep_vectors, kept_vectors
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.seeding import derived_seed
 from duelist.types import Response
 from outcomes import require_equal

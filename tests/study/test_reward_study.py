@@ -16,7 +16,8 @@ from duelist.errors import DataError, DuelistError, ModelError, RecipeError
 from duelist.models.embeddings.files import embedding_id
 from duelist.models.rewards.network import RewardModel
 from duelist.preflight.plan import plan
-from duelist.recipe.recipe import parse_recipe, recipe_content
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.recipe import recipe_content
 from duelist.report.page import write_report
 from duelist.report.status import status
 from duelist.store import codecs

@@ -16,7 +16,7 @@ from duelist.errors import BudgetError
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
 from duelist.progress import Advance, Progress
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.samplers.pilaf import NOTE
 from duelist.store import codecs
 from duelist.store.artifacts import read_jsonl

@@ -17,7 +17,7 @@ from duelist.models.policy.response_batches import TokenizedResponse, tokenized
 from duelist.models.policy.tokenization import prompt_token_ids
 from duelist.preflight.examination import examine
 from duelist.preflight.plan import plan
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.study.study import Study
 from duelist.trainers.initial_preferences import InitialConfig, labelled_preferences

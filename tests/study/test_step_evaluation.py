@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from duelist.errors import RecipeError
 from duelist.preflight.examination import examine
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.report.page import write_report
 from duelist.store.artifacts import read_jsonl
 from duelist.study.study import Study

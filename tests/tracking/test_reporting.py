@@ -13,7 +13,7 @@ from trackio.sqlite_storage import SQLiteStorage
 
 import small_study
 from duelist.errors import RecipeError
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.store.opening import open_folder
 from duelist.store.store import Store
 from duelist.study.study import Study

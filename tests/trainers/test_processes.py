@@ -23,7 +23,7 @@ from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.trainers.decisions import ScaledDecisions
 from duelist.trainers.dpo import DPO
 from duelist.trainers.dpo_settings import DPOTrainerConfig

@@ -13,7 +13,7 @@ from typing import Any
 from duelist.data import RowSource, row_pair, row_prompt
 from duelist.errors import DataError
 from duelist.models.policy.loading import load_pretrained
-from duelist.recipe.recipe import load_recipe, preparation_settings
+from duelist.recipe.reading import load_recipe, preparation_settings
 from duelist.seeding import generator, hash_keys
 from duelist.types import Prompt
 

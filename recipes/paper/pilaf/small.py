@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from duelist import Study, load_recipe, world
-from duelist.recipe.recipe import with_prepared
+from duelist.recipe.reading import with_prepared
 from duelist.seeding import derived_seed
 
 OVERRIDES = ("prepare=null", "compare={}", "policy.initial_model=null", "sampler.name=vanilla")

@@ -14,7 +14,8 @@ from duelist.models.embeddings.config import EmbeddingConfig
 from duelist.models.embeddings.sources import make_embedder
 from duelist.models.policy.policy import Policy
 from duelist.progress import Progress
-from duelist.recipe.recipe import policy_of, saved_recipe
+from duelist.recipe.reading import saved_recipe
+from duelist.recipe.recipe import policy_of
 from duelist.seeding import derived_seed
 from duelist.store.layout import EMBEDDINGS
 from duelist.study.components import prepared

@@ -169,7 +169,7 @@ def _studies(
     seeds: Sequence[int],
 ) -> list[PlannedStudy]:
     from duelist.compare.arms import acquisition_arms, parse_arm, plan_studies
-    from duelist.recipe.recipe import load_recipe
+    from duelist.recipe.reading import load_recipe
 
     rules = acquisition_arms(acquisition, load_recipe(recipe, changes)) if acquisition is not None else []
     return plan_studies(folder, recipe, changes, [*rules, *map(parse_arm, arm or [])], seeds)

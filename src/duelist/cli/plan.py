@@ -65,7 +65,7 @@ def plan(
     from duelist.preflight.estimate import estimate
     from duelist.preflight.probe import probe as measure
     from duelist.preflight.probe_cache import keep_probe
-    from duelist.recipe.recipe import load_recipe
+    from duelist.recipe.reading import load_recipe
 
     resolved, measured = load_recipe(recipe, overrides or []), None
     described = None if machine is None else read_machine(machine)

@@ -73,7 +73,8 @@ def run(
     Examples: `duelist run quickstart`, `duelist run hh --study my-study --set budget=100 --set acquisition=random`.
     """
     from duelist.cascade.page import people_at_the_page
-    from duelist.recipe.recipe import load_recipe, policy_of
+    from duelist.recipe.reading import load_recipe
+    from duelist.recipe.recipe import policy_of
 
     named = [] if engine is None else [f"engine.name={engine}"]
     resolved = load_recipe(recipe, [*named, *(overrides or [])])

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duelist.errors import RecipeError
-from duelist.recipe.recipe import WITHOUT_ARMS, Recipe, arms, load_recipe, recipe_content
+from duelist.recipe.reading import WITHOUT_ARMS, arms, load_recipe
+from duelist.recipe.recipe import Recipe, recipe_content
 from duelist.recipe.values import listed_names, require_arm_name
 
 STUDIES = "studies"

@@ -14,7 +14,8 @@ from duelist.errors import RecipeError, StudyLockedError
 from duelist.files.atomic import discard
 from duelist.files.locks import held
 from duelist.progress import Progress
-from duelist.recipe.recipe import completed, recipe_content
+from duelist.recipe.reading import completed
+from duelist.recipe.recipe import recipe_content
 from duelist.report.record import read_arm
 from duelist.store.artifacts import write_text
 from duelist.store.layout import RECIPE

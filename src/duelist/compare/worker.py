@@ -47,7 +47,7 @@ def serve(jobs: connection.Connection, threads: int) -> None:
 
 
 def _run(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    from duelist.recipe.recipe import saved_recipe
+    from duelist.recipe.reading import saved_recipe
     from duelist.study.study import Study
 
     began = time.monotonic()

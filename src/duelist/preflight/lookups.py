@@ -11,7 +11,8 @@ from duelist.errors import ModelError
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.loading import load_pretrained, require_local_folder
 from duelist.recipe.preparation import prepared_folder
-from duelist.recipe.recipe import Recipe, preparation_settings, uses_given_responses, with_prepared
+from duelist.recipe.reading import preparation_settings, with_prepared
+from duelist.recipe.recipe import Recipe, uses_given_responses
 from duelist.settings.lookups import PREPARED, Lookups, is_local
 from duelist.settings.validation import expanded
 from duelist.study.targets import Targets

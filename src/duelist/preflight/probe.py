@@ -21,7 +21,8 @@ from duelist.preflight.pool import prompts_in_rounds
 from duelist.preflight.probe_cache import machine_name
 from duelist.preflight.work import GENERATIONS, REST, RL, of_step, work_of_rounds
 from duelist.progress import Progress, Silent
-from duelist.recipe.recipe import WITHOUT_ARMS, Recipe, recipe_content, saved_recipe
+from duelist.recipe.reading import WITHOUT_ARMS, saved_recipe
+from duelist.recipe.recipe import Recipe, recipe_content
 from duelist.store.layout import DATABASE, METRICS, PREFERENCES
 
 SECONDS = 60.0  # of CPU time on a CPU, else of time, after which no further study is begun

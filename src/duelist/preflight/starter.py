@@ -13,7 +13,7 @@ import yaml
 from duelist.data.rows import row_prompt
 from duelist.data.sources import SUFFIXES, RowSource
 from duelist.errors import DataError, RecipeError
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.recipe.values import anchored
 from duelist.settings.lookups import is_local
 from duelist.settings.validation import expanded, nearest, read_yaml

@@ -15,7 +15,7 @@ from duelist.people.agreement import pairwise_agreement
 from duelist.people.intervals import Estimate
 from duelist.recipe.component import Component, resolve
 from duelist.recipe.docstrings import reference_of
-from duelist.recipe.recipe import saved_recipe
+from duelist.recipe.reading import saved_recipe
 from duelist.report.record import Arm
 from duelist.settings.lookups import PREPARED, is_local
 from duelist.types import Label

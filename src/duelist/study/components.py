@@ -24,15 +24,8 @@ from duelist.pairing.base import Pairing
 from duelist.progress import Progress, Silent
 from duelist.recipe.component import Component
 from duelist.recipe.preparation import prepare
-from duelist.recipe.recipe import (
-    Recipe,
-    labelled_start,
-    preparation_settings,
-    starts_as_reference,
-    trains_reward_model,
-    uses_given_responses,
-    with_prepared,
-)
+from duelist.recipe.reading import preparation_settings, with_prepared
+from duelist.recipe.recipe import Recipe, labelled_start, starts_as_reference, trains_reward_model, uses_given_responses
 from duelist.recipe.round_plan import budgets
 from duelist.samplers.base import FROM_DATASET, Sampler
 from duelist.samplers.settings import DecodingConfig

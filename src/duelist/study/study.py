@@ -15,7 +15,8 @@ from duelist.errors import RoundStateError, StorageError, user_code
 from duelist.exchange.trl import dataset_rows
 from duelist.models.policy.process_state import torch_threads
 from duelist.progress import Progress, Silent
-from duelist.recipe.recipe import Recipe, completed, recipe_content, saved_recipe
+from duelist.recipe.reading import completed, saved_recipe
+from duelist.recipe.recipe import Recipe, recipe_content
 from duelist.recipe.round_plan import is_evaluated
 from duelist.seeding import derived_seed
 from duelist.store.folder import StudyFolder

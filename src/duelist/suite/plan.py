@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from duelist.compare.arms import ArmSettings, PlannedStudy, plan_studies
-from duelist.recipe.recipe import Recipe, load_recipe
+from duelist.recipe.reading import load_recipe
+from duelist.recipe.recipe import Recipe
 from duelist.recipe.round_plan import total_budget
 from duelist.settings.validation import write_yaml
 from duelist.suite.worlds import World

@@ -15,7 +15,7 @@ from duelist.compare.results import write_results
 from duelist.compare.running import Outcome
 from duelist.errors import DataError
 from duelist.progress import Progress
-from duelist.recipe.recipe import saved_recipe
+from duelist.recipe.reading import saved_recipe
 from duelist.settings.validation import read_yaml
 from duelist.store.artifacts import write_json
 from duelist.store.layout import RECIPE

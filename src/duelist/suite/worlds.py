@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duelist.errors import RecipeError
-from duelist.recipe.recipe import Recipe, load_recipe
+from duelist.recipe.reading import load_recipe
+from duelist.recipe.recipe import Recipe
 from duelist.recipe.shipped import shipped_recipes
 from duelist.settings.validation import explain_invalid, nearest, read_yaml
 

@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from duelist.cascade.page import people_at_the_page
 from duelist.people.summary import people_report
-from duelist.recipe.recipe import saved_recipe
+from duelist.recipe.reading import saved_recipe
 from duelist.store.layout import require_study
 from duelist.store.recipe_file import read_recipe
 from duelist.store.row_codecs import AskedQuestion

@@ -24,7 +24,7 @@ from duelist.models.decoding.server_config import ServerConfig
 from duelist.models.policy.config import PolicyConfig
 from duelist.models.policy.policy import Policy
 from duelist.progress import Silent
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.types import Prompt
 from tiers import first_rows
 

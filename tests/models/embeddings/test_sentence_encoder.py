@@ -24,7 +24,7 @@ from duelist.models.policy.fixed_model import fingerprint
 from duelist.models.rewards.network import RewardModel
 from duelist.preflight.examination import examine
 from duelist.progress import Advance, Progress, Silent
-from duelist.recipe.recipe import parse_recipe
+from duelist.recipe.reading import parse_recipe
 from duelist.store.artifacts import read_jsonl
 from duelist.types import Prompt, Response
 from pickled_workers import PickledWorkers
