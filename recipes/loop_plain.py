@@ -103,7 +103,7 @@ def main() -> None:
     seed, beta = arguments.seed, 0.5
     torch.set_num_threads(1)
 
-    world = prepare("duelist.world:prepare", {"seed": 0, "prompts": 200}, Silent())
+    world = prepare("duelist.world:prepare", {"seed": seed, "prompts": 200}, Silent())
     places = PromptsConfig(path=str(world / "prompts.jsonl"), held_out_path=str(world / "held_out.jsonl"))
     prompts = load_prompts(places, seed)
     lora = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
