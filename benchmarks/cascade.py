@@ -9,7 +9,7 @@ threshold takes. A study breaks the promise if any round trusted a threshold who
 
 Prints for each judge: its accuracy (votes that it agrees with, ties included as disagreements), the share of the pairs
 that people need not label, the error of the judge's labels that counted, and the number of studies that broke the
-promise. At 95 % confidence, at most 31 of 400 may (a right procedure exceeds that with probability 0.5 %).
+promise. At 95 % confidence, at most 31 of 400 may (a right procedure exceeds that with probability 0.7 %).
 
 In the rows `border`, every threshold has an error just above the one allowed, the worst case for the promise. `grows`
 breaks the promise's assumption: the judge becomes worse during the study.

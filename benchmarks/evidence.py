@@ -34,16 +34,31 @@ PAGE = DOCS / "evidence.md"
 FILES = DOCS / "evidence"
 
 TABLE = re.compile(r"^<!-- table: (\{.*?\}) -->\n+(?:\|[^\n]*\n)*\n*", re.M | re.S)
+MARKER = re.compile(r"<!--\s*table", re.I)  # whatever looks like the beginning of one
 NEVER = "never"
 Table = list[list[str]]
 
 
 def built(text: str) -> str:
-    """Return the page with every table made anew."""
+    """Return the page with every table made anew.
+
+    Raises:
+        SystemExit: if a comment looks like that of a table but is none, or its table cannot be made; it is named.
+    """
+    whole = {found.start() for found in TABLE.finditer(text) if len(MARKER.findall(found[0])) == 1}
+    for found in MARKER.finditer(text):
+        if found.start() not in whole:
+            line = text.count("\n", 0, found.start()) + 1
+            raise SystemExit(
+                f"A table's comment is `<!-- table: {{...}} -->` on lines of its own, but not line {line}."
+            )
 
     def table(found: re.Match[str]) -> str:
-        spec = yaml.safe_load(found[1])
-        rows = TABLES[spec.pop("of")](**spec)
+        try:
+            spec = yaml.safe_load(found[1])
+            rows = TABLES[spec.pop("of")](**spec)
+        except (KeyError, TypeError, AssertionError, StopIteration, ValueError, yaml.YAMLError) as error:
+            raise SystemExit(f"A table cannot be made ({type(error).__name__}: {error}): {found[1]}") from error
         lines = [re.sub(r"(?<=[ (])-(?=[0-9])", "−", line) for line in markdown_table(rows)]
         lines = [re.sub(r"\|  (?=\|)", "| ", line) for line in lines]
         return f"<!-- table: {found[1]} -->\n\n" + "\n".join(lines) + "\n\n"
@@ -198,14 +213,14 @@ def suite(folder: str) -> Table:
     """
     record, found = _suite(folder)
     area = f"area of `{record.rule}` − random"
-    table = [["world", "seeds", f"{area}, %", "in J", "never worse", "labels to random's end", "area per kind, %"]]
+    head = ["world", "seeds", f"{area}, %", "in J", "low end + 10 %", "never worse", "labels to random's end"]
+    table = [[*head, "area per kind, %"]]
     for name, (result, per_kind, *_) in found.items():
         own, other = result.arm(record.rule), per_kind.arm(record.rule)
         assert own is not None and other is not None
         verdict, end = own.never_worse or NOTHING, effort_in_words(own, result)
-        table.append(
-            [f"`{name}`", str(own.seeds), _share(own.area), _interval(own.difference), verdict, end, _share(other.area)]
-        )
+        numbers = [_share(own.area), _interval(own.difference), _low(own.slack)]
+        table.append([f"`{name}`", str(own.seeds), *numbers, verdict, end, _share(other.area)])
     return table
 
 
@@ -291,6 +306,11 @@ def _interval(value: Interval | None, digits: int = 2) -> str:
 def _share(value: Interval | None) -> str:
     """Return shares in per cent."""
     return _interval(value and Interval(100 * value.value, 100 * value.low, 100 * value.high), 0)
+
+
+def _low(value: Interval | None) -> str:
+    """Return the lower end, in the metric's own unit."""
+    return NOTHING if value is None else f"{value.low:+.3f}".replace("-", "−")
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from duelist.cli.console import TerminalProgress
+from duelist.compare.curves import read_rows
 from duelist.models.decoding.generation import generate
 from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
@@ -150,14 +151,23 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--responses", type=int, default=4, help="answers to each prompt, at least 2")
     options = parser.parse_args()
+    if options.responses < 2:
+        parser.error(
+            f"`--responses` must be at least 2, for an answer's baseline is the others', not {options.responses}"
+        )
     quiet_libraries()
     progress = TerminalProgress(Console(stderr=True))
     of_seed: dict[int, dict[Path, Recipe]] = {}
     for study in sorted(options.folder.glob("studies/*/seed-*")):
         recipe = load_recipe(study / RECIPE)
+        if len(read_rows(study)) <= recipe.rounds:
+            print(f"Left out, not finished: {study}")
+            continue
         if "{seed}" in str(recipe.prepare) and of_seed.keys() - {recipe.seed}:
             raise SystemExit("All studies must align the same model, but `prepare` makes one for each seed.")
         of_seed.setdefault(recipe.seed, {})[study] = recipe
+    if not of_seed:
+        raise SystemExit(f"A comparison's folder has finished studies, but {options.folder} has none: run it first.")
     policy, rows = None, []
     with progress.stage("Seeds", len(of_seed)) as advance:
         for studies in of_seed.values():

@@ -5,24 +5,32 @@
     python benchmarks/null_comparisons.py DIR --world equal --runs 40     # an embedded world, in shorter studies
 
 Two arms of a world, random and random on a second stream, run once per seed: the bank. A comparison draws `--seeds`
-seeds from it with replacement, tosses a coin for which of a seed's two runs is called random, and calls the arms
-different if the suite's 95 % interval of the difference in area excludes 0. Of 200 comparisons at 5 %, 10 are expected.
+seeds from it with replacement, and calls the arms different if the suite's 95 % interval of the difference in area
+excludes 0. Of 200 comparisons at 5 %, 10 are expected. Comparisons of one bank are not independent: if the two streams
+differ by luck in the bank, many see it. So the count is made again with the two runs of a seed swapped by a coin, which
+tests the interval alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from rich.console import Console
 
+from duelist._version import __version__
 from duelist.cli.console import TerminalProgress
 from duelist.compare.arms import ArmSettings, plan_studies
 from duelist.compare.comparison import finished_rows, run_comparison
+from duelist.compare.curves import Rows
 from duelist.progress import quiet_libraries
 from duelist.seeding import generator
 from duelist.suite.plan import AGAIN, PLAIN, RANDOM, quick_changes, random_stream
-from duelist.suite.summary import judge
+from duelist.suite.record import libraries, machine
+from duelist.suite.statistics import share_of_unit
+from duelist.suite.summary import area_differences, matched
 from duelist.suite.worlds import with_data, worlds
 
 ALLOWED = 18  # of 200
@@ -42,6 +50,8 @@ def main() -> None:
     options = parser.parse_args()
     quiet_libraries()
     (world,) = with_data(worlds([options.world]), [f"{options.world}={options.data}"] if options.data else [])
+    if world.absent is not None:
+        raise SystemExit(f"The world {world.name} cannot run: {world.absent}.")
     changes = [*world.changes, *(quick_changes(world) if world.embedded else ()), *options.changes]
     studies = []
     for seed in range(options.runs):
@@ -52,23 +62,44 @@ def main() -> None:
         raise SystemExit(f"{len(failures)} studies failed; the first, {failures[0].study.folder}: {failures[0].error}")
 
     rows, first = finished_rows(studies), studies[0].recipe.initial_random
+    print(shlex.join(["python", "benchmarks/null_comparisons.py", *sys.argv[1:]]))
+    print(f"Duelist {__version__}, {', '.join(f'{k} {v}' for k, v in libraries().items())}; {machine()}")
+    print(f"{world.name}, {world.metric}; {options.runs} runs an arm; {', '.join(changes)}")
+    for swap in (False, True):
+        different = count_different(rows, world.metric, first, options.comparisons, options.seeds, swap)
+        print(
+            f"random on a second stream{', runs of a seed swapped by a coin,' if swap else ''} is called different in "
+            f"{different} of {options.comparisons} comparisons of {options.seeds} seeds (allowed: {ALLOWED} of 200)"
+        )
+
+
+def count_different(rows: Rows, metric: str, first: int, comparisons: int, seeds: int, swap: bool) -> int:
+    """Return in how many comparisons drawn from a bank the suite calls its two arms different.
+
+    Args:
+        rows: the bank, by arm and seed.
+        metric: the metric.
+        first: labels of the first batch.
+        comparisons: number of comparisons.
+        seeds: seeds of a comparison, drawn with replacement: one that is drawn twice counts twice.
+        swap: whether a coin says which of a seed's two runs is called random.
+    """
     rng = generator(0, "null comparisons")
+    runs = sorted(set(rows[RANDOM]) & set(rows[AGAIN]))
     different = 0
-    for _ in range(options.comparisons):
-        drawn = rng.integers(options.runs, size=options.seeds)
-        # A seed that is drawn twice counts twice. Which arm is called random is a coin: equal by construction.
-        swapped = rng.integers(2, size=options.seeds).tolist()
+    for _ in range(comparisons):
+        drawn = [runs[i] for i in rng.integers(len(runs), size=seeds)]
+        coin = rng.integers(2, size=seeds).tolist() if swap else [0] * seeds
         sample = {
-            arm: {i: rows[(RANDOM, AGAIN)[(k + swapped[i]) % 2]][seed] for i, seed in enumerate(drawn.tolist())}
+            arm: {i: rows[(RANDOM, AGAIN)[(k + coin[i]) % 2]][seed] for i, seed in enumerate(drawn)}
             for k, arm in enumerate((RANDOM, AGAIN))
         }
-        area = judge(sample, world.metric, first).arms[0].difference
+        curves = matched(sample, AGAIN, metric, "labels")
+        assert curves is not None  # all seeds have both arms
+        area = share_of_unit(area_differences(curves, first))
         assert area is not None  # more than one seed
         different += not area.low <= 0 <= area.high
-    print(
-        f"{world.name}, {world.metric}, {options.runs} runs an arm: random on a second stream is called different in "
-        f"{different} of {options.comparisons} comparisons of {options.seeds} seeds (allowed: {ALLOWED} of 200)."
-    )
+    return different
 
 
 if __name__ == "__main__":

@@ -39,12 +39,13 @@ READING = f"""\
 
 - Arms of a seed share the world, the start, the prompts and the annotator. Every difference is paired by seed, with its
   95 % t-interval, and signed so that above 0 the first arm is better, whichever way the metric counts.
-- **A difference of note** is {RELEVANT:.0%} of the second arm's way from the start, by the same statistic.
-- "Better" is *reproduced* if the whole interval is above 0, and *not reproduced* if it is below a difference of note.
-  "Makes no difference" is *reproduced* if the whole interval is within a difference of note, and *not reproduced* if it
-  is outside. Everything else *cannot be told here*, and so can nothing with fewer than {FEWEST_SEEDS} seeds.
+- **A relevant difference** is {RELEVANT:.0%} of the second arm's way from the start, by the same statistic.
+- "Better" is *reproduced* if the whole interval is above 0, and *not reproduced* if it is below a relevant difference.
+  "Makes no difference" is *reproduced* if the whole interval is within a relevant difference, and *not reproduced* if it
+  is outside. Everything else, and anything with fewer than {FEWEST_SEEDS} seeds, *cannot be told here*.
 - The first metric decides. A claim of several contrasts is reproduced if each is, which needs no correction. It is not
-  reproduced as soon as one is not, and for that the intervals are widened by Bonferroni's correction.
+  reproduced as soon as one is not, and for that the intervals are widened by Bonferroni's correction. The ± shown is not
+  widened; "not reproduced" and its reason use the wider interval.
 - Nothing here is a verdict on the papers at their own size: models, data and budgets are as small as said below.
 """
 
@@ -144,7 +145,7 @@ def _head(record: Mapping[str, Any] | None) -> list[str]:
 def _claim(claim: Claim, found: Sequence[Contrast]) -> list[str]:
     lines = [f"### {claim.figure}: {claim.says}", ""]
     lines += [f"**{_verdict_of(claim, found).capitalize()}.** {STATISTICS[claim.statistic].capitalize()}.", ""]
-    table = [["contrast", "metric", "seeds", "difference", "better on", "of note", "verdict", "why"]]
+    table = [["contrast", "metric", "seeds", "difference", "better on", "relevant", "verdict", "why"]]
     for metric, (first, second), x in found:
         digits = described(metric).digits
         shown, sign = [NOTHING] * 4, "−" if claim.expects == "better" else "≈"

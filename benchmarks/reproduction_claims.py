@@ -85,7 +85,7 @@ class Judged:
     Attributes:
         difference: paired difference with its 95 % interval; None if no seed has both arms.
         wins: number of seeds on which the first arm is better.
-        relevant: the smallest difference of note; None if it cannot be told whether the second arm moved at all.
+        relevant: the smallest relevant difference; None if it cannot be told whether the second arm moved at all.
         verdict: what the interval says of the claim.
         why: the reason, in words.
     """
@@ -133,14 +133,14 @@ def verdict(expects: str, difference: Mean, relevant: float | None, contrasts: i
     """Return what an interval says of a claim, and why.
 
     `better` is reproduced where the whole interval is above 0, and not reproduced where it is below the smallest
-    difference of note. `equal` is reproduced where the whole interval is within that difference of 0, and not
+    relevant difference. `equal` is reproduced where the whole interval is within that difference of 0, and not
     reproduced where it is outside. Everything else cannot be told. "Not reproduced" takes Bonferroni's wider interval,
     because any contrast of a claim can bring it down.
 
     Args:
         expects: `better` or `equal`.
         difference: paired difference; above 0 the first arm is better.
-        relevant: the smallest difference of note; None if not known.
+        relevant: the smallest relevant difference; None if not known.
         contrasts: number of contrasts of the claim.
     """
     if difference.seeds < FEWEST_SEEDS or difference.half_width is None:
@@ -155,15 +155,15 @@ def verdict(expects: str, difference: Mean, relevant: float | None, contrasts: i
         if most < 0:
             return "not reproduced", "the interval is below 0"
         if relevant is not None and most < relevant:
-            return "not reproduced", "the interval excludes a difference of note"
+            return "not reproduced", "the interval excludes a relevant difference"
     elif relevant is not None:
         if -relevant < low and high < relevant:
-            return "reproduced", "the interval excludes a difference of note"
+            return "reproduced", "the interval excludes a relevant difference"
         if least > relevant or most < -relevant:
-            return "not reproduced", "the interval is beyond a difference of note"
+            return "not reproduced", "the interval is beyond a relevant difference"
     if relevant is None:
         return "cannot be told here", "the second arm's way from the start cannot be told from none: no yardstick"
-    return "cannot be told here", "the interval holds differences of note and none"
+    return "cannot be told here", "the interval holds relevant differences and none"
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:

@@ -95,14 +95,18 @@ def hidden_states(
     _require_files(Path(data).expanduser(), ["train.jsonl.gz", "test.jsonl.gz"])
     language_model = load_plain(model, "prepare.settings.model")
     answers: dict[str, tuple[Prompt, str]] = {}
+    known: set[str] = set()  # prompts of the training file, which are no test
     for split, most in (("train", train), ("test", test)):
         kept: dict[str, tuple[Row, Prompt, list[str]]] = {}
+        seen: set[str] = set()
         for where, row in RowSource(str(Path(data).expanduser() / f"{split}.jsonl.gz")):
             prompt, texts = row_prompt(row, where), row_responses(row, where)
-            if len(prompt.messages) == 1:
+            seen.add(prompt.id)
+            if prompt.id not in known and len(prompt.messages) == 1:
                 prompt_ids, both = encode_responses(language_model.tokenizer, prompt, texts)
                 if len(prompt_ids) + max(map(len, both)) <= max_length:
                     kept[content_id(prompt.id, *texts)] = row, prompt, texts
+        known |= seen
         if not kept:
             raise DataError(
                 f"{split}.jsonl.gz must have a pair of one turn and at most {max_length} tokens, but has none: raise "

@@ -111,14 +111,20 @@ def _prompts(file: Path, tokenizer: Any, length: int, known: Set[str] = frozense
 def _pairs(
     place: Path, tokenizer: Any, length: int, numbers: dict[str, int]
 ) -> tuple[dict[str, Prompt], dict[str, list[Pair]]]:
-    """Return short pairs of one turn of each file, drawn at random, and their prompts by id."""
+    """Return short pairs of one turn of each file, drawn at random, and their prompts by id.
+
+    A prompt of an earlier file has no pairs in a later one, so that what is held out is new.
+    """
     asked: dict[str, Prompt] = {}
     drawn: dict[str, list[Pair]] = {}
+    known: set[str] = set()
     for name, number in numbers.items():
         fit: dict[str, Pair] = {}
+        seen: set[str] = set()
         for where, row in _rows(place / name):
             prompt, texts = row_prompt(row, where), row_responses(row, where)
-            if len(prompt.messages) == 1 and len(texts) == 2:
+            seen.add(prompt.id)
+            if prompt.id not in known and len(prompt.messages) == 1 and len(texts) == 2:
                 ids, (chosen, rejected) = encode_responses(tokenizer, prompt, texts)
                 if len(ids) + max(len(chosen), len(rejected)) <= length:
                     asked[prompt.id] = prompt
@@ -127,6 +133,7 @@ def _pairs(
                         Response.of(prompt, texts[1], ids, rejected, 0),
                     )
                     fit[content_id(pair[0].id, pair[1].id)] = pair
+        known |= seen
         if len(fit) < FOLDS:
             raise DataError(
                 f"{name} must have {FOLDS} pairs of one turn and at most {length} tokens, but has {len(fit)}: raise "

@@ -31,6 +31,28 @@ def test_a_table_that_was_changed_by_hand_is_written_again_and_nothing_else(evid
     assert evidence.built(two.replace(row, "| aplp | 1.0 |", 1)) == two
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "named"),
+    [
+        ("<!-- table: {", "<!-- tabel: {", None),  # no table's comment at all: the row below is left
+        ("<!-- table: {", "<!--table: {", "not line 1"),
+        ("<!-- table: {", "  <!-- Table: {", "not line 1"),
+        ("'} -->", "'} --!", "not line 1"),
+        ("folder: quickstart", "folder: nowhere", "A table cannot be made"),
+        ("of: comparison", "of: comparisons", "KeyError: 'comparisons'"),
+    ],
+)
+def test_a_broken_comment_is_named(evidence: Any, right: str, wrong: str, named: str | None) -> None:
+    two = PAGE[PAGE.index("<!-- table:") : PAGE.index("- Counted per kind")]
+    broken = two.replace(right, wrong, 1)
+    assert broken != two
+    if named is None:
+        assert evidence.built(broken) == broken
+        return
+    with pytest.raises(SystemExit, match=named):
+        evidence.built(broken)
+
+
 def test_a_number_is_the_mean_of_the_paired_differences() -> None:
     ends: dict[str, dict[str, float]] = {}
     with (ROOT / "docs/evidence/quickstart/curves.csv").open(encoding="utf-8") as file:

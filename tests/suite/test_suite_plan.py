@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from duelist.compare.arms import ArmSettings
 from duelist.errors import RecipeError
 from duelist.recipe.round_plan import total_budget
 from duelist.suite.plan import (
@@ -61,6 +62,14 @@ def test_arms_that_only_give_a_scale_may_have_fewer_seeds() -> None:
     assert plan_subsets(Path("x"), world, without) == [] and BEST not in rules_of(world, without)
 
 
+@pytest.mark.parametrize("name", ["random_again", "floor", "look_ahead", "best_subset"])
+def test_the_suite_s_own_arms_keep_their_names(name: str) -> None:
+    arm = ArmSettings(name, ("acquisition=entropy",))
+    for quick in (True, False):
+        with pytest.raises(RecipeError, match=f"`--arm` must have a name of its own, but '{name}'"):
+            SuiteSettings(tuple(worlds(["base"])), (0,), (arm,), quick=quick)
+
+
 def test_the_references_of_a_world() -> None:
     (world,) = worlds(["useless"])
     settings = SuiteSettings((world,), (3, 5), subsets=2)
@@ -101,8 +110,13 @@ def test_a_stream_picks_the_same_pairs_in_whatever_rounds() -> None:
 def test_unknown_worlds_and_places_of_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"A world must be one of base.*Did you mean 'equal'"):
         worlds(["equals"])
-    with pytest.raises(RecipeError, match="WORLD=FOLDER for one of the worlds base, but got ukp="):
-        with_data(worlds(["base"]), ["ukp=here"])
+    for places in (["base=here"], ["ukp="], ["hh=here"], ["ukp=here", "ukp=there"]):
+        with pytest.raises(RecipeError, match=r"`--data` is written WORLD=FOLDER, once .* \(ukp of those named\)"):
+            with_data(worlds(["base", "ukp"]), places)
+    with pytest.raises(RecipeError, match="must name each world once, but got base, equal, base"):
+        worlds(["base", "equal", "base"])
+    (ukp,) = with_data(worlds(["ukp"]), ["ukp=2024"])  # a folder's name, not a number
+    assert ukp.absent is not None and "not at 2024" in ukp.absent
     (ukp,) = with_data(worlds(["ukp"]), [f"ukp={tmp_path / 'none'}"])
     assert ukp.absent is not None and str(tmp_path / "none") in ukp.absent
     assert worlds(["base"])[0].model_copy(update={"modules": ("no_such_module",)}).absent is not None

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from duelist.suite.plan import SuiteSettings
     from duelist.suite.worlds import World
 
+SUBSETS = 64  # random subsets of which the best is a reference
 TUNING_SEEDS = "900:904"  # no table has them: development is on 0 to 99, confirmation on 1000 and up
 
 suite = typer.Typer(
@@ -78,9 +79,13 @@ def run(
         typer.Option("--arm", metavar="NAME:key=value,...", help="Add an arm, as `duelist compare` does. Repeatable."),
     ] = None,
     subsets: Annotated[
-        int,
-        typer.Option("--subsets", min=0, help="Random subsets of which the best is a reference; 0 leaves it out."),
-    ] = 64,
+        int | None,
+        typer.Option(
+            "--subsets",
+            min=0,
+            help="Random subsets of which the best is a reference; 0 leaves it out. 64 if not given.",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="a.b=c", help="Override a recipe key in every world. May be repeated."),
@@ -96,8 +101,10 @@ def run(
     The arms are random, the package's rule under test, a second random stream, a rule known to be bad, and references
     that see the true rewards. Worlds whose data are absent are skipped, and the report says so.
 
-    Run the same command again to resume; finished studies do not run again. A failed study is reported, the others
-    continue, and the exit code is 1.
+    Run the same command again to resume; finished studies do not run again. The same command with more seeds, worlds or
+    arms extends the suite: name the earlier ones too, because the report has those of the last command. `duelist suite
+    report DIR` reports what has finished, at any time. A failed study is reported, the others continue, and the exit
+    code is 1.
     """
     if context.invoked_subcommand is not None:
         return
@@ -122,7 +129,6 @@ def run(
         if not quiet:
             err.print(escape(line), soft_wrap=True, highlight=False)
 
-    output.mkdir(parents=True, exist_ok=True)
     done = run_suite(output, settings, jobs, _progress(quiet), _command(), on_outcome)
     path = write_report(output)
     for name, reason in done.skipped.items():
@@ -186,9 +192,10 @@ def tune(
     from duelist.compare.arms import parse_seeds
     from duelist.store.layout import require_folder_name
     from duelist.suite.training import GRID, choose_training, write_training
+    from duelist.suite.worlds import with_data, worlds
 
     require_folder_name(output)
-    (found,) = _worlds(world, False, data)
+    (found,) = with_data(worlds([world]), data or [])
     numbers, keys = parse_seeds(seeds), tuple(grid or GRID)
     choice, candidates = choose_training(output, found, keys, numbers, jobs, _progress(quiet), _command())
     if not quiet:
@@ -222,15 +229,26 @@ def _settings(
     scale_seeds: str | None,
     arm: list[str] | None,
     quick: bool,
-    subsets: int,
+    subsets: int | None,
     overrides: list[str] | None,
     data: list[str] | None,
 ) -> SuiteSettings:
     from duelist.compare.arms import parse_arm, parse_seeds
     from duelist.suite.plan import SuiteSettings
 
+    if quick and (subsets or scale_seeds not in (None, "none")):
+        raise RecipeError(
+            "`--quick` runs the rule under test and random alone, but `--scale-seeds` or `--subsets` asks for "
+            "references: leave one of them out."
+        )
     chosen = tuple(parse_seeds(seeds))
-    scale = None if scale_seeds is None else () if scale_seeds == "none" else tuple(parse_seeds(scale_seeds))
+    scale = (
+        None
+        if scale_seeds is None
+        else ()
+        if scale_seeds == "none"
+        else tuple(parse_seeds(scale_seeds, "--scale-seeds"))
+    )
     if outside := sorted(set(scale or ()) - set(chosen)):
         raise RecipeError(
             f"`--scale-seeds` must be among the seeds {seeds}, but {outside[0]} is not: an arm is compared with random "
@@ -241,7 +259,7 @@ def _settings(
         chosen,
         tuple(map(parse_arm, arm or [])),
         quick,
-        subsets,
+        SUBSETS if subsets is None else subsets,
         tuple(overrides or ()),
         scale,
     )

@@ -37,8 +37,8 @@ class ArmSettings:
     changes: tuple[str, ...]
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Parse seeds from `0:20` (20 seeds, 0 to 19), `0,3,5`, or both, `0:4,9`.
+def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
+    """Parse seeds from `0:20` (20 seeds, 0 to 19), `0,3,5`, or both, `0:4,9`; `option` is named in errors.
 
     Raises:
         RecipeError: if the text has another form, or names no seed or a seed twice.
@@ -47,16 +47,16 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,18})(?::(\d{1,18}))?\s*", part)
         if match is None:
-            raise RecipeError(f"`--seeds` is written `0:20` (0 to 19) or `0,3,5`, but got {text!r}.")
+            raise RecipeError(f"`{option}` is written `0:20` (0 to 19) or `0,3,5`, but got {text!r}.")
         first, end = int(match[1]), int(match[2] or int(match[1]) + 1)
         if end <= first:
-            raise RecipeError(f"`first < end` must hold in `--seeds first:end`, but got {part.strip()!r}.")
+            raise RecipeError(f"`first < end` must hold in `{option} first:end`, but got {part.strip()!r}.")
         if end - first + len(seeds) > MOST_SEEDS:
-            raise RecipeError(f"`--seeds` names {MOST_SEEDS} seeds at most, but got {text[:60]!r}.")
+            raise RecipeError(f"`{option}` names {MOST_SEEDS} seeds at most, but got {text[:60]!r}.")
         seeds += range(first, end)
     twice = sorted(s for s, times in Counter(seeds).items() if times > 1)
     if twice:
-        raise RecipeError(f"`--seeds` must name each seed once, but {text!r} names {twice[0]} twice.")
+        raise RecipeError(f"`{option}` must name each seed once, but {text!r} names {twice[0]} twice.")
     return seeds
 
 

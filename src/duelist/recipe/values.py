@@ -76,7 +76,7 @@ def listed_names(text: str, option: str) -> list[str]:
     """
     names = [part for part in map(str.strip, text.split(",")) if part]
     if not names:
-        raise RecipeError(f"`{option}` must name acquisitions, as in `{option} random,activedpo`, but got {text!r}.")
+        raise RecipeError(f"`{option}` must be a list of names, as in `{option} NAME,NAME`, but got {text!r}.")
     return names
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duelist.compare.arms import ArmSettings, PlannedStudy, plan_studies
+from duelist.errors import RecipeError
 from duelist.recipe.reading import load_recipe
 from duelist.recipe.recipe import Recipe
 from duelist.recipe.round_plan import total_budget
@@ -18,6 +19,7 @@ from duelist.suite.worlds import World
 RULE_UNDER_TEST = "policy_gap"
 RANDOM, AGAIN, FLOOR = "random", "random_again", "floor"
 LOOK_AHEAD, BEST = "look_ahead", "best_subset"
+SCALE = (AGAIN, FLOOR, LOOK_AHEAD, BEST)  # arms that show what the suite sees, and are no candidates
 PLAIN = "acquisition=random"
 # What `--quick` changes in every world, so that 64 studies take less than 15 minutes on two cores.
 QUICK = ("rounds=4", "evaluation.responses_per_prompt=4")
@@ -39,6 +41,9 @@ class SuiteSettings:
             floor, the references); None for all.
         subsets: number of random subsets of which the best is a reference; 0 leaves it out.
         changes: overrides of every recipe, `key.path=value`.
+
+    Raises:
+        RecipeError: if a further arm has the name of an arm of the suite.
     """
 
     worlds: tuple[World, ...]
@@ -48,6 +53,14 @@ class SuiteSettings:
     subsets: int = 64
     changes: tuple[str, ...] = ()
     scale_seeds: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            if arm.name in SCALE:
+                raise RecipeError(
+                    f"`--arm` must have a name of its own, but {arm.name!r} is one of the suite's arms "
+                    f"({', '.join(SCALE)}): choose another name."
+                )
 
     @property
     def scaled(self) -> tuple[int, ...]:
@@ -157,6 +170,7 @@ def _look_ahead(world: World, settings: SuiteSettings) -> tuple[str, ...]:
 
 
 def random_stream(seed: int, stream: int) -> str:
+    """Return the override for random selection of a seed on a stream of its own, whatever the study's seed does."""
     rule = {"name": "duelist.suite.rules:RandomStream", "seed": seed, "stream": stream}
     return _flow("acquisition", rule)
 

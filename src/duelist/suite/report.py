@@ -9,8 +9,8 @@ from pathlib import Path
 from duelist.compare.curves import OVER, Rows
 from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.store.artifacts import write_text
-from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD
-from duelist.suite.record import CURVES, SuiteRecord, WorldRecord, read_curves, read_record
+from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD, SCALE
+from duelist.suite.record import CURVES, SuiteRecord, WorldRecord, read_curves, read_record, seeds_in_words
 from duelist.suite.statistics import Interval, holm
 from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, Unit, judge, p_values, surely_gained
 from duelist.suite.worlds import BASE
@@ -18,8 +18,6 @@ from duelist.suite.worlds import BASE
 REPORT = "report.md"
 NOTHING = "–"
 INFORMATIVE = {True: "yes", False: "no: it says nothing about rules", None: "no reference was run"}
-# Arms that show what the instrument sees, and are no candidates.
-NOT_JUDGED = (AGAIN, FLOOR, LOOK_AHEAD, BEST)
 ONE_SIDED = 0.025  # p at which the upper end of a 95 % interval is reached
 
 READING = f"""\
@@ -32,7 +30,7 @@ READING = f"""\
   design, in per cent of what random gains in the base world. {NOTHING}: the gain cannot be told from nothing.
 - **Never worse**: "passes" means not worse by {MARGIN:.0%} of the gain: the area plus {MARGIN:.0%} of the gain has a
   95 % interval above 0, whether or not the gain itself can be told from nothing. A default must pass in every world, so
-  no correction is needed.
+  no correction is needed. {NOTHING}: fewer than {FEWEST_SEEDS} seeds.
 - **To random's end** is the share of random's effort at which the arm's isotonic mean curve reaches the end of
   random's, with a percentile bootstrap over seeds (from {FEWEST_SEEDS} seeds on). p is of "it needs more than half",
   adjusted by Holm for all arms and worlds in which it is asked: those where a reference's upper end is at most a
@@ -69,13 +67,13 @@ def report(folder: Path, over: str = "labels") -> str:
     rows = {name: read_curves(folder / name / CURVES) for name in record.worlds}
     results = {name: world_results(name, record, rows, over) for name in record.worlds}
     main = {name: found[0] for name, found in results.items()}
-    candidates = list({arm: None for world in record.worlds.values() for arm in world.arms if arm not in NOT_JUDGED})
+    candidates = list({arm: None for world in record.worlds.values() for arm in world.arms if arm not in SCALE})
     raw = p_values(main, candidates, [name for name, world in record.worlds.items() if world.data_set])
     adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
     lines = [
         "# Does choosing pairs save labels?",
         "",
-        *_head(record),
+        *_head(record, main),
         "",
         *_verdicts(record, main, adjusted),
         "",
@@ -101,12 +99,16 @@ def world_results(name: str, record: SuiteRecord, rows: Mapping[str, Rows], over
     return found
 
 
-def _head(record: SuiteRecord) -> list[str]:
-    versions = ", ".join(f"{name} {version}" for name, version in record.libraries.items())
-    seeds = f"{len(record.seeds)} seeds, {min(record.seeds)} to {max(record.seeds)}"
-    where = f"Duelist {record.version}, {versions}; {record.machine}."
-    lines = ["```sh", record.command, "```", "", f"Rule under test: `{record.rule}`. {seeds}. {where}"]
-    if len(record.seeds) < FEWEST_SEEDS:
+def _head(record: SuiteRecord, results: Mapping[str, MetricResult]) -> list[str]:
+    seeds = f"{len(record.seeds)} seeds, {seeds_in_words(record.seeds)}"
+    lines = ["```sh", record.command, "```", "", f"Rule under test: `{record.rule}`. {seeds}. {record.where}."]
+    if record.earlier:
+        lines += ["", f"Some studies ran earlier: {'; '.join(record.earlier)}."]
+    finished = {name: 0 if (arm := result.arm(record.rule)) is None else arm.seeds for name, result in results.items()}
+    if fewer := {name: n for name, n in finished.items() if n < len(record.seeds)}:
+        counts = ", ".join(f"{name} {n}" for name, n in fewer.items())
+        lines += ["", f"**Not finished.** Of {len(record.seeds)} seeds, the rule and random have: {counts}."]
+    if min(finished.values(), default=0) < FEWEST_SEEDS:
         lines += ["", f"**Fewer than {FEWEST_SEEDS} seeds: this decides nothing, whatever the numbers say.**"]
     return lines + (["", record.repeated] if record.repeated else [])
 
@@ -114,16 +116,18 @@ def _head(record: SuiteRecord) -> list[str]:
 def _verdicts(
     record: SuiteRecord, results: Mapping[str, MetricResult], adjusted: Mapping[tuple[str, str], float]
 ) -> list[str]:
-    table = [["world", "does a reference beat random?", "area", "never worse", "to random's end", "at most half"]]
+    head = ["world", "seeds", "does a reference beat random?", "area", "never worse", "to random's end", "at most half"]
+    table = [head]
     for name, result in results.items():
         arm = result.arm(record.rule)
         known = INFORMATIVE[result.informative]
         if arm is None:
-            table.append([name, known, *[NOTHING] * 4])
+            table.append([name, "0", known, *[NOTHING] * 4])
             continue
         p = adjusted.get((name, record.rule))
         saves = "not asked" if p is None else ("shown" if p <= ONE_SIDED else "not shown") + f" (p {_p(p)})"
-        table.append([name, known, _percent(arm.area), arm.never_worse or NOTHING, effort_in_words(arm, result), saves])
+        verdict, end = arm.never_worse or NOTHING, effort_in_words(arm, result)
+        table.append([name, str(arm.seeds), known, _percent(arm.area), verdict, end, saves])
     return [f"## The rule under test, `{record.rule}`", "", *markdown_table(table)]
 
 
@@ -150,7 +154,9 @@ def _gain(result: MetricResult) -> str:
         return ""
     gain = result.gain
     text = f": random gains {gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f}) after the first batch"
-    return text + ("." if result.own_unit else "; shares are of its gain in the base world.")
+    if result.unit is None:
+        return text + "; shares would be of its gain in the base world, which is not known: run `base` in this suite."
+    return text + ("." if result.unit == "own" else "; shares are of its gain in the base world.")
 
 
 def _row(arm: ArmResult, what: str, result: MetricResult, p: float | None) -> list[str]:
@@ -166,8 +172,8 @@ def _percent(interval: Interval | None) -> str:
 
 def effort_in_words(arm: ArmResult, result: MetricResult) -> str:
     """Return the effort and its interval in labels or seconds, with the share of random's whole effort."""
-    if result.gain is not None and result.gain.low <= 0:
-        return NOTHING  # random has no end to reach
+    if result.gain is not None and not result.has_end:
+        return NOTHING
 
     def count(share: float) -> str:
         return f"{share * result.whole:.0f}" if math.isfinite(share) else "never"

@@ -10,6 +10,7 @@ import numpy as np
 
 from duelist.compare.curves import Rows, curve, parse_metric
 from duelist.compare.statistics import FEWEST_SEEDS, Floats, area_under, value_at
+from duelist.errors import DataError
 from duelist.seeding import generator
 from duelist.suite.plan import BEST, LOOK_AHEAD, RANDOM
 from duelist.suite.statistics import Effort, Interval, effort, share_of_gain, share_of_unit
@@ -22,7 +23,10 @@ Unit = float | Literal["own"] | None
 
 @dataclass(frozen=True)
 class Matched:
-    """Curves of an arm and of random on the same seeds, on random's grid of efforts; higher is better."""
+    """Curves of an arm and of random on the same seeds; higher is better.
+
+    Effort is that of random's evaluations, a mean over seeds. Within a seed the curves meet at its own efforts.
+    """
 
     effort_E: Floats
     own_SE: Floats
@@ -40,7 +44,8 @@ class ArmResult:
             for fewer than two seeds.
         slack: the same plus 10 % of the gain; None for fewer than two seeds, or without a gain.
         area: the difference as a share of the gain; None too if the gain cannot be told from nothing.
-        end: difference of the last values, as a share of the gain.
+        end_difference: difference of the last values, in the metric's own unit; None for fewer than two seeds.
+        end: the same as a share of the gain.
         effort: effort to random's end.
     """
 
@@ -49,16 +54,17 @@ class ArmResult:
     difference: Interval | None
     slack: Interval | None
     area: Interval | None
+    end_difference: Interval | None
     end: Interval | None
     effort: Effort
 
     @property
     def never_worse(self) -> str | None:
-        """Whether the bar (b) is met: the area's lower end is above −10 % of the gain. None for fewer than two seeds.
+        """Whether the bar (b) is met: the area's lower end is above −10 % of the gain. None with too few seeds.
 
         It needs no ratio: the area is above −10 % of the gain where difference + 10 % of the gain is above 0.
         """
-        if self.difference is None:
+        if self.seeds < FEWEST_SEEDS:
             return None
         if self.slack is not None and self.slack.low > 0:
             return "passes"
@@ -74,7 +80,7 @@ class MetricResult:
         effort: the column of metrics.jsonl that effort is counted in.
         whole: random's whole effort.
         gain: random's gain after the first batch, mean with its interval; None for fewer than two seeds.
-        own_unit: whether shares are of this gain; otherwise of the base world's.
+        unit: what shares are of: `own`, this gain; otherwise the base world's, None if that is not known.
         arms: the arms other than random, in order.
     """
 
@@ -82,7 +88,7 @@ class MetricResult:
     effort: str
     whole: float
     gain: Interval | None
-    own_unit: bool
+    unit: Unit
     arms: tuple[ArmResult, ...]
 
     def arm(self, name: str) -> ArmResult | None:
@@ -93,20 +99,31 @@ class MetricResult:
     def informative(self) -> bool | None:
         """Whether a reference beats random, so that the world says something about rules; None if none was run."""
         # The look-ahead chooses as it goes; the best subset is chosen for its end.
-        found = [arm.area if arm.arm == LOOK_AHEAD else arm.end for arm in self.arms if arm.arm in (LOOK_AHEAD, BEST)]
-        known = [interval.low > 0 for interval in found if interval is not None]
-        return any(known) if known else None
+        found = [x.difference if x.arm == LOOK_AHEAD else x.end_difference for x in self._references]
+        return any(x is not None and x.low > 0 for x in found) if found else None
+
+    @property
+    def has_end(self) -> bool:
+        """Whether random surely gains, so that there is an end to reach."""
+        return self.gain is not None and self.gain.low > 0
 
     @property
     def qualifies(self) -> bool:
         """Whether the bar (a) applies: a reference surely reaches random's end within a quarter of the effort."""
-        references = [x for x in map(self.arm, (LOOK_AHEAD, BEST)) if x is not None]
         # The bootstrap of a few seeds is narrow because it cannot be wide.
-        return any(x.seeds >= FEWEST_SEEDS and x.effort.share.high <= QUARTER for x in references)
+        return any(x.seeds >= FEWEST_SEEDS and x.effort.share.high <= QUARTER for x in self._references)
+
+    @property
+    def _references(self) -> list[ArmResult]:
+        return [arm for arm in self.arms if arm.arm in (LOOK_AHEAD, BEST)]
 
 
 def matched(rows: Rows, arm: str, metric: str, over: str) -> Matched | None:
-    """Return the curves of an arm and of random in a metric; None if no seed has both."""
+    """Return the curves of an arm and of random in a metric; None if no seed has both.
+
+    Raises:
+        DataError: if random was not evaluated equally often on every seed: its curves have no mean then.
+    """
     better = parse_metric(metric)
     sign = 1.0 if better.higher_is_better else -1.0
     shared = sorted(set(rows.get(arm, {})) & set(rows.get(RANDOM, {})))
@@ -114,16 +131,28 @@ def matched(rows: Rows, arm: str, metric: str, over: str) -> Matched | None:
     known = [(own, other) for own, other in pairs if own is not None and other is not None]
     if not known:
         return None
-    effort_E = known[0][1].labels_E
-    own_SE, random_SE = (
-        np.array([sign * np.interp(effort_E, c[i].labels_E, c[i].values_E) for c in known]) for i in (0, 1)
-    )
-    return Matched(effort_E, own_SE, random_SE)
+    counts = {seed: len(c.labels_E) for seed, (_, c) in zip(shared, pairs, strict=True) if c is not None}
+    if len(set(counts.values())) > 1:
+        least, most = min(counts, key=lambda s: counts[s]), max(counts, key=lambda s: counts[s])
+        raise DataError(
+            f"Every study of {RANDOM} must have as many evaluations with a {better.name} over {over}, but seed {least} "
+            f"has {counts[least]} and seed {most} has {counts[most]}: run the suite again, or leave seed {least} out."
+        )
+    effort_E = np.mean([random.labels_E for _, random in known], axis=0)
+    own_SE = np.array([sign * np.interp(random.labels_E, own.labels_E, own.values_E) for own, random in known])
+    return Matched(effort_E, own_SE, np.array([sign * random.values_E for _, random in known]))
 
 
 def gain_S(curves: Matched, first: float) -> Floats:
     """Return random's gain after the shared first batch, on each seed."""
     return np.array([value_E[-1] - value_at(curves.effort_E, value_E, first) for value_E in curves.random_SE])
+
+
+def area_differences(curves: Matched, first: float) -> Floats:
+    """Return the difference to random of the mean height of the curve from an effort on, for each seed."""
+    x_E, last = curves.effort_E, float(curves.effort_E[-1])
+    pairs = zip(curves.own_SE, curves.random_SE, strict=True)
+    return np.array([area_under(x_E, own, first, last) - area_under(x_E, random, first, last) for own, random in pairs])
 
 
 def judge(rows: Rows, metric: str, first_batch: int, unit: Unit = "own", over: str = "labels") -> MetricResult:
@@ -140,7 +169,7 @@ def judge(rows: Rows, metric: str, first_batch: int, unit: Unit = "own", over: s
     own = matched(rows, RANDOM, metric, over)
     name = parse_metric(metric).name
     if own is None:
-        return MetricResult(name, over, 0.0, None, unit == "own", ())
+        return MetricResult(name, over, 0.0, None, unit, ())
     first = _effort_of(rows, first_batch, over)
     arms = [
         _judge_arm(arm, curves, first, unit)
@@ -148,7 +177,7 @@ def judge(rows: Rows, metric: str, first_batch: int, unit: Unit = "own", over: s
         if arm != RANDOM and (curves := matched(rows, arm, metric, over)) is not None
     ]
     gain = share_of_unit(gain_S(own, first))
-    return MetricResult(name, over, float(own.effort_E[-1]), gain, unit == "own", tuple(arms))
+    return MetricResult(name, over, float(own.effort_E[-1]), gain, unit, tuple(arms))
 
 
 def surely_gained(rows: Rows, metric: str, first_batch: int, over: str = "labels") -> float | None:
@@ -165,11 +194,6 @@ def _effort_of(rows: Rows, labels: int, over: str) -> float:
 
 
 def _judge_arm(arm: str, curves: Matched, first: float, unit: Unit) -> ArmResult:
-    x_E, last = curves.effort_E, float(curves.effort_E[-1])
-
-    def area_S(value_SE: Floats) -> Floats:
-        return np.array([area_under(x_E, value_E, first, last) for value_E in value_SE])
-
     gain = gain_S(curves, first) if unit == "own" else unit
 
     def share(difference_S: Floats) -> Interval | None:
@@ -177,15 +201,17 @@ def _judge_arm(arm: str, curves: Matched, first: float, unit: Unit) -> ArmResult
             return share_of_gain(difference_S, gain)
         return None if gain is None else share_of_unit(difference_S, gain)
 
-    difference_S = area_S(curves.own_SE) - area_S(curves.random_SE)
+    difference_S = area_differences(curves, first)
+    end_S = curves.own_SE[:, -1] - curves.random_SE[:, -1]
     return ArmResult(
         arm,
         len(curves.own_SE),
         share_of_unit(difference_S),
         None if gain is None else share_of_unit(difference_S + MARGIN * gain),
         share(difference_S),
-        share(curves.own_SE[:, -1] - curves.random_SE[:, -1]),
-        effort(x_E, curves.own_SE, curves.random_SE, generator(0, "suite", "bootstrap", arm)),
+        share_of_unit(end_S),
+        share(end_S),
+        effort(curves.effort_E, curves.own_SE, curves.random_SE, generator(0, "suite", "bootstrap", arm)),
     )
 
 
@@ -202,7 +228,7 @@ def p_values(
     return {
         (world, arm): found.effort.p_half
         for world, result in results.items()
-        if result.qualifies or world in data_sets
+        if result.has_end and (result.qualifies or world in data_sets)
         for arm in arms
-        if (found := result.arm(arm)) is not None
+        if (found := result.arm(arm)) is not None and found.seeds >= FEWEST_SEEDS
     }

@@ -23,6 +23,7 @@ from duelist.errors import DuelistError
 from duelist.progress import Progress
 from duelist.settings.validation import read_yaml, write_yaml
 from duelist.store.artifacts import write_text
+from duelist.suite.record import seeds_in_words
 from duelist.suite.summary import matched
 from duelist.suite.worlds import FOLDER, TrainingChoice, World
 
@@ -95,7 +96,7 @@ def choose_training(
     sign = 1.0 if metric.higher_is_better else -1.0
     words = (
         f"chosen by random's mean {metric.name} from the first batch on ({sign * best.area:.3f}; worst of "
-        f"{len(candidates)}: {sign * candidates[-1].area:.3f}) on seeds {min(seeds)} to {max(seeds)}: `{command}`."
+        f"{len(candidates)}: {sign * candidates[-1].area:.3f}) on seeds {seeds_in_words(seeds)}: `{command}`."
     )
     return TrainingChoice(set=best.changes, chosen=words), candidates
 

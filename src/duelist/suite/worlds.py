@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,11 +92,19 @@ class World(BaseModel):
         missing = [name for name in self.modules if importlib.util.find_spec(name) is None]
         if missing:
             return f"it needs {', '.join(missing)}, which is not installed"
+        if self.data is not None and not Path(self.data).expanduser().exists():
+            return (
+                f"its data are not at {self.data} (`prepare.settings.data` of the recipe, relative to the current "
+                "folder; `--data` gives another folder)"
+            )
+        return None
+
+    @property
+    def data(self) -> str | None:
+        """Folder of the data that the recipe's preparation reads; None if it reads none."""
         prepare = self.require().prepare
         data = None if prepare is None else prepare.settings.get("data")
-        if isinstance(data, str) and not Path(data).expanduser().exists():
-            return f"its data are not at {data} (`prepare.settings.data` of the recipe, relative to the current folder)"
-        return None
+        return data if isinstance(data, str) else None
 
 
 def read_world(path: Path) -> World:
@@ -124,6 +133,8 @@ def worlds(names: list[str] | None = None, *, quick: bool = False) -> list[World
     paths = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"), key=lambda p: (p.stem != BASE, p.stem))}
     if names is None:
         return [w for w in map(read_world, paths.values()) if w.quick or not quick]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"`--worlds` must name each world once, but got {', '.join(names)}: leave one out.")
     for name in names:
         if name not in paths:
             raise RecipeError(f"A world must be one of {', '.join(paths)}, but got {name!r}.{nearest(name, paths)}")
@@ -134,17 +145,20 @@ def with_data(found: list[World], places: list[str]) -> list[World]:
     """Return worlds with the folders of their data, given as `WORLD=FOLDER`.
 
     Raises:
-        RecipeError: if a place has another form, or names none of the worlds.
+        RecipeError: if a place has another form, names none of the worlds that have data, or names one twice.
     """
-    folders = dict(place.partition("=")[::2] for place in places)
-    for name, folder in folders.items():
-        if name not in {world.name for world in found} or not folder:
+    folders: dict[str, str] = {}
+    readers = [world.name for world in found if world.data is not None]
+    for place in places:
+        name, _, folder = place.partition("=")
+        if name not in readers or name in folders or not folder:
             raise RecipeError(
-                f"`--data` is written WORLD=FOLDER for one of the worlds {', '.join(w.name for w in found)}, but got "
-                f"{name}={folder}: correct it."
+                f"`--data` is written WORLD=FOLDER, once for a world that has data ({', '.join(readers) or 'none'} of "
+                f"those named), but got {place!r}: correct it."
             )
+        folders[name] = folder
     return [
-        world.model_copy(update={"set": (*world.set, f"prepare.settings.data={folders[world.name]}")})
+        world.model_copy(update={"set": (*world.set, f"prepare.settings.data={json.dumps(folders[world.name])}")})
         if world.name in folders
         else world
         for world in found
