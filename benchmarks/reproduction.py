@@ -41,11 +41,11 @@ READING = f"""\
   95 % t-interval, and signed so that above 0 the first arm is better, whichever way the metric counts.
 - **A relevant difference** is {RELEVANT:.0%} of the second arm's way from the start, by the same statistic.
 - "Better" is *reproduced* if the whole interval is above 0, and *not reproduced* if it is below a relevant difference.
-  "Makes no difference" is *reproduced* if the whole interval is within a relevant difference, and *not reproduced* if it
-  is outside. Everything else, and anything with fewer than {FEWEST_SEEDS} seeds, *cannot be told here*.
+  "Makes no difference" is *reproduced* if the whole interval is within a relevant difference, and *not reproduced* if
+  it is outside. Everything else, and anything with fewer than {FEWEST_SEEDS} seeds, *cannot be told here*.
 - The first metric decides. A claim of several contrasts is reproduced if each is, which needs no correction. It is not
-  reproduced as soon as one is not, and for that the intervals are widened by Bonferroni's correction. The ± shown is not
-  widened; "not reproduced" and its reason use the wider interval.
+  reproduced as soon as one is not, and for that the intervals are widened by Bonferroni's correction. The ± shown is
+  not widened; "not reproduced" and its reason use the wider interval.
 - Nothing here is a verdict on the papers at their own size: models, data and budgets are as small as said below.
 """
 
