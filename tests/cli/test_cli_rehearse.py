@@ -68,7 +68,7 @@ def test_an_audit_on_the_terminal(duelist: Command, tmp_path: Path) -> None:
     done = duelist("audit", tmp_path / "study", "--lengths", "--repeats", "2")
     assert done.code == 0, done.err
     words = " ".join(done.out.split())
-    assert words.startswith("With 16 control labels only differences above about 31 points")
+    assert words.startswith("With 16 control labels the 95 % interval will be about ±40 points")
     assert "no estimate of a smaller active study" in words and "accuracy" in words
     told = duelist("audit", tmp_path / "study", "--lengths", "--repeats", "2", "--json")
     assert json.loads(told.out)["control"] == 16

@@ -43,6 +43,11 @@ class AuditLabels:
         """The number of decided pairs that the rule chose."""
         return len(self.control_X) - self.control
 
+    @property
+    def groups_X2(self) -> NDArray[np.str_]:
+        """The prompts of both responses of each pair."""
+        return np.array([[r.prompt_id for r in q.responses] for q in self.questions], np.str_).reshape(-1, 2)
+
 
 def audit_labels(arm: Arm) -> AuditLabels:
     """Return the pairs that people or a reward decided, and of which it is known how they were selected.

@@ -26,6 +26,7 @@ class Audit:
         power: what so many pairs can see, known beforehand.
         trained_on: mean number of labels of each model.
         splits: number of pairs of models.
+        left_out: number of folds with too few labels.
         accuracy: accuracy on held-out control pairs.
         log_loss: log-loss there, in nats.
         verdict: what the numbers say, in sentences.
@@ -38,6 +39,7 @@ class Audit:
     power: Power
     trained_on: float
     splits: int
+    left_out: int
     accuracy: Difference
     log_loss: Difference
     verdict: tuple[str, ...]
