@@ -111,7 +111,9 @@ def test_p_values_pay_for_the_number_of_rules(monkeypatch: pytest.MonkeyPatch) -
     together = savings(LABELS_E, {"random": base, **arms}, "random", True, np.random.default_rng(0))
     for name in ("p_value", "final_p_value"):
         raw, adjusted = ([getattr(s, name) for s in found] for found in (alone, together))
-        assert min(adjusted) == pytest.approx(min(1.0, 4 * min(raw))) and min(adjusted) < 1 and max(adjusted) >= max(raw)
+        assert (
+            min(adjusted) == pytest.approx(min(1.0, 4 * min(raw))) and min(adjusted) < 1 and max(adjusted) >= max(raw)
+        )
     assert all(x.detectable > y.detectable for x, y in zip(together, alone, strict=True))
 
 
