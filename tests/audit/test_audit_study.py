@@ -80,19 +80,23 @@ def test_the_labels_that_count(tmp_path: Path) -> None:
     assert (labels.share_X == wins).all() and (labels.weight_X == 1).all()
 
 
-def test_draws_by_gain_count_with_their_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", ["lure", "equal"])
+def test_draws_by_gain_count_with_the_weights_that_the_study_trains_with(weights: str, tmp_path: Path) -> None:
     batch = audit_world.asked(6, inclusion=None)
     q_M = np.random.default_rng(0).uniform(0.005, 0.03, len(batch))
     left_M = 100 - np.arange(len(batch))
     drawn = [vary(x, propensity=float(q), candidates_left=int(n)) for x, q, n in zip(batch, q_M, left_M, strict=True)]
     import made_by_hand
 
-    made_by_hand.make_study(tmp_path, drawn, audit_world.PROMPTS, acquisition={"name": "v_opt", "lure": {}})
+    made_by_hand.make_study(
+        tmp_path, drawn, audit_world.PROMPTS, acquisition={"name": "v_opt", "lure": {"weights": weights}}
+    )
     store = Store(tmp_path)
     store.add_answers([Label(x.question.id, "ann", "a") for x in drawn])
     store.close()
     labels = audit_labels(read_arm(tmp_path))
-    assert labels.weight_X == pytest.approx(lure_weights(q_M, left_M)) and labels.active == 32
+    expected = lure_weights(q_M, left_M) if weights == "lure" else np.ones(len(batch))
+    assert labels.weight_X == pytest.approx(expected) and labels.active == 32
 
 
 def test_vectors_come_from_a_file_or_from_the_study(tmp_path: Path) -> None:
