@@ -9,7 +9,7 @@ import pytest
 
 import duelist.audit.comparison as comparison
 from duelist.audit.comparison import connected_groups, cross_fitted, divided
-from duelist.audit.head import COMPONENTS, fit, fitted_precision, pair_rows
+from duelist.audit.head import COMPONENTS, fit, fitted_precision, pair_rows, principal_components
 from duelist.audit.power import half_width, power
 from duelist.errors import DataError
 from duelist.types import Prompt, Question, Response
@@ -131,6 +131,16 @@ def test_rows_are_components_and_lengths_and_swap_with_the_pair() -> None:
     assert lengths_X1.shape == (70, 1)
     longer = np.array([len(q.a.text.split()) > len(q.b.text.split()) for q in questions])
     assert ((lengths_X1[:, 0] > 0) == longer).all()
+    # The components are those of the singular value decomposition, of few and of many columns.
+    for difference_XH in (one - other, (one - other)[:40]):
+        left_XH = np.linalg.svd(difference_XH, full_matrices=False)[0][:, :COMPONENTS][:, :40]
+        found_XD = principal_components(difference_XH)[:, :40] / np.sqrt(len(difference_XH))
+        np.testing.assert_allclose(np.abs((left_XH[:, :38] * found_XD[:, :38]).sum(axis=0)), 1, atol=1e-6)
+    alike = tuple(
+        Question(f"q{i}", (a, Response.of(prompt, a.text[::-1], [], [i], 0)), 1) for i, (a, _) in enumerate(pairs)
+    )
+    with pytest.raises(DataError, match="equal for all 70 pairs"):
+        pair_rows(alike, one, one)
 
 
 def test_the_power_is_said_beforehand() -> None:

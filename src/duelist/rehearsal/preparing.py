@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.errors import BudgetError, RecipeError, StorageError
+from duelist.audit.head import principal_components
+from duelist.errors import BudgetError, DataError, RecipeError, StorageError
 from duelist.files.atomic import atomic_path
 from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.embeddings.config import EmbeddingConfig
@@ -17,7 +18,7 @@ from duelist.models.embeddings.files import embedding_id, write_embeddings
 from duelist.models.embeddings.sources import make_embedder
 from duelist.progress import Progress
 from duelist.rehearsal.rows import Preferences
-from duelist.rehearsal.text_vectors import COMPONENTS, text_vectors, with_length
+from duelist.rehearsal.text_vectors import centred, text_vectors, with_length
 from duelist.seeding import generator
 from duelist.settings.validation import read_yaml, write_yaml
 from duelist.store.artifacts import write_jsonl, write_text
@@ -147,12 +148,21 @@ def _responses(preferences: Preferences) -> list[tuple[Prompt, Response]]:
 def _vectors(
     responses: list[tuple[Prompt, Response]], embeddings: EmbeddingConfig | None, progress: Progress
 ) -> Floats:
-    """Return the vectors of the responses: leading principal components, and the length, each of mean square 1."""
+    """Return the vectors of the responses: leading principal components, and the length, each of mean square 1.
+
+    Raises:
+        DataError: if they are all equal.
+    """
     texts = [response.text for _, response in responses]
     if embeddings is None:
-        return text_vectors(texts, generator(0, "text vectors"))
-    embed = EmbeddingCache(make_embedder(embeddings))
-    found_RH = embed({p.id: p for p, _ in responses}, [r for _, r in responses], progress).astype(np.float64)
-    centred_RH = found_RH - found_RH.mean(axis=0)
-    _, axis_HH = np.linalg.eigh(centred_RH.T @ centred_RH)
-    return with_length(centred_RH @ axis_HH[:, ::-1][:, :COMPONENTS], texts)
+        vectors_RH = text_vectors(texts, generator(0, "text vectors"))
+    else:
+        embed = EmbeddingCache(make_embedder(embeddings))
+        found_RH = embed({p.id: p for p, _ in responses}, [r for _, r in responses], progress).astype(np.float64)
+        vectors_RH = with_length(principal_components(centred(found_RH)), texts)
+    if not vectors_RH.any():
+        raise DataError(
+            f"A rehearsal needs features that tell responses apart, but those of all {len(texts)} are equal: give "
+            "others with --model or --embeddings."
+        )
+    return vectors_RH
