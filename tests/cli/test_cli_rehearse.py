@@ -62,6 +62,13 @@ def test_what_a_rehearsal_refuses(duelist: Command, tmp_path: Path) -> None:
     file = written(tmp_path / "mine.jsonl")
     assert "one source" in duelist("rehearse", file, "--model", "m", "--embeddings", "e.npz").error
     assert "two seeds or more and a rule" in duelist("rehearse", file, "--seeds", "0").error
+    # Mistakes in rules are found before anything is read.
+    assert "v_opt" in duelist("rehearse", tmp_path / "none.jsonl", "--rules", "v_opd").error
+    other = duelist(
+        "rehearse", file, "-o", tmp_path / "out", "--arm", "random:acquisition=v_opt", "--arm", "b:acquisition=bald"
+    )
+    assert "`random` of a rehearsal is random selection, but got one with acquisition=v_opt" in other.error
+    assert not (tmp_path / "out").exists()
     few = written(tmp_path / "few.jsonl", 2, 3)
     assert "60 decided pairs" in duelist("rehearse", few).error
 
@@ -71,7 +78,7 @@ def test_an_audit_on_the_terminal(duelist: Command, tmp_path: Path) -> None:
     done = duelist("audit", tmp_path / "study", "--lengths", "--repeats", "2")
     assert done.code == 0, done.err
     words = " ".join(done.out.split())
-    assert words.startswith("With 16 control labels the 95 % interval will be about ±40 points")
+    assert words.startswith("With 16 control labels the 95 % interval will be about ±46 points")
     assert "no estimate of a smaller active study" in words and "accuracy" in words
     told = duelist("audit", tmp_path / "study", "--lengths", "--repeats", "2", "--json")
     assert json.loads(told.out)["control"] == 16

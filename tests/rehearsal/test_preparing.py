@@ -49,6 +49,14 @@ def test_the_recipe_fits_the_file(tmp_path: Path) -> None:
     for labels in (97, 7):
         with pytest.raises(BudgetError, match=rf"got {labels} labels, and the 120 decided pairs may leave 96"):
             prepare_rehearsal(tmp_path / "t", preferences(), labels, None, Silent())
+    with pytest.raises(BudgetError, match=r"8 equal batches, but got 15 labels.*a multiple of 8 up to 96"):
+        prepare_rehearsal(tmp_path / "t", preferences(), 15, None, Silent())
+    one = Preferences(preferences(1, 58).rows + preferences(2, 2).rows[2:], 0, 0)
+    for labels in (None, 8):
+        with pytest.raises(BudgetError, match=r"60 decided pairs may leave 2, because 1 of 2 prompts.*more prompts"):
+            prepare_rehearsal(tmp_path / "t", one, labels, None, Silent())
+    few = Preferences(preferences(1, 51).rows + preferences(2, 9).rows[9:], 0, 0)
+    assert load_recipe(prepare_rehearsal(tmp_path / "v", few, None, None, Silent())).budget == 1
     (tmp_path / "u").mkdir()
     (tmp_path / "u/other.txt").touch()
     with pytest.raises(StorageError, match=r"holds other.txt"):

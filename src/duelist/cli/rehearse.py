@@ -50,7 +50,9 @@ def rehearse(
     labels: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Labels to spend in each study. If not given: half of what is there, 800 at most."
+            metavar="N",
+            help="Labels to spend in each study, a multiple of 8. If not given: half of the pairs that are left when "
+            "the prompts with most pairs are held out, 800 at most.",
         ),
     ] = None,
     seeds: Annotated[

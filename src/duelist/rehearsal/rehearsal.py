@@ -13,8 +13,12 @@ from duelist.compare.comparison import Failure, finished_rows, run_comparison
 from duelist.compare.curves import Curve, Row, Rows, curve
 from duelist.compare.results import write_results
 from duelist.compare.running import Outcome
+from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.errors import DataError, RecipeError
 from duelist.progress import Progress
+from duelist.recipe.reading import parse_recipe
+from duelist.recipe.values import override, require_arm_name
+from duelist.rehearsal.preparing import recipe_of_studies
 from duelist.rehearsal.saving import MetricSavings, savings
 from duelist.rehearsal.words import verdict
 from duelist.seeding import generator
@@ -55,24 +59,36 @@ def planned(recipe: Path, rules: Sequence[ArmSettings], seeds: Sequence[int]) ->
     """Return the studies of a rehearsal: random selection, and the rules.
 
     Raises:
-        RecipeError: if there is no rule beside random selection, or fewer than two seeds.
+        RecipeError: if there is no rule beside random selection, there are fewer than two seeds, or a rule is invalid.
     """
     others = require_comparable(rules, seeds)
     return plan_studies(recipe.parent, str(recipe), (), [RANDOM, *others], seeds)
 
 
 def require_comparable(rules: Sequence[ArmSettings], seeds: Sequence[int]) -> list[ArmSettings]:
-    """Return the rules beside random selection.
+    """Return the rules beside random selection. Nothing is read: mistakes in rules are found before the preferences.
 
     Raises:
-        RecipeError: if there is none, or fewer than two seeds.
+        RecipeError: if there is no rule, there are fewer than two seeds, a rule's settings are invalid, or an arm that
+            is called random selects otherwise.
     """
-    others = [rule for rule in rules if rule.name != RANDOM.name]
+    others = [rule for rule in rules if rule != RANDOM]
     if len(seeds) < 2 or not others:
         raise RecipeError(
             f"A rehearsal needs two seeds or more and a rule beside random, but got {len(seeds)} and {len(others)}: "
-            "raise --seeds (8 or more can establish a difference), or name a rule with --rules."
+            f"raise --seeds ({FEWEST_SEEDS} or more can establish a difference), or name a rule with --rules."
         )
+    for rule in others:
+        if rule.name == RANDOM.name:
+            raise RecipeError(
+                f"The arm `random` of a rehearsal is random selection, but got one with {', '.join(rule.changes)}: "
+                "give it another name."
+            )
+        require_arm_name(rule.name)
+        content = recipe_of_studies(Path(), 1, 1)
+        for change in rule.changes:
+            override(content, change)
+        parse_recipe(content)
     return others
 
 
