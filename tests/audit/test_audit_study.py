@@ -49,11 +49,14 @@ def test_an_audit_and_its_section(tmp_path: Path) -> None:
     (shown,) = report.audited(tmp_path)  # in the study's report
     assert shown.table is not None and [row[0] for row in shown.table.rows] == ["accuracy", "log-loss in nats"]
 
+    # A label that was corrected leaves the counts as they are.
+    other = "b" if audit_world.winner(batch[0]) == "a" else "a"
     store = Store(tmp_path)
-    store.add_answers([Label(batch[0].question.id, "ann", "tie", adjudicates=True)])
+    store.add_answers([Label(batch[0].question.id, "ann", other, adjudicates=True)])
     store.close()
     later = report_section(tmp_path)
-    assert later is not None and "run `duelist audit` again" in later.sentences[-1]
+    assert later is not None and "changed since this audit: run `duelist audit` again" in later.sentences[-1]
+    assert (audited(tmp_path).control, read_audit(tmp_path).labels) == (16, audit_labels(read_arm(tmp_path)).digest)
     (tmp_path / FILE).write_text('{"of": "another version"}')
     assert read_audit(tmp_path) is None
 

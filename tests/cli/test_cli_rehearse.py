@@ -83,6 +83,8 @@ def test_an_audit_on_the_terminal(duelist: Command, tmp_path: Path) -> None:
     told = duelist("audit", tmp_path / "study", "--lengths", "--repeats", "2", "--json")
     assert json.loads(told.out)["control"] == 16
     assert duelist("audit", tmp_path / "study", "--lengths", "-q").out == ""
+    assert "one source" in duelist("audit", tmp_path / "study", "--lengths", "--embeddings", "e.npz").error
+    assert "--repeats" in duelist("audit", tmp_path / "study", "--lengths", "--repeats", "0").err
     audit_world.make(tmp_path / "none", control=False, inclusion=1.0)
     assert "control_fraction: 0.1" in duelist("audit", tmp_path / "none").error
 

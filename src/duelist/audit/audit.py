@@ -60,6 +60,7 @@ def audit_study(
         arm.label,
         labels.control,
         labels.active,
+        labels.digest,
         words,
         power(labels.control, folds, repeats),
         found.trained_on,

@@ -13,7 +13,7 @@ from duelist.errors import DataError
 from duelist.report.record import Arm
 from duelist.store.decisions import settled
 from duelist.study.draw_weights import draw_weights
-from duelist.types import Label, Question
+from duelist.types import Label, Question, content_id
 
 FEWEST = 10  # labels of each kind; with fewer, a model is trained on next to nothing
 
@@ -44,6 +44,13 @@ class AuditLabels:
     def active(self) -> int:
         """The number of decided pairs that the rule chose."""
         return len(self.control_X) - self.control
+
+    @property
+    def digest(self) -> str:
+        """A name of these labels: another one if a label has come, gone or changed."""
+        return content_id(
+            *zip([q.id for q in self.questions], self.share_X.tolist(), self.control_X.tolist(), strict=True)
+        )
 
     @property
     def groups_X2(self) -> NDArray[np.str_]:

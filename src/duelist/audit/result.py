@@ -22,6 +22,7 @@ class Audit:
         rule: the acquisition's name.
         control: number of decided control pairs.
         active: number of decided pairs that the rule chose.
+        labels: name of the decided pairs and their labels (`AuditLabels.digest`).
         features: what the models see, in words.
         power: what so many pairs can see, known beforehand.
         trained_on: mean number of labels of each model.
@@ -35,6 +36,7 @@ class Audit:
     rule: str
     control: int
     active: int
+    labels: str
     features: str
     power: Power
     trained_on: float

@@ -53,7 +53,7 @@ def report_section(folder: Path) -> AuditSection | None:
     """Return the section about a study's audit; None for a study without a control slice, or of a random rule.
 
     Before `duelist audit`, it says what one could see. After it, it says what it found, and whether labels have come
-    since.
+    or changed since.
 
     Args:
         folder: the study's folder.
@@ -76,8 +76,8 @@ def report_section(folder: Path) -> AuditSection | None:
         folds = number_of_folds(labels.groups_X2, labels.control_X)
         return AuditSection(TITLE, (so_far, power(labels.control, folds, REPEATS).words, remedy))
     sentences = (found.power.words, *found.verdict, f"The models see {found.features}.")
-    if (found.control, found.active) != (labels.control, labels.active):
-        sentences += ("Labels have come since this audit: run `duelist audit` again.",)
+    if found.labels != labels.digest:
+        sentences += ("Labels have come or changed since this audit: run `duelist audit` again.",)
     rows = (_row("accuracy", found.accuracy), _row("log-loss in nats", found.log_loss))
     return AuditSection(TITLE, sentences, rows)
 
