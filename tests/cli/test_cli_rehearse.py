@@ -68,6 +68,9 @@ def test_what_a_rehearsal_refuses(duelist: Command, tmp_path: Path) -> None:
         "rehearse", file, "-o", tmp_path / "out", "--arm", "random:acquisition=v_opt", "--arm", "b:acquisition=bald"
     )
     assert "`random` of a rehearsal is random selection, but got one with acquisition=v_opt" in other.error
+    twice = duelist("rehearse", tmp_path / "none.jsonl", "--rules", "v_opt", "--arm", "v_opt:acquisition=bald")
+    assert "'v_opt' occurs 2 times" in twice.error
+    assert "a rule beside random, but got 8 and 0" in duelist("rehearse", file, "--arm", "random").error
     assert not (tmp_path / "out").exists()
     few = written(tmp_path / "few.jsonl", 2, 3)
     assert "60 decided pairs" in duelist("rehearse", few).error

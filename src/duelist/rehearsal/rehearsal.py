@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duelist.compare.arms import ArmSettings, PlannedStudy, plan_studies
+from duelist.compare.arms import ArmSettings, PlannedStudy, plan_studies, require_arms
 from duelist.compare.comparison import Failure, finished_rows, run_comparison
 from duelist.compare.curves import Curve, Row, Rows, curve
 from duelist.compare.results import write_results
@@ -17,7 +17,7 @@ from duelist.compare.statistics import FEWEST_SEEDS
 from duelist.errors import DataError, RecipeError
 from duelist.progress import Progress
 from duelist.recipe.reading import parse_recipe
-from duelist.recipe.values import override, require_arm_name
+from duelist.recipe.values import override
 from duelist.rehearsal.preparing import recipe_of_studies
 from duelist.rehearsal.saving import MetricSavings, savings
 from duelist.rehearsal.words import verdict
@@ -69,22 +69,22 @@ def require_comparable(rules: Sequence[ArmSettings], seeds: Sequence[int]) -> li
     """Return the rules beside random selection. Nothing is read: mistakes in rules are found before the preferences.
 
     Raises:
-        RecipeError: if there is no rule, there are fewer than two seeds, a rule's settings are invalid, or an arm that
-            is called random selects otherwise.
+        RecipeError: if there is no rule, there are fewer than two seeds, a rule's name or settings are invalid, or an
+            arm that is called random selects otherwise.
     """
-    others = [rule for rule in rules if rule != RANDOM]
+    others = [rule for rule in rules if rule.name != RANDOM.name or rule.changes not in ((), RANDOM.changes)]
     if len(seeds) < 2 or not others:
         raise RecipeError(
             f"A rehearsal needs two seeds or more and a rule beside random, but got {len(seeds)} and {len(others)}: "
             f"raise --seeds ({FEWEST_SEEDS} or more can establish a difference), or name a rule with --rules."
         )
+    require_arms(others)
     for rule in others:
         if rule.name == RANDOM.name:
             raise RecipeError(
                 f"The arm `random` of a rehearsal is random selection, but got one with {', '.join(rule.changes)}: "
                 "give it another name."
             )
-        require_arm_name(rule.name)
         content = recipe_of_studies(Path(), 1, 1)
         for change in rule.changes:
             override(content, change)
