@@ -37,7 +37,7 @@ def verdict(labels: int, seeds: int, found: MetricSavings, left_out: Sequence[st
     adjusted = "" if rules == 1 else f" p-values are adjusted for the {rules} rules (Holm)."
     first = (
         f"{seeds} seeds, {labels} labels each, {of_rules} tried. Where choosing makes no difference, some rule is said "
-        f"to save labels in {100 * (1 - LEVEL):.0f} % of rehearsals, and as often to be worse.{adjusted}"
+        f"to save labels in at most {100 * (1 - LEVEL):.0f} % of rehearsals, and likewise to be worse.{adjusted}"
     )
     gained = (found.end - found.start) * (1 if found.higher_is_better else -1)
     if gained <= 0:
