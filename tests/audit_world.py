@@ -8,7 +8,7 @@ from typing import Any
 import made_by_hand
 from duelist.store.row_codecs import AskedQuestion
 from duelist.store.store import Store
-from duelist.types import Label, Prompt
+from duelist.types import Label, Prompt, Question, Response
 
 PROMPTS = [Prompt.of(f"Prompt {i}.") for i in range(8)]
 
@@ -17,10 +17,12 @@ def asked(of_prompt: int = 6, **changes: Any) -> list[AskedQuestion]:
     """Pairs of a first round: the first third of each prompt's is its control slice."""
     found: list[AskedQuestion] = []
     for p in PROMPTS:
-        for i, x in enumerate(made_by_hand.pairs_on(p, of_prompt, f" of {p.id}")):
+        for i in range(of_prompt):
+            texts = (f"yes, surely {i} of {p.id}", f"no {i} of {p.id}")  # the better one is longer
+            pair = Question.pair(*(Response.of(p, text, [1], [2, 3], 1) for text in texts), 1)
             control = i < of_prompt // 3
             values: dict[str, Any] = {"inclusion": 0.2 if control else 1.0, "control": control} | changes
-            found.append(AskedQuestion(x.question, 1, len(found), 0.5, "nats", 0.1, None, **values))
+            found.append(AskedQuestion(pair, 1, len(found), 0.5, "nats", 0.1, None, **values))
     return found
 
 

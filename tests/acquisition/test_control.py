@@ -61,6 +61,32 @@ def test_the_control_pairs_are_a_uniform_sample_of_the_whole_pool(monkeypatch: p
     assert len(seen) == 15 and set(seen.values()) == {48}
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+def test_random_picks_before_the_rule_are_control_pairs_and_the_batch_is_the_same(size: int) -> None:
+    """A mixed round: two pairs at random, then the rule, here the best values of the others."""
+    seen: Counter[int] = Counter()
+    for seed, drawn in enumerate(permutations(range(6), 2)):
+        rest = sorted(set(range(6)) - set(drawn), key=lambda i: -VALUE_N[i])[:2]
+        for again in range(20):
+            rngs = [np.random.default_rng(100 * seed + again) for _ in range(2)]
+            plain, told = (
+                with_control(picked(*drawn, *rest), IDS, size, rng, random_first=n)
+                for rng, n in zip(rngs, (0, 2), strict=True)
+            )
+            assert (plain.selection.indices_B == told.selection.indices_B).all()
+            assert (plain.inclusion_B == told.inclusion_B).all() and (told.control_B >= plain.control_B).all()
+            own = set(told.selection.indices_B[told.selection.scores_B > 0].tolist())
+            control = set(told.selection.indices_B[told.control_B].tolist())
+            assert own & set(drawn) <= control
+            of_rule = set(told.selection.indices_B[(told.inclusion_B == 1) & ~told.control_B].tolist())
+            assert of_rule <= set(rest)
+            seen.update(control)
+    # Over every draw of the random picks, each pair of the pool is a control pair equally often, but for the slice's
+    # chance; the rule's own favourite is none of them.
+    share_N = np.array([seen[i] for i in range(6)]) / seen.total()
+    assert share_N == pytest.approx(np.full(6, 1 / 6), abs=0.02)
+
+
 def test_the_batch_is_the_shortest_prefix_that_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "hash_keys", lambda rng, ids: np.array([5, 4, 1, 0, 3, 2]))  # d, c first
     found = with_control(picked(4, 2, 0, 5), IDS, 2, np.random.default_rng(0))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import duelist.audit.comparison as comparison
-from duelist.audit.comparison import connected_groups, cross_fitted
-from duelist.audit.head import COMPONENTS, fit, fitted_precision, pair_rows
-from duelist.audit.power import power
+from duelist.audit.comparison import connected_groups, cross_fitted, divided
+from duelist.audit.head import COMPONENTS, fit, fitted_precision, pair_rows, principal_components
+from duelist.audit.power import half_width, power
 from duelist.errors import DataError
 from duelist.types import Prompt, Question, Response
 
@@ -131,15 +131,74 @@ def test_rows_are_components_and_lengths_and_swap_with_the_pair() -> None:
     assert lengths_X1.shape == (70, 1)
     longer = np.array([len(q.a.text.split()) > len(q.b.text.split()) for q in questions])
     assert ((lengths_X1[:, 0] > 0) == longer).all()
+    # The components are those of the singular value decomposition, of few and of many columns.
+    for difference_XH in (one - other, (one - other)[:40]):
+        left_XH = np.linalg.svd(difference_XH, full_matrices=False)[0][:, :COMPONENTS][:, :40]
+        found_XD = principal_components(difference_XH)[:, :40] / np.sqrt(len(difference_XH))
+        np.testing.assert_allclose(np.abs((left_XH[:, :38] * found_XD[:, :38]).sum(axis=0)), 1, atol=1e-6)
+    alike = tuple(
+        Question(f"q{i}", (a, Response.of(prompt, a.text[::-1], [], [i], 0)), 1) for i, (a, _) in enumerate(pairs)
+    )
+    with pytest.raises(DataError, match="equal for all 70 pairs"):
+        pair_rows(alike, one, one)
 
 
 def test_the_power_is_said_beforehand() -> None:
-    able = power(40)
-    assert "With 40 control labels only differences above about 20 points" in able.words
-    assert able.found == pytest.approx(2.8 / 1.96 * able.visible)
-    assert power(160).visible == pytest.approx(able.visible / 2)
-    # By simulation: models that disagree on 40 % of the pairs, and are equally good.
-    rng = np.random.default_rng(0)
-    differences = rng.choice([-1, 0, 1], p=[0.2, 0.6, 0.2], size=(20_000, 40)).mean(axis=1)
-    assert np.mean(np.abs(differences) > able.visible) == pytest.approx(0.05, abs=0.02)
-    assert power(0).visible == 1.0
+    able = power(40, 5, 20)
+    assert "With 40 control labels the 95 % interval will be about ±25 points" in able.words
+    assert "±11 if they agree on nine pairs of ten" in able.words
+    assert power(160, 5, 20).unlike == pytest.approx(able.unlike / 2)
+    assert power(40, 2, 20).unlike > 1.2 * able.unlike  # two folds share more
+    assert power(0, 5, 20).unlike == power(40, 1, 20).unlike == 1.0
+
+
+@pytest.mark.parametrize(("active", "d", "signal"), [(90, 49, False), (90, 5, True), (12, 5, True)])
+def test_the_power_is_that_of_the_comparison_itself(
+    active: int, d: int, signal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the interval is what the formula says of the disagreement of the models that were trained."""
+    halves, disagreements = [], []
+    for s in range(12):
+        rows_XD, share_X, control_X, *rest = world(s, control=40, active=active, d=d)
+        if not signal:
+            share_X = np.random.default_rng(s).integers(2, size=len(share_X)).astype(float)
+        trained: list[Any] = []
+
+        def watched(*arguments: Any, trained: list[Any] = trained) -> Any:
+            trained.append(fit(*arguments))
+            return trained[-1]
+
+        monkeypatch.setattr(comparison, "fit", watched)
+        found = cross_fitted(rows_XD, share_X, control_X, *rest, repeats=4, rng=np.random.default_rng(s))
+        fresh_XD = np.random.default_rng(1000 + s).normal(size=(200, d))
+        of_random, of_active = (np.sign(fresh_XD @ np.array(trained[i::2]).T) for i in (0, 1))
+        disagreements.append((of_random != of_active).mean())
+        halves.append((found.accuracy.high - found.accuracy.low) / 2)
+    assert np.mean(halves) == pytest.approx(half_width(40, 5, 4, float(np.mean(disagreements))), rel=0.2)
+    able = power(40, 5, 4)
+    assert able.alike < np.mean(halves) < 1.1 * able.unlike
+
+
+def test_folds_have_about_equally_many_pairs_though_prompts_have_not() -> None:
+    counts = [12, 8, 6, 5, 4, 3, 3, 2, 2, 2, 1, 1, 1]
+    group_X = np.repeat(np.arange(len(counts)), counts)
+    control_X = np.ones(len(group_X), bool)
+    divisions = [divided(group_X, control_X, 5, np.random.default_rng(s)) for s in range(50)]
+    for fold_X in divisions:
+        assert all(len(set(fold_X[group_X == g].tolist())) == 1 for g in range(len(counts)))
+    # Dealt out in turn, the largest of five folds has 17 of the 50 pairs on average.
+    assert np.mean([np.bincount(fold_X, minlength=5).max() for fold_X in divisions]) < 15
+    assert len({tuple(x.tolist()) for x in divisions}) > 40
+
+
+def test_folds_with_next_to_no_labels_are_left_out_and_counted() -> None:
+    rows_XD, share_X, control_X, weight_X, prompts_X2 = world(5, control=40, active=40)
+    prompts_X2[~control_X] = "p0"  # the rule chose on one prompt, which is one fold's in each division
+    prompts_X2[np.flatnonzero(~control_X)[:3]] = "p1"
+    prompts_X2[np.flatnonzero(control_X)[:4]] = [["p0", "p0"], ["p0", "p0"], ["p1", "p1"], ["p1", "p1"]]
+    found = cross_fitted(rows_XD, share_X, control_X, weight_X, prompts_X2, 4, np.random.default_rng(0))
+    assert (found.splits, found.left_out) == (16, 4)
+    assert found.trained_on > 25
+    one = np.where(np.arange(80)[:, None] < 36, "big", prompts_X2)
+    with pytest.raises(DataError, match=r"20 of 20 folds have fewer.*pairs on more prompts"):
+        cross_fitted(rows_XD, share_X, control_X, weight_X, one, 4, np.random.default_rng(0))

@@ -32,4 +32,4 @@ def test_hidden_states_are_computed_once(
 
     monkeypatch.setattr(Policy, "load", load)
     again, words = response_vectors(*arguments)
-    assert (again == first).all() and words == "the study's own vectors (audit)"
+    assert (again == first).all() and words == "the base model's hidden states"  # the same audit.json

@@ -34,7 +34,7 @@ def test_an_audit_and_its_section(tmp_path: Path) -> None:
     before = report_section(tmp_path)
     assert before is not None and not before.rows
     assert "16 decided pairs that were drawn at random and 32 that activedpo chose" in before.sentences[0]
-    assert "With 16 control labels only differences above about 31 points" in before.sentences[1]
+    assert "With 16 control labels the 95 % interval will be about ±40 points" in before.sentences[1]
     assert before.sentences[2] == "Run `duelist audit` on it."
 
     found = audited(tmp_path)
@@ -49,11 +49,14 @@ def test_an_audit_and_its_section(tmp_path: Path) -> None:
     (shown,) = report.audited(tmp_path)  # in the study's report
     assert shown.table is not None and [row[0] for row in shown.table.rows] == ["accuracy", "log-loss in nats"]
 
+    # A label that was corrected leaves the counts as they are.
+    other = "b" if audit_world.winner(batch[0]) == "a" else "a"
     store = Store(tmp_path)
-    store.add_answers([Label(batch[0].question.id, "ann", "tie", adjudicates=True)])
+    store.add_answers([Label(batch[0].question.id, "ann", other, adjudicates=True)])
     store.close()
     later = report_section(tmp_path)
-    assert later is not None and "run `duelist audit` again" in later.sentences[-1]
+    assert later is not None and "changed since this audit: run `duelist audit` again" in later.sentences[-1]
+    assert (audited(tmp_path).control, read_audit(tmp_path).labels) == (16, audit_labels(read_arm(tmp_path)).digest)
     (tmp_path / FILE).write_text('{"of": "another version"}')
     assert read_audit(tmp_path) is None
 
@@ -80,19 +83,23 @@ def test_the_labels_that_count(tmp_path: Path) -> None:
     assert (labels.share_X == wins).all() and (labels.weight_X == 1).all()
 
 
-def test_draws_by_gain_count_with_their_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", ["lure", "equal"])
+def test_draws_by_gain_count_with_the_weights_that_the_study_trains_with(weights: str, tmp_path: Path) -> None:
     batch = audit_world.asked(6, inclusion=None)
     q_M = np.random.default_rng(0).uniform(0.005, 0.03, len(batch))
     left_M = 100 - np.arange(len(batch))
     drawn = [vary(x, propensity=float(q), candidates_left=int(n)) for x, q, n in zip(batch, q_M, left_M, strict=True)]
     import made_by_hand
 
-    made_by_hand.make_study(tmp_path, drawn, audit_world.PROMPTS, acquisition={"name": "v_opt", "lure": {}})
+    made_by_hand.make_study(
+        tmp_path, drawn, audit_world.PROMPTS, acquisition={"name": "v_opt", "lure": {"weights": weights}}
+    )
     store = Store(tmp_path)
     store.add_answers([Label(x.question.id, "ann", "a") for x in drawn])
     store.close()
     labels = audit_labels(read_arm(tmp_path))
-    assert labels.weight_X == pytest.approx(lure_weights(q_M, left_M)) and labels.active == 32
+    expected = lure_weights(q_M, left_M) if weights == "lure" else np.ones(len(batch))
+    assert labels.weight_X == pytest.approx(expected) and labels.active == 32
 
 
 def test_vectors_come_from_a_file_or_from_the_study(tmp_path: Path) -> None:
@@ -125,18 +132,30 @@ def test_too_few_labels_are_refused_with_the_remedy(tmp_path: Path) -> None:
         audited(tmp_path / "few", repeats=0)
 
 
-def test_the_verdict_says_no_more_than_the_interval() -> None:
-    from duelist.audit.comparison import Difference
+def test_the_verdict_says_no_more_than_the_interval_of_each_metric() -> None:
+    from duelist.audit.comparison import CrossFitted, Difference
 
     open_ = Difference(0.7, 0.75, 0.05, -0.1, 0.2)
     better, worse = Difference(0.7, 0.8, 0.1, 0.02, 0.18), Difference(0.7, 0.6, -0.1, -0.18, -0.02)
     lower = Difference(0.6, 0.5, -0.1, -0.2, -0.05)
-    told = verdict("v_opt", 32, 90, open_, open_)
-    assert "cannot be told" in told[0] and "-10 to +20 points" in told[0] and "differs by" in told[1]
-    assert "taught more" in verdict("v_opt", 32, 90, better, lower)[0]
-    assert "was lower" in verdict("v_opt", 32, 90, better, lower)[1]
-    assert "taught less" in verdict("v_opt", 32, 90, worse, better)[0]
-    assert "trained on 32 labels, of 90" in told[2]
+
+    def told(accuracy: Difference, log_loss: Difference, left_out: int = 0) -> tuple[str, ...]:
+        return verdict("v_opt", 90, CrossFitted(32, 20, left_out, accuracy, log_loss))
+
+    first, second, both, trained, last = told(open_, open_)
+    assert first.startswith("In accuracy, it cannot be told") and "-10 to +20 points" in first
+    assert second.startswith("In log-loss, of which less is better, it cannot be told") and "+0.200 nats" in second
+    assert "two tests at 5 % each" in both and "trained on 32 labels, of 90" in trained and "no estimate" in last
+    # One metric says something, the other nothing: no sentence says more than its own.
+    first, second, *_ = told(open_, lower)
+    assert (
+        first.startswith("In accuracy, it cannot be told")
+        and "less is better, labels that v_opt chose taught more" in second
+    )
+    first, second, *_ = told(worse, better)
+    assert "In accuracy, labels that v_opt chose taught less" in first and "taught less" in second
+    assert "taught more" in told(better, lower)[0]
+    assert "4 of 24 folds were left out" in told(open_, open_, 4)[4]
 
 
 def vary(x: Any, **changes: Any) -> Any:

@@ -43,7 +43,10 @@ def test_a_rehearsal_of_finished_studies_speaks(duelist: Command, tmp_path: Path
     done = duelist(*words)
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
-    assert "120 decided pairs on 12 prompts" in done.err and "2 seeds, 16 labels each. Chance alone seems" in said
+    assert (
+        "120 decided pairs on 12 prompts" in done.err
+        and "2 seeds, 16 labels each: whether a rule saves labels cannot be told" in said
+    )
     found = json.loads((folder / "rehearsal.json").read_text())
     assert [m["metric"] for m in found["metrics"]] == ["log_loss", "pair_accuracy"]
     assert (folder / "table.md").is_file() and (folder / "curves.png").is_file()
@@ -59,6 +62,16 @@ def test_what_a_rehearsal_refuses(duelist: Command, tmp_path: Path) -> None:
     file = written(tmp_path / "mine.jsonl")
     assert "one source" in duelist("rehearse", file, "--model", "m", "--embeddings", "e.npz").error
     assert "two seeds or more and a rule" in duelist("rehearse", file, "--seeds", "0").error
+    # Mistakes in rules are found before anything is read.
+    assert "v_opt" in duelist("rehearse", tmp_path / "none.jsonl", "--rules", "v_opd").error
+    other = duelist(
+        "rehearse", file, "-o", tmp_path / "out", "--arm", "random:acquisition=v_opt", "--arm", "b:acquisition=bald"
+    )
+    assert "`random` of a rehearsal is random selection, but got one with acquisition=v_opt" in other.error
+    twice = duelist("rehearse", tmp_path / "none.jsonl", "--rules", "v_opt", "--arm", "v_opt:acquisition=bald")
+    assert "'v_opt' occurs 2 times" in twice.error
+    assert "a rule beside random, but got 8 and 0" in duelist("rehearse", file, "--arm", "random").error
+    assert not (tmp_path / "out").exists()
     few = written(tmp_path / "few.jsonl", 2, 3)
     assert "60 decided pairs" in duelist("rehearse", few).error
 
@@ -68,11 +81,13 @@ def test_an_audit_on_the_terminal(duelist: Command, tmp_path: Path) -> None:
     done = duelist("audit", tmp_path / "study", "--lengths", "--repeats", "2")
     assert done.code == 0, done.err
     words = " ".join(done.out.split())
-    assert words.startswith("With 16 control labels only differences above about 31 points")
+    assert words.startswith("With 16 control labels the 95 % interval will be about ±46 points")
     assert "no estimate of a smaller active study" in words and "accuracy" in words
     told = duelist("audit", tmp_path / "study", "--lengths", "--repeats", "2", "--json")
     assert json.loads(told.out)["control"] == 16
     assert duelist("audit", tmp_path / "study", "--lengths", "-q").out == ""
+    assert "one source" in duelist("audit", tmp_path / "study", "--lengths", "--embeddings", "e.npz").error
+    assert "--repeats" in duelist("audit", tmp_path / "study", "--lengths", "--repeats", "0").err
     audit_world.make(tmp_path / "none", control=False, inclusion=1.0)
     assert "control_fraction: 0.1" in duelist("audit", tmp_path / "none").error
 

@@ -12,6 +12,7 @@ from scipy import integrate, stats
 
 from duelist.compare.statistics import (
     area_under,
+    detectable,
     labels_to_target,
     mean_interval,
     median_with_never,
@@ -23,6 +24,13 @@ VALUES = st.floats(-100, 100).map(lambda x: round(x, 6))
 CURVES = st.lists(st.tuples(st.integers(1, 40), VALUES), min_size=2, max_size=9).map(
     lambda steps: (np.cumsum([gap for gap, _ in steps]).astype(float), np.array([v for _, v in steps]))
 )
+
+
+@pytest.mark.parametrize(("seeds", "level"), [(3, 0.05), (8, 0.05), (8, 0.0125), (20, 0.05)])
+def test_the_detectable_difference_is_found_in_eighty_percent_of_simulated_tests(seeds: int, level: float) -> None:
+    difference = detectable(2.0, seeds, level)
+    values_XS = np.random.default_rng(seeds).normal(difference, 2.0, size=(20_000, seeds))
+    assert (stats.ttest_1samp(values_XS, 0, axis=1).pvalue < level).mean() == pytest.approx(0.8, abs=0.01)
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 20])

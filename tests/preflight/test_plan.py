@@ -107,3 +107,16 @@ def test_a_budget_beyond_the_larger_questions_is_refused(tiny_recipe: dict[str, 
     examine(parse_recipe(content))
     with pytest.raises(BudgetError, match="needs 49 questions, and the pool has 48 at most"):
         examine(parse_recipe({**content, "budget": 49}))
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"), [(1, "1 of its questions, 100%"), (4, "1 of its questions, 25%"), (5, None)]
+)
+def test_a_control_slice_that_rounding_makes_large_is_noted(
+    tiny_recipe: dict[str, Any], budget: int, said: str | None
+) -> None:
+    content = {**tiny_recipe, "budget": budget, "control_fraction": 0.1, "initial_random": 0}
+    notes = [n for n in plan(parse_recipe(content)).notes if "control_fraction" in n]
+    assert len(notes) == (said is not None) and all(str(said) in n for n in notes)
+    assert not [n for n in plan(parse_recipe({**content, "acquisition": "random"})).notes if "control_fraction" in n]
+    assert not [n for n in plan(parse_recipe({**content, "control_fraction": 0.0})).notes if "control_fraction" in n]

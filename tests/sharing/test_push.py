@@ -86,7 +86,7 @@ def test_the_cards_say_what_the_study_was(study: Path, tmp_path: Path) -> None:
 def test_the_cards_say_what_was_drawn_at_random(tmp_path: Path) -> None:
     prompt = Prompt.of("Say yes.")
     asked = made_by_hand.pairs_on(prompt, 4)
-    asked[3] = replace(asked[3], control=True)
+    asked = [replace(x, control=i != 2) for i, x in enumerate(asked)]  # two before the rule begins, and the slice
     rule = {"acquisition": {"name": "activedpo"}, "initial_random": 2, "control_fraction": 0.25}
     by_data = {"annotator": {"name": "dataset_labels", "path": "prompts.jsonl"}}
     made_by_hand.make_study(tmp_path / "study", asked, [prompt], **rule, **by_data)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from duelist import Label, Study, load_recipe, parse_recipe
+from duelist.audit.labels import audit_labels
 from duelist.choice_models.levelled_risk import lure_weights
 from duelist.errors import RecipeError
 from duelist.recipe.recipe import recipe_content
+from duelist.report.record import read_arm
 from duelist.store import codecs
 from duelist.store.export import csv_text, label_rows
 from duelist.trainers.bradley_terry import BradleyTerry
@@ -84,6 +86,22 @@ def test_propensities_are_recorded_and_weight_the_loss(pool: str, trained: list[
         assert "inclusion" not in row and csv_text(study.store).splitlines()[0].endswith("propensity,candidates_left")
         picks = json.loads((tmp_path / "study/rounds/002/selection.json").read_text())["picks"]
         assert [p["propensity"] for p in picks] == [x.propensity for x in rounds[1]]
+
+
+@pytest.mark.parametrize("fraction", [0, 0.1])
+def test_random_picks_of_a_mixed_round_are_told_from_the_rule_s(fraction: float, tmp_path: Path) -> None:
+    changes = ("acquisition=v_opt", "initial_random=8", f"control_fraction={fraction}")
+    with Study.create(tmp_path / "study", parse_recipe(recipe_of(*changes))) as study:
+        study.ask()
+        asked = study.store.asked()
+        if fraction == 0:
+            assert [x.control for x in asked] == [True] * 8 + [False] * 2  # in the order of the picks
+            assert [x.score == 0 for x in asked] == [True] * 8 + [False] * 2
+        assert all(x.control == (x.score == 0) for x in asked if x.inclusion == 1) and len(asked) == 10
+        study.tell([Label(x.question.id, "ann", "a") for x in asked])
+        labels = audit_labels(read_arm(tmp_path / "study"))
+        # The slice replaces the rule's last pick, or overlaps with the random ones.
+        assert labels.active == sum(x.score != 0 for x in asked) and 8 <= labels.control <= 9
 
 
 def test_equal_weights_leave_the_loss_as_it_is(trained: list[Any], tmp_path: Path) -> None:

@@ -59,7 +59,13 @@ def control_size(fraction: float, budget: int) -> int:
 
 
 def with_control(
-    selection: Selection, pair_ids: Sequence[str], size: int, rng: np.random.Generator, *, uniform: bool = False
+    selection: Selection,
+    pair_ids: Sequence[str],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    uniform: bool = False,
+    random_first: int = 0,
 ) -> Sampled:
     """Replace the last picks of a rule by a random slice of its pool.
 
@@ -70,6 +76,8 @@ def with_control(
         rng: the generator of the slice.
         uniform: whether the rule itself picks at random. Then its picks are the batch, every one is a control pair, and
             no slice is drawn.
+        random_first: how many of the first picks are `InitialRandom`'s. They are control pairs too: a uniform sample of
+            the pool, blind to the rule. Given all picks, they were taken for certain.
 
     Returns:
         The rule's picks in their order, with the random ones at random places between them: an annotator cannot tell
@@ -79,7 +87,7 @@ def with_control(
     if uniform:
         return Sampled(selection, np.full(budget, budget / n), np.ones(budget, bool))
     if not size:
-        return Sampled(selection, np.ones(budget), np.zeros(budget, bool))
+        return Sampled(selection, np.ones(budget), np.arange(budget) < random_first)
     random_N = np.argsort(hash_keys(rng, pair_ids), kind="stable")
     control_N = np.zeros(n, bool)
     control_N[random_N[:size]] = True
@@ -92,6 +100,7 @@ def with_control(
     rest_B = np.setdiff1d(np.arange(budget), place_B)
     indices_B[place_B], scores_B[place_B], inclusion_B[place_B] = chosen, selection.scores_B[:prefix], 1.0
     indices_B[rest_B] = outside_N
+    control_N[chosen[:random_first]] = True
     found = Selection(indices_B, scores_B, selection.unit, {**selection.diagnostics, "picked_by_rule": prefix})
     return Sampled(found, inclusion_B, control_N[indices_B])
 

@@ -45,7 +45,8 @@ class LureConfig(BaseModel):
         default=0.5,
         gt=0,
         le=1,
-        description="ε, the share of the pool's own distribution in every draw. No weight is much above 1/ε.",
+        description="ε, the share of the pool's own distribution in every draw. While few pairs of the pool are drawn, "
+        "no weight is much above 1/ε.",
     )
     weights: Literal["lure", "equal"] = Field(
         default="lure",

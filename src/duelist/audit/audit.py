@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from duelist.audit.comparison import cross_fitted
+from duelist.audit.comparison import REPEATS, cross_fitted, number_of_folds
 from duelist.audit.features import response_vectors
 from duelist.audit.head import pair_rows
 from duelist.audit.labels import audit_labels, require_both_kinds
@@ -17,8 +15,6 @@ from duelist.errors import DataError
 from duelist.progress import Progress
 from duelist.report.record import read_arm
 from duelist.seeding import generator
-
-REPEATS = 20
 
 
 def audit_study(
@@ -56,29 +52,23 @@ def audit_study(
         vectors, words = response_vectors(folder, arm.recipe, arm.prompts, responses, embeddings, progress)
         words += ", with their lengths"
     first, second = (None, None) if vectors is None else (vectors[::2], vectors[1::2])
-    groups_X2 = np.array([[r.prompt_id for r in q.responses] for q in questions])
-    found = cross_fitted(
-        pair_rows(questions, first, second),
-        labels.share_X,
-        labels.control_X,
-        labels.weight_X,
-        groups_X2,
-        repeats,
-        generator(seed, "audit"),
-    )
-    able = power(labels.control)
-    says = verdict(arm.label, found.trained_on, labels.active, found.accuracy, found.log_loss)
+    rows_XD = pair_rows(questions, first, second)
+    split = (labels.share_X, labels.control_X, labels.weight_X, labels.groups_X2)
+    found = cross_fitted(rows_XD, *split, repeats, generator(seed, "audit"))
+    folds = number_of_folds(labels.groups_X2, labels.control_X)
     audit = Audit(
         arm.label,
         labels.control,
         labels.active,
+        labels.digest,
         words,
-        able,
+        power(labels.control, folds, repeats),
         found.trained_on,
         found.splits,
+        found.left_out,
         found.accuracy,
         found.log_loss,
-        says,
+        verdict(arm.label, labels.active, found),
     )
     write_audit(folder, audit)
     return audit

@@ -2,9 +2,11 @@
 
 Reference: repeated cross-validation with a corrected variance: Nadeau, Bengio, "Inference for the generalization
            error", Machine Learning 52, 2003; Bouckaert, Frank, PAKDD 2004 (for repeated folds).
-Formula:   the prompts are divided into K folds, R times. For each fold both models are trained on n labels of other
-           prompts, drawn without replacement: one on control pairs, one on pairs that the rule chose; both are tested
-           on the fold's control pairs. With d_j the J = RK differences and s their standard deviation, the interval is
+Formula:   the prompts are divided into K folds, R times: in random order, each to the fold with the fewest control
+           pairs so far. For each fold both models are trained on n labels of other prompts, drawn without replacement:
+           one on control pairs, one on pairs that the rule chose; both are tested on the fold's control pairs. A fold
+           with fewer than 2 pairs to test on or n < 5 is left out. With d_j the J <= RK differences and s their
+           standard deviation, the interval is
 
                mean d ± t(0.975, J − 1) · s √(1/J + 1/(K − 1)).
 
@@ -25,7 +27,8 @@ from duelist.errors import DataError
 
 Floats = NDArray[np.float64]
 
-FOLDS = 5
+FOLDS, REPEATS = 5, 20
+FEWEST_TESTED, FEWEST_TRAINED = 2, 5  # pairs of a fold, and labels of each of its models
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,14 @@ class CrossFitted:
     Attributes:
         trained_on: n, the mean number of labels of each model.
         splits: J, the number of pairs of models.
-        precision: λ of the heads.
+        left_out: number of folds with too few pairs to test on or too few labels to train on.
         accuracy: share of test pairs whose preferred response has the larger score.
         log_loss: mean −log of the probability given to the label, in nats.
     """
 
     trained_on: float
     splits: int
-    precision: float
+    left_out: int
     accuracy: Difference
     log_loss: Difference
 
@@ -87,8 +90,7 @@ def cross_fitted(
         DataError: if the control pairs are on one prompt alone.
     """
     group_X = connected_groups(groups_X2)
-    groups = np.unique(group_X[control_X])
-    folds = min(FOLDS, len(groups))
+    folds = number_of_folds(groups_X2, control_X)
     if folds < 2:
         raise DataError(
             "An audit tests models on prompts that they have not seen, but all control pairs are on prompts that are "
@@ -97,13 +99,12 @@ def cross_fitted(
     precision = fitted_precision(rows_XD, share_X)
     found, sizes = [], []
     for _ in range(repeats):
-        fold_of = dict(zip(rng.permutation(groups).tolist(), np.arange(len(groups)) % folds, strict=True))
-        fold_X = np.array([fold_of.get(g, -1) for g in group_X.tolist()])
+        fold_X = divided(group_X, control_X, folds, rng)
         for k in range(folds):
             test = np.flatnonzero((fold_X == k) & control_X)
             pools = [np.flatnonzero((fold_X != k) & side_X) for side_X in (control_X, ~control_X)]
             n = min(map(len, pools))
-            if n == 0:
+            if len(test) < FEWEST_TESTED or n < FEWEST_TRAINED:
                 continue
             both = []
             for pool in pools:
@@ -112,15 +113,42 @@ def cross_fitted(
                 both += _tested(rows_XD[test] @ theta_D, share_X[test])
             found.append(both)
             sizes.append(n)
+    left_out = repeats * folds - len(found)
     if len(found) < 2:
         raise DataError(
-            "An audit trains on the rule's choices on prompts beside those it tests on, but almost all of them are on "
-            "the same prompts: it needs pairs on more prompts."
+            f"An audit tests on {FEWEST_TESTED} control pairs or more, and trains on {FEWEST_TRAINED} labels or more "
+            f"of each kind on other prompts, but {left_out} of {repeats * folds} folds have fewer, because most pairs "
+            "are on the same prompts: it needs pairs on more prompts."
         )
     value_J4 = np.array(found)  # accuracy and log-loss of random, then of active
     widen = np.sqrt(1.0 / len(found) + 1.0 / (folds - 1))
     accuracy, log_loss = (_difference(value_J4[:, i], value_J4[:, i + 2], widen) for i in (0, 1))
-    return CrossFitted(float(np.mean(sizes)), len(found), precision, accuracy, log_loss)
+    return CrossFitted(float(np.mean(sizes)), len(found), left_out, accuracy, log_loss)
+
+
+def number_of_folds(groups_X2: NDArray[np.str_], control_X: NDArray[np.bool_]) -> int:
+    """Return K: five, or the number of separate groups of prompts with control pairs."""
+    return min(FOLDS, len(np.unique(connected_groups(groups_X2)[control_X]))) if control_X.any() else 0
+
+
+def divided(
+    group_X: NDArray[np.int64], control_X: NDArray[np.bool_], folds: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the fold of each pair, `[X]`, about equally many control pairs in each; -1 for groups without any.
+
+    Args:
+        group_X: the pairs' groups, which are not divided.
+        control_X: which pairs are tested on.
+        folds: K.
+        rng: the generator of the groups' order.
+    """
+    groups, counts = np.unique(group_X[control_X], return_counts=True)
+    filled_K = np.zeros(folds, np.int64)
+    fold_of = {}
+    for g in rng.permutation(len(groups)):
+        fold_of[int(groups[g])] = k = int(filled_K.argmin())
+        filled_K[k] += counts[g]
+    return np.array([fold_of.get(g, -1) for g in group_X.tolist()])
 
 
 def connected_groups(groups_X2: NDArray[np.str_]) -> NDArray[np.int64]:

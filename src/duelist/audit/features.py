@@ -53,14 +53,24 @@ def response_vectors(
         config = EmbeddingConfig(source="file", path=str(embeddings))
         return EmbeddingCache(make_embedder(config))(prompts, responses, progress), f"the vectors of {embeddings.name}"
     for place in sorted((folder / EMBEDDINGS).glob("*")):
-        known = read_vectors(place)
-        if known and all(r.id in known for r in responses):
-            return np.stack([known[r.id] for r in responses]), f"the study's own vectors ({place.name})"
-    ready = with_fine_tuned(prepared(saved_recipe(recipe), progress), folder)
-    config, policy, words = EmbeddingConfig(), None, "the base model's hidden states"
-    if ready.reward_model is not None:
-        config, words = ready.reward_model.embedding, "the reward model's vectors"
+        if place.name != OWN and (known := _stored(place, responses)) is not None:
+            return known, f"the study's own vectors ({place.name})"
+    saved = saved_recipe(recipe)
+    words = "the base model's hidden states" if saved.reward_model is None else "the reward model's vectors"
+    if (known := _stored(folder / EMBEDDINGS / OWN, responses)) is not None:
+        return known, words
+    ready = with_fine_tuned(prepared(saved, progress), folder)
+    config = EmbeddingConfig() if ready.reward_model is None else ready.reward_model.embedding
+    policy = None
     if config.source == "hidden_states" and config.model is None:
         policy = Policy.load(policy_of(ready), derived_seed(ready.seed, "lora"))
     cache = EmbeddingCache(make_embedder(config, policy), folder / EMBEDDINGS / OWN)
     return cache(prompts, responses, progress), words
+
+
+def _stored(place: Path, responses: Sequence[Response]) -> NDArray[np.float32] | None:
+    """Return the vectors of all responses that a folder holds, `[R, H]`; None if one is missing."""
+    known = read_vectors(place)
+    if not known or any(r.id not in known for r in responses):
+        return None
+    return np.stack([known[r.id] for r in responses])

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from duelist.acquisition.options import AcquisitionOptions
 from duelist.errors import DataError
 from duelist.report.record import Arm
 from duelist.store.decisions import settled
-from duelist.store.draws import weights_of_draws
-from duelist.types import Label, Question
+from duelist.study.draw_weights import draw_weights
+from duelist.types import Label, Question, content_id
 
 FEWEST = 10  # labels of each kind; with fewer, a model is trained on next to nothing
 
@@ -25,7 +26,8 @@ class AuditLabels:
         questions: the X pairs.
         share_X: the share of the labels for a; never ½.
         control_X: which are in the control slice; the others were chosen by the rule.
-        weight_X: weight of each in training: v of pairs that were drawn by their gains, else 1.
+        weight_X: weight of each in the study's training: v of pairs that were drawn by their gains, unless the recipe
+            gives them equal weights; else 1.
     """
 
     questions: tuple[Question, ...]
@@ -43,6 +45,18 @@ class AuditLabels:
         """The number of decided pairs that the rule chose."""
         return len(self.control_X) - self.control
 
+    @property
+    def digest(self) -> str:
+        """A name of these labels: another one if a label has come, gone or changed."""
+        return content_id(
+            *zip([q.id for q in self.questions], self.share_X.tolist(), self.control_X.tolist(), strict=True)
+        )
+
+    @property
+    def groups_X2(self) -> NDArray[np.str_]:
+        """The prompts of both responses of each pair."""
+        return np.array([[r.prompt_id for r in q.responses] for q in self.questions], np.str_).reshape(-1, 2)
+
 
 def audit_labels(arm: Arm) -> AuditLabels:
     """Return the pairs that people or a reward decided, and of which it is known how they were selected.
@@ -56,14 +70,15 @@ def audit_labels(arm: Arm) -> AuditLabels:
     for label in settled(arm.labels):
         if isinstance(label, Label) and label.outcome in ("a", "b") and not label.advisory:
             labels.setdefault(label.pair_id, []).append(label.outcome)
-    one_pool = fixed and not dict(arm.recipe["acquisition"]).get("candidates")
-    weights = weights_of_draws(arm.asked, one_pool=one_pool)
+    told = {k: v for k, v in dict(arm.recipe["acquisition"]).items() if k in AcquisitionOptions.model_fields}
+    options = AcquisitionOptions.model_validate(told)
+    weights = draw_weights(options, str(arm.recipe.get("pool")), arm.asked, range(1, arm.rounds + 1))
     of_rule = {x.round for x in arm.asked if x.control is False}
     kept = []
     for x in arm.asked:
         chosen = x.propensity is not None or x.inclusion is None or x.inclusion >= 1.0
-        told = x.question.k == 2 and x.control is not None and (fixed or not of_rule or x.round in of_rule)
-        if told and (x.control or chosen) and x.question.id in labels:
+        known = x.question.k == 2 and x.control is not None and (fixed or not of_rule or x.round in of_rule)
+        if known and (x.control or chosen) and x.question.id in labels:
             share = labels[x.question.id].count("a") / len(labels[x.question.id])
             if share != 0.5:
                 kept.append((x.question, share, x.control, weights.get(x.question.id, 1.0)))

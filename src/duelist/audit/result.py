@@ -22,10 +22,12 @@ class Audit:
         rule: the acquisition's name.
         control: number of decided control pairs.
         active: number of decided pairs that the rule chose.
+        labels: name of the decided pairs and their labels (`AuditLabels.digest`).
         features: what the models see, in words.
         power: what so many pairs can see, known beforehand.
         trained_on: mean number of labels of each model.
         splits: number of pairs of models.
+        left_out: number of folds with too few labels.
         accuracy: accuracy on held-out control pairs.
         log_loss: log-loss there, in nats.
         verdict: what the numbers say, in sentences.
@@ -34,10 +36,12 @@ class Audit:
     rule: str
     control: int
     active: int
+    labels: str
     features: str
     power: Power
     trained_on: float
     splits: int
+    left_out: int
     accuracy: Difference
     log_loss: Difference
     verdict: tuple[str, ...]

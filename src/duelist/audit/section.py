@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from duelist.audit.comparison import Difference
+from duelist.audit.comparison import REPEATS, Difference, number_of_folds
 from duelist.audit.labels import FEWEST, audit_labels
 from duelist.audit.power import power
 from duelist.audit.result import read_audit
@@ -53,7 +53,7 @@ def report_section(folder: Path) -> AuditSection | None:
     """Return the section about a study's audit; None for a study without a control slice, or of a random rule.
 
     Before `duelist audit`, it says what one could see. After it, it says what it found, and whether labels have come
-    since.
+    or changed since.
 
     Args:
         folder: the study's folder.
@@ -73,10 +73,11 @@ def report_section(folder: Path) -> AuditSection | None:
             f"{arm.label} chose."
         )
         remedy = "Run `duelist audit` on it." if enough else f"An audit needs {FEWEST} of each."
-        return AuditSection(TITLE, (so_far, power(labels.control).words, remedy))
+        folds = number_of_folds(labels.groups_X2, labels.control_X)
+        return AuditSection(TITLE, (so_far, power(labels.control, folds, REPEATS).words, remedy))
     sentences = (found.power.words, *found.verdict, f"The models see {found.features}.")
-    if (found.control, found.active) != (labels.control, labels.active):
-        sentences += ("Labels have come since this audit: run `duelist audit` again.",)
+    if found.labels != labels.digest:
+        sentences += ("Labels have come or changed since this audit: run `duelist audit` again.",)
     rows = (_row("accuracy", found.accuracy), _row("log-loss in nats", found.log_loss))
     return AuditSection(TITLE, sentences, rows)
 

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from duelist.cli.console import Json, Quiet, StudyDir, TerminalProgress, err, out, print_json, say
+from duelist.errors import RecipeError
 
 if TYPE_CHECKING:
     from duelist.audit.section import AuditRow
@@ -27,8 +28,10 @@ def audit(
     lengths: Annotated[
         bool, typer.Option("--lengths", help="Use only the lengths of the responses: no model.")
     ] = False,
-    repeats: Annotated[int, typer.Option(help="How often the prompts are divided into five folds.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    repeats: Annotated[int, typer.Option(min=1, help="How often the prompts are divided into five folds.")] = 20,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the folds, and of the labels that are drawn to train on as many of both kinds.")
+    ] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -36,7 +39,7 @@ def audit(
 
     The study needs `control_fraction` in its recipe: the share of each batch that is drawn at random from the pool.
     Small models are trained on equally many labels of both kinds and tested on random pairs of prompts that they have
-    not seen. What so few labels can show is printed first. The result is kept in DIR/audit.json, for the report.
+    not seen. How wide the interval will be is printed first. The result is kept in DIR/audit.json, for the report.
 
     This compares labels, not studies: what active choice saves is measured by `duelist compare`, or, on preferences
     that you already have, by `duelist rehearse`.
@@ -47,6 +50,8 @@ def audit(
     from duelist.audit.section import report_section
     from duelist.progress import Silent
 
+    if lengths and embeddings is not None:
+        raise RecipeError("The features come from one source, but got --lengths and --embeddings: leave one out.")
     progress = Silent() if quiet or as_json else TerminalProgress(err)
     found = audit_study(study, progress, embeddings=embeddings, lengths_alone=lengths, repeats=repeats, seed=seed)
     if as_json:

@@ -50,7 +50,9 @@ def rehearse(
     labels: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Labels to spend in each study. If not given: half of what is there, 800 at most."
+            metavar="N",
+            help="Labels to spend in each study, a multiple of 8. If not given: half of the pairs that are left when "
+            "the prompts with most pairs are held out, 800 at most.",
         ),
     ] = None,
     seeds: Annotated[
@@ -79,7 +81,8 @@ def rehearse(
     Nobody is asked anything. A quarter of the prompts is held out, others for each seed. Of the rest, each rule asks
     for labels in eight batches, the first at random; a small reward model learns from them and is tested on the
     held-out preferences. A saving is the share of the labels that a rule did not need to reach what random selection
-    reached with all of them. Beside it stand its interval over the seeds, and what chance alone seems to save.
+    reached with all of them. Beside it stand its interval over the seeds, and how often chance seems to save as much.
+    Fewer than 8 seeds claim nothing.
 
     Example: `duelist rehearse preferences.jsonl -o rehearsal`
     """
@@ -140,8 +143,10 @@ def rehearse(
 
 
 def _table(found: MetricSavings) -> Table:
-    table = Table(title=f"{found.metric}: random from {found.start:.4f} to {found.end:.4f}", title_justify="left")
-    names = ("rule", "saved", "95 % interval", "difference at the end", "found with 80 %")
+    better = "higher" if found.higher_is_better else "lower"
+    title = f"{found.metric} ({better} is better): random from {found.start:.4f} to {found.end:.4f}"
+    table = Table(title=title, title_justify="left")
+    names = ("rule", "saved", "95 % interval", "p", "end: rule − random", "end: found with 80 %")
     for name in names:
         table.add_column(name, justify="left" if name == "rule" else "right")
     for s in found.savings:
@@ -149,8 +154,8 @@ def _table(found: MetricSavings) -> Table:
             s.rule,
             f"{100 * s.saving:.0f} %",
             f"{100 * s.low:.0f} to {100 * s.high:.0f} %",
+            f"{s.p_value:.3f}",
             f"{s.final:+.4f} ({s.final_low:+.4f} to {s.final_high:+.4f})",
             f"{s.detectable:.4f}",
         )
-    table.add_row("chance alone", f"up to {100 * found.chance:.0f} %", "", "", "")
     return table

@@ -128,6 +128,22 @@ def with_arms(recipe: Recipe) -> dict[str, Recipe]:
     return {own: recipe} | others
 
 
+def require_arms(chosen: Sequence[ArmSettings], overrides: Sequence[str] = ()) -> None:
+    """Check the names of arms, and that no seed is set.
+
+    Raises:
+        RecipeError: if a name is invalid or occurs twice, or a setting is the seed.
+    """
+    for change in (c for changes in (overrides, *(arm.changes for arm in chosen)) for c in changes):
+        if change.partition("=")[0] == "seed":
+            raise RecipeError(f"`--seeds` says the seeds of every arm, but `{change}` sets one: remove that.")
+    names = [arm.name for arm in chosen]
+    for name in names:
+        require_arm_name(name)
+        if names.count(name) > 1:
+            raise RecipeError(f"Arms must have different names, but {name!r} occurs {names.count(name)} times.")
+
+
 def plan_studies(
     folder: Path, source: str, overrides: Sequence[str], chosen: Sequence[ArmSettings], seeds: Sequence[int]
 ) -> list[PlannedStudy]:
@@ -143,14 +159,7 @@ def plan_studies(
     Raises:
         RecipeError: if there are fewer than two arms, a name is invalid or occurs twice, or a setting is invalid.
     """
-    for change in (c for changes in (overrides, *(arm.changes for arm in chosen)) for c in changes):
-        if change.partition("=")[0] == "seed":
-            raise RecipeError(f"`--seeds` says the seeds of every arm, but `{change}` sets one: remove that.")
-    names = [arm.name for arm in chosen]
-    for name in names:
-        require_arm_name(name)
-        if names.count(name) > 1:
-            raise RecipeError(f"Arms must have different names, but {name!r} occurs {names.count(name)} times.")
+    require_arms(chosen, overrides)
     studies = []
     for seed in seeds:
         changes = [*overrides, f"seed={seed}"]

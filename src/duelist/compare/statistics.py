@@ -3,6 +3,7 @@
 Reference: Student, "The probable error of a mean", Biometrika 6, 1908; Settles, "Active Learning", 2012 (curves).
 Formula:   interval: mean ± t(0.975, S − 1) · s / √S;  paired: the same of the differences d_s = a_s − b_s within seeds,
            p = 2 P(T > |mean d| / (s_d / √S)), T Student's with S − 1 degrees of freedom;
+           detectable: δ with P(|T| > t(1 − level/2, S − 1)) = power, T noncentral with parameter δ √S / s_d;
            area: ∫ value d(labels) / (highest − lowest label count), by trapezoids;
            labels to a target: the first label count at which the curve, linear between measurements, is at the target.
 
@@ -19,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.optimize import brentq
 
-LEVEL = 0.95
+LEVEL, POWER = 0.95, 0.8
 FEWEST_SEEDS = 8  # with fewer, the comparison warns that it decides nothing
 ROUNDING = 1e-12
 Floats = NDArray[np.float64]
@@ -75,11 +77,31 @@ def paired(values_S: Sequence[float], baseline_S: Sequence[float], higher_is_bet
     n = len(difference_S)
     p_value: float | None = None
     if n > 1:
-        if np.ptp(difference_S) > 0:
+        if np.ptp(difference_S) > ROUNDING * np.abs(difference_S).max():
             p_value = float(stats.ttest_rel(values_S, baseline_S).pvalue)
         else:  # T is 0 / 0 (equal arms, p = 1) or infinite (a constant difference, p = 0)
             p_value = 0.0 if difference_S[0] else 1.0
     return Paired(mean_interval(difference_S), p_value, int(better_S.sum()), int((difference_S == 0).sum()))
+
+
+def detectable(deviation: float, seeds: int, level: float, power: float = POWER) -> float:
+    """Return the mean difference that a paired t-test finds with the given probability.
+
+    Args:
+        deviation: standard deviation of the differences within seeds.
+        seeds: number of seeds, two or more.
+        level: of the two-sided test.
+        power: the probability.
+    """
+    limit = stats.t.ppf(1 - level / 2, seeds - 1) ** 2
+
+    def found(parameter: float) -> float:
+        return float(stats.ncf.sf(limit, 1, seeds - 1, parameter**2)) - power  # T² is a noncentral F
+
+    highest = 1.0
+    while found(highest) < 0:
+        highest *= 2
+    return float(brentq(found, 1e-6, highest) * deviation / np.sqrt(seeds))
 
 
 def area_under(labels_E: Floats, values_E: Floats, lowest: float, highest: float) -> float:

@@ -129,7 +129,7 @@ def response_text(value: Any, where: str) -> str:
     else:
         raise DataError(
             f"A response must be text or a list of one assistant message, but that of {where} is {str(value)[:80]!r}: "
-            "rewrite it or drop the row."
+            "give the answer alone, without the prompt's messages, or drop the row."
         )
     if not text.strip():
         raise DataError(f"Every response must hold text, but one of {where} is empty: fill it in or drop the row.")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from duelist.acquisition.base import choose
+from duelist.acquisition.control import control_size
 from duelist.acquisition.random_pool import random_features
 from duelist.acquisition.stopping import require_gains
 from duelist.data.prompts import PromptSet
@@ -26,6 +27,7 @@ from duelist.preflight.pool import most_responses, pairs_in_rounds, require_larg
 from duelist.preflight.precision import rounding
 from duelist.progress import Progress
 from duelist.recipe.recipe import Recipe
+from duelist.recipe.round_plan import budgets
 from duelist.settings.context import Rounding
 from duelist.settings.lookups import PREPARED, Lookups
 from duelist.study.components import StudyComponents, prepared, require_annotator
@@ -80,6 +82,7 @@ def examine(recipe: Recipe, *, offline_ok: bool = False, libraries: bool = True)
     components, policy, reward_model = StudyComponents(ready), ready.policy, ready.reward_model
     _require_told_gains(ready, components, lookups.notes)
     require_provided(components.needs, components.featurizers)
+    _note_large_slice(ready, components, lookups.notes)
     if policy is not None:
         require_start(policy, lookups)
     prompts, model = prompts_in_reach(ready, lookups), model_config(policy, lookups)
@@ -135,6 +138,17 @@ def require_trackers(recipe: Recipe) -> None:
     trainer: Trainer[Any, Any] = recipe.trainer.build()
     for handed_on in trainer.trl_settings:
         require_installed_trackers(handed_on.train.get("report_to"), handed_on.key)
+
+
+def _note_large_slice(recipe: Recipe, components: StudyComponents, notes: list[str]) -> None:
+    """Note a control slice of more than twice its fraction, because it is at least one question of each batch."""
+    smallest, fraction = min(budgets(recipe)), recipe.control_fraction
+    size = control_size(fraction, smallest)
+    if size > 2 * fraction * smallest and not components.acquisition.uniform:
+        notes.append(
+            f"`control_fraction: {fraction:g}` of a batch of {smallest} is rounded to {size} of its questions, "
+            f"{size / smallest:.0%}: raise `budget`, with fewer `rounds`, for a smaller share."
+        )
 
 
 def _rounding(policy: PolicyConfig | None, model: Any, lookups: Lookups) -> Rounding | None:

@@ -95,7 +95,7 @@ class Recipe(BaseModel):
         ge=0,
         le=1,
         description="Share of each batch drawn at random from the whole pool, beside the rule's picks: the control "
-        "slice.",
+        "slice. It is rounded to whole questions, one at least.",
     )
     decoder: ServerConfig | None = Field(
         default=None, description="Server (vLLM) that generates the sampler's responses; null: this process."

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duelist.errors import BudgetError, RecipeError, StorageError
+from duelist.audit.head import principal_components
+from duelist.errors import BudgetError, DataError, RecipeError, StorageError
 from duelist.files.atomic import atomic_path
 from duelist.models.embeddings.cache import EmbeddingCache
 from duelist.models.embeddings.config import EmbeddingConfig
@@ -17,7 +18,7 @@ from duelist.models.embeddings.files import embedding_id, write_embeddings
 from duelist.models.embeddings.sources import make_embedder
 from duelist.progress import Progress
 from duelist.rehearsal.rows import Preferences
-from duelist.rehearsal.text_vectors import COMPONENTS, text_vectors, with_length
+from duelist.rehearsal.text_vectors import centred, text_vectors, with_length
 from duelist.seeding import generator
 from duelist.settings.validation import read_yaml, write_yaml
 from duelist.store.artifacts import write_jsonl, write_text
@@ -73,26 +74,42 @@ def prepare_rehearsal(
 
 
 def rehearsal_recipe(folder: Path, preferences: Preferences, labels: int | None) -> dict[str, Any]:
-    """Return the recipe of a rehearsal's studies: a linear reward model on fixed vectors, and a quarter of the prompts
-    held out, others for each seed.
+    """Return the recipe of a rehearsal's studies, with a quarter of the prompts held out.
 
-    The first of eight batches is drawn at random for every rule. By default half of the pairs are asked, so that there
-    is something left to choose from.
+    By default half of the pairs are asked that are left whatever prompts are held out, so that there is something left
+    to choose from.
 
     Raises:
-        BudgetError: if there are fewer pairs than labels, whatever prompts are held out.
+        BudgetError: if there are fewer pairs than labels, whatever prompts are held out, or the labels do not make
+            eight equal batches.
     """
     counts = preferences.pairs_of_prompt
     held_out = max(1, round(len(counts) / 4))
     pool = sum(counts[held_out:])  # if the prompts with most pairs are held out
-    total = min(MOST_LABELS, pool // 2) if labels is None else labels
-    if not ROUNDS <= total <= pool:
+    if pool < ROUNDS:
         raise BudgetError(
-            f"`{ROUNDS} <= labels <= pairs on prompts that are not held out` must hold, but got {total} labels, and "
-            f"the {len(preferences.rows)} decided pairs may leave {pool} for choosing: give --labels within these."
+            f"A rehearsal chooses {ROUNDS} pairs or more on prompts that are not held out, but the "
+            f"{len(preferences.rows)} decided pairs may leave {pool}, because {held_out} of {len(counts)} prompts are "
+            "held out and few prompts have most pairs: give a file with pairs on more prompts."
         )
-    budget = total // ROUNDS
-    data = folder.resolve() / DATA
+    total = min(MOST_LABELS, pool // 2) // ROUNDS * ROUNDS or ROUNDS if labels is None else labels
+    if not ROUNDS <= total <= pool or total % ROUNDS:
+        raise BudgetError(
+            f"`{ROUNDS} <= labels <= pairs on prompts that are not held out` must hold, in {ROUNDS} equal batches, but "
+            f"got {total} labels, and the {len(preferences.rows)} decided pairs may leave {pool} for choosing: give "
+            f"--labels a multiple of {ROUNDS} up to {pool // ROUNDS * ROUNDS}."
+        )
+    return recipe_of_studies(folder.resolve() / DATA, total // ROUNDS, held_out)
+
+
+def recipe_of_studies(data: Path, budget: int, held_out: int) -> dict[str, Any]:
+    """Return a recipe of a linear reward model on fixed vectors; the first of eight batches is random for every rule.
+
+    Args:
+        data: the folder of the preferences and the vectors.
+        budget: pairs in each batch.
+        held_out: number of prompts held out, others for each seed.
+    """
     return {
         "name": "rehearsal",
         "description": "Rules replayed on existing preferences.",
@@ -147,12 +164,21 @@ def _responses(preferences: Preferences) -> list[tuple[Prompt, Response]]:
 def _vectors(
     responses: list[tuple[Prompt, Response]], embeddings: EmbeddingConfig | None, progress: Progress
 ) -> Floats:
-    """Return the vectors of the responses: leading principal components, and the length, each of mean square 1."""
+    """Return the vectors of the responses: leading principal components, and the length, each of mean square 1.
+
+    Raises:
+        DataError: if they are all equal.
+    """
     texts = [response.text for _, response in responses]
     if embeddings is None:
-        return text_vectors(texts, generator(0, "text vectors"))
-    embed = EmbeddingCache(make_embedder(embeddings))
-    found_RH = embed({p.id: p for p, _ in responses}, [r for _, r in responses], progress).astype(np.float64)
-    centred_RH = found_RH - found_RH.mean(axis=0)
-    _, axis_HH = np.linalg.eigh(centred_RH.T @ centred_RH)
-    return with_length(centred_RH @ axis_HH[:, ::-1][:, :COMPONENTS], texts)
+        vectors_RH = text_vectors(texts, generator(0, "text vectors"))
+    else:
+        embed = EmbeddingCache(make_embedder(embeddings))
+        found_RH = embed({p.id: p for p, _ in responses}, [r for _, r in responses], progress).astype(np.float64)
+        vectors_RH = with_length(principal_components(centred(found_RH)), texts)
+    if not vectors_RH.any():
+        raise DataError(
+            f"A rehearsal needs features that tell responses apart, but those of all {len(texts)} are equal: give "
+            "others with --model or --embeddings."
+        )
+    return vectors_RH

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from duelist.data.rows import row_decision, row_pair, row_prompt
 from duelist.data.sources import RowSource
 from duelist.errors import DataError
 from duelist.exchange.files import csv_items
+from duelist.settings.validation import expanded
+from duelist.types import Prompt
 
 FEWEST = 60  # decided pairs; with fewer, no rule can be told from chance
 VOTES = ("n_a", "n_b")
+NEITHER = ("tie", "both_bad", "both_good")
+JSON_COLUMNS = ("responses", "labels", "votes")  # of a CSV file
+CONVERSATIONS = ("prompt", "messages", "chosen", "rejected", "response_a", "response_b")  # text, or messages in JSON
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Preferences:
     """Decided pairs, one row each.
 
     Attributes:
-        rows: `prompt`, `response_a`, `response_b`, `n_a` and `n_b`, in the order of the file.
-        undecided: number of pairs left out: ties, skips, even votes.
+        rows: `prompt`, `response_a`, `response_b`, `n_a` and `n_b`, sorted: the order of the file does not matter.
+        undecided: number of pairs left out: ties, skips, even votes, or more votes for a tie than for either response.
         single: number of rows left out because they have no two different responses or no label.
     """
 
@@ -45,25 +49,30 @@ def read_preferences(source: str) -> Preferences:
     """Read the preferences of a file, or of a data set on the Hub. Labels of one pair are added up as votes.
 
     Raises:
-        DataError: if a row is not usable, there are fewer than 60 decided pairs, or fewer than two prompts.
+        DataError: if a row is not usable, some prompts are text and others messages, there are fewer than 60 decided
+            pairs, or fewer than two prompts.
     """
     votes: dict[tuple[str, str, str], list[Any]] = {}
-    single = 0
-    for where, row in _rows(source):
+    single, plain = 0, None
+    for where, given in _rows(source):
+        row = _answers_alone(given)
         texts = row_pair(row, where)
         prompt = row_prompt(row, where)
         said = list(_votes(row, where)) if len(texts) == 2 and texts[0] != texts[1] else []
         if not said:
             single += 1
             continue
+        plain = _same_kind(prompt, plain, where)
         first, second = sorted(texts)
-        known = votes.setdefault((prompt.id, first, second), [prompt.as_trl(), first, second, 0, 0])
-        for n_a, n_b in said:
+        known = votes.setdefault((prompt.id, first, second), [prompt.as_trl(), first, second, 0, 0, 0])
+        for n_a, n_b, n_eq in said:
             n_first, n_second = (n_a, n_b) if texts[0] == first else (n_b, n_a)
             known[3] += n_first
             known[4] += n_second
+            known[5] += n_eq
     names = ("prompt", "response_a", "response_b", *VOTES)
-    rows = tuple(dict(zip(names, values, strict=True)) for values in votes.values() if values[3] != values[4])
+    decided = [x for x in votes.values() if x[3] != x[4] and x[5] <= max(x[3:5])]
+    rows = tuple(sorted((dict(zip(names, x[:5], strict=True)) for x in decided), key=json.dumps))
     found = Preferences(rows, len(votes) - len(rows), single)
     if len(rows) < FEWEST or len(found.pairs_of_prompt) < 2:
         raise DataError(
@@ -74,23 +83,52 @@ def read_preferences(source: str) -> Preferences:
     return found
 
 
+def _same_kind(prompt: Prompt, plain: bool | None, where: str) -> bool:
+    """Return whether a prompt is text; it must be if earlier prompts were, and not if they were not."""
+    found = isinstance(prompt.as_trl(), str)
+    if plain is not None and plain != found:
+        kinds = ("text", "a list of messages") if found else ("a list of messages", "text")
+        raise DataError(
+            f"All prompts of a rehearsal must be text, or all lists of messages, but that of {where} is {kinds[0]}, "
+            f"and those before it are {kinds[1]}: rewrite them alike, or give each kind its own file."
+        )
+    return found
+
+
+def _answers_alone(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row whose `chosen` and `rejected` hold the answer alone, if they repeat the row's prompt before it."""
+    prompt = row.get("prompt")
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if not asked or not isinstance(asked, list):
+        return row
+    answers = {
+        name: value[len(asked) :]
+        for name in ("chosen", "rejected")
+        if isinstance(value := row.get(name), list) and len(value) > len(asked) and value[: len(asked)] == asked
+    }
+    return {**row, **answers}
+
+
 def _rows(source: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the rows; those of a CSV file that `duelist export` wrote in the form of the others."""
-    if not source.endswith(".csv"):
+    if not source.lower().endswith(".csv"):
         yield from RowSource(source)
         return
-    for where, item in csv_items(Path(source)):
+    path = expanded(source)
+    if not path.is_file():
+        raise DataError(f"Preferences are read from a file, but there is none at {path}: correct the path.")
+    for where, item in csv_items(path):
         if isinstance(item, DataError):
             raise DataError(f"In {where}: {item}")
-        row = {name: _parsed(value) for name, value in item.items()}
+        row = {name: _parsed(name, value, "question_id" in item) for name, value in item.items()}
         responses = row.pop("responses", None)
         if isinstance(responses, list) and len(responses) == 2:
             row |= dict(zip(("response_a", "response_b"), (_text(r) for r in responses), strict=True))
         yield where, row
 
 
-def _votes(row: Mapping[str, Any], where: str) -> Iterator[tuple[int, int]]:
-    """Yield the votes for a and b of each decision of a row."""
+def _votes(row: Mapping[str, Any], where: str) -> Iterator[tuple[int, int, int]]:
+    """Yield the votes for a, for b and for neither of each decision of a row; a skip is no vote."""
     acts: Sequence[Any] = row["labels"] if isinstance(row.get("labels"), list) else [row]
     for act in acts:
         if not isinstance(act, Mapping):
@@ -98,27 +136,47 @@ def _votes(row: Mapping[str, Any], where: str) -> Iterator[tuple[int, int]]:
                 f"`labels` must be a list of labels, but that of {where} has {str(act)[:80]!r}: correct it."
             )
         counts = act.get("votes") or {name: act.get(name) for name in (*VOTES, "n_eq") if act.get(name) is not None}
+        if not isinstance(counts, Mapping):
+            raise DataError(
+                f"`votes` must be an object with `n_a`, `n_b` and `n_eq`, but that of {where} is {str(counts)[:80]!r}: "
+                "correct it."
+            )
         own = {k: v for k, v in row.items() if k in ("chosen", "rejected")} if act is row else {}
         decision = row_decision({**own, **counts, "label": act.get("label") or act.get("outcome")}, where)
         if decision is None:
             continue
         outcome, counted = decision
-        if outcome == "tie":  # also if most called the two equal
-            yield 0, 0
-        elif counted is not None:
-            yield counted.n_a, counted.n_b
+        if counted is not None:
+            yield counted.n_a, counted.n_b, counted.n_eq
         else:
-            yield int(outcome == "a"), int(outcome == "b")
+            yield int(outcome == "a"), int(outcome == "b"), int(outcome in NEITHER)
 
 
-def _parsed(value: Any) -> Any:
-    """Return a cell's value: JSON where it is a list or an object in JSON, a number where it is one, else text."""
-    if isinstance(value, str) and (value.isdigit() or value[:1] in ('"', "[", "{")):
+def _parsed(name: str, value: str, exported: bool) -> Any:
+    """Return the value of a CSV cell: JSON in the columns that hold it, a number of votes, else text.
+
+    Args:
+        name: the column.
+        value: the cell.
+        exported: whether `duelist export` wrote the file: then every prompt is JSON.
+    """
+    if name in (*VOTES, "n_eq"):
         try:
-            return json.loads(value)
+            return float(value)
         except ValueError:
-            return value  # a text that begins like JSON
+            return value  # `row_decision` says what is wrong with it
+    if name in JSON_COLUMNS or (name in CONVERSATIONS and (value.startswith("[") or (exported and name == "prompt"))):
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        if name in JSON_COLUMNS or (exported and name == "prompt") or _is_conversation(found):
+            return found
     return value
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(m, Mapping) and "role" in m for m in value)
 
 
 def _text(response: Any) -> Any:

@@ -1,12 +1,14 @@
-"""The share of labels that a rule saves, with an interval over seeds, and how much chance alone seems to save.
+"""The share of labels that a rule saves, with an interval over seeds, and how often chance seems to save as much.
 
-Reference: Efron, Annals of Statistics 7, 1979 (bootstrap); isotonic curves: Barlow et al., "Statistical inference under
-           order restrictions", 1972.
+Reference: Efron, Annals of Statistics 7, 1979 (bootstrap); Fisher, "The design of experiments", 1935 (permutation of
+           paired values); isotonic curves: Barlow et al., "Statistical inference under order restrictions", 1972.
 Formula:   of the mean curves over seeds, made monotone by isotonic regression: 1 − (labels at which the rule reaches
            what random selection has reached in the end) / (labels in the end); negative curves end at 0, because a
            rule that never gets there saves nothing that could be counted. The interval takes the percentiles 2.5 and
-           97.5 over resampled seeds, the same for both arms. By chance: the percentile 95 of the same number for random
-           selection against itself, both sides resampled on their own.
+           97.5 over resampled seeds, the same for both arms. p: the share of exchanges of the two arms within seeds
+           (all 2^S of them, or a random sample) after which the rule seems to save at least as much; the two studies
+           of a seed share their held-out prompts, so they are exchanged as a pair. p-values are adjusted for the number
+           of rules by Holm's method.
 Unit:      share of the labels.
 """
 
@@ -16,12 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from duelist.compare.statistics import Floats, labels_to_target
+from duelist.compare.statistics import LEVEL, Floats, detectable, labels_to_target, paired
+from duelist.people.habits import holm
 
 RESAMPLES = 2000
-POWER = 2.8  # standard errors of a difference that is found with 80 % probability at 5 %
+ALL_EXCHANGES = 11  # seeds, at most, of which every exchange is tried: 2048
+SMALLEST = 1e-9  # difference of two savings that is not rounding
 
 
 @dataclass(frozen=True)
@@ -33,21 +38,24 @@ class Saving:
         saving: share of the labels saved; 0 if the rule never reaches random's end.
         low: lower end of the 95 % interval.
         high: upper end.
-        reached: share of the resamples in which it reaches random's end.
+        p_value: how often exchanging rule and random within seeds seems to save as much, adjusted for all rules.
         final: mean difference rule − random at the end.
-        final_low: lower end of its 95 % interval.
+        final_low: lower end of its 95 % t-interval.
         final_high: upper end.
-        detectable: size of a difference at the end that so many seeds find with 80 % probability.
+        final_p_value: of the paired t-test, two-sided, adjusted for all rules.
+        detectable: size of a difference at the end that so many seeds find with 80 % probability, at 5 % divided by the
+            number of rules.
     """
 
     rule: str
     saving: float
     low: float
     high: float
-    reached: float
+    p_value: float
     final: float
     final_low: float
     final_high: float
+    final_p_value: float
     detectable: float
 
 
@@ -57,17 +65,17 @@ class MetricSavings:
 
     Attributes:
         metric: the metric.
+        higher_is_better: its direction.
         start: mean of random selection after the first batch.
         end: mean of random selection at the end.
         savings: of each rule.
-        chance: what chance alone seems to save, exceeded by 5 % of repetitions.
     """
 
     metric: str
+    higher_is_better: bool
     start: float
     end: float
     savings: tuple[Saving, ...]
-    chance: float
 
 
 def savings(
@@ -76,8 +84,8 @@ def savings(
     baseline: str,
     higher_is_better: bool,
     rng: np.random.Generator,
-) -> tuple[list[Saving], float]:
-    """Return what each rule saves against the baseline, and what chance alone seems to save.
+) -> list[Saving]:
+    """Return what each rule saves against the baseline.
 
     Args:
         labels_E: label counts of the evaluations, increasing.
@@ -89,39 +97,58 @@ def savings(
     sign = 1.0 if higher_is_better else -1.0
     base_SE = sign * curves[baseline]
     seeds = len(base_SE)
-    draws = rng.integers(seeds, size=(RESAMPLES, seeds))
-    others = rng.integers(seeds, size=(RESAMPLES, seeds))
-    chance = [
-        _saving(labels_E, base_SE[a].mean(axis=0), base_SE[b].mean(axis=0))[0]
-        for a, b in zip(draws, others, strict=True)
-    ]
+    draws_XS = rng.integers(seeds, size=(RESAMPLES, seeds))
+    exchanged_XS = _exchanges(seeds, rng)
+    rules = {rule: sign * values_SE for rule, values_SE in curves.items() if rule != baseline}
+    by_chance = holm({rule: _by_chance(labels_E, own_SE, base_SE, exchanged_XS) for rule, own_SE in rules.items()})
+    ends = {rule: paired(curves[rule][:, -1].tolist(), curves[baseline][:, -1].tolist()) for rule in rules}
+    of_ends = holm({rule: end.p_value or 0.0 for rule, end in ends.items()})
     found = []
-    for rule, values_SE in curves.items():
-        if rule == baseline:
-            continue
-        own_SE = sign * values_SE
-        resampled = [_saving(labels_E, own_SE[d].mean(axis=0), base_SE[d].mean(axis=0)) for d in draws]
-        low, high = np.percentile([s for s, _ in resampled], [2.5, 97.5])
-        difference_S = values_SE[:, -1] - curves[baseline][:, -1]
-        ends = np.percentile(difference_S[draws].mean(axis=1), [2.5, 97.5])
+    for rule, own_SE in rules.items():
+        resampled = [_saving(labels_E, own_SE[d].mean(axis=0), base_SE[d].mean(axis=0)) for d in draws_XS]
+        low, high = np.percentile(resampled, [2.5, 97.5])
+        end = ends[rule].difference
+        half = end.half_width or 0.0
+        deviation = float((own_SE[:, -1] - base_SE[:, -1]).std(ddof=1))
         found.append(
             Saving(
                 rule,
-                _saving(labels_E, own_SE.mean(axis=0), base_SE.mean(axis=0))[0],
+                _saving(labels_E, own_SE.mean(axis=0), base_SE.mean(axis=0)),
                 float(low),
                 float(high),
-                float(np.mean([reached for _, reached in resampled])),
-                float(difference_S.mean()),
-                float(ends[0]),
-                float(ends[1]),
-                float(POWER * difference_S.std(ddof=1) / np.sqrt(seeds)),
+                by_chance[rule],
+                end.mean,
+                end.mean - half,
+                end.mean + half,
+                of_ends[rule],
+                detectable(deviation, seeds, (1 - LEVEL) / len(rules)),
             )
         )
-    return found, float(np.percentile(chance, 95))
+    return found
 
 
-def _saving(labels_E: Floats, own_E: Floats, base_E: Floats) -> tuple[float, bool]:
-    """Return the share saved by one curve beside another, higher is better, and whether it reaches the other's end."""
+def _exchanges(seeds: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return in which seeds the two arms are exchanged, `[X, S]`, the observed pairs (none) first."""
+    if seeds <= ALL_EXCHANGES:
+        return np.asarray((np.arange(2**seeds)[:, None] >> np.arange(seeds)) % 2 == 1)
+    return np.concatenate([np.zeros((1, seeds), bool), rng.random((RESAMPLES, seeds)) < 0.5])
+
+
+def _by_chance(labels_E: Floats, own_SE: Floats, base_SE: Floats, exchanged_XS: NDArray[np.bool_]) -> float:
+    """Return the share of the exchanges after which the rule saves at least as much as without any."""
+    saved_X = np.array(
+        [
+            _saving(
+                labels_E, *(np.where(x[:, None], *both).mean(axis=0) for both in ((base_SE, own_SE), (own_SE, base_SE)))
+            )
+            for x in exchanged_XS
+        ]
+    )
+    return float((saved_X >= saved_X[0] - SMALLEST).mean())
+
+
+def _saving(labels_E: Floats, own_E: Floats, base_E: Floats) -> float:
+    """Return the share saved by one curve beside another, of which higher is better."""
     own_E, target = isotonic_regression(own_E).x, isotonic_regression(base_E).x[-1]
     at = labels_to_target(labels_E, own_E, float(target))
-    return (0.0, False) if at is None else (float(1.0 - at / labels_E[-1]), True)
+    return 0.0 if at is None else float(1.0 - at / labels_E[-1])

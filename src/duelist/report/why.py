@@ -19,8 +19,8 @@ def why(arm: Arm) -> list[str]:
     at_random = min(int(arm.recipe.get("initial_random") or 0), len(arm.asked))
     if at_random:
         sentences.append(f"The first {count(at_random, asks)} came at random, before the rule began.")
-    control = sum(bool(x.control) for x in arm.asked[at_random:])
-    if arm.recipe.get("control_fraction") and control:
+    control = sum(bool(x.control) for x in arm.asked) - at_random  # those before the rule are control pairs too
+    if arm.recipe.get("control_fraction") and control > 0:
         sentences.append(f"{count(control, asks)} came at random beside the rule's, as a control slice.")
     latest = max((s for s in arm.stages if s.name == "select"), key=lambda s: s.round, default=None)
     percent = None if latest is None else finite(latest.info.get("within_percent_of_optimum"))

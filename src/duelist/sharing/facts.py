@@ -95,7 +95,7 @@ def facts_of(arm: Arm) -> Facts:
     components = [(kind, getattr(recipe, kind)) for kind in kinds]
     settings = {"β": recipe.beta, "rounds": recipe.rounds, "budget": f"{recipe.budget} questions per round"}
     first = min(recipe.initial_random, len(arm.asked))
-    control = sum(bool(x.control) for x in arm.asked[first:])
+    at_random = max(first, sum(bool(x.control) for x in arm.asked))  # those before the rule are control pairs too
     references = [reference_of(resolve(kind, component.name)[0]) for kind, component in components]
     return Facts(
         name=recipe.name,
@@ -118,7 +118,7 @@ def facts_of(arm: Arm) -> Facts:
         curve=curve,
         rounds=(arm.rounds_closed, arm.rounds),
         references=list(dict.fromkeys(x for x in references if x and not x.startswith("none"))),
-        at_random=len(arm.asked) if recipe.acquisition.build().uniform else first + control,
+        at_random=len(arm.asked) if recipe.acquisition.build().uniform else at_random,
     )
 
 

@@ -40,8 +40,8 @@ class AskedQuestion:
         rewards: reward of each response under the same model; None for pairs asked by earlier versions.
         inclusion: probability with which it was asked, given the questions picked for certain (1); None for questions
             asked by earlier versions, and for pairs drawn by their gains.
-        control: whether it is in the control slice, a uniform sample of the round's pool; None for questions asked by
-            earlier versions.
+        control: whether it is in the control slice, a uniform sample of the round's pool; so are pairs drawn at random
+            before the rule begins. None for questions asked by earlier versions.
         propensity: with `acquisition.lure`, the probability of its draw, given the draws before it; None otherwise.
         candidates_left: likewise, the number of candidates that were left at its draw.
     """

@@ -127,12 +127,12 @@ class Choosing:
         rule, budget, seed = self.acquisition(t), budget_of(self.recipe, t), self.recipe.seed
         size, rng = control_size(self.recipe.control_fraction, budget), generator(seed, "control", t)
         ids, lure = [q.id for q in candidates], self.recipe.acquisition.options.lure
+        random_first = max(0, self.recipe.initial_random - asked_before(self.recipe, t))
         if lure is not None and not rule.uniform:
             gains = gains_of(self.components.acquisition, features, generator(seed, "select", t))
-            first = max(size, self.recipe.initial_random - asked_before(self.recipe, t))
-            return drawn_by_gain(gains, ids, budget, first, lure, rng, features.cost_N)
+            return drawn_by_gain(gains, ids, budget, max(size, random_first), lure, rng, features.cost_N)
         selection = choose(rule, features, budget, generator(seed, "select", t))
-        sampled = with_control(selection, ids, size, rng, uniform=rule.uniform)
+        sampled = with_control(selection, ids, size, rng, uniform=rule.uniform, random_first=random_first)
         return sampled if lure is None else uniformly_drawn(sampled, len(ids))
 
     def seen(

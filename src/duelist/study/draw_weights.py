@@ -13,29 +13,31 @@ from dataclasses import replace
 
 import numpy as np
 
+from duelist.acquisition.options import AcquisitionOptions
 from duelist.choice_models.levelled_risk import effective_sample_size
-from duelist.recipe.recipe import Recipe
 from duelist.store.draws import weights_of_draws
 from duelist.store.row_codecs import AskedQuestion
 from duelist.types import Decision, Preference
 
 
-def draw_weights(recipe: Recipe, asked: Sequence[AskedQuestion], rounds: range) -> dict[str, float]:
+def draw_weights(
+    options: AcquisitionOptions, pool: str, asked: Sequence[AskedQuestion], rounds: range
+) -> dict[str, float]:
     """Return v_m of each question of some rounds, by id; empty unless the recipe weights labels so.
 
     A question without a recorded propensity, such as one known before round 1, is left out: its weight is 1.
 
     Args:
-        recipe: the study's recipe.
+        options: the recipe's options of the acquisition.
+        pool: the recipe's `pool`.
         asked: the asked questions of all rounds.
         rounds: the rounds that are trained on.
     """
-    options = recipe.acquisition.options
     if not options.weighs_draws:
         return {}
     # A random subset of a fixed pool (`candidates`) is a pool of its own, and so is what is left of it for a round that
     # trains alone.
-    one_pool = recipe.pool == "fixed" and options.candidates is None and rounds.start <= 1
+    one_pool = pool == "fixed" and options.candidates is None and rounds.start <= 1
     return weights_of_draws([x for x in asked if x.round in rounds], one_pool=one_pool)
 
 

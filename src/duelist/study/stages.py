@@ -219,7 +219,7 @@ class Stages:
         policy = lambda: self._learner.models(rounds[-1] - 1).policy  # noqa: E731
         plan, judged = self.components.trainer.plan, self._judged_pools
         prompts = {} if judged is None else self.components.prompts.by_id
-        weights = draw_weights(self.recipe, self.store.asked(), rounds)
+        weights = draw_weights(self.recipe.acquisition.options, self.recipe.pool, self.store.asked(), rounds)
         return training_items(plan, self.store, rounds, policy, self.progress, judged, prompts, weights)
 
     @staticmethod
