@@ -79,8 +79,8 @@ def own_rule(tmp_path: Path) -> str:
 
 def test_defaults_are_filled_in_for_components_too() -> None:
     content = recipe_content(parse_recipe(LEAST))
-    expected = {"name": "activedpo", "lambda": 0.01, "lambda_relative": True, "certificate": False, "readings": None}
-    assert content["acquisition"] == expected
+    expected = {"name": "policy_gap", "lambda": 1.0, "lambda_relative": True, "target": "drawn", "calibrate": True}
+    assert content["acquisition"].items() >= expected.items()
     assert content["sampler"]["responses_per_prompt"] == 2
     assert content["trainer"]["reference"] == "initial"
     assert content["evaluation"]["temperature"] == 1.0
@@ -128,7 +128,7 @@ def test_every_short_name_resolves_or_says_which_setting_is_missing(kind: str) -
         ({"evaluation": {"max_tokenss": 3}}, "`evaluation.max_tokenss` in the recipe. Did you mean 'max_tokens'?"),
         ({"prepare": {"functoin": "x"}}, "`prepare.functoin` in the recipe. Did you mean 'function'?"),
         ({"sampler": {"max_new_token": 3}}, "`max_new_token` in sampler 'vanilla'. Did you mean 'max_new_tokens'?"),
-        ({"acquisition": {"lamda": 3}}, "`lamda` in acquisition 'activedpo'. Did you mean 'lambda'?"),
+        ({"acquisition": {"lamda": 3}}, "`lamda` in acquisition 'policy_gap'. Did you mean 'lambda'?"),
         ({"featurizers": {"gradient": {"dimensions": 3}}}, "in featurizer 'gradient'. Did you mean 'dimension'?"),
         ({"featurizers": {"gradeint": {}}}, "got 'gradeint'. Did you mean 'gradient'?"),
         ({"trainer": {"refrence": "initial"}}, "`refrence` in trainer 'dpo'. Did you mean 'reference'?"),
@@ -177,7 +177,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(change: dict[str, Any],
         ({"compare": {"x": {"trainer": {"train": {"warmup_steps": float("nan")}}}}}, "`compare.x.trainer.train.w"),
         ({"pool": "fresh"}, "Input should be 'regenerate' or 'fixed', but got 'fresh'"),
         ({"acquisition": ["random"]}, "`acquisition` in the recipe: Input should be a valid dictionary"),
-        ({"acquisition": {"lambda": 0}}, "`lambda` in acquisition 'activedpo': Input should be greater than 0"),
+        ({"acquisition": {"lambda": 0}}, "`lambda` in acquisition 'policy_gap': Input should be greater than 0"),
         ({"sampler": {"top_p": 1.5}}, "`top_p` in sampler 'vanilla': Input should be less than or equal to 1"),
         ({"acquisition": "activedop"}, "`acquisition.name` must be one of random, activedpo, "),
         ({"acquisition": "activedop"}, "but got 'activedop'. Did you mean 'activedpo'?"),

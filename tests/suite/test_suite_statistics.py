@@ -17,7 +17,6 @@ from duelist.suite.statistics import (
     Interval,
     effort,
     effort_to_end,
-    holm,
     isotonic,
     share_of_gain,
     share_of_unit,
@@ -77,12 +76,6 @@ def test_the_bootstrap_covers_the_share_and_says_never_where_it_is_never() -> No
     assert never.share.value == never.share.low == never.share.high == np.inf and never.p_half == 1.0
     fast = effort(LABELS, np.minimum(LABELS / 32, 1.5) + 0.01 * rng.normal(size=(20, 9)), base_SE, rng)
     assert fast.p_half == pytest.approx(1e-4) and fast.share.high < 0.3
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def bank(rng: np.random.Generator, runs: int) -> np.ndarray:

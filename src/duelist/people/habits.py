@@ -12,9 +12,10 @@ Every vote counts here, also an annotator's earlier votes on a question. Leave o
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from math import comb
+from typing import TypeVar
 
 from scipy import stats
 
@@ -22,6 +23,8 @@ from duelist.errors import DataError
 from duelist.people.intervals import LEVEL, Estimate, clustered_proportion, median, proportion
 from duelist.people.votes import MISSING, PREFERENCES, ballots
 from duelist.types import Label
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def position(votes: Iterable[Label]) -> dict[str, Position]:
     return {name: Position(share, p_values[name]) for name, share in shares.items() if share is not None}
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """Return p-values adjusted for their number by Holm's step-down method, in the same order."""
     adjusted, highest = {}, 0.0
     for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):

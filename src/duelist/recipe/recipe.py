@@ -106,7 +106,7 @@ class Recipe(BaseModel):
         validate_default=True,
         description="Pairs -> features, by name.",
     )
-    acquisition: Component[Acquisition] = _default("activedpo", "Features -> selection.")
+    acquisition: Component[Acquisition] = _default("policy_gap", "Features -> selection.")
     online: bool = Field(
         default=False, description="One optimizer step per round, by one optimizer for the whole study."
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from duelist.compare.curves import OVER, Rows
 from duelist.compare.statistics import FEWEST_SEEDS
+from duelist.people.habits import holm
 from duelist.store.artifacts import write_text
 from duelist.suite.plan import AGAIN, BEST, FLOOR, LOOK_AHEAD, SCALE
 from duelist.suite.record import CURVES, SuiteRecord, WorldRecord, read_curves, read_record, seeds_in_words
-from duelist.suite.statistics import Interval, holm
+from duelist.suite.statistics import Interval
 from duelist.suite.summary import MARGIN, QUARTER, ArmResult, MetricResult, Unit, judge, p_values, surely_gained
 from duelist.suite.worlds import BASE
 
@@ -68,8 +69,7 @@ def report(folder: Path, over: str = "labels") -> str:
     results = {name: world_results(name, record, rows, over) for name in record.worlds}
     main = {name: found[0] for name, found in results.items()}
     candidates = list({arm: None for world in record.worlds.values() for arm in world.arms if arm not in SCALE})
-    raw = p_values(main, candidates, [name for name, world in record.worlds.items() if world.data_set])
-    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    adjusted = holm(p_values(main, candidates, [name for name, world in record.worlds.items() if world.data_set]))
     lines = [
         "# Does choosing pairs save labels?",
         "",

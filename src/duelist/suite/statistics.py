@@ -2,8 +2,7 @@
 
 Reference: Fieller, "Some problems in interval estimation", JRSS B 16, 1954 (ratio of means); Barlow, Bartholomew,
            Bremner, Brunk, "Statistical inference under order restrictions", 1972 (isotonic curves); Efron and
-           Tibshirani, "An introduction to the bootstrap", 1993 (percentile interval over seeds); Holm, "A simple
-           sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+           Tibshirani, "An introduction to the bootstrap", 1993 (percentile interval over seeds).
 Formula:   share of the gain: all L with |mean(d − L g)| <= t(0.975, S − 1) · s(d − L g)/√S, d and g within seeds;
            effort to the end: where the isotonic mean curve of an arm first reaches the last value of the baseline's.
 
@@ -12,7 +11,6 @@ S is the number of seeds, E the number of evaluations of a study, X the number o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,12 +115,3 @@ def effort(effort_E: Floats, own_SE: Floats, baseline_SE: Floats, rng: np.random
     low, high = np.quantile(sampled_X, [tail, 1 - tail], method="inverted_cdf")  # never interpolates with infinity
     p_half = (1 + int((sampled_X > HALF).sum())) / (1 + BOOTSTRAP)
     return Effort(Interval(value, float(low), float(high)), p_half)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number, in the same order: reject those of at most the level."""
-    found, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        found[i] = largest
-    return found
