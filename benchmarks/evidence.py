@@ -27,7 +27,7 @@ from duelist.suite.plan import RANDOM
 from duelist.suite.record import CURVES, SuiteRecord, read_curves, read_record
 from duelist.suite.report import NOTHING, effort_in_words, markdown_table, world_results
 from duelist.suite.statistics import Interval
-from duelist.suite.summary import MetricResult
+from duelist.suite.summary import MetricResult, judge
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "evidence.md"
@@ -224,6 +224,25 @@ def suite(folder: str) -> Table:
     return table
 
 
+def suite_rules(folder: str, arms: Sequence[str]) -> Table:
+    """Return two rules in every world of a suite, each against random, and the first against the second.
+
+    Args:
+        folder: folder of the suite's record and curves.
+        arms: the two.
+    """
+    record, found = _suite(folder)
+    head = [cell for arm in arms for cell in (f"`{arm}` − random, in J", "never worse")]
+    table = [["world", "seeds", *head, f"`{arms[0]}` − `{arms[1]}`"]]
+    for name, (result, *_) in found.items():
+        own = [result.arm(arm) for arm in arms]
+        rows, world = _curves(f"{folder}/{name}"), record.worlds[name]
+        paired = judge({RANDOM: rows[arms[1]], arms[0]: rows[arms[0]]}, world.metric, world.first_batch).arms[0]
+        cells = [cell for x in own if x is not None for cell in (_interval(x.difference), x.never_worse or NOTHING)]
+        table.append([f"`{name}`", str(paired.seeds), *cells, _interval(paired.difference)])
+    return table
+
+
 def suite_arms(folder: str, world: str, arms: Mapping[str, str], beside: str = "per kind") -> Table:
     """Return arms of one world of a suite, in per cent of random's gain after the first batch.
 
@@ -243,7 +262,8 @@ def suite_arms(folder: str, world: str, arms: Mapping[str, str], beside: str = "
 
 
 TABLES: Mapping[str, Callable[..., Table]] = {
-    f.__name__: f for f in (comparison, share_of_gain, trainings, suite, suite_arms, ranked, judged, cascade)
+    f.__name__: f
+    for f in (comparison, share_of_gain, trainings, suite, suite_rules, suite_arms, ranked, judged, cascade)
 }
 
 

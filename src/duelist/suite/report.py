@@ -155,7 +155,8 @@ def _gain(result: MetricResult) -> str:
     gain = result.gain
     text = f": random gains {gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f}) after the first batch"
     if result.unit is None:
-        return text + "; shares would be of its gain in the base world, which is not known: run `base` in this suite."
+        why = "which was not run here, or where its gain cannot be told from nothing"
+        return f"{text}; shares would be of its gain in the base world, {why}."
     return text + ("." if result.unit == "own" else "; shares are of its gain in the base world.")
 
 
