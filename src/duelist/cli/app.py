@@ -57,7 +57,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Select the response pairs that are worth annotating, train on the labels, and repeat.\n\n"
-    "Start with `duelist run quickstart`: no download, no GPU, about two minutes.",
+    "Start with `duelist run quickstart`: no download, no GPU, less than three minutes.",
 )
 
 
