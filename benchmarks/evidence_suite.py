@@ -8,8 +8,8 @@ from functools import cache
 from duelist.suite.plan import RANDOM
 from duelist.suite.record import SuiteRecord, read_record
 from duelist.suite.report import NOTHING, effort_in_words, world_results
-from duelist.suite.statistics import Interval
-from duelist.suite.summary import MetricResult, judge
+from duelist.suite.statistics import Interval, share_of_unit
+from duelist.suite.summary import MetricResult, area_differences, matched
 from evidence_files import FILES, Table, curves, summary
 
 
@@ -59,11 +59,13 @@ def suite_rules(folder: str, arms: Sequence[str]) -> Table:
     head = [cell for arm in arms for cell in (f"`{arm}` − random, in J", "never worse")]
     table = [["world", "seeds", *head, f"`{arms[0]}` − `{arms[1]}`"]]
     for name, (result, *_) in found.items():
-        own = [result.arm(arm) for arm in arms]
+        own = {a.arm: a for a in result.arms}
         rows, world = curves(f"{folder}/{name}"), record.worlds[name]
-        paired = judge({RANDOM: rows[arms[1]], arms[0]: rows[arms[0]]}, world.metric, world.first_batch).arms[0]
-        cells = [cell for x in own if x is not None for cell in (_interval(x.difference), x.never_worse or NOTHING)]
-        table.append([f"`{name}`", str(paired.seeds), *cells, _interval(paired.difference)])
+        paired = matched({RANDOM: rows[arms[1]], arms[0]: rows[arms[0]]}, arms[0], world.metric, "labels")
+        assert paired is not None  # both ran on the same seeds
+        difference = share_of_unit(area_differences(paired, world.first_batch))
+        cells = [cell for x in arms for cell in (_interval(own[x].difference), own[x].never_worse or NOTHING)]
+        table.append([f"`{name}`", str(len(paired.own_SE)), *cells, _interval(difference)])
     return table
 
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from duelist.cli.console import TerminalProgress
-from duelist.compare.curves import read_rows
+from duelist.compare.comparison import is_finished, study_in
 from duelist.models.decoding.generation import generate
 from duelist.models.policy.logprobs import sequence_log_probs
 from duelist.models.policy.policy import Policy
@@ -159,10 +159,11 @@ def main() -> None:
     progress = TerminalProgress(Console(stderr=True))
     of_seed: dict[int, dict[Path, Recipe]] = {}
     for study in sorted(options.folder.glob("studies/*/seed-*")):
-        recipe = load_recipe(study / RECIPE)
-        if len(read_rows(study)) <= recipe.rounds:
+        begun = study_in(study)
+        if not is_finished(begun):
             print(f"Left out, not finished: {study}")
             continue
+        recipe = begun.recipe
         if "{seed}" in str(recipe.prepare) and of_seed.keys() - {recipe.seed}:
             raise SystemExit("All studies must align the same model, but `prepare` makes one for each seed.")
         of_seed.setdefault(recipe.seed, {})[study] = recipe

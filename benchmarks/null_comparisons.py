@@ -20,7 +20,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from duelist._version import __version__
 from duelist.cli.console import TerminalProgress
 from duelist.compare.arms import ArmSettings, plan_studies
 from duelist.compare.comparison import finished_rows, run_comparison
@@ -28,7 +27,7 @@ from duelist.compare.curves import Rows
 from duelist.progress import quiet_libraries
 from duelist.seeding import generator
 from duelist.suite.plan import AGAIN, PLAIN, RANDOM, quick_changes, random_stream
-from duelist.suite.record import libraries, machine
+from duelist.suite.record import here
 from duelist.suite.statistics import share_of_unit
 from duelist.suite.summary import area_differences, matched
 from duelist.suite.worlds import with_data, worlds
@@ -63,7 +62,7 @@ def main() -> None:
 
     rows, first = finished_rows(studies), studies[0].recipe.initial_random
     print(shlex.join(["python", "benchmarks/null_comparisons.py", *sys.argv[1:]]))
-    print(f"Duelist {__version__}, {', '.join(f'{k} {v}' for k, v in libraries().items())}; {machine()}")
+    print(here())
     print(f"{world.name}, {world.metric}; {options.runs} runs an arm; {', '.join(changes)}")
     for swap in (False, True):
         different = count_different(rows, world.metric, first, options.comparisons, options.seeds, swap)

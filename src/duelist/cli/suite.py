@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from duelist.suite.plan import SuiteSettings
     from duelist.suite.worlds import World
 
-SUBSETS = 64  # random subsets of which the best is a reference
 TUNING_SEEDS = "900:904"  # no table has them: development is on 0 to 99, confirmation on 1000 and up
 
 suite = typer.Typer(
@@ -242,13 +241,9 @@ def _settings(
             "references: leave one of them out."
         )
     chosen = tuple(parse_seeds(seeds))
-    scale = (
-        None
-        if scale_seeds is None
-        else ()
-        if scale_seeds == "none"
-        else tuple(parse_seeds(scale_seeds, "--scale-seeds"))
-    )
+    scale: tuple[int, ...] | None = None
+    if scale_seeds is not None:
+        scale = () if scale_seeds == "none" else tuple(parse_seeds(scale_seeds, "--scale-seeds"))
     if outside := sorted(set(scale or ()) - set(chosen)):
         raise RecipeError(
             f"`--scale-seeds` must be among the seeds {seeds}, but {outside[0]} is not: an arm is compared with random "
@@ -259,7 +254,7 @@ def _settings(
         chosen,
         tuple(map(parse_arm, arm or [])),
         quick,
-        SUBSETS if subsets is None else subsets,
+        SuiteSettings.subsets if subsets is None else subsets,
         tuple(overrides or ()),
         scale,
     )

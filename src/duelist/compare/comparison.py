@@ -14,9 +14,10 @@ from duelist.errors import RecipeError, StudyLockedError
 from duelist.files.atomic import discard
 from duelist.files.locks import held
 from duelist.progress import Progress
-from duelist.recipe.reading import completed
+from duelist.recipe.reading import completed, saved_recipe
 from duelist.recipe.recipe import recipe_content
 from duelist.report.record import read_arm
+from duelist.settings.validation import read_yaml
 from duelist.store.artifacts import write_text
 from duelist.store.layout import RECIPE
 from duelist.store.recipe_file import differences
@@ -37,6 +38,12 @@ def cores(threads: int) -> int:
     """Return how many processes of `threads` threads fit on this machine's cores, at least one."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, available // threads)
+
+
+def study_in(folder: Path) -> PlannedStudy:
+    """Return the study of a comparison that was begun in a folder, with the recipe that it was begun with."""
+    recipe = saved_recipe(read_yaml((folder / RECIPE).read_text(encoding="utf-8")))
+    return PlannedStudy(folder.parent.name, recipe.seed, folder, recipe)
 
 
 def is_finished(study: PlannedStudy) -> bool:

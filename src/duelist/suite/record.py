@@ -87,8 +87,7 @@ class SuiteRecord:
     @property
     def where(self) -> str:
         """Versions and machine, in words."""
-        versions = ", ".join(f"{name} {version}" for name, version in self.libraries.items())
-        return f"Duelist {self.version}, {versions}; {self.machine}"
+        return _where(self.version, self.libraries, self.machine)
 
 
 def machine() -> str:
@@ -99,6 +98,16 @@ def machine() -> str:
 def libraries() -> dict[str, str]:
     """Return the versions of the libraries that decide the numbers."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def here() -> str:
+    """Return the versions and the machine of this process, in words, as `SuiteRecord.where` does."""
+    return _where(__version__, libraries(), machine())
+
+
+def _where(version: str, libraries: Mapping[str, str], machine: str) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in libraries.items())
+    return f"Duelist {version}, {versions}; {machine}"
 
 
 def new_record(

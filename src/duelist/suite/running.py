@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from duelist.compare.arms import STUDIES, PlannedStudy
-from duelist.compare.comparison import Failure, finished_rows, is_finished, run_comparison
+from duelist.compare.comparison import Failure, finished_rows, is_finished, run_comparison, study_in
 from duelist.compare.curves import curve, parse_metric, read_rows
 from duelist.compare.results import write_results
 from duelist.compare.running import Outcome
@@ -21,8 +21,6 @@ from duelist.compare.tables import curves_csv
 from duelist.errors import DataError, RecipeError, StudyLockedError
 from duelist.files.locks import held
 from duelist.progress import Progress
-from duelist.recipe.reading import saved_recipe
-from duelist.settings.validation import read_yaml
 from duelist.store.artifacts import write_json, write_text
 from duelist.store.layout import RECIPE
 from duelist.suite.plan import (
@@ -40,6 +38,7 @@ from duelist.suite.record import (
     RECORD,
     WorldRecord,
     continued,
+    here,
     left_out,
     new_record,
     read_record,
@@ -236,7 +235,7 @@ def repeat_sample(folder: Path, count: int, again: Path, jobs: int | None, progr
     record = read_record(folder)
     places = sorted(p.parent for p in folder.glob(f"*/{STUDIES}/*/*/{RECIPE}"))
     random.Random(0).shuffle(places)
-    sample = list(islice(filter(is_finished, map(_study_in, places)), count))
+    sample = list(islice(filter(is_finished, map(study_in, places)), count))
     if not sample:
         raise DataError(f"A study must have finished to be repeated, but none in {folder} has: run the suite first.")
     copies = [replace(study, folder=again / study.folder.relative_to(folder)) for study in sample]
@@ -255,13 +254,7 @@ def repeat_sample(folder: Path, count: int, again: Path, jobs: int | None, progr
         equal += sum(a == b for a, b in zip(first, second, strict=False))
     failed = f" {len(failures)} of them failed." if failures else ""
     words = f"A second run of {len(sample)} studies drawn at random gave {equal} of {rows} rows equal.{failed}"
-    here = new_record("", record.rule, record.seeds, {}, {}).where
-    if here != record.where:
-        words += f" It ran elsewhere: {here}."
+    if here() != record.where:
+        words += f" It ran elsewhere: {here()}."
     write_record(folder, replace(record, repeated=words))
     return words
-
-
-def _study_in(folder: Path) -> PlannedStudy:
-    recipe = saved_recipe(read_yaml((folder / RECIPE).read_text(encoding="utf-8")))
-    return PlannedStudy(folder.parent.name, recipe.seed, folder, recipe)

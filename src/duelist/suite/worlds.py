@@ -92,9 +92,10 @@ class World(BaseModel):
         missing = [name for name in self.modules if importlib.util.find_spec(name) is None]
         if missing:
             return f"it needs {', '.join(missing)}, which is not installed"
-        if self.data is not None and not Path(self.data).expanduser().exists():
+        data = self.data
+        if data is not None and not Path(data).expanduser().exists():
             return (
-                f"its data are not at {self.data} (`prepare.settings.data` of the recipe, relative to the current "
+                f"its data are not at {data} (`prepare.settings.data` of the recipe, relative to the current "
                 "folder; `--data` gives another folder)"
             )
         return None
@@ -147,6 +148,8 @@ def with_data(found: list[World], places: list[str]) -> list[World]:
     Raises:
         RecipeError: if a place has another form, names none of the worlds that have data, or names one twice.
     """
+    if not places:
+        return found
     folders: dict[str, str] = {}
     readers = [world.name for world in found if world.data is not None]
     for place in places:
