@@ -180,10 +180,10 @@ def effort_in_words(arm: ArmResult, result: MetricResult) -> str:
         return f"{share * result.whole:.0f}" if math.isfinite(share) else "never"
 
     share = arm.effort.share
-    reached = f" of {result.whole:.0f}, {share.value:.0%}" if math.isfinite(share.value) else ""
     # The bootstrap of a few seeds is narrow because it cannot be wide.
     interval = f" ({count(share.low)} to {count(share.high)})" if arm.seeds >= FEWEST_SEEDS else ""
-    return f"{count(share.value)}{reached}{interval}"
+    whole = f" of {result.whole:.0f}, {share.value:.0%}" if math.isfinite(share.value) else ""
+    return f"{count(share.value)}{interval}{whole}"
 
 
 def _p(p: float) -> str:
