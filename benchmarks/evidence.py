@@ -23,7 +23,7 @@ from duelist.compare.statistics import Mean, Paired
 from duelist.compare.summary import ArmSummary, MetricSummary
 from duelist.suite.report import markdown_table
 from evidence_files import DOCS, FILES, Table, curves, summary
-from evidence_suite import suite, suite_arms, suite_rules, suite_scale, trainings
+from evidence_suite import suite, suite_arms, suite_milestones, suite_rules, suite_scale, trainings
 
 PAGE = DOCS / "evidence.md"
 
@@ -190,6 +190,7 @@ TABLES: Mapping[str, Callable[..., Table]] = {
         suite_rules,
         suite_scale,
         suite_arms,
+        suite_milestones,
         ranked,
         judged,
         cascade,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+import numpy as np
+
+from duelist.seeding import generator
 from duelist.suite.plan import RANDOM
 from duelist.suite.record import SuiteRecord, read_record
 from duelist.suite.report import NOTHING, effort_in_words, world_results
-from duelist.suite.statistics import Interval, share_of_unit
+from duelist.suite.statistics import Interval, effort, share_of_unit
 from duelist.suite.summary import MetricResult, area_differences, matched
 from evidence_files import FILES, Table, curves, summary
 
@@ -107,6 +111,37 @@ def suite_arms(folder: str, world: str, arms: Mapping[str, str], beside: str = "
     return table
 
 
+def suite_milestones(folder: str, world: str, arm: str, labels: Sequence[int], metrics: Mapping[str, str]) -> Table:
+    """Return what random has after so many labels, how far ahead an arm is then, and with how many it has the same.
+
+    "Never" is later than random.
+
+    Args:
+        folder: folder of the suite's record and curves.
+        world: the world.
+        arm: the arm.
+        labels: random's numbers of labels, each that of an evaluation.
+        metrics: the metrics, with what they are called.
+    """
+    rows, seed = curves(f"{folder}/{world}"), ("evidence", "milestones", arm)
+    heads = [[f"{words} of random", f"`{arm}` is better by", f"labels to it, `{arm}`"] for words in metrics.values()]
+    table = [["labels", *(cell for head in heads for cell in head)]]
+    for count in labels:
+        cells = [f"{count:,}"]
+        for metric in metrics:
+            paired = matched(rows, arm, metric, "labels")
+            assert paired is not None
+            (at,) = np.flatnonzero(paired.effort_E == count)
+            difference = share_of_unit(paired.own_SE[:, at] - paired.random_SE[:, at])
+            value = f"{abs(paired.random_SE[:, at].mean()):.3f}"
+            until = slice(0, at + 1)
+            x_E, own_SE, random_SE = paired.effort_E[until], paired.own_SE[:, until], paired.random_SE[:, until]
+            found = effort(x_E, own_SE, random_SE, generator(0, *seed)).share
+            cells += [value, _interval(difference, 3), _labels(found, count)]
+        table.append(cells)
+    return table
+
+
 @cache
 def _suite(folder: str) -> tuple[SuiteRecord, Mapping[str, Sequence[MetricResult]]]:
     record = read_record(FILES / folder)
@@ -118,6 +153,12 @@ def _interval(value: Interval | None, digits: int = 2) -> str:
     if value is None:
         return NOTHING
     shown = [f"{x:+.{digits}f}".replace("-", "−") for x in (value.value, value.low, value.high)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def _labels(share: Interval, whole: int) -> str:
+    """Return shares of a number of labels, in labels."""
+    shown = [f"{x * whole:.0f}" if math.isfinite(x) else "never" for x in (share.value, share.low, share.high)]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
