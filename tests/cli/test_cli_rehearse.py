@@ -98,4 +98,10 @@ def test_the_default_rules_run(duelist: Command, tmp_path: Path) -> None:
     file, folder = written(tmp_path / "mine.jsonl"), tmp_path / "out"
     assert duelist("rehearse", file, "-o", folder, "--seeds", "0:2").code == 0
     found = json.loads((folder / "rehearsal.json").read_text())
-    assert {s["rule"] for s in found["metrics"][0]["savings"]} == {"entropy", "pa_d_opt", "v_opt", "v_opt_lure"}
+    assert {s["rule"] for s in found["metrics"][0]["savings"]} == {
+        "policy_gap",
+        "entropy",
+        "pa_d_opt",
+        "v_opt",
+        "v_opt_lure",
+    }

@@ -39,8 +39,8 @@ def rehearse(
         str | None,
         typer.Option(
             metavar="A,B,C",
-            help="Rules beside random (`duelist methods`). If not given: entropy, pa_d_opt, v_opt, and v_opt drawn "
-            "with known probabilities.",
+            help="Rules beside random (`duelist methods`). If not given: policy_gap, entropy, pa_d_opt, v_opt, and "
+            "v_opt drawn with known probabilities.",
         ),
     ] = None,
     arm: Annotated[

@@ -24,8 +24,9 @@ from duelist.rehearsal.words import verdict
 from duelist.seeding import generator
 from duelist.store.artifacts import write_json
 
-# Rules by default: uncertainty, two designs, and the second of them drawn with known probabilities.
+# Rules by default: the default of studies, uncertainty, two designs, the second also drawn with known probabilities.
 RULES = (
+    ArmSettings("policy_gap", ("acquisition={name: policy_gap, target: pool}",)),
     ArmSettings("entropy", ("acquisition=entropy",)),
     ArmSettings("pa_d_opt", ("acquisition={name: pa_d_opt, optimizer: greedy}",)),
     ArmSettings("v_opt", ("acquisition=v_opt",)),
