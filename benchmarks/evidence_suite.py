@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -11,9 +10,9 @@ import numpy as np
 from duelist.seeding import generator
 from duelist.suite.plan import RANDOM
 from duelist.suite.record import SuiteRecord, read_record
-from duelist.suite.report import NOTHING, effort_in_words, world_results
+from duelist.suite.report import NOTHING, counted, effort_in_words, world_results
 from duelist.suite.statistics import Interval, effort, share_of_unit
-from duelist.suite.summary import MetricResult, area_differences, matched
+from duelist.suite.summary import Matched, MetricResult, area_differences, matched
 from evidence_files import FILES, Table, curves, summary
 
 
@@ -123,22 +122,26 @@ def suite_milestones(folder: str, world: str, arm: str, labels: Sequence[int], m
         labels: random's numbers of labels, each that of an evaluation.
         metrics: the metrics, with what they are called.
     """
-    rows, seed = curves(f"{folder}/{world}"), ("evidence", "milestones", arm)
+    rows = curves(f"{folder}/{world}")
     heads = [[f"{words} of random", f"`{arm}` is better by", f"labels to it, `{arm}`"] for words in metrics.values()]
+    columns = [_milestones(matched(rows, arm, metric, "labels"), arm, labels) for metric in metrics]
     table = [["labels", *(cell for head in heads for cell in head)]]
+    for count, *cells in zip(labels, *columns, strict=True):
+        table.append([f"{count:,}", *(cell for own in cells for cell in own)])
+    return table
+
+
+def _milestones(paired: Matched | None, arm: str, labels: Sequence[int]) -> Table:
+    """Return the cells of one metric, for each number of labels."""
+    assert paired is not None  # both ran on the same seeds
+    table = []
     for count in labels:
-        cells = [f"{count:,}"]
-        for metric in metrics:
-            paired = matched(rows, arm, metric, "labels")
-            assert paired is not None
-            (at,) = np.flatnonzero(paired.effort_E == count)
-            difference = share_of_unit(paired.own_SE[:, at] - paired.random_SE[:, at])
-            value = f"{abs(paired.random_SE[:, at].mean()):.3f}"
-            until = slice(0, at + 1)
-            x_E, own_SE, random_SE = paired.effort_E[until], paired.own_SE[:, until], paired.random_SE[:, until]
-            found = effort(x_E, own_SE, random_SE, generator(0, *seed)).share
-            cells += [value, _interval(difference, 3), _labels(found, count)]
-        table.append(cells)
+        (at,) = np.flatnonzero(paired.effort_E == count)
+        own_SE, random_SE = paired.own_SE[:, : at + 1], paired.random_SE[:, : at + 1]
+        rng = generator(0, "evidence", "milestones", arm)
+        found = effort(paired.effort_E[: at + 1], own_SE, random_SE, rng).share
+        difference = share_of_unit(own_SE[:, -1] - random_SE[:, -1])
+        table.append([f"{abs(random_SE[:, -1].mean()):.3f}", _interval(difference, 3), counted(found, count)])
     return table
 
 
@@ -153,12 +156,6 @@ def _interval(value: Interval | None, digits: int = 2) -> str:
     if value is None:
         return NOTHING
     shown = [f"{x:+.{digits}f}".replace("-", "−") for x in (value.value, value.low, value.high)]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})"
-
-
-def _labels(share: Interval, whole: int) -> str:
-    """Return shares of a number of labels, in labels."""
-    shown = [f"{x * whole:.0f}" if math.isfinite(x) else "never" for x in (share.value, share.low, share.high)]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 

@@ -176,14 +176,18 @@ def effort_in_words(arm: ArmResult, result: MetricResult) -> str:
     if result.gain is not None and not result.has_end:
         return NOTHING
 
-    def count(share: float) -> str:
-        return f"{share * result.whole:.0f}" if math.isfinite(share) else "never"
-
     share = arm.effort.share
     # The bootstrap of a few seeds is narrow because it cannot be wide.
-    interval = f" ({count(share.low)} to {count(share.high)})" if arm.seeds >= FEWEST_SEEDS else ""
-    whole = f" of {result.whole:.0f}, {share.value:.0%}" if math.isfinite(share.value) else ""
-    return f"{count(share.value)}{interval}{whole}"
+    words = counted(share, result.whole, interval=arm.seeds >= FEWEST_SEEDS)
+    return f"{words} of {result.whole:.0f}, {share.value:.0%}" if math.isfinite(share.value) else words
+
+
+def counted(share: Interval, whole: float, *, interval: bool = True) -> str:
+    """Return shares of a whole effort in labels or seconds; infinite is never."""
+    value, low, high = (
+        f"{x * whole:.0f}" if math.isfinite(x) else "never" for x in (share.value, share.low, share.high)
+    )
+    return f"{value} ({low} to {high})" if interval else value
 
 
 def _p(p: float) -> str:
